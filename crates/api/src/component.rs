@@ -1,0 +1,327 @@
+//! One view of Function, Source and Sink, for everything that need not know which of them it has.
+//!
+//! [`Spec`] is implemented by the three specifications, [`Component`] by the three kinds. Defaults, rules,
+//! rendering, topology and reconciling are written once, over these.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::api::core::v1::{ResourceRequirements, VolumeMount};
+use kube::core::{NamespaceResourceScope, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use validator::Validate;
+
+use crate::defaulting::SetDefaults;
+use crate::spec::{FunctionSpec, SinkSpec, SourceSpec};
+use crate::types::{
+    BatchSourceConfig, ComponentStatus, FreeForm, GenericRuntime, GoRuntime, InputConf, JavaRuntime,
+    LogTopicAgent, OutputConf, PodPolicy, ProcessingGuarantee, PulsarMessaging, PythonRuntime, SecretRef,
+    Stateful, SubscribePosition,
+};
+use crate::{Function, Sink, Source};
+
+/// What a component is to the mesh.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Role {
+    /// Reads topics and may write one.
+    Function,
+    /// Writes a topic with data from outside.
+    Source,
+    /// Reads topics and carries the data outside.
+    Sink,
+}
+
+impl Role {
+    /// All roles, in the order in which a mesh lists them.
+    pub const ALL: [Self; 3] = [Self::Function, Self::Source, Self::Sink];
+
+    /// The name in labels and child names: `function`, `source` or `sink`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::Source => "source",
+            Self::Sink => "sink",
+        }
+    }
+
+    /// The Kubernetes kind.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Function => "Function",
+            Self::Source => "Source",
+            Self::Sink => "Sink",
+        }
+    }
+
+    /// The list of a FunctionMesh that holds components of this role.
+    pub const fn mesh_field(self) -> &'static str {
+        match self {
+            Self::Function => "functions",
+            Self::Source => "sources",
+            Self::Sink => "sinks",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The fields that every component has, borrowed. Texts are absent or as given; nothing is defaulted here.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "each field is documented in the specification of its kind")]
+pub struct Common<'a> {
+    pub name: Option<&'a str>,
+    pub class_name: Option<&'a str>,
+    pub tenant: Option<&'a str>,
+    pub namespace: Option<&'a str>,
+    pub cluster_name: Option<&'a str>,
+    pub replicas: Option<i32>,
+    pub min_replicas: Option<i32>,
+    pub max_replicas: Option<i32>,
+    pub show_precise_parallelism: bool,
+    pub processing_guarantee: ProcessingGuarantee,
+    pub runtime_flags: Option<&'a str>,
+    pub secrets_map: Option<&'a BTreeMap<String, SecretRef>>,
+    pub log_topic: Option<&'a str>,
+    pub log_topic_agent: Option<LogTopicAgent>,
+    pub filebeat_image: Option<&'a str>,
+    pub resources: Option<&'a ResourceRequirements>,
+    pub volume_mounts: &'a [VolumeMount],
+    pub pod: Option<&'a PodPolicy>,
+    pub pulsar: Option<&'a PulsarMessaging>,
+    pub pulsar_package_service: Option<&'a PulsarMessaging>,
+    pub java: Option<&'a JavaRuntime>,
+    pub python: Option<&'a PythonRuntime>,
+    pub golang: Option<&'a GoRuntime>,
+    pub generic_runtime: Option<&'a GenericRuntime>,
+    pub stateful_config: Option<&'a Stateful>,
+    pub image: Option<&'a str>,
+    pub image_pull_policy: Option<&'a str>,
+    pub image_has_pulsarctl: bool,
+    pub image_has_wget: bool,
+    pub downloader_image: Option<&'a str>,
+    pub cleanup_image: Option<&'a str>,
+}
+
+/// How a component reads its input; functions and sinks have it.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "each field is documented in the specification of its kind")]
+#[allow(clippy::struct_excessive_bools, reason = "they are the user's own switches")]
+pub struct Consuming<'a> {
+    pub input: Option<&'a InputConf>,
+    pub timeout: Option<i32>,
+    pub auto_ack: Option<bool>,
+    pub max_message_retry: Option<i32>,
+    pub dead_letter_topic: Option<&'a str>,
+    pub retain_ordering: bool,
+    pub retain_key_ordering: bool,
+    pub subscription_name: Option<&'a str>,
+    pub cleanup_subscription: bool,
+    pub subscription_position: Option<SubscribePosition>,
+    pub skip_to_latest: bool,
+    pub negative_ack_redelivery_delay_ms: Option<i32>,
+}
+
+/// How a component writes its output; functions and sources have it.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "each field is documented in the specification of its kind")]
+pub struct Producing<'a> {
+    pub output: Option<&'a OutputConf>,
+    pub forward_source_message_property: Option<bool>,
+}
+
+/// What only one role has.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "each field is documented in the specification of its kind")]
+pub enum Particular<'a> {
+    Function(&'a FunctionSpec),
+    Source { config: Option<&'a FreeForm>, batch: Option<&'a BatchSourceConfig> },
+    Sink { config: Option<&'a FreeForm> },
+}
+
+/// A specification of any role, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct SpecView<'a> {
+    /// The role.
+    pub role: Role,
+    /// The fields that every component has.
+    pub common: Common<'a>,
+    /// How it reads, unless it is a source.
+    pub consuming: Option<Consuming<'a>>,
+    /// How it writes, unless it is a sink.
+    pub producing: Option<Producing<'a>>,
+    /// What only its role has.
+    pub particular: Particular<'a>,
+}
+
+impl<'a> SpecView<'a> {
+    /// The specification of a function, when it is one.
+    pub fn function(&self) -> Option<&'a FunctionSpec> {
+        match self.particular {
+            Particular::Function(spec) => Some(spec),
+            Particular::Source { .. } | Particular::Sink { .. } => None,
+        }
+    }
+
+    /// What the component reads.
+    pub fn input(&self) -> Option<&'a InputConf> {
+        self.consuming.and_then(|consuming| consuming.input)
+    }
+
+    /// What the component writes.
+    pub fn output(&self) -> Option<&'a OutputConf> {
+        self.producing.and_then(|producing| producing.output)
+    }
+
+    /// The topic that it writes, when one is given.
+    pub fn output_topic(&self) -> Option<&'a str> {
+        self.output()?.topic.as_deref().filter(|topic| !topic.is_empty())
+    }
+}
+
+/// A specification of a component: [`FunctionSpec`], [`SourceSpec`] or [`SinkSpec`].
+pub trait Spec:
+    Clone + fmt::Debug + Default + PartialEq + Serialize + DeserializeOwned + SetDefaults + Validate + Send + Sync
+{
+    /// The role that this specification describes.
+    const ROLE: Role;
+
+    /// The specification without its kind.
+    fn view(&self) -> SpecView<'_>;
+}
+
+impl Spec for FunctionSpec {
+    const ROLE: Role = Role::Function;
+
+    fn view(&self) -> SpecView<'_> {
+        SpecView {
+            role: Self::ROLE,
+            common: self.common(),
+            consuming: Some(Consuming {
+                input: self.input.as_ref(),
+                timeout: self.timeout,
+                auto_ack: self.auto_ack,
+                max_message_retry: self.max_message_retry,
+                dead_letter_topic: self.dead_letter_topic.as_deref(),
+                retain_ordering: self.retain_ordering.unwrap_or_default(),
+                retain_key_ordering: self.retain_key_ordering.unwrap_or_default(),
+                subscription_name: self.subscription_name.as_deref(),
+                cleanup_subscription: self.cleanup_subscription.unwrap_or_default(),
+                subscription_position: self.subscription_position,
+                skip_to_latest: self.skip_to_latest.unwrap_or_default(),
+                negative_ack_redelivery_delay_ms: self.timeout,
+            }),
+            producing: Some(Producing {
+                output: self.output.as_ref(),
+                forward_source_message_property: self.forward_source_message_property,
+            }),
+            particular: Particular::Function(self),
+        }
+    }
+}
+
+impl Spec for SourceSpec {
+    const ROLE: Role = Role::Source;
+
+    fn view(&self) -> SpecView<'_> {
+        SpecView {
+            role: Self::ROLE,
+            common: self.common(),
+            consuming: None,
+            producing: Some(Producing {
+                output: self.output.as_ref(),
+                forward_source_message_property: self.forward_source_message_property,
+            }),
+            particular: Particular::Source {
+                config: self.source_config.as_ref(),
+                batch: self.batch_source_config.as_ref(),
+            },
+        }
+    }
+}
+
+impl Spec for SinkSpec {
+    const ROLE: Role = Role::Sink;
+
+    fn view(&self) -> SpecView<'_> {
+        SpecView {
+            role: Self::ROLE,
+            common: self.common(),
+            consuming: Some(Consuming {
+                input: self.input.as_ref(),
+                timeout: self.timeout,
+                auto_ack: self.auto_ack,
+                max_message_retry: self.max_message_retry,
+                dead_letter_topic: self.dead_letter_topic.as_deref(),
+                retain_ordering: self.retain_ordering.unwrap_or_default(),
+                retain_key_ordering: self.retain_key_ordering.unwrap_or_default(),
+                subscription_name: self.subscription_name.as_deref(),
+                cleanup_subscription: self.cleanup_subscription.unwrap_or_default(),
+                subscription_position: self.subscription_position,
+                skip_to_latest: false,
+                negative_ack_redelivery_delay_ms: self.negative_ack_redelivery_delay_ms,
+            }),
+            producing: None,
+            particular: Particular::Sink { config: self.sink_config.as_ref() },
+        }
+    }
+}
+
+/// A component as a Kubernetes object: [`Function`], [`Source`] or [`Sink`].
+pub trait Component:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + fmt::Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// The specification of this kind.
+    type Spec: Spec;
+
+    /// The role of this kind.
+    const ROLE: Role = Self::Spec::ROLE;
+
+    /// An object with this name and specification, and nothing else.
+    fn with_spec(name: &str, spec: Self::Spec) -> Self;
+    /// The specification.
+    fn spec(&self) -> &Self::Spec;
+    /// The specification, to change it.
+    fn spec_mut(&mut self) -> &mut Self::Spec;
+    /// The status, once there is one.
+    fn status(&self) -> Option<&ComponentStatus>;
+    /// The status, to change it.
+    fn status_mut(&mut self) -> &mut Option<ComponentStatus>;
+}
+
+macro_rules! impl_component {
+    ($($kind:ident: $spec:ident),*) => {$(
+        impl Component for $kind {
+            type Spec = $spec;
+
+            fn with_spec(name: &str, spec: $spec) -> Self {
+                Self::new(name, spec)
+            }
+            fn spec(&self) -> &$spec {
+                &self.spec
+            }
+            fn spec_mut(&mut self) -> &mut $spec {
+                &mut self.spec
+            }
+            fn status(&self) -> Option<&ComponentStatus> {
+                self.status.as_ref()
+            }
+            fn status_mut(&mut self) -> &mut Option<ComponentStatus> {
+                &mut self.status
+            }
+        }
+    )*};
+}
+
+impl_component!(Function: FunctionSpec, Source: SourceSpec, Sink: SinkSpec);

@@ -1,0 +1,118 @@
+//! The CustomResourceDefinitions, as a cluster gets them.
+//!
+//! The derived schemas are right in substance. What is left to do here is for the people who read them and
+//! for the API server: documentation of embedded Kubernetes types is dropped (it would make the FunctionMesh
+//! definition larger than a request may be), lists that people merge get their keys, and an absent
+//! `spec` means an empty one.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::{Map, Value, json};
+
+use crate::{BackendConfig, Function, FunctionMesh, Sink, Source};
+
+/// Fields whose type Kubernetes defines; `kubectl explain pod.spec` documents them.
+const EMBEDDED: [&str; 14] = [
+    "affinity",
+    "autoScalingBehavior",
+    "autoScalingMetrics",
+    "env",
+    "imagePullSecrets",
+    "initContainers",
+    "resources",
+    "securityContext",
+    "sidecars",
+    "startupProbe",
+    "tolerations",
+    "volumeClaimTemplates",
+    "volumeMounts",
+    "volumes",
+];
+
+/// Lists of which several managers may each own items, by the field that tells the items apart.
+const KEYED: [&str; 3] = ["initContainers", "sidecars", "volumes"];
+
+/// All definitions, in the order in which they are best applied.
+pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
+    [BackendConfig::crd(), Function::crd(), Source::crd(), Sink::crd(), FunctionMesh::crd()]
+        .into_iter()
+        .map(finish)
+        .collect()
+}
+
+fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
+    let mut raw = serde_json::to_value(crd)?;
+    let versions = raw.pointer_mut("/spec/versions").and_then(Value::as_array_mut);
+    for version in versions.into_iter().flatten() {
+        let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") else { continue };
+        polish(schema);
+        if let Some(root) = schema.as_object_mut() {
+            root.remove("required");
+        }
+        if let Some(spec) = schema.pointer_mut("/properties/spec").and_then(Value::as_object_mut) {
+            spec.insert("default".to_owned(), json!({}));
+        }
+    }
+    serde_json::from_value(raw)
+}
+
+fn polish(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    // A default of nothing says nothing, and would make a required field look given.
+    if matches!(object.get("default"), Some(Value::Null)) || object.get("default") == Some(&json!("")) {
+        object.remove("default");
+    }
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        for (name, property) in properties.iter_mut() {
+            if EMBEDDED.contains(&name.as_str()) {
+                embedded(name, property);
+            } else {
+                polish(property);
+            }
+        }
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner) = object.get_mut(inner) {
+            polish(inner);
+        }
+    }
+}
+
+fn embedded(name: &str, property: &mut Value) {
+    let Some(object) = property.as_object_mut() else { return };
+    let description = object.remove("description");
+    for inner in object.values_mut() {
+        drop_descriptions(inner);
+    }
+    object.extend(description.map(|text| ("description".to_owned(), text)));
+    if KEYED.contains(&name) {
+        object.insert("x-kubernetes-list-type".to_owned(), json!("map"));
+        object.insert("x-kubernetes-list-map-keys".to_owned(), json!(["name"]));
+    }
+}
+
+fn drop_descriptions(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if object.get("description").is_some_and(Value::is_string) {
+                object.remove("description");
+            }
+            if object.get("default").is_some_and(Value::is_null) {
+                object.remove("default");
+            }
+            for (key, inner) in object.iter_mut() {
+                match inner {
+                    // Here the keys are names of fields, of which one may be called "description".
+                    Value::Object(fields) if key == "properties" => each_field(fields),
+                    inner => drop_descriptions(inner),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_descriptions),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn each_field(fields: &mut Map<String, Value>) {
+    fields.values_mut().for_each(drop_descriptions);
+}

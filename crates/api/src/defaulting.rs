@@ -1,0 +1,152 @@
+//! Defaults: what a specification means where it says nothing.
+//!
+//! The webhook writes them into objects, the controller applies them again before it renders, so that the
+//! outcome does not depend on whether the webhook was there. Defaulting twice changes nothing.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::quantity;
+use crate::spec::{FunctionSpec, SinkSpec, SourceSpec};
+use crate::types::{LogTopicAgent, ProcessingGuarantee, ProducerConfig, WindowConfig};
+use crate::{Function, FunctionMeshSpec, Sink, Source};
+
+/// Payload class of topics for which none is given: plain bytes.
+pub const BYTES: &str = "[B";
+/// Memory that a component requests when it says nothing.
+pub const MEMORY: &str = "1Gi";
+/// CPU that a component requests when it says nothing.
+pub const CPU: &str = "1";
+
+/// Fills in what a specification leaves open.
+pub trait SetDefaults {
+    /// Fills in what is left open. `object` is the name of the object that the specification stands in, or
+    /// is about to get; empty while the API server has yet to generate it.
+    fn set_defaults(&mut self, object: &str);
+}
+
+fn or_default(field: &mut Option<String>, value: &str) {
+    if field.as_deref().unwrap_or_default().is_empty() && !value.is_empty() {
+        *field = Some(value.to_owned());
+    }
+}
+
+macro_rules! common_defaults {
+    ($spec:expr, $object:expr, $log_agent:expr) => {{
+        or_default(&mut $spec.name, $object);
+        or_default(&mut $spec.tenant, "public");
+        or_default(&mut $spec.namespace, "default");
+        or_default(&mut $spec.cluster_name, "kubernetes");
+        $spec.processing_guarantee.get_or_insert(ProcessingGuarantee::AtLeastOnce);
+        let replicas = *$spec.replicas.get_or_insert($spec.min_replicas.unwrap_or(1));
+        $spec.min_replicas.get_or_insert(replicas);
+        if $spec.log_topic.as_deref().is_some_and(|topic| !topic.is_empty()) {
+            $spec.log_topic_agent.get_or_insert($log_agent);
+        }
+        complete_resources($spec.resources.get_or_insert_default());
+    }};
+}
+
+impl SetDefaults for FunctionSpec {
+    fn set_defaults(&mut self, object: &str) {
+        common_defaults!(self, object, LogTopicAgent::Runtime);
+        self.auto_ack.get_or_insert(true);
+        self.max_pending_async_requests.get_or_insert(1000);
+        self.forward_source_message_property.get_or_insert(true);
+        // A connector in place of a topic brings a payload class of its own.
+        if self.source_config.is_none() {
+            or_default(&mut self.input.get_or_insert_default().type_class_name, BYTES);
+        }
+        if self.sink_config.is_none() {
+            or_default(&mut self.output.get_or_insert_default().type_class_name, BYTES);
+        }
+        if let Some(window) = &mut self.window_config {
+            complete_window(window, self.class_name.as_deref());
+        }
+    }
+}
+
+impl SetDefaults for SourceSpec {
+    fn set_defaults(&mut self, object: &str) {
+        common_defaults!(self, object, LogTopicAgent::Sidecar);
+        self.forward_source_message_property.get_or_insert(true);
+        let output = self.output.get_or_insert_default();
+        or_default(&mut output.type_class_name, BYTES);
+        output.producer_conf.get_or_insert_with(|| ProducerConfig {
+            max_pending_messages: Some(1000),
+            max_pending_messages_across_partitions: Some(1000),
+            use_thread_local_producers: Some(true),
+            ..ProducerConfig::default()
+        });
+    }
+}
+
+impl SetDefaults for SinkSpec {
+    fn set_defaults(&mut self, object: &str) {
+        common_defaults!(self, object, LogTopicAgent::Sidecar);
+        self.auto_ack.get_or_insert(true);
+        or_default(&mut self.input.get_or_insert_default().type_class_name, BYTES);
+    }
+}
+
+macro_rules! object_defaults {
+    ($($kind:ident),*) => {$(
+        impl $kind {
+            /// Fills in what the object leaves open.
+            pub fn set_defaults(&mut self) {
+                let name = self.metadata.name.clone().unwrap_or_default();
+                self.spec.set_defaults(&name);
+            }
+        }
+    )*};
+}
+
+object_defaults!(Function, Source, Sink);
+
+impl FunctionMeshSpec {
+    /// Fills in the one thing that a mesh decides for its components: `minReplicas`. Everything else is left
+    /// to the component's own object, so that a mesh keeps saying what its author wrote.
+    pub fn set_defaults(&mut self) {
+        self.functions.iter_mut().flatten().for_each(|spec| _ = spec.min_replicas.get_or_insert(1));
+        self.sources.iter_mut().flatten().for_each(|spec| _ = spec.min_replicas.get_or_insert(1));
+        self.sinks.iter_mut().flatten().for_each(|spec| _ = spec.min_replicas.get_or_insert(1));
+    }
+}
+
+/// Requests and limits of memory complete each other; what is given stays as it is. A component that says
+/// nothing at all requests [`CPU`] and [`MEMORY`]; one that names some resource and leaves CPU out gets none,
+/// since it may mean to share what the node has left.
+fn complete_resources(resources: &mut ResourceRequirements) {
+    let limits = resources.limits.get_or_insert_default();
+    let requests = resources.requests.get_or_insert_default();
+    if limits.is_empty() && requests.is_empty() {
+        requests.insert("cpu".to_owned(), Quantity(CPU.to_owned()));
+    }
+    if is_unset(requests, "memory") {
+        let limit = limits.get("memory").filter(|_| !is_unset(limits, "memory")).cloned();
+        requests.insert("memory".to_owned(), limit.unwrap_or_else(|| Quantity(MEMORY.to_owned())));
+    }
+    if is_unset(limits, "memory") {
+        limits.extend(requests.get_key_value("memory").map(|(key, amount)| (key.clone(), amount.clone())));
+    }
+}
+
+fn is_unset(list: &BTreeMap<String, Quantity>, resource: &str) -> bool {
+    list.get(resource).is_none_or(|amount| quantity::value(amount) == Some(0.0))
+}
+
+fn complete_window(window: &mut WindowConfig, class_name: Option<&str>) {
+    if let Some(class_name) = class_name.filter(|name| !name.is_empty()) {
+        window.actual_window_function_class_name = Some(class_name.to_owned());
+    }
+    if let Some(duration) = window.window_length_duration_ms {
+        window.sliding_interval_duration_ms.get_or_insert(duration);
+    }
+    if let Some(count) = window.window_length_count {
+        window.sliding_interval_count.get_or_insert(count);
+        window.max_lag_ms.get_or_insert(0);
+        window.watermark_emit_interval_ms.get_or_insert(1000);
+    }
+}

@@ -1,0 +1,66 @@
+//! Names that objects in a cluster carry: labels, annotations, finalizers and field managers.
+//!
+//! The values are a contract with installations that exist: selectors are immutable, and people's scripts,
+//! dashboards and network policies select by them.
+
+/// API group of all kinds.
+pub const GROUP: &str = "compute.functionmesh.io";
+/// The one version.
+pub const VERSION: &str = "v1alpha1";
+/// Group and version, as in `apiVersion`.
+pub const API_VERSION: &str = "compute.functionmesh.io/v1alpha1";
+
+/// Recommended label: name of the application; the StatefulSet's name.
+pub const APP_NAME: &str = "app.kubernetes.io/name";
+/// Recommended label: instance of the application; the StatefulSet's name.
+pub const APP_INSTANCE: &str = "app.kubernetes.io/instance";
+/// Label of the children of functions: always `function-mesh`.
+pub const APP: &str = "compute.functionmesh.io/app";
+/// Label: role of the component, `function`, `source` or `sink`. Children are watched by it.
+pub const COMPONENT: &str = "compute.functionmesh.io/component";
+/// Label: name of the component's object.
+pub const NAME: &str = "compute.functionmesh.io/name";
+/// Label: namespace of the component's object.
+pub const NAMESPACE: &str = "compute.functionmesh.io/namespace";
+/// Label of a component that belongs to a mesh: name of the mesh.
+pub const MESH: &str = "compute.functionmesh.io/mesh";
+/// Label of a component that a Pulsar cluster's own function worker made; its subscriptions are not ours.
+pub const PULSAR_CLUSTER: &str = "compute.functionmesh.io/pulsar-cluster";
+/// The older form of [`PULSAR_CLUSTER`].
+pub const LEGACY_PULSAR_CLUSTER: &str = "pulsar-cluster";
+/// The older forms of [`APP`], [`COMPONENT`], [`NAME`] and [`NAMESPACE`], still part of selectors.
+pub const LEGACY: [&str; 4] = ["app", "component", "name", "namespace"];
+
+/// Annotation: `"false"` makes the operator leave the object alone.
+pub const MANAGED: &str = "compute.functionmesh.io/managed";
+/// Annotation: `"true"` holds back changes of running pods.
+pub const PAUSE_ROLLOUT: &str = "compute.functionmesh.io/pause-rollout";
+/// Annotation: `"false"` leaves subscriptions in place when the component is deleted.
+pub const NEED_CLEANUP: &str = "compute.functionmesh.io/need-cleanup";
+/// Annotation of a child: fingerprint of what the operator last applied, by which it knows without a write
+/// that nothing is to be changed or taken away.
+pub const APPLIED: &str = "compute.functionmesh.io/applied";
+
+/// Finalizer: subscriptions are to be cleaned up.
+pub const CLEANUP_FINALIZER: &str = "compute.functionmesh.io/subscription-cleanup";
+/// The older form of [`CLEANUP_FINALIZER`].
+pub const LEGACY_CLEANUP_FINALIZER: &str = "cleanup.subscription.finalizer";
+
+/// Field managers of server-side apply, one for each purpose.
+pub mod managers {
+    /// The mesh controller, on the components of a mesh.
+    pub const MESH: &str = "functionmesh.io/mesh";
+    /// The component controllers, on StatefulSets, Services and autoscalers.
+    pub const WORKLOAD: &str = "functionmesh.io/workload";
+    /// Whoever writes a status.
+    pub const STATUS: &str = "functionmesh.io/status";
+    /// Whoever adds or removes a finalizer.
+    pub const FINALIZER: &str = "functionmesh.io/finalizer";
+    /// Leader election.
+    pub const LEASE: &str = "functionmesh.io/lease";
+}
+
+/// Whether an annotation says that the operator is to leave an object alone.
+pub fn is_managed(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> bool {
+    meta.annotations.as_ref().and_then(|all| all.get(MANAGED)).is_none_or(|value| value != "false")
+}

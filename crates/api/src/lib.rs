@@ -1,0 +1,51 @@
+//! Typed custom resources of Function Mesh.
+//!
+//! A [`FunctionMesh`] is a set of Pulsar Functions and Pulsar IO connectors that hang together through topics
+//! and live and die as one. Each of them may also stand alone, as a [`Function`], [`Source`] or [`Sink`].
+//! [`BackendConfig`] holds defaults for all components of a namespace or of the cluster.
+//!
+//! Everything here is a pure function of its inputs: no client, no clock, no runtime. Another tool can
+//! build a mesh, check it by the rules that the operator uses, and look at its graph:
+//!
+//! ```
+//! use function_mesh_api::topology::Topology;
+//! use function_mesh_api::types::{InputConf, OutputConf, PulsarMessaging, PythonRuntime};
+//! use function_mesh_api::{FunctionMesh, FunctionMeshSpec, FunctionSpec, validate};
+//!
+//! let shout = FunctionSpec {
+//!     name: Some("shout".into()),
+//!     class_name: Some("exclamation_function.ExclamationFunction".into()),
+//!     input: Some(InputConf { topics: Some(vec!["words".into()]), ..InputConf::default() }),
+//!     output: Some(OutputConf { topic: Some("shouts".into()), ..OutputConf::default() }),
+//!     python: Some(PythonRuntime {
+//!         py: "/pulsar/examples/python-examples/exclamation_function.py".into(),
+//!         ..PythonRuntime::default()
+//!     }),
+//!     pulsar: Some(PulsarMessaging { pulsar_config: Some("pulsar".into()), ..PulsarMessaging::default() }),
+//!     ..FunctionSpec::default()
+//! };
+//! let spec = FunctionMeshSpec { functions: Some(vec![shout]), ..FunctionMeshSpec::default() };
+//! let mesh = FunctionMesh::new("example", spec);
+//!
+//! assert!(validate::check_mesh(&mesh).violations.is_empty());
+//! let graph = Topology::of(&mesh.spec);
+//! assert_eq!(graph.entries().next().map(|topic| topic.short_name()), Some("words"));
+//! ```
+
+pub mod component;
+pub mod crd;
+mod defaulting;
+pub mod labels;
+mod mesh;
+mod parse;
+pub mod quantity;
+mod spec;
+pub mod topology;
+pub mod types;
+pub mod validate;
+
+pub use component::{Component, Role, Spec, SpecView};
+pub use defaulting::{BYTES, CPU, MEMORY, SetDefaults};
+pub use mesh::{BackendConfig, BackendConfigSpec, BackendConfigStatus, FunctionMesh, FunctionMeshSpec};
+pub use parse::{drop_nulls, parse};
+pub use spec::{Function, FunctionSpec, Sink, SinkSpec, Source, SourceSpec};

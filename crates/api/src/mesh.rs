@@ -1,0 +1,99 @@
+//! FunctionMesh: components that live and die together, and BackendConfig: defaults for all of them.
+
+#![allow(clippy::duplicated_attributes, reason = "each column has a name, a type and a path")]
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+
+use crate::component::{Role, Spec, SpecView};
+use crate::spec::{FunctionSpec, SinkSpec, SourceSpec};
+use crate::types::{FunctionMeshStatus, PodPolicy};
+
+/// The components of a mesh. Topics connect them: what one writes, others read.
+#[skip_serializing_none]
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[kube(
+    group = "compute.functionmesh.io",
+    version = "v1alpha1",
+    kind = "FunctionMesh",
+    plural = "functionmeshes",
+    shortname = "fm",
+    category = "pulsar",
+    namespaced,
+    status = "FunctionMeshStatus",
+    derive = "PartialEq",
+    doc = "A mesh of Pulsar Functions, sources and sinks that hang together through topics.",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Components", type_ = "string", json_path = ".status.components"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct FunctionMeshSpec {
+    /// Functions of the mesh.
+    pub functions: Option<Vec<FunctionSpec>>,
+    /// Sources of the mesh.
+    pub sources: Option<Vec<SourceSpec>>,
+    /// Sinks of the mesh.
+    pub sinks: Option<Vec<SinkSpec>>,
+}
+
+impl FunctionMeshSpec {
+    /// All components with their role and their place in the list of that role: functions, sources, sinks.
+    pub fn components(&self) -> impl Iterator<Item = (Role, usize, SpecView<'_>)> {
+        fn views<S: Spec>(list: Option<&Vec<S>>) -> impl Iterator<Item = (Role, usize, SpecView<'_>)> {
+            list.into_iter().flatten().enumerate().map(|(index, spec)| (S::ROLE, index, spec.view()))
+        }
+        views(self.functions.as_ref()).chain(views(self.sources.as_ref())).chain(views(self.sinks.as_ref()))
+    }
+}
+
+/// Defaults for the components of a namespace, or of the whole cluster.
+#[skip_serializing_none]
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[kube(
+    group = "compute.functionmesh.io",
+    version = "v1alpha1",
+    kind = "BackendConfig",
+    plural = "backendconfigs",
+    category = "pulsar",
+    namespaced,
+    status = "BackendConfigStatus",
+    derive = "PartialEq",
+    doc = "Defaults for the components of a namespace, or of the whole cluster.",
+    printcolumn(name = "Auto-Update", type_ = "boolean", json_path = ".spec.autoUpdate"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendConfigSpec {
+    /// Not used; kept for compatibility.
+    pub name: Option<String>,
+    /// Environment of every container of every component. What a component sets itself takes precedence.
+    pub env: Option<BTreeMap<String, String>>,
+    /// Policy of the pods. What a component sets itself takes precedence.
+    pub pod: Option<PodPolicy>,
+    /// Whether a change takes effect at once, by replacing pods. Default: false, with the next change of
+    /// each component.
+    pub auto_update: Option<bool>,
+}
+
+/// Nothing is reported on a BackendConfig.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct BackendConfigStatus {}

@@ -1,0 +1,19 @@
+//! Pieces of the OpenAPI schema that the types alone do not give.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// A plain string without a default: a field that the schema requires although the Rust type tolerates its
+/// absence, so that rules can name every missing field at once.
+pub(crate) fn string(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string" })
+}
+
+/// An object of which the API server keeps everything.
+pub(crate) fn free_form(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// The least number of replicas: the one default that the API server itself fills in.
+pub(crate) fn min_replicas(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int32", "minimum": 0, "default": 1, "nullable": true })
+}

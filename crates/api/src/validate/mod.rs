@@ -1,0 +1,168 @@
+//! The rules that objects must keep, as pure functions.
+//!
+//! One set of rules serves the webhook, the controller and the command line. A rule reports every violation
+//! it finds, with the field at fault; none stops at the first. Only [`Valid`] objects are rendered, and this
+//! module alone makes them.
+
+mod component;
+pub mod grammar;
+mod mesh;
+mod messaging;
+mod scaling;
+mod topics;
+mod violation;
+mod window;
+
+use std::ops::Deref;
+
+use crate::component::{Component, Spec};
+use crate::defaulting::SetDefaults;
+use crate::{BackendConfigSpec, FunctionMesh};
+
+pub use violation::{FieldPath, Findings, Violation, Violations};
+
+/// An object that is complete and keeps all rules.
+#[derive(Clone, Debug)]
+pub struct Valid<T>(T);
+
+impl<T> Deref for Valid<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Valid<T> {
+    /// Gives the object back.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+/// What the rules say of a component's object. It is completed first, in a copy.
+pub fn check_component<C: Component>(object: &C) -> Findings {
+    let mut complete = object.clone();
+    complete_component(&mut complete);
+    check_complete(&complete)
+}
+
+/// Completes a component and lets it pass if it keeps all rules.
+pub fn valid_component<C: Component>(mut object: C) -> Result<Valid<C>, Violations> {
+    complete_component(&mut object);
+    check_complete(&object).into_result()?;
+    Ok(Valid(object))
+}
+
+/// What the rules say of a mesh: of each component as if it stood alone, and of all together.
+pub fn check_mesh(mesh: &FunctionMesh) -> Findings {
+    let mut findings = Findings::default();
+    mesh::check(mesh, &mut findings);
+    findings
+}
+
+/// Completes a mesh and lets it pass if it keeps all rules.
+pub fn valid_mesh(mut mesh: FunctionMesh) -> Result<Valid<FunctionMesh>, Violations> {
+    mesh.spec.set_defaults();
+    check_mesh(&mesh).into_result()?;
+    Ok(Valid(mesh))
+}
+
+/// What the rules say of defaults for components.
+pub fn check_backend_config(spec: &BackendConfigSpec) -> Findings {
+    let mut findings = Findings::default();
+    let root = FieldPath::root("spec");
+    for name in spec.env.iter().flat_map(|env| env.keys()) {
+        if name.is_empty() || name.contains('=') {
+            let field = root.field("env").key(name);
+            findings
+                .deny(field, "is no name of an environment variable: it must not be empty or contain `=`");
+        }
+    }
+    if let Some(pod) = &spec.pod {
+        for (set, field) in [
+            (pod.volumes.is_some(), "volumes"),
+            (pod.init_containers.is_some(), "initContainers"),
+            (pod.sidecars.is_some(), "sidecars"),
+            (pod.env.is_some(), "env"),
+            (pod.builtin_autoscaler.is_some(), "builtinAutoscaler"),
+            (pod.auto_scaling_metrics.is_some(), "autoScalingMetrics"),
+            (pod.auto_scaling_behavior.is_some(), "autoScalingBehavior"),
+            (pod.vpa.is_some(), "vpa"),
+        ] {
+            if set {
+                findings.warn(
+                    root.field("pod").field(field),
+                    "has no effect in a BackendConfig; set it on the components",
+                );
+            }
+        }
+    }
+    findings
+}
+
+fn complete_component<C: Component>(object: &mut C) {
+    let name = object.meta().name.clone().unwrap_or_default();
+    object.spec_mut().set_defaults(&name);
+}
+
+fn check_complete<C: Component>(object: &C) -> Findings {
+    let mut findings = Findings::default();
+    // An object whose name is yet to be generated from a prefix has none while it is admitted.
+    match (object.meta().name.as_deref(), object.meta().generate_name.as_deref()) {
+        (None | Some(""), Some(prefix)) if !prefix.is_empty() => {}
+        (name, _) => {
+            if let Some(fault) = grammar::component_name_fault(name.unwrap_or_default()) {
+                findings.deny(FieldPath::root("metadata.name"), fault);
+            }
+        }
+    }
+    component::check(&FieldPath::root("spec"), object.spec(), &mut findings);
+    findings
+}
+
+/// The limits that stand beside the fields, as `#[validate]` attributes: they are in the schema too.
+fn check_shape<S: Spec>(path: &FieldPath, spec: &S, findings: &mut Findings) {
+    if let Err(errors) = spec.validate() {
+        shape_violations(path, &errors, findings);
+    }
+}
+
+fn shape_violations(path: &FieldPath, errors: &validator::ValidationErrors, findings: &mut Findings) {
+    use validator::ValidationErrorsKind as Kind;
+    let ordered: std::collections::BTreeMap<_, _> = errors.errors().iter().collect();
+    for (name, kind) in ordered {
+        let field = path.field(&camel_case(name));
+        match kind {
+            Kind::Struct(nested) => shape_violations(&field, nested, findings),
+            Kind::List(items) => {
+                items
+                    .iter()
+                    .for_each(|(index, nested)| shape_violations(&field.index(*index), nested, findings));
+            }
+            Kind::Field(errors) => {
+                for error in errors {
+                    let message = match (error.code.as_ref(), error.params.get("min")) {
+                        ("length", _) => "must not be empty".to_owned(),
+                        ("range", Some(least)) => format!("must be {least} or more"),
+                        (code, _) => format!("breaks the rule `{code}`"),
+                    };
+                    findings.deny(field.clone(), message);
+                }
+            }
+        }
+    }
+}
+
+fn camel_case(snake: &str) -> String {
+    let mut upper = false;
+    let mut camel = String::with_capacity(snake.len());
+    for letter in snake.chars() {
+        match letter {
+            '_' => upper = true,
+            _ if std::mem::take(&mut upper) => camel.extend(letter.to_uppercase()),
+            _ => camel.push(letter),
+        }
+    }
+    camel
+}

@@ -1,0 +1,108 @@
+//! The rules of what a component reads and writes.
+
+use crate::component::{Role, SpecView};
+use crate::types::{CryptoConfig, InputConf};
+
+use super::grammar::TopicName;
+use super::{FieldPath, Findings};
+
+pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
+    let function = view.function();
+    let reads_topics = function.is_none_or(|function| function.source_config.is_none());
+    let writes_topic = function.is_none_or(|function| function.sink_config.is_none());
+    let none = InputConf::default();
+    if view.role != Role::Source {
+        let input = view.input().unwrap_or(&none);
+        if reads_topics {
+            inputs(&path.field("input"), input, findings);
+        }
+        same_topic(path, view, input, findings);
+    }
+    if view.role != Role::Sink && writes_topic {
+        output(path, view, findings);
+    }
+    if view.role == Role::Function {
+        optional(&path.field("logTopic"), view.common.log_topic, findings);
+    }
+    let dead_letters = view.consuming.and_then(|consuming| consuming.dead_letter_topic);
+    optional(&path.field("deadLetterTopic"), dead_letters, findings);
+}
+
+fn optional(path: &FieldPath, topic: Option<&str>, findings: &mut Findings) {
+    if let Some(Err(fault)) = topic.filter(|topic| !topic.is_empty()).map(TopicName::parse) {
+        findings.deny(path.clone(), fault);
+    }
+}
+
+fn inputs(path: &FieldPath, input: &InputConf, findings: &mut Findings) {
+    let mut check = |field: FieldPath, topic: &str| {
+        if let Err(fault) = TopicName::parse(topic) {
+            findings.deny(field, fault);
+        }
+    };
+    for (index, topic) in input.topics.iter().flatten().enumerate() {
+        check(path.field("topics").index(index), topic);
+    }
+    if let Some(pattern) = input.pattern() {
+        check(path.field("topicPattern"), pattern);
+    }
+    for topic in input.custom_serde_sources.iter().flat_map(|map| map.keys()) {
+        check(path.field("customSerdeSources").key(topic), topic);
+    }
+    for topic in input.custom_schema_sources.iter().flat_map(|map| map.keys()) {
+        check(path.field("customSchemaSources").key(topic), topic);
+    }
+    for topic in input.source_specs.iter().flat_map(|map| map.keys()) {
+        check(path.field("sourceSpecs").key(topic), topic);
+    }
+    if input.all_topics().is_empty() {
+        findings.deny(
+            path.field("topics"),
+            "at least one topic to read is needed, here or in `topicPattern`, `customSerdeSources`, `customSchemaSources` or `sourceSpecs`",
+        );
+    }
+    for (topic, consumer) in input.source_specs.iter().flatten() {
+        let at = path.field("sourceSpecs").key(topic);
+        if consumer.receiver_queue_size.is_some_and(|size| size < 0) {
+            findings.deny(at.field("receiverQueueSize"), "must be 0 or more");
+        }
+        if let Some(crypto) = &consumer.crypto_config {
+            key_reader(&at.field("cryptoConfig"), crypto, findings);
+        }
+    }
+}
+
+fn key_reader(path: &FieldPath, crypto: &CryptoConfig, findings: &mut Findings) {
+    if crypto.crypto_key_reader_class_name.as_deref().unwrap_or_default().is_empty() {
+        findings.deny(path.field("cryptoKeyReaderClassName"), "must name the class that reads the keys");
+    }
+}
+
+fn output(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
+    let Some(topic) = view.output_topic() else { return };
+    let at = path.field("output");
+    optional(&at.field("topic"), Some(topic), findings);
+    let producer = view.output().and_then(|output| output.producer_conf.as_ref());
+    if let Some(crypto) = producer.and_then(|producer| producer.crypto_config.as_ref()) {
+        let at = at.field("producerConf.cryptoConfig");
+        key_reader(&at, crypto, findings);
+        if crypto.encryption_keys.iter().flatten().next().is_none() {
+            findings.deny(at.field("encryptionKeys"), "must name at least one key");
+        }
+    }
+}
+
+/// A function that writes what it reads would feed itself for ever.
+fn same_topic(path: &FieldPath, view: &SpecView<'_>, input: &InputConf, findings: &mut Findings) {
+    let Some(output) = view.output_topic() else { return };
+    let full = TopicName::parse(output).ok();
+    for topic in input.all_topics() {
+        let is_same = topic == output || (full.is_some() && TopicName::parse(topic).ok() == full);
+        if is_same {
+            findings.deny(
+                path.field("output.topic"),
+                format!("{output:?} is an input topic too; write another topic"),
+            );
+        }
+    }
+}

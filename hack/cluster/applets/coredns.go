@@ -1,0 +1,27 @@
+package applets
+
+import (
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/coremain"
+
+	// The plugins a cluster's name server needs.  Linking one registers it; the
+	// full set would bring several cloud SDKs.
+	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/cache"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/forward"
+	_ "github.com/coredns/coredns/plugin/health"
+	_ "github.com/coredns/coredns/plugin/hosts"
+	_ "github.com/coredns/coredns/plugin/kubernetes"
+	_ "github.com/coredns/coredns/plugin/log"
+	_ "github.com/coredns/coredns/plugin/ready"
+)
+
+// runCoreDNS names only the linked plugins as directives, so that a Corefile
+// with any other one is refused as unknown instead of being half understood.
+func runCoreDNS() {
+	check(dnsserver.SetDirectives([]string{
+		"bind", "ready", "health", "errors", "log", "cache", "hosts", "kubernetes", "forward",
+	}))
+	coremain.Run()
+}

@@ -1,0 +1,5 @@
+"""A function without a class: the instance calls process(input)."""
+
+
+def process(input):
+    return input[::-1]
