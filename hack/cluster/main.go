@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/cert-manager/cert-manager/functionmesh-cluster/applets"
+	"github.com/cert-manager/cert-manager/functionmesh-cluster/internal/cli"
 )
 
 // A link to this program named like an applet is that applet; else the first
@@ -23,4 +24,5 @@ func main() {
 		applets.Run(args)
 		return
 	}
+	os.Exit(cli.Main(args, cli.Applets{Names: applets.Names(), Summary: applets.Summary}))
 }

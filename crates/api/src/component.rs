@@ -192,6 +192,9 @@ pub trait Spec:
 
     /// The specification without its kind.
     fn view(&self) -> SpecView<'_>;
+
+    /// Takes back any number of replicas: it is for somebody else to say.
+    fn leave_replicas_open(&mut self);
 }
 
 impl Spec for FunctionSpec {
@@ -222,6 +225,10 @@ impl Spec for FunctionSpec {
             particular: Particular::Function(self),
         }
     }
+
+    fn leave_replicas_open(&mut self) {
+        self.replicas = None;
+    }
 }
 
 impl Spec for SourceSpec {
@@ -241,6 +248,10 @@ impl Spec for SourceSpec {
                 batch: self.batch_source_config.as_ref(),
             },
         }
+    }
+
+    fn leave_replicas_open(&mut self) {
+        self.replicas = None;
     }
 }
 
@@ -268,6 +279,10 @@ impl Spec for SinkSpec {
             producing: None,
             particular: Particular::Sink { config: self.sink_config.as_ref() },
         }
+    }
+
+    fn leave_replicas_open(&mut self) {
+        self.replicas = None;
     }
 }
 

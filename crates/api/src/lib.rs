@@ -47,5 +47,5 @@ pub mod validate;
 pub use component::{Component, Role, Spec, SpecView};
 pub use defaulting::{BYTES, CPU, MEMORY, SetDefaults};
 pub use mesh::{BackendConfig, BackendConfigSpec, BackendConfigStatus, FunctionMesh, FunctionMeshSpec};
-pub use parse::{drop_nulls, parse};
+pub use parse::{drop_nulls, normalise, parse};
 pub use spec::{Function, FunctionSpec, Sink, SinkSpec, Source, SourceSpec};

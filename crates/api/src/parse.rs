@@ -23,6 +23,7 @@ const FREE_FORM: [&str; 6] =
 /// ```
 pub fn parse<T: DeserializeOwned>(mut raw: Value) -> Result<T, Violation> {
     drop_nulls(&mut raw);
+    normalise(&mut raw);
     if let Value::Object(object) = &mut raw {
         // The API server fills this in; a file may leave it out.
         object.entry("spec").or_insert_with(|| Value::Object(serde_json::Map::default()));
@@ -32,6 +33,38 @@ pub fn parse<T: DeserializeOwned>(mut raw: Value) -> Result<T, Violation> {
         let field = FieldPath::root(if path == "." { "spec" } else { path.trim_start_matches('.') });
         Violation { field, message: error.into_inner().to_string() }
     })
+}
+
+/// Turns numbers into text where quantities stand in a type that holds 32-bit integers only: the limits of
+/// vertical scaling. Everywhere else the types read numbers by themselves. What users configure freely stays.
+pub fn normalise(raw: &mut Value) {
+    match raw {
+        Value::Object(object) => {
+            for (key, value) in object.iter_mut().filter(|(key, _)| !FREE_FORM.contains(&key.as_str())) {
+                match value {
+                    Value::Array(policies) if key == "containerPolicies" => {
+                        let limits = policies.iter_mut().filter_map(Value::as_object_mut).flat_map(|policy| {
+                            policy.iter_mut().filter(|(key, _)| ["minAllowed", "maxAllowed"].contains(&key.as_str()))
+                        });
+                        for amount in limits.filter_map(|(_, limits)| limits.as_object_mut()).flat_map(|l| l.values_mut()) {
+                            quantity_to_text(amount);
+                        }
+                    }
+                    _ => normalise(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(normalise),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn quantity_to_text(amount: &mut Value) {
+    if let Value::Number(number) = amount
+        && number.as_i64().is_none_or(|number| i32::try_from(number).is_err())
+    {
+        *amount = Value::String(number.to_string());
+    }
 }
 
 /// Removes every null that stands for an absent field. What users configure freely stays as it is.
@@ -50,5 +83,62 @@ pub fn drop_nulls(raw: &mut Value) {
             items.iter_mut().for_each(drop_nulls);
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::Function;
+
+    #[test]
+    fn quantities_are_read_however_people_write_them() {
+        let function: Function = parse(json!({
+            "apiVersion": "compute.functionmesh.io/v1alpha1",
+            "kind": "Function",
+            "metadata": { "name": "f" },
+            "spec": {
+                "resources": { "requests": { "cpu": 0.5, "memory": 1_000_000_000 }, "limits": { "cpu": 1 } },
+                "volumeClaimTemplates": [{ "spec": { "resources": { "requests": { "storage": 5e9 } } } }],
+                "pod": {
+                    "volumes": [{ "name": "v", "emptyDir": { "sizeLimit": 1_048_576.0 } }],
+                    "sidecars": [{ "name": "s", "resources": { "limits": { "cpu": 0.1 } } }],
+                    "initContainers": [{ "name": "i", "resources": { "limits": { "memory": 8_589_934_592_i64 } } }],
+                    "autoScalingMetrics": [{
+                        "type": "Pods",
+                        "pods": {
+                            "metric": { "name": "m" },
+                            "target": { "type": "AverageValue", "averageValue": 0.25 },
+                        },
+                    }],
+                    "vpa": { "resourcePolicy": { "containerPolicies": [{
+                        "containerName": "*",
+                        "minAllowed": { "cpu": 0.5, "memory": 1024 },
+                        "maxAllowed": { "cpu": "2", "memory": 8_589_934_592_i64 },
+                    }] } },
+                },
+            },
+        }))
+        .unwrap();
+        let spec = serde_json::to_value(&function.spec).unwrap();
+        for (pointer, expected) in [
+            ("/resources/requests/cpu", json!("0.5")),
+            ("/resources/requests/memory", json!("1000000000")),
+            ("/resources/limits/cpu", json!("1")),
+            ("/volumeClaimTemplates/0/spec/resources/requests/storage", json!("5000000000")),
+            ("/pod/volumes/0/emptyDir/sizeLimit", json!("1048576")),
+            ("/pod/sidecars/0/resources/limits/cpu", json!("0.1")),
+            ("/pod/initContainers/0/resources/limits/memory", json!("8589934592")),
+            ("/pod/autoScalingMetrics/0/pods/target/averageValue", json!("0.25")),
+            ("/pod/vpa/resourcePolicy/containerPolicies/0/minAllowed", json!({ "cpu": "0.5", "memory": 1024 })),
+            (
+                "/pod/vpa/resourcePolicy/containerPolicies/0/maxAllowed",
+                json!({ "cpu": "2", "memory": "8589934592" }),
+            ),
+        ] {
+            assert_eq!(spec.pointer(pointer), Some(&expected), "{pointer}");
+        }
     }
 }

@@ -64,7 +64,7 @@ macro_rules! component_spec {
             pub replicas: Option<i32>,
             /// Least number of pods under an autoscaler. Default: 1.
             #[validate(range(min = 0))]
-            #[schemars(schema_with = "schema::min_replicas")]
+            #[schemars(extend("default" = 1))]
             pub min_replicas: Option<i32>,
             /// Greatest number of pods. Setting it turns horizontal autoscaling on.
             pub max_replicas: Option<i32>,
@@ -170,6 +170,7 @@ component_spec! {
         /// What the function writes.
         pub output: Option<OutputConf>,
         /// Configuration that the function's code reads.
+        #[serde(default)]
         #[schemars(schema_with = "schema::free_form")]
         pub func_config: Option<FreeForm>,
         /// A source connector in place of input topics.
@@ -218,6 +219,7 @@ component_spec! {
         /// Name of a built-in connector; kept for compatibility, `java.jar` decides.
         pub source_type: Option<String>,
         /// Configuration of the connector.
+        #[serde(default)]
         #[schemars(schema_with = "schema::free_form")]
         pub source_config: Option<FreeForm>,
         /// Discovery, when the connector is a batch source.
@@ -236,6 +238,7 @@ component_spec! {
         /// Name of a built-in connector; kept for compatibility, `java.jar` decides.
         pub sink_type: Option<String>,
         /// Configuration of the connector.
+        #[serde(default)]
         #[schemars(schema_with = "schema::free_form")]
         pub sink_config: Option<FreeForm>,
         /// Milliseconds after which an unacknowledged message is delivered again. 0: never.

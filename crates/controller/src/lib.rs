@@ -1,1 +1,17 @@
-//! function-mesh-controller
+//! The controllers of Function Mesh.
+//!
+//! [`mesh`] turns a FunctionMesh into the components that it is made of, [`component`] a component into its
+//! StatefulSet, Service and autoscalers. Both go the same way: observe, validate, render, apply, report. What
+//! is wanted comes from the pure crates; here stands only the way to and from the API server.
+
+pub mod args;
+pub mod component;
+pub mod context;
+pub mod kit;
+pub mod mesh;
+mod metrics;
+pub mod run;
+
+pub use args::Args;
+pub use metrics::Metrics;
+pub use run::{Options, run};

@@ -1,1 +1,84 @@
-//! function-mesh-workloads
+//! What a component becomes on a cluster.
+//!
+//! [`render`] turns a complete and valid Function, Source or Sink, the BackendConfigs that apply to it and the
+//! operator's [`Settings`] into its children. It is a pure function: no client, no clock, no randomness, and
+//! the same input gives the same bytes. [`cleanup_job`] is what removes its subscriptions when it goes, and
+//! [`components`] the components of a mesh.
+
+#[cfg(feature = "args")]
+mod args;
+pub mod names;
+mod settings;
+mod vpa;
+
+use function_mesh_api::validate::Valid;
+use function_mesh_api::{BackendConfig, Component, Function, FunctionMesh, Sink, Source};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Service;
+
+#[cfg(feature = "args")]
+pub use args::SettingsArgs;
+pub use settings::{RunnerImages, Settings, SettingsError};
+pub use vpa::{VerticalPodAutoscaler, VerticalPodAutoscalerSpec};
+
+/// The BackendConfigs that apply to a component.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backends<'a> {
+    /// The one of the cluster.
+    pub global: Option<&'a BackendConfig>,
+    /// The one of the component's namespace, which takes precedence.
+    pub namespaced: Option<&'a BackendConfig>,
+}
+
+/// All children of a component that runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Its pods.
+    pub stateful_set: StatefulSet,
+    /// Their names.
+    pub service: Service,
+    /// Horizontal scaling, when `maxReplicas` is set.
+    pub autoscaler: Option<HorizontalPodAutoscaler>,
+    /// Vertical scaling, when `pod.vpa` is set.
+    pub vertical_autoscaler: Option<VerticalPodAutoscaler>,
+}
+
+/// Renders a component.
+pub fn render<C: Component>(component: &Valid<C>, backends: Backends<'_>, settings: &Settings) -> Workload {
+    let _ = (component, backends, settings);
+    Workload {
+        stateful_set: StatefulSet::default(),
+        service: Service::default(),
+        autoscaler: None,
+        vertical_autoscaler: None,
+    }
+}
+
+/// The Job that removes what a component leaves behind in Pulsar, if it is to be removed.
+pub fn cleanup_job<C: Component>(
+    component: &Valid<C>,
+    backends: Backends<'_>,
+    settings: &Settings,
+) -> Option<Job> {
+    let _ = (component, backends, settings);
+    None
+}
+
+/// The components of a mesh, as objects of their own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MeshComponents {
+    /// Its functions.
+    pub functions: Vec<Function>,
+    /// Its sources.
+    pub sources: Vec<Source>,
+    /// Its sinks.
+    pub sinks: Vec<Sink>,
+}
+
+/// The components of a mesh, as objects of their own.
+pub fn components(mesh: &Valid<FunctionMesh>) -> MeshComponents {
+    let _ = mesh;
+    MeshComponents::default()
+}

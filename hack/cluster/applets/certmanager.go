@@ -2,8 +2,10 @@ package applets
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -63,7 +65,7 @@ type certManagerOptions struct {
 	namespace  string
 	port       int
 	healthPort int
-	dnsNames   string
+	dnsNames   []string
 }
 
 // ignoreUnknownFlags makes the applets usable as drop-in commands of
@@ -90,15 +92,18 @@ func ignoreUnknownFlags(fs *flag.FlagSet, args []string) []string {
 	return known
 }
 
-func certManager(run func(context.Context, logr.Logger, certManagerOptions) error) {
+func certManager(healthPort int, run func(context.Context, logr.Logger, certManagerOptions) error) {
 	var o certManagerOptions
 	fs := flag.NewFlagSet(os.Args[0], flag.ExitOnError)
 	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` (empty: the pod's service account)")
 	fs.StringVar(&o.namespace, "cluster-resource-namespace", "cert-manager", "`namespace` of ClusterIssuers' Secrets")
 	fs.StringVar(&o.namespace, "dynamic-serving-ca-secret-namespace", "cert-manager", "webhook: `namespace` of its CA Secret")
-	fs.StringVar(&o.dnsNames, "dynamic-serving-dns-names", "localhost", "webhook: comma-separated `names` in its certificate")
+	fs.Func("dynamic-serving-dns-names", "webhook: comma-separated `names` in its certificate; may be repeated", func(names string) error {
+		o.dnsNames = append(o.dnsNames, strings.Split(names, ",")...)
+		return nil
+	})
 	fs.IntVar(&o.port, "secure-port", 10250, "webhook: `port` it listens on")
-	fs.IntVar(&o.healthPort, "healthz-port", 6080, "webhook: `port` of its health checks")
+	fs.IntVar(&o.healthPort, "healthz-port", healthPort, "`port` of its health checks")
 	check(fs.Parse(ignoreUnknownFlags(fs, os.Args[1:])))
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -110,7 +115,7 @@ func certManager(run func(context.Context, logr.Logger, certManagerOptions) erro
 }
 
 func runCertManagerController() {
-	certManager(func(ctx context.Context, _ logr.Logger, o certManagerOptions) error {
+	certManager(9403, func(ctx context.Context, _ logr.Logger, o certManagerOptions) error {
 		factory, err := controller.NewContextFactory(ctx, controller.ContextOptions{
 			Kubeconfig:         o.kubeconfig,
 			KubernetesAPIQPS:   clientQPS,
@@ -131,6 +136,7 @@ func runCertManagerController() {
 		}
 		const workers = 5
 		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return serveHealth(ctx, o.healthPort) })
 		for name, construct := range controller.Known() {
 			c, err := construct(factory)
 			if err != nil {
@@ -145,8 +151,22 @@ func runCertManagerController() {
 	})
 }
 
+// serveHealth answers the chart's liveness probe for as long as the process can.
+func serveHealth(ctx context.Context, port int) error {
+	s := &http.Server{
+		Addr:              fmt.Sprintf(":%d", port),
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }),
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+	defer context.AfterFunc(ctx, func() { s.Close() })()
+	if err := s.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
 func runCertManagerWebhook() {
-	certManager(func(ctx context.Context, log logr.Logger, o certManagerOptions) error {
+	certManager(6080, func(ctx context.Context, log logr.Logger, o certManagerOptions) error {
 		s, err := webhook.NewCertManagerWebhookServer(log, webhookconfig.WebhookConfiguration{
 			KubeConfig:           o.kubeconfig,
 			SecurePort:           int32(o.port),
@@ -155,7 +175,7 @@ func runCertManagerWebhook() {
 			TLSConfig: shared.TLSConfig{Dynamic: shared.DynamicServingConfig{
 				SecretNamespace: o.namespace,
 				SecretName:      "cert-manager-webhook-ca",
-				DNSNames:        strings.Split(o.dnsNames, ","),
+				DNSNames:        o.dnsNames,
 				LeafDuration:    7 * 24 * time.Hour,
 			}},
 		})
@@ -167,12 +187,13 @@ func runCertManagerWebhook() {
 }
 
 func runCertManagerCAInjector() {
-	certManager(func(ctx context.Context, _ logr.Logger, o certManagerOptions) error {
+	certManager(0, func(ctx context.Context, _ logr.Logger, o certManagerOptions) error {
 		rest, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
 		if err != nil {
 			return err
 		}
 		rest.QPS, rest.Burst = clientQPS, clientBurst
+		rest.UserAgent = "cert-manager-cainjector" // also its name as a field manager
 		scheme := runtime.NewScheme()
 		for _, add := range []func(*runtime.Scheme) error{
 			corev1.AddToScheme, admissionregistrationv1.AddToScheme, apiextensionsv1.AddToScheme,

@@ -149,6 +149,7 @@ pub struct JavaStateStoreProvider {
     #[schemars(schema_with = "schema::string")]
     pub class_name: String,
     /// Configuration of the provider.
+    #[serde(default)]
     #[schemars(schema_with = "schema::free_form")]
     pub config: Option<BTreeMap<String, Value>>,
 }

@@ -40,12 +40,14 @@ pub struct SecretRef {
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["discoveryTriggererClassName"]))]
 pub struct BatchSourceConfig {
     /// Class that triggers a discovery.
     #[serde(default)]
     #[schemars(schema_with = "schema::string")]
     pub discovery_triggerer_class_name: String,
     /// Configuration of that class.
+    #[serde(default)]
     #[schemars(schema_with = "schema::free_form")]
     pub discovery_triggerer_config: Option<FreeForm>,
 }
@@ -64,6 +66,7 @@ pub struct FunctionSourceConfig {
     /// Class of the messages' payload.
     pub type_class_name: Option<String>,
     /// Configuration of the connector.
+    #[serde(default)]
     #[schemars(schema_with = "schema::free_form")]
     pub configs: Option<FreeForm>,
 }
@@ -80,6 +83,7 @@ pub struct FunctionSinkConfig {
     /// Class of the messages' payload.
     pub type_class_name: Option<String>,
     /// Configuration of the connector.
+    #[serde(default)]
     #[schemars(schema_with = "schema::free_form")]
     pub configs: Option<FreeForm>,
 }

@@ -12,8 +12,3 @@ pub(crate) fn string(_: &mut SchemaGenerator) -> Schema {
 pub(crate) fn free_form(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true })
 }
-
-/// The least number of replicas: the one default that the API server itself fills in.
-pub(crate) fn min_replicas(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "integer", "format": "int32", "minimum": 0, "default": 1, "nullable": true })
-}

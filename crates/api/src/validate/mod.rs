@@ -136,9 +136,9 @@ fn shape_violations(path: &FieldPath, errors: &validator::ValidationErrors, find
         match kind {
             Kind::Struct(nested) => shape_violations(&field, nested, findings),
             Kind::List(items) => {
-                items
-                    .iter()
-                    .for_each(|(index, nested)| shape_violations(&field.index(*index), nested, findings));
+                for (index, nested) in items {
+                    shape_violations(&field.index(*index), nested, findings);
+                }
             }
             Kind::Field(errors) => {
                 for error in errors {

@@ -25,6 +25,12 @@ func pickPorts(s *State) (ports, error) {
 		return ports{api: s.APIPort, etcdClient: 2379, etcdPeer: 2380, kcm: 10257, scheduler: 10259}, nil
 	}
 	p := ports{api: s.Options.Port}
+	if p.api == 0 && s.APIPort != 0 {
+		if l, err := listenOnPort(s.APIPort); err == nil { // of an earlier start
+			l.Close()
+			p.api = s.APIPort
+		}
+	}
 	for _, port := range []*int{&p.api, &p.etcdClient, &p.etcdPeer, &p.kcm, &p.scheduler} {
 		if *port != 0 {
 			continue
@@ -44,7 +50,7 @@ func freePort() (int, error) {
 	for range attempts {
 		port := first + rand.IntN(count)
 		var l net.Listener
-		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+		if l, err = listenOnPort(port); err == nil {
 			l.Close()
 			return port, nil
 		}

@@ -63,10 +63,20 @@ func NewLayout(dir string) (Layout, error) {
 	if err != nil {
 		return Layout{}, err
 	}
-	if resolved, err := filepath.EvalSymlinks(abs); err == nil {
-		abs = resolved
+	return Layout{Dir: resolve(abs)}, nil
+}
+
+// resolve follows symbolic links as far as the path exists, so that a folder has
+// the same name before it is made, while it is there and after it is removed.
+func resolve(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
 	}
-	return Layout{Dir: abs}, nil
+	parent := filepath.Dir(path)
+	if parent == path {
+		return path
+	}
+	return filepath.Join(resolve(parent), filepath.Base(path))
 }
 
 func (l Layout) path(parts ...string) string {

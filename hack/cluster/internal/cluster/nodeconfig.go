@@ -35,7 +35,7 @@ func (l Layout) nodeFiles() map[string]string {
 		"DNS_DOMAIN": dnsDomain, "HOSTNAME": hostname, "IP": NodeIP, "NODE": nodeName, "POD_CIDR": podCIDR,
 		"DNS_PORT": fmt.Sprint(dnsPort), "DNS_READY": fmt.Sprint(dnsReady), "PROXY_HEALTH": fmt.Sprint(proxyHealth),
 		"PROXY_KUBECONFIG": l.kubeconfig("kube-proxy"), "DNS_KUBECONFIG": l.kubeconfig("coredns"),
-		"RESOLV": l.node("resolv.conf"), "PLUGINS": l.node("kubelet-plugins"),
+		"RESOLV": l.node("resolv.conf"), "HOSTS": l.node("hosts"), "PLUGINS": l.node("kubelet-plugins"),
 	}
 	files := map[string]string{}
 	for name, template := range map[string]string{
@@ -43,6 +43,7 @@ func (l Layout) nodeFiles() map[string]string {
 		"kubelet.yaml":    kubeletConfig,
 		"kube-proxy.yaml": proxyConfig,
 		"Corefile":        corefile,
+		"hosts":           hostsFile,
 		"resolv.conf":     resolvConf,
 	} {
 		files[l.node(name)] = fill(template, values)
@@ -159,24 +160,30 @@ nftables: {minSyncPeriod: 100ms}
 oomScoreAdj: 0
 `
 
-// Names that are not the cluster's are refused at once: there is nobody to ask
-// in the cluster's network, and waiting for an answer costs clients seconds.
+// Names that are not the cluster's do not exist: there is nobody to ask in the
+// cluster's network, and any other answer makes clients try again for seconds.
 // The machine's own name is known, since Java programs look theirs up at start.
 const corefile = `.:{DNS_PORT} {
   bind {IP}
   errors
   ready {IP}:{DNS_READY}
-  hosts {
-    {IP} {HOSTNAME}
+  hosts "{HOSTS}" {
     fallthrough
   }
   kubernetes {DNS_DOMAIN} in-addr.arpa {
-    kubeconfig {DNS_KUBECONFIG}
+    kubeconfig "{DNS_KUBECONFIG}"
     pods insecure
     fallthrough in-addr.arpa
   }
+  template ANY ANY {
+    rcode NXDOMAIN
+  }
   cache 5
 }
+`
+
+// A file, since CoreDNS reads the machine's /etc/hosts if it is given none.
+const hostsFile = `{IP} {HOSTNAME}
 `
 
 const resolvConf = `nameserver {IP}

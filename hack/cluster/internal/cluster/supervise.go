@@ -99,6 +99,7 @@ func (r *run) bringUp(told context.Context) (context.Context, error) {
 			return ctx, fmt.Errorf("port %d is in use: choose another --port, or leave it out", r.state.Options.Port)
 		}
 		r.progress("another program took one of the ports; trying others")
+		r.state.APIPort = 0
 		r.stop()
 	}
 }

@@ -53,14 +53,15 @@ func Up(ctx context.Context, l Layout, o Options, progress io.Writer) error {
 		if previous.Node != o.Node {
 			return fmt.Errorf("the data in %s are of a cluster with node=%v: `cluster down --dir %s` first, or pick another --dir", l.Dir, previous.Node, l.Dir)
 		}
-		if o.Port == 0 && o.Node && portFree(previous.APIPort) {
-			o.Port = previous.APIPort // kubeconfigs copied away stay good
-		}
 	}
 	if err := checkPrerequisites(l, o); err != nil {
 		return err
 	}
-	if err := l.launch(ctx, &State{Options: o}, progress); err != nil {
+	state := &State{Options: o}
+	if previous != nil {
+		state.APIPort = previous.APIPort // if still free: kubeconfigs copied away stay good
+	}
+	if err := l.launch(ctx, state, progress); err != nil {
 		if stopErr := l.stopEverything(); stopErr != nil {
 			err = errors.Join(err, stopErr)
 		}
@@ -69,13 +70,24 @@ func Up(ctx context.Context, l Layout, o Options, progress io.Writer) error {
 	return nil
 }
 
-func portFree(port int) bool {
-	c, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		return false
+// listenAPI opens the API's port on the host: the one asked for, or the one used
+// before, or any.
+func listenAPI(s *State) (net.Listener, error) {
+	if s.Options.Port != 0 {
+		l, err := listenOnPort(s.Options.Port)
+		if err != nil {
+			err = fmt.Errorf("%w: choose another --port, or leave it out", err)
+		}
+		return l, err
 	}
-	c.Close()
-	return true
+	if l, err := listenOnPort(s.APIPort); err == nil {
+		return l, nil
+	}
+	return listenOnPort(0)
+}
+
+func listenOnPort(port int) (net.Listener, error) {
+	return net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }
 
 // launch starts the supervisor, in namespaces of its own if there is a node, and
@@ -95,15 +107,15 @@ func (l Layout) launch(ctx context.Context, s *State, progress io.Writer) error 
 	command := &exec.Cmd{
 		Path:        "/proc/self/exe",
 		Args:        []string{"cluster", "supervise", "--dir", l.Dir},
-		Env:         append(os.Environ(), "PATH="+searchPath()),
+		Env:         []string{"PATH=" + searchPath(), "HOME=" + os.Getenv("HOME")}, // no proxies, above all
 		Dir:         "/",
 		ExtraFiles:  []*os.File{writer},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	if s.Node {
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Options.Port)))
+		listener, err := listenAPI(s)
 		if err != nil {
-			return fmt.Errorf("the API's port on the host: %w", err)
+			return err
 		}
 		defer listener.Close()
 		s.APIPort = listener.Addr().(*net.TCPAddr).Port
@@ -115,6 +127,10 @@ func (l Layout) launch(ctx context.Context, s *State, progress io.Writer) error 
 		if err := l.writePauseArchive(); err != nil {
 			return err
 		}
+		// Reserved before anything is mounted: see removeSharedFolders.
+		if err := reserveNetNS(l.NetNS()); err != nil {
+			return err
+		}
 		command.Args[1] = "init"
 		command.ExtraFiles = append(command.ExtraFiles, file)
 		command.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET
@@ -122,6 +138,7 @@ func (l Layout) launch(ctx context.Context, s *State, progress io.Writer) error 
 	if err := l.saveState(s); err != nil {
 		return err
 	}
+	keepDescriptors()
 	log, err := os.Create(l.log("supervisor"))
 	if err != nil {
 		return err
@@ -206,19 +223,29 @@ func (l Layout) writePauseArchive() error {
 	return err
 }
 
+// keepDescriptors stops children that outlive this process from inheriting what
+// its caller has open, such as a lock, or a pipe whose end is waited for.
+func keepDescriptors() {
+	const firstExtra = 3
+	_ = unix.CloseRange(firstExtra, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+}
+
 const netnsFolder = "/run/netns"
 
-// nameNetNS lets `ip netns` and `nsenter` find the network of the process.
-func nameNetNS(name string, pid int) error {
+func reserveNetNS(name string) error {
 	if err := os.MkdirAll(netnsFolder, 0o755); err != nil {
 		return err
 	}
-	file := filepath.Join(netnsFolder, name)
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDONLY, 0o444)
+	f, err := os.OpenFile(filepath.Join(netnsFolder, name), os.O_CREATE|os.O_RDONLY, 0o444)
 	if err != nil {
 		return err
 	}
-	f.Close()
+	return f.Close()
+}
+
+// nameNetNS lets `ip netns` and `nsenter` find the network of the process.
+func nameNetNS(name string, pid int) error {
+	file := filepath.Join(netnsFolder, name)
 	if err := unix.Mount(fmt.Sprintf("/proc/%d/ns/net", pid), file, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("name the network namespace %s: %w", name, err)
 	}

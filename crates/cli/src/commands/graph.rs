@@ -1,0 +1,108 @@
+//! `graph`: which component feeds which, as a picture.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use function_mesh_api::{Component, FunctionMeshSpec};
+use kube::ResourceExt;
+
+use crate::graph::{Graph, dot, mermaid, svg, text};
+use crate::input::{Files, read_all};
+use crate::object::Object;
+use crate::{Failure, Outcome, Streams};
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// Boxes and arrows for the terminal
+    Text,
+    /// A flowchart for Markdown
+    Mermaid,
+    /// For Graphviz
+    Dot,
+    /// A picture that needs nothing else
+    Svg,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kubectl mesh graph -f mesh.yaml
+  kubectl mesh graph -f mesh.yaml -o svg > mesh.svg
+  kubectl mesh graph -f mesh.yaml -o dot | dot -Tpng > mesh.png
+  kubectl get functions,sources,sinks -o yaml | kubectl mesh graph -f -
+
+Each FunctionMesh is a picture of its own; Functions, Sources and Sinks that stand alone form one for each
+namespace. The topics of public/default go by their short names. Dashed is what is beside the way of the
+data: dead letters, late data, log lines, and topics outside the mesh. A mesh need not be valid to be drawn.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    files: Files,
+
+    /// Format of the output
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
+    let documents = read_all(&args.files)?;
+    let mut graphs = Vec::new();
+    let mut alone: BTreeMap<String, FunctionMeshSpec> = BTreeMap::new();
+    let mut outcome = Outcome::Fine;
+    for document in &documents {
+        match Object::read(document, &args.files.namespace) {
+            Ok(Object::Mesh(mesh)) => {
+                let namespace = mesh.namespace().unwrap_or_default();
+                graphs.push(Graph::of(&format!("FunctionMesh {namespace}/{}", mesh.name_any()), &mesh.spec));
+            }
+            Ok(Object::Function(object)) => {
+                let (namespace, spec) = named(*object, |spec| &mut spec.name);
+                alone.entry(namespace).or_default().functions.get_or_insert_default().push(spec);
+            }
+            Ok(Object::Source(object)) => {
+                let (namespace, spec) = named(*object, |spec| &mut spec.name);
+                alone.entry(namespace).or_default().sources.get_or_insert_default().push(spec);
+            }
+            Ok(Object::Sink(object)) => {
+                let (namespace, spec) = named(*object, |spec| &mut spec.name);
+                alone.entry(namespace).or_default().sinks.get_or_insert_default().push(spec);
+            }
+            Ok(Object::BackendConfig(_) | Object::Foreign) => {}
+            Err(violation) => {
+                let (line, _) = document.source.position(document.node.locate(violation.field.as_str()).start);
+                let title = document.title();
+                writeln!(streams.err, "{}:{line}: {title}: {violation}; it is left out", document.source.name)?;
+                outcome = Outcome::Rejected;
+            }
+        }
+    }
+    for (namespace, spec) in alone {
+        graphs.push(Graph::of(&format!("components of namespace {namespace}"), &spec));
+    }
+    if graphs.is_empty() && outcome == Outcome::Fine {
+        let seen = documents.len();
+        return Err(Failure::Nothing(format!(
+            "no FunctionMesh, Function, Source or Sink among {seen} document(s): there is nothing to draw"
+        )));
+    }
+    let picture = match args.output {
+        Format::Text => text(&graphs),
+        Format::Mermaid => mermaid(&graphs),
+        Format::Dot => dot(&graphs),
+        Format::Svg => svg(&graphs),
+    };
+    streams.out.write_all(picture.as_bytes())?;
+    Ok(outcome)
+}
+
+/// The namespace of a component, and its specification under the name of its object.
+fn named<C: Component>(
+    mut object: C,
+    name: impl Fn(&mut C::Spec) -> &mut Option<String>,
+) -> (String, C::Spec) {
+    let namespace = object.namespace().unwrap_or_default();
+    let given = object.name_any();
+    if !given.is_empty() {
+        *name(object.spec_mut()) = Some(given);
+    }
+    (namespace, object.spec().clone())
+}

@@ -1,0 +1,52 @@
+//! Names that fit into a picture.
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// A name in at most this many columns, its middle left out if need be. What would disturb the picture is
+/// replaced: control characters, and those that change the direction of writing.
+pub(super) fn shorten(name: &str, columns: usize) -> String {
+    let clean: String = name.chars().map(|letter| if is_harmless(letter) { letter } else { '\u{fffd}' }).collect();
+    if clean.width() <= columns {
+        return clean;
+    }
+    let half = columns.saturating_sub(1) / 2;
+    let head = fitting(clean.chars(), half + columns.saturating_sub(1) % 2);
+    let tail: String = fitting(clean.chars().rev(), half).chars().rev().collect();
+    format!("{head}…{tail}")
+}
+
+/// The columns that a text takes.
+pub(super) fn columns(text: &str) -> i32 {
+    i32::try_from(text.width()).unwrap_or(i32::MAX / 1024)
+}
+
+fn fitting(letters: impl Iterator<Item = char>, columns: usize) -> String {
+    let mut used = 0;
+    letters
+        .take_while(|letter| {
+            used += letter.width().unwrap_or_default();
+            used <= columns
+        })
+        .collect()
+}
+
+/// Whether a character takes its columns and leaves the others alone.
+pub(super) fn is_harmless(letter: char) -> bool {
+    let is_direction = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_no_text = matches!(letter, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    !letter.is_control() && !is_direction && !is_no_text && letter.width().is_some_and(|width| width > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_lose_their_middle_and_odd_ones_their_oddity() {
+        assert_eq!(shorten("short", 10), "short");
+        assert_eq!(shorten("abcdefghij", 7), "abc…hij");
+        assert_eq!(shorten("a\nb\u{202e}c", 10), "a\u{fffd}b\u{fffd}c");
+        assert!(shorten("日本語日本語日本語", 7).width() <= 7);
+        assert_eq!(shorten("abc", 0), "…");
+    }
+}

@@ -1,0 +1,19 @@
+//! The program `kubectl-mesh`: everything is in the library.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use kubectl_mesh::{Cli, Streams};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut err = BufWriter::new(io::stderr().lock());
+    let outcome = kubectl_mesh::run(&cli, &mut Streams { out: &mut out, err: &mut err, colour });
+    // Nobody is left to tell when even these fail.
+    let _ = out.flush();
+    let _ = err.flush();
+    outcome.exit_code()
+}

@@ -1,0 +1,103 @@
+//! The command line of the controller manager.
+
+use anyhow::Context as _;
+use clap::Parser;
+use function_mesh_serving::{Certificates, Readiness, ServingArgs, endpoints, logging, metrics, shutdown};
+use function_mesh_workloads::SettingsArgs;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::run::{Options, run};
+
+/// Runs Pulsar Functions, sources and sinks on Kubernetes: it turns FunctionMeshes into Functions, Sources and
+/// Sinks, those into StatefulSets, Services and autoscalers, and reports what it sees of them.
+#[derive(Debug, Parser)]
+#[command(name = "function-mesh-controller-manager", version, after_help = EXAMPLES)]
+pub struct Args {
+    /// Kubeconfig to connect with; without it KUBECONFIG, the home folder and the pod's own account are tried
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<std::path::PathBuf>,
+    /// Context of the kubeconfig; without it the current one
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Namespace to look after; empty for all
+    #[arg(
+        long,
+        env = "WATCHED_NAMESPACE",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAME"
+    )]
+    watched_namespace: String,
+    /// Objects of each kind that are worked on at a time
+    #[arg(long, env = "CONCURRENCY", default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(flatten)]
+    serving: ServingArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Look after one namespace of the cluster that kubectl talks to:
+    function-mesh-controller-manager --watched-namespace team-a --metrics-addr 127.0.0.1:8443
+
+  Use runner images of one's own:
+    function-mesh-controller-manager --config-file config.yaml
+  where config.yaml says
+    runnerImages:
+      java: registry.example.com/pulsar-java-runner:4.0.8";
+
+impl Args {
+    /// Runs until a signal ends it.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let Self { kubeconfig, context, watched_namespace, concurrency, settings, serving } = self;
+        logging::init(&serving.log)?;
+        let end = shutdown::on_signal()?;
+        let settings = settings.settings()?;
+        let config = connection(kubeconfig, context).await?;
+        let client = Client::try_from(config).context("cannot make a client of the kubeconfig")?;
+        let registry = metrics::registry("function-mesh-controller-manager", env!("CARGO_PKG_VERSION"))?;
+        let readiness = Readiness::new(end.clone());
+        let certificates = match &serving.cert_dir.0 {
+            Some(folder) => Some(Certificates::load(folder, &registry)?),
+            None => None,
+        };
+        if let Some(certificates) = &certificates {
+            certificates.watch(serving.cert_poll_interval, end.clone());
+        }
+        let servers =
+            endpoints::start(&serving, readiness.clone(), registry.clone(), certificates.as_ref(), &end)
+                .await?;
+        let options = Options {
+            settings,
+            namespace: Some(watched_namespace).filter(|namespace| !namespace.is_empty()),
+            concurrency,
+        };
+        let result = run(client, options, &registry, &readiness, end.clone()).await;
+        end.cancel();
+        for server in servers {
+            server.finished().await?;
+        }
+        result
+    }
+}
+
+async fn connection(file: Option<std::path::PathBuf>, context: Option<String>) -> anyhow::Result<Config> {
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    let mut config = match file {
+        Some(file) => {
+            let kubeconfig =
+                Kubeconfig::read_from(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options).await?
+        }
+        None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
+        None => Config::infer().await.context(
+            "found no cluster: pass --kubeconfig, set KUBECONFIG, or run in a pod with a service account",
+        )?,
+    };
+    // A watch is quiet for minutes; anything else that takes this long is lost.
+    config.read_timeout = None;
+    Ok(config)
+}

@@ -1,0 +1,185 @@
+//! Why a component is not ready, from its pods. They are asked for only then.
+
+use function_mesh_api::{Component, labels};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use super::status::{Children, Seen};
+use super::{Context, Error};
+
+/// Pods looked at; one is enough to tell what is wrong.
+const MOST_PODS: u32 = 20;
+
+pub(super) async fn look<C: Component>(
+    children: Children,
+    component: &C,
+    context: &Context,
+) -> Result<Seen, Error> {
+    let namespace = component.namespace().unwrap_or_default();
+    let trouble = if children.are_ready() {
+        None
+    } else {
+        let selector = format!("{}={},{}={}", labels::COMPONENT, C::ROLE, labels::NAME, component.name_any());
+        let params = ListParams::default().labels(&selector).limit(MOST_PODS);
+        let pods = Api::<Pod>::namespaced(context.shared.client.clone(), &namespace).list(&params).await;
+        trouble(&pods.map_err(|error| Error::Pods(Box::new(error)))?.items)
+    };
+    let backends = context.shared.backends_for(&namespace);
+    let backends = backends.as_backends();
+    let revision =
+        |config: Option<&function_mesh_api::BackendConfig>| config.and_then(ResourceExt::resource_version);
+    Ok(Seen { children, trouble, revisions: (revision(backends.global), revision(backends.namespaced)) })
+}
+
+/// The first thing that keeps one of the pods from running and that time alone will not mend.
+fn trouble(pods: &[Pod]) -> Option<String> {
+    let mut pods: Vec<_> = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+    pods.sort_by_key(|pod| pod.name_any());
+    pods.into_iter().find_map(|pod| {
+        let found = unschedulable(pod).or_else(|| containers(pod).find_map(container_trouble))?;
+        Some(format!("pod {}: {found}", pod.name_any()))
+    })
+}
+
+fn unschedulable(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let scheduled = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+    let message = scheduled.message.as_deref().unwrap_or("no node takes it");
+    (scheduled.reason.as_deref() == Some("Unschedulable")).then(|| format!("cannot be scheduled: {message}"))
+}
+
+fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.as_ref();
+    let init = status.and_then(|status| status.init_container_statuses.as_ref());
+    let main = status.and_then(|status| status.container_statuses.as_ref());
+    init.into_iter().flatten().chain(main.into_iter().flatten())
+}
+
+fn container_trouble(container: &ContainerStatus) -> Option<String> {
+    let name = &container.name;
+    let state = container.state.as_ref();
+    let waiting = state.and_then(|state| state.waiting.as_ref());
+    let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
+    let message = waiting.and_then(|waiting| waiting.message.as_deref()).unwrap_or_default();
+    match reason {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
+            return Some(format!("container {name} cannot get its image {:?}: {message}", container.image));
+        }
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            return Some(format!("container {name} cannot be started: {message}"));
+        }
+        _ => {}
+    }
+    let ended = state.and_then(|state| state.terminated.as_ref());
+    let before = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let exit = ended.or(before)?;
+    if container.ready || (ended.is_none() && container.restart_count == 0) {
+        return None;
+    }
+    let restarts = match container.restart_count {
+        0 => String::new(),
+        1 => ", restarted once".to_owned(),
+        count => format!(", restarted {count} times"),
+    };
+    Some(match (exit.exit_code, exit.reason.as_deref()) {
+        (_, Some("OOMKilled")) => format!("container {name} used more memory than its limit{restarts}"),
+        // The runner has no other way to say it.
+        (0, _) if !is_init(reason) => {
+            format!(
+                "container {name} ended with exit code 0{restarts}: a runner does so when it cannot be set up, see its log"
+            )
+        }
+        (code, _) => format!("container {name} ended with exit code {code}{restarts}, see its log"),
+    })
+}
+
+/// An init container that ended well does not wait for anything.
+fn is_init(waiting: &str) -> bool {
+    waiting == "PodInitializing"
+}
+
+#[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "fixtures read better so")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, status: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({ "metadata": { "name": name }, "status": status })).expect("a pod")
+    }
+
+    fn container(fields: serde_json::Value) -> serde_json::Value {
+        let mut container = json!({ "name": "pulsar-function", "image": "i", "imageID": "", "ready": false, "restartCount": 0 });
+        if let (Some(container), Some(fields)) = (container.as_object_mut(), fields.as_object()) {
+            container.extend(fields.clone());
+        }
+        json!({ "containerStatuses": [container] })
+    }
+
+    #[test]
+    fn each_trouble_is_told_with_its_pod() {
+        for (status, part) in [
+            (
+                container(
+                    json!({ "state": { "waiting": { "reason": "ImagePullBackOff", "message": "not found" } } }),
+                ),
+                "cannot get its image \"i\": not found",
+            ),
+            (
+                container(
+                    json!({ "state": { "waiting": { "reason": "CreateContainerConfigError", "message": "secret \"s\" not found" } } }),
+                ),
+                "cannot be started: secret",
+            ),
+            (
+                container(
+                    json!({ "restartCount": 3, "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+                "lastState": { "terminated": { "exitCode": 1, "reason": "Error" } } }),
+                ),
+                "exit code 1, restarted 3 times",
+            ),
+            (
+                container(
+                    json!({ "restartCount": 1, "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+                "lastState": { "terminated": { "exitCode": 0, "reason": "Completed" } } }),
+                ),
+                "exit code 0, restarted once: a runner does so",
+            ),
+            (
+                container(json!({ "restartCount": 1, "state": { "running": {} },
+                "lastState": { "terminated": { "exitCode": 137, "reason": "OOMKilled" } } })),
+                "more memory than its limit",
+            ),
+            (
+                json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" }] }),
+                "cannot be scheduled: 0/1 nodes",
+            ),
+        ] {
+            let found = trouble(&[pod("f-function-0", status.clone())]).unwrap_or_else(|| panic!("{status}"));
+            assert!(found.starts_with("pod f-function-0: ") && found.contains(part), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_merely_starts_is_no_trouble() {
+        for status in [
+            json!({}),
+            container(json!({ "state": { "waiting": { "reason": "ContainerCreating" } } })),
+            container(json!({ "state": { "running": {} } })),
+            container(json!({ "ready": true, "restartCount": 2, "state": { "running": {} },
+                "lastState": { "terminated": { "exitCode": 1 } } })),
+        ] {
+            assert_eq!(trouble(&[pod("p", status)]), None);
+        }
+    }
+
+    #[test]
+    fn pods_on_their_way_out_do_not_count() {
+        let mut pod =
+            pod("p", container(json!({ "restartCount": 3, "state": { "terminated": { "exitCode": 1 } } })));
+        pod.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).ok();
+        assert_eq!(trouble(&[pod]), None);
+    }
+}

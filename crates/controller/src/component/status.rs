@@ -1,0 +1,253 @@
+//! What a component's status says, as a pure function of what was seen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use function_mesh_api::types::{ComponentStatus, Phase, ResourceCondition};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use super::Error;
+use crate::kit::children::Change;
+use crate::kit::events::clip;
+
+/// Longest message in a status, in bytes.
+const LONGEST_MESSAGE: usize = 1024;
+
+/// The children after they were written.
+#[derive(Debug)]
+pub struct Children {
+    /// The StatefulSet.
+    pub stateful_set: Arc<StatefulSet>,
+    /// What was written just now.
+    pub made: BTreeMap<&'static str, Change>,
+    /// Whether there is a horizontal autoscaler.
+    pub has_autoscaler: bool,
+    /// Whether there is a vertical autoscaler.
+    pub has_vertical_autoscaler: bool,
+    /// Fields of the StatefulSet that cannot be changed and were left as they are.
+    pub kept: Vec<&'static str>,
+}
+
+/// What was seen of a component that keeps the rules and whose children were written.
+#[derive(Debug)]
+pub struct Seen {
+    /// The children.
+    pub children: Children,
+    /// Why a pod is not ready, when that is more than a matter of time.
+    pub trouble: Option<String>,
+    /// Revisions of the BackendConfigs that were applied: of the cluster, of the namespace.
+    pub revisions: (Option<String>, Option<String>),
+}
+
+/// The end of a reconcile.
+pub type Outcome = Result<Seen, Error>;
+
+/// Numbers of pods.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Pods {
+    wanted: i32,
+    ready: i32,
+    updated: i32,
+    /// Whether the StatefulSet controller has seen the StatefulSet as it is now.
+    is_current: bool,
+}
+
+impl Pods {
+    fn of(stateful_set: &StatefulSet) -> Self {
+        let status = stateful_set.status.as_ref();
+        let seen = status.and_then(|status| status.observed_generation);
+        Self {
+            wanted: stateful_set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
+            ready: status.and_then(|status| status.ready_replicas).unwrap_or_default(),
+            updated: status.and_then(|status| status.updated_replicas).unwrap_or_default(),
+            is_current: seen.is_some() && seen == stateful_set.metadata.generation,
+        }
+    }
+
+    fn are_ready(self) -> bool {
+        self.is_current && self.ready == self.wanted && self.updated == self.wanted
+    }
+}
+
+impl Children {
+    /// Whether all pods are there, ready and of the newest version.
+    pub fn are_ready(&self) -> bool {
+        Pods::of(&self.stateful_set).are_ready()
+    }
+}
+
+impl Seen {
+    /// Whether nothing is left to wait for.
+    pub fn is_settled(&self) -> bool {
+        self.children.are_ready()
+    }
+}
+
+/// The status after a reconcile. It depends on nothing but its arguments, so an unchanged world gives an
+/// unchanged status.
+pub fn status_of(
+    previous: Option<&ComponentStatus>,
+    generation: Option<i64>,
+    outcome: &Outcome,
+) -> ComponentStatus {
+    let mut status = previous.cloned().unwrap_or_default();
+    match outcome {
+        Ok(seen) => {
+            let pods = Pods::of(&seen.children.stateful_set);
+            status.replicas = pods.wanted;
+            status.ready_replicas = pods.ready;
+            status.updated_replicas = pods.updated;
+            let spec = seen.children.stateful_set.spec.as_ref();
+            status.selector = spec.map(|spec| selector_text(&spec.selector)).unwrap_or_default();
+            status.observed_generation = generation;
+            (status.global_backend_config_revision, status.namespaced_backend_config_revision) =
+                seen.revisions.clone();
+            status.pending_change = None;
+            status.conditions = conditions(&seen.children, pods);
+            (status.phase, status.message) = phase(seen, pods);
+        }
+        Err(error) => {
+            // What runs goes on running: numbers and conditions stay as they were last seen.
+            status.phase = if matches!(error, Error::Invalid(_)) { Phase::Invalid } else { Phase::Degraded };
+            status.message = Some(error.to_string());
+        }
+    }
+    status.message = status.message.map(|message| clip(&message, LONGEST_MESSAGE).to_owned());
+    status
+}
+
+fn phase(seen: &Seen, pods: Pods) -> (Phase, Option<String>) {
+    let kept = (!seen.children.kept.is_empty()).then(|| {
+        let fields = seen.children.kept.join(", ");
+        format!("the StatefulSet keeps its {fields}, which cannot be changed; delete it to have them changed")
+    });
+    if pods.are_ready() {
+        return (if pods.wanted == 0 { Phase::Suspended } else { Phase::Ready }, kept);
+    }
+    if let Some(trouble) = &seen.trouble {
+        return (Phase::Degraded, Some(trouble.clone()));
+    }
+    let Pods { wanted, ready, updated, .. } = pods;
+    let message = if updated < wanted {
+        format!("{updated} of {wanted} pods run the newest version")
+    } else {
+        format!("{ready} of {wanted} pods are ready")
+    };
+    (Phase::Progressing, Some(message))
+}
+
+fn conditions(children: &Children, pods: Pods) -> BTreeMap<String, ResourceCondition> {
+    let there = |kind: &str, condition: &str| {
+        // What was just written is known to be there; the API server took it.
+        let entry = ResourceCondition {
+            condition: Some(condition.to_owned()),
+            status: Some("True".to_owned()),
+            action: Some("NoAction".to_owned()),
+        };
+        (kind.to_owned(), entry)
+    };
+    let (kind, mut stateful_set) = there("StatefulSet", "StatefulSetReady");
+    if !pods.are_ready() {
+        stateful_set.status = Some("False".to_owned());
+        stateful_set.action = Some("Wait".to_owned());
+    }
+    let mut conditions = BTreeMap::from([(kind, stateful_set), there("Service", "ServiceReady")]);
+    if children.has_autoscaler {
+        conditions.extend([there("HorizontalPodAutoscaler", "HPAReady")]);
+    }
+    if children.has_vertical_autoscaler {
+        conditions.extend([there("VerticalPodAutoscaler", "VPAReady")]);
+    }
+    conditions
+}
+
+/// A selector in the form that `kubectl get --selector` takes.
+fn selector_text(selector: &LabelSelector) -> String {
+    let labels = selector.match_labels.iter().flatten();
+    labels.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "fixtures read better so")]
+mod tests {
+    use function_mesh_api::validate::{FieldPath, Violation, Violations};
+    use serde_json::json;
+
+    use super::*;
+
+    fn seen(wanted: i32, status: serde_json::Value, trouble: Option<&str>) -> Outcome {
+        let stateful_set = serde_json::from_value(json!({
+            "metadata": { "name": "f-function", "generation": 2 },
+            "spec": { "replicas": wanted, "selector": { "matchLabels": { "b": "2", "a": "1" } }, "template": {} },
+            "status": status,
+        }));
+        let children = Children {
+            stateful_set: Arc::new(stateful_set.expect("a StatefulSet")),
+            made: BTreeMap::new(),
+            has_autoscaler: false,
+            has_vertical_autoscaler: false,
+            kept: Vec::new(),
+        };
+        Ok(Seen { children, trouble: trouble.map(str::to_owned), revisions: (None, None) })
+    }
+
+    fn ready(count: i32) -> serde_json::Value {
+        json!({ "observedGeneration": 2, "replicas": count, "readyReplicas": count, "updatedReplicas": count })
+    }
+
+    #[test]
+    fn ready_is_said_only_when_all_pods_are_ready_and_current() {
+        for (status, phase) in [
+            (ready(2), Phase::Ready),
+            (json!({}), Phase::Progressing),
+            (ready(1), Phase::Progressing),
+            (
+                json!({ "observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "updatedReplicas": 2 }),
+                Phase::Progressing,
+            ),
+            (
+                json!({ "observedGeneration": 2, "replicas": 2, "readyReplicas": 2, "updatedReplicas": 1 }),
+                Phase::Progressing,
+            ),
+        ] {
+            let found = status_of(None, Some(7), &seen(2, status.clone(), None));
+            assert_eq!(found.phase, phase, "{status}");
+            let is_ready = if phase == Phase::Ready { "True" } else { "False" };
+            assert_eq!(found.conditions["StatefulSet"].status.as_deref(), Some(is_ready));
+            assert_eq!(found.observed_generation, Some(7));
+            assert_eq!(found.selector, "a=1,b=2");
+        }
+    }
+
+    #[test]
+    fn no_pods_wanted_and_none_there_is_suspended() {
+        assert_eq!(status_of(None, None, &seen(0, ready(0), None)).phase, Phase::Suspended);
+    }
+
+    #[test]
+    fn a_pod_in_trouble_is_the_message() {
+        let found = status_of(None, None, &seen(1, ready(0), Some("pod f-function-0 crashes")));
+        assert_eq!(
+            (found.phase, found.message.as_deref()),
+            (Phase::Degraded, Some("pod f-function-0 crashes"))
+        );
+    }
+
+    #[test]
+    fn a_broken_rule_leaves_what_runs_in_the_status() {
+        let before = status_of(None, Some(1), &seen(2, ready(2), None));
+        let violation = Violation { field: FieldPath::root("spec.java"), message: "is missing".into() };
+        let found = status_of(Some(&before), Some(2), &Err(Error::Invalid(Violations(vec![violation]))));
+        assert_eq!(found.phase, Phase::Invalid);
+        assert_eq!(found.message.as_deref(), Some("spec.java: is missing"));
+        assert_eq!(found.ready_replicas, 2);
+        assert_eq!(found.observed_generation, Some(1), "generation 2 was not acted on");
+    }
+
+    #[test]
+    fn an_unchanged_world_gives_an_unchanged_status() {
+        let first = status_of(None, Some(1), &seen(2, ready(2), None));
+        assert_eq!(status_of(Some(&first), Some(1), &seen(2, ready(2), None)), first);
+    }
+}

@@ -1,0 +1,75 @@
+//! What all controllers share.
+
+use std::sync::Arc;
+
+use function_mesh_api::BackendConfig;
+use function_mesh_workloads::{Backends, Settings};
+use kube::Client;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store};
+
+use crate::kit::backoff::Backoff;
+use crate::kit::cache::Guarded;
+use crate::kit::events::Events;
+use crate::metrics::Metrics;
+
+/// What all controllers share.
+pub struct Shared {
+    /// The connection.
+    pub client: Client,
+    /// Settings of the operator.
+    pub settings: Settings,
+    /// Events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Failures in a row.
+    pub backoff: Backoff,
+    /// All BackendConfigs that are watched.
+    pub backends: Store<Guarded<BackendConfig>>,
+}
+
+/// The BackendConfigs that apply to a component, held while it is rendered.
+#[derive(Clone, Debug, Default)]
+pub struct HeldBackends {
+    global: Option<Arc<Guarded<BackendConfig>>>,
+    namespaced: Option<Arc<Guarded<BackendConfig>>>,
+}
+
+impl HeldBackends {
+    /// The configurations, as the renderer takes them. One that cannot be read counts as absent.
+    pub fn as_backends(&self) -> Backends<'_> {
+        fn readable(held: Option<&Arc<Guarded<BackendConfig>>>) -> Option<&BackendConfig> {
+            held.and_then(|held| match &**held {
+                DeserializeGuard(Ok(config)) => Some(config),
+                DeserializeGuard(Err(_)) => None,
+            })
+        }
+        Backends { global: readable(self.global.as_ref()), namespaced: readable(self.namespaced.as_ref()) }
+    }
+}
+
+impl Shared {
+    /// The BackendConfigs that apply to a component in this namespace.
+    pub fn backends_for(&self, namespace: &str) -> HeldBackends {
+        let find = |name: Option<&String>, namespace: &str| {
+            let name = name.filter(|name| !name.is_empty())?;
+            self.backends.get(&ObjectRef::new(name).within(namespace))
+        };
+        let settings = &self.settings;
+        HeldBackends {
+            global: find(settings.global_backend_config.as_ref(), &settings.global_backend_config_namespace),
+            namespaced: find(settings.namespaced_backend_config.as_ref(), namespace),
+        }
+    }
+
+    /// Whether a change of this BackendConfig is to reach the components of a namespace at once.
+    pub fn touches(&self, config: &BackendConfig, namespace: &str) -> bool {
+        let (name, at) = (config.metadata.name.as_ref(), config.metadata.namespace.as_deref());
+        let settings = &self.settings;
+        let is_global = name == settings.global_backend_config.as_ref()
+            && at == Some(settings.global_backend_config_namespace.as_str());
+        let is_namespaced = name == settings.namespaced_backend_config.as_ref() && at == Some(namespace);
+        name.is_some() && config.spec.auto_update.unwrap_or_default() && (is_global || is_namespaced)
+    }
+}

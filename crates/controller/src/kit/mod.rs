@@ -1,0 +1,8 @@
+//! Tools of all controllers: caches, writing children, events and backoff. Nothing here knows our kinds.
+
+pub mod backoff;
+pub mod cache;
+pub mod children;
+pub mod events;
+pub mod status;
+pub(crate) mod subset;

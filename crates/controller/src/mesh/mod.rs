@@ -1,0 +1,104 @@
+//! The controller of FunctionMeshes: from a mesh to the Functions, Sources and Sinks that it is made of.
+//!
+//! Orphans are found by who owns them, never from the status, so a lost status loses nothing.
+
+mod apply;
+mod report;
+mod status;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use function_mesh_api::validate::{Violations, valid_mesh};
+use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
+use function_mesh_workloads::components;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+
+use crate::context::Shared;
+use crate::kit::cache::Guarded;
+use crate::kit::children::ChildError;
+
+pub use status::{ComponentState, Outcome, Seen, status_of};
+
+/// What the mesh controller has to hand.
+pub struct Context {
+    /// What all controllers share.
+    pub shared: Arc<Shared>,
+    /// All functions.
+    pub functions: Store<Guarded<Function>>,
+    /// All sources.
+    pub sources: Store<Guarded<Source>>,
+    /// All sinks.
+    pub sinks: Store<Guarded<Sink>>,
+}
+
+/// Why a reconcile came to no end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A rule is broken. Nothing was changed.
+    #[error("{0}")]
+    Invalid(Violations),
+    /// Components could not be written. The others were.
+    #[error("{}", list(.0))]
+    Children(Vec<ChildError>),
+    /// The status could not be written.
+    #[error("cannot write the status: {0}")]
+    Report(#[source] Box<kube::Error>),
+}
+
+fn list(errors: &[ChildError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Brings the components of one mesh in line with it, and its status in line with them.
+pub async fn reconcile(object: Arc<Guarded<FunctionMesh>>, context: Arc<Context>) -> Result<Action, Error> {
+    let started = Instant::now();
+    let kind = "FunctionMesh";
+    let mesh = match &object.0 {
+        Ok(mesh) => mesh,
+        Err(fault) => {
+            tracing::warn!(kind, namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "cannot be read; skipped");
+            context.shared.metrics.reconciled(kind, "unreadable", started);
+            return Ok(Action::await_change());
+        }
+    };
+    if !labels::is_managed(mesh.meta()) || mesh.meta().deletion_timestamp.is_some() {
+        context.shared.backoff.forget(&key(mesh));
+        return Ok(Action::await_change());
+    }
+    let outcome = bring_in_line(mesh, &context).await;
+    let result =
+        report::report(mesh, &outcome, &context.shared).await.map_err(|e| Error::Report(Box::new(e)));
+    let label = if outcome.error.is_none() && result.is_ok() { "done" } else { "failed" };
+    context.shared.metrics.reconciled(kind, label, started);
+    result?;
+    match outcome.error {
+        None | Some(Error::Invalid(_)) => {
+            context.shared.backoff.forget(&key(mesh));
+            Ok(Action::await_change())
+        }
+        Some(error) => Err(error),
+    }
+}
+
+async fn bring_in_line(mesh: &FunctionMesh, context: &Context) -> Outcome {
+    match valid_mesh(mesh.clone()) {
+        Ok(valid) => apply::apply(&valid, components(&valid), context).await,
+        Err(violations) => Outcome { seen: Seen::default(), error: Some(Error::Invalid(violations)) },
+    }
+}
+
+/// How long a mesh waits after a failure.
+pub fn on_error(object: &Guarded<FunctionMesh>, error: &Error, context: &Context) -> Action {
+    let DeserializeGuard(Ok(mesh)) = object else { return Action::await_change() };
+    let wait = context.shared.backoff.failed(&key(mesh));
+    tracing::warn!(kind = "FunctionMesh", namespace = mesh.namespace(), name = mesh.name_any(), %error, retry_in = ?wait, "reconcile failed");
+    Action::requeue(wait)
+}
+
+fn key(mesh: &FunctionMesh) -> String {
+    format!("mesh/{}", ObjectRef::<FunctionMesh>::from_obj(mesh))
+}

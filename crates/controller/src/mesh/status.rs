@@ -1,0 +1,274 @@
+//! What a mesh's status says, as a pure function of what was seen of its components.
+
+use std::collections::BTreeMap;
+
+use function_mesh_api::types::{FunctionMeshStatus, Phase, ResourceCondition};
+use function_mesh_api::{Component, Role};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::Error;
+use crate::kit::children::ChildError;
+use crate::kit::events::clip;
+
+/// Longest message of a condition, in bytes; the API takes 32 KiB.
+const LONGEST_MESSAGE: usize = 2048;
+
+/// One component as it was seen.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ComponentState {
+    /// Its phase, as far as it speaks of the specification as it is now.
+    pub phase: Phase,
+    /// Why it is in that phase.
+    pub message: Option<String>,
+}
+
+impl ComponentState {
+    /// The state of a component, from its own status.
+    pub fn of<C: Component>(component: &C) -> Self {
+        let status = component.status();
+        let is_current =
+            status.is_some_and(|status| status.observed_generation == component.meta().generation);
+        match status {
+            Some(status) if is_current || status.phase == Phase::Invalid => {
+                Self { phase: status.phase, message: status.message.clone() }
+            }
+            // What it reports is about an earlier specification.
+            Some(status) if status.phase == Phase::Degraded => {
+                Self { phase: Phase::Degraded, message: status.message.clone() }
+            }
+            Some(_) => Self { phase: Phase::Progressing, message: None },
+            None => Self { phase: Phase::Pending, message: None },
+        }
+    }
+
+    /// The state of a component that could not be written.
+    pub fn failed(error: &ChildError) -> Self {
+        Self { phase: Phase::Degraded, message: Some(error.to_string()) }
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready | Phase::Suspended)
+    }
+}
+
+/// What was seen of a mesh.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Its components, by role and name.
+    pub components: BTreeMap<(Role, String), ComponentState>,
+    /// What was written just now, in words.
+    pub changes: Vec<String>,
+}
+
+/// The end of a reconcile: what was seen, and what went wrong.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was seen.
+    pub seen: Seen,
+    /// What went wrong.
+    pub error: Option<Error>,
+}
+
+/// The status after a reconcile. `now` is used only where a condition turns over.
+pub fn status_of(
+    previous: Option<&FunctionMeshStatus>,
+    generation: Option<i64>,
+    outcome: &Outcome,
+    now: &Time,
+) -> FunctionMeshStatus {
+    let mut status = previous.cloned().unwrap_or_default();
+    let is_invalid = matches!(outcome.error, Some(Error::Invalid(_)));
+    if !is_invalid {
+        let entries = |role: Role| {
+            let of_role = outcome.seen.components.iter().filter(move |((found, _), _)| *found == role);
+            Some(of_role.map(|((role, name), state)| (name.clone(), component_entry(*role, state))).collect())
+        };
+        status.function_conditions = entries(Role::Function);
+        status.source_conditions = entries(Role::Source);
+        status.sink_conditions = entries(Role::Sink);
+        let ready = outcome.seen.components.values().filter(|state| state.is_ready()).count();
+        status.components = Some(format!("{ready}/{}", outcome.seen.components.len()));
+    }
+    let facts = facts(outcome);
+    let is_ready = facts.iter().any(|fact| fact.type_ == "Ready" && fact.holds);
+    status.condition = Some(entry("MeshReady", is_ready, if is_ready { "NoAction" } else { "Wait" }));
+    if outcome.error.is_none() {
+        status.observed_generation = generation;
+    }
+    let before = status.conditions.take().unwrap_or_default();
+    let after = facts.into_iter().map(|fact| fact.into_condition(&before, generation, now)).collect();
+    status.conditions = Some(after);
+    status
+}
+
+fn component_entry(role: Role, state: &ComponentState) -> ResourceCondition {
+    let condition = format!("{}Ready", role.kind());
+    let action = match state.phase {
+        Phase::Ready | Phase::Suspended => "NoAction",
+        Phase::Pending => "Create",
+        _ => "Wait",
+    };
+    entry(&condition, state.is_ready(), action)
+}
+
+fn entry(condition: &str, holds: bool, action: &str) -> ResourceCondition {
+    ResourceCondition {
+        condition: Some(condition.to_owned()),
+        status: Some(if holds { "True" } else { "False" }.to_owned()),
+        action: Some(action.to_owned()),
+    }
+}
+
+/// One condition without its history.
+struct Fact {
+    type_: &'static str,
+    holds: bool,
+    reason: &'static str,
+    message: String,
+}
+
+impl Fact {
+    fn into_condition(self, before: &[Condition], generation: Option<i64>, now: &Time) -> Condition {
+        let status = if self.holds { "True" } else { "False" };
+        let earlier = before.iter().find(|earlier| earlier.type_ == self.type_ && earlier.status == status);
+        Condition {
+            type_: self.type_.to_owned(),
+            status: status.to_owned(),
+            reason: self.reason.to_owned(),
+            message: clip(&self.message, LONGEST_MESSAGE).to_owned(),
+            observed_generation: generation,
+            last_transition_time: earlier.map_or_else(|| now.clone(), |e| e.last_transition_time.clone()),
+        }
+    }
+}
+
+fn facts(outcome: &Outcome) -> Vec<Fact> {
+    let fact =
+        |type_, holds, reason, message: &str| Fact { type_, holds, reason, message: message.to_owned() };
+    if let Some(Error::Invalid(violations)) = &outcome.error {
+        let message = violations.to_string();
+        return vec![
+            fact("Ready", false, "Invalid", &message),
+            fact("Progressing", false, "Invalid", "nothing is changed until the mesh is valid"),
+            fact("Degraded", true, "Invalid", &message),
+            fact("Valid", false, "RulesBroken", &message),
+        ];
+    }
+    let waiting: Vec<_> = outcome.seen.components.iter().filter(|(_, state)| !state.is_ready()).collect();
+    let told = |phases: &[Phase]| {
+        let told = waiting.iter().filter(|(_, state)| phases.contains(&state.phase));
+        told.map(|((role, name), state)| {
+            let message = state.message.as_deref().unwrap_or("has not reported yet");
+            format!("{role} {name}: {message}")
+        })
+        .collect::<Vec<_>>()
+        .join("; ")
+    };
+    let bad = [Phase::Degraded, Phase::Invalid];
+    let (degraded, moving) =
+        (told(&bad), told(&[Phase::Pending, Phase::Progressing, Phase::Paused, Phase::Deleting]));
+    let failed = outcome.error.as_ref().map(ToString::to_string);
+    let all = format!("all {} components are ready", outcome.seen.components.len());
+    let ready = match (&failed, degraded.is_empty(), moving.is_empty()) {
+        (Some(failed), _, _) => fact("Ready", false, "ApplyFailed", failed),
+        (None, false, _) => fact("Ready", false, "ComponentsDegraded", &degraded),
+        (None, true, false) => fact("Ready", false, "ComponentsNotReady", &moving),
+        (None, true, true) => fact("Ready", true, "AllReady", &all),
+    };
+    let progressing = if moving.is_empty() {
+        fact("Progressing", false, "Settled", "no component is changing")
+    } else {
+        fact("Progressing", true, "ComponentsChanging", &moving)
+    };
+    let degraded = match (&failed, degraded.is_empty()) {
+        (Some(failed), _) => fact("Degraded", true, "ApplyFailed", failed),
+        (None, false) => fact("Degraded", true, "ComponentsDegraded", &degraded),
+        (None, true) => fact("Degraded", false, "NoTrouble", "no component is in trouble"),
+    };
+    vec![ready, progressing, degraded, fact("Valid", true, "RulesKept", "the mesh keeps all rules")]
+}
+
+#[cfg(test)]
+mod tests {
+    use function_mesh_api::validate::{FieldPath, Violation, Violations};
+
+    use super::*;
+
+    fn time(second: i64) -> Time {
+        Time(jiff::Timestamp::from_second(second).expect("a time"))
+    }
+
+    fn outcome(states: &[(&str, Phase, Option<&str>)]) -> Outcome {
+        let components = states.iter().map(|(name, phase, message)| {
+            let state = ComponentState { phase: *phase, message: message.map(str::to_owned) };
+            ((Role::Function, (*name).to_owned()), state)
+        });
+        Outcome { seen: Seen { components: components.collect(), changes: Vec::new() }, error: None }
+    }
+
+    fn condition<'a>(status: &'a FunctionMeshStatus, type_: &str) -> &'a Condition {
+        let all = status.conditions.as_deref().unwrap_or_default();
+        all.iter().find(|condition| condition.type_ == type_).expect("the condition")
+    }
+
+    #[test]
+    fn a_mesh_is_ready_when_all_its_components_are() {
+        let status = status_of(
+            None,
+            Some(1),
+            &outcome(&[("a", Phase::Ready, None), ("b", Phase::Suspended, None)]),
+            &time(1),
+        );
+        assert_eq!(condition(&status, "Ready").status, "True");
+        assert_eq!(status.components.as_deref(), Some("2/2"));
+        assert_eq!(status.condition.expect("a condition").status.as_deref(), Some("True"));
+    }
+
+    #[test]
+    fn one_that_crashes_makes_it_not_ready_and_is_named() {
+        let seen =
+            [("a", Phase::Ready, None), ("b", Phase::Degraded, Some("pod m-b-function-0: exit code 1"))];
+        let status = status_of(None, Some(1), &outcome(&seen), &time(1));
+        let ready = condition(&status, "Ready");
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "ComponentsDegraded"));
+        assert_eq!(ready.message, "function b: pod m-b-function-0: exit code 1");
+        assert_eq!(status.components.as_deref(), Some("1/2"));
+        assert_eq!(status.function_conditions.expect("entries")["b"].status.as_deref(), Some("False"));
+    }
+
+    #[test]
+    fn an_empty_mesh_is_ready() {
+        let status = status_of(None, Some(1), &outcome(&[]), &time(1));
+        assert_eq!(condition(&status, "Ready").status, "True");
+        assert_eq!(status.components.as_deref(), Some("0/0"));
+    }
+
+    #[test]
+    fn times_move_only_when_a_condition_turns_over() {
+        let first =
+            status_of(None, Some(1), &outcome(&[("a", Phase::Progressing, Some("0 of 1"))]), &time(1));
+        let same = status_of(
+            Some(&first),
+            Some(1),
+            &outcome(&[("a", Phase::Progressing, Some("0 of 1"))]),
+            &time(2),
+        );
+        assert_eq!(first, same);
+        let ready = status_of(Some(&same), Some(1), &outcome(&[("a", Phase::Ready, None)]), &time(3));
+        assert_eq!(condition(&ready, "Ready").last_transition_time, time(3));
+        assert_eq!(condition(&ready, "Valid").last_transition_time, time(1));
+    }
+
+    #[test]
+    fn a_broken_rule_keeps_what_was_seen_and_does_not_count_as_acted_on() {
+        let before = status_of(None, Some(1), &outcome(&[("a", Phase::Ready, None)]), &time(1));
+        let violation =
+            Violation { field: FieldPath::root("spec.functions[0].java"), message: "is missing".into() };
+        let error = Some(Error::Invalid(Violations(vec![violation])));
+        let status = status_of(Some(&before), Some(2), &Outcome { seen: Seen::default(), error }, &time(2));
+        assert_eq!(condition(&status, "Valid").status, "False");
+        assert_eq!(condition(&status, "Ready").message, "spec.functions[0].java: is missing");
+        assert_eq!(status.components.as_deref(), Some("1/1"));
+        assert_eq!(status.observed_generation, Some(1));
+    }
+}

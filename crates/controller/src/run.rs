@@ -1,0 +1,290 @@
+//! Strings watches, caches and controllers together, and runs them until the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use function_mesh_api::{BackendConfig, Component, FunctionMesh};
+use function_mesh_serving::Readiness;
+use function_mesh_serving::shutdown::CancellationToken;
+use function_mesh_workloads::Settings;
+use futures::future::{BoxFuture, join_all};
+use futures::stream::{BoxStream, StreamExt};
+use futures::{FutureExt, Stream};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::Service;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Config, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use kube::{Client, Resource, ResourceExt};
+use prometheus::Registry;
+use tokio::sync::mpsc;
+
+use crate::context::Shared;
+use crate::kit::backoff::Backoff;
+use crate::kit::cache::{self, Guarded};
+use crate::kit::children::controller_of;
+use crate::kit::events::Events;
+use crate::metrics::Metrics;
+use crate::{component, mesh};
+
+/// How long changes of one object are gathered before a reconcile: long enough for a StatefulSet and its
+/// Service, made together, to cause one and not two; short enough that nobody notices.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Changes of one kind, waiting to be worked on.
+const QUEUE: usize = 1024;
+
+/// What the controllers are told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Settings of the renderer.
+    pub settings: Settings,
+    /// The namespace to look after; None for all.
+    pub namespace: Option<String>,
+    /// Objects of each kind that are worked on at a time.
+    pub concurrency: u16,
+}
+
+/// Runs all controllers until `end`. They wait for definitions that are not there yet.
+pub async fn run(
+    client: Client,
+    options: Options,
+    registry: &Registry,
+    readiness: &Readiness,
+    end: CancellationToken,
+) -> anyhow::Result<()> {
+    let namespace = options.namespace.as_deref();
+    // The cluster's own configuration may stand outside of the namespace that is looked after.
+    let (backends, backend_changes) = cache::watch(cache::api(&client, None), watcher::Config::default());
+    let shared = Arc::new(Shared {
+        events: Events::new(client.clone()),
+        metrics: Metrics::register(registry)?,
+        backoff: Backoff::default(),
+        settings: options.settings,
+        backends: backends.clone(),
+        client: client.clone(),
+    });
+    let (wake_meshes, mesh_wakes) = mpsc::channel(QUEUE);
+    let parts = Parts {
+        shared: &shared,
+        namespace,
+        concurrency: options.concurrency,
+        readiness,
+        end: &end,
+        wake_meshes,
+    };
+    let (functions, run_functions, backend_functions) = parts.component();
+    let (sources, run_sources, backend_sources) = parts.component();
+    let (sinks, run_sinks, backend_sinks) = parts.component();
+    let meshes =
+        parts.meshes(mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks }, mesh_wakes);
+    parts.gate("backend configs", backends);
+    drop(parts);
+    let followers = vec![backend_functions, backend_sources, backend_sinks];
+    let backends = follow_backends(backend_changes.boxed(), followers, end.clone()).boxed();
+    tracing::info!(namespace, "controllers started");
+    join_all(vec![run_functions, run_sources, run_sinks, meshes, backends]).await;
+    tracing::info!("controllers stopped");
+    Ok(())
+}
+
+/// What the controllers are made from.
+struct Parts<'a> {
+    shared: &'a Arc<Shared>,
+    namespace: Option<&'a str>,
+    concurrency: u16,
+    readiness: &'a Readiness,
+    end: &'a CancellationToken,
+    wake_meshes: mpsc::Sender<ObjectRef<Guarded<FunctionMesh>>>,
+}
+
+type Changed = mpsc::Sender<Arc<BackendConfig>>;
+
+impl Parts<'_> {
+    fn config(&self) -> Config {
+        Config::default().debounce(GATHER).concurrency(self.concurrency)
+    }
+
+    /// The program is ready only once this cache is full.
+    fn gate<K>(&self, name: &str, store: Store<K>)
+    where
+        K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    {
+        let gate = self.readiness.gate(&format!("the cache of {name}"));
+        tokio::spawn(async move {
+            if store.wait_until_ready().await.is_ok() {
+                gate.set(true);
+            }
+        });
+    }
+
+    /// The controller of one kind of component, with its cache and the way by which it hears of changed
+    /// BackendConfigs.
+    fn component<C: Component>(&self) -> (Store<Guarded<C>>, BoxFuture<'static, ()>, Changed) {
+        let client = &self.shared.client;
+        let (objects, changes) =
+            cache::watch(cache::api::<Guarded<C>>(client, self.namespace), watcher::Config::default());
+        let children = || cache::children_of(C::ROLE);
+        let (stateful_sets, of_sets) =
+            cache::watch(cache::api::<StatefulSet>(client, self.namespace), children());
+        let (services, of_services) = cache::watch(cache::api::<Service>(client, self.namespace), children());
+        let (autoscalers, of_autoscalers) =
+            cache::watch(cache::api::<HorizontalPodAutoscaler>(client, self.namespace), children());
+        self.gate(C::ROLE.mesh_field(), objects.clone());
+        self.gate(&format!("StatefulSets of {}", C::ROLE.mesh_field()), stateful_sets.clone());
+        self.gate(&format!("Services of {}", C::ROLE.mesh_field()), services.clone());
+        self.gate(&format!("autoscalers of {}", C::ROLE.mesh_field()), autoscalers.clone());
+        let context = Arc::new(component::Context {
+            shared: Arc::clone(self.shared),
+            stateful_sets: stateful_sets.clone(),
+            services: services.clone(),
+            autoscalers: autoscalers.clone(),
+        });
+        let (tell, backends) = mpsc::channel(QUEUE);
+        let affected = affected_by(backends, objects.clone(), Arc::clone(self.shared));
+        let controller =
+            Controller::for_stream(told_to_mesh(changes, self.wake_meshes.clone()), objects.clone())
+                .with_config(self.config())
+                .owns_stream(of_sets)
+                .owns_stream(of_services)
+                .owns_stream(of_autoscalers)
+                .reconcile_on(affected)
+                .graceful_shutdown_on(self.end.clone().cancelled_owned());
+        let run = async move {
+            let reconcile = async |object, context: Arc<component::Context>| {
+                // A cache that is still filling would look as if children were missing.
+                wait(&context.stateful_sets).await;
+                wait(&context.services).await;
+                wait(&context.autoscalers).await;
+                wait(&context.shared.backends).await;
+                component::reconcile::<C>(object, context).await
+            };
+            let on_error =
+                |object: Arc<Guarded<C>>, error: &component::Error, context: Arc<component::Context>| {
+                    component::on_error(&object, error, &context)
+                };
+            controller
+                .run(move |object, context| reconcile(object, context), on_error, context)
+                .for_each(log)
+                .await;
+        };
+        (objects, run.boxed(), tell)
+    }
+
+    fn meshes(
+        &self,
+        context: mesh::Context,
+        wakes: mpsc::Receiver<ObjectRef<Guarded<FunctionMesh>>>,
+    ) -> BoxFuture<'static, ()> {
+        let api = cache::api::<Guarded<FunctionMesh>>(&self.shared.client, self.namespace);
+        let (objects, changes) = cache::watch(api, watcher::Config::default());
+        self.gate("functionmeshes", objects.clone());
+        let controller = Controller::for_stream(changes, objects)
+            .with_config(self.config())
+            .reconcile_on(receiver(wakes))
+            .graceful_shutdown_on(self.end.clone().cancelled_owned());
+        async move {
+            let reconcile = async |object, context: Arc<mesh::Context>| {
+                wait(&context.functions).await;
+                wait(&context.sources).await;
+                wait(&context.sinks).await;
+                mesh::reconcile(object, context).await
+            };
+            let on_error =
+                |object: Arc<Guarded<FunctionMesh>>, error: &mesh::Error, context: Arc<mesh::Context>| {
+                    mesh::on_error(&object, error, &context)
+                };
+            controller
+                .run(move |object, context| reconcile(object, context), on_error, Arc::new(context))
+                .for_each(log)
+                .await;
+        }
+        .boxed()
+    }
+}
+
+async fn wait<K>(store: &Store<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    // An error means that the watch has ended, and with it the program.
+    _ = store.wait_until_ready().await;
+}
+
+/// A reconcile's own errors are logged where they are turned into a wait; here come those of the machinery.
+async fn log<K: Resource, E: std::error::Error, Q: std::error::Error>(
+    result: Result<(ObjectRef<K>, kube::runtime::controller::Action), kube::runtime::controller::Error<E, Q>>,
+) where
+    K::DynamicType: std::fmt::Debug,
+{
+    use kube::runtime::controller::Error;
+    match result {
+        Ok(_) | Err(Error::ReconcilerFailed(..) | Error::ObjectNotFound(_)) => {}
+        Err(error) => tracing::warn!(%error, "watch failed; it is tried again"),
+    }
+}
+
+fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {
+    futures::stream::poll_fn(move |context| receiver.poll_recv(context))
+}
+
+/// Passes changes of components on, and wakes the mesh that each belongs to: also when one is deleted.
+fn told_to_mesh<C: Component>(
+    changes: impl Stream<Item = Result<Guarded<C>, watcher::Error>> + Send + 'static,
+    wake: mpsc::Sender<ObjectRef<Guarded<FunctionMesh>>>,
+) -> BoxStream<'static, Result<Guarded<C>, watcher::Error>> {
+    changes
+        .then(move |change| {
+            let wake = wake.clone();
+            async move {
+                if let Ok(object) = &change
+                    && let Some(owner) = controller_of(object)
+                    && owner.kind == FunctionMesh::kind(&())
+                {
+                    let namespace = object.namespace().unwrap_or_default();
+                    // An error means that the controller has ended.
+                    _ = wake.send(ObjectRef::new(&owner.name).within(&namespace)).await;
+                }
+                change
+            }
+        })
+        .boxed()
+}
+
+/// The components that a changed BackendConfig is to reach at once.
+fn affected_by<C: Component>(
+    backends: mpsc::Receiver<Arc<BackendConfig>>,
+    objects: Store<Guarded<C>>,
+    shared: Arc<Shared>,
+) -> impl Stream<Item = ObjectRef<Guarded<C>>> + Send {
+    receiver(backends).flat_map(move |config| {
+        let affected =
+            objects.state_filter(|object| shared.touches(&config, &object.namespace().unwrap_or_default()));
+        futures::stream::iter(affected.into_iter().map(|object| ObjectRef::from_obj(&*object)))
+    })
+}
+
+/// Reads the BackendConfigs and tells the controllers of each change.
+async fn follow_backends(
+    changes: BoxStream<'static, Result<Guarded<BackendConfig>, watcher::Error>>,
+    followers: Vec<Changed>,
+    end: CancellationToken,
+) {
+    let mut changes = changes.take_until(end.cancelled_owned().boxed());
+    while let Some(change) = changes.next().await {
+        match change {
+            Ok(DeserializeGuard(Ok(config))) => {
+                let config = Arc::new(config);
+                for follower in &followers {
+                    _ = follower.send(Arc::clone(&config)).await;
+                }
+            }
+            Ok(DeserializeGuard(Err(fault))) => {
+                tracing::warn!(namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "this BackendConfig cannot be read and counts as absent");
+            }
+            Err(error) => tracing::warn!(%error, "watch of BackendConfigs failed; it is tried again"),
+        }
+    }
+}

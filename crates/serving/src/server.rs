@@ -1,0 +1,163 @@
+//! A listener: an axum router over TLS or without, with limits on slow clients and an orderly end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::Handle;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use tokio::task::JoinHandle;
+
+use crate::listen::ListenAddr;
+use crate::shutdown::CancellationToken;
+use crate::tls::{Certificates, TlsError};
+
+/// How bytes travel.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// As they are.
+    Plain,
+    /// Over TLS, with whichever certificate is current when a connection opens.
+    Tls(Arc<Certificates>),
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From a new connection, its TLS handshake aside, to its first whole request header; also the bound of
+    /// the handshake.
+    pub first_request: Duration,
+    /// From one request on a connection to the next one's whole header. Idle connections count, so this is
+    /// longer than clients keep those (Go: 90 s); otherwise we would close one as it is taken up again.
+    pub next_request: Duration,
+    /// How long to accept connections after the program was asked to stop. Whoever routes to it learns of
+    /// the end at the same time, and needs a moment to stop sending.
+    pub linger: Duration,
+    /// How long open requests may take to finish after that.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            first_request: Duration::from_secs(10),
+            next_request: Duration::from_secs(100),
+            linger: Duration::ZERO,
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why a listener could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The port could not be taken.
+    #[error("cannot listen on {addr} for {name}: {source}")]
+    Bind {
+        /// What was to be served.
+        name: &'static str,
+        /// Where.
+        addr: ListenAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// TLS was asked for without a certificate.
+    #[error("{name} are to be served over TLS, and no certificate is given; name its folder with --cert-dir")]
+    NoCertificate {
+        /// What was to be served.
+        name: &'static str,
+    },
+    /// TLS could not be set up.
+    #[error("cannot serve {name} over TLS: {source}")]
+    Tls {
+        /// What was to be served.
+        name: &'static str,
+        /// Why not.
+        source: TlsError,
+    },
+    /// The listener ended before it was asked to.
+    #[error("the listener for {name} ended: {source}")]
+    Ended {
+        /// What was served.
+        name: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A running listener. It goes on when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    name: &'static str,
+    addr: SocketAddr,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    /// Takes the port and serves until `shutdown` is cancelled. None when the address is off.
+    pub async fn start(
+        name: &'static str,
+        listen: &ListenAddr,
+        router: Router,
+        transport: Transport,
+        timeouts: Timeouts,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Self>, ServeError> {
+        let bind = |source| ServeError::Bind { name, addr: listen.clone(), source };
+        let Some(listener) = listen.bind().await.map_err(bind)? else {
+            return Ok(None);
+        };
+        let addr = listener.local_addr().map_err(bind)?;
+        let listener = listener.into_std().map_err(bind)?;
+        let handle = Handle::new();
+        let mut server = axum_server::from_tcp(listener)
+            .map_err(bind)?
+            .handle(handle.clone())
+            .first_request_timeout(timeouts.first_request);
+        server.http_builder().http1().header_read_timeout(timeouts.next_request);
+        // Refused handshakes are the only sign of a client that does not trust the certificate.
+        let server = server.accept_error_handler(move |peer, error| {
+            tracing::debug!(listener = name, ?peer, %error, "connection refused");
+        });
+        let service = router.into_make_service();
+        let tls = matches!(transport, Transport::Tls(_));
+        let task = match transport {
+            Transport::Plain => tokio::spawn(server.serve(service)),
+            Transport::Tls(certificates) => {
+                let config =
+                    certificates.server_config().map_err(|source| ServeError::Tls { name, source })?;
+                let config = RustlsConfig::from_config(config);
+                let acceptor = RustlsAcceptor::new(config).handshake_timeout(timeouts.first_request);
+                tokio::spawn(server.acceptor(acceptor).serve(service))
+            }
+        };
+        tracing::info!(listener = name, %addr, tls, "listening");
+        tokio::spawn(end(name, handle, timeouts, shutdown.clone()));
+        Ok(Some(Self { name, addr, task }))
+    }
+
+    /// The address that it listens on; with the port that the system chose if none was asked for.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Waits for its end: in order once the last open request is answered, or with the error that ended it.
+    pub async fn finished(self) -> Result<(), ServeError> {
+        let ended = self.task.await.map_err(io::Error::other).and_then(|result| result);
+        ended.map_err(|source| ServeError::Ended { name: self.name, source })
+    }
+}
+
+async fn end(
+    name: &'static str,
+    handle: Handle<SocketAddr>,
+    timeouts: Timeouts,
+    shutdown: CancellationToken,
+) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(timeouts.linger).await;
+    tracing::debug!(listener = name, open = handle.connection_count(), "taking no more connections");
+    handle.graceful_shutdown(Some(timeouts.drain));
+}

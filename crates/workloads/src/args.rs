@@ -1,0 +1,93 @@
+//! The settings as command-line flags and environment variables. A flag beats the environment, the
+//! environment beats the default; a switch may stand alone or be given a value, `--flag=false`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::settings::{Settings, SettingsError};
+
+/// Flags that shape what is rendered.
+#[derive(Args, Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the operator")]
+pub struct SettingsArgs {
+    /// YAML file with runner images, pull secrets, and labels and annotations of pods
+    #[arg(long, env = "CONFIG_FILE", value_name = "FILE", default_value = "")]
+    pub config_file: PathBuf,
+
+    /// Download packages in an init container instead of before the runner starts
+    #[arg(long, env = "ENABLE_INIT_CONTAINERS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set,
+        value_parser = switch("ENABLE_INIT_CONTAINERS", false))]
+    pub enable_init_containers: bool,
+
+    /// Name of the BackendConfig for the whole cluster
+    #[arg(long, env = "GLOBAL_BACKEND_CONFIG", value_name = "NAME", default_value = "")]
+    pub global_backend_config: String,
+
+    /// Namespace of the BackendConfig for the whole cluster
+    #[arg(long, env = "GLOBAL_BACKEND_CONFIG_NAMESPACE", value_name = "NAMESPACE", default_value = "default")]
+    pub global_backend_config_namespace: String,
+
+    /// Name of the BackendConfig that each namespace may have
+    #[arg(long, env = "NAMESPACED_BACKEND_CONFIG", value_name = "NAME", default_value = "backend-config")]
+    pub namespaced_backend_config: String,
+
+    /// Spread the pods of a component over nodes
+    #[arg(long, env = "ADD_DEFAULT_AFFINITY", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value = "true", action = clap::ArgAction::Set,
+        value_parser = switch("ADD_DEFAULT_AFFINITY", true))]
+    pub add_default_affinity: bool,
+
+    /// Have the kubelet refuse images that run as root
+    #[arg(long, env = "RUN_AS_NON_ROOT", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set,
+        value_parser = switch("RUN_AS_NON_ROOT", false))]
+    pub run_as_non_root: bool,
+}
+
+impl SettingsArgs {
+    /// The settings that the flags and the configuration file make.
+    pub fn settings(&self) -> Result<Settings, SettingsError> {
+        Ok(Settings {
+            enable_init_containers: self.enable_init_containers,
+            add_default_affinity: self.add_default_affinity,
+            run_as_non_root: self.run_as_non_root,
+            global_backend_config: non_empty(&self.global_backend_config),
+            global_backend_config_namespace: self.global_backend_config_namespace.clone(),
+            namespaced_backend_config: non_empty(&self.namespaced_backend_config),
+            ..Settings::from_config(config(&self.config_file)?)?
+        })
+    }
+}
+
+fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn config(file: &Path) -> Result<Value, SettingsError> {
+    if file.as_os_str().is_empty() {
+        return Ok(Value::Null);
+    }
+    let path = file.display().to_string();
+    match std::fs::read_to_string(file) {
+        Err(source) => Err(SettingsError::Read { path, source }),
+        Ok(text) if text.trim().is_empty() => Ok(Value::Null),
+        Ok(text) => serde_saphyr::from_str(&text)
+            .map_err(|error| SettingsError::Syntax { path, message: error.to_string() }),
+    }
+}
+
+/// Reads a switch in the forms that the original took. A variable that is set to nothing counts as unset.
+fn switch(
+    variable: &'static str,
+    default: bool,
+) -> impl Fn(&str) -> Result<bool, String> + Clone + Send + Sync + 'static {
+    move |text| match text {
+        "" => Ok(default),
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+        _ => Err(format!("write true or false, here or in the environment variable {variable}")),
+    }
+}

@@ -1,0 +1,101 @@
+//! The Java runner: functions, sources and sinks.
+
+use function_mesh_api::quantity;
+use function_mesh_api::types::{JavaRuntime, LogLevel};
+
+use crate::context::Context;
+use crate::log;
+use crate::shell::{Command, Script, Word};
+
+use super::shared;
+
+const INSTANCE: &str = "/pulsar/instances/java-instance.jar";
+const MAIN: &str = "org.apache.pulsar.functions.instance.JavaInstanceMain";
+const SECRETS: &str = "org.apache.pulsar.functions.secretsprovider.EnvironmentBasedSecretsProvider";
+/// Jars that the logging of the runner needs; their names hold versions.
+const YAML: [&str; 2] = [
+    "/pulsar/lib/com.fasterxml.jackson.dataformat-jackson-dataformat-yaml-*.jar",
+    "/pulsar/lib/org.yaml-snakeyaml-*.jar",
+];
+
+pub(super) fn script(context: &Context<'_>, script: Script, java: &JavaRuntime, jar: &str) -> Script {
+    let config = java.log.as_ref();
+    let script = log::java::prepare(context, script, config);
+    let command = Command::new("java")
+        .option("-cp", class_path(java))
+        .arg("-Dpulsar.functions.instance.classpath=/pulsar/lib/*")
+        .arg(format!("-Dlog4j.configurationFile={}", log::java::file(config)))
+        .arg("-Dpulsar.function.log.dir=logs/functions")
+        .arg(Word::from(format!("-Dpulsar.function.log.file={}-", context.name())).then(super::shard_id()))
+        .arg("-Dpulsar.allocator.exit_on_oom=true")
+        .args(config.and_then(|config| config.level).into_iter().flat_map(levels))
+        .arg("-XX:MaxRAMPercentage=70")
+        .args(direct_memory(context).map(|size| format!("-XX:MaxDirectMemorySize={size}")))
+        .arg("-XX:+UseG1GC")
+        .arg("-XX:+HeapDumpOnOutOfMemoryError")
+        .arg("-XX:HeapDumpPath=/pulsar/tmp/heapdump-%p.hprof")
+        .arg("-XX:+ExitOnOutOfMemoryError")
+        .arg("-Xlog:gc*:file=/pulsar/logs/gc.log:time,level,tags:filecount=5,filesize=10M")
+        // Options are shell text: they may name variables, and one entry may hold several.
+        .args(java.java_opts.iter().flatten().filter(|option| !option.is_empty()).map(Word::syntax))
+        .arg(or(java.entry_class.as_deref(), MAIN))
+        .option("--jar", jar);
+    let command = shared::arguments(context, command);
+    let function = context.view.function();
+    let command = match function {
+        Some(function) if function.source_config.is_some() || function.sink_config.is_some() => {
+            command.option("--connectors_directory", "/pulsar/connectors")
+        }
+        Some(_) | None => command,
+    };
+    let mut command = shared::state(context, shared::secrets(context, command, SECRETS));
+    if let Some(provider) = state_provider(context) {
+        command = command.option("--state_storage_impl_class", provider);
+    }
+    if let Some(requests) = function.and_then(|function| function.max_pending_async_requests) {
+        command = command.option("--pending_async_requests", requests.to_string());
+    }
+    script.exec(&command)
+}
+
+fn or<'a>(given: Option<&'a str>, default: &'a str) -> &'a str {
+    given.filter(|text| !text.is_empty()).unwrap_or(default)
+}
+
+fn class_path(java: &JavaRuntime) -> Word {
+    let path = Word::from(or(java.instance_path.as_deref(), INSTANCE));
+    let path = YAML.into_iter().fold(path, |path, jar| path.then(":").then(Word::file(jar)));
+    match java.extra_dependencies_dir.as_deref().filter(|folder| !folder.is_empty()) {
+        Some(folder) => path.then(format!(":{folder}/*")),
+        None => path,
+    }
+}
+
+fn levels(level: LogLevel) -> [String; 2] {
+    let level = log::java::level(Some(level));
+    [format!("-Dpulsar.log.level={level}"), format!("-Dbk.log.level={level}")]
+}
+
+fn state_provider<'a>(context: &Context<'a>) -> Option<&'a str> {
+    shared::state_store(context)?;
+    let provider = context.common.stateful_config?.pulsar.as_ref()?.java_provider.as_ref()?;
+    Some(&provider.class_name)
+}
+
+/// A fifth of the memory limit, for buffers outside the heap. Without a limit the JVM decides.
+fn direct_memory(context: &Context<'_>) -> Option<String> {
+    let limit = context.common.resources?.limits.as_ref()?.get("memory").and_then(quantity::whole)?;
+    let mut size = limit / 5;
+    if size <= 0 {
+        return None;
+    }
+    let mut suffixes = ["k", "M", "G", "T"].into_iter();
+    let mut suffix = "";
+    while size % 1000 == 0
+        && let Some(next) = suffixes.next()
+    {
+        size /= 1000;
+        suffix = next;
+    }
+    Some(format!("{size}{suffix}"))
+}

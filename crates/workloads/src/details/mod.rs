@@ -1,0 +1,219 @@
+//! `function_details`: what a runner is told of its component, as one JSON argument.
+//!
+//! The shape is the runners' own protocol, a message in JSON: fields that hold their default are left out,
+//! and 64-bit integers are texts.
+
+mod connector;
+mod crypto;
+mod sink;
+mod source;
+
+use std::collections::BTreeMap;
+
+use function_mesh_api::component::{Consuming, Particular};
+use function_mesh_api::quantity;
+use function_mesh_api::types::{FreeForm, ProcessingGuarantee, WindowConfig};
+use function_mesh_api::Role;
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::context::{Context, Runtime};
+use crate::json::{self, is_default};
+
+pub(crate) use source::{input_specs, subscription_type};
+
+/// The class that passes records on as they are: what connectors have for a function.
+const IDENTITY: &str = "org.apache.pulsar.functions.api.utils.IdentityFunction";
+/// The class that gathers messages into windows and hands them to the function.
+const WINDOWS: &str = "org.apache.pulsar.functions.windowing.WindowFunctionExecutor";
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FunctionDetails<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    tenant: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    namespace: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    class_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_topic: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processing_guarantees: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_config: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secrets_map: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<&'static str>,
+    #[serde(skip_serializing_if = "is_default")]
+    auto_ack: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    parallelism: i32,
+    source: source::SourceSpec<'a>,
+    sink: sink::SinkSpec<'a>,
+    resources: Resources,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_details: Option<RetryDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime_flags: Option<&'a str>,
+    component_type: &'static str,
+    #[serde(skip_serializing_if = "is_default")]
+    retain_ordering: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    retain_key_ordering: bool,
+}
+
+/// What a component may count on.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Resources {
+    #[serde(serialize_with = "json::number", skip_serializing_if = "is_default")]
+    pub(crate) cpu: f64,
+    #[serde(serialize_with = "json::quoted", skip_serializing_if = "is_default")]
+    pub(crate) ram: i64,
+    #[serde(serialize_with = "json::quoted", skip_serializing_if = "is_default")]
+    pub(crate) disk: i64,
+}
+
+/// What becomes of messages that fail.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RetryDetails {
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) max_message_retries: i32,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) dead_letter_topic: String,
+}
+
+/// The JSON argument for a component.
+pub(crate) fn text(context: &Context<'_>) -> String {
+    json::text(&details(context))
+}
+
+fn details<'a>(context: &Context<'a>) -> FunctionDetails<'a> {
+    let common = context.common;
+    let consuming = context.view.consuming;
+    FunctionDetails {
+        tenant: common.tenant.unwrap_or_default(),
+        namespace: common.namespace.unwrap_or_default(),
+        name: context.name(),
+        class_name: class_name(context),
+        log_topic: log_topic(context),
+        processing_guarantees: match common.processing_guarantee {
+            ProcessingGuarantee::AtLeastOnce => None,
+            ProcessingGuarantee::AtMostOnce => Some("ATMOST_ONCE"),
+            ProcessingGuarantee::EffectivelyOnce => Some("EFFECTIVELY_ONCE"),
+            ProcessingGuarantee::Manual => Some("MANUAL"),
+        },
+        user_config: user_config(context),
+        secrets_map: common.secrets_map.map(json::text),
+        runtime: match context.runtime {
+            Some(Runtime::Python(_)) => Some("PYTHON"),
+            Some(Runtime::Go(_)) => Some("GO"),
+            Some(Runtime::Java(_) | Runtime::Generic(_)) | None => None,
+        },
+        auto_ack: consuming.and_then(|consuming| consuming.auto_ack).unwrap_or(true),
+        parallelism: parallelism(context),
+        source: source::of(context),
+        sink: sink::of(context),
+        resources: resources(common.resources),
+        retry_details: consuming.and_then(|consuming| retry_details(context, &consuming)),
+        runtime_flags: common.runtime_flags.filter(|flags| !flags.is_empty()),
+        component_type: match context.role() {
+            Role::Function => "FUNCTION",
+            Role::Source => "SOURCE",
+            Role::Sink => "SINK",
+        },
+        retain_ordering: consuming.is_some_and(|consuming| consuming.retain_ordering),
+        retain_key_ordering: consuming.is_some_and(|consuming| consuming.retain_key_ordering),
+    }
+}
+
+fn class_name<'a>(context: &Context<'a>) -> &'a str {
+    match context.view.particular {
+        Particular::Function(function) if function.window_config.is_some() => WINDOWS,
+        Particular::Function(_) => context.common.class_name.unwrap_or_default(),
+        Particular::Source { .. } | Particular::Sink { .. } => IDENTITY,
+    }
+}
+
+/// The topic that the runner itself is to log to.
+pub(crate) fn log_topic<'a>(context: &Context<'a>) -> Option<&'a str> {
+    context.log_topic().filter(|_| context.role() == Role::Function && !context.logs_to_files())
+}
+
+/// How many instances the runner is told there are. The true number restarts every pod when it changes, so it
+/// is told only on request.
+pub(crate) fn parallelism(context: &Context<'_>) -> i32 {
+    if context.common.show_precise_parallelism { context.common.replicas.unwrap_or(1) } else { 1 }
+}
+
+/// What the code may ask for by name.
+pub(crate) fn user_config(context: &Context<'_>) -> Option<String> {
+    /// A value of the user's, or the window, whose fields keep their order.
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Entry<'a> {
+        Value(&'a Value),
+        Window(Box<WindowConfig>),
+    }
+    fn entries(config: Option<&FreeForm>) -> impl Iterator<Item = (&str, Entry<'_>)> {
+        config.into_iter().flatten().map(|(key, value)| (key.as_str(), Entry::Value(value)))
+    }
+    match context.view.particular {
+        Particular::Function(function) => {
+            let window = function.window_config.as_ref().map(|window| WindowConfig {
+                actual_window_function_class_name: function.class_name.clone(),
+                ..window.clone()
+            });
+            (function.func_config.is_some() || window.is_some()).then(|| {
+                let mut config: BTreeMap<_, _> = entries(function.func_config.as_ref()).collect();
+                config.extend(window.map(|window| ("__WINDOWCONFIGS__", Entry::Window(Box::new(window)))));
+                json::text(&config)
+            })
+        }
+        Particular::Source { config, .. } => config.map(json::text),
+        Particular::Sink { .. } => None,
+    }
+}
+
+/// What the component requests.
+pub(crate) fn resources(resources: Option<&ResourceRequirements>) -> Resources {
+    let requests = resources.and_then(|resources| resources.requests.as_ref());
+    let request = |name| requests.and_then(|requests| requests.get(name));
+    let cpu = request("cpu").and_then(quantity::value).unwrap_or_default();
+    Resources {
+        // Nanocores are the least there is; beyond them are only the errors of binary fractions.
+        cpu: (cpu * 1e9).round() / 1e9,
+        ram: request("memory").and_then(quantity::whole).unwrap_or_default(),
+        disk: request("storage").and_then(quantity::whole).unwrap_or_default(),
+    }
+}
+
+fn retry_details(context: &Context<'_>, consuming: &Consuming<'_>) -> Option<RetryDetails> {
+    let retry = retries(context, consuming);
+    (retry.max_message_retries > 0 || !retry.dead_letter_topic.is_empty()).then_some(retry)
+}
+
+/// How often messages are tried again, and where they go then. Pulsar makes a dead-letter topic's name of the
+/// subscription's, which defaults to a path, and a path is no part of a topic: such a topic is named here.
+pub(crate) fn retries(context: &Context<'_>, consuming: &Consuming<'_>) -> RetryDetails {
+    let common = context.common;
+    let retries = consuming.max_message_retry.unwrap_or_default();
+    let subscription = consuming.subscription_name.unwrap_or_default();
+    let given = consuming.dead_letter_topic.filter(|topic| !topic.is_empty());
+    let needs_name = retries > 0 && (subscription.is_empty() || subscription.contains(['/', '\\']));
+    let dead_letter_topic = match given {
+        Some(topic) => topic.to_owned(),
+        None if needs_name => {
+            let (tenant, namespace) =
+                (common.tenant.unwrap_or_default(), common.namespace.unwrap_or_default());
+            format!("{tenant}-{namespace}-{}-DLQ", context.name())
+        }
+        None => String::new(),
+    };
+    RetryDetails { max_message_retries: retries.max(0), dead_letter_topic }
+}

@@ -1,0 +1,223 @@
+//! Where a component's messages come from, as runners are told.
+
+use std::collections::BTreeMap;
+
+use function_mesh_api::BYTES;
+use function_mesh_api::component::{Consuming, Particular};
+use function_mesh_api::types::{
+    BatchSourceConfig, ConsumerConfig, FreeForm, InputConf, ProcessingGuarantee, SubscribePosition,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::json::{self, is_default};
+
+use super::connector::Connector;
+use super::crypto::CryptoSpec;
+
+/// The class that runs a batch source.
+const BATCHES: &str = "org.apache.pulsar.functions.source.batch.BatchSourceExecutor";
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SourceSpec<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configs: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    type_class_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscription_type: Option<SubscriptionType>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    input_specs: BTreeMap<&'a str, ConsumerSpec<'a>>,
+    #[serde(serialize_with = "json::quoted", skip_serializing_if = "is_default")]
+    timeout_ms: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    builtin: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscription_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_default")]
+    cleanup_subscription: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscription_position: Option<&'static str>,
+    #[serde(serialize_with = "json::quoted", skip_serializing_if = "is_default")]
+    negative_ack_redelivery_delay_ms: i64,
+    #[serde(skip_serializing_if = "is_default")]
+    skip_to_latest: bool,
+}
+
+/// How the replicas of a component share a subscription. Any of them may take any message unless this says
+/// otherwise.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum SubscriptionType {
+    /// One replica reads, the others stand by.
+    Failover = 1,
+    /// Messages of one key go to one replica.
+    KeyShared = 2,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ConsumerSpec<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) schema_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serde_class_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) is_regex_pattern: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receiver_queue_size: Option<ReceiverQueueSize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema_properties: Option<&'a BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumer_properties: Option<&'a BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crypto_spec: Option<CryptoSpec<'a>>,
+}
+
+/// A number of which absence and zero differ.
+#[derive(Debug, Serialize)]
+struct ReceiverQueueSize {
+    #[serde(skip_serializing_if = "is_default")]
+    value: i32,
+}
+
+impl ConsumerSpec<'_> {
+    /// Messages held in the receiver queue, 0 where the runner decides.
+    pub(crate) fn receiver_queue_size(&self) -> i32 {
+        self.receiver_queue_size.as_ref().map_or(0, |size| size.value)
+    }
+}
+
+fn given(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|text| !text.is_empty())
+}
+
+impl<'a> From<&'a ConsumerConfig> for ConsumerSpec<'a> {
+    fn from(config: &'a ConsumerConfig) -> Self {
+        let some = |map: &'a Option<BTreeMap<String, String>>| map.as_ref().filter(|map| !map.is_empty());
+        Self {
+            schema_type: given(&config.schema_type),
+            serde_class_name: given(&config.serde_class_name),
+            is_regex_pattern: config.is_regex_pattern.unwrap_or_default(),
+            receiver_queue_size: config.receiver_queue_size.map(|value| ReceiverQueueSize { value }),
+            schema_properties: some(&config.schema_properties),
+            consumer_properties: some(&config.consumer_properties),
+            crypto_spec: config.crypto_config.as_ref().map(CryptoSpec::from),
+        }
+    }
+}
+
+/// What is read, by topic or pattern, and how. A topic that is named more than once is read as the most
+/// particular of its namings says.
+pub(crate) fn input_specs(input: &InputConf) -> BTreeMap<&str, ConsumerSpec<'_>> {
+    let mut specs = BTreeMap::new();
+    for topic in input.topics.iter().flatten() {
+        specs.insert(topic.as_str(), ConsumerSpec::default());
+    }
+    if let Some(pattern) = input.pattern() {
+        specs.insert(pattern, ConsumerSpec { is_regex_pattern: true, ..ConsumerSpec::default() });
+    }
+    for (topic, class) in input.custom_serde_sources.iter().flatten() {
+        specs.insert(topic, ConsumerSpec { serde_class_name: Some(class), ..ConsumerSpec::default() });
+    }
+    for (topic, schema) in input.custom_schema_sources.iter().flatten() {
+        specs.insert(topic, ConsumerSpec { schema_type: Some(schema), ..ConsumerSpec::default() });
+    }
+    for (topic, config) in input.source_specs.iter().flatten() {
+        specs.insert(topic, ConsumerSpec::from(config));
+    }
+    specs
+}
+
+/// How the replicas share the subscription, when not any of them may take any message.
+pub(crate) fn subscription_type(
+    consuming: &Consuming<'_>,
+    guarantee: ProcessingGuarantee,
+) -> Option<SubscriptionType> {
+    if consuming.retain_ordering || guarantee == ProcessingGuarantee::EffectivelyOnce {
+        Some(SubscriptionType::Failover)
+    } else {
+        consuming.retain_key_ordering.then_some(SubscriptionType::KeyShared)
+    }
+}
+
+pub(super) fn of<'a>(context: &Context<'a>) -> SourceSpec<'a> {
+    match context.view.particular {
+        Particular::Source { config, batch } => connector_source(context, config, batch),
+        Particular::Function(function) => {
+            let mut source = topics(context);
+            if let Some(config) = &function.source_config {
+                let connector = Connector::source(config);
+                connector.replace(&mut source.class_name, &mut source.configs, &mut source.builtin);
+                source.type_class_name =
+                    source.type_class_name.or(connector.type_class_name).or(Some(BYTES));
+                if let Some(batch) = &config.batch_source_config {
+                    source.configs =
+                        Some(batch_configs(Some(&connector.configs), batch, source.class_name));
+                    source.class_name = Some(BATCHES);
+                }
+            }
+            source
+        }
+        Particular::Sink { .. } => topics(context),
+    }
+}
+
+fn topics<'a>(context: &Context<'a>) -> SourceSpec<'a> {
+    let Some(consuming) = context.view.consuming else { return SourceSpec::default() };
+    let input = consuming.input;
+    SourceSpec {
+        type_class_name: input.and_then(|input| given(&input.type_class_name)),
+        subscription_type: subscription_type(&consuming, context.common.processing_guarantee),
+        input_specs: input.map(input_specs).unwrap_or_default(),
+        timeout_ms: consuming.timeout.unwrap_or_default().max(0).into(),
+        subscription_name: consuming.subscription_name.filter(|name| !name.is_empty()),
+        cleanup_subscription: consuming.cleanup_subscription,
+        subscription_position: match consuming.subscription_position {
+            Some(SubscribePosition::Latest) => None,
+            Some(SubscribePosition::Earliest) | None => Some("EARLIEST"),
+        },
+        negative_ack_redelivery_delay_ms: consuming
+            .negative_ack_redelivery_delay_ms
+            .unwrap_or_default()
+            .max(0)
+            .into(),
+        skip_to_latest: consuming.skip_to_latest,
+        ..SourceSpec::default()
+    }
+}
+
+fn connector_source<'a>(
+    context: &Context<'a>,
+    config: Option<&'a FreeForm>,
+    batch: Option<&'a BatchSourceConfig>,
+) -> SourceSpec<'a> {
+    let class_name = context.common.class_name.filter(|name| !name.is_empty());
+    let output = context.view.output();
+    SourceSpec {
+        class_name: if batch.is_some() { Some(BATCHES) } else { class_name },
+        configs: match batch {
+            Some(batch) => Some(batch_configs(config, batch, class_name)),
+            None => config.map(json::text),
+        },
+        type_class_name: output.and_then(|output| given(&output.type_class_name)),
+        ..SourceSpec::default()
+    }
+}
+
+/// A connector's configuration with what the runner of batch sources wants to know besides.
+fn batch_configs(
+    config: Option<&FreeForm>,
+    batch: &BatchSourceConfig,
+    class_name: Option<&str>,
+) -> String {
+    let mut configs = config.cloned().unwrap_or_default();
+    configs.insert("__BATCHSOURCECONFIGS__".to_owned(), Value::String(json::text(batch)));
+    let class_name = class_name.unwrap_or_default().to_owned();
+    configs.insert("__BATCHSOURCECLASSNAME__".to_owned(), Value::String(class_name));
+    json::text(&configs)
+}
