@@ -42,13 +42,8 @@ pub fn normalise(raw: &mut Value) {
         Value::Object(object) => {
             for (key, value) in object.iter_mut().filter(|(key, _)| !FREE_FORM.contains(&key.as_str())) {
                 match value {
-                    Value::Array(policies) if key == "containerPolicies" => {
-                        let limits = policies.iter_mut().filter_map(Value::as_object_mut).flat_map(|policy| {
-                            policy.iter_mut().filter(|(key, _)| ["minAllowed", "maxAllowed"].contains(&key.as_str()))
-                        });
-                        for amount in limits.filter_map(|(_, limits)| limits.as_object_mut()).flat_map(|l| l.values_mut()) {
-                            quantity_to_text(amount);
-                        }
+                    Value::Object(limits) if matches!(key.as_str(), "minAllowed" | "maxAllowed") => {
+                        limits.values_mut().for_each(quantity_to_text);
                     }
                     _ => normalise(value),
                 }
@@ -132,7 +127,10 @@ mod tests {
             ("/pod/sidecars/0/resources/limits/cpu", json!("0.1")),
             ("/pod/initContainers/0/resources/limits/memory", json!("8589934592")),
             ("/pod/autoScalingMetrics/0/pods/target/averageValue", json!("0.25")),
-            ("/pod/vpa/resourcePolicy/containerPolicies/0/minAllowed", json!({ "cpu": "0.5", "memory": 1024 })),
+            (
+                "/pod/vpa/resourcePolicy/containerPolicies/0/minAllowed",
+                json!({ "cpu": "0.5", "memory": 1024 }),
+            ),
             (
                 "/pod/vpa/resourcePolicy/containerPolicies/0/maxAllowed",
                 json!({ "cpu": "2", "memory": "8589934592" }),

@@ -46,7 +46,8 @@ pub(crate) fn header_fault(document: &Document) -> Option<Violation> {
     use function_mesh_api::validate::FieldPath;
     let fault = |field, message| Some(Violation { field: FieldPath::root(field), message });
     if document.text(&["apiVersion"]).is_none_or(str::is_empty) {
-        let message = format!("an object needs an apiVersion; for the kinds of this project {:?}", labels::API_VERSION);
+        let message =
+            format!("an object needs an apiVersion; for the kinds of this project {:?}", labels::API_VERSION);
         return fault("apiVersion", message);
     }
     if document.kind().is_empty() {

@@ -51,5 +51,9 @@ pub(crate) fn write(out: &mut dyn Write, format: Format, object: &Value) -> Resu
 
 /// A v1 List of objects.
 pub(crate) fn list(items: Vec<Value>) -> Value {
-    json!({ "apiVersion": "v1", "kind": "List", "items": items })
+    let mut list = json!({ "apiVersion": "v1", "kind": "List" });
+    if let Value::Object(fields) = &mut list {
+        fields.insert("items".to_owned(), Value::Array(items));
+    }
+    list
 }

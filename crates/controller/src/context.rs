@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use function_mesh_api::BackendConfig;
 use function_mesh_workloads::{Backends, Settings};
-use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
 
 use crate::kit::backoff::Backoff;
 use crate::kit::cache::Guarded;
@@ -29,6 +29,9 @@ pub struct Shared {
     pub backends: Store<Guarded<BackendConfig>>,
 }
 
+/// Versions of BackendConfigs: of the cluster's, of the namespace's.
+pub type Revisions = (Option<String>, Option<String>);
+
 /// The BackendConfigs that apply to a component, held while it is rendered.
 #[derive(Clone, Debug, Default)]
 pub struct HeldBackends {
@@ -46,6 +49,25 @@ impl HeldBackends {
             })
         }
         Backends { global: readable(self.global.as_ref()), namespaced: readable(self.namespaced.as_ref()) }
+    }
+
+    /// Their versions: of the cluster's, of the namespace's.
+    pub fn revisions(&self) -> Revisions {
+        let revision = |config: Option<&BackendConfig>| config.and_then(ResourceExt::resource_version);
+        let Backends { global, namespaced } = self.as_backends();
+        (revision(global), revision(namespaced))
+    }
+
+    /// Whether one of them has changed since these versions and is to take effect only with the next change of
+    /// the component.
+    pub fn are_to_wait(&self, applied: (Option<&String>, Option<&String>)) -> bool {
+        let waits = |config: Option<&BackendConfig>, applied: Option<&String>| {
+            config.is_some_and(|config| {
+                !config.spec.auto_update.unwrap_or_default() && config.resource_version().as_ref() != applied
+            })
+        };
+        let Backends { global, namespaced } = self.as_backends();
+        waits(global, applied.0) || waits(namespaced, applied.1)
     }
 }
 

@@ -165,10 +165,7 @@ impl Parts<'_> {
                 |object: Arc<Guarded<C>>, error: &component::Error, context: Arc<component::Context>| {
                     component::on_error(&object, error, &context)
                 };
-            controller
-                .run(move |object, context| reconcile(object, context), on_error, context)
-                .for_each(log)
-                .await;
+            controller.run(reconcile, on_error, context).for_each(log).await;
         };
         (objects, run.boxed(), tell)
     }
@@ -196,10 +193,7 @@ impl Parts<'_> {
                 |object: Arc<Guarded<FunctionMesh>>, error: &mesh::Error, context: Arc<mesh::Context>| {
                     mesh::on_error(&object, error, &context)
                 };
-            controller
-                .run(move |object, context| reconcile(object, context), on_error, Arc::new(context))
-                .for_each(log)
-                .await;
+            controller.run(reconcile, on_error, Arc::new(context)).for_each(log).await;
         }
         .boxed()
     }

@@ -1,1 +1,27 @@
-//! function-mesh-testkit
+//! What the tests of Function Mesh share: a real control plane, fixtures that keep the rules, a look at what
+//! is written, and a webhook that runs in the test. A dev-dependency only.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use function_mesh_testkit::{ControlPlane, SECONDS_10, eventually, fixtures};
+//!
+//! let plane = ControlPlane::shared().await?;
+//! let client = plane.client().await?;
+//! let namespace = plane.namespace(&client, "example").await?;
+//! let mesh = fixtures::mesh("m", [fixtures::java_function("shout").into()])?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod control_plane;
+pub mod fixtures;
+mod pods;
+mod wait;
+mod webhook;
+mod writes;
+
+pub use control_plane::{ControlPlane, apply};
+pub use pods::pretend_to_run;
+pub use wait::{SECONDS_10, SECONDS_30, eventually, never};
+pub use webhook::Webhook;
+pub use writes::{Recorder, ServerWrites, Write};

@@ -1,7 +1,7 @@
 //! Commands of Pulsar's administration, with pulsarctl or with Pulsar's own pulsar-admin.
 
 use crate::connection::{Auth, Connection, Tls};
-use crate::shell::{Command, Script};
+use crate::shell::{Command, Script, Word};
 
 /// Which of the two programs an image has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,13 +70,12 @@ impl Admin<'_> {
         const FILE: &str = "--tls-trust-cert-path";
         let connection = &self.connection;
         match connection.tls {
-            Tls::None => command,
             Tls::Secret => {
                 let insecure = connection.variable_or("tlsAllowInsecureConnection", "false");
                 let verify = connection.variable_or("tlsHostnameVerificationEnable", "true");
                 command
-                    .arg(crate::shell::Word::from(INSECURE).then(insecure))
-                    .arg(crate::shell::Word::from(VERIFY).then(verify))
+                    .arg(Word::from(INSECURE).then(insecure))
+                    .arg(Word::from(VERIFY).then(verify))
                     .option(FILE, connection.variable("tlsTrustCertsFilePath"))
             }
             Tls::Config(tls) if tls.is_enabled() => {
@@ -88,7 +87,7 @@ impl Admin<'_> {
                     None => command,
                 }
             }
-            Tls::Config(_) => command,
+            Tls::None | Tls::Config(_) => command,
         }
     }
 
@@ -103,10 +102,9 @@ impl Admin<'_> {
             command = command.option("--auth-plugin", plugin).option("--auth-params", parameters);
         }
         match connection.tls {
-            Tls::None => command,
-            Tls::Secret => command
-                .args([INSECURE, VERIFY])
-                .option(FILE, connection.variable("tlsTrustCertsFilePath")),
+            Tls::Secret => {
+                command.args([INSECURE, VERIFY]).option(FILE, connection.variable("tlsTrustCertsFilePath"))
+            }
             Tls::Config(tls) if tls.is_enabled() => {
                 command = command
                     .args(tls.allow_insecure.unwrap_or_default().then_some(INSECURE))
@@ -116,7 +114,78 @@ impl Admin<'_> {
                     None => command,
                 }
             }
-            Tls::Config(_) => command,
+            Tls::None | Tls::Config(_) => command,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use function_mesh_api::types::PulsarMessaging;
+    use serde_json::{Value, json};
+
+    fn command(program: Program, pulsar: Value) -> String {
+        let pulsar: PulsarMessaging = serde_json::from_value(pulsar).unwrap();
+        let admin = Admin { program, connection: Connection::packages(&pulsar) };
+        let script = admin.run(Script::default(), ["a", "b c"]).into_command("sh").remove(2);
+        script.strip_prefix("export PATH=\"$PATH\":/pulsar/bin && ").unwrap_or(&script).to_owned()
+    }
+
+    fn oauth2() -> Value {
+        json!({ "authConfig": { "oauth2Config": {
+            "issuerUrl": "https://i", "audience": "urn:a", "scope": "s t", "keySecretName": "n", "keySecretKey": "k",
+        } } })
+    }
+
+    #[test]
+    fn without_credentials_the_address_is_all() {
+        let url = "\"${PACKAGE_webServiceURL}\"";
+        assert_eq!(
+            command(Program::Pulsarctl, json!({})),
+            format!("pulsarctl --admin-service-url {url} a 'b c'")
+        );
+        assert_eq!(
+            command(Program::PulsarAdmin, json!({})),
+            format!("/pulsar/bin/pulsar-admin --admin-url {url} a 'b c'")
+        );
+    }
+
+    #[test]
+    fn pulsarctl_logs_in_before_it_uses_oauth2() {
+        assert_eq!(
+            command(Program::Pulsarctl, oauth2()),
+            "pulsarctl context set downloader --admin-service-url \"${PACKAGE_webServiceURL}\" --issuer-endpoint \
+             https://i --audience urn:a --key-file /etc/oauth2-package-service/k --scope 's t' && \
+             pulsarctl oauth2 activate && pulsarctl a 'b c'"
+        );
+    }
+
+    #[test]
+    fn pulsar_admin_gets_the_parameters_of_the_plugin() {
+        let command = command(Program::PulsarAdmin, oauth2());
+        assert!(
+            command
+                .contains(" --auth-plugin org.apache.pulsar.client.impl.auth.oauth2.AuthenticationOAuth2 ")
+        );
+        assert!(command.contains(r#""credentials_url":"file:///etc/oauth2-package-service/k""#), "{command}");
+    }
+
+    #[test]
+    fn switches_of_tls_are_written_as_each_program_wants_them() {
+        let tls = json!({ "tlsConfig": {
+            "enabled": true, "hostnameVerification": true, "certSecretName": "s", "certSecretKey": "ca",
+        } });
+        let file = "--tls-trust-cert-path /etc/tls/pulsar-functions-package-service/ca a 'b c'";
+        let expected = format!("--tls-allow-insecure=false --tls-enable-hostname-verification=true {file}");
+        assert!(command(Program::Pulsarctl, tls.clone()).ends_with(&expected));
+        let expected = format!("\" --tls-enable-hostname-verification {file}");
+        assert!(command(Program::PulsarAdmin, tls).ends_with(&expected));
+        let secret = command(Program::Pulsarctl, json!({ "tlsSecret": "s", "authSecret": "a" }));
+        assert!(secret.starts_with("{ pulsarctl oauth2 activate --auth-params "), "{secret}");
+        assert!(
+            secret.contains(r#" --tls-allow-insecure="${PACKAGE_tlsAllowInsecureConnection:-false}" "#),
+            "{secret}"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The settings as command-line flags and environment variables. A flag beats the environment, the
 //! environment beats the default; a switch may stand alone or be given a value, `--flag=false`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::settings::{Settings, SettingsError};
 pub struct SettingsArgs {
     /// YAML file with runner images, pull secrets, and labels and annotations of pods
     #[arg(long, env = "CONFIG_FILE", value_name = "FILE", default_value = "")]
-    pub config_file: PathBuf,
+    pub config_file: String,
 
     /// Download packages in an init container instead of before the runner starts
     #[arg(long, env = "ENABLE_INIT_CONTAINERS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
@@ -27,7 +27,12 @@ pub struct SettingsArgs {
     pub global_backend_config: String,
 
     /// Namespace of the BackendConfig for the whole cluster
-    #[arg(long, env = "GLOBAL_BACKEND_CONFIG_NAMESPACE", value_name = "NAMESPACE", default_value = "default")]
+    #[arg(
+        long,
+        env = "GLOBAL_BACKEND_CONFIG_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = "default"
+    )]
     pub global_backend_config_namespace: String,
 
     /// Name of the BackendConfig that each namespace may have
@@ -57,7 +62,7 @@ impl SettingsArgs {
             global_backend_config: non_empty(&self.global_backend_config),
             global_backend_config_namespace: self.global_backend_config_namespace.clone(),
             namespaced_backend_config: non_empty(&self.namespaced_backend_config),
-            ..Settings::from_config(config(&self.config_file)?)?
+            ..Settings::from_config(config(Path::new(&self.config_file))?)?
         })
     }
 }
@@ -89,5 +94,57 @@ fn switch(
         "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
         _ => Err(format!("write true or false, here or in the environment variable {variable}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: SettingsArgs,
+    }
+
+    fn parse(words: &[&str]) -> Result<Settings, String> {
+        let words = ["operator"].iter().chain(words);
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        cli.settings.settings().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_flags_settings_have_their_defaults() {
+        assert_eq!(parse(&[]), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn switches_stand_alone_or_with_a_value() {
+        let settings =
+            parse(&["--enable-init-containers", "--add-default-affinity=F", "--run-as-non-root=1"]).unwrap();
+        assert!(settings.enable_init_containers);
+        assert!(!settings.add_default_affinity);
+        assert!(settings.run_as_non_root);
+        assert!(parse(&["--add-default-affinity="]).unwrap().add_default_affinity);
+    }
+
+    #[test]
+    fn a_switch_that_is_neither_on_nor_off_is_refused_by_name() {
+        let error = parse(&["--run-as-non-root=yes"]).unwrap_err();
+        assert!(error.contains("RUN_AS_NON_ROOT"), "{error}");
+    }
+
+    #[test]
+    fn names_may_be_emptied() {
+        let settings = parse(&["--namespaced-backend-config=", "--global-backend-config", "g"]).unwrap();
+        assert_eq!(settings.namespaced_backend_config, None);
+        assert_eq!(settings.global_backend_config.as_deref(), Some("g"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = parse(&["--config-file", "/no/such/file"]).unwrap_err();
+        assert!(error.contains("/no/such/file"), "{error}");
     }
 }

@@ -183,9 +183,7 @@ impl<'a> Connection<'a> {
     pub(crate) fn auth_plugin(&self) -> Option<(Word, Word)> {
         match self.auth {
             Auth::None => None,
-            Auth::OAuth2(oauth2) => {
-                Some((OAUTH2_PLUGIN.into(), self.oauth2_parameters(oauth2, None).into()))
-            }
+            Auth::OAuth2(oauth2) => Some((OAUTH2_PLUGIN.into(), self.oauth2_parameters(oauth2, None).into())),
             Auth::Generic(auth) => Some((
                 auth.client_authentication_plugin.as_str().into(),
                 auth.client_authentication_parameters.as_str().into(),
@@ -224,14 +222,13 @@ impl<'a> Connection<'a> {
     pub(crate) fn mounts(&self) -> impl Iterator<Item = VolumeMount> + use<'a> {
         let tls = self.certificate().map(|secret| (secret, self.tls_folder()));
         let oauth2 = self.credentials().map(|secret| (secret, self.oauth2_folder()));
-        tls.into_iter().chain(oauth2).map(|((name, key), folder)| mount(secret_volume_name(name, key), folder))
+        tls.into_iter()
+            .chain(oauth2)
+            .map(|((name, key), folder)| mount(secret_volume_name(name, key), folder))
     }
 }
 
-fn auth<'a>(
-    config: Option<&'a function_mesh_api::types::AuthConfig>,
-    secret: Option<&str>,
-) -> Auth<'a> {
+fn auth<'a>(config: Option<&'a function_mesh_api::types::AuthConfig>, secret: Option<&str>) -> Auth<'a> {
     // An authentication that is given and says nothing switches the Secret off.
     match config {
         Some(config) => match (&config.oauth2_config, &config.generic_auth) {

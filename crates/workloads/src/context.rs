@@ -11,11 +11,11 @@ use function_mesh_api::validate::Valid;
 use function_mesh_api::{Component, Role, Spec, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use crate::Backends;
 use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::names;
 use crate::settings::Settings;
-use crate::Backends;
 
 /// The identity of an object that no API server has seen.
 const NO_UID: &str = "00000000-0000-0000-0000-000000000000";

@@ -44,13 +44,12 @@ fn connection<'a>(context: &Context<'a>) -> Connection<'a> {
 }
 
 fn is_http(location: &str) -> bool {
-    location.starts_with("http://") || location.starts_with("https://")
+    images::has_scheme(location, &["http://", "https://"])
 }
 
 fn fetch(admin: Admin<'_>, has_wget: bool, location: &str, target: &str) -> Script {
     let script = Script::default();
     if is_http(location) && has_wget {
-        // The address first: some builds of wget read options only before it ends.
         script.run(Command::new("wget").arg(location).option("-O", target))
     } else if images::is_package(location) {
         admin.run(script, ["packages", "download", location, "--path", target])
@@ -104,11 +103,7 @@ pub(crate) fn init_container(context: &Context<'_>) -> Option<Container> {
         image: Some(images::downloader(context)),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(fetch(admin, true, download.location, &target).into_command("sh")),
-        env: Some(vec![EnvVar {
-            name: "HOME".to_owned(),
-            value: Some("/tmp".to_owned()),
-            value_from: None,
-        }]),
+        env: Some(vec![EnvVar { name: "HOME".to_owned(), value: Some("/tmp".to_owned()), value_from: None }]),
         env_from: container::some(download.connection.env_from().collect()),
         // It has ended before the runner begins, so the pod as a whole asks for no more by this.
         resources: context.common.resources.cloned(),
@@ -142,4 +137,88 @@ pub(crate) fn mount(context: &Context<'_>) -> Option<VolumeMount> {
         (folder.to_owned(), None)
     };
     Some(VolumeMount { name: VOLUME.to_owned(), mount_path, sub_path, ..VolumeMount::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+    use crate::testing::{bare_function, function, init_containers, script, sink, with};
+    use serde_json::json;
+
+    #[test]
+    fn an_address_cannot_end_the_command_early() {
+        let location = "https://h/f.jar?a=1&b=2;rm -rf '/'";
+        let spec = json!({ "imageHasGet": true, "java": { "jar": "f.jar", "jarLocation": location } });
+        let script = script(&function(spec), &Settings::default());
+        let quoted = r#"wget 'https://h/f.jar?a=1&b=2;rm -rf '"'"'/'"'"'' -O f.jar && SHARD_ID="#;
+        assert!(script.starts_with(quoted), "{script}");
+    }
+
+    #[test]
+    fn a_file_without_a_location_is_in_the_image() {
+        let function = function(json!({}));
+        assert!(script(&function, &Settings::default()).starts_with("SHARD_ID="));
+        assert_eq!(with(&function, &init_containers(), init_container), None);
+        assert!(with(&function, &init_containers(), volumes).is_empty());
+        assert_eq!(with(&function, &init_containers(), mount), None);
+    }
+
+    #[test]
+    fn only_what_is_downloaded_moves_below_pulsar() {
+        let place = |jar: &str, location: Option<&str>| {
+            let function = function(json!({ "java": { "jar": jar, "jarLocation": location } }));
+            with(&function, &init_containers(), |context| path(context, context.runtime.unwrap()))
+        };
+        let package = Some("function://t/n/f@1");
+        for (jar, location, expected) in [
+            ("f.jar", package, "/pulsar/f.jar"),
+            ("/opt/app.jar", package, "/pulsar/opt/app.jar"),
+            ("/pulsar/x/f.jar", package, "/pulsar/x/f.jar"),
+            ("/opt/app.jar", None, "/opt/app.jar"),
+            ("connectors/x.nar", None, "/pulsar/connectors/x.nar"),
+        ] {
+            assert_eq!(place(jar, location), expected);
+        }
+    }
+
+    #[test]
+    fn the_init_container_downloads_to_a_volume_that_the_runner_mounts() {
+        let spec = json!({
+            "java": { "jar": "connectors/x.nar", "jarLocation": "sink://t/n/x@1" },
+            "pulsarPackageService": {
+                "pulsarConfig": "p", "tlsConfig": { "certSecretName": "c", "certSecretKey": "ca" },
+            },
+        });
+        let sink = sink(spec);
+        let container = with(&sink, &init_containers(), init_container).unwrap();
+        let command = container.command.unwrap().remove(2);
+        assert!(
+            command.ends_with(" packages download sink://t/n/x@1 --path /pulsar/download/x.nar"),
+            "{command}"
+        );
+        assert!(command.contains("PACKAGE_webServiceURL"), "{command}");
+        let paths: Vec<_> =
+            container.volume_mounts.unwrap().into_iter().map(|mount| mount.mount_path).collect();
+        assert_eq!(paths, [FOLDER, "/etc/tls/pulsar-functions-package-service"]);
+        assert_eq!(container.security_context, Some(container::security_context()));
+        assert!(container.resources.is_some());
+        let mount = with(&sink, &init_containers(), mount).unwrap();
+        assert_eq!((mount.mount_path.as_str(), mount.sub_path), ("/pulsar/connectors", None));
+        assert!(script(&sink, &init_containers()).starts_with("SHARD_ID="));
+    }
+
+    #[test]
+    fn the_generic_runner_is_served_like_the_others() {
+        let function = |location: Option<&str>| {
+            bare_function(json!({ "genericRuntime": {
+                "functionFile": "f.js", "language": "nodejs", "functionFileLocation": location,
+            } }))
+        };
+        let packaged = function(Some("https://h/f.js"));
+        let mount = with(&packaged, &init_containers(), super::mount).unwrap();
+        assert_eq!((mount.mount_path.as_str(), mount.sub_path.as_deref()), ("/pulsar/f.js", Some("f.js")));
+        assert!(with(&packaged, &init_containers(), init_container).is_some());
+        assert_eq!(with(&function(None), &init_containers(), super::mount), None);
+    }
 }

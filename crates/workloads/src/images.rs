@@ -59,7 +59,14 @@ pub(crate) fn pull_policy(context: &Context<'_>) -> String {
 
 /// Whether a location is a package of Pulsar.
 pub(crate) fn is_package(location: &str) -> bool {
-    ["function://", "sink://", "source://"].iter().any(|scheme| location.starts_with(scheme))
+    has_scheme(location, &["function://", "sink://", "source://"])
+}
+
+/// Whether an address begins with one of these, in whichever case.
+pub(crate) fn has_scheme(address: &str, schemes: &[&str]) -> bool {
+    schemes
+        .iter()
+        .any(|scheme| address.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
 }
 
 /// The program that the component's image has for administration.
@@ -85,4 +92,52 @@ fn is_known_runner(context: &Context<'_>) -> bool {
         let languages = ["java-runner", "python-runner", "go-runner", "nodejs-runner", "base-runner"];
         rest.is_some_and(|rest| languages.iter().any(|language| rest.starts_with(language)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{bare_function, function, of, sink, with};
+    use crate::{RunnerImages, Settings};
+    use serde_json::json;
+
+    #[test]
+    fn each_runtime_has_its_image() {
+        let images = RunnerImages::default();
+        assert_eq!(of(&function(json!({})), runner), images.java);
+        assert_eq!(of(&bare_function(json!({ "python": { "py": "f" } })), runner), images.python);
+        assert_eq!(of(&bare_function(json!({ "golang": { "go": "f" } })), runner), images.go);
+        let generic = |language| {
+            bare_function(json!({ "genericRuntime": { "functionFile": "f", "language": language } }))
+        };
+        assert_eq!(of(&generic("nodejs"), runner), images.generic["nodejs"]);
+        assert_eq!(of(&generic("cobol"), runner), images.other);
+        assert_eq!(of(&sink(json!({})), runner), images.other);
+        let packaged = sink(json!({ "java": { "jarLocation": "sink://t/n/s@1" } }));
+        assert_eq!(of(&packaged, runner), images.java);
+        assert_eq!(of(&sink(json!({ "image": "own" })), runner), "own");
+    }
+
+    #[test]
+    fn the_user_decides_when_an_image_is_pulled_and_then_the_operator() {
+        let settings = Settings { runner_image_pull_policy: Some("Never".into()), ..Settings::default() };
+        assert_eq!(with(&function(json!({ "imagePullPolicy": "Always" })), &settings, pull_policy), "Always");
+        assert_eq!(with(&function(json!({})), &settings, pull_policy), "Never");
+        assert_eq!(of(&function(json!({})), pull_policy), "IfNotPresent");
+    }
+
+    #[test]
+    fn runners_that_come_with_pulsarctl_are_known_by_their_names() {
+        let program = |spec| of(&function(spec), admin_program);
+        for (image, expected) in [
+            ("x/pulsar-functions-pulsarctl-java-runner:1", Program::Pulsarctl),
+            ("x/pulsar-functions-sn-go-runner", Program::Pulsarctl),
+            ("pulsar-functions-x/pulsar-functions-generic-base-runner:1", Program::Pulsarctl),
+            ("x/pulsar-functions-java-runner:1", Program::PulsarAdmin),
+            ("x/pulsar-functions-sn-cobol-runner", Program::PulsarAdmin),
+        ] {
+            assert_eq!(program(json!({ "image": image })), expected, "{image}");
+        }
+        assert_eq!(program(json!({ "imageHasPulsarctl": true })), Program::Pulsarctl);
+    }
 }

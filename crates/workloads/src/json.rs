@@ -13,6 +13,7 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// A 64-bit integer, as a text: readers of JSON lose digits of such numbers.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
 pub(crate) fn quoted<S: Serializer>(number: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(number)
 }

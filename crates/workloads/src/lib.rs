@@ -5,10 +5,32 @@
 //! the same input gives the same bytes. [`cleanup_job`] is what removes its subscriptions when it goes, and
 //! [`components`] the components of a mesh.
 
+mod admin;
 #[cfg(feature = "args")]
 mod args;
+mod backend;
+mod cleanup;
+mod command;
+mod connection;
+mod container;
+mod context;
+mod details;
+mod download;
+mod filebeat;
+mod hpa;
+mod images;
+mod json;
+mod log;
+mod mesh;
 pub mod names;
+mod pod;
+mod service;
 mod settings;
+mod shell;
+mod stateful_set;
+#[cfg(test)]
+mod testing;
+mod volumes;
 mod vpa;
 
 use function_mesh_api::validate::Valid;
@@ -22,6 +44,8 @@ use k8s_openapi::api::core::v1::Service;
 pub use args::SettingsArgs;
 pub use settings::{RunnerImages, Settings, SettingsError};
 pub use vpa::{VerticalPodAutoscaler, VerticalPodAutoscalerSpec};
+
+use context::Context;
 
 /// The BackendConfigs that apply to a component.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,12 +71,12 @@ pub struct Workload {
 
 /// Renders a component.
 pub fn render<C: Component>(component: &Valid<C>, backends: Backends<'_>, settings: &Settings) -> Workload {
-    let _ = (component, backends, settings);
+    let context = Context::new(component, backends, settings);
     Workload {
-        stateful_set: StatefulSet::default(),
-        service: Service::default(),
-        autoscaler: None,
-        vertical_autoscaler: None,
+        stateful_set: stateful_set::of(&context),
+        service: service::of(&context),
+        autoscaler: hpa::of(&context),
+        vertical_autoscaler: vpa::of(&context),
     }
 }
 
@@ -62,8 +86,7 @@ pub fn cleanup_job<C: Component>(
     backends: Backends<'_>,
     settings: &Settings,
 ) -> Option<Job> {
-    let _ = (component, backends, settings);
-    None
+    cleanup::of(&Context::new(component, backends, settings))
 }
 
 /// The components of a mesh, as objects of their own.
@@ -79,6 +102,5 @@ pub struct MeshComponents {
 
 /// The components of a mesh, as objects of their own.
 pub fn components(mesh: &Valid<FunctionMesh>) -> MeshComponents {
-    let _ = mesh;
-    MeshComponents::default()
+    mesh::components(mesh)
 }

@@ -90,7 +90,8 @@ impl Display for Word {
 
 /// Whether a shell takes a character as it is, wherever in a word it stands.
 fn is_plain(letter: char) -> bool {
-    letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.' | '/' | ':' | ',' | '+' | '@' | '%' | '=')
+    letter.is_ascii_alphanumeric()
+        || matches!(letter, '-' | '_' | '.' | '/' | ':' | ',' | '+' | '@' | '%' | '=')
 }
 
 fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
@@ -98,8 +99,31 @@ fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
         return f.write_str(text);
     }
     f.write_char('\'')?;
-    f.write_str(&text.replace('\'', r#"'"'"'"#))?;
+    let mut before = ' ';
+    for letter in text.chars() {
+        match letter {
+            '\'' => f.write_str(r#"'"'"'"#)?,
+            // Kubernetes reads a command before any shell does: it takes `$(NAME)` for a variable and `$$` for
+            // one `$`, and knows no quotes. An empty text between the two keeps them apart.
+            '$' | '(' if before == '$' => write!(f, "''{letter}")?,
+            letter => f.write_char(letter)?,
+        }
+        before = letter;
+    }
     f.write_char('\'')
+}
+
+/// Text as the value of a variable of a container, in which Kubernetes reads `$(NAME)` and `$$` too.
+pub(crate) fn literal_value(text: &str) -> String {
+    let mut value = String::with_capacity(text.len());
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        value.push(letter);
+        if letter == '$' && matches!(letters.peek(), Some('$' | '(')) {
+            value.push('$');
+        }
+    }
+    value
 }
 
 /// A program and its arguments.
@@ -205,8 +229,37 @@ mod tests {
         Command::new("printf").arg("[%s]").arg(word)
     }
 
+    /// What Kubernetes makes of a command or of the value of a variable, with one variable to put in.
+    fn kubernetes(text: &str) -> String {
+        let mut read = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('$') {
+            read += before;
+            rest = after;
+            if let Some(after) = rest.strip_prefix('$') {
+                read.push('$');
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix("(A)") {
+                read += "put in";
+                rest = after;
+            } else {
+                read.push('$');
+            }
+        }
+        read + rest
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn kubernetes_puts_nothing_into_text(text in "([$()A' \"]|\\$\\(A\\)){0,8}") {
+            let quoted = kubernetes(&print(text.as_str()).to_string());
+            prop_assert_eq!(&quoted, &print(text.as_str()).to_string());
+            let expected = format!("[{text}]").into_bytes();
+            prop_assert_eq!(output("sh", &print(text.as_str())), expected);
+            prop_assert_eq!(kubernetes(&literal_value(&text)), text);
+        }
 
         #[test]
         fn any_text_arrives_as_one_unchanged_argument(text in "[^\0]{0,40}", shell in 0..2_usize) {

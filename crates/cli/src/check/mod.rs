@@ -9,10 +9,9 @@ mod schema;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use function_mesh_api::validate::{
-    Findings, Violation, check_backend_config, check_component, check_mesh,
-};
+use function_mesh_api::validate::{Findings, Violation, check_backend_config, check_component, check_mesh};
 use serde_json::Value;
 
 use crate::input::Document;
@@ -46,25 +45,25 @@ pub(crate) struct Finding {
     pub(crate) at: Range<usize>,
 }
 
-/// The schemas of all kinds, by kind.
-pub(crate) struct Checker {
-    schemas: BTreeMap<String, Value>,
-    namespace: String,
+/// The schemas of all kinds, by kind. Made once: they are large.
+static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
+    let mut schemas = BTreeMap::new();
+    // Definitions that cannot be made are the business of `crds`, whose test fails.
+    for crd in function_mesh_api::crd::all().unwrap_or_default() {
+        let version = crd.spec.versions.into_iter().next();
+        let schema = version.and_then(|version| version.schema?.open_api_v3_schema);
+        schemas.insert(crd.spec.names.kind, serde_json::to_value(schema).unwrap_or_default());
+    }
+    schemas
+});
+
+/// Checks documents.
+pub(crate) struct Checker<'a> {
+    /// The namespace of objects that name none.
+    pub(crate) namespace: &'a str,
 }
 
-impl Checker {
-    /// A checker for objects that belong to this namespace if they name none.
-    pub(crate) fn new(namespace: &str) -> Result<Self, serde_json::Error> {
-        let mut schemas = BTreeMap::new();
-        for crd in function_mesh_api::crd::all()? {
-            let kind = crd.spec.names.kind.clone();
-            let mut raw = serde_json::to_value(crd)?;
-            let schema = raw.pointer_mut("/spec/versions/0/schema/openAPIV3Schema").map(Value::take);
-            schemas.insert(kind, schema.unwrap_or_default());
-        }
-        Ok(Self { schemas, namespace: namespace.to_owned() })
-    }
-
+impl Checker<'_> {
     /// What is to say of a document, by its place in the text. None for an object of another project.
     pub(crate) fn check(&self, document: &Document) -> Option<Vec<Finding>> {
         if let Some(fault) = object::header_fault(document) {
@@ -73,11 +72,11 @@ impl Checker {
         if !document.is_ours() {
             return misspelt_group(document).map(|fault| vec![placed(document, Severity::Warning, fault)]);
         }
-        let mut found = match self.schemas.get(document.kind()) {
+        let mut found = match SCHEMAS.get(document.kind()) {
             Some(schema) => schema::compare(document, schema),
             None => Vec::new(),
         };
-        match Object::read(document, &self.namespace) {
+        match Object::read(document, self.namespace) {
             Ok(object) => {
                 let Findings { violations, warnings } = rules(&object);
                 for (severity, violations) in [(Severity::Error, violations), (Severity::Warning, warnings)] {

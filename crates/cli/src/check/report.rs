@@ -29,7 +29,7 @@ pub(crate) fn show(
         group = group.element(Level::NOTE.message(note));
     }
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-    renderer.render(&[group]).to_string()
+    renderer.render(&[group])
 }
 
 /// The part of a range that is on its first line, on whole letters: a text of many lines is shown by its

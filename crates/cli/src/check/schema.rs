@@ -120,7 +120,9 @@ impl Walk<'_> {
             | ("string", Tree::Scalar(Value::String(_)))
             | ("boolean", Tree::Scalar(Value::Bool(_)))
             | ("number", Tree::Scalar(Value::Number(_))) => true,
-            ("integer", Tree::Scalar(Value::Number(number))) => return self.wrong_integer(node, number, schema),
+            ("integer", Tree::Scalar(Value::Number(number))) => {
+                return self.wrong_integer(node, number, schema);
+            }
             ("object" | "array" | "string" | "boolean" | "number" | "integer", _) => false,
             _ => true,
         };

@@ -68,9 +68,14 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
             }
             Ok(Object::BackendConfig(_) | Object::Foreign) => {}
             Err(violation) => {
-                let (line, _) = document.source.position(document.node.locate(violation.field.as_str()).start);
+                let (line, _) =
+                    document.source.position(document.node.locate(violation.field.as_str()).start);
                 let title = document.title();
-                writeln!(streams.err, "{}:{line}: {title}: {violation}; it is left out", document.source.name)?;
+                writeln!(
+                    streams.err,
+                    "{}:{line}: {title}: {violation}; it is left out",
+                    document.source.name
+                )?;
                 outcome = Outcome::Rejected;
             }
         }

@@ -1,9 +1,10 @@
 //! `render`: the objects that the operator makes of manifests.
 
-
 use function_mesh_api::validate::{Valid, Violation, valid_component, valid_mesh};
 use function_mesh_api::{BackendConfig, Component, FunctionMesh};
-use function_mesh_workloads::{Backends, MeshComponents, Settings, SettingsArgs, Workload, cleanup_job, components};
+use function_mesh_workloads::{
+    Backends, MeshComponents, Settings, SettingsArgs, Workload, cleanup_job, components,
+};
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;

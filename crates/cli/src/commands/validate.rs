@@ -51,11 +51,11 @@ struct Found<'a> {
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
     let (documents, errors) = read(&args.files);
-    let checker = Checker::new(&args.files.namespace)?;
+    let rules = Checker { namespace: &args.files.namespace };
     let mut found = Vec::new();
     let mut checked = 0;
     for document in &documents {
-        let Some(findings) = checker.check(document) else { continue };
+        let Some(findings) = rules.check(document) else { continue };
         checked += 1;
         found.extend(findings.into_iter().map(|finding| Found { document, finding }));
     }
@@ -68,7 +68,8 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         Format::Text => {
             text_report(&found, &errors, streams)?;
             let seen = documents.len() - checked.min(documents.len());
-            let others = if seen == 0 { String::new() } else { format!(", {seen} of other kinds passed over") };
+            let others =
+                if seen == 0 { String::new() } else { format!(", {seen} of other kinds passed over") };
             let summary = format!(
                 "{}{others}: {}, {}",
                 counted(checked, "object"),

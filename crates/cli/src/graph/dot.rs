@@ -50,7 +50,9 @@ fn look(vertex: &Vertex) -> &'static str {
         Kind::Component { role: Role::Source, .. } => {
             "shape=cds, fillcolor=\"#e4f5ea\", color=\"#2a8554\", margin=\"0.25,0.1\""
         }
-        Kind::Component { role: Role::Sink, .. } => "shape=house, orientation=90, fillcolor=\"#f1e9fb\", color=\"#7546bd\"",
+        Kind::Component { role: Role::Sink, .. } => {
+            "shape=house, orientation=90, fillcolor=\"#f1e9fb\", color=\"#7546bd\""
+        }
         Kind::Topic { is_pattern: false, edge: Edge::Inner, .. } => {
             "shape=box, style=\"filled,rounded\", fillcolor=\"#f3f4f7\", color=\"#7b8597\", fontsize=10, height=0.3"
         }

@@ -77,10 +77,9 @@ pub(super) fn edge_label(vertex: &Vertex, flow: Flow, in_cycle: bool) -> String 
 /// What stands in a vertex.
 pub(super) fn caption(vertex: &Vertex) -> String {
     match &vertex.kind {
-        Kind::Component { .. } => vertex.label.clone(),
         Kind::Topic { purpose: Some(purpose), .. } => format!("{} ({purpose})", vertex.label),
         Kind::Topic { is_pattern: true, .. } => format!("{} (pattern)", vertex.label),
-        Kind::Topic { .. } => vertex.label.clone(),
+        Kind::Topic { .. } | Kind::Component { .. } => vertex.label.clone(),
     }
 }
 

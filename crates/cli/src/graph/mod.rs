@@ -4,11 +4,13 @@
 //! only joins one writer to one reader is drawn as the label of an edge ([`Vertex::is_label`]). Each format
 //! has its own module; text and SVG share the [`layout`].
 
+mod canvas;
 mod dot;
 pub mod layout;
 mod mermaid;
 mod order;
 mod place;
+mod ports;
 mod route;
 mod shorten;
 mod svg;

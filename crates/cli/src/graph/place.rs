@@ -32,12 +32,15 @@ pub(super) fn place(layout: &mut Layout, gap: i32) {
             let layer = &layout.layers[index];
             let wishes: Vec<(f64, f64)> = layer
                 .iter()
-                .map(|item| wish(sides.iter().flat_map(|side| &springs[*item][*side]), &middles, middles[*item]))
+                .map(|item| {
+                    wish(sides.iter().flat_map(|side| &springs[*item][*side]), &middles, middles[*item])
+                })
                 .collect();
             settle(layer, layout, gap, &mut middles, &wishes);
         }
     }
     write(layout, gap, &middles);
+    straighten(layout, gap);
 }
 
 /// Where an item would like its middle, and how much.
@@ -98,6 +101,39 @@ fn write(layout: &mut Layout, gap: i32, middles: &[f64]) {
     }
     let least = layout.items.iter().map(|item| item.start).min().unwrap_or_default();
     layout.items.iter_mut().for_each(|item| item.start -= least);
+}
+
+/// Takes small bends out of edges that are the only ones of both their ends on that side, where there is room.
+fn straighten(layout: &mut Layout, gap: i32) {
+    let count = layout.items.len();
+    let (mut before, mut after) = (vec![Vec::new(); count], vec![Vec::new(); count]);
+    for route in &layout.routes {
+        for pair in route.items.windows(2) {
+            let [from, to] = *pair else { continue };
+            after[from].push(to);
+            before[to].push(from);
+        }
+    }
+    for layer in &layout.layers {
+        for (place, item) in layer.iter().enumerate() {
+            let [only] = before[*item].as_slice() else { continue };
+            if after[*only].len() != 1 {
+                continue;
+            }
+            let (now, size) = (layout.items[*item].start, layout.items[*item].size);
+            let start = layout.items[*only].middle() - size / 2;
+            let end_of = |other: &usize| layout.items[*other].start + layout.items[*other].size;
+            let is_clear_before = place
+                .checked_sub(1)
+                .and_then(|place| layer.get(place))
+                .is_none_or(|other| end_of(other) + gap <= start);
+            let is_clear_after =
+                layer.get(place + 1).is_none_or(|other| start + size + gap <= layout.items[*other].start);
+            if (start - now).abs() <= gap && start >= 0 && is_clear_before && is_clear_after {
+                layout.items[*item].start = start;
+            }
+        }
+    }
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "sizes are bounded by the length of names")]

@@ -186,7 +186,9 @@ fn flatten(mut node: Node, source: &Rc<Source>, documents: &mut Vec<Document>) {
     }
     let is_list = node.get("kind").and_then(Node::as_str).is_some_and(|kind| kind.ends_with("List"));
     if is_list && let Some(items) = node.take_items("items") {
-        items.into_iter().for_each(|item| flatten(item, source, documents));
+        for item in items {
+            flatten(item, source, documents);
+        }
         return;
     }
     // The status is the cluster's word, not the author's.

@@ -9,7 +9,9 @@ use serde_json::{Number, Value};
 pub fn resolve(word: &str) -> Value {
     match word {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Value::Bool(true),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            Value::Bool(true)
+        }
         "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
             Value::Bool(false)
         }
@@ -54,7 +56,9 @@ fn integer(word: &str) -> Option<Number> {
 /// A number with a fraction or an exponent. Infinity and what is none have no place in an object.
 fn float(word: &str) -> Option<Number> {
     let is_number = word.contains(|letter: char| letter.is_ascii_digit())
-        && word.chars().all(|letter| letter.is_ascii_digit() || matches!(letter, '+' | '-' | '.' | 'e' | 'E'));
+        && word
+            .chars()
+            .all(|letter| letter.is_ascii_digit() || matches!(letter, '+' | '-' | '.' | 'e' | 'E'));
     if !is_number {
         return None;
     }

@@ -35,7 +35,11 @@ pub(super) async fn apply<C: Component>(
         _ => Vec::new(),
     };
     let service = count(context, children.apply(&service, observed.service).await?);
-    let stateful_set = count(context, children.apply(&stateful_set, observed.stateful_set).await?);
+    let held = observed.stateful_set.clone().filter(|live| observed.is_held && is_owned_by(&**live, &owner));
+    let stateful_set = match held {
+        Some(live) => Applied { live, change: Change::None },
+        None => count(context, children.apply(&stateful_set, observed.stateful_set).await?),
+    };
     let autoscaler = if let Some(wanted) = autoscaler {
         Some(count(context, children.apply(&wanted, observed.autoscaler).await?))
     } else {

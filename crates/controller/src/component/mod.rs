@@ -20,10 +20,10 @@ use function_mesh_workloads::render;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
-use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
 use crate::kit::cache::Guarded;
@@ -82,6 +82,7 @@ pub async fn reconcile<C: Component>(
         Ok(component) => component,
         Err(fault) => {
             tracing::warn!(kind, namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "cannot be read; skipped");
+            context.shared.events.unreadable(&object.object_ref(&()), &fault.error).await;
             context.shared.metrics.reconciled(kind, "unreadable", started);
             return Ok(Action::await_change());
         }
@@ -111,8 +112,10 @@ async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result
     let observed = observe::observe(component, context);
     let valid = valid_component(component.clone()).map_err(Error::Invalid)?;
     let workload = render(&valid, observed.backends.as_backends(), &context.shared.settings);
+    let revisions = observed.revisions.clone();
     let children = apply::apply(&valid, workload, observed, context).await?;
-    pods::look(children, component, context).await
+    let trouble = pods::look(&children, component, context).await?;
+    Ok(Seen { children, trouble, revisions })
 }
 
 /// How long an object waits after a failure.

@@ -5,31 +5,26 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::status::{Children, Seen};
+use super::status::Children;
 use super::{Context, Error};
 
 /// Pods looked at; one is enough to tell what is wrong.
 const MOST_PODS: u32 = 20;
 
+/// Why a pod is not ready, when that is more than a matter of time.
 pub(super) async fn look<C: Component>(
-    children: Children,
+    children: &Children,
     component: &C,
     context: &Context,
-) -> Result<Seen, Error> {
+) -> Result<Option<String>, Error> {
+    if children.are_ready() {
+        return Ok(None);
+    }
     let namespace = component.namespace().unwrap_or_default();
-    let trouble = if children.are_ready() {
-        None
-    } else {
-        let selector = format!("{}={},{}={}", labels::COMPONENT, C::ROLE, labels::NAME, component.name_any());
-        let params = ListParams::default().labels(&selector).limit(MOST_PODS);
-        let pods = Api::<Pod>::namespaced(context.shared.client.clone(), &namespace).list(&params).await;
-        trouble(&pods.map_err(|error| Error::Pods(Box::new(error)))?.items)
-    };
-    let backends = context.shared.backends_for(&namespace);
-    let backends = backends.as_backends();
-    let revision =
-        |config: Option<&function_mesh_api::BackendConfig>| config.and_then(ResourceExt::resource_version);
-    Ok(Seen { children, trouble, revisions: (revision(backends.global), revision(backends.namespaced)) })
+    let selector = format!("{}={},{}={}", labels::COMPONENT, C::ROLE, labels::NAME, component.name_any());
+    let params = ListParams::default().labels(&selector).limit(MOST_PODS);
+    let pods = Api::<Pod>::namespaced(context.shared.client.clone(), &namespace).list(&params).await;
+    Ok(trouble(&pods.map_err(|error| Error::Pods(Box::new(error)))?.items))
 }
 
 /// The first thing that keeps one of the pods from running and that time alone will not mend.

@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::Error;
+use crate::context::Revisions;
 use crate::kit::children::Change;
 use crate::kit::events::clip;
 
@@ -36,8 +37,8 @@ pub struct Seen {
     pub children: Children,
     /// Why a pod is not ready, when that is more than a matter of time.
     pub trouble: Option<String>,
-    /// Revisions of the BackendConfigs that were applied: of the cluster, of the namespace.
-    pub revisions: (Option<String>, Option<String>),
+    /// The BackendConfigs that the StatefulSet is in line with.
+    pub revisions: Revisions,
 }
 
 /// The end of a reconcile.
@@ -169,7 +170,7 @@ fn selector_text(selector: &LabelSelector) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::needless_pass_by_value, reason = "fixtures read better so")]
+#[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "fixtures read better so")]
 mod tests {
     use function_mesh_api::validate::{FieldPath, Violation, Violations};
     use serde_json::json;

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::distinct::make_distinct;
 use super::subset::first_difference;
 
 /// Why a child could not be written.
@@ -52,6 +53,16 @@ pub enum ChildError {
         /// What is wrong.
         source: serde_json::Error,
     },
+}
+
+impl ChildError {
+    /// Whether the object is not what it was thought to be.
+    fn is_conflict(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => matches!(&**source, kube::Error::Api(status) if status.is_conflict()),
+            Self::Foreign { .. } | Self::Form { .. } => false,
+        }
+    }
 }
 
 /// What became of a child.
@@ -123,44 +134,71 @@ impl Children<'_> {
         cached: Option<Arc<K>>,
     ) -> Result<Applied<K>, ChildError> {
         let name = wanted.name_any();
+        let mut body = serde_json::to_value(wanted).map_err(|source| form_error::<K>(&name, source))?;
+        make_distinct(&mut body);
+        match self.apply_once(&name, &body, cached).await {
+            // It came or went in that moment; the cache will learn of it later.
+            Err(error) if error.is_conflict() => self.apply_once(&name, &body, None).await,
+            result => result,
+        }
+    }
+
+    async fn apply_once<K: Child>(
+        &self,
+        name: &str,
+        body: &Value,
+        cached: Option<Arc<K>>,
+    ) -> Result<Applied<K>, ChildError> {
         let live = match cached {
             Some(live) => Some(live),
-            None => {
-                let found = self.api::<K>().get_opt(&name).await;
-                found.map_err(|source| api_error::<K>("read", &name, source))?.map(Arc::new)
-            }
+            None => self.read::<K>(name).await?.map(Arc::new),
         };
-        let body = serde_json::to_value(wanted).map_err(|source| form_error::<K>(&name, source))?;
         let Some(live) = live else {
             // Not forced: should somebody have made it meanwhile, theirs is not overwritten.
-            let made = self.write::<K>(&name, stamped(body, None), false).await?;
+            let made = self.write::<K>(name, stamped(body, None), false).await?;
             return Ok(Applied { live: Arc::new(made), change: Change::Created });
         };
         self.check_owner(&*live)?;
-        let is_current = live.annotations().get(labels::APPLIED) == Some(&fingerprint(&body));
-        let current = serde_json::to_value(&*live).map_err(|source| form_error::<K>(&name, source))?;
-        let difference = first_difference(&body, &current);
+        let is_current = live.annotations().get(labels::APPLIED) == Some(&fingerprint(body));
+        let current = serde_json::to_value(&*live).map_err(|source| form_error::<K>(name, source))?;
+        let difference = first_difference(body, &current);
         if is_current && difference.is_none() {
             return Ok(Applied { live, change: Change::None });
         }
         tracing::info!(kind = %K::kind(&()), namespace = self.namespace, name, at = difference, "applying a difference");
-        let made = self.write::<K>(&name, stamped(body, live.uid()), true).await?;
+        let made = self.write::<K>(name, stamped(body, live.uid()), true).await?;
         Ok(Applied { live: Arc::new(made), change: Change::Updated })
     }
 
-    /// Deletes a child of ours, that very one: not a newer one of the same name, and not a newer version.
+    /// Deletes a child of ours, that very one: not a newer one of the same name, and not one that was given
+    /// away meanwhile. Others may write its status as often as they like.
     pub async fn delete<K: Child>(&self, live: &K) -> Result<(), ChildError> {
-        self.check_owner(live)?;
         let name = live.name_any();
-        let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: live.uid(), resource_version: live.resource_version() }),
-            ..DeleteParams::background()
-        };
-        match self.api::<K>().delete(&name, &params).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(source) => Err(api_error::<K>("delete", &name, source)),
+        let (uid, mut version) = (live.uid(), live.resource_version());
+        self.check_owner(live)?;
+        loop {
+            let params = DeleteParams {
+                preconditions: Some(Preconditions { uid: uid.clone(), resource_version: version.clone() }),
+                ..DeleteParams::background()
+            };
+            let deleted = self.api::<K>().delete(&name, &params).await;
+            let error = match deleted {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+                Err(source) => api_error::<K>("delete", &name, source),
+            };
+            let newer = if error.is_conflict() { self.read::<K>(&name).await? } else { return Err(error) };
+            let Some(newer) = newer.filter(|newer| newer.uid() == uid) else { return Ok(()) };
+            self.check_owner(&newer)?;
+            if newer.resource_version() == version {
+                return Err(error);
+            }
+            version = newer.resource_version();
         }
+    }
+
+    async fn read<K: Child>(&self, name: &str) -> Result<Option<K>, ChildError> {
+        self.api::<K>().get_opt(name).await.map_err(|source| api_error::<K>("read", name, source))
     }
 
     async fn write<K: Child>(&self, name: &str, body: Value, force: bool) -> Result<K, ChildError> {
@@ -203,8 +241,9 @@ fn fingerprint(body: &Value) -> String {
     })
 }
 
-fn stamped(mut body: Value, uid: Option<String>) -> Value {
-    let mark = fingerprint(&body);
+fn stamped(body: &Value, uid: Option<String>) -> Value {
+    let mark = fingerprint(body);
+    let mut body = body.clone();
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
         if let Some(annotations) = annotations.as_object_mut() {

@@ -1,27 +1,59 @@
 //! Events: what happened to an object, where `kubectl describe` shows it.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
 
 /// Longest note that the API takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
 
-/// Publishes events. Repetitions of one are counted, not repeated.
+/// How long the same news count as a repetition.
+const SERIES: SignedDuration = SignedDuration::from_mins(6);
+
+const CONTROLLER: &str = "functionmesh.io/controller";
+
+/// Publishes events. Repetitions of one are counted, not repeated; one with another note is another event.
 #[derive(Clone)]
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
+    instance: String,
+    recent: Arc<Mutex<HashMap<News, Published>>>,
+}
+
+/// What makes two events the same.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct News {
+    uid: Option<String>,
+    reason: String,
+    note: String,
+}
+
+#[derive(Clone, Debug)]
+struct Published {
+    name: String,
+    count: i32,
+    last: Timestamp,
 }
 
 impl Events {
     /// Events of this controller.
     pub fn new(client: Client) -> Self {
-        let reporter = Reporter {
-            controller: "functionmesh.io/controller".to_owned(),
-            // A pod's name; other machines have a host name or none, and events need none.
-            instance: std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()),
-        };
-        Self { recorder: Recorder::new(client, reporter) }
+        // A pod's name; other machines have a host name or none, and events need none.
+        let instance = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+        Self { client, instance: instance.unwrap_or_else(|| CONTROLLER.to_owned()), recent: Arc::default() }
+    }
+
+    /// Publishes that an object is skipped, since it cannot be read.
+    pub async fn unreadable(&self, regarding: &ObjectReference, fault: &str) {
+        let note = format!("left as it is, since it cannot be read: {fault}");
+        self.publish(regarding, false, "Unreadable", "Read", &note).await;
     }
 
     /// Publishes an event. It is a courtesy: a failure is logged, and nothing else suffers from it.
@@ -33,16 +65,49 @@ impl Events {
         action: &str,
         note: &str,
     ) {
-        let event = Event {
-            type_: if normal { EventType::Normal } else { EventType::Warning },
-            reason: reason.to_owned(),
-            note: Some(clip(note, LONGEST_NOTE).to_owned()),
-            action: action.to_owned(),
-            secondary: None,
+        let note = clip(note, LONGEST_NOTE);
+        let namespace = regarding.namespace.as_deref().unwrap_or("default");
+        let api = Api::<Event>::namespaced(self.client.clone(), namespace);
+        let news = News { uid: regarding.uid.clone(), reason: reason.to_owned(), note: note.to_owned() };
+        let now = Timestamp::now();
+        let published = self.note(news, regarding.name.as_deref().unwrap_or(CONTROLLER), now);
+        let result = if published.count > 1 {
+            let series = json!({ "count": published.count, "lastObservedTime": MicroTime(now) });
+            let patch = Patch::Merge(json!({ "series": series }));
+            api.patch(&published.name, &PatchParams::default(), &patch).await
+        } else {
+            let event = Event {
+                action: Some(action.to_owned()),
+                event_time: Some(MicroTime(now)),
+                metadata: ObjectMeta {
+                    name: Some(published.name),
+                    namespace: Some(namespace.to_owned()),
+                    ..ObjectMeta::default()
+                },
+                note: Some(note.to_owned()),
+                reason: Some(reason.to_owned()),
+                regarding: Some(regarding.clone()),
+                reporting_controller: Some(CONTROLLER.to_owned()),
+                reporting_instance: Some(self.instance.clone()),
+                type_: Some(if normal { "Normal" } else { "Warning" }.to_owned()),
+                ..Event::default()
+            };
+            api.create(&PostParams::default(), &event).await
         };
-        if let Err(error) = self.recorder.publish(&event, regarding).await {
+        if let Err(error) = result {
             tracing::warn!(reason, %error, "cannot publish an event");
         }
+    }
+
+    /// Notes that something is published, and says under which name and for which time in a row.
+    fn note(&self, news: News, object: &str, now: Timestamp) -> Published {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|_, published| now.duration_since(published.last) < SERIES);
+        let first = || Published { name: format!("{object}.{:x}", now.as_nanosecond()), count: 0, last: now };
+        let published = recent.entry(news).or_insert_with(first);
+        published.count = published.count.saturating_add(1);
+        published.last = now;
+        published.clone()
     }
 }
 

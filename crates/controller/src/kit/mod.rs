@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod cache;
 pub mod children;
+mod distinct;
 pub mod events;
 pub mod status;
 pub(crate) mod subset;

@@ -61,6 +61,7 @@ pub async fn reconcile(object: Arc<Guarded<FunctionMesh>>, context: Arc<Context>
         Ok(mesh) => mesh,
         Err(fault) => {
             tracing::warn!(kind, namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "cannot be read; skipped");
+            context.shared.events.unreadable(&object.object_ref(&()), &fault.error).await;
             context.shared.metrics.reconciled(kind, "unreadable", started);
             return Ok(Action::await_change());
         }

@@ -19,3 +19,40 @@ pub(super) fn script(context: &Context<'_>, script: Script, generic: &GenericRun
     };
     script.exec(&shared::state(context, command))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Settings;
+    use crate::testing::{bare_function, script};
+    use serde_json::json;
+
+    fn generic(language: &str) -> String {
+        let function = bare_function(json!({
+            "genericRuntime": {
+                "functionFile": "f.x", "language": language, "functionFileLocation": "function://t/n/f@1",
+            },
+            "secretsMap": { "s": { "path": "p", "key": "k" } },
+        }));
+        script(&function, &Settings::default())
+    }
+
+    #[test]
+    fn each_language_has_its_own_provider_of_secrets_or_none() {
+        assert!(
+            generic("python")
+                .ends_with(" --secrets_provider secrets_provider.EnvironmentBasedSecretsProvider")
+        );
+        assert!(generic("nodejs").ends_with(" --secrets_provider EnvironmentBasedSecretsProvider"));
+        assert!(generic("wasm").ends_with(" --use_tls false"));
+    }
+
+    #[test]
+    fn the_runner_downloads_with_pulsarctl() {
+        let script = generic("wasm");
+        assert!(script.contains(" packages download function://t/n/f@1 --path f.x && SHARD_ID="), "{script}");
+        assert!(
+            script.contains(" && exec pulsar_rust_instance --function_file f.x --language wasm "),
+            "{script}"
+        );
+    }
+}

@@ -61,6 +61,7 @@ struct Configuration<'a> {
 /// One topic, for every version of the runtime, and what else is read, for those that can.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_field_names, reason = "they are the runtime's own")]
 struct Source<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     source_input_specs: BTreeMap<&'a str, String>,
@@ -222,5 +223,97 @@ fn source(input: &InputConf) -> Source<'_> {
         is_regex_pattern_subscription: spec.is_regex_pattern,
         receiver_queue_size: spec.receiver_queue_size(),
         source_input_specs: specs.iter().map(|(topic, spec)| (*topic, json::text(spec))).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Settings;
+    use crate::testing::{bare_function, run, script};
+    use serde_json::{Value, json};
+
+    /// The configuration as the program gets it.
+    fn configuration(spec: Value, env: &[(&str, &str)]) -> Value {
+        let mut spec = spec;
+        spec["golang"] = json!({ "go": "/pulsar/f" });
+        let script = script(&bare_function(spec), &Settings::default());
+        // The program gives way to one that prints its argument.
+        let check = "{ test -x /pulsar/f || chmod +x /pulsar/f; } && exec /pulsar/f -instance-conf";
+        assert!(script.contains(check), "{script}");
+        let script = script.replace(check, "printf %s").replace("echo shardId", "true shardId");
+        let mut all = vec![("POD_NAME", "f-function-3"), ("brokerServiceURL", "pulsar://b:6650")];
+        all.extend_from_slice(env);
+        serde_json::from_str(&run("bash", &script, &all)).expect("JSON")
+    }
+
+    #[test]
+    fn it_is_json_whatever_the_user_configures() {
+        let hostile = json!({ "a b": "it's \"$HOME\" `x` \\ $(y)\n${SHARD_ID}" });
+        let configuration = configuration(json!({ "funcConfig": hostile, "clusterName": "c '\"$d" }), &[]);
+        assert_eq!(configuration["clusterName"], "c '\"$d");
+        let user: Value = serde_json::from_str(configuration["userConfig"].as_str().unwrap()).unwrap();
+        assert_eq!(user, hostile);
+        assert_eq!(configuration["pulsarServiceURL"], "pulsar://b:6650");
+        assert_eq!(configuration["instanceID"], 3);
+        assert_eq!(configuration["funcID"], "3-u-1");
+    }
+
+    #[test]
+    fn replicas_share_the_subscription_as_the_order_wants_it() {
+        let sharing = |spec| configuration(spec, &[])["subscriptionType"].clone();
+        assert_eq!(sharing(json!({})), 0);
+        assert_eq!(sharing(json!({ "retainOrdering": true })), 1);
+        assert_eq!(sharing(json!({ "retainKeyOrdering": true })), 2);
+    }
+
+    #[test]
+    fn one_topic_is_told_to_all_runtimes_and_more_to_those_that_can_read_them() {
+        let input = json!({ "input": { "topics": ["b", "a"], "customSchemaSources": { "b": "avro" } } });
+        let several = configuration(input, &[]);
+        assert_eq!(several["sourceSpecsTopic"], "b");
+        assert_eq!(several["sourceSchemaType"], "avro");
+        assert_eq!(several["sourceInputSpecs"], json!({ "a": "{}" }));
+        let pattern = configuration(json!({ "input": { "topics": null, "topicPattern": "t/n/.*" } }), &[]);
+        assert_eq!(pattern["sourceSpecsTopic"], "t/n/.*");
+        assert_eq!(pattern["isRegexPatternSubscription"], true);
+        assert_eq!(pattern["sourceInputSpecs"], Value::Null);
+    }
+
+    #[test]
+    fn credentials_are_conveyed() {
+        let oauth2 =
+            json!({ "audience": "a", "issuerUrl": "i", "keySecretName": "s", "keySecretKey": "k.json" });
+        let pulsar = json!({
+            "authConfig": { "oauth2Config": oauth2 },
+            "tlsConfig": { "enabled": true, "certSecretName": "c", "certSecretKey": "ca.crt" },
+        });
+        let found = configuration(json!({ "pulsar": pulsar }), &[]);
+        assert_eq!(found["clientAuthenticationPlugin"], crate::connection::OAUTH2_PLUGIN);
+        let parameters = found["clientAuthenticationParameters"].as_str().unwrap();
+        let parameters: Value = serde_json::from_str(parameters).unwrap();
+        assert_eq!(parameters["type"], "client_credentials");
+        assert_eq!(parameters["privateKey"], "/etc/oauth2/k.json");
+        assert_eq!(found["tlsTrustCertsFilePath"], "/etc/tls/pulsar-functions/ca.crt");
+        assert_eq!(found["tlsHostnameVerificationEnable"], false);
+    }
+
+    #[test]
+    fn credentials_from_a_secret_are_conveyed_unharmed() {
+        let hostile = r#"{"k":"a\\b \"c\" $d"}"#;
+        let env = [("clientAuthenticationPlugin", "P"), ("clientAuthenticationParameters", hostile)];
+        let found = configuration(json!({ "pulsar": { "authSecret": "s", "tlsSecret": "t" } }), &env);
+        assert_eq!(found["clientAuthenticationPlugin"], "P");
+        assert_eq!(found["clientAuthenticationParameters"], hostile);
+        assert_eq!(found["tlsAllowInsecureConnection"], false);
+        assert_eq!(found["tlsHostnameVerificationEnable"], true);
+    }
+
+    #[test]
+    fn a_program_in_the_working_folder_is_started_from_there() {
+        let script = script(&bare_function(json!({ "golang": { "go": "f" } })), &Settings::default());
+        assert!(
+            script.contains(r#"{ test -x f || chmod +x f; } && exec "${PWD}"/f -instance-conf "#),
+            "{script}"
+        );
     }
 }

@@ -36,8 +36,7 @@ pub(super) fn script(context: &Context<'_>, script: Script, java: &JavaRuntime, 
         .arg("-XX:HeapDumpPath=/pulsar/tmp/heapdump-%p.hprof")
         .arg("-XX:+ExitOnOutOfMemoryError")
         .arg("-Xlog:gc*:file=/pulsar/logs/gc.log:time,level,tags:filecount=5,filesize=10M")
-        // Options are shell text: they may name variables, and one entry may hold several.
-        .args(java.java_opts.iter().flatten().filter(|option| !option.is_empty()).map(Word::syntax))
+        .args(java.java_opts.iter().flatten().filter_map(|option| options(option)))
         .arg(or(java.entry_class.as_deref(), MAIN))
         .option("--jar", jar);
     let command = shared::arguments(context, command);
@@ -56,6 +55,13 @@ pub(super) fn script(context: &Context<'_>, script: Script, java: &JavaRuntime, 
         command = command.option("--pending_async_requests", requests.to_string());
     }
     script.exec(&command)
+}
+
+/// Options are shell text: they may name variables, and one entry may hold several. A line break, which YAML
+/// easily adds, would end the command.
+fn options(text: &str) -> Option<Word> {
+    let text = text.replace(['\n', '\r'], " ");
+    Some(text.trim()).filter(|text| !text.is_empty()).map(Word::syntax)
 }
 
 fn or<'a>(given: Option<&'a str>, default: &'a str) -> &'a str {
@@ -98,4 +104,71 @@ fn direct_memory(context: &Context<'_>) -> Option<String> {
         suffix = next;
     }
     Some(format!("{size}{suffix}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Settings;
+    use crate::testing::{function, run, script, sink};
+    use serde_json::json;
+
+    fn java(spec: serde_json::Value) -> String {
+        script(&function(spec), &Settings::default())
+    }
+
+    #[test]
+    fn direct_memory_is_a_fifth_of_the_limit_and_left_to_the_jvm_without_one() {
+        let size = |limit: &str| {
+            let script = java(
+                json!({ "resources": { "requests": { "memory": "1" }, "limits": { "memory": limit } } }),
+            );
+            script.split(' ').find_map(|word| Some(word.strip_prefix("-XX:MaxDirectMemorySize=")?.to_owned()))
+        };
+        for (limit, expected) in [
+            ("1.1G", "220M"),
+            ("1Gi", "214748364"),
+            ("2G", "400M"),
+            ("5k", "1k"),
+            ("5T", "1T"),
+            ("50G", "10G"),
+        ] {
+            assert_eq!(size(limit).as_deref(), Some(expected), "{limit}");
+        }
+        assert_eq!(size("4"), None);
+    }
+
+    #[test]
+    fn options_are_shell_text_on_one_line() {
+        let script = java(json!({ "java": { "javaOpts": ["-Da=$X -Db=b\n", "", "\n"] } }));
+        assert!(
+            script.contains(" -Da=$X -Db=b org.apache.pulsar.functions.instance.JavaInstanceMain "),
+            "{script}"
+        );
+    }
+
+    #[test]
+    fn levels_connectors_state_and_requests_are_told_in_order() {
+        let script = java(json!({
+            "java": { "log": { "level": "panic" } }, "sinkConfig": {}, "maxPendingAsyncRequests": 7,
+            "secretsMap": { "s": { "path": "p", "key": "k" } },
+            "statefulConfig": { "pulsar": { "serviceUrl": "bk://b:4181", "javaProvider": { "className": "P" } } },
+        }));
+        assert!(script.contains(" -Dpulsar.log.level=INFO -Dbk.log.level=INFO "), "{script}");
+        let tail = "--connectors_directory /pulsar/connectors --secrets_provider \
+                    org.apache.pulsar.functions.secretsprovider.EnvironmentBasedSecretsProvider \
+                    --state_storage_serviceurl bk://b:4181 --state_storage_impl_class P --pending_async_requests 7";
+        assert!(script.ends_with(tail), "{script}");
+        let sink = crate::testing::script(&sink(json!({})), &Settings::default());
+        assert!(sink.ends_with("--use_tls false"), "{sink}");
+    }
+
+    #[test]
+    fn the_class_path_is_one_word_whatever_its_folders_are_called() {
+        let script =
+            java(json!({ "java": { "extraDependenciesDir": "my deps", "instancePath": "/opt/i.jar" } }));
+        let path = script.split(" -cp ").nth(1).and_then(|rest| rest.split(" '-D").next()).unwrap();
+        let shown = run("bash", &format!("printf '[%s]' {path}"), &[]);
+        assert!(shown.starts_with("[/opt/i.jar:/pulsar/lib/"), "{shown}");
+        assert!(shown.ends_with(":my deps/*]"), "{shown}");
+    }
 }

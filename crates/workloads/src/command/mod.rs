@@ -20,9 +20,8 @@ pub(crate) fn of(context: &Context<'_>) -> Option<Vec<String>> {
     if !context.settings.enable_init_containers {
         script = script.append(download::in_place(context, runtime));
     }
-    script = script
-        .run(format!("{SHARD_ID}=${{POD_NAME##*-}}"))
-        .run(format!("echo shardId=\"${{{SHARD_ID}}}\""));
+    script =
+        script.run(format!("{SHARD_ID}=${{POD_NAME##*-}}")).run(format!("echo shardId=\"${{{SHARD_ID}}}\""));
     let file = download::path(context, runtime);
     Some(match runtime {
         Runtime::Java(java) => java::script(context, script, java, &file).into_command("bash"),

@@ -27,3 +27,24 @@ pub(super) fn script(context: &Context<'_>, script: Script, python: &PythonRunti
     let command = shared::state(context, shared::secrets(context, command, SECRETS));
     script.exec(&command)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Settings;
+    use crate::testing::{bare_function, script};
+    use serde_json::json;
+
+    #[test]
+    fn the_log_file_carries_the_number_of_the_replica() {
+        let function = bare_function(json!({
+            "name": "my function", "python": { "py": "f.py" }, "secretsMap": { "s": { "path": "p", "key": "k" } },
+            "statefulConfig": { "pulsar": { "serviceUrl": "bk://b:4181" } },
+        }));
+        let script = script(&function, &Settings::default());
+        assert!(script.contains(" --py f.py "), "{script}");
+        assert!(script.contains(r#" --logging_file 'my function-'"${SHARD_ID}".log "#), "{script}");
+        let tail = " --use_tls false --secrets_provider secretsprovider.EnvironmentBasedSecretsProvider \
+                    --state_storage_serviceurl bk://b:4181";
+        assert!(script.ends_with(tail), "{script}");
+    }
+}

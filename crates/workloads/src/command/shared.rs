@@ -68,3 +68,50 @@ pub(super) fn state(context: &Context<'_>, command: Command) -> Command {
         None => command,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Settings;
+    use crate::testing::{function, run, script};
+    use serde_json::json;
+
+    fn arguments(pulsar: &serde_json::Value) -> String {
+        let script =
+            script(&function(json!({ "pulsar": pulsar, "clusterName": "c d" })), &Settings::default());
+        script.split(" --cluster_name ").nth(1).expect("arguments").to_owned()
+    }
+
+    #[test]
+    fn credentials_and_certificates_are_told_by_the_most_particular_of_their_sources() {
+        assert_eq!(arguments(&json!({})), "'c d' --use_tls false --pending_async_requests 1000");
+        let generic = json!({ "clientAuthenticationPlugin": "P", "clientAuthenticationParameters": "a: b" });
+        let pulsar = json!({
+            "authSecret": "s", "authConfig": { "genericAuth": generic }, "tlsSecret": "t",
+            "tlsConfig": { "enabled": true, "allowInsecure": true },
+        });
+        assert_eq!(
+            arguments(&pulsar),
+            "'c d' --client_auth_plugin P --client_auth_params 'a: b' --use_tls true --tls_allow_insecure true \
+             --hostname_verification_enabled false --pending_async_requests 1000"
+        );
+        let off = json!({ "authSecret": "s", "authConfig": {}, "tlsSecret": "t", "tlsConfig": {} });
+        assert_eq!(arguments(&off), "'c d' --use_tls false --pending_async_requests 1000");
+    }
+
+    #[test]
+    fn what_a_secret_holds_stays_one_argument() {
+        let arguments = arguments(&json!({ "authSecret": "s", "tlsSecret": "t" }));
+        let env = [
+            ("clientAuthenticationPlugin", "P"),
+            ("clientAuthenticationParameters", r#"{"a": "b c"}"#),
+            ("tlsTrustCertsFilePath", "/my certs"),
+        ];
+        let shown = run("sh", &format!("printf '[%s]' {arguments}"), &env);
+        assert!(shown.contains(r#"[--client_auth_params][{"a": "b c"}][--use_tls][true]"#), "{shown}");
+        assert!(
+            shown.contains("[--tls_allow_insecure][false][--hostname_verification_enabled][true]"),
+            "{shown}"
+        );
+        assert!(shown.contains("[--tls_trust_cert_path][/my certs]"), "{shown}");
+    }
+}

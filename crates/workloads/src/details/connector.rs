@@ -23,14 +23,20 @@ pub(super) struct Connector<'a> {
 
 impl<'a> Connector<'a> {
     pub(super) fn source(config: &'a FunctionSourceConfig) -> Self {
-        let FunctionSourceConfig { source_type, batch_source_config: _, class_name, type_class_name, configs } =
-            config;
-        Self::new(class_name, type_class_name, source_type, configs.as_ref())
+        let FunctionSourceConfig {
+            source_type,
+            batch_source_config: _,
+            class_name,
+            type_class_name,
+            configs,
+        } = config;
+        Self::new(class_name.as_ref(), type_class_name.as_ref(), source_type.as_ref(), configs.as_ref())
     }
 
     pub(super) fn sink(config: &'a FunctionSinkConfig) -> Self {
         let FunctionSinkConfig { sink_type, class_name, type_class_name, configs } = config;
-        let mut connector = Self::new(class_name, type_class_name, sink_type, configs.as_ref());
+        let mut connector =
+            Self::new(class_name.as_ref(), type_class_name.as_ref(), sink_type.as_ref(), configs.as_ref());
         if let Some(builtin) = connector.builtin {
             let name = || Value::String(builtin.to_owned());
             connector.configs.entry("sinkType".to_owned()).or_insert_with(name);
@@ -39,12 +45,12 @@ impl<'a> Connector<'a> {
     }
 
     fn new(
-        class_name: &'a Option<String>,
-        type_class_name: &'a Option<String>,
-        builtin: &'a Option<String>,
+        class_name: Option<&'a String>,
+        type_class_name: Option<&'a String>,
+        builtin: Option<&'a String>,
         configs: Option<&'a FreeForm>,
     ) -> Self {
-        let field = |field: &'a Option<String>| field.as_deref().filter(|text| !text.is_empty());
+        let field = |field: Option<&'a String>| field.map(String::as_str).filter(|text| !text.is_empty());
         let key = |key: &str| configs?.get(key)?.as_str().filter(|text| !text.is_empty());
         let archive = || key("archive")?.strip_prefix("builtin://").filter(|name| !name.is_empty());
         Self {

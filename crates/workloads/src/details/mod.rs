@@ -7,13 +7,15 @@ mod connector;
 mod crypto;
 mod sink;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
+use function_mesh_api::Role;
 use function_mesh_api::component::{Consuming, Particular};
 use function_mesh_api::quantity;
 use function_mesh_api::types::{FreeForm, ProcessingGuarantee, WindowConfig};
-use function_mesh_api::Role;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde::Serialize;
 use serde_json::Value;
@@ -142,7 +144,7 @@ fn class_name<'a>(context: &Context<'a>) -> &'a str {
 
 /// The topic that the runner itself is to log to.
 pub(crate) fn log_topic<'a>(context: &Context<'a>) -> Option<&'a str> {
-    context.log_topic().filter(|_| context.role() == Role::Function && !context.logs_to_files())
+    context.log_topic().filter(|_| !context.logs_to_files())
 }
 
 /// How many instances the runner is told there are. The true number restarts every pod when it changes, so it

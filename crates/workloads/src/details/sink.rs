@@ -78,8 +78,8 @@ impl<'a> From<&'a ProducerConfig> for ProducerSpec<'a> {
     }
 }
 
-fn given(text: &Option<String>) -> Option<&str> {
-    text.as_deref().filter(|text| !text.is_empty())
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
 }
 
 pub(super) fn of<'a>(context: &Context<'a>) -> SinkSpec<'a> {
@@ -105,7 +105,7 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SinkSpec<'a> {
         Particular::Sink { config } => SinkSpec {
             class_name: context.common.class_name.filter(|name| !name.is_empty()),
             configs: config.map(json::text),
-            type_class_name: context.view.input().and_then(|input| given(&input.type_class_name)),
+            type_class_name: context.view.input().and_then(|input| given(input.type_class_name.as_ref())),
             ..SinkSpec::default()
         },
     }
@@ -118,11 +118,11 @@ fn topic<'a>(context: &Context<'a>) -> SinkSpec<'a> {
         return SinkSpec { forward_source_message_property, ..SinkSpec::default() };
     };
     SinkSpec {
-        type_class_name: given(&output.type_class_name),
-        topic: given(&output.topic),
+        type_class_name: given(output.type_class_name.as_ref()),
+        topic: given(output.topic.as_ref()),
         producer_spec: output.producer_conf.as_ref().map(ProducerSpec::from),
-        serde_class_name: given(&output.sink_serde_class_name),
-        schema_type: given(&output.sink_schema_type),
+        serde_class_name: given(output.sink_serde_class_name.as_ref()),
+        schema_type: given(output.sink_schema_type.as_ref()),
         forward_source_message_property,
         ..SinkSpec::default()
     }

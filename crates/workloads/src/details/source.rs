@@ -92,16 +92,16 @@ impl ConsumerSpec<'_> {
     }
 }
 
-fn given(text: &Option<String>) -> Option<&str> {
-    text.as_deref().filter(|text| !text.is_empty())
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
 }
 
 impl<'a> From<&'a ConsumerConfig> for ConsumerSpec<'a> {
     fn from(config: &'a ConsumerConfig) -> Self {
         let some = |map: &'a Option<BTreeMap<String, String>>| map.as_ref().filter(|map| !map.is_empty());
         Self {
-            schema_type: given(&config.schema_type),
-            serde_class_name: given(&config.serde_class_name),
+            schema_type: given(config.schema_type.as_ref()),
+            serde_class_name: given(config.serde_class_name.as_ref()),
             is_regex_pattern: config.is_regex_pattern.unwrap_or_default(),
             receiver_queue_size: config.receiver_queue_size.map(|value| ReceiverQueueSize { value }),
             schema_properties: some(&config.schema_properties),
@@ -153,11 +153,9 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SourceSpec<'a> {
             if let Some(config) = &function.source_config {
                 let connector = Connector::source(config);
                 connector.replace(&mut source.class_name, &mut source.configs, &mut source.builtin);
-                source.type_class_name =
-                    source.type_class_name.or(connector.type_class_name).or(Some(BYTES));
+                source.type_class_name = source.type_class_name.or(connector.type_class_name).or(Some(BYTES));
                 if let Some(batch) = &config.batch_source_config {
-                    source.configs =
-                        Some(batch_configs(Some(&connector.configs), batch, source.class_name));
+                    source.configs = Some(batch_configs(Some(&connector.configs), batch, source.class_name));
                     source.class_name = Some(BATCHES);
                 }
             }
@@ -171,7 +169,7 @@ fn topics<'a>(context: &Context<'a>) -> SourceSpec<'a> {
     let Some(consuming) = context.view.consuming else { return SourceSpec::default() };
     let input = consuming.input;
     SourceSpec {
-        type_class_name: input.and_then(|input| given(&input.type_class_name)),
+        type_class_name: input.and_then(|input| given(input.type_class_name.as_ref())),
         subscription_type: subscription_type(&consuming, context.common.processing_guarantee),
         input_specs: input.map(input_specs).unwrap_or_default(),
         timeout_ms: consuming.timeout.unwrap_or_default().max(0).into(),
@@ -204,17 +202,13 @@ fn connector_source<'a>(
             Some(batch) => Some(batch_configs(config, batch, class_name)),
             None => config.map(json::text),
         },
-        type_class_name: output.and_then(|output| given(&output.type_class_name)),
+        type_class_name: output.and_then(|output| given(output.type_class_name.as_ref())),
         ..SourceSpec::default()
     }
 }
 
 /// A connector's configuration with what the runner of batch sources wants to know besides.
-fn batch_configs(
-    config: Option<&FreeForm>,
-    batch: &BatchSourceConfig,
-    class_name: Option<&str>,
-) -> String {
+fn batch_configs(config: Option<&FreeForm>, batch: &BatchSourceConfig, class_name: Option<&str>) -> String {
     let mut configs = config.cloned().unwrap_or_default();
     configs.insert("__BATCHSOURCECONFIGS__".to_owned(), Value::String(json::text(batch)));
     let class_name = class_name.unwrap_or_default().to_owned();

@@ -77,10 +77,8 @@ func (l Layout) stopEverything() error {
 			return err
 		}
 	}
-	if children, err := filepath.Glob(l.path("run", "*.child")); err == nil {
-		for _, f := range children {
-			_ = os.Remove(f)
-		}
+	if err := l.stopChildren(); err != nil {
+		return err
 	}
 	if os.Geteuid() != 0 {
 		return nil // such a cluster has no node
@@ -98,6 +96,35 @@ func (l Layout) stopEverything() error {
 	// The pods are gone, and with them the use of their addresses and sockets.
 	for _, d := range []string{"/run", "/var/lib/cni"} {
 		if err := os.RemoveAll(l.node("root", d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopChildren waits for the components of a killed supervisor, which the kernel
+// is about to end: as long as they run, they hold ports and the database. Those
+// of a node ended together with its first process.
+func (l Layout) stopChildren() error {
+	state, err := l.loadState()
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob(l.childRecord("*"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		id, err := process.Recorded(file)
+		if err != nil {
+			return err
+		}
+		if state != nil && !state.Node {
+			if err := id.Stop(3 * time.Second); err != nil {
+				return fmt.Errorf("%s: %w", strings.TrimSuffix(filepath.Base(file), ".child"), err)
+			}
+		}
+		if err := os.Remove(file); err != nil {
 			return err
 		}
 	}

@@ -107,6 +107,10 @@ func (l Layout) node(parts ...string) string   { return l.path(append([]string{"
 // record is the file with the identity of a process seen from the host.
 func (l Layout) record(name string) string { return l.path("run", name+".pid") }
 
+// childRecord is the file with the identity of a component as its supervisor sees
+// it. With a node, that is a number in the node's namespace and not the host's.
+func (l Layout) childRecord(name string) string { return l.path("run", name+".child") }
+
 // rootRecord names the process whose end is the end of the cluster.
 const rootRecord = "supervisor"
 

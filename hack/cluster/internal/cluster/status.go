@@ -100,20 +100,18 @@ func (l Layout) notReadyReason(state *State, components []ComponentStatus) strin
 // componentStatus lists the supervisor's children and what runs beside it.
 func (l Layout) componentStatus(root process.Identity, namespaced bool) []ComponentStatus {
 	var list []ComponentStatus
-	children, _ := filepath.Glob(l.path("run", "*.child"))
+	children, _ := filepath.Glob(l.childRecord("*"))
 	toHost := map[int]int{}
 	if namespaced {
 		toHost = hostPIDs(root.PID)
 	}
 	for _, file := range children {
 		name := strings.TrimSuffix(filepath.Base(file), ".child")
-		b, _ := os.ReadFile(file)
-		pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+		id, _ := process.Recorded(file)
 		if namespaced {
-			pid = toHost[pid]
+			id.PID = toHost[id.PID] // start times count alike in both
 		}
-		id, err := process.Identify(pid)
-		list = append(list, ComponentStatus{Name: name, PID: pid, Running: pid > 0 && err == nil && id.Alive()})
+		list = append(list, ComponentStatus{Name: name, PID: id.PID, Running: id.Alive()})
 	}
 	records, _ := filepath.Glob(l.record("*"))
 	for _, file := range records {

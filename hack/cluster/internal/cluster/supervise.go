@@ -55,6 +55,7 @@ func Supervise(l Layout) error {
 	told, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	keepDescriptors()
 
 	ctx, err := r.bringUp(told)
 	if err == nil {
@@ -141,8 +142,11 @@ func (r *run) startCommand(name string, cmd *exec.Cmd) error {
 	r.mu.Lock()
 	r.children = append(r.children, child)
 	r.mu.Unlock()
-	if err := os.WriteFile(r.layout.path("run", name+".child"), []byte(fmt.Sprintln(child.PID())), 0o644); err != nil {
-		return err
+	// (An error means that it has ended already, which is noticed below.)
+	if id, err := process.Identify(child.PID()); err == nil {
+		if err := id.Record(r.layout.childRecord(name)); err != nil {
+			return err
+		}
 	}
 	fail := r.fail
 	go func() {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -54,7 +55,10 @@ func Up(ctx context.Context, l Layout, o Options, progress io.Writer) error {
 			return fmt.Errorf("the data in %s are of a cluster with node=%v: `cluster down --dir %s` first, or pick another --dir", l.Dir, previous.Node, l.Dir)
 		}
 	}
-	if err := checkPrerequisites(l, o); err != nil {
+	if err := errors.Join(checkPort(o), checkPrerequisites(l, o)); err != nil {
+		if previous == nil {
+			_ = os.Remove(l.Dir) // it is empty, and nobody asked for an empty folder
+		}
 		return err
 	}
 	state := &State{Options: o}
@@ -84,6 +88,15 @@ func listenAPI(s *State) (net.Listener, error) {
 		return l, nil
 	}
 	return listenOnPort(0)
+}
+
+// checkPort refuses the ports of the node's own programs: the API has the same
+// port in the cluster's network as on the host.
+func checkPort(o Options) error {
+	if taken := []int{dnsPort, 2379, 2380, dnsReady}; o.Node && (slices.Contains(taken, o.Port) || o.Port >= 10240 && o.Port < 10270) {
+		return fmt.Errorf("port %d is used by the node itself: choose another --port", o.Port)
+	}
+	return nil
 }
 
 func listenOnPort(port int) (net.Listener, error) {

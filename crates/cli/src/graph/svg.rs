@@ -1,0 +1,381 @@
+//! SVG: a picture that needs nothing else, in light and dark.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use function_mesh_api::Role;
+
+use super::layout::{Layout, Plan};
+use super::ports::{self, Step};
+use super::shorten::{columns, is_harmless, shorten};
+use super::{Edge, Flow, Graph, Kind, Vertex};
+
+const MARGIN: i32 = 28;
+/// Between neighbours in a layer.
+const GAP: i32 = 20;
+/// Between layers; more where many lines turn.
+const STEP: i32 = 44;
+/// How far a source points out, and how deep a sink takes in.
+const POINT: i32 = 14;
+const NOTCH: i32 = 12;
+/// Longest names that are drawn whole; the whole name is in the tooltip.
+const LONGEST_NAME: usize = 32;
+const LONGEST_TOPIC: usize = 40;
+
+/// Colours by class. No variables: viewers beside browsers do not know them.
+const STYLE: &str = include_str!("style.css");
+
+/// A rectangle of the picture that belongs to a vertex.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Frame {
+    /// Left edge.
+    pub x: i32,
+    /// Upper edge.
+    pub y: i32,
+    /// Extent to the right.
+    pub width: i32,
+    /// Extent downwards.
+    pub height: i32,
+}
+
+impl Frame {
+    fn middle(&self) -> i32 {
+        self.y + self.height / 2
+    }
+}
+
+/// A graph with everything in its place.
+struct Drawing<'a> {
+    graph: &'a Graph,
+    layout: Layout,
+    steps: Vec<Vec<Step>>,
+    /// For each layer where it begins and ends.
+    spans: Vec<(i32, i32)>,
+    width: i32,
+    height: i32,
+}
+
+impl<'a> Drawing<'a> {
+    fn of(graph: &'a Graph) -> Self {
+        let layout = Layout::of(&Plan {
+            sizes: graph.vertices.iter().map(|vertex| size(vertex).1).collect(),
+            edges: graph.arrows.iter().map(|arrow| (arrow.from, arrow.to)).collect(),
+            gap: GAP,
+            lane: 8,
+        });
+        let steps = ports::steps(graph, &layout, 12, 13);
+        let mut spans = Vec::new();
+        let mut x = 0;
+        for (layer, steps) in layout.layers.iter().zip(&steps) {
+            let widths = layer.iter().filter_map(|item| layout.items[*item].vertex);
+            let width = widths.map(|vertex| size(&graph.vertices[vertex]).0).max().unwrap_or_default();
+            spans.push((x, x + width));
+            let turning = steps.iter().filter(|step| step.from != step.to).count();
+            x += width + STEP + i32::try_from(turning * 3).unwrap_or(60).min(60);
+        }
+        let width = spans.last().map_or(0, |(_, end)| *end);
+        let height = layout.breadth();
+        Self { graph, layout, steps, spans, width, height }
+    }
+
+    fn frame(&self, vertex: usize) -> Option<Frame> {
+        let item = self.layout.items.get(vertex)?;
+        let (from, to) = *self.spans.get(item.layer)?;
+        let (width, height) = size(self.graph.vertices.get(vertex)?);
+        Some(Frame { x: from + (to - from - width) / 2, y: item.start, width, height })
+    }
+
+    /// Where a line that leaves an item at this height begins.
+    fn leaves(&self, item: usize, y: i32) -> i32 {
+        match self.shown(item) {
+            Some((frame, vertex)) if is_role(vertex, Role::Source) => {
+                frame.x + frame.width - POINT * (y - frame.middle()).abs() * 2 / frame.height
+            }
+            Some((frame, _)) => frame.x + frame.width,
+            None => self.span(item).1,
+        }
+    }
+
+    /// Where a line that reaches an item at this height ends.
+    fn reaches(&self, item: usize, y: i32) -> i32 {
+        match self.shown(item) {
+            Some((frame, vertex)) if is_role(vertex, Role::Sink) => {
+                frame.x + NOTCH - NOTCH * (y - frame.middle()).abs() * 2 / frame.height
+            }
+            Some((frame, _)) => frame.x,
+            None => self.span(item).0,
+        }
+    }
+
+    fn shown(&self, item: usize) -> Option<(Frame, &Vertex)> {
+        let vertex = self.layout.items.get(item)?.vertex?;
+        Some((self.frame(vertex)?, self.graph.vertices.get(vertex)?))
+    }
+
+    fn span(&self, item: usize) -> (i32, i32) {
+        let layer = self.layout.items.get(item).map_or(0, |item| item.layer);
+        self.spans.get(layer).copied().unwrap_or_default()
+    }
+
+    /// The two heights of a step. A bend too small to be seen as one is left out, where a topic is tall enough.
+    fn heights(&self, step: &Step) -> (i32, i32) {
+        let Step { from, to, .. } = *step;
+        let is_topic =
+            |item| self.shown(item).is_some_and(|(_, vertex)| matches!(vertex.kind, Kind::Topic { .. }));
+        if (from - to).abs() > 5 {
+            (from, to)
+        } else if is_topic(step.upper) {
+            (from, from)
+        } else if is_topic(step.lower) {
+            (to, to)
+        } else {
+            (from, to)
+        }
+    }
+}
+
+fn is_role(vertex: &Vertex, wanted: Role) -> bool {
+    matches!(vertex.kind, Kind::Component { role, .. } if role == wanted)
+}
+
+/// The places of all vertices of a graph, in their order.
+pub fn frames(graph: &Graph) -> Vec<Frame> {
+    let drawing = Drawing::of(graph);
+    (0..graph.vertices.len()).filter_map(|vertex| drawing.frame(vertex)).collect()
+}
+
+/// Width and height of a vertex.
+fn size(vertex: &Vertex) -> (i32, i32) {
+    match &vertex.kind {
+        Kind::Component { role, detail } => {
+            let name = columns(&shorten(&vertex.label, LONGEST_NAME)) * 9;
+            let caption = columns(&caption(*role, &shorten(detail, LONGEST_NAME))) * 8;
+            (name.max(caption).max(84) + 44, 54)
+        }
+        Kind::Topic { .. } => {
+            let name = columns(&shorten(&vertex.label, LONGEST_TOPIC)) * 15 / 2;
+            let small = small(vertex).map_or(0, |text| columns(text) * 6);
+            let (padding, height) = if vertex.is_label { (14, 20) } else { (28, 28) };
+            (name.max(small) + padding, height + if small > 0 { 12 } else { 0 })
+        }
+    }
+}
+
+fn caption(role: Role, detail: &str) -> String {
+    let role = role.as_str().to_uppercase();
+    if detail.is_empty() { role } else { format!("{role} · {detail}") }
+}
+
+/// What is written small under a topic.
+fn small(vertex: &Vertex) -> Option<&'static str> {
+    match &vertex.kind {
+        Kind::Topic { purpose: Some(purpose), .. } => Some(purpose),
+        Kind::Topic { edge: Edge::Entry, is_pattern: true, .. } => Some("pattern, from outside"),
+        Kind::Topic { is_pattern: true, .. } => Some("pattern"),
+        Kind::Topic { edge: Edge::Entry, .. } => Some("from outside"),
+        Kind::Topic { edge: Edge::Exit, .. } => Some("to outside"),
+        Kind::Topic { edge: Edge::Inner, .. } | Kind::Component { .. } => None,
+    }
+}
+
+/// Graphs as one SVG, one below the other.
+pub fn svg(graphs: &[Graph]) -> String {
+    let drawings: Vec<_> = graphs.iter().map(Drawing::of).collect();
+    let head = |drawing: &Drawing<'_>| 34 + 18 * i32::try_from(drawing.graph.notes.len()).unwrap_or_default();
+    let texts =
+        graphs.iter().flat_map(|graph| graph.notes.iter().map(|note| columns(&shorten(note, 160)) * 7));
+    let titles = graphs.iter().map(|graph| columns(&shorten(&graph.title, 120)) * 10);
+    let widest =
+        drawings.iter().map(|drawing| drawing.width).chain(texts).chain(titles).max().unwrap_or_default();
+    let width = widest.max(300) + 2 * MARGIN;
+    let height: i32 = drawings.iter().map(|drawing| head(drawing) + drawing.height + 2 * MARGIN).sum();
+    let titles: Vec<_> = graphs.iter().map(|graph| graph.title.as_str()).collect();
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {width} {height}\" role=\"img\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n\
+         <defs>{}</defs>\n<rect class=\"paper\" width=\"{width}\" height=\"{height}\" rx=\"10\"/>\n",
+        escape(&titles.join(", ")),
+        tips(graphs),
+    );
+    let mut y = 0;
+    for drawing in &drawings {
+        let _ = writeln!(out, "<g transform=\"translate({MARGIN} {})\">", y + MARGIN);
+        let title = escape(&shorten(&drawing.graph.title, 120));
+        let _ = writeln!(out, "<text class=\"title\" y=\"14\">{title}</text>");
+        for (note, line) in drawing.graph.notes.iter().zip(0..) {
+            let note = escape(&shorten(note, 160));
+            let _ = writeln!(out, "<text class=\"note\" y=\"{}\">{note}</text>", 34 + 18 * line);
+        }
+        let _ = writeln!(out, "<g transform=\"translate(0 {})\">", head(drawing));
+        for step in drawing.steps.iter().flatten() {
+            flow(&mut out, drawing, step);
+        }
+        lanes(&mut out, drawing);
+        for (vertex, shown) in drawing.graph.vertices.iter().enumerate() {
+            if let Some(frame) = drawing.frame(vertex) {
+                draw(&mut out, shown, frame);
+            }
+        }
+        out.push_str("</g>\n</g>\n");
+        y += head(drawing) + drawing.height + 2 * MARGIN;
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+/// The class of a line, and of the tip of its arrow.
+fn look(flow: Flow, in_cycle: bool) -> (&'static str, &'static str) {
+    match (flow, in_cycle) {
+        (Flow::Messages, false) => ("flow", ""),
+        (Flow::Messages, true) => ("flow loop", "loop"),
+        (Flow::DeadLetters, _) => ("flow dashed dead", "dead"),
+        (Flow::LateData, _) => ("flow dashed late", "late"),
+        (Flow::Logs | Flow::Matches, false) => ("flow dashed", ""),
+        (Flow::Logs | Flow::Matches, true) => ("flow dashed loop", "loop"),
+    }
+}
+
+fn tips(graphs: &[Graph]) -> String {
+    let used: BTreeSet<_> = graphs
+        .iter()
+        .flat_map(|graph| &graph.arrows)
+        .map(|arrow| look(arrow.flow, arrow.in_cycle).1)
+        .collect();
+    used.into_iter().fold(String::new(), |mut tips, kind| {
+        let _ = write!(
+            tips,
+            "<marker id=\"tip{kind}\" viewBox=\"0 0 9 8\" refX=\"8\" refY=\"4\" markerWidth=\"9\" \
+             markerHeight=\"8\" markerUnits=\"userSpaceOnUse\" orient=\"auto\">\
+             <path class=\"tip tip{kind}\" d=\"M0 0 9 4 0 8 2 4z\"/></marker>"
+        );
+        tips
+    })
+}
+
+/// One part of an arrow: a bend in the space between two layers, and straight on to the box.
+fn flow(out: &mut String, drawing: &Drawing<'_>, step: &Step) {
+    let Some(arrow) = drawing.graph.arrows.get(step.arrow) else { return };
+    let (left, right) = (drawing.span(step.lower).1, drawing.span(step.upper).0);
+    let (from, to) = drawing.heights(step);
+    let (start, end) = (drawing.leaves(step.lower, from), drawing.reaches(step.upper, to));
+    let (class, tip) = look(arrow.flow, arrow.in_cycle);
+    let head = if step.is_reversed { step.lower } else { step.upper };
+    let has_tip = drawing.shown(head).is_some_and(|(_, vertex)| !vertex.is_label);
+    let marker = if has_tip { format!(" marker-end=\"url(#tip{tip})\"") } else { String::new() };
+    let half = left + (right - left) / 2;
+    // The last stretch is straight, so that the tip points into the box.
+    let path = match (from == to, step.is_reversed) {
+        (true, false) => format!("M{start} {from}H{end}"),
+        (true, true) => format!("M{end} {from}H{start}"),
+        (false, false) => {
+            let turn = right - 8;
+            format!("M{start} {from}H{left}C{half} {from} {half} {to} {turn} {to}H{end}")
+        }
+        (false, true) => {
+            let turn = left + 8;
+            format!("M{end} {to}H{right}C{half} {to} {half} {from} {turn} {from}H{start}")
+        }
+    };
+    let _ = writeln!(out, "<path class=\"{class}\" d=\"{path}\"{marker}/>");
+}
+
+/// Long arrows, where they pass a layer.
+fn lanes(out: &mut String, drawing: &Drawing<'_>) {
+    for (route, arrow) in drawing.layout.routes.iter().zip(&drawing.graph.arrows) {
+        for item in route.items.iter().map(|item| &drawing.layout.items[*item]) {
+            if item.vertex.is_none() {
+                let (from, to) = drawing.spans.get(item.layer).copied().unwrap_or_default();
+                let (y, class) = (item.middle(), look(arrow.flow, arrow.in_cycle).0);
+                let _ = writeln!(out, "<path class=\"{class}\" d=\"M{from} {y}H{to}\"/>");
+            }
+        }
+    }
+}
+
+fn draw(out: &mut String, vertex: &Vertex, Frame { x, y, width, height }: Frame) {
+    let cycle = if vertex.in_cycle { " cycle" } else { "" };
+    let title = escape(&vertex.full);
+    let middle = x + width / 2;
+    let (right, bottom) = (x + width, y + height);
+    match &vertex.kind {
+        Kind::Component { role, detail } => {
+            let name = escape(&shorten(&vertex.label, LONGEST_NAME));
+            let caption = escape(&caption(*role, &shorten(detail, LONGEST_NAME)));
+            let centre = y + height / 2;
+            let shape = match role {
+                Role::Function => {
+                    format!(
+                        "<rect class=\"box\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"9\"/>"
+                    )
+                }
+                // A source points into the mesh, a sink takes in.
+                Role::Source => format!(
+                    "<path class=\"box\" stroke-linejoin=\"round\" d=\"M{x} {y}H{}L{right} {centre} {} {bottom}H{x}z\"/>",
+                    right - POINT,
+                    right - POINT
+                ),
+                Role::Sink => format!(
+                    "<path class=\"box\" stroke-linejoin=\"round\" d=\"M{x} {y}H{right}V{bottom}H{x}L{} {centre}z\"/>",
+                    x + NOTCH
+                ),
+            };
+            let _ = writeln!(
+                out,
+                "<g class=\"{role}{cycle}\"><title>{title}</title>{shape}\
+                 <text class=\"role\" x=\"{middle}\" y=\"{}\">{caption}</text>\
+                 <text class=\"name\" x=\"{middle}\" y=\"{}\">{name}</text></g>",
+                y + 20,
+                y + 39
+            );
+        }
+        Kind::Topic { edge, is_pattern, .. } => {
+            let name = escape(&shorten(&vertex.label, LONGEST_TOPIC));
+            let is_outside = *edge != Edge::Inner || *is_pattern;
+            let class = if vertex.is_label {
+                "on"
+            } else if is_outside {
+                "outside"
+            } else {
+                "inside"
+            };
+            let pill = if vertex.is_label {
+                String::new()
+            } else {
+                format!(
+                    "<rect class=\"pill\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"{}\"/>",
+                    if small(vertex).is_some() { 12 } else { 14 }
+                )
+            };
+            let small = small(vertex);
+            let lift = if small.is_some() { 6 } else { 0 };
+            let _ = write!(
+                out,
+                "<g class=\"{class}{cycle}\"><title>{title}</title>{pill}\
+                 <text class=\"topic\" x=\"{middle}\" y=\"{}\">{name}</text>",
+                y + height / 2 + 4 - lift
+            );
+            if let Some(small) = small {
+                let _ =
+                    write!(out, "<text class=\"small\" x=\"{middle}\" y=\"{}\">{small}</text>", bottom - 8);
+            }
+            out.push_str("</g>\n");
+        }
+    }
+}
+
+/// Text that is only text to XML. What XML cannot hold at all is replaced.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            letter if !is_harmless(letter) => escaped.push('\u{fffd}'),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}

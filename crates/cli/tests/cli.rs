@@ -1,0 +1,251 @@
+//! The program as people run it: exit status, output, and what it says when something is wrong.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn mesh(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-mesh"));
+    command.args(arguments);
+    // The settings of whoever runs the tests are not the tests' business.
+    for variable in
+        ["CONFIG_FILE", "GLOBAL_BACKEND_CONFIG", "NAMESPACED_BACKEND_CONFIG", "ENABLE_INIT_CONTAINERS"]
+    {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn on(arguments: &[&str], file: &str) -> Command {
+    let mut command = mesh(arguments);
+    command.arg("-f").arg(fixture(file));
+    command
+}
+
+/// What a command prints, if it ends with this status.
+fn printed(command: &mut Command, status: i32) -> String {
+    let output = command.assert().code(status).get_output().clone();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn told(command: &mut Command, status: i32) -> String {
+    let output = command.assert().code(status).get_output().clone();
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn names(list: &Value) -> Vec<String> {
+    let items = list["items"].as_array().unwrap();
+    let name = |item: &Value| {
+        format!("{}/{}", item["kind"].as_str().unwrap(), item["metadata"]["name"].as_str().unwrap())
+    };
+    items.iter().map(name).collect()
+}
+
+#[test]
+fn render_prints_components_and_their_children_in_order() {
+    let json = printed(&mut on(&["render", "-o", "json"], "pipe.yaml"), 0);
+    let list: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(list["kind"], "List");
+    assert_eq!(
+        names(&list)[..6],
+        [
+            "Function/pipe-clean",
+            "StatefulSet/pipe-clean-function",
+            "Service/pipe-clean-function-headless",
+            "Function/pipe-count",
+            "StatefulSet/pipe-count-function",
+            "Service/pipe-count-function-headless",
+        ]
+    );
+    assert!(list["items"].as_array().unwrap().iter().all(|item| item["metadata"]["namespace"] == "shop"));
+
+    let yaml = printed(&mut on(&["render"], "pipe.yaml"), 0);
+    let same: Value = serde_saphyr::from_str(&yaml).unwrap();
+    assert_eq!(same, list);
+}
+
+#[test]
+fn render_reads_lists_standard_input_and_the_default_namespace() {
+    let text = r#"{"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "Function", "metadata": {"name": "one"},
+         "spec": {"className": "a.B", "input": {"topics": ["in"]}, "maxReplicas": 3, "cleanupSubscription": true,
+                  "java": {"jar": "a.jar"}, "pulsar": {"pulsarConfig": "p"}},
+         "status": {"nonsense": 1}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other"}}]}"#;
+    let mut command = mesh(&["render", "-f", "-", "-n", "team", "-o", "json", "--with-cleanup"]);
+    let list: Value = serde_json::from_str(&printed(command.write_stdin(text), 0)).unwrap();
+    assert_eq!(
+        names(&list),
+        [
+            "StatefulSet/one-function",
+            "Service/one-function-headless",
+            "HorizontalPodAutoscaler/one-function",
+            "Job/one-function-cleanup",
+        ]
+    );
+    assert_eq!(list["items"][0]["metadata"]["namespace"], "team");
+}
+
+#[test]
+fn render_refuses_what_breaks_a_rule_and_names_the_field() {
+    let error = told(&mut on(&["render"], "faulty.yaml"), 1);
+    assert!(error.contains("spec.functions[0].maxMessageRetry"), "{error}");
+    assert!(error.contains("faulty.yaml:8: Function typed: spec.autoAck"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_read_ends_with_2() {
+    assert!(told(&mut mesh(&["render", "-f", "no/such/file"]), 2).contains("no/such/file"));
+    assert!(told(&mut mesh(&["graph", "-f", "https://example.org/x"]), 2).contains("offline"));
+    assert!(told(&mut mesh(&["render"]), 2).contains("--filename"));
+    assert!(told(mesh(&["render", "-f", "-"]).write_stdin("a: [1"), 2).contains("<stdin>:1:"));
+    assert!(told(mesh(&["graph", "-f", "-"]).write_stdin(""), 2).contains("nothing to draw"));
+}
+
+#[test]
+fn validate_passes_what_is_right() {
+    let text = printed(&mut on(&["validate"], "pipe.yaml"), 0);
+    assert_eq!(text, "1 object: 0 errors, 0 warnings\n");
+    printed(&mut on(&["validate", "--strict"], "pipe.yaml"), 0);
+}
+
+#[test]
+fn validate_points_at_every_fault() {
+    let text = printed(&mut on(&["validate"], "faulty.yaml"), 1);
+    for (message, place, line) in [
+        ("error: spec.replicas: must be a whole number", ":6:13", "  replicas: three"),
+        (
+            "warning: spec.clasName: there is no such field, and the cluster drops it; did you mean `className`?",
+            ":7:3",
+            "  clasName:",
+        ),
+        (
+            "error: spec.autoAck: must be true or false, and this is a text; take the quotes away",
+            ":8:12",
+            "autoAck",
+        ),
+        ("put it in quotes: \"yes\"", ":9:13", "logTopic: yes"),
+        (
+            "error: spec.input.topics: must be a list, and this is a text; write [words]",
+            ":11:13",
+            "topics: words",
+        ),
+        ("must be one of atleast_once, atmost_once, effectively_once, manual", ":12:24", "once"),
+        ("error: spec.secretsMap[\"db\"].path: must be a text", ":15:16", "db: {path: 5}"),
+        ("error: spec.functions[0].maxMessageRetry: must be 1 or more", ":23:7", "- name: echo"),
+        ("receiverQueueSize: must be 0 or more", ":25:97", "input: {topics: [in]"),
+        ("error: spec.functions[0].output.topic: \"in\" is an input topic too", ":27:16", "topic: in"),
+        ("warning: spec.functions[1]: \"alone\" shares no topic", ":31:7", "- name: alone"),
+    ] {
+        let found = text.split("\n\n").find(|part| part.contains(message));
+        let found = found.unwrap_or_else(|| panic!("{message} is missing in\n{text}"));
+        assert!(found.contains(&format!("faulty.yaml{place}")), "{found}");
+        assert!(found.contains(line) && found.contains('^'), "{found}");
+    }
+    assert!(!text.contains("goes"), "free configuration is the user's own:\n{text}");
+    assert!(text.ends_with("2 objects, 1 of other kinds passed over: 10 errors, 3 warnings\n"), "{text}");
+}
+
+#[test]
+fn validate_has_a_form_for_programs() {
+    let json = printed(&mut on(&["validate", "-o", "json"], "faulty.yaml"), 1);
+    let report: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["objects"], 2);
+    let first = &report["findings"][0];
+    assert_eq!((&first["field"], &first["severity"]), (&"spec.replicas".into(), &"error".into()));
+    assert_eq!((&first["line"], &first["column"]), (&6.into(), &13.into()));
+}
+
+#[test]
+fn validate_goes_on_after_what_it_cannot_read() {
+    let mut command = on(&["validate", "-f", "no/such/file"], "faulty.yaml");
+    let text = printed(&mut command, 2);
+    assert!(text.contains("cannot read no/such/file") && text.contains("spec.replicas"), "{text}");
+}
+
+#[test]
+fn validate_knows_kinds_groups_and_repetition() {
+    let check = |text: &str, status| printed(mesh(&["validate", "-f", "-"]).write_stdin(text), status);
+    assert!(check("kind: X", 1).contains("apiVersion: an object needs an apiVersion"));
+    assert!(
+        check("apiVersion: compute.functionmesh.io/v1alpha1\nkind: Funktion", 1)
+            .contains("there is no such kind")
+    );
+    assert!(check("apiVersion: compute.functionmesh.io/v1\nkind: Sink", 1).contains("v1alpha1"));
+    assert!(check("apiVersion: compute.functionmesh.com/v1alpha1\nkind: Sink", 0).contains("did you mean"));
+    assert!(check("- 1\n- 2", 1).contains("apiVersion"));
+    let twice =
+        "apiVersion: compute.functionmesh.io/v1alpha1\nkind: BackendConfig\nmetadata: {name: b}\n---\n";
+    assert!(check(&twice.repeat(2), 0).contains("comes before, at <stdin>:1"));
+}
+
+#[test]
+fn graph_draws_in_every_format() {
+    let text = printed(&mut on(&["graph"], "pipe.yaml"), 0);
+    assert_eq!(text, include_str!("fixtures/pipe.txt"), "\n{text}");
+    assert!(printed(&mut on(&["graph", "-o", "mermaid"], "loop.yaml"), 0).starts_with("flowchart LR\n"));
+    assert!(printed(&mut on(&["graph", "-o", "dot"], "loop.yaml"), 0).starts_with("digraph mesh {\n"));
+    let svg = printed(&mut on(&["graph", "-o", "svg"], "loop.yaml"), 0);
+    let xml = roxmltree::Document::parse(&svg).unwrap();
+    assert_eq!(
+        xml.root_element().children().find(|node| node.has_tag_name("title")).unwrap().text(),
+        Some("FunctionMesh default/loop")
+    );
+}
+
+#[test]
+fn components_that_stand_alone_are_drawn_together() {
+    let text = "{apiVersion: compute.functionmesh.io/v1alpha1, kind: Source, metadata: {name: in}, spec: {output: {topic: t}}}\n---\n\
+        {apiVersion: compute.functionmesh.io/v1alpha1, kind: Sink, metadata: {name: out}, spec: {input: {topics: [t]}}}\n";
+    let shown = printed(mesh(&["graph", "-f", "-", "-o", "mermaid"]).write_stdin(text), 0);
+    assert!(shown.contains("g0n0 -->|\"t\"| g0n1"), "{shown}");
+}
+
+#[test]
+fn the_definitions_in_deploy_are_those_of_the_types() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/crds");
+    let files = kubectl_mesh::crd_files().unwrap();
+    for (name, text) in &files {
+        let kept = std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+        assert!(
+            kept == *text,
+            "deploy/crds/{name} is stale; run `cargo run -p kubectl-mesh -- crds --dir deploy/crds`"
+        );
+    }
+    let kept = std::fs::read_dir(dir).unwrap().count();
+    assert_eq!(kept, files.len(), "deploy/crds holds files that no type makes");
+}
+
+#[test]
+fn definitions_are_printed_as_documents_and_as_a_list() {
+    let yaml = printed(&mut mesh(&["crds"]), 0);
+    let json: Value = serde_json::from_str(&printed(&mut mesh(&["crds", "-o", "json"]), 0)).unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap();
+    assert_eq!(json["items"].as_array(), Some(&documents));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    use std::process::{Command, Stdio};
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-mesh"));
+    let mut child = command.arg("crds").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn every_command_teaches_by_example() {
+    for command in ["render", "validate", "graph", "crds"] {
+        let help = printed(&mut mesh(&[command, "--help"]), 0);
+        assert!(help.contains("Examples:\n  kubectl mesh"), "{help}");
+    }
+}

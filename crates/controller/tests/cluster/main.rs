@@ -1,0 +1,12 @@
+//! The controllers against a real control plane. Nothing runs pods there, so a component gets ready only
+//! where a test says that its pods are.
+
+mod admission;
+mod backends;
+mod edits;
+mod lifecycle;
+mod ownership;
+mod quiet;
+mod rules;
+mod scaling;
+mod world;

@@ -1,0 +1,110 @@
+//! Settled means quiet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use function_mesh_api::FunctionMesh;
+use function_mesh_controller::{Options, run};
+use function_mesh_serving::Readiness;
+use function_mesh_serving::shutdown::CancellationToken;
+use function_mesh_testkit::{
+    ControlPlane, SECONDS_30, ServerWrites, apply, eventually, fixtures, pretend_to_run,
+};
+use function_mesh_workloads::Settings;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::Api;
+use kube::api::ListParams;
+
+use crate::world::{Nothing, World, texts};
+
+fn rich() -> anyhow::Result<FunctionMesh> {
+    let mut scaled = fixtures::java_function("shout");
+    scaled.max_replicas = Some(5);
+    scaled.resources = serde_json::from_value(serde_json::json!({
+        "requests": { "cpu": "0.1", "memory": "1G" }, "limits": { "cpu": 1, "memory": "1000M" },
+    }))?;
+    scaled.pod = serde_json::from_value(serde_json::json!({
+        "env": [{ "name": "A", "value": "1" }, { "name": "A", "value": "2" }, { "name": "E", "value": "" }],
+        "labels": {}, "tolerations": [], "terminationGracePeriodSeconds": 30,
+        "liveness": { "periodSeconds": 10 },
+        "volumes": [{ "name": "v", "emptyDir": { "sizeLimit": "0.5Gi" } }],
+        "sidecars": [{ "name": "s", "image": "s", "ports": [{ "containerPort": 80 }] }],
+    }))?;
+    scaled.volume_claim_templates = serde_json::from_value(serde_json::json!([{
+        "metadata": { "name": "data" },
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "0.5Gi" } } },
+    }]))?;
+    let mut stateful = fixtures::python_function("scream");
+    stateful.log_topic = Some("logs".to_owned());
+    let functions = [scaled.into(), stateful.into()];
+    fixtures::mesh(
+        "m",
+        functions.into_iter().chain([fixtures::source("feed").into(), fixtures::sink("drain").into()]),
+    )
+}
+
+#[tokio::test]
+async fn after_all_is_settled_nothing_is_written_and_a_new_controller_writes_nothing_either() -> Nothing {
+    let mut world = World::new("quiet").await?;
+    world.apply(&rich()?).await?;
+    world.condition("m", "Degraded", ("True", "ComponentsDegraded")).await?;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    world.settle().await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(texts(&world.recorder.take()), [""; 0]);
+
+    let generations = async |world: &World| {
+        let sets = world.api::<StatefulSet>().list(&ListParams::default()).await?.items;
+        let generation = |set: StatefulSet| (set.metadata.name, set.metadata.generation);
+        anyhow::Ok(sets.into_iter().map(generation).collect::<Vec<_>>())
+    };
+    let before = generations(&world).await?;
+    assert_eq!(before.len(), 4);
+    world.stop().await?;
+    world.start().await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.recorder.take(), []);
+    assert_eq!(generations(&world).await?, before);
+    Ok(())
+}
+
+/// On a control plane of its own, so that the API server's counters count nobody else.
+#[tokio::test]
+async fn definitions_may_come_late_and_the_api_server_itself_sees_no_needless_write() -> Nothing {
+    let plane = ControlPlane::start().await?;
+    let client = plane.client().await?;
+    let end = CancellationToken::new();
+    let readiness = Readiness::new(end.clone());
+    let options = Options { settings: Settings::default(), namespace: None, concurrency: 4 };
+    let controller = {
+        let (client, readiness, end) = (client.clone(), readiness.clone(), end.clone());
+        tokio::spawn(async move { run(client, options, &prometheus::Registry::new(), &readiness, end).await })
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    ensure!(!controller.is_finished(), "it gave up");
+    let missing = readiness.missing();
+    assert!(missing.contains(&"the cache of functionmeshes".to_owned()), "{missing:?}");
+
+    plane.install_definitions().await?;
+    let namespace = plane.namespace(&client, "late").await?;
+    apply(&client, &namespace, &rich()?).await?;
+    let meshes = Api::<FunctionMesh>::namespaced(client.clone(), &namespace);
+    eventually(SECONDS_30, async || {
+        pretend_to_run(&client, &namespace).await?;
+        let status = meshes.get("m").await?.status.context("no status")?;
+        ensure!(status.components.as_deref() == Some("4/4"), "{:?}", status.conditions);
+        Ok(())
+    })
+    .await?;
+    assert_eq!(readiness.missing(), [""; 0]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = ServerWrites::read(&client).await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut writes = ServerWrites::read(&client).await?.since(&before);
+    // The built-in autoscaler reports without end that it finds no metrics.
+    writes.remove("horizontalpodautoscalers/status");
+    assert_eq!(writes, BTreeMap::new());
+    end.cancel();
+    controller.await?
+}

@@ -1,0 +1,108 @@
+//! Replicas, and who may say how many.
+
+use anyhow::{Context, ensure};
+use function_mesh_api::types::Phase;
+use function_mesh_api::{Function, FunctionMesh};
+use function_mesh_testkit::{SECONDS_10, eventually, fixtures};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{from_value, json};
+
+use crate::world::{Nothing, World, texts};
+
+fn mesh(most: Option<i32>) -> anyhow::Result<FunctionMesh> {
+    let mut spec = fixtures::java_function("shout");
+    spec.replicas = Some(1);
+    spec.max_replicas = most;
+    fixtures::mesh("m", [spec.into()])
+}
+
+async fn replicas(world: &World, name: &str, count: i32) -> Nothing {
+    let check = async |set: &StatefulSet| {
+        let found = set.spec.as_ref().and_then(|spec| spec.replicas);
+        ensure!(found == Some(count), "{found:?}");
+        Ok(())
+    };
+    world.stateful_set(name, check).await.map(|_| ())
+}
+
+async fn scale(world: &World, name: &str, count: i32) -> Nothing {
+    let scale = Patch::Merge(json!({ "spec": { "replicas": count } }));
+    world.api::<Function>().patch_scale(name, &PatchParams::default(), &scale).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_autoscaled_component_has_its_autoscaler_for_as_long_as_it_is_one() -> Nothing {
+    let world = World::new("autoscaled").await?;
+    world.apply(&mesh(Some(5))?).await?;
+    let autoscaler = world.appears::<HorizontalPodAutoscaler>("m-shout-function").await?;
+    let spec = autoscaler.spec.context("no spec")?;
+    assert_eq!((spec.max_replicas, spec.scale_target_ref.name.as_str()), (5, "m-shout"));
+    eventually(SECONDS_10, async || {
+        let status = world.get::<Function>("m-shout").await?.status.context("no status")?;
+        ensure!(status.conditions.contains_key("HorizontalPodAutoscaler"), "{:?}", status.conditions);
+        Ok(())
+    })
+    .await?;
+    world.settle().await?;
+
+    scale(&world, "m-shout", 3).await?;
+    replicas(&world, "m-shout-function", 3).await?;
+    let writes = texts(&world.settle().await?);
+    assert!(!writes.contains(&"PATCH functions m-shout".to_owned()), "{writes:?}");
+    assert_eq!(world.get::<Function>("m-shout").await?.spec.replicas, Some(3));
+
+    world.apply(&mesh(None)?).await?;
+    world.gone::<HorizontalPodAutoscaler>("m-shout-function").await?;
+    replicas(&world, "m-shout-function", 1).await?;
+    eventually(SECONDS_10, async || {
+        let status = world.get::<Function>("m-shout").await?.status.context("no status")?;
+        ensure!(!status.conditions.contains_key("HorizontalPodAutoscaler"), "{:?}", status.conditions);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_foreign_autoscaler_is_neither_changed_nor_deleted() -> Nothing {
+    let world = World::new("foreign-hpa").await?;
+    let foreign: HorizontalPodAutoscaler = from_value(json!({
+        "metadata": { "name": "x-function", "labels": { "compute.functionmesh.io/component": "function" } },
+        "spec": { "maxReplicas": 9, "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "y" } },
+    }))?;
+    let before = world.api().create(&PostParams::default(), &foreign).await?;
+    let mut spec = fixtures::java_function("x");
+    spec.max_replicas = Some(5);
+    world.apply(&fixtures::function(spec)?).await?;
+    let message = world.phase::<Function>("x", Phase::Degraded).await?.message.unwrap_or_default();
+    assert!(
+        message.starts_with("HorizontalPodAutoscaler \"x-function\" exists and is not ours"),
+        "{message}"
+    );
+
+    world.apply(&fixtures::function(fixtures::java_function("x"))?).await?;
+    eventually(SECONDS_10, async || {
+        let status = world.get::<Function>("x").await?.status.context("no status")?;
+        ensure!(status.observed_generation == Some(2), "{:?}", status.message);
+        Ok(())
+    })
+    .await?;
+    let after = world.get::<HorizontalPodAutoscaler>("x-function").await?;
+    assert_eq!((after.uid(), after.spec.context("no spec")?.max_replicas), (before.uid(), 9));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_component_of_its_own_may_be_scaled_to_nothing_and_back() -> Nothing {
+    let world = World::new("to-nothing").await?;
+    world.apply(&fixtures::function(fixtures::java_function("x"))?).await?;
+    replicas(&world, "x-function", 1).await?;
+    scale(&world, "x", 0).await?;
+    replicas(&world, "x-function", 0).await?;
+    world.phase::<Function>("x", Phase::Suspended).await?;
+    scale(&world, "x", 2).await?;
+    replicas(&world, "x-function", 2).await
+}

@@ -1,0 +1,230 @@
+//! A namespace, a controller that looks after it alone, and short words for what tests do all the time.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use function_mesh_api::types::{ComponentStatus, Phase};
+use function_mesh_api::{Component, FunctionMesh};
+use function_mesh_controller::{Options, run};
+use function_mesh_serving::Readiness;
+use function_mesh_serving::shutdown::CancellationToken;
+use function_mesh_testkit::{ControlPlane, Recorder, SECONDS_10, SECONDS_30, Write, apply, eventually};
+use function_mesh_workloads::Settings;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+pub(crate) type Nothing = anyhow::Result<()>;
+
+/// How long nothing must happen for a test to take it that nothing will.
+const QUIET: Duration = Duration::from_millis(1500);
+
+/// Any kind that stands in a namespace.
+pub(crate) trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize
+{
+}
+
+pub(crate) struct World {
+    pub(crate) plane: &'static ControlPlane,
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    /// What the controller writes.
+    pub(crate) recorder: Recorder,
+    pub(crate) settings: Settings,
+    running: Option<(CancellationToken, JoinHandle<Nothing>)>,
+}
+
+impl World {
+    /// A namespace and a controller for it.
+    pub(crate) async fn new(name: &str) -> anyhow::Result<Self> {
+        let mut world = Self::without_controller(name).await?;
+        world.start().await?;
+        Ok(world)
+    }
+
+    pub(crate) async fn without_controller(name: &str) -> anyhow::Result<Self> {
+        let plane = ControlPlane::shared().await?;
+        let client = plane.client().await?;
+        let namespace = plane.namespace(&client, name).await?;
+        let (recorder, settings) = (Recorder::default(), Settings::default());
+        Ok(Self { plane, client, namespace, recorder, settings, running: None })
+    }
+
+    /// Starts the controller and waits until it is ready.
+    pub(crate) async fn start(&mut self) -> Nothing {
+        let client = self.recorder.client(self.plane.config().await?)?;
+        let options = Options {
+            settings: self.settings.clone(),
+            namespace: Some(self.namespace.clone()),
+            concurrency: 4,
+        };
+        let end = CancellationToken::new();
+        let readiness = Readiness::new(end.clone());
+        let (token, ready) = (end.clone(), readiness.clone());
+        let task = tokio::spawn(async move {
+            run(client, options, &prometheus::Registry::new(), &readiness, token).await
+        });
+        self.running = Some((end, task));
+        eventually(SECONDS_10, async || {
+            let missing = ready.missing();
+            ensure!(missing.is_empty(), "not ready: {missing:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stops the controller in good order.
+    pub(crate) async fn stop(&mut self) -> Nothing {
+        let (end, task) = self.running.take().context("it does not run")?;
+        end.cancel();
+        tokio::time::timeout(SECONDS_10, task).await.context("it does not stop")??
+    }
+
+    pub(crate) fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(crate) async fn get<K: Kind>(&self, name: &str) -> anyhow::Result<K> {
+        self.api().get(name).await.with_context(|| format!("{} {name}", K::kind(&())))
+    }
+
+    pub(crate) async fn find<K: Kind>(&self, name: &str) -> anyhow::Result<Option<K>> {
+        Ok(self.api().get_opt(name).await?)
+    }
+
+    /// Applies a manifest.
+    pub(crate) async fn apply<K: Kind>(&self, object: &K) -> anyhow::Result<K> {
+        apply(&self.client, &self.namespace, object).await
+    }
+
+    /// Changes an object as `kubectl patch` does.
+    pub(crate) async fn patch<K: Kind>(&self, name: &str, change: Value) -> anyhow::Result<K> {
+        Ok(self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(change)).await?)
+    }
+
+    pub(crate) async fn delete<K: Kind>(&self, name: &str) -> Nothing {
+        self.api::<K>().delete(name, &DeleteParams::background()).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn gone<K: Kind>(&self, name: &str) -> Nothing {
+        eventually(SECONDS_30, async || {
+            ensure!(self.find::<K>(name).await?.is_none(), "{} {name} is there", K::kind(&()));
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn appears<K: Kind>(&self, name: &str) -> anyhow::Result<K> {
+        eventually(SECONDS_10, async || self.get::<K>(name).await).await
+    }
+
+    /// Waits until a StatefulSet passes a check.
+    pub(crate) async fn stateful_set(
+        &self,
+        name: &str,
+        check: impl AsyncFn(&StatefulSet) -> Nothing,
+    ) -> anyhow::Result<StatefulSet> {
+        eventually(SECONDS_10, async || {
+            let found = self.get::<StatefulSet>(name).await?;
+            check(&found).await?;
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Waits until a component is in this phase, and tells its status.
+    pub(crate) async fn phase<C: Component>(
+        &self,
+        name: &str,
+        phase: Phase,
+    ) -> anyhow::Result<ComponentStatus> {
+        eventually(SECONDS_30, async || {
+            let status = self.get::<C>(name).await?.status().cloned().context("no status")?;
+            ensure!(status.phase == phase, "{name} is {}: {:?}", status.phase, status.message);
+            Ok(status)
+        })
+        .await
+    }
+
+    /// Waits until a mesh has a condition of this type with this status and reason, and gives it.
+    pub(crate) async fn condition(
+        &self,
+        mesh: &str,
+        type_: &str,
+        expected: (&str, &str),
+    ) -> anyhow::Result<Condition> {
+        eventually(SECONDS_30, async || {
+            let status = self.get::<FunctionMesh>(mesh).await?.status.context("no status")?;
+            let found = status.conditions.iter().flatten().find(|condition| condition.type_ == type_);
+            let found = found.with_context(|| format!("no condition {type_}"))?;
+            ensure!((found.status.as_str(), found.reason.as_str()) == expected, "{found:?}");
+            Ok(found.clone())
+        })
+        .await
+    }
+
+    /// Waits until the controller writes no more, and tells what it wrote since the last time.
+    pub(crate) async fn settle(&self) -> anyhow::Result<Vec<Write>> {
+        let mut before = usize::MAX;
+        for _ in 0..40 {
+            let now = self.recorder.len();
+            if now == before {
+                return Ok(self.recorder.take());
+            }
+            before = now;
+            tokio::time::sleep(QUIET).await;
+        }
+        anyhow::bail!("it goes on writing: {:?}", texts(&self.recorder.take()));
+    }
+
+    /// What events say of an object.
+    pub(crate) async fn events(&self, kind: &str, name: &str) -> anyhow::Result<Vec<String>> {
+        let events = self.api::<Event>().list(&ListParams::default()).await?;
+        let of_object = events.items.into_iter().filter(|event| {
+            let regarding = &event.involved_object;
+            regarding.kind.as_deref() == Some(kind) && regarding.name.as_deref() == Some(name)
+        });
+        let text = |event: Event| {
+            let message = event.message.unwrap_or_default();
+            format!("{} {}: {message}", event.type_.unwrap_or_default(), event.reason.unwrap_or_default())
+        };
+        Ok(of_object.map(text).collect())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some((end, _)) = &self.running {
+            end.cancel();
+        }
+    }
+}
+
+/// Writes in words, without events.
+pub(crate) fn texts(writes: &[Write]) -> Vec<String> {
+    writes.iter().filter(|write| write.resource != "events").map(ToString::to_string).collect()
+}
+
+/// An object as JSON, to look into.
+pub(crate) fn json<K: Serialize>(object: &K) -> anyhow::Result<Value> {
+    Ok(serde_json::to_value(object)?)
+}

@@ -1,0 +1,203 @@
+//! A real control plane for the tests of one process: the API server, etcd and the built-in controllers.
+//! Nothing runs pods.
+
+use std::fmt::Debug;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
+
+use crate::wait::{SECONDS_30, eventually};
+
+/// Field manager of what tests apply, as if a person did.
+const AUTHOR: &str = "author";
+
+/// Starts the control plane, tells where its kubeconfig is, waits until nobody holds its standard input any
+/// more, and ends the control plane. So it ends with the process that started it, however that ends.
+const KEEPER: &str = r#"
+"$1" up --dir "$2/cluster" && cat >/dev/null
+"$1" down --dir "$2/cluster" >&2
+rm -rf "$2"
+"#;
+
+/// A real control plane. It ends with this value, or with the process.
+#[derive(Debug)]
+pub struct ControlPlane {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    /// Its standard input keeps the control plane alive.
+    keeper: Child,
+}
+
+impl ControlPlane {
+    /// The one control plane of this process, with the definitions of all our kinds.
+    pub async fn shared() -> anyhow::Result<&'static Self> {
+        static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
+        SHARED
+            .get_or_try_init(async || {
+                let plane = Self::start().await?;
+                install_definitions(&plane.client().await?).await?;
+                Ok(plane)
+            })
+            .await
+    }
+
+    /// Starts another one, without our definitions.
+    pub async fn start() -> anyhow::Result<Self> {
+        tokio::task::spawn_blocking(Self::start_blocking).await?
+    }
+
+    fn start_blocking() -> anyhow::Result<Self> {
+        let program = program()?;
+        let folder = tempfile::Builder::new().prefix("function-mesh-").tempdir()?.keep();
+        let log = folder.join("keeper.log");
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER, "keeper"])
+            .args([&program, &folder])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log)?)
+            // Ctrl-C in a terminal reaches a whole process group; the keeper has work left to do then.
+            .process_group(0)
+            .spawn()
+            .context("cannot start a shell")?;
+        let mut kubeconfig = String::new();
+        let stdout = keeper.stdout.take().context("the keeper has no output")?;
+        BufReader::new(stdout).read_line(&mut kubeconfig)?;
+        if kubeconfig.trim().is_empty() {
+            let mut why = String::new();
+            _ = std::fs::File::open(&log).and_then(|mut log| log.read_to_string(&mut why));
+            drop(keeper.stdin.take());
+            _ = keeper.wait();
+            anyhow::bail!("the control plane did not start:\n{why}");
+        }
+        Ok(Self { program, kubeconfig: kubeconfig.trim().into(), keeper })
+    }
+
+    /// A kubeconfig of its administrator.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// How to connect to it.
+    pub async fn config(&self) -> anyhow::Result<Config> {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+    }
+
+    /// A client of its own: one belongs to the runtime that it was made in, and each test has another.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::try_from(self.config().await?)?)
+    }
+
+    /// Makes a namespace that nothing else uses.
+    pub async fn namespace(&self, client: &Client, prefix: &str) -> anyhow::Result<String> {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let name = format!("{prefix}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(name.clone());
+        Api::all(client.clone()).create(&kube::api::PostParams::default(), &namespace).await?;
+        Ok(name)
+    }
+
+    /// Runs kubectl with this text on its standard input, and returns what it writes.
+    pub async fn kubectl(&self, args: &[&str], input: &str) -> anyhow::Result<String> {
+        use tokio::io::AsyncWriteExt;
+        let mut child = tokio::process::Command::new(&self.program)
+            .arg("kubectl")
+            .args(args)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        child.stdin.take().context("no standard input")?.write_all(input.as_bytes()).await?;
+        let output = child.wait_with_output().await?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "kubectl {}: {stderr}", args.join(" "));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        _ = self.keeper.wait();
+    }
+}
+
+/// Path of the cluster program.
+fn program() -> anyhow::Result<PathBuf> {
+    if let Some(program) = std::env::var_os("FUNCTION_MESH_CLUSTER").filter(|program| !program.is_empty()) {
+        return Ok(program.into());
+    }
+    let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack/cluster/build");
+    let output = Command::new(&build)
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| build.display().to_string())?;
+    ensure!(output.status.success(), "{} failed", build.display());
+    Ok(String::from_utf8(output.stdout)?.trim().into())
+}
+
+/// Applies the definitions of all our kinds, and waits until the API server serves them.
+pub(crate) async fn install_definitions(client: &Client) -> anyhow::Result<()> {
+    let api = Api::<CustomResourceDefinition>::all(client.clone());
+    let params = PatchParams::apply("function-mesh-testkit").force();
+    let definitions = function_mesh_api::crd::all()?;
+    for definition in &definitions {
+        api.patch(&definition.name_any(), &params, &Patch::Apply(definition)).await?;
+    }
+    for definition in &definitions {
+        eventually(SECONDS_30, async || {
+            let conditions =
+                api.get(&definition.name_any()).await?.status.and_then(|status| status.conditions);
+            let is_established =
+                conditions.iter().flatten().any(|c| c.type_ == "Established" && c.status == "True");
+            ensure!(is_established, "{} is not established", definition.name_any());
+            Ok(())
+        })
+        .await?;
+    }
+    // "Established" is said before every handler is in place.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    Ok(())
+}
+
+impl ControlPlane {
+    /// Applies the definitions of all our kinds, and waits until the API server serves them.
+    pub async fn install_definitions(&self) -> anyhow::Result<()> {
+        install_definitions(&self.client().await?).await
+    }
+}
+
+/// Applies an object as a person with a manifest does, on the server's side: what was applied before and is
+/// left out now is removed.
+pub async fn apply<K>(client: &Client, namespace: &str, object: &K) -> anyhow::Result<K>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let mut body = serde_json::to_value(object)?;
+    if let Some(body) = body.as_object_mut() {
+        body.remove("status");
+    }
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    let params = PatchParams::apply(AUTHOR).force();
+    Ok(api.patch(&object.name_any(), &params, &Patch::Apply(body)).await?)
+}

@@ -1,0 +1,46 @@
+//! Waiting for what comes about sooner or later, and for what must not.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// Enough for one thing to happen on a loaded machine.
+pub const SECONDS_10: Duration = Duration::from_secs(10);
+/// Enough for several things in a row.
+pub const SECONDS_30: Duration = Duration::from_secs(30);
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Checks again and again until the check passes, and returns what it gives. At the end of the time, the
+/// failure is that of the last check.
+pub async fn eventually<T>(
+    limit: Duration,
+    mut check: impl AsyncFnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let end = Instant::now() + limit;
+    let mut last = None;
+    loop {
+        match timeout_at(end, check()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(failure)) => last = Some(failure),
+            Err(_) if last.is_none() => bail!("no answer within {limit:?}"),
+            Err(_) => {}
+        }
+        if Instant::now() + PAUSE >= end {
+            let last = last.unwrap_or_else(|| anyhow::anyhow!("no answer"));
+            return Err(last).with_context(|| format!("still so after {limit:?}"));
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Checks again and again for all of the time that the check passes.
+pub async fn never(time: Duration, mut check: impl AsyncFnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        check().await?;
+        sleep(PAUSE).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! The admission webhook, run in the test and called by the API server.
+
+use anyhow::{Context, ensure};
+use function_mesh_api::{Function, FunctionSpec};
+use function_mesh_serving::shutdown::CancellationToken;
+use function_mesh_serving::{Certificates, Server, Timeouts, Transport};
+use function_mesh_webhook::configuration::{ClientTarget, configuration};
+use function_mesh_webhook::{Limits, Meters, router};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use prometheus::Registry;
+use tempfile::TempDir;
+
+use crate::wait::{SECONDS_30, eventually};
+
+/// A webhook that admits the objects of one namespace. It ends with this value.
+#[derive(Debug)]
+pub struct Webhook {
+    end: CancellationToken,
+    _certificates: TempDir,
+}
+
+impl Webhook {
+    /// Starts it on loopback with a certificate of its own, and waits until the API server calls it.
+    pub async fn start(client: &Client, namespace: &str) -> anyhow::Result<Self> {
+        let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("tls.crt"), certificate.cert.pem())?;
+        std::fs::write(folder.path().join("tls.key"), certificate.signing_key.serialize_pem())?;
+        let registry = Registry::new();
+        let transport = Transport::Tls(Certificates::load(folder.path(), &registry)?);
+        let end = CancellationToken::new();
+        let router = router(Meters::new(&registry)?, Limits::default());
+        let address = "127.0.0.1:0".parse()?;
+        let server =
+            Server::start("admission", &address, router, transport, Timeouts::default(), &end).await?;
+        let address = server.context("nothing is served")?.addr();
+        let webhook = Self { end, _certificates: folder };
+
+        let target = ClientTarget::Url(format!("https://{address}"));
+        let (mut mutating, mut validating) =
+            configuration(namespace, &target, Some(certificate.cert.pem().as_bytes()));
+        let selector = LabelSelector {
+            match_labels: Some([("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())].into()),
+            ..LabelSelector::default()
+        };
+        for one in mutating.webhooks.iter_mut().flatten() {
+            one.namespace_selector = Some(selector.clone());
+        }
+        for one in validating.webhooks.iter_mut().flatten() {
+            one.namespace_selector = Some(selector.clone());
+        }
+        Api::all(client.clone()).create(&PostParams::default(), &mutating).await?;
+        Api::all(client.clone()).create(&PostParams::default(), &validating).await?;
+        Self::wait_until_asked(client, namespace).await?;
+        Ok(webhook)
+    }
+
+    /// An API server takes a moment to take up a configuration.
+    async fn wait_until_asked(client: &Client, namespace: &str) -> anyhow::Result<()> {
+        let api = Api::<Function>::namespaced(client.clone(), namespace);
+        let bad = Function::new("bad", FunctionSpec::default());
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        eventually(SECONDS_30, async || {
+            let answer = api.create(&dry, &bad).await;
+            let refusal = answer.err().map(|error| error.to_string()).unwrap_or_default();
+            ensure!(refusal.contains("spec.java"), "the webhook is not asked yet: {refusal}");
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Drop for Webhook {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}

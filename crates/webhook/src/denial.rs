@@ -1,0 +1,125 @@
+//! Refusals and warnings, in the form that the API server hands on to people.
+
+use function_mesh_api::validate::Violation;
+use kube::core::Status;
+use kube::core::response::{StatusCause, StatusDetails, StatusSummary};
+
+/// Longer warnings are cut by the API server, at no particular place.
+const WARNING: usize = 256;
+/// What all warnings of one answer may be long together.
+const WARNINGS: usize = 4096;
+
+/// What is at fault: an object by group, kind and name.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) name: &'a str,
+}
+
+impl Subject<'_> {
+    fn details(&self) -> StatusDetails {
+        StatusDetails {
+            name: self.name.to_owned(),
+            group: self.group.to_owned(),
+            kind: self.kind.to_owned(),
+            uid: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds: 0,
+        }
+    }
+
+    /// The object breaks rules: all of them are listed, for people in the message, for tools as causes.
+    pub(crate) fn invalid(&self, violations: &[Violation]) -> Status {
+        let causes = violations.iter().map(|violation| StatusCause {
+            reason: "FieldValueInvalid".to_owned(),
+            message: violation.message.clone(),
+            field: violation.field.as_str().to_owned(),
+        });
+        let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
+        let message = match lines.as_slice() {
+            [line] => line.clone(),
+            _ => format!("{} {:?} breaks {} rules:\n{}", self.kind, self.name, lines.len(), lines.join("\n")),
+        };
+        let details = StatusDetails { causes: causes.collect(), ..self.details() };
+        Status { details: Some(details), ..failure(422, "Invalid", message) }
+    }
+}
+
+/// A refusal.
+pub(crate) fn failure(code: u16, reason: &str, message: impl Into<String>) -> Status {
+    Status {
+        status: Some(StatusSummary::Failure),
+        code,
+        message: message.into(),
+        reason: reason.to_owned(),
+        ..Status::default()
+    }
+}
+
+/// Warnings as the API server takes them: one line each, within its limits. Those that do not fit are counted.
+pub(crate) fn warnings(findings: &[Violation]) -> Option<Vec<String>> {
+    let mut left = WARNINGS;
+    let mut warnings = Vec::new();
+    for (index, finding) in findings.iter().enumerate() {
+        let warning = clip(&finding.to_string());
+        let rest = format!("{} more warnings", findings.len() - index);
+        // The count of the rest must still fit behind.
+        let Some(remaining) = left.checked_sub(warning.chars().count() + rest.len()) else {
+            warnings.push(rest);
+            break;
+        };
+        left = remaining + rest.len();
+        warnings.push(warning);
+    }
+    (!warnings.is_empty()).then_some(warnings)
+}
+
+/// One line of bounded length. A header carries it, and one with line ends is dropped as a whole.
+fn clip(text: &str) -> String {
+    let line: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.len() <= WARNING {
+        return line.into_iter().collect();
+    }
+    line.into_iter().take(WARNING - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use function_mesh_api::validate::FieldPath;
+
+    use super::*;
+
+    fn finding(message: &str) -> Violation {
+        Violation { field: FieldPath::root("spec.x"), message: message.to_owned() }
+    }
+
+    #[test]
+    fn one_violation_is_one_line_and_more_have_a_heading() {
+        let subject = Subject { group: "g.io", kind: "Function", name: "f" };
+        let one = subject.invalid(&[finding("is wrong")]);
+        assert_eq!((one.code, one.reason.as_str()), (422, "Invalid"));
+        assert_eq!(one.message, "spec.x: is wrong");
+        let two = subject.invalid(&[finding("is wrong"), finding("is odd")]);
+        assert_eq!(two.message, "Function \"f\" breaks 2 rules:\nspec.x: is wrong\nspec.x: is odd");
+        let details = two.details.unwrap();
+        assert_eq!(
+            (details.group.as_str(), details.kind.as_str(), details.name.as_str()),
+            ("g.io", "Function", "f")
+        );
+        assert_eq!(details.causes[1].message, "is odd");
+        assert_eq!(details.causes[1].field, "spec.x");
+    }
+
+    #[test]
+    fn warnings_keep_to_the_limits_of_the_api_server() {
+        assert_eq!(warnings(&[]), None);
+        let lines = warnings(&[finding("two\nlines"), finding(&"ä".repeat(300))]).unwrap();
+        assert_eq!(lines[0], "spec.x: two lines");
+        assert_eq!(lines[1].chars().count(), WARNING);
+        assert!(lines[1].ends_with("ä…"));
+        let many = warnings(&vec![finding(&"x".repeat(300)); 40]).unwrap();
+        assert!(many.iter().map(|line| line.chars().count()).sum::<usize>() <= WARNINGS);
+        assert_eq!(many.last().unwrap(), &format!("{} more warnings", 40 - (many.len() - 1)));
+    }
+}

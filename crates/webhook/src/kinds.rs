@@ -1,0 +1,91 @@
+//! The kinds that are admitted: what completes them, what checks them, and where their reviews arrive.
+
+use function_mesh_api::validate::{self, Findings};
+use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
+use kube::core::Resource;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::admission::Action;
+
+/// A kind that is admitted.
+pub trait Admitted: Resource<DynamicType = ()> + Serialize + DeserializeOwned + 'static {
+    /// Fills in what the object leaves open.
+    fn complete(&mut self);
+    /// What the rules say of the object.
+    fn check(&self) -> Findings;
+}
+
+macro_rules! component {
+    ($($kind:ident),*) => {$(
+        impl Admitted for $kind {
+            fn complete(&mut self) {
+                self.set_defaults();
+            }
+            fn check(&self) -> Findings {
+                validate::check_component(self)
+            }
+        }
+    )*};
+}
+
+component!(Function, Source, Sink);
+
+impl Admitted for FunctionMesh {
+    fn complete(&mut self) {
+        self.spec.set_defaults();
+    }
+    fn check(&self) -> Findings {
+        validate::check_mesh(self)
+    }
+}
+
+impl Admitted for BackendConfig {
+    /// It is made of defaults, and has none itself.
+    fn complete(&mut self) {}
+    fn check(&self) -> Findings {
+        validate::check_backend_config(&self.spec)
+    }
+}
+
+/// Where reviews of a kind arrive.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Endpoint {
+    /// API group.
+    pub group: String,
+    /// Version of the group.
+    pub version: String,
+    /// Kind in lower case, as it stands in the path.
+    pub kind: String,
+    /// Kind in the plural, as rules name it.
+    pub plural: String,
+}
+
+impl Endpoint {
+    /// The endpoint of a kind.
+    pub fn of<K: Admitted>() -> Self {
+        Self {
+            group: K::group(&()).into_owned(),
+            version: K::version(&()).into_owned(),
+            kind: K::kind(&()).to_lowercase(),
+            plural: K::plural(&()).into_owned(),
+        }
+    }
+
+    /// The endpoints of all kinds.
+    pub fn all() -> [Self; 5] {
+        [
+            Self::of::<Function>(),
+            Self::of::<Source>(),
+            Self::of::<Sink>(),
+            Self::of::<FunctionMesh>(),
+            Self::of::<BackendConfig>(),
+        ]
+    }
+
+    /// The path that reviews are sent to. Its form is the original's, which charts and clusters have stored.
+    pub fn path(&self, action: Action) -> String {
+        let Self { group, version, kind, .. } = self;
+        format!("/{action}-{}-{version}-{kind}", group.replace('.', "-"))
+    }
+}

@@ -1,0 +1,111 @@
+//! The objects that make the API server call the webhook, and the program that prints them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+
+use std::process::{Command, Output};
+
+use function_mesh_webhook::configuration::{ClientTarget, configuration};
+use serde_json::{Value, json};
+
+const KINDS: [&str; 5] = ["function", "source", "sink", "functionmesh", "backendconfig"];
+
+fn program(args: &[&str]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_function-mesh-webhook"));
+    program.args(args).env_clear().output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn each_kind_is_sent_to_its_own_address() {
+    let target = ClientTarget::Service { name: "webhook".into(), namespace: "mesh".into(), port: 443 };
+    let (mutating, validating) = configuration("mesh", &target, Some(b"certificates"));
+    for (object, kind, action) in [
+        (serde_json::to_value(mutating).unwrap(), "MutatingWebhookConfiguration", "mutate"),
+        (serde_json::to_value(validating).unwrap(), "ValidatingWebhookConfiguration", "validate"),
+    ] {
+        assert_eq!(
+            (&object["apiVersion"], &object["kind"]),
+            (&json!("admissionregistration.k8s.io/v1"), &json!(kind))
+        );
+        let webhooks = object["webhooks"].as_array().unwrap();
+        assert_eq!(webhooks.len(), KINDS.len());
+        for (webhook, name) in webhooks.iter().zip(KINDS) {
+            let initial = &action[..1];
+            assert_eq!(webhook["name"], format!("{initial}{name}.functionmesh.io"));
+            let path = format!("/{action}-compute-functionmesh-io-v1alpha1-{name}");
+            let service = json!({ "name": "webhook", "namespace": "mesh", "port": 443, "path": path });
+            assert_eq!(
+                webhook["clientConfig"],
+                json!({ "caBundle": "Y2VydGlmaWNhdGVz", "service": service })
+            );
+            let plural =
+                if name == "functionmesh" { "functionmeshes".to_owned() } else { format!("{name}s") };
+            let rule = json!({
+                "apiGroups": ["compute.functionmesh.io"],
+                "apiVersions": ["v1alpha1"],
+                "operations": ["CREATE", "UPDATE"],
+                "resources": [plural],
+                "scope": "Namespaced",
+            });
+            assert_eq!(webhook["rules"], json!([rule]));
+            assert_eq!(
+                [&webhook["failurePolicy"], &webhook["sideEffects"], &webhook["matchPolicy"]],
+                ["Fail", "None", "Equivalent"]
+            );
+            assert_eq!(
+                (&webhook["timeoutSeconds"], &webhook["admissionReviewVersions"]),
+                (&json!(5), &json!(["v1"]))
+            );
+        }
+    }
+}
+
+#[test]
+fn the_program_prints_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.crt");
+    std::fs::write(&ca, "certificates").unwrap();
+    let ca = ca.to_str().unwrap();
+    let url = "https://192.0.2.1:9443/";
+    let json = program(&["configuration", "--url", url, "--ca-file", ca, "-o", "json"]);
+    assert!(json.status.success(), "{}", text(&json.stderr));
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let first = &json["items"][0]["webhooks"][0]["clientConfig"];
+    assert_eq!(first["url"], "https://192.0.2.1:9443/mutate-compute-functionmesh-io-v1alpha1-function");
+    assert_eq!(first["caBundle"], "Y2VydGlmaWNhdGVz");
+
+    let yaml = program(&["configuration", "--url", url, "--ca-file", ca]);
+    let yaml = text(&yaml.stdout);
+    let documents: Vec<Value> =
+        yaml.split("---\n").map(|text| serde_saphyr::from_str(text).unwrap()).collect();
+    assert_eq!(json["items"], json!(documents));
+}
+
+#[test]
+fn faults_of_the_command_line_are_explained() {
+    for (args, expected) in [
+        (&["configuration"][..], "--url"),
+        (&["configuration", "--url", "http://x"], "must begin with https://"),
+        (&["configuration", "--url", "https://x", "--ca-file", "/nowhere"], "cannot read /nowhere"),
+        (&["--cert-dir", "/nowhere"], "cannot read /nowhere/tls.crt"),
+        (&["--webhook-addr", "9443"], "write `:8443`"),
+    ] {
+        let output = program(args);
+        assert!(!output.status.success());
+        let error = text(&output.stderr);
+        assert!(error.contains(expected), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn help_teaches() {
+    let help = text(&program(&["--help"]).stdout);
+    for expected in
+        ["MutatingWebhookConfiguration", "--cert-dir", "[env: CERT_DIR=]", "Examples:", "tls.crt and tls.key"]
+    {
+        assert!(help.contains(expected), "{expected} is not in {help}");
+    }
+}

@@ -1,0 +1,117 @@
+//! The whole program over real TLS: reviews while the certificate rotates, and an end that loses none.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+
+#[path = "../../serving/tests/support/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+use function_mesh_serving::shutdown::CancellationToken;
+use function_mesh_webhook::program::{Running, ServeArgs, start};
+use http_body_util::Full;
+use hyper::Request;
+use serde_json::Value;
+use support::{Authority, Connection, MountedSecret};
+use tokio::time::{sleep, timeout};
+
+const RECORDED: &str = include_str!("reviews/create-function.json");
+const MOMENT: Duration = Duration::from_millis(50);
+const LONG: Duration = Duration::from_secs(10);
+
+#[derive(Parser)]
+struct Program {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+async fn run(secret: &MountedSecret, shutdown: &CancellationToken) -> anyhow::Result<Running> {
+    let dir = secret.path().to_str().unwrap();
+    let local = "127.0.0.1:0";
+    let program = ["webhook", "--cert-dir", dir, "--cert-poll-interval", "20ms", "--shutdown-delay", "500ms"];
+    let addresses = ["--webhook-addr", local, "--metrics-addr", local, "--health-probe-addr", local];
+    start(&Program::parse_from(program.iter().chain(&addresses)).serve, shutdown.clone()).await
+}
+
+async fn review(connection: &mut Connection, action: &str) -> hyper::Result<Value> {
+    connection.sender.ready().await?;
+    let path = format!("/{action}-compute-functionmesh-io-v1alpha1-function?timeout=5s");
+    let request = Request::post(path).header("host", "localhost").body(Full::from(RECORDED)).unwrap();
+    let text = support::text(connection.sender.send_request(request).await?).await?;
+    Ok(serde_json::from_str(&text).expect("a review"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_review_fails_while_the_certificate_rotates_or_until_the_end() {
+    let authority = Authority::new();
+    let first = authority.issue(2090);
+    let mut secret = MountedSecret::new(&first);
+    let shutdown = CancellationToken::new();
+    let running = run(&secret, &shutdown).await.unwrap();
+    let addr = running.addr();
+    let [health, metrics] = running.others().collect::<Vec<_>>()[..] else { panic!("two listeners") };
+    let mut probe = support::connect_plain(health).await;
+    assert_eq!(support::get(&mut probe, "/readyz").await.unwrap(), "ok\n");
+
+    let (stop, client) = (Arc::new(AtomicBool::new(false)), authority.client());
+    let mut workers = Vec::new();
+    for (keeps_alive, action) in [(true, "mutate"), (false, "validate")] {
+        let (client, stop) = (client.clone(), Arc::clone(&stop));
+        workers.push(tokio::spawn(async move {
+            let mut connection = client.connect(addr).await.expect("first connection");
+            while !stop.load(Ordering::Relaxed) {
+                if !keeps_alive {
+                    connection = client.connect(addr).await.expect("new connection");
+                }
+                let answer = review(&mut connection, action).await.expect("an answer");
+                assert_eq!(answer["response"]["allowed"], true, "{answer}");
+            }
+        }));
+    }
+    for year in 2091..2096 {
+        let newest = authority.issue(year);
+        secret.swap(&newest.certificate, &newest.key);
+        let served = async {
+            while client.connect(addr).await.unwrap().certificate != newest.der {
+                sleep(MOMENT).await;
+            }
+        };
+        timeout(LONG, served).await.expect("the new certificate");
+    }
+    let mut scrape = client.connect(metrics).await.expect("metrics over TLS");
+    let page = scrape.get("/metrics").await.unwrap();
+    for line in [
+        "function_mesh_build_info{program=\"function-mesh-webhook\"",
+        "function_mesh_certificate_reloads_total 5",
+        "outcome=\"patched\",webhook=\"mutate\"}",
+        "outcome=\"allowed\",webhook=\"validate\"}",
+    ] {
+        assert!(page.contains(line), "{line} is not in {page}");
+    }
+
+    // Asked to stop: not ready at once, and still answering those who have not heard of it.
+    shutdown.cancel();
+    assert_eq!(support::get(&mut probe, "/readyz").await.unwrap(), "not ready: the program stops\n");
+    sleep(2 * MOMENT).await;
+    stop.store(true, Ordering::Relaxed);
+    for worker in workers {
+        worker.await.expect("no review failed");
+    }
+    drop(scrape);
+    drop(probe);
+    timeout(LONG, running.finished()).await.expect("an end").unwrap();
+}
+
+#[tokio::test]
+async fn a_program_without_a_certificate_does_not_start() {
+    let authority = Authority::new();
+    let (one, two) = (authority.issue(2090), authority.issue(2090));
+    let mut secret = MountedSecret::new(&one);
+    secret.swap(&one.certificate, &two.key);
+    let error = format!("{:#}", run(&secret, &CancellationToken::new()).await.unwrap_err());
+    assert!(error.contains("there is no certificate to serve with"), "{error}");
+    assert!(error.contains("tls.key is not the key of"), "{error}");
+}

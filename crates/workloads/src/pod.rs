@@ -1,0 +1,251 @@
+//! The pods of a component.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Affinity, Container, LocalObjectReference, PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec,
+    PodTemplateSpec, SeccompProfile, WeightedPodAffinityTerm,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+
+use crate::container::{self, some};
+use crate::context::Context;
+use crate::{download, filebeat, volumes};
+
+type Map = BTreeMap<String, String>;
+
+/// The template of a component's pods.
+pub(crate) fn template(context: &Context<'_>) -> PodTemplateSpec {
+    let policy = context.pod;
+    let sidecars = policy.sidecars.iter().flatten().cloned().map(|sidecar| Container {
+        env: some(context.backend.env(sidecar.env.clone().unwrap_or_default())),
+        ..sidecar
+    });
+    let containers = sidecars.chain([container::main(context)]).chain(filebeat::sidecar(context)).collect();
+    let init_containers = policy.init_containers.iter().flatten().cloned();
+    let init_containers = init_containers.chain(download::init_container(context)).collect();
+    let own = own_labels(context);
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(over(&context.backend.labels, own.clone())),
+            annotations: Some(over(&context.backend.annotations, annotations(context))),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            affinity: affinity(context, own),
+            init_containers: some(init_containers),
+            containers,
+            volumes: some(volumes::of(context, &context.connection(), true)),
+            ..placement(context)
+        }),
+    }
+}
+
+/// Where pods may run and as whom: what the clean-up has in common with the component.
+pub(crate) fn placement(context: &Context<'_>) -> PodSpec {
+    let (policy, backend) = (context.pod, &context.backend);
+    let account = policy.service_account_name.as_ref().filter(|name| !name.is_empty());
+    let selector = over(&backend.node_selector, policy.node_selector.clone().unwrap_or_default());
+    let tolerations = backend.tolerations.iter().chain(policy.tolerations.iter().flatten());
+    PodSpec {
+        image_pull_secrets: some(image_pull_secrets(context)),
+        node_selector: (!selector.is_empty()).then_some(selector),
+        security_context: Some(security_context(context)),
+        service_account_name: account.or(backend.service_account_name.as_ref()).cloned(),
+        termination_grace_period_seconds: policy
+            .termination_grace_period_seconds
+            .or(backend.termination_grace_period_seconds),
+        tolerations: some(tolerations.cloned().collect()),
+        ..PodSpec::default()
+    }
+}
+
+/// One map on top of another.
+fn over(below: &Map, above: Map) -> Map {
+    let mut merged = below.clone();
+    merged.extend(above);
+    merged
+}
+
+/// Labels that the component's pods have of themselves. Those that select them cannot be overridden.
+fn own_labels(context: &Context<'_>) -> Map {
+    let labels = context.pod.labels.clone().unwrap_or_default();
+    over(&over(&context.settings.resource_labels, labels), context.labels())
+}
+
+fn annotations(context: &Context<'_>) -> Map {
+    let (_, metrics) = container::METRICS;
+    let scraped = [("prometheus.io/scrape", "true".to_owned()), ("prometheus.io/port", metrics.to_string())];
+    let scraped = scraped.map(|(key, value)| (key.to_owned(), value)).into();
+    let annotations = over(&scraped, context.settings.resource_annotations.clone());
+    over(&annotations, context.pod.annotations.clone().unwrap_or_default())
+}
+
+fn image_pull_secrets(context: &Context<'_>) -> Vec<LocalObjectReference> {
+    let own = context.pod.image_pull_secrets.iter().flatten();
+    let given = context.backend.image_pull_secrets.iter().chain(own).cloned();
+    let of_operator = context.settings.runner_image_pull_secrets.iter();
+    let mut secrets: Vec<LocalObjectReference> = Vec::new();
+    for secret in given.chain(of_operator.map(|name| LocalObjectReference { name: name.clone() })) {
+        if !secrets.contains(&secret) {
+            secrets.push(secret);
+        }
+    }
+    secrets
+}
+
+fn security_context(context: &Context<'_>) -> PodSecurityContext {
+    let given = context.pod.security_context.as_ref().or(context.backend.security_context.as_ref());
+    given.cloned().unwrap_or_else(|| PodSecurityContext {
+        run_as_user: Some(10000),
+        run_as_group: Some(10001),
+        fs_group: Some(10001),
+        run_as_non_root: Some(context.settings.run_as_non_root),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        ..PodSecurityContext::default()
+    })
+}
+
+/// What is given, and the wish that replicas run on different nodes.
+fn affinity(context: &Context<'_>, labels: Map) -> Option<Affinity> {
+    let given = context.pod.affinity.as_ref().or(context.backend.affinity.as_ref()).cloned();
+    if !context.settings.add_default_affinity || context.pod.disable_default_affinity.unwrap_or_default() {
+        return given;
+    }
+    let spread = WeightedPodAffinityTerm {
+        weight: 100,
+        pod_affinity_term: PodAffinityTerm {
+            topology_key: "kubernetes.io/hostname".to_owned(),
+            label_selector: Some(LabelSelector { match_labels: Some(labels), match_expressions: None }),
+            ..PodAffinityTerm::default()
+        },
+    };
+    let mut affinity = given.unwrap_or_default();
+    let anti: &mut PodAntiAffinity = affinity.pod_anti_affinity.get_or_insert_default();
+    anti.preferred_during_scheduling_ignored_during_execution.get_or_insert_default().push(spread);
+    Some(affinity)
+}
+
+#[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "JSON reads best where it is used")]
+mod tests {
+    use super::*;
+    use crate::testing::{function, of, with};
+    use crate::{Backends, Settings};
+    use function_mesh_api::BackendConfig;
+    use serde_json::{Value, json};
+
+    fn spec(pod: Value, settings: &Settings) -> PodSpec {
+        with(&function(json!({ "pod": pod })), settings, template).spec.unwrap()
+    }
+
+    fn under(backend: Value, pod: Value) -> PodTemplateSpec {
+        let backend = BackendConfig::new("b", serde_json::from_value(backend).unwrap());
+        let backends = Backends { global: None, namespaced: Some(&backend) };
+        let function = function(json!({ "pod": pod }));
+        template(&Context::new(&function, backends, &Settings::default()))
+    }
+
+    #[test]
+    fn labels_that_select_pods_cannot_be_overridden() {
+        let labels = json!({ "component": "mine", "app.kubernetes.io/name": "mine", "tier": "x" });
+        let settings = Settings {
+            resource_labels: [("tier", "y"), ("team", "t")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            ..Settings::default()
+        };
+        let function = function(json!({ "pod": { "labels": labels } }));
+        let found = with(&function, &settings, template).metadata.unwrap().labels.unwrap();
+        assert_eq!(found["component"], "function");
+        assert_eq!(found["app.kubernetes.io/name"], "f-function");
+        assert_eq!((found["tier"].as_str(), found["team"].as_str()), ("x", "t"));
+    }
+
+    #[test]
+    fn pods_are_spread_over_nodes_unless_someone_declines() {
+        let affinity = json!({ "podAntiAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [
+            { "weight": 1, "podAffinityTerm": { "topologyKey": "zone" } },
+        ] } });
+        let terms = |spec: PodSpec| {
+            let anti = spec.affinity.and_then(|affinity| affinity.pod_anti_affinity);
+            anti.and_then(|anti| anti.preferred_during_scheduling_ignored_during_execution)
+                .map_or(0, |it| it.len())
+        };
+        let settings = Settings::default();
+        assert_eq!(terms(spec(json!({}), &settings)), 1);
+        assert_eq!(terms(spec(json!({ "affinity": affinity }), &settings)), 2);
+        assert_eq!(
+            terms(spec(json!({ "affinity": affinity, "disableDefaultAffinity": true }), &settings)),
+            1
+        );
+        let off = Settings { add_default_affinity: false, ..settings };
+        assert_eq!(spec(json!({}), &off).affinity, None);
+    }
+
+    #[test]
+    fn secrets_to_pull_images_with_are_named_once() {
+        let settings =
+            Settings { runner_image_pull_secrets: vec!["a".into(), "b".into()], ..Settings::default() };
+        let secrets =
+            spec(json!({ "imagePullSecrets": [{ "name": "b" }] }), &settings).image_pull_secrets.unwrap();
+        let names: Vec<_> = secrets.iter().map(|secret| secret.name.as_str()).collect();
+        assert_eq!(names, ["b", "a"]);
+    }
+
+    #[test]
+    fn sidecars_come_first_and_get_the_environment_of_the_backend() {
+        let sidecar = json!({ "name": "side", "env": [{ "name": "A", "value": "own" }] });
+        let backend = json!({ "env": { "A": "b", "B": "b" } });
+        let spec = under(backend, json!({ "sidecars": [sidecar], "initContainers": [{ "name": "init" }] }))
+            .spec
+            .unwrap();
+        let names: Vec<_> = spec.containers.iter().map(|container| container.name.as_str()).collect();
+        assert_eq!(names, ["side", "pulsar-function"]);
+        let values: Vec<_> =
+            spec.containers[0].env.iter().flatten().filter_map(|it| it.value.as_deref()).collect();
+        assert_eq!(values, ["b", "b", "own"]);
+        assert_eq!(spec.init_containers.unwrap()[0].env, None);
+    }
+
+    #[test]
+    fn what_a_backend_says_of_security_and_affinity_applies_where_the_component_is_silent() {
+        let backend = json!({ "pod": {
+            "securityContext": { "runAsUser": 7 }, "affinity": { "nodeAffinity": {} }, "serviceAccountName": "b",
+            "terminationGracePeriodSeconds": 3, "labels": { "component": "b", "l": "b" }, "annotations": { "a": "b" },
+            "liveness": { "periodSeconds": 7 }, "startupProbe": { "periodSeconds": 8 },
+        } });
+        let silent = under(backend.clone(), json!({}));
+        let labels = silent.metadata.unwrap().labels.unwrap();
+        assert_eq!((labels["component"].as_str(), labels["l"].as_str()), ("function", "b"));
+        let spec = silent.spec.unwrap();
+        assert_eq!(spec.security_context.unwrap().run_as_user, Some(7));
+        let affinity = spec.affinity.unwrap();
+        assert!(affinity.node_affinity.is_some() && affinity.pod_anti_affinity.is_some());
+        assert_eq!(spec.service_account_name.as_deref(), Some("b"));
+        assert_eq!(spec.termination_grace_period_seconds, Some(3));
+        assert_eq!(spec.containers[0].liveness_probe.as_ref().unwrap().timeout_seconds, Some(7));
+        assert_eq!(spec.containers[0].startup_probe.as_ref().unwrap().period_seconds, Some(8));
+
+        let own = json!({
+            "securityContext": { "runAsUser": 1 }, "affinity": { "podAffinity": {} }, "serviceAccountName": "own",
+            "terminationGracePeriodSeconds": 0, "liveness": { "periodSeconds": 1 }, "startupProbe": { "periodSeconds": 1 },
+        });
+        let spec = under(backend, own).spec.unwrap();
+        assert_eq!(spec.security_context.unwrap().run_as_user, Some(1));
+        assert!(spec.affinity.unwrap().node_affinity.is_none());
+        assert_eq!(spec.service_account_name.as_deref(), Some("own"));
+        assert_eq!(spec.termination_grace_period_seconds, Some(0));
+        assert_eq!(spec.containers[0].liveness_probe.as_ref().unwrap().period_seconds, Some(1));
+        assert_eq!(spec.containers[0].startup_probe.as_ref().unwrap().period_seconds, Some(1));
+    }
+
+    #[test]
+    fn pods_are_scraped_and_run_as_nobody_in_particular() {
+        let template =
+            of(&function(json!({ "pod": { "annotations": { "prometheus.io/port": "1" } } })), template);
+        let annotations = template.metadata.unwrap().annotations.unwrap();
+        assert_eq!(annotations["prometheus.io/scrape"], "true");
+        assert_eq!(annotations["prometheus.io/port"], "1");
+        let security = template.spec.unwrap().security_context.unwrap();
+        assert_eq!((security.run_as_user, security.run_as_non_root), (Some(10000), Some(false)));
+    }
+}

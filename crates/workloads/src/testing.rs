@@ -1,0 +1,104 @@
+//! Components for tests, from JSON.
+
+use function_mesh_api::validate::{Valid, valid_component};
+use function_mesh_api::{Component, Function, Sink, Source};
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::{Backends, Settings};
+
+fn merge(into: &mut Value, patch: Value) {
+    match (into, patch) {
+        (Value::Object(into), Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, patch) => *into = patch,
+    }
+}
+
+fn component<C: Component>(kind: &str, mut spec: Value, patch: Value) -> Valid<C> {
+    let common = json!({
+        "className": "com.example.Code",
+        "pulsar": { "pulsarConfig": "addresses" },
+        "resources": { "requests": { "memory": "1Gi" }, "limits": { "memory": "1Gi" } },
+    });
+    merge(&mut spec, common);
+    merge(&mut spec, patch);
+    let object = json!({
+        "apiVersion": "compute.functionmesh.io/v1alpha1",
+        "kind": kind,
+        "metadata": { "name": "f", "namespace": "ns", "uid": "u-1" },
+        "spec": spec,
+    });
+    let object = function_mesh_api::parse(object).unwrap_or_else(|fault| panic!("{fault}"));
+    valid_component(object).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// A function without a runtime, with fields of its own.
+pub(crate) fn bare_function(patch: Value) -> Valid<Function> {
+    component("Function", json!({ "input": { "topics": ["in"] }, "output": { "topic": "out" } }), patch)
+}
+
+/// A function in Java, with fields of its own.
+pub(crate) fn function(patch: Value) -> Valid<Function> {
+    let mut spec = json!({ "java": { "jar": "/pulsar/f.jar" } });
+    merge(&mut spec, patch);
+    bare_function(spec)
+}
+
+/// A source, with fields of its own.
+pub(crate) fn source(patch: Value) -> Valid<Source> {
+    let spec = json!({ "java": { "jar": "connectors/c.nar" }, "output": { "topic": "out" }, "sourceConfig": { "k": "v" } });
+    component("Source", spec, patch)
+}
+
+/// A sink, with fields of its own.
+pub(crate) fn sink(patch: Value) -> Valid<Sink> {
+    let spec = json!({ "java": { "jar": "connectors/c.nar" }, "input": { "topics": ["in"] }, "sinkConfig": { "k": "v" } });
+    component("Sink", spec, patch)
+}
+
+/// Looks at a component with these settings.
+pub(crate) fn with<C: Component, T>(
+    component: &Valid<C>,
+    settings: &Settings,
+    look: impl FnOnce(&Context<'_>) -> T,
+) -> T {
+    look(&Context::new(component, Backends::default(), settings))
+}
+
+/// Looks at a component with the settings that an operator has by default.
+pub(crate) fn of<C: Component, T>(component: &Valid<C>, look: impl FnOnce(&Context<'_>) -> T) -> T {
+    with(component, &Settings::default(), look)
+}
+
+/// Settings under which init containers download packages.
+pub(crate) fn init_containers() -> Settings {
+    Settings { enable_init_containers: true, ..Settings::default() }
+}
+
+/// The text that a component's container gives to its shell.
+pub(crate) fn script<C: Component>(component: &Valid<C>, settings: &Settings) -> String {
+    let command = with(component, settings, crate::command::of).expect("a command");
+    command.into_iter().nth(2).expect("a script")
+}
+
+/// The `function_details` of a component.
+pub(crate) fn details<C: Component>(component: &Valid<C>) -> Value {
+    serde_json::from_str(&of(component, crate::details::text)).expect("JSON")
+}
+
+/// What a shell makes of a script, with this environment.
+pub(crate) fn run(shell: &str, script: &str, env: &[(&str, &str)]) -> String {
+    let command = std::process::Command::new(shell)
+        .args(["-c", script])
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap_or_default())
+        .envs(env.iter().copied())
+        .output()
+        .expect("a shell");
+    assert!(command.status.success(), "{}", String::from_utf8_lossy(&command.stderr));
+    String::from_utf8(command.stdout).expect("text")
+}

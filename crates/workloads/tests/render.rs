@@ -1,0 +1,205 @@
+//! What holds for every component, whatever it says; and a few in full, against what was rendered before.
+
+#![allow(clippy::expect_used, reason = "a test that cannot go on is to stop")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use function_mesh_api::validate::{Valid, valid_component};
+use function_mesh_api::{Component, Function, Sink, Source, parse};
+use function_mesh_workloads::{Backends, Settings, Workload, cleanup_job, render};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn valid<C: Component>(object: Value) -> Valid<C> {
+    let object = parse(object).expect("an object");
+    valid_component(object).expect("a valid object")
+}
+
+fn object(kind: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": kind,
+        "metadata": { "name": "f", "namespace": "ns" }, "spec": spec,
+    })
+}
+
+fn children<C: Component>(component: &Valid<C>, settings: &Settings) -> Vec<Value> {
+    let Workload { stateful_set, service, autoscaler, vertical_autoscaler } =
+        render(component, Backends::default(), settings);
+    let job = cleanup_job(component, Backends::default(), settings);
+    let all = [
+        Some(serde_json::to_value(stateful_set)),
+        Some(serde_json::to_value(service)),
+        autoscaler.map(serde_json::to_value),
+        vertical_autoscaler.map(serde_json::to_value),
+        job.map(serde_json::to_value),
+    ];
+    all.into_iter().flatten().map(|child| child.expect("JSON")).collect()
+}
+
+fn specs() -> [(&'static str, Value); 3] {
+    let common = json!({
+        "className": "C", "java": { "jar": "a.jar" }, "pulsar": { "pulsarConfig": "p" },
+        "pod": { "labels": { "app": "mine", "component": "mine" }, "vpa": {} },
+    });
+    let with = |own: Value| {
+        let mut spec = common.clone();
+        for (key, value) in own.as_object().into_iter().flatten() {
+            spec[key] = value.clone();
+        }
+        spec
+    };
+    [
+        ("Function", with(json!({ "input": { "topics": ["in"] } }))),
+        (
+            "Source",
+            with(json!({ "output": { "topic": "out" }, "sourceConfig": {}, "maxReplicas": 3, "pod": null })),
+        ),
+        ("Sink", with(json!({ "input": { "topics": ["in"] }, "sinkConfig": {} }))),
+    ]
+}
+
+fn workload(kind: &str, spec: &Value) -> Workload {
+    let (object, settings) = (object(kind, spec), Settings::default());
+    match kind {
+        "Function" => render(&valid::<Function>(object), Backends::default(), &settings),
+        "Source" => render(&valid::<Source>(object), Backends::default(), &settings),
+        _ => render(&valid::<Sink>(object), Backends::default(), &settings),
+    }
+}
+
+#[test]
+fn selectors_match_the_pods_that_they_are_for() {
+    for (kind, spec) in specs() {
+        let Workload { stateful_set, service, .. } = workload(kind, &spec);
+        let set = stateful_set.spec.unwrap();
+        let labels = set.template.metadata.unwrap().labels.unwrap();
+        let matches = |selector: BTreeMap<String, String>| {
+            assert!(!selector.is_empty());
+            assert!(
+                selector.iter().all(|(key, value)| labels.get(key) == Some(value)),
+                "{selector:?} {labels:?}"
+            );
+        };
+        matches(set.selector.match_labels.unwrap());
+        matches(service.spec.unwrap().selector.unwrap());
+        assert_eq!(set.service_name, service.metadata.name);
+    }
+}
+
+#[test]
+fn every_child_belongs_to_its_component() {
+    for (kind, spec) in specs() {
+        let Workload { stateful_set, service, autoscaler, vertical_autoscaler } = workload(kind, &spec);
+        assert!(autoscaler.is_some() || vertical_autoscaler.is_some());
+        let scalers = [autoscaler.map(|it| it.metadata), vertical_autoscaler.map(|it| it.metadata)];
+        let all: Vec<ObjectMeta> = [stateful_set.metadata, service.metadata]
+            .into_iter()
+            .chain(scalers.into_iter().flatten())
+            .collect();
+        for meta in all {
+            let owner = &meta.owner_references.as_ref().unwrap()[0];
+            assert_eq!((owner.kind.as_str(), owner.name.as_str()), (kind, "f"));
+            assert_eq!(owner.uid, "00000000-0000-0000-0000-000000000000");
+            assert_eq!((owner.controller, owner.block_owner_deletion), (Some(true), Some(true)));
+            assert_eq!(meta.namespace.as_deref(), Some("ns"));
+            assert_eq!(meta.labels.unwrap()["compute.functionmesh.io/name"], "f");
+        }
+    }
+}
+
+fn reversed(value: &Value) -> String {
+    match value {
+        Value::Object(object) => {
+            let fields =
+                object.iter().rev().map(|(key, value)| format!("{}:{}", json!(key), reversed(value)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(reversed).collect::<Vec<_>>().join(",")),
+        scalar => scalar.to_string(),
+    }
+}
+
+fn golden<C: Component>(name: &str, settings: &Settings) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let given = fs::read_to_string(folder.join(format!("{name}.json"))).expect(name);
+    let given: Value = serde_json::from_str(&given).expect(name);
+    let rendered = |object: Value| {
+        let children = children(&valid::<C>(object), settings);
+        format!("{:#}\n", Value::Array(children))
+    };
+    let found = rendered(given.clone());
+    assert_eq!(
+        found,
+        rendered(serde_json::from_str(&reversed(&given)).expect(name)),
+        "the order of keys matters"
+    );
+    let file = folder.join(format!("{name}.rendered.json"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&file, &found).expect(name);
+    }
+    let expected = fs::read_to_string(&file).expect(name);
+    assert_eq!(
+        found, expected,
+        "run the test with UPDATE_GOLDEN=1 if this is meant, and look at the difference"
+    );
+}
+
+#[test]
+fn a_java_function_is_rendered_as_before() {
+    golden::<Function>("java", &Settings::default());
+}
+
+#[test]
+fn a_python_function_is_rendered_as_before() {
+    golden::<Function>("python", &Settings { enable_init_containers: true, ..Settings::default() });
+}
+
+#[test]
+fn a_go_function_is_rendered_as_before() {
+    golden::<Function>("go", &Settings::default());
+}
+
+#[test]
+fn a_batch_source_is_rendered_as_before() {
+    golden::<Source>("source", &Settings::default());
+}
+
+#[test]
+fn a_sink_is_rendered_as_before() {
+    golden::<Sink>("sink", &Settings::default());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_users_write_is_rendered_and_rendered_alike(texts in prop::collection::vec(".{0,12}", 12), flags in any::<u16>()) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = texts.as_slice() else { unreachable!() };
+        let flag = |bit: u32| flags >> bit & 1 == 1;
+        let mut spec = json!({
+            "name": a, "className": format!("C{b}"), "tenant": c, "clusterName": d, "subscriptionName": e,
+            "input": { "topics": ["in"] }, "output": { "topic": "out", "sinkSchemaType": f },
+            "funcConfig": { g: h }, "runtimeFlags": i, "image": j, "cleanupSubscription": flag(0),
+            "pulsar": { "pulsarConfig": "p", "authConfig": { "genericAuth": {
+                "clientAuthenticationPlugin": format!("P{k}"), "clientAuthenticationParameters": l,
+            } } },
+            "retainOrdering": flag(1), "showPreciseParallelism": flag(2),
+        });
+        let file = format!("f{a}");
+        if flag(3) {
+            spec["golang"] = json!({ "go": file });
+        } else if flag(4) {
+            spec["python"] = json!({ "py": file, "log": { "rotatePolicy": "TimedPolicyWithDaily" } });
+        } else if flag(5) {
+            spec["genericRuntime"] = json!({ "functionFile": file, "language": format!("l{b}") });
+        } else {
+            spec["java"] = json!({ "jar": file, "jarLocation": format!("https://{c}"), "extraDependenciesDir": d });
+        }
+        let function = valid::<Function>(object("Function", &spec));
+        let settings = Settings { enable_init_containers: flag(6), ..Settings::default() };
+        prop_assert_eq!(children(&function, &settings), children(&function, &settings));
+    }
+}
