@@ -5,11 +5,11 @@ use std::sync::Arc;
 use function_mesh_api::BackendConfig;
 use function_mesh_workloads::{Backends, Settings};
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 
 use crate::kit::backoff::Backoff;
-use crate::kit::cache::Guarded;
+use crate::kit::cache::{Cache, Guarded};
 use crate::kit::events::Events;
 use crate::metrics::Metrics;
 
@@ -26,7 +26,7 @@ pub struct Shared {
     /// Failures in a row.
     pub backoff: Backoff,
     /// All BackendConfigs that are watched.
-    pub backends: Store<Guarded<BackendConfig>>,
+    pub backends: Cache<Guarded<BackendConfig>>,
 }
 
 /// Versions of BackendConfigs: of the cluster's, of the namespace's.

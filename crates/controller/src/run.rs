@@ -15,7 +15,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Config, Controller};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
 use prometheus::Registry;
@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::context::Shared;
 use crate::kit::backoff::Backoff;
-use crate::kit::cache::{self, Guarded};
+use crate::kit::cache::{self, Cache, Guarded, Watched};
 use crate::kit::children::controller_of;
 use crate::kit::events::Events;
 use crate::metrics::Metrics;
@@ -57,7 +57,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let namespace = options.namespace.as_deref();
     // The cluster's own configuration may stand outside of the namespace that is looked after.
-    let (backends, backend_changes) = cache::watch(cache::api(&client, None), watcher::Config::default());
+    let (backends, backend_changes) =
+        cache::watch(cache::api(&client, None), watcher::Config::default(), &end);
     let shared = Arc::new(Shared {
         events: Events::new(client.clone()),
         metrics: Metrics::register(registry)?,
@@ -80,7 +81,7 @@ pub async fn run(
     let (sinks, run_sinks, backend_sinks) = parts.component();
     let meshes =
         parts.meshes(mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks }, mesh_wakes);
-    parts.gate("backend configs", backends);
+    parts.gate("backend configs", &backends);
     drop(parts);
     let followers = vec![backend_functions, backend_sources, backend_sinks];
     let backends = follow_backends(backend_changes.boxed(), followers, end.clone()).boxed();
@@ -108,44 +109,46 @@ impl Parts<'_> {
     }
 
     /// The program is ready only once this cache is full.
-    fn gate<K>(&self, name: &str, store: Store<K>)
-    where
-        K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-    {
+    fn gate<K: Watched>(&self, name: &str, cache: &Cache<K>) {
         let gate = self.readiness.gate(&format!("the cache of {name}"));
+        let cache = cache.clone();
         tokio::spawn(async move {
-            if store.wait_until_ready().await.is_ok() {
+            if cache.is_filled().await {
                 gate.set(true);
             }
         });
     }
 
+    /// A cache of a kind, and its changes.
+    fn watch<K: Watched>(
+        &self,
+        config: watcher::Config,
+    ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>) {
+        cache::watch(cache::api(&self.shared.client, self.namespace), config, self.end)
+    }
+
     /// The controller of one kind of component, with its cache and the way by which it hears of changed
     /// BackendConfigs.
-    fn component<C: Component>(&self) -> (Store<Guarded<C>>, BoxFuture<'static, ()>, Changed) {
-        let client = &self.shared.client;
-        let (objects, changes) =
-            cache::watch(cache::api::<Guarded<C>>(client, self.namespace), watcher::Config::default());
+    fn component<C: Component>(&self) -> (Cache<Guarded<C>>, BoxFuture<'static, ()>, Changed) {
         let children = || cache::children_of(C::ROLE);
-        let (stateful_sets, of_sets) =
-            cache::watch(cache::api::<StatefulSet>(client, self.namespace), children());
-        let (services, of_services) = cache::watch(cache::api::<Service>(client, self.namespace), children());
-        let (autoscalers, of_autoscalers) =
-            cache::watch(cache::api::<HorizontalPodAutoscaler>(client, self.namespace), children());
-        self.gate(C::ROLE.mesh_field(), objects.clone());
-        self.gate(&format!("StatefulSets of {}", C::ROLE.mesh_field()), stateful_sets.clone());
-        self.gate(&format!("Services of {}", C::ROLE.mesh_field()), services.clone());
-        self.gate(&format!("autoscalers of {}", C::ROLE.mesh_field()), autoscalers.clone());
+        let (objects, changes) = self.watch::<Guarded<C>>(watcher::Config::default());
+        let (stateful_sets, of_sets) = self.watch::<StatefulSet>(children());
+        let (services, of_services) = self.watch::<Service>(children());
+        let (autoscalers, of_autoscalers) = self.watch::<HorizontalPodAutoscaler>(children());
+        self.gate(C::ROLE.mesh_field(), &objects);
+        self.gate(&format!("StatefulSets of {}", C::ROLE.mesh_field()), &stateful_sets);
+        self.gate(&format!("Services of {}", C::ROLE.mesh_field()), &services);
+        self.gate(&format!("autoscalers of {}", C::ROLE.mesh_field()), &autoscalers);
         let context = Arc::new(component::Context {
             shared: Arc::clone(self.shared),
-            stateful_sets: stateful_sets.clone(),
-            services: services.clone(),
-            autoscalers: autoscalers.clone(),
+            stateful_sets,
+            services,
+            autoscalers,
         });
         let (tell, backends) = mpsc::channel(QUEUE);
         let affected = affected_by(backends, objects.clone(), Arc::clone(self.shared));
         let controller =
-            Controller::for_stream(told_to_mesh(changes, self.wake_meshes.clone()), objects.clone())
+            Controller::for_stream(told_to_mesh(changes, self.wake_meshes.clone()), objects.store())
                 .with_config(self.config())
                 .owns_stream(of_sets)
                 .owns_stream(of_services)
@@ -153,19 +156,11 @@ impl Parts<'_> {
                 .reconcile_on(affected)
                 .graceful_shutdown_on(self.end.clone().cancelled_owned());
         let run = async move {
-            let reconcile = async |object, context: Arc<component::Context>| {
-                // A cache that is still filling would look as if children were missing.
-                wait(&context.stateful_sets).await;
-                wait(&context.services).await;
-                wait(&context.autoscalers).await;
-                wait(&context.shared.backends).await;
-                component::reconcile::<C>(object, context).await
-            };
             let on_error =
                 |object: Arc<Guarded<C>>, error: &component::Error, context: Arc<component::Context>| {
                     component::on_error(&object, error, &context)
                 };
-            controller.run(reconcile, on_error, context).for_each(log).await;
+            controller.run(component::reconcile::<C>, on_error, context).for_each(log).await;
         };
         (objects, run.boxed(), tell)
     }
@@ -175,36 +170,21 @@ impl Parts<'_> {
         context: mesh::Context,
         wakes: mpsc::Receiver<ObjectRef<Guarded<FunctionMesh>>>,
     ) -> BoxFuture<'static, ()> {
-        let api = cache::api::<Guarded<FunctionMesh>>(&self.shared.client, self.namespace);
-        let (objects, changes) = cache::watch(api, watcher::Config::default());
-        self.gate("functionmeshes", objects.clone());
-        let controller = Controller::for_stream(changes, objects)
+        let (objects, changes) = self.watch::<Guarded<FunctionMesh>>(watcher::Config::default());
+        self.gate("functionmeshes", &objects);
+        let controller = Controller::for_stream(changes, objects.store())
             .with_config(self.config())
             .reconcile_on(receiver(wakes))
             .graceful_shutdown_on(self.end.clone().cancelled_owned());
         async move {
-            let reconcile = async |object, context: Arc<mesh::Context>| {
-                wait(&context.functions).await;
-                wait(&context.sources).await;
-                wait(&context.sinks).await;
-                mesh::reconcile(object, context).await
-            };
             let on_error =
                 |object: Arc<Guarded<FunctionMesh>>, error: &mesh::Error, context: Arc<mesh::Context>| {
                     mesh::on_error(&object, error, &context)
                 };
-            controller.run(reconcile, on_error, Arc::new(context)).for_each(log).await;
+            controller.run(mesh::reconcile, on_error, Arc::new(context)).for_each(log).await;
         }
         .boxed()
     }
-}
-
-async fn wait<K>(store: &Store<K>)
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    // An error means that the watch has ended, and with it the program.
-    _ = store.wait_until_ready().await;
 }
 
 /// A reconcile's own errors are logged where they are turned into a wait; here come those of the machinery.
@@ -250,7 +230,7 @@ fn told_to_mesh<C: Component>(
 /// The components that a changed BackendConfig is to reach at once.
 fn affected_by<C: Component>(
     backends: mpsc::Receiver<Arc<BackendConfig>>,
-    objects: Store<Guarded<C>>,
+    objects: Cache<Guarded<C>>,
     shared: Arc<Shared>,
 ) -> impl Stream<Item = ObjectRef<Guarded<C>>> + Send {
     receiver(backends).flat_map(move |config| {

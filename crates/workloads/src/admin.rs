@@ -20,13 +20,19 @@ pub(crate) struct Admin<'a> {
 }
 
 impl Admin<'_> {
-    /// Runs one command of the program.
-    pub(crate) fn run<'w>(&self, script: Script, words: impl IntoIterator<Item = &'w str>) -> Script {
+    /// One command of the program, and what has to run before it.
+    pub(crate) fn command<'w>(&self, words: impl IntoIterator<Item = &'w str>) -> (Script, Command) {
         let (script, command) = match self.program {
-            Program::Pulsarctl => self.pulsarctl(script),
-            Program::PulsarAdmin => (script, self.pulsar_admin()),
+            Program::Pulsarctl => self.pulsarctl(Script::default()),
+            Program::PulsarAdmin => (Script::default(), self.pulsar_admin()),
         };
-        script.run(command.args(words))
+        (script, command.args(words))
+    }
+
+    /// Runs one command of the program.
+    pub(crate) fn run<'w>(&self, words: impl IntoIterator<Item = &'w str>) -> Script {
+        let (script, command) = self.command(words);
+        script.run(command)
     }
 
     fn pulsarctl(&self, script: Script) -> (Script, Command) {
@@ -128,7 +134,7 @@ mod tests {
     fn command(program: Program, pulsar: Value) -> String {
         let pulsar: PulsarMessaging = serde_json::from_value(pulsar).unwrap();
         let admin = Admin { program, connection: Connection::packages(&pulsar) };
-        let script = admin.run(Script::default(), ["a", "b c"]).into_command("sh").remove(2);
+        let script = admin.run(["a", "b c"]).into_command("sh").remove(2);
         script.strip_prefix("export PATH=\"$PATH\":/pulsar/bin && ").unwrap_or(&script).to_owned()
     }
 

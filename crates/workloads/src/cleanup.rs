@@ -24,7 +24,7 @@ use crate::{details, images, names, pod, volumes};
 /// Label with the identity of the component that a Job cleans up after: another may have its name later.
 const OWNER: &str = "owner";
 /// Attempts before the Job counts as failed.
-const ATTEMPTS: i32 = 6;
+const ATTEMPTS: i32 = 3;
 /// Seconds that the Job may take, the pull of its image included.
 const DEADLINE: i64 = 600;
 /// Seconds for which the Job and its log can be looked at afterwards.
@@ -119,27 +119,71 @@ fn resources() -> ResourceRequirements {
     ResourceRequirements { requests: amounts("50m", "128Mi"), limits: amounts("1", "512Mi"), claims: None }
 }
 
+/// Runs a command until it is done, for a while: consumers take their time to disconnect. What is not there is
+/// gone already, so that a second attempt goes on where the first one failed.
+const TRY: &str = "try() { n=0; until out=$(\"$@\" 2>&1); do echo \"$out\"; \
+    case $out in *'HTTP 404'* | *'code: 404'* | *'ot found'* | *'ot Found'*) return 0 ;; esac; \
+    n=$((n + 1)); test $n -lt 6 || return 1; sleep 10; done; echo \"$out\"; }";
+
+/// Administration commands of which each is tried, whatever becomes of the others.
+struct Commands<'a> {
+    admin: Admin<'a>,
+    script: Script,
+}
+
+impl<'a> Commands<'a> {
+    fn new(admin: Admin<'a>) -> Self {
+        Self { admin, script: Script::default().run(TRY).run("failed=") }
+    }
+
+    fn add<'w>(self, words: impl IntoIterator<Item = &'w str>) -> Self {
+        let (before, command) = self.admin.command(words);
+        let script = self.script.append(before).run(format!("{{ try {command} || failed=yes; }}"));
+        Self { script, ..self }
+    }
+
+    fn unsubscribe(self, topic: &str, subscription: &str) -> Self {
+        match self.admin.program {
+            Program::Pulsarctl => self.add(["subscriptions", "delete", topic, subscription]),
+            Program::PulsarAdmin => self.add(["topics", "unsubscribe", "-s", subscription, topic]),
+        }
+    }
+
+    fn unsubscribe_namespace(self, namespace: &str, subscription: &str) -> Self {
+        match self.admin.program {
+            Program::Pulsarctl => self.add(["namespaces", "unsubscribe", namespace, subscription]),
+            Program::PulsarAdmin => self.add(["namespaces", "unsubscribe", "-s", subscription, namespace]),
+        }
+    }
+
+    fn finish(self) -> Script {
+        self.script.run("test -z \"$failed\"")
+    }
+}
+
 fn script(context: &Context<'_>, admin: Admin<'_>) -> Script {
     let common = context.common;
     let path = [common.tenant.unwrap_or_default(), common.namespace.unwrap_or_default(), context.name()];
     let path = path.join("/");
-    match context.view.consuming {
+    let commands = Commands::new(admin);
+    let commands = match context.view.consuming {
         None => {
             let topic = format!("persistent://{path}-intermediate");
-            let script =
-                unsubscribe(admin, Script::default(), &topic, &format!("BatchSourceExecutor-{path}"));
-            admin.run(script, ["topics", "delete", "-f", &topic])
+            commands
+                .unsubscribe(&topic, &format!("BatchSourceExecutor-{path}"))
+                .add(["topics", "delete", "-f", &topic])
         }
         Some(consuming) => {
             let given = consuming.subscription_name.filter(|name| !name.is_empty());
-            unsubscribe_all(context, admin, given.unwrap_or(&path))
+            unsubscribe_all(context, commands, given.unwrap_or(&path))
         }
-    }
+    };
+    commands.finish()
 }
 
 /// Removes a subscription from all that the component read. A pattern stands for topics that nobody knows any
 /// more, so that it takes the subscription out of its whole namespace.
-fn unsubscribe_all(context: &Context<'_>, admin: Admin<'_>, subscription: &str) -> Script {
+fn unsubscribe_all<'a>(context: &Context<'_>, commands: Commands<'a>, subscription: &str) -> Commands<'a> {
     let specs = context.view.input().map(details::input_specs).unwrap_or_default();
     let mut namespaces = BTreeSet::new();
     let mut topics = Vec::new();
@@ -153,20 +197,10 @@ fn unsubscribe_all(context: &Context<'_>, admin: Admin<'_>, subscription: &str) 
     }
     topics
         .retain(|(_, namespace)| namespace.as_ref().is_none_or(|namespace| !namespaces.contains(namespace)));
-    let script = namespaces.iter().fold(Script::default(), |script, namespace| match admin.program {
-        Program::Pulsarctl => admin.run(script, ["namespaces", "unsubscribe", namespace, subscription]),
-        Program::PulsarAdmin => {
-            admin.run(script, ["namespaces", "unsubscribe", "-s", subscription, namespace])
-        }
-    });
-    topics.iter().fold(script, |script, (topic, _)| unsubscribe(admin, script, topic, subscription))
-}
-
-fn unsubscribe(admin: Admin<'_>, script: Script, topic: &str, subscription: &str) -> Script {
-    match admin.program {
-        Program::Pulsarctl => admin.run(script, ["subscriptions", "delete", topic, subscription]),
-        Program::PulsarAdmin => admin.run(script, ["topics", "unsubscribe", "-s", subscription, topic]),
-    }
+    let commands = namespaces
+        .iter()
+        .fold(commands, |commands, namespace| commands.unsubscribe_namespace(namespace, subscription));
+    topics.iter().fold(commands, |commands, (topic, _)| commands.unsubscribe(topic, subscription))
 }
 
 #[cfg(test)]
@@ -187,11 +221,16 @@ mod tests {
 
     fn commands(job: Job) -> Vec<String> {
         let script = container(job).command.unwrap().remove(2);
-        let url = " --admin-url \"${webServiceURL}\"";
-        script
-            .split(" && ")
-            .map(|command| command.replace("/pulsar/bin/pulsar-admin", "admin").replace(url, ""))
-            .collect()
+        let script = script.strip_prefix(&format!("{TRY} && failed= && ")).expect("a start");
+        let script = script.strip_suffix(" && test -z \"$failed\"").expect("an end");
+        let plain = |command: &str| {
+            let command =
+                command.strip_prefix("{ try ").and_then(|rest| rest.strip_suffix(" || failed=yes; }"));
+            let command =
+                command.expect("a command that is tried").replace("/pulsar/bin/pulsar-admin", "admin");
+            command.replace(" --admin-url \"${webServiceURL}\"", "")
+        };
+        script.split(" && ").map(plain).collect()
     }
 
     #[test]
@@ -284,5 +323,22 @@ mod tests {
             container.volume_mounts.unwrap().into_iter().map(|mount| mount.mount_path).collect();
         assert_eq!(paths, ["/v"]);
         assert_eq!(container.image.as_deref(), Some("clean"));
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_and_what_is_gone_is_done() {
+        let attempts = |reply: &str| {
+            let stub = format!("c() {{ echo tried >&2; {reply} }}; sleep() {{ :; }}; {TRY}; ");
+            crate::testing::run(
+                "sh",
+                &format!("{stub} if try c x; then echo done; else echo failed; fi"),
+                &[],
+            )
+        };
+        assert_eq!(attempts("echo fine;"), "tried\nfine\ndone\n");
+        assert_eq!(attempts("echo 'Reason: HTTP 404 Not Found'; false;").lines().last(), Some("done"));
+        let hopeless = attempts("echo 'has active consumers'; false;");
+        assert_eq!(hopeless.matches("tried").count(), 6, "{hopeless}");
+        assert_eq!(hopeless.lines().last(), Some("failed"));
     }
 }

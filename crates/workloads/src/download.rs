@@ -48,13 +48,12 @@ fn is_http(location: &str) -> bool {
 }
 
 fn fetch(admin: Admin<'_>, has_wget: bool, location: &str, target: &str) -> Script {
-    let script = Script::default();
     if is_http(location) && has_wget {
-        script.run(Command::new("wget").arg(location).option("-O", target))
+        Script::default().run(Command::new("wget").arg(location).option("-O", target))
     } else if images::is_package(location) {
-        admin.run(script, ["packages", "download", location, "--path", target])
+        admin.run(["packages", "download", location, "--path", target])
     } else {
-        admin.run(script, ["functions", "download", "--path", location, "--destination-file", target])
+        admin.run(["functions", "download", "--path", location, "--destination-file", target])
     }
 }
 

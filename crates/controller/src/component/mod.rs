@@ -22,11 +22,11 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
-use crate::kit::cache::Guarded;
+use crate::kit::cache::{Cache, Guarded};
 use crate::kit::children::ChildError;
 
 pub use status::{Children, Outcome, Seen, status_of};
@@ -40,11 +40,22 @@ pub struct Context {
     /// What all controllers share.
     pub shared: Arc<Shared>,
     /// StatefulSets of components of this kind.
-    pub stateful_sets: Store<StatefulSet>,
+    pub stateful_sets: Cache<StatefulSet>,
     /// Services of components of this kind.
-    pub services: Store<Service>,
+    pub services: Cache<Service>,
     /// Autoscalers of components of this kind.
-    pub autoscalers: Store<HorizontalPodAutoscaler>,
+    pub autoscalers: Cache<HorizontalPodAutoscaler>,
+}
+
+impl Context {
+    /// Waits until all caches are full: else it would look as if children or defaults were missing. False when
+    /// the program ends before.
+    pub async fn is_complete(&self) -> bool {
+        self.stateful_sets.is_filled().await
+            && self.services.is_filled().await
+            && self.autoscalers.is_filled().await
+            && self.shared.backends.is_filled().await
+    }
 }
 
 /// Why a reconcile came to no end.
@@ -76,6 +87,9 @@ pub async fn reconcile<C: Component>(
     object: Arc<Guarded<C>>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
+    if !context.is_complete().await {
+        return Ok(Action::await_change());
+    }
     let started = Instant::now();
     let kind = C::ROLE.kind();
     let component = match &object.0 {

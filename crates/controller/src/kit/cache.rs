@@ -2,9 +2,11 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::ops::Deref;
 
 use function_mesh_api::labels;
-use futures::Stream;
+use function_mesh_serving::shutdown::CancellationToken;
+use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -50,15 +52,52 @@ pub fn children_of(role: function_mesh_api::Role) -> watcher::Config {
     watcher::Config::default().labels(&format!("{}={role}", labels::COMPONENT))
 }
 
+/// A cache: a store to read, and whether it is full.
+#[derive(Clone)]
+pub struct Cache<K: Watched> {
+    store: Store<K>,
+    filled: CancellationToken,
+    end: CancellationToken,
+}
+
+impl<K: Watched> Cache<K> {
+    /// The store, for a controller to look its objects up in.
+    pub fn store(&self) -> Store<K> {
+        self.store.clone()
+    }
+
+    /// Waits until the cache holds all that there is. False when the program ends before.
+    ///
+    /// The store has a wait of its own, but of several who wait on it kube wakes only the last.
+    pub async fn is_filled(&self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.end.cancelled() => false,
+            () = self.filled.cancelled() => true,
+        }
+    }
+}
+
+impl<K: Watched> Deref for Cache<K> {
+    type Target = Store<K>;
+
+    fn deref(&self) -> &Store<K> {
+        &self.store
+    }
+}
+
 /// A cache and the stream of objects that were changed or deleted. The cache fills while the stream is read.
 pub fn watch<K: Watched>(
     api: Api<K>,
     config: watcher::Config,
-) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send)
+    end: &CancellationToken,
+) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>)
 where
     K::DynamicType: Eq + Hash + Clone + Default,
 {
     let (store, writer) = reflector::store();
+    let filled = CancellationToken::new();
+    let cache = Cache { store, filled: filled.clone(), end: end.clone() };
     let stream = watcher(api, config)
         .modify(|object: &mut K| {
             // Half of an object's size, and nothing here reads it.
@@ -66,6 +105,11 @@ where
         })
         .default_backoff()
         .reflect(writer)
+        .inspect(move |event| {
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                filled.cancel();
+            }
+        })
         .touched_objects();
-    (store, stream)
+    (cache, stream)
 }

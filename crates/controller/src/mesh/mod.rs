@@ -14,11 +14,11 @@ use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
 use function_mesh_workloads::components;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
-use crate::kit::cache::Guarded;
+use crate::kit::cache::{Cache, Guarded};
 use crate::kit::children::ChildError;
 
 pub use status::{ComponentState, Outcome, Seen, status_of};
@@ -28,11 +28,19 @@ pub struct Context {
     /// What all controllers share.
     pub shared: Arc<Shared>,
     /// All functions.
-    pub functions: Store<Guarded<Function>>,
+    pub functions: Cache<Guarded<Function>>,
     /// All sources.
-    pub sources: Store<Guarded<Source>>,
+    pub sources: Cache<Guarded<Source>>,
     /// All sinks.
-    pub sinks: Store<Guarded<Sink>>,
+    pub sinks: Cache<Guarded<Sink>>,
+}
+
+impl Context {
+    /// Waits until all caches are full: else it would look as if components were missing. False when the
+    /// program ends before.
+    pub async fn is_complete(&self) -> bool {
+        self.functions.is_filled().await && self.sources.is_filled().await && self.sinks.is_filled().await
+    }
 }
 
 /// Why a reconcile came to no end.
@@ -55,6 +63,9 @@ fn list(errors: &[ChildError]) -> String {
 
 /// Brings the components of one mesh in line with it, and its status in line with them.
 pub async fn reconcile(object: Arc<Guarded<FunctionMesh>>, context: Arc<Context>) -> Result<Action, Error> {
+    if !context.is_complete().await {
+        return Ok(Action::await_change());
+    }
     let started = Instant::now();
     let kind = "FunctionMesh";
     let mesh = match &object.0 {
