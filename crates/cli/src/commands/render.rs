@@ -174,7 +174,13 @@ impl Renderer<'_> {
     }
 
     fn push<T: Serialize>(&mut self, object: &T) -> Result<(), Failure> {
-        self.items.push(serde_json::to_value(object)?);
+        let mut item = serde_json::to_value(object)?;
+        // Claims within another object need no kind of their own; people leave it out, and so do we.
+        let claims = item.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);
+        for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
+            claim.retain(|key, _| !matches!(key.as_str(), "apiVersion" | "kind"));
+        }
+        self.items.push(item);
         Ok(())
     }
 }

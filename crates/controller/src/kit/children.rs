@@ -197,15 +197,32 @@ impl Children<'_> {
         }
     }
 
+    /// Says how many replicas a child of ours has, as an autoscaler does: the number is nobody's alone then, and
+    /// stays when the child is applied without one.
+    pub async fn scale<K: Child>(&self, live: &K, replicas: i32) -> Result<(), ChildError> {
+        self.check_owner(live)?;
+        let name = live.name_any();
+        let body = json!({
+            "apiVersion": "autoscaling/v1",
+            "kind": "Scale",
+            "metadata": { "name": name, "namespace": self.namespace },
+            "spec": { "replicas": replicas },
+        });
+        let scaled = self.api::<K>().patch_scale(&name, &self.params(true), &Patch::Apply(body)).await;
+        scaled.map(|_| ()).map_err(|source| api_error::<K>("scale", &name, source))
+    }
+
     async fn read<K: Child>(&self, name: &str) -> Result<Option<K>, ChildError> {
         self.api::<K>().get_opt(name).await.map_err(|source| api_error::<K>("read", name, source))
     }
 
     async fn write<K: Child>(&self, name: &str, body: Value, force: bool) -> Result<K, ChildError> {
-        let params =
-            PatchParams { field_manager: Some(self.manager.to_owned()), force, ..PatchParams::default() };
-        let written = self.api::<K>().patch(name, &params, &Patch::Apply(body)).await;
+        let written = self.api::<K>().patch(name, &self.params(force), &Patch::Apply(body)).await;
         written.map_err(|source| api_error::<K>("apply", name, source))
+    }
+
+    fn params(&self, force: bool) -> PatchParams {
+        PatchParams { field_manager: Some(self.manager.to_owned()), force, ..PatchParams::default() }
     }
 
     fn check_owner<K: Child>(&self, live: &K) -> Result<(), ChildError> {

@@ -81,7 +81,22 @@ async fn write_one<C: Component>(
     cache: &Store<Guarded<C>>,
 ) -> Result<Applied<C>, ChildError> {
     let cached = readable(cache, &component.name_any(), children.namespace);
+    if let Some(live) = &cached
+        && let Some(replicas) = replicas_to_hand_over(component, &**live)
+    {
+        children.scale(&**live, replicas).await?;
+    }
     children.apply(&without_owned_by_others(component), cached).await
+}
+
+/// How many replicas the autoscaler is to start from, where that has to be said: when it is new, since the
+/// number was the mesh's until now and would go with it; and when its bounds have moved past the number, since
+/// no component is valid with more replicas than its most, or fewer than its least.
+fn replicas_to_hand_over<C: Component>(wanted: &C, live: &C) -> Option<i32> {
+    let (wanted, live) = (wanted.spec().view().common, live.spec().view().common);
+    let (most, now) = (wanted.max_replicas?, live.replicas?);
+    let bounded = now.min(most).max(wanted.min_replicas.unwrap_or(1));
+    (live.max_replicas.is_none() || bounded != now).then_some(bounded)
 }
 
 /// Under an autoscaler the number of replicas is not the mesh's to say. The webhook gives it a first value.

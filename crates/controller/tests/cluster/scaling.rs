@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh};
-use function_mesh_testkit::{SECONDS_10, eventually, fixtures};
+use function_mesh_testkit::{SECONDS_10, Webhook, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
@@ -61,6 +61,43 @@ async fn an_autoscaled_component_has_its_autoscaler_for_as_long_as_it_is_one() -
     eventually(SECONDS_10, async || {
         let status = world.get::<Function>("m-shout").await?.status.context("no status")?;
         ensure!(!status.conditions.contains_key("HorizontalPodAutoscaler"), "{:?}", status.conditions);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn pods_stay_when_autoscaling_is_turned_on() -> Nothing {
+    let world = World::new("turned-on").await?;
+    let mut of_three = mesh(None)?;
+    of_three.spec.functions.as_mut().context("functions")?[0].replicas = Some(3);
+    world.apply(&of_three).await?;
+    replicas(&world, "m-shout-function", 3).await?;
+    world.settle().await?;
+    of_three.spec.functions.as_mut().context("functions")?[0].max_replicas = Some(5);
+    world.apply(&of_three).await?;
+    world.appears::<HorizontalPodAutoscaler>("m-shout-function").await?;
+    world.settle().await?;
+    let set = world.get::<StatefulSet>("m-shout-function").await?;
+    // The number of replicas was not even changed for a moment.
+    assert_eq!((set.metadata.generation, set.spec.and_then(|spec| spec.replicas)), (Some(1), Some(3)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn narrower_bounds_move_the_replicas_into_them() -> Nothing {
+    let world = World::new("bounds").await?;
+    let _webhook = Webhook::start(&world.client, &world.namespace).await?;
+    world.apply(&mesh(Some(5))?).await?;
+    world.appears::<HorizontalPodAutoscaler>("m-shout-function").await?;
+    scale(&world, "m-shout", 4).await?;
+    replicas(&world, "m-shout-function", 4).await?;
+    world.apply(&mesh(Some(3))?).await?;
+    replicas(&world, "m-shout-function", 3).await?;
+    eventually(SECONDS_10, async || {
+        let autoscaler = world.get::<HorizontalPodAutoscaler>("m-shout-function").await?;
+        let most = autoscaler.spec.context("no spec")?.max_replicas;
+        ensure!(most == 3, "{most}");
         Ok(())
     })
     .await
