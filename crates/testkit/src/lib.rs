@@ -3,12 +3,13 @@
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
-//! use function_mesh_testkit::{ControlPlane, SECONDS_10, eventually, fixtures};
+//! use function_mesh_testkit::{ControlPlane, apply, fixtures};
 //!
 //! let plane = ControlPlane::shared().await?;
 //! let client = plane.client().await?;
 //! let namespace = plane.namespace(&client, "example").await?;
 //! let mesh = fixtures::mesh("m", [fixtures::java_function("shout").into()])?;
+//! apply(&client, &namespace, &mesh).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -22,6 +23,6 @@ mod writes;
 
 pub use control_plane::{ControlPlane, apply};
 pub use pods::pretend_to_run;
-pub use wait::{SECONDS_10, SECONDS_30, eventually, never};
+pub use wait::{SECONDS_10, SECONDS_30, eventually};
 pub use webhook::Webhook;
 pub use writes::{Recorder, ServerWrites, Write};

@@ -1,4 +1,4 @@
-//! Waiting for what comes about sooner or later, and for what must not.
+//! Waiting for what comes about sooner or later.
 
 use std::time::Duration;
 
@@ -33,14 +33,4 @@ pub async fn eventually<T>(
         }
         sleep(PAUSE).await;
     }
-}
-
-/// Checks again and again for all of the time that the check passes.
-pub async fn never(time: Duration, mut check: impl AsyncFnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let end = Instant::now() + time;
-    while Instant::now() < end {
-        check().await?;
-        sleep(PAUSE).await;
-    }
-    Ok(())
 }

@@ -15,6 +15,7 @@ mod connection;
 mod container;
 mod context;
 mod details;
+pub mod difference;
 mod download;
 mod filebeat;
 mod hpa;

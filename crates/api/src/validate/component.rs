@@ -3,21 +3,26 @@
 use crate::component::{Common, Particular, Role, Spec, SpecView};
 use crate::types::ProcessingGuarantee;
 
-use super::{FieldPath, Findings, grammar, messaging, scaling, topics, window};
+use super::scaling::Age;
+use super::{FieldPath, Findings, grammar, messaging, pod, rules, scaling, topics, volumes, window};
 
 /// Checks a complete specification that stands at `path`.
-pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, findings: &mut Findings) {
+pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, age: Age, findings: &mut Findings) {
     super::check_shape(path, spec, findings);
     let view = spec.view();
     runtime(path, &view, findings);
     topics::check(path, &view, findings);
     delivery(path, &view, findings);
-    scaling::check(path, &view.common, findings);
+    scaling::check(path, &view, age, findings);
     scaling::resources(path, &view.common, findings);
     messaging::check(path, &view.common, findings);
     connector(path, &view, findings);
+    volumes::check(path, &view, findings);
+    if let Some(pod) = view.common.pod {
+        pod::check(&path.field("pod"), pod, findings);
+    }
     if let Some(config) = view.function().and_then(|function| function.window_config.as_ref()) {
-        window::check(&path.field("windowConfig"), config, findings);
+        window::check(path, config, findings);
     }
 }
 
@@ -28,75 +33,75 @@ fn is_blank(text: Option<&str>) -> bool {
 fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
     let Common { java, python, golang, generic_runtime, class_name, .. } = view.common;
     if view.role == Role::Function {
-        let set: Vec<_> =
-            [("java", java.is_some()), ("python", python.is_some()), ("golang", golang.is_some())]
-                .into_iter()
-                .filter_map(|(name, is_set)| is_set.then_some(name))
-                .collect();
-        if set.is_empty() && generic_runtime.is_none() {
-            findings.deny(
-                path.field("java"),
-                "a function needs a runtime: set one of `java`, `python`, `golang` and `genericRuntime`",
-            );
-        }
-        if let [first, others @ ..] = set.as_slice() {
-            for other in others {
-                findings.deny(path.field(other), format!("`{first}` is set too; a function has one runtime"));
+        let is_set = [java.is_some(), python.is_some(), golang.is_some(), generic_runtime.is_some()];
+        let [_, _, _, generic] = is_set;
+        match is_set {
+            [false, false, false, false] => findings.deny_rule(path, &rules::NO_RUNTIME),
+            [true, python, go, _] => {
+                if python {
+                    findings.deny_rule(path, &rules::PYTHON_BESIDE_JAVA);
+                }
+                if go {
+                    findings.deny_rule(path, &rules::GO_BESIDE_JAVA);
+                }
             }
+            [false, true, true, _] => findings.deny_rule(path, &rules::GO_BESIDE_PYTHON),
+            [false, ..] => {}
+        }
+        if generic && is_set != [false, false, false, true] {
+            findings.warn(path.field("genericRuntime"), "has no effect beside another runtime");
         }
     } else if java.is_none() {
-        findings.deny(
-            path.field("java"),
-            format!("a {} needs `java`, with the connector as its `jar`", view.role),
-        );
+        findings.deny_rule(path, &rules::CONNECTOR_WITHOUT_JAVA);
     }
     if (java.is_some() || python.is_some()) && is_blank(class_name) {
-        findings.deny(path.field("className"), "must name the class that runs");
+        findings.deny_rule(path, &rules::NO_CLASS);
     }
     let files = [
-        (java.map(|java| (java.jar.as_str(), java.jar_location.as_deref())), "java", "jar"),
-        (python.map(|python| (python.py.as_str(), python.py_location.as_deref())), "python", "py"),
-        (golang.map(|golang| (golang.go.as_str(), golang.go_location.as_deref())), "golang", "go"),
+        (java.map(|java| (&java.jar, &java.jar_location)), &rules::NO_JAR),
+        (python.map(|python| (&python.py, &python.py_location)), &rules::NO_PY),
+        (golang.map(|golang| (&golang.go, &golang.go_location)), &rules::NO_GO),
+        // That its file is given is checked with the shape.
+        (
+            generic_runtime.map(|generic| (&generic.function_file, &generic.function_file_location)),
+            &rules::NO_FUNCTION_FILE,
+        ),
     ];
-    for (file, runtime, field) in files {
+    for (file, rule) in files {
         let Some((file, location)) = file else { continue };
-        let at = path.field(runtime);
-        if file.is_empty() {
-            findings.deny(at.field(field), "must be the path of the file in the container");
+        if file.is_empty() && rule.field != rules::NO_FUNCTION_FILE.field {
+            findings.deny_rule(path, rule);
         }
-        let location = location.filter(|location| !location.is_empty());
+        let location = location.as_deref().filter(|location| !location.is_empty());
         if let Some(fault) = location.and_then(grammar::package_location_fault) {
-            findings.deny(at.field(&format!("{field}Location")), fault);
+            findings.deny(path.field(&format!("{}Location", rule.field)), fault);
         }
+    }
+    if !matches!(view.common.image_pull_policy, None | Some("" | "Always" | "IfNotPresent" | "Never")) {
+        findings.deny_rule(path, &rules::PULL_POLICY);
     }
 }
 
 fn connector(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
+    if let Particular::Source { batch: Some(batch), .. } = view.particular
+        && batch.discovery_triggerer_class_name.is_empty()
+    {
+        findings.deny_rule(path, &rules::NO_TRIGGERER);
+    }
     match view.particular {
-        Particular::Source { config: None, .. } => {
-            findings.deny(path.field("sourceConfig"), "a source needs the configuration of its connector");
-        }
-        Particular::Sink { config: None } => {
-            findings.deny(path.field("sinkConfig"), "a sink needs the configuration of its connector");
-        }
-        Particular::Source { batch: Some(batch), .. } if batch.discovery_triggerer_class_name.is_empty() => {
-            findings.deny(
-                path.field("batchSourceConfig.discoveryTriggererClassName"),
-                "must name the class that triggers a discovery",
-            );
-        }
+        Particular::Source { config: None, .. } => findings.deny_rule(path, &rules::NO_SOURCE_CONFIG),
+        Particular::Sink { config: None } => findings.deny_rule(path, &rules::NO_SINK_CONFIG),
         Particular::Function(_) | Particular::Source { .. } | Particular::Sink { .. } => {}
     }
     if let Some(stateful) = view.common.stateful_config.and_then(|config| config.pulsar.as_ref())
         && view.role == Role::Function
     {
-        let at = path.field("statefulConfig");
         let Common { java, python, golang, generic_runtime, .. } = view.common;
         if golang.is_some() && java.is_none() && python.is_none() && generic_runtime.is_none() {
-            findings.deny(at.clone(), "the Go runtime has no state; use Java or Python");
+            findings.deny_rule(path, &rules::STATE_IN_GO);
         }
         if stateful.service_url.is_empty() {
-            findings.deny(at.field("pulsar.serviceUrl"), "must be the address of the state store");
+            findings.deny_rule(path, &rules::NO_STATE_STORE);
         }
     }
 }
@@ -107,29 +112,27 @@ fn delivery(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
     let retries = consuming.max_message_retry.unwrap_or_default();
     if view.common.processing_guarantee == ProcessingGuarantee::EffectivelyOnce {
         if consuming.timeout.unwrap_or_default() != 0 {
-            findings.deny(path.field("timeout"), "cannot be set with processingGuarantee `effectively_once`");
+            findings.deny_rule(path, &rules::TIMEOUT_ONCE);
         }
         if retries > 0 {
-            findings.deny(
-                path.field("maxMessageRetry"),
-                "cannot be set with processingGuarantee `effectively_once`",
-            );
+            findings.deny_rule(path, &rules::RETRY_ONCE);
         }
         if consuming.retain_key_ordering {
-            findings.deny(
-                path.field("retainKeyOrdering"),
-                "cannot be set with processingGuarantee `effectively_once`",
-            );
+            match view.role {
+                Role::Function => findings.deny_rule(path, &rules::KEY_ORDER_ONCE),
+                // The original takes it, and so do running installations.
+                Role::Sink | Role::Source => findings.warn(
+                    path.field("retainKeyOrdering"),
+                    "with processingGuarantee `effectively_once`, messages may be delivered twice all the same",
+                ),
+            }
         }
     }
     let dead_letters = consuming.dead_letter_topic.filter(|topic| !topic.is_empty());
     if dead_letters.is_some() && retries <= 0 {
-        findings.deny(
-            path.field("maxMessageRetry"),
-            "must be 1 or more, since messages reach `deadLetterTopic` after that many retries",
-        );
+        findings.deny_rule(path, &rules::NO_RETRY);
     }
     if view.role == Role::Function && consuming.retain_key_ordering && consuming.retain_ordering {
-        findings.deny(path.field("retainKeyOrdering"), "`retainOrdering` is set too; set only one of them");
+        findings.deny_rule(path, &rules::TWO_ORDERS);
     }
 }

@@ -2,17 +2,16 @@
 
 use crate::component::Common;
 
-use super::{FieldPath, Findings};
+use super::{FieldPath, Findings, rules};
 
 pub(super) fn check(path: &FieldPath, spec: &Common<'_>, findings: &mut Findings) {
     let has_address = |pulsar: &crate::types::PulsarMessaging| {
         pulsar.pulsar_config.as_deref().is_some_and(|name| !name.is_empty())
     };
-    let message = "must name a ConfigMap with the addresses `webServiceURL` and `brokerServiceURL`";
     if !spec.pulsar.is_some_and(has_address) {
-        findings.deny(path.field("pulsar.pulsarConfig"), message);
+        findings.deny_rule(path, &rules::NO_PULSAR);
     }
     if spec.pulsar_package_service.is_some_and(|service| !has_address(service)) {
-        findings.deny(path.field("pulsarPackageService.pulsarConfig"), message);
+        findings.deny_rule(path, &rules::NO_PACKAGE_SERVICE);
     }
 }

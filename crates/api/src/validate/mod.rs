@@ -4,13 +4,21 @@
 //! it finds, with the field at fault; none stops at the first. Only [`Valid`] objects are rendered, and this
 //! module alone makes them.
 
+mod backend;
 mod component;
 pub mod grammar;
+mod labels;
 mod mesh;
 mod messaging;
+mod pod;
+mod ratchet;
+pub mod rules;
 mod scaling;
+mod sharing;
+mod slips;
 mod topics;
 mod violation;
+mod volumes;
 mod window;
 
 use std::ops::Deref;
@@ -19,6 +27,9 @@ use crate::component::{Component, Spec};
 use crate::defaulting::SetDefaults;
 use crate::{BackendConfigSpec, FunctionMesh};
 
+use scaling::Age;
+
+pub use ratchet::ratchet;
 pub use violation::{FieldPath, Findings, Violation, Violations};
 
 /// An object that is complete and keeps all rules.
@@ -71,33 +82,7 @@ pub fn valid_mesh(mut mesh: FunctionMesh) -> Result<Valid<FunctionMesh>, Violati
 /// What the rules say of defaults for components.
 pub fn check_backend_config(spec: &BackendConfigSpec) -> Findings {
     let mut findings = Findings::default();
-    let root = FieldPath::root("spec");
-    for name in spec.env.iter().flat_map(|env| env.keys()) {
-        if name.is_empty() || name.contains('=') {
-            let field = root.field("env").key(name);
-            findings
-                .deny(field, "is no name of an environment variable: it must not be empty or contain `=`");
-        }
-    }
-    if let Some(pod) = &spec.pod {
-        for (set, field) in [
-            (pod.volumes.is_some(), "volumes"),
-            (pod.init_containers.is_some(), "initContainers"),
-            (pod.sidecars.is_some(), "sidecars"),
-            (pod.env.is_some(), "env"),
-            (pod.builtin_autoscaler.is_some(), "builtinAutoscaler"),
-            (pod.auto_scaling_metrics.is_some(), "autoScalingMetrics"),
-            (pod.auto_scaling_behavior.is_some(), "autoScalingBehavior"),
-            (pod.vpa.is_some(), "vpa"),
-        ] {
-            if set {
-                findings.warn(
-                    root.field("pod").field(field),
-                    "has no effect in a BackendConfig; set it on the components",
-                );
-            }
-        }
-    }
+    backend::check(spec, &mut findings);
     findings
 }
 
@@ -117,7 +102,9 @@ fn check_complete<C: Component>(object: &C) -> Findings {
             }
         }
     }
-    component::check(&FieldPath::root("spec"), object.spec(), &mut findings);
+    let stored = object.meta().resource_version.as_deref().is_some_and(|version| !version.is_empty());
+    let age = if stored { Age::Stored } else { Age::New };
+    component::check(&FieldPath::root("spec"), object.spec(), age, &mut findings);
     findings
 }
 

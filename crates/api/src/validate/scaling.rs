@@ -4,47 +4,49 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::component::Common;
+use crate::component::{Common, Role, SpecView};
 use crate::quantity;
 
-use super::{FieldPath, Findings};
+use super::{FieldPath, Findings, rules};
 
-pub(super) fn check(path: &FieldPath, spec: &Common<'_>, findings: &mut Findings) {
+/// Whether an object is new to the cluster, or was taken already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Age {
+    /// It is about to be created, or stands in a mesh.
+    New,
+    /// It is stored. Then its number of replicas is the autoscaler's, and no fault of whoever changes a limit.
+    Stored,
+}
+
+pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, age: Age, findings: &mut Findings) {
+    let spec = &view.common;
     // Without an autoscaler any number of replicas will do, none included; minReplicas then means nothing.
     if let Some(most) = spec.max_replicas {
-        let replicas = spec.replicas.unwrap_or(1);
-        let least = spec.min_replicas.unwrap_or(1);
-        if replicas == 0 {
-            findings.deny(
-                path.field("replicas"),
-                "cannot be 0 under an autoscaler; remove `maxReplicas` to scale to zero",
-            );
-        }
-        if replicas > most {
-            findings.deny(path.field("maxReplicas"), format!("{most} is less than `replicas`, {replicas}"));
-        }
-        if least < 1 {
-            findings.deny(path.field("minReplicas"), "must be 1 or more");
-        }
-        if least > most {
-            findings.deny(path.field("minReplicas"), format!("{least} is more than `maxReplicas`, {most}"));
-        } else if least > replicas {
-            findings.deny(path.field("minReplicas"), format!("{least} is more than `replicas`, {replicas}"));
-        }
+        limits(path, most, spec.min_replicas.unwrap_or(1), spec.replicas.unwrap_or(1), age, findings);
     }
     let Some(pod) = spec.pod else { return };
     let pod_path = path.field("pod");
     if let Some(vpa) = &pod.vpa {
         if spec.max_replicas.is_some() {
-            findings.deny(pod_path.field("vpa"), "`maxReplicas` is set too; scale either way, not both");
+            findings.deny_rule(path, &rules::TWO_AUTOSCALERS);
         }
         let policies =
             vpa.resource_policy.iter().flat_map(|policy| policy.container_policies.iter().flatten());
         for (index, policy) in policies.enumerate() {
+            let at = pod_path.field("vpa.resourcePolicy.containerPolicies").index(index);
             if policy.container_name.as_deref().unwrap_or_default().is_empty() {
-                let field = pod_path.field("vpa.resourcePolicy.containerPolicies").index(index);
-                findings.deny(field.field("containerName"), "must name a container, or be `*` for all");
+                findings.deny(at.field("containerName"), "must name a container, or be `*` for all");
+            }
+            for (limits, field) in [(&policy.min_allowed, "minAllowed"), (&policy.max_allowed, "maxAllowed")] {
+                for (resource, amount) in limits.iter().flatten() {
+                    if let IntOrString::String(text) = amount
+                        && quantity::value(&Quantity(text.clone())).is_none()
+                    {
+                        findings.deny(at.field(field).field(resource), no_amount(text));
+                    }
+                }
             }
         }
     }
@@ -56,12 +58,46 @@ pub(super) fn check(path: &FieldPath, spec: &Common<'_>, findings: &mut Findings
             continue;
         };
         if let Some(first) = seen.insert(resource, rule) {
-            findings.deny(
-                field,
-                format!("{first:?} is a rule for {resource} already; one rule a resource is possible"),
-            );
+            let message =
+                format!("{first:?} is a rule for {resource} already; one rule a resource is possible");
+            match view.role {
+                Role::Function => findings.deny(field, message),
+                // The original takes it, and so does the API server.
+                Role::Source | Role::Sink => findings.warn(field, message),
+            }
         }
     }
+}
+
+fn limits(path: &FieldPath, most: i32, least: i32, replicas: i32, age: Age, findings: &mut Findings) {
+    if replicas == 0 {
+        findings.deny_rule(path, &rules::ZERO_UNDER_AUTOSCALER);
+    }
+    if least < 1 {
+        findings.deny_rule(path, &rules::LEAST_REPLICAS);
+    }
+    if least > most {
+        findings.deny_rule(path, &rules::MIN_OVER_MAX);
+    }
+    let outside = match () {
+        () if replicas > most => Some(("maxReplicas", "must not be less than `replicas`")),
+        () if least <= most && least > replicas => {
+            Some(("minReplicas", "must not be more than `replicas`"))
+        }
+        () => None,
+    };
+    match (outside, age) {
+        (Some((field, message)), Age::New) => findings.deny(path.field(field), message),
+        // Zero switches the autoscaler off, so it moves nothing then.
+        (Some((field, message)), Age::Stored) if replicas != 0 => {
+            findings.warn(path.field(field), format!("{message}; the autoscaler will move them"));
+        }
+        (Some(_), Age::Stored) | (None, _) => {}
+    }
+}
+
+fn no_amount(text: &str) -> String {
+    format!("{text:?} is no amount; write for example `500m` or `1Gi`")
 }
 
 fn builtin_resource(rule: &str) -> Option<&'static str> {
@@ -82,8 +118,7 @@ pub(super) fn resources(path: &FieldPath, spec: &Common<'_>, findings: &mut Find
         for (resource, amount) in list.iter().flatten() {
             let field = path.field(field).field(resource);
             match quantity::value(amount) {
-                None => findings
-                    .deny(field, format!("{:?} is no amount; write for example `500m` or `1Gi`", amount.0)),
+                None => findings.deny(field, no_amount(&amount.0)),
                 Some(value) if value < 0.0 => findings.deny(field, "must be 0 or more"),
                 Some(_) => {}
             }

@@ -4,7 +4,7 @@ use crate::component::{Role, SpecView};
 use crate::types::{CryptoConfig, InputConf};
 
 use super::grammar::TopicName;
-use super::{FieldPath, Findings};
+use super::{FieldPath, Findings, rules};
 
 pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
     let function = view.function();
@@ -15,6 +15,10 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findin
         let input = view.input().unwrap_or(&none);
         if reads_topics {
             inputs(&path.field("input"), input, findings);
+            if input.all_topics().is_empty() {
+                // One message and one field; the expressions differ.
+                findings.deny_rule(path, &rules::NO_SINK_INPUT);
+            }
         }
         same_topic(path, view, input, findings);
     }
@@ -54,12 +58,6 @@ fn inputs(path: &FieldPath, input: &InputConf, findings: &mut Findings) {
     }
     for topic in input.source_specs.iter().flat_map(|map| map.keys()) {
         check(path.field("sourceSpecs").key(topic), topic);
-    }
-    if input.all_topics().is_empty() {
-        findings.deny(
-            path.field("topics"),
-            "at least one topic to read is needed, here or in `topicPattern`, `customSerdeSources`, `customSchemaSources` or `sourceSpecs`",
-        );
     }
     for (topic, consumer) in input.source_specs.iter().flatten() {
         let at = path.field("sourceSpecs").key(topic);

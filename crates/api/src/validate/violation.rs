@@ -2,43 +2,88 @@
 
 use std::fmt;
 
+use super::rules::Rule;
+
 /// The place of a field in an object, as people write it: `spec.functions[0].input.topics[1]`.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct FieldPath(String);
+///
+/// Beside it stands the same place as it outlasts changes of the object: with components by name, and no place
+/// in any other list. Comparing paths compares what people see.
+#[derive(Clone, Debug)]
+pub struct FieldPath {
+    text: String,
+    lasting: String,
+}
 
 impl FieldPath {
     /// The path of a top-level field.
     pub fn root(field: &str) -> Self {
-        Self(field.to_owned())
+        Self { text: field.to_owned(), lasting: field.to_owned() }
+    }
+
+    fn then(&self, text: &str, lasting: &str) -> Self {
+        Self { text: format!("{}{text}", self.text), lasting: format!("{}{lasting}", self.lasting) }
     }
 
     /// A field of the object here. A dotted name goes several steps down.
     #[must_use]
     pub fn field(&self, name: &str) -> Self {
-        Self(format!("{}.{name}", self.0))
+        let step = format!(".{name}");
+        self.then(&step, &step)
     }
 
     /// An item of the list here.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
+        self.then(&format!("[{index}]"), "[]")
+    }
+
+    /// An item of the list here that has a name of its own.
+    #[must_use]
+    pub fn item(&self, index: usize, name: &str) -> Self {
+        self.then(&format!("[{index}]"), &format!("[{name:?}]"))
     }
 
     /// An entry of the map here.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        Self(format!("{}[{key:?}]", self.0))
+        let step = format!("[{key:?}]");
+        self.then(&step, &step)
     }
 
     /// The path as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The path by which the field is found again in another version of the object.
+    pub(crate) fn lasting(&self) -> &str {
+        &self.lasting
+    }
+}
+
+impl PartialEq for FieldPath {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for FieldPath {}
+
+impl PartialOrd for FieldPath {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for FieldPath {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.text.cmp(&other.text)
     }
 }
 
 impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -70,6 +115,11 @@ impl Findings {
     /// Notes a broken rule.
     pub(crate) fn deny(&mut self, field: FieldPath, message: impl Into<String>) {
         self.violations.push(Violation { field, message: message.into() });
+    }
+
+    /// Notes that a component's specification at `path` breaks a rule.
+    pub(crate) fn deny_rule(&mut self, path: &FieldPath, rule: &Rule) {
+        self.deny(path.field(rule.field), rule.message);
     }
 
     /// Notes what is most likely not meant.

@@ -2,31 +2,38 @@
 
 use crate::types::WindowConfig;
 
-use super::{FieldPath, Findings};
+use super::grammar::TopicName;
+use super::{FieldPath, Findings, rules};
 
+/// Checks the window of the function whose specification stands at `path`.
 pub(super) fn check(path: &FieldPath, window: &WindowConfig, findings: &mut Findings) {
     match (window.window_length_count, window.window_length_duration_ms) {
-        (None, None) => findings.deny(
-            path.field("windowLengthCount"),
-            "a window needs a length: set `windowLengthCount` or `windowLengthDurationMs`",
-        ),
-        (Some(_), Some(_)) => findings.deny(
-            path.field("windowLengthCount"),
-            "`windowLengthDurationMs` is set too; a window has one length",
-        ),
+        (None, None) => findings.deny_rule(path, &rules::WINDOW_WITHOUT_LENGTH),
+        (Some(_), Some(_)) => findings.deny_rule(path, &rules::WINDOW_OF_TWO_LENGTHS),
         (Some(_), None) | (None, Some(_)) => {}
     }
-    let mut positive = |field: &str, value: Option<i64>| {
+    for (value, rule) in [
+        (window.window_length_count.map(i64::from), &rules::WINDOW_COUNT),
+        (window.window_length_duration_ms, &rules::WINDOW_DURATION),
+        (window.sliding_interval_count.map(i64::from), &rules::WINDOW_STEP),
+        (window.sliding_interval_duration_ms, &rules::WINDOW_STEP_DURATION),
+    ] {
         if value.is_some_and(|value| value <= 0) {
-            findings.deny(path.field(field), "must be 1 or more");
+            findings.deny_rule(path, rule);
         }
-    };
-    positive("windowLengthCount", window.window_length_count.map(i64::from));
-    positive("windowLengthDurationMs", window.window_length_duration_ms);
-    positive("slidingIntervalCount", window.sliding_interval_count.map(i64::from));
-    positive("slidingIntervalDurationMs", window.sliding_interval_duration_ms);
+    }
     if window.timestamp_extractor_class_name.as_deref().is_some_and(|name| !name.is_empty()) {
-        positive("maxLagMs", window.max_lag_ms);
-        positive("watermarkEmitIntervalMs", window.watermark_emit_interval_ms);
+        let path = path.field("windowConfig");
+        // No lag at all is what the runner assumes when nothing is said, so it may be said.
+        if window.max_lag_ms.is_some_and(|lag| lag < 0) {
+            findings.deny(path.field("maxLagMs"), "must be 0 or more");
+        }
+        if window.watermark_emit_interval_ms.is_some_and(|interval| interval <= 0) {
+            findings.deny(path.field("watermarkEmitIntervalMs"), "must be 1 or more");
+        }
+    }
+    let late = window.late_data_topic.as_deref().filter(|topic| !topic.is_empty());
+    if let Some(Err(fault)) = late.map(TopicName::parse) {
+        findings.deny(path.field("windowConfig.lateDataTopic"), fault);
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     let mut alone: BTreeMap<String, FunctionMeshSpec> = BTreeMap::new();
     let mut outcome = Outcome::Fine;
     for document in &documents {
-        match Object::read(document, &args.files.namespace) {
+        match Object::read(document, args.files.namespace()) {
             Ok(Object::Mesh(mesh)) => {
                 let namespace = mesh.namespace().unwrap_or_default();
                 graphs.push(Graph::of(&format!("FunctionMesh {namespace}/{}", mesh.name_any()), &mesh.spec));

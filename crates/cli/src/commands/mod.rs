@@ -1,6 +1,9 @@
 //! The subcommands.
 
 pub(crate) mod crds;
+pub(crate) mod diff;
+pub(crate) mod explain;
+mod given;
 pub(crate) mod graph;
 pub(crate) mod render;
 pub(crate) mod validate;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::given::Given;
 use crate::check::{Checker, Finding, Severity, report};
-use crate::input::{Document, Files, InputError, read};
+use crate::input::{Document, Files, InputError};
 use crate::{Failure, Outcome, Streams, output};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -23,7 +24,7 @@ Examples:
   kubectl mesh validate -f mesh.yaml
   kubectl mesh validate -f manifests/ -R --strict          for CI: warnings count too
   kubectl mesh validate -f mesh.yaml -o json | jq '.findings[].field'
-  kubectl get functionmesh -o yaml | kubectl mesh validate -f -
+  kubectl mesh validate --from-cluster -A           what is in the cluster already
 
 An error is what the cluster refuses: a rule of the operator that is broken, a value of a wrong type. A
 warning is what it takes and most likely was not meant: an unknown field, a component that shares no topic
@@ -33,6 +34,10 @@ Exit status: 0 no errors, 1 errors, 2 something could not be read.")]
 pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
+
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    cluster: crate::cluster::Selection,
 
     /// Count warnings as errors
     #[arg(long)]
@@ -50,8 +55,12 @@ struct Found<'a> {
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    let (documents, errors) = read(&args.files);
-    let rules = Checker { namespace: &args.files.namespace };
+    #[cfg(feature = "cluster")]
+    let given = Given::of(&args.files, &args.cluster, None)?;
+    #[cfg(not(feature = "cluster"))]
+    let given = Given::in_files(&args.files);
+    let Given { documents, errors, namespace, .. } = given;
+    let rules = Checker { namespace: &namespace };
     let mut found = Vec::new();
     let mut checked = 0;
     for document in &documents {
@@ -59,7 +68,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         checked += 1;
         found.extend(findings.into_iter().map(|finding| Found { document, finding }));
     }
-    found.extend(repeated(&documents, &args.files.namespace));
+    found.extend(repeated(&documents, &namespace));
 
     let count = |severity| found.iter().filter(|found| found.finding.severity == severity).count();
     let (faults, warnings) = (count(Severity::Error), count(Severity::Warning));

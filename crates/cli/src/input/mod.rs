@@ -21,16 +21,34 @@ pub use tree::{Entry, Node, Tree};
 #[derive(Args, Debug)]
 pub struct Files {
     /// A file or folder with manifests in YAML or JSON; `-` is standard input. May be given several times
-    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
     paths: Vec<PathBuf>,
 
     /// Look into folders within folders too
     #[arg(short = 'R', long)]
     recursive: bool,
 
-    /// Namespace of objects that name none
-    #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
-    pub namespace: String,
+    /// Namespace of objects that name none, and to look into in a cluster [default: default, or of the context]
+    #[arg(short = 'n', long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+}
+
+impl Files {
+    /// Whether none is named.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Namespace of objects that name none, offline.
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("default")
+    }
+
+    /// Other files, with the rest as it is here.
+    #[must_use]
+    pub fn with_paths(&self, paths: Vec<PathBuf>) -> Self {
+        Self { paths, recursive: self.recursive, namespace: self.namespace.clone() }
+    }
 }
 
 /// A text with manifests, and how to call it.
@@ -92,6 +110,8 @@ impl Document {
 /// Why manifests could not be read.
 #[derive(Debug)]
 pub enum InputError {
+    /// No manifest is named.
+    None,
     /// The system refuses a file or folder.
     Io {
         /// Its path.
@@ -125,6 +145,11 @@ impl std::error::Error for InputError {}
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::None => write!(
+                f,
+                "say what to read: --filename FILE, a folder, or `-` for standard input{}",
+                if cfg!(feature = "cluster") { "; or --from-cluster where the command has it" } else { "" }
+            ),
             Self::Io { path, source } => write!(f, "cannot read {path}: {source}"),
             Self::Empty { path } => write!(
                 f,
@@ -145,6 +170,9 @@ impl fmt::Display for InputError {
 /// Reads all documents, in order. What cannot be read is told beside what can.
 pub fn read(files: &Files) -> (Vec<Document>, Vec<InputError>) {
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
+    if files.is_empty() {
+        errors.push(InputError::None);
+    }
     for path in &files.paths {
         match sources(path, files.recursive) {
             Ok(sources) => {

@@ -197,18 +197,25 @@ impl Children<'_> {
         }
     }
 
-    /// Says how many replicas a child of ours has, as an autoscaler does: the number is nobody's alone then, and
-    /// stays when the child is applied without one.
-    pub async fn scale<K: Child>(&self, live: &K, replicas: i32) -> Result<(), ChildError> {
+    /// Owns a few fields of a child of ours, and nothing else of it.
+    pub async fn apply_part<K: Child>(&self, live: &K, spec: Value) -> Result<(), ChildError> {
         self.check_owner(live)?;
         let name = live.name_any();
         let body = json!({
-            "apiVersion": "autoscaling/v1",
-            "kind": "Scale",
-            "metadata": { "name": name, "namespace": self.namespace },
-            "spec": { "replicas": replicas },
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": { "name": name, "uid": live.uid() },
+            "spec": spec,
         });
-        let scaled = self.api::<K>().patch_scale(&name, &self.params(true), &Patch::Apply(body)).await;
+        self.write::<K>(&name, body, true).await.map(|_| ())
+    }
+
+    /// Scales a child of ours as an autoscaler does, which no admission webhook hinders.
+    pub async fn scale<K: Child>(&self, live: &K, replicas: i32) -> Result<(), ChildError> {
+        self.check_owner(live)?;
+        let name = live.name_any();
+        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        let scaled = self.api::<K>().patch_scale(&name, &self.params(false), &patch).await;
         scaled.map(|_| ()).map_err(|source| api_error::<K>("scale", &name, source))
     }
 

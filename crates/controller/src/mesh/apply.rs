@@ -10,6 +10,7 @@ use futures::stream::{self, StreamExt};
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
+use serde_json::json;
 
 use super::status::{ComponentState, Outcome, Seen};
 use super::{Context, Error};
@@ -18,6 +19,9 @@ use crate::kit::children::{Applied, Change, ChildError, Children, is_owned_by};
 
 /// Components written at a time; a mesh of hundreds must not crowd out the others.
 const AT_A_TIME: usize = 8;
+
+/// Field manager of the number of replicas that an autoscaler starts from, until it changes it.
+const REPLICAS: &str = "functionmesh.io/replicas";
 
 /// Writes all components, then removes orphans. One that fails does not keep the others back; but nothing
 /// is removed while something could not be written, so that a rename never leaves the mesh without either.
@@ -81,22 +85,32 @@ async fn write_one<C: Component>(
     cache: &Store<Guarded<C>>,
 ) -> Result<Applied<C>, ChildError> {
     let cached = readable(cache, &component.name_any(), children.namespace);
-    if let Some(live) = &cached
-        && let Some(replicas) = replicas_to_hand_over(component, &**live)
-    {
-        children.scale(&**live, replicas).await?;
+    if let Some(live) = &cached {
+        hand_over_replicas(children, component, &**live).await?;
     }
     children.apply(&without_owned_by_others(component), cached).await
 }
 
-/// How many replicas the autoscaler is to start from, where that has to be said: when it is new, since the
-/// number was the mesh's until now and would go with it; and when its bounds have moved past the number, since
-/// no component is valid with more replicas than its most, or fewer than its least.
-fn replicas_to_hand_over<C: Component>(wanted: &C, live: &C) -> Option<i32> {
-    let (wanted, live) = (wanted.spec().view().common, live.spec().view().common);
-    let (most, now) = (wanted.max_replicas?, live.replicas?);
-    let bounded = now.min(most).max(wanted.min_replicas.unwrap_or(1));
-    (live.max_replicas.is_none() || bounded != now).then_some(bounded)
+/// Sees to the number of replicas before it is the autoscaler's. When that is new, the number was the mesh's
+/// until now and would go with it, and pods with it, if nobody else owned it. And when its bounds move past the
+/// number, that has to move first: no component is valid with more replicas than its most, or fewer than its
+/// least.
+async fn hand_over_replicas<C: Component>(
+    children: &Children<'_>,
+    wanted: &C,
+    live: &C,
+) -> Result<(), ChildError> {
+    let (wanted, before) = (wanted.spec().view().common, live.spec().view().common);
+    let (Some(most), Some(now)) = (wanted.max_replicas, before.replicas) else { return Ok(()) };
+    let replicas = now.min(most).max(wanted.min_replicas.unwrap_or(1));
+    if before.max_replicas.is_none() {
+        let starter = Children { manager: REPLICAS, ..*children };
+        starter.apply_part(live, json!({ "replicas": replicas })).await
+    } else if replicas == now {
+        Ok(())
+    } else {
+        children.scale(live, replicas).await
+    }
 }
 
 /// Under an autoscaler the number of replicas is not the mesh's to say. The webhook gives it a first value.

@@ -82,8 +82,12 @@ async fn the_status_says_what_was_seen_and_columns_show_it() -> Nothing {
     assert_eq!(status.conditions["Service"].status.as_deref(), Some("True"));
     assert!(status.selector.contains("compute.functionmesh.io/name=m-shout"), "{}", status.selector);
 
-    let ready = world.condition("m", "Ready", ("False", "ComponentsDegraded")).await?;
-    assert!(ready.message.contains("function shout: pod m-shout-function-0"), "{}", ready.message);
+    eventually(SECONDS_10, async || {
+        let ready = world.condition("m", "Ready", ("False", "ComponentsDegraded")).await?;
+        ensure!(ready.message.contains("function shout: pod m-shout-function-0"), "{}", ready.message);
+        Ok(())
+    })
+    .await?;
     let mesh = world.get::<FunctionMesh>("m").await?.status.context("no status")?;
     assert_eq!(mesh.components.as_deref(), Some("0/3"));
     assert_eq!(mesh.observed_generation, Some(1));

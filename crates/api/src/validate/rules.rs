@@ -1,0 +1,179 @@
+//! The simple rules, each once: in Rust where the webhook, the controller and the command line check, and as an
+//! expression that the API server evaluates by itself, webhook or not. Field and message are the same in both.
+//!
+//! An expression sees an object as its author wrote it, before or without defaulting. It may let pass what the
+//! Rust rule refuses, never the other way round.
+
+use crate::component::Role::{self, Function, Sink, Source};
+
+/// A rule about one component's specification.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// The kinds of components that it holds for in the definitions.
+    pub roles: &'static [Role],
+    /// The field at fault, from the component's specification on.
+    pub field: &'static str,
+    /// What is wrong with it, and what to write instead.
+    pub message: &'static str,
+    /// What holds, in the Common Expression Language, with `$` for the specification.
+    pub cel: &'static str,
+}
+
+const ALL_ROLES: &[Role] = &Role::ALL;
+const READERS: &[Role] = &[Function, Sink];
+const CONNECTORS: &[Role] = &[Source, Sink];
+
+const FILE: &str = "must be the path of the file in the container";
+const NOT_EMPTY: &str = "must not be empty";
+const POSITIVE: &str = "must be 1 or more";
+const NOT_ONCE: &str = "cannot be set with processingGuarantee `effectively_once`";
+const NO_INPUT: &str = "at least one topic to read is needed, here or in `topicPattern`, `customSerdeSources`, `customSchemaSources` or `sourceSpecs`";
+const NO_ADDRESS: &str = "must name a ConfigMap with the addresses `webServiceURL` and `brokerServiceURL`";
+const RETENTION: &str = "must be `Retain` or `Delete`";
+
+macro_rules! some_input {
+    ($before:literal) => {
+        concat!(
+            $before,
+            "(has($.input) && ((has($.input.topics) && size($.input.topics) > 0)",
+            " || (has($.input.topicPattern) && $.input.topicPattern != '')",
+            " || (has($.input.customSerdeSources) && size($.input.customSerdeSources) > 0)",
+            " || (has($.input.customSchemaSources) && size($.input.customSchemaSources) > 0)",
+            " || (has($.input.sourceSpecs) && size($.input.sourceSpecs) > 0)))"
+        )
+    };
+}
+
+macro_rules! not_once {
+    ($field:literal, $unset:literal) => {
+        concat!(
+            "!has($.processingGuarantee) || $.processingGuarantee != 'effectively_once' || !has($.",
+            $field,
+            ") || $.",
+            $field,
+            " ",
+            $unset
+        )
+    };
+}
+
+macro_rules! window {
+    ($field:literal) => {
+        concat!(
+            "!has($.windowConfig) || !has($.windowConfig.",
+            $field,
+            ") || $.windowConfig.",
+            $field,
+            " >= 1"
+        )
+    };
+}
+
+macro_rules! rules {
+    ($($name:ident: $roles:expr, $field:expr, $message:expr, $cel:expr;)*) => {
+        $(
+            #[allow(missing_docs, reason = "the message is the documentation")]
+            pub const $name: Rule = Rule { roles: $roles, field: $field, message: $message, cel: $cel };
+        )*
+
+        /// All of them.
+        pub const ALL: &[Rule] = &[$($name),*];
+    };
+}
+
+rules! {
+    NO_RUNTIME: &[Function], "java",
+        "a function needs a runtime: set one of `java`, `python`, `golang` and `genericRuntime`",
+        "has($.java) || has($.python) || has($.golang) || has($.genericRuntime)";
+    PYTHON_BESIDE_JAVA: &[Function], "python", "`java` is set too; a function has one runtime",
+        "!has($.python) || !has($.java)";
+    GO_BESIDE_JAVA: &[Function], "golang", "`java` is set too; a function has one runtime",
+        "!has($.golang) || !has($.java)";
+    GO_BESIDE_PYTHON: &[Function], "golang", "`python` is set too; a function has one runtime",
+        "!has($.golang) || !has($.python) || has($.java)";
+    CONNECTOR_WITHOUT_JAVA: CONNECTORS, "java", "a connector needs `java`, with the connector as its `jar`",
+        "has($.java)";
+    NO_CLASS: ALL_ROLES, "className", "must name the class that runs",
+        "!(has($.java) || has($.python)) || (has($.className) && $.className != '')";
+    NO_JAR: ALL_ROLES, "java.jar", FILE, "!has($.java) || (has($.java.jar) && $.java.jar != '')";
+    NO_PY: &[Function], "python.py", FILE, "!has($.python) || (has($.python.py) && $.python.py != '')";
+    NO_GO: &[Function], "golang.go", FILE, "!has($.golang) || (has($.golang.go) && $.golang.go != '')";
+    NO_FUNCTION_FILE: &[Function], "genericRuntime.functionFile", NOT_EMPTY,
+        "!has($.genericRuntime) || (has($.genericRuntime.functionFile) && $.genericRuntime.functionFile != '')";
+    NO_LANGUAGE: &[Function], "genericRuntime.language", NOT_EMPTY,
+        "!has($.genericRuntime) || (has($.genericRuntime.language) && $.genericRuntime.language != '')";
+    NO_SOURCE_CONFIG: &[Source], "sourceConfig", "a source needs the configuration of its connector",
+        "has($.sourceConfig)";
+    NO_SINK_CONFIG: &[Sink], "sinkConfig", "a sink needs the configuration of its connector",
+        "has($.sinkConfig)";
+    NO_TRIGGERER: &[Source], "batchSourceConfig.discoveryTriggererClassName",
+        "must name the class that triggers a discovery",
+        "!has($.batchSourceConfig) || (has($.batchSourceConfig.discoveryTriggererClassName) && $.batchSourceConfig.discoveryTriggererClassName != '')";
+    NO_FUNCTION_INPUT: &[Function], "input.topics", NO_INPUT, some_input!("has($.sourceConfig) || ");
+    NO_SINK_INPUT: &[Sink], "input.topics", NO_INPUT, some_input!("");
+    NO_PULSAR: ALL_ROLES, "pulsar.pulsarConfig", NO_ADDRESS,
+        "has($.pulsar) && has($.pulsar.pulsarConfig) && $.pulsar.pulsarConfig != ''";
+    NO_PACKAGE_SERVICE: ALL_ROLES, "pulsarPackageService.pulsarConfig", NO_ADDRESS,
+        "!has($.pulsarPackageService) || (has($.pulsarPackageService.pulsarConfig) && $.pulsarPackageService.pulsarConfig != '')";
+    ZERO_UNDER_AUTOSCALER: ALL_ROLES, "replicas",
+        "cannot be 0 under an autoscaler; remove `maxReplicas` to scale to zero",
+        "!has($.maxReplicas) || !has($.replicas) || $.replicas != 0";
+    LEAST_REPLICAS: ALL_ROLES, "minReplicas", POSITIVE,
+        "!has($.maxReplicas) || !has($.minReplicas) || $.minReplicas >= 1";
+    MIN_OVER_MAX: ALL_ROLES, "minReplicas", "must not be more than `maxReplicas`",
+        "!has($.maxReplicas) || !has($.minReplicas) || $.minReplicas <= $.maxReplicas";
+    TWO_AUTOSCALERS: ALL_ROLES, "pod.vpa", "`maxReplicas` is set too; scale either way, not both",
+        "!has($.maxReplicas) || !has($.pod) || !has($.pod.vpa)";
+    TIMEOUT_ONCE: READERS, "timeout", NOT_ONCE, not_once!("timeout", "== 0");
+    RETRY_ONCE: READERS, "maxMessageRetry", NOT_ONCE, not_once!("maxMessageRetry", "<= 0");
+    KEY_ORDER_ONCE: &[Function], "retainKeyOrdering", NOT_ONCE, not_once!("retainKeyOrdering", "== false");
+    TWO_ORDERS: &[Function], "retainKeyOrdering", "`retainOrdering` is set too; set only one of them",
+        "!has($.retainKeyOrdering) || !has($.retainOrdering) || !$.retainKeyOrdering || !$.retainOrdering";
+    NO_RETRY: READERS, "maxMessageRetry",
+        "must be 1 or more, since messages reach `deadLetterTopic` after that many retries",
+        "!has($.deadLetterTopic) || $.deadLetterTopic == '' || (has($.maxMessageRetry) && $.maxMessageRetry > 0)";
+    STATE_IN_GO: &[Function], "statefulConfig", "the Go runtime has no state; use Java or Python",
+        "!has($.statefulConfig) || !has($.statefulConfig.pulsar) || !has($.golang) || has($.java) || has($.python) || has($.genericRuntime)";
+    NO_STATE_STORE: &[Function], "statefulConfig.pulsar.serviceUrl", "must be the address of the state store",
+        "!has($.statefulConfig) || !has($.statefulConfig.pulsar) || (has($.statefulConfig.pulsar.serviceUrl) && $.statefulConfig.pulsar.serviceUrl != '')";
+    WINDOW_WITHOUT_LENGTH: &[Function], "windowConfig.windowLengthCount",
+        "a window needs a length: set `windowLengthCount` or `windowLengthDurationMs`",
+        "!has($.windowConfig) || has($.windowConfig.windowLengthCount) || has($.windowConfig.windowLengthDurationMs)";
+    WINDOW_OF_TWO_LENGTHS: &[Function], "windowConfig.windowLengthCount",
+        "`windowLengthDurationMs` is set too; a window has one length",
+        "!has($.windowConfig) || !has($.windowConfig.windowLengthCount) || !has($.windowConfig.windowLengthDurationMs)";
+    WINDOW_COUNT: &[Function], "windowConfig.windowLengthCount", POSITIVE, window!("windowLengthCount");
+    WINDOW_DURATION: &[Function], "windowConfig.windowLengthDurationMs", POSITIVE,
+        window!("windowLengthDurationMs");
+    WINDOW_STEP: &[Function], "windowConfig.slidingIntervalCount", POSITIVE, window!("slidingIntervalCount");
+    WINDOW_STEP_DURATION: &[Function], "windowConfig.slidingIntervalDurationMs", POSITIVE,
+        window!("slidingIntervalDurationMs");
+    PULL_POLICY: ALL_ROLES, "imagePullPolicy", "must be `Always`, `IfNotPresent` or `Never`",
+        "!has($.imagePullPolicy) || $.imagePullPolicy in ['', 'Always', 'IfNotPresent', 'Never']";
+    CLAIMS_WHEN_DELETED: &[Function], "persistentVolumeClaimRetentionPolicy.whenDeleted", RETENTION,
+        "!has($.persistentVolumeClaimRetentionPolicy) || !has($.persistentVolumeClaimRetentionPolicy.whenDeleted) || $.persistentVolumeClaimRetentionPolicy.whenDeleted in ['', 'Retain', 'Delete']";
+    CLAIMS_WHEN_SCALED: &[Function], "persistentVolumeClaimRetentionPolicy.whenScaled", RETENTION,
+        "!has($.persistentVolumeClaimRetentionPolicy) || !has($.persistentVolumeClaimRetentionPolicy.whenScaled) || $.persistentVolumeClaimRetentionPolicy.whenScaled in ['', 'Retain', 'Delete']";
+}
+
+/// The rule that every component of a mesh has a name, beside those of components on their own.
+pub const NO_NAME: Rule = Rule {
+    roles: ALL_ROLES,
+    field: "name",
+    message: "each component of a mesh needs a name",
+    cel: "has($.name) && $.name != ''",
+};
+
+/// What the name of a component's object must be, as the API server checks it.
+pub const OBJECT_NAME: &str =
+    "must be at most 43 lower-case letters, digits and `-`, begin with a letter and not end with `-`";
+
+/// Most components of one role in a mesh. More than the largest object that can be stored has room for.
+pub const MAX_COMPONENTS: usize = 2000;
+
+impl Rule {
+    /// The expression about the specification that `subject` stands for.
+    pub fn about(&self, subject: &str) -> String {
+        self.cel.replace('$', subject)
+    }
+}

@@ -1,0 +1,219 @@
+//! Objects as a cluster has them. It is only ever read.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
+use function_mesh_workloads::VerticalPodAutoscaler;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Api, Client, Config};
+use serde_json::Value;
+
+use crate::id::{Id, Snapshot};
+
+/// How long a cluster may take to answer at all.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Connection {
+    /// File that says how to reach the cluster, instead of $KUBECONFIG or ~/.kube/config
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Context of that file to use, instead of its current one
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    context: Option<String>,
+}
+
+/// What a cluster is asked for in place of files.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Selection {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+
+    /// Take the objects from the cluster, as they are there now
+    #[arg(long, conflicts_with = "paths", help_heading = "Cluster")]
+    pub(crate) from_cluster: bool,
+
+    /// Take them from all namespaces
+    #[arg(short = 'A', long, requires = "from_cluster", conflicts_with = "namespace", help_heading = "Cluster")]
+    pub(crate) all_namespaces: bool,
+
+    /// Objects to take from the cluster [default: all]
+    #[arg(value_name = "KIND/NAME", requires = "from_cluster", help_heading = "Cluster")]
+    pub(crate) targets: Vec<Target>,
+}
+
+/// One object, as people name it: `function/shout`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Target {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let advice = "write KIND/NAME, for example function/shout; kinds are functionmesh (fm), function, source, sink and backendconfig";
+        let (kind, name) = text.split_once('/').ok_or_else(|| advice.to_owned())?;
+        // `functions.compute.functionmesh.io/shout`, as kubectl prints it, is as good.
+        let kind = kind.split('.').next().unwrap_or_default().to_ascii_lowercase();
+        let kind = match kind.as_str() {
+            "functionmesh" | "functionmeshes" | "fm" | "mesh" => "FunctionMesh",
+            "function" | "functions" => "Function",
+            "source" | "sources" => "Source",
+            "sink" | "sinks" => "Sink",
+            "backendconfig" | "backendconfigs" => "BackendConfig",
+            _ => return Err(advice.to_owned()),
+        };
+        if name.is_empty() {
+            return Err(advice.to_owned());
+        }
+        Ok(Self { kind, name: name.to_owned() })
+    }
+}
+
+/// Why a cluster could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClusterError {
+    #[error("cannot tell how to reach the cluster: {0}; check --kubeconfig, --context and $KUBECONFIG")]
+    Config(#[from] KubeconfigError),
+    #[error("cannot prepare to talk to the cluster: {0}")]
+    Client(Box<kube::Error>),
+    #[error("cannot prepare to talk to the cluster: {0}")]
+    Runtime(#[from] std::io::Error),
+    #[error("cannot list {plural}{place}: {source}{advice}")]
+    List { plural: String, place: String, source: Box<kube::Error>, advice: String },
+}
+
+/// A cluster to ask.
+pub(crate) struct Cluster {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+    namespace: String,
+}
+
+impl Cluster {
+    pub(crate) fn connect(connection: &Connection) -> Result<Self, ClusterError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let options = KubeConfigOptions { context: connection.context.clone(), ..KubeConfigOptions::default() };
+        let (client, namespace) = runtime.block_on(async {
+            let mut config = match &connection.kubeconfig {
+                Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
+                None => Config::from_kubeconfig(&options).await?,
+            };
+            config.connect_timeout = Some(PATIENCE);
+            let namespace = config.default_namespace.clone();
+            let client = Client::try_from(config).map_err(|error| ClusterError::Client(Box::new(error)))?;
+            Ok::<_, ClusterError>((client, namespace))
+        })?;
+        Ok(Self { runtime, client, namespace })
+    }
+
+    /// The namespace of the context.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// All objects of this project's kinds in a namespace, or in all.
+    pub(crate) fn ours(&self, namespace: Option<&str>) -> Result<Snapshot, ClusterError> {
+        self.all(namespace, &ours())
+    }
+
+    /// All BackendConfigs of a namespace.
+    pub(crate) fn backend_configs(&self, namespace: &str) -> Result<Snapshot, ClusterError> {
+        self.all(Some(namespace), &[ApiResource::erase::<BackendConfig>(&())])
+    }
+
+    /// All objects of a namespace that this project could have to do with.
+    pub(crate) fn everything(&self, namespace: &str) -> Result<Snapshot, ClusterError> {
+        let mut kinds = ours();
+        kinds.extend([
+            ApiResource::erase::<StatefulSet>(&()),
+            ApiResource::erase::<Service>(&()),
+            ApiResource::erase::<HorizontalPodAutoscaler>(&()),
+            ApiResource::erase::<VerticalPodAutoscaler>(&()),
+        ]);
+        self.all(Some(namespace), &kinds)
+    }
+
+    fn all(&self, namespace: Option<&str>, kinds: &[ApiResource]) -> Result<Snapshot, ClusterError> {
+        let mut found = Snapshot::new();
+        for kind in kinds {
+            for object in self.list(namespace, kind)? {
+                found.insert(Id::of(&object), object);
+            }
+        }
+        Ok(found)
+    }
+
+    fn list(&self, namespace: Option<&str>, kind: &ApiResource) -> Result<Vec<Value>, ClusterError> {
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, kind),
+            None => Api::all_with(self.client.clone(), kind),
+        };
+        let items = match self.runtime.block_on(api.list(&ListParams::default())) {
+            Ok(list) => list.items,
+            // The kind is not installed, so there is none of it.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
+            Err(source) => return Err(cannot_list(kind, namespace, source)),
+        };
+        Ok(items.into_iter().filter_map(|object| whole(object, kind)).collect())
+    }
+}
+
+fn ours() -> Vec<ApiResource> {
+    vec![
+        ApiResource::erase::<FunctionMesh>(&()),
+        ApiResource::erase::<Function>(&()),
+        ApiResource::erase::<Source>(&()),
+        ApiResource::erase::<Sink>(&()),
+        ApiResource::erase::<BackendConfig>(&()),
+    ]
+}
+
+/// An object of a list with its kind, which the API server leaves out there.
+fn whole(object: DynamicObject, kind: &ApiResource) -> Option<Value> {
+    let mut value = serde_json::to_value(object).ok()?;
+    let fields = value.as_object_mut()?;
+    fields.insert("apiVersion".to_owned(), kind.api_version.clone().into());
+    fields.insert("kind".to_owned(), kind.kind.clone().into());
+    Some(value)
+}
+
+fn cannot_list(kind: &ApiResource, namespace: Option<&str>, source: kube::Error) -> ClusterError {
+    let group = if kind.group.is_empty() { String::new() } else { format!(".{}", kind.group) };
+    let plural = format!("{}{group}", kind.plural);
+    let is_forbidden = matches!(&source, kube::Error::Api(status) if status.code == 403);
+    let scope = namespace.map_or("-A".to_owned(), |namespace| format!("-n {namespace}"));
+    let advice = if is_forbidden {
+        format!("; `kubectl auth can-i list {plural} {scope}` must say yes")
+    } else {
+        String::new()
+    };
+    let place =
+        namespace.map_or(" of all namespaces".to_owned(), |namespace| format!(" in namespace {namespace}"));
+    ClusterError::List { plural, place, source: Box::new(source), advice }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_named_as_kubectl_names_them() {
+        let target = |text: &str| text.parse::<Target>().map(|target| (target.kind, target.name));
+        assert_eq!(target("fm/a"), Ok(("FunctionMesh", "a".to_owned())));
+        assert_eq!(target("Functions.compute.functionmesh.io/b"), Ok(("Function", "b".to_owned())));
+        for wrong in ["a", "pod/a", "function/"] {
+            assert!(target(wrong).unwrap_err().contains("function/shout"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Objects and all that the operator makes of them, in order.
+
+use function_mesh_api::validate::{Valid, Violation, check_backend_config, valid_component, valid_mesh};
+use function_mesh_api::{BackendConfig, Component, FunctionMesh, Spec};
+use function_mesh_workloads::{Backends, MeshComponents, Settings, Workload, cleanup_job, components};
+use kube::ResourceExt;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Failure;
+use crate::id::{Id, Snapshot, uid};
+use crate::object::Object;
+
+/// Stands where only a cluster could tell: the identity of an object that was never created.
+pub(crate) const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// Who an object comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Made {
+    /// A person, in a manifest.
+    ByAuthor,
+    /// A mesh: one of its components.
+    ByMesh,
+    /// A component: one of its children.
+    ByComponent,
+}
+
+/// An object, and who it comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) made: Made,
+    pub(crate) value: Value,
+}
+
+/// Renders objects.
+pub(crate) struct Renderer<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) backends: &'a [BackendConfig],
+    /// Whether the Jobs that clean up are rendered too.
+    pub(crate) with_cleanup: bool,
+    /// What is there already: it has identities, and numbers of replicas that are nobody's to say in a file.
+    pub(crate) live: &'a Snapshot,
+    /// Whether the number of replicas of a mesh's component is left to its autoscaler, as the controller does.
+    pub(crate) leaves_replicas: bool,
+    pub(crate) items: Vec<Item>,
+}
+
+/// What became of an object: rendered, or the rules that it breaks.
+pub(crate) type Rendered = Result<Result<(), Vec<Violation>>, Failure>;
+
+impl Renderer<'_> {
+    pub(crate) fn object(&mut self, object: Object) -> Rendered {
+        match object {
+            Object::Mesh(mesh) => self.mesh(*mesh),
+            Object::Function(function) => self.component(*function, Made::ByAuthor),
+            Object::Source(source) => self.component(*source, Made::ByAuthor),
+            Object::Sink(sink) => self.component(*sink, Made::ByAuthor),
+            Object::BackendConfig(backend) => {
+                if let Err(violations) = check_backend_config(&backend.spec).into_result() {
+                    return Ok(Err(violations.0));
+                }
+                self.push(Made::ByAuthor, &backend).map(Ok)
+            }
+            Object::Foreign => Ok(Ok(())),
+        }
+    }
+
+    fn mesh(&mut self, mut mesh: FunctionMesh) -> Rendered {
+        let uid = self.uid("FunctionMesh", &mesh);
+        mesh.metadata.uid.get_or_insert(uid);
+        let mesh = match valid_mesh(mesh) {
+            Ok(mesh) => mesh,
+            Err(violations) => return Ok(Err(violations.0)),
+        };
+        self.push(Made::ByAuthor, &*mesh)?;
+        let MeshComponents { functions, sources, sinks } = components(&mesh);
+        let mut violations = Vec::new();
+        for function in functions {
+            violations.extend(self.component(function, Made::ByMesh)?.err());
+        }
+        for source in sources {
+            violations.extend(self.component(source, Made::ByMesh)?.err());
+        }
+        for sink in sinks {
+            violations.extend(self.component(sink, Made::ByMesh)?.err());
+        }
+        Ok(if violations.is_empty() { Ok(()) } else { Err(violations.concat()) })
+    }
+
+    /// Renders a component. One that belongs to a mesh is itself a child: it says what the mesh says, and no
+    /// more. One that a person wrote is told complete, as the webhook makes it.
+    fn component<C: Component>(&mut self, mut component: C, made: Made) -> Rendered {
+        let is_child = made == Made::ByMesh;
+        if is_child && self.leaves_replicas && component.spec().view().common.max_replicas.is_some() {
+            component.spec_mut().leave_replicas_open();
+        }
+        if is_child {
+            self.push(made, &component)?;
+        }
+        let uid = self.uid(C::ROLE.kind(), &component);
+        component.meta_mut().uid.get_or_insert(uid);
+        let component = self.with_live_replicas(component)?;
+        match valid_component(component) {
+            Ok(component) => {
+                if !is_child {
+                    self.push(made, &*component)?;
+                }
+                self.children(&component).map(Ok)
+            }
+            Err(violations) => Ok(Err(violations.0)),
+        }
+    }
+
+    fn children<C: Component>(&mut self, component: &Valid<C>) -> Result<(), Failure> {
+        let backends = backends_of(self.backends, self.settings, component.namespace().as_deref());
+        let Workload { stateful_set, service, autoscaler, vertical_autoscaler } =
+            function_mesh_workloads::render(component, backends, self.settings);
+        let job = self.with_cleanup.then(|| cleanup_job(component, backends, self.settings)).flatten();
+        let made = Made::ByComponent;
+        self.push(made, &stateful_set)?;
+        self.push(made, &service)?;
+        autoscaler.iter().try_for_each(|child| self.push(made, child))?;
+        vertical_autoscaler.iter().try_for_each(|child| self.push(made, child))?;
+        job.iter().try_for_each(|child| self.push(made, child))
+    }
+
+    /// The object as it is there already.
+    fn there<K: ResourceExt>(&self, kind: &str, object: &K) -> Option<&Value> {
+        self.live.get(&Id::new(kind, &object.namespace().unwrap_or_default(), &object.name_any()))
+    }
+
+    fn uid<K: ResourceExt>(&self, kind: &str, object: &K) -> String {
+        self.there(kind, object).and_then(uid).unwrap_or(NO_UID).to_owned()
+    }
+
+    /// A number of replicas that nobody says in a manifest stays as an autoscaler or a person set it.
+    fn with_live_replicas<C: Component>(&self, component: C) -> Result<C, Failure> {
+        let common = component.spec().view().common;
+        let live = self.there(C::ROLE.kind(), &component).and_then(|live| live.pointer("/spec/replicas"));
+        let (None, Some(now)) = (common.replicas, live.and_then(Value::as_i64)) else { return Ok(component) };
+        let (least, most) = (common.min_replicas, common.max_replicas);
+        // The operator moves the number into the bounds of the autoscaler.
+        let now = most.map_or(now, |most| now.min(most.into()).max(least.unwrap_or(1).into()));
+        let mut value = serde_json::to_value(&component)?;
+        if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.insert("replicas".to_owned(), now.into());
+        }
+        Ok(serde_json::from_value(value)?)
+    }
+
+    fn push<T: Serialize>(&mut self, made: Made, object: &T) -> Result<(), Failure> {
+        let mut value = serde_json::to_value(object)?;
+        // Claims within another object need no kind of their own; people leave it out, and so do we.
+        let claims = value.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);
+        for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
+            claim.retain(|key, _| !matches!(key.as_str(), "apiVersion" | "kind"));
+        }
+        self.items.push(Item { made, value });
+        Ok(())
+    }
+}
+
+/// The BackendConfigs among objects, for the namespace's and the cluster's components to take defaults from.
+pub(crate) fn backends<'a>(objects: impl IntoIterator<Item = &'a Object>) -> Vec<BackendConfig> {
+    objects
+        .into_iter()
+        .filter_map(|object| match object {
+            Object::BackendConfig(backend) => Some(BackendConfig::clone(backend)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Of some BackendConfigs those that apply in a namespace.
+pub(crate) fn backends_of<'a>(
+    all: &'a [BackendConfig],
+    settings: &Settings,
+    namespace: Option<&str>,
+) -> Backends<'a> {
+    let find = |name: Option<&str>, namespace: Option<&str>| {
+        let name = name?;
+        all.iter().find(|backend| backend.name_any() == name && backend.namespace().as_deref() == namespace)
+    };
+    let global_namespace = Some(settings.global_backend_config_namespace.as_str());
+    Backends {
+        global: find(settings.global_backend_config.as_deref(), global_namespace),
+        namespaced: find(settings.namespaced_backend_config.as_deref(), namespace),
+    }
+}
