@@ -42,7 +42,13 @@ pub(crate) struct Selection {
     pub(crate) from_cluster: bool,
 
     /// Take them from all namespaces
-    #[arg(short = 'A', long, requires = "from_cluster", conflicts_with = "namespace", help_heading = "Cluster")]
+    #[arg(
+        short = 'A',
+        long,
+        requires = "from_cluster",
+        conflicts_with = "namespace",
+        help_heading = "Cluster"
+    )]
     pub(crate) all_namespaces: bool,
 
     /// Objects to take from the cluster [default: all]
@@ -103,7 +109,8 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn connect(connection: &Connection) -> Result<Self, ClusterError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let options = KubeConfigOptions { context: connection.context.clone(), ..KubeConfigOptions::default() };
+        let options =
+            KubeConfigOptions { context: connection.context.clone(), ..KubeConfigOptions::default() };
         let (client, namespace) = runtime.block_on(async {
             let mut config = match &connection.kubeconfig {
                 Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,

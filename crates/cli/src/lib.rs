@@ -1,17 +1,27 @@
-//! `kubectl mesh`: a look at Function Mesh manifests without a cluster.
+//! `kubectl mesh`: a look at Function Mesh manifests, and at what a cluster makes of them.
 //!
 //! `render` prints what the operator would make of a manifest, `validate` what is wrong with it and where,
-//! `graph` draws which component feeds which, and `crds` prints the CustomResourceDefinitions. All of it runs
-//! offline, on the same defaults, rules and rendering as the operator.
+//! `diff` what would change and whether pods would restart, `explain` where each value comes from, `graph` draws
+//! which component feeds which, and `crds` prints the CustomResourceDefinitions. All of it runs on the same
+//! defaults, rules and rendering as the operator, and offline; with the feature `cluster` also on the objects
+//! of a cluster, which are only ever read.
 //!
 //! The program is thin: [`run`] takes the parsed command line and the streams to write to.
 
 mod check;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod commands;
+mod diff;
+mod explain;
 pub mod graph;
+mod hide;
+mod id;
 pub mod input;
 mod object;
 mod output;
+mod rendering;
+mod words;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -20,7 +30,7 @@ use clap::{Parser, Subcommand};
 
 pub use commands::crds::{FILE_HEADER, crd_files};
 
-/// Checks, renders and draws meshes of Pulsar Functions, offline
+/// Checks, renders, compares, explains and draws meshes of Pulsar Functions
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-mesh", bin_name = "kubectl mesh", version, after_help = EXAMPLES)]
 pub struct Cli {
@@ -33,11 +43,13 @@ Examples:
   kubectl mesh validate -f mesh.yaml              what is wrong, with the line and what to write instead
   kubectl mesh graph -f mesh.yaml                 which component feeds which, as a picture in the terminal
   kubectl mesh graph -f mesh.yaml -o svg > m.svg  the same for a document
+  kubectl mesh diff -f mesh.yaml                  what would change in the cluster, and whether pods restart
+  kubectl mesh explain -f mesh.yaml clean         where each value of a component comes from
   kubectl mesh render -f mesh.yaml                the StatefulSets, Services and autoscalers it becomes
   kubectl mesh crds | kubectl apply --server-side -f -
 
-Nothing here talks to a cluster. Exit status: 0 fine, 1 a document is rejected, 2 something could not be
-read or the command line is wrong.";
+Nothing here writes to a cluster. Exit status: 0 fine, 1 a document is rejected (`diff`: something changes),
+2 something could not be read or the command line is wrong.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -45,6 +57,10 @@ enum Command {
     Render(commands::render::Args),
     /// Check manifests by the rules of the operator
     Validate(commands::validate::Args),
+    /// Show what would change, and whether pods would restart
+    Diff(commands::diff::Args),
+    /// Show where each value of a component comes from
+    Explain(commands::explain::Args),
     /// Draw which component feeds which
     Graph(commands::graph::Args),
     /// Print the CustomResourceDefinitions
@@ -68,6 +84,8 @@ pub enum Outcome {
     Fine,
     /// A document breaks a rule.
     Rejected,
+    /// Something would change.
+    Different,
     /// Something could not be read or written, or the command line makes no sense.
     Failed,
 }
@@ -77,7 +95,7 @@ impl Outcome {
     pub fn exit_code(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Fine => 0,
-            Self::Rejected => 1,
+            Self::Rejected | Self::Different => 1,
             Self::Failed => 2,
         })
     }
@@ -90,6 +108,9 @@ enum Failure {
     Input(#[from] input::InputError),
     #[error(transparent)]
     Settings(#[from] function_mesh_workloads::SettingsError),
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Cluster(#[from] cluster::ClusterError),
     #[error("cannot write {what}: {source}")]
     Write { what: String, source: io::Error },
     #[error("cannot write the output: {0}")]
@@ -119,6 +140,8 @@ pub fn run(cli: &Cli, streams: &mut Streams<'_>) -> Outcome {
     let done = match &cli.command {
         Command::Render(args) => commands::render::run(args, streams),
         Command::Validate(args) => commands::validate::run(args, streams),
+        Command::Diff(args) => commands::diff::run(args, streams),
+        Command::Explain(args) => commands::explain::run(args, streams),
         Command::Graph(args) => commands::graph::run(args, streams),
         Command::Crds(args) => commands::crds::run(args, streams),
     };

@@ -39,6 +39,20 @@ impl Object {
             _ => Self::BackendConfig(typed(document, namespace)?),
         })
     }
+
+    /// The namespace, of an object of this project.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn namespace(&self) -> Option<String> {
+        use kube::ResourceExt;
+        match self {
+            Self::Mesh(mesh) => mesh.namespace(),
+            Self::Function(function) => function.namespace(),
+            Self::Source(source) => source.namespace(),
+            Self::Sink(sink) => sink.namespace(),
+            Self::BackendConfig(backend) => backend.namespace(),
+            Self::Foreign => None,
+        }
+    }
 }
 
 /// What is wrong with the lines that say what an object is.

@@ -16,19 +16,19 @@ pub(crate) const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Who an object comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Made {
+pub(crate) enum Maker {
     /// A person, in a manifest.
-    ByAuthor,
+    Author,
     /// A mesh: one of its components.
-    ByMesh,
+    Mesh,
     /// A component: one of its children.
-    ByComponent,
+    Component,
 }
 
 /// An object, and who it comes from.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
-    pub(crate) made: Made,
+    pub(crate) maker: Maker,
     pub(crate) value: Value,
 }
 
@@ -52,14 +52,14 @@ impl Renderer<'_> {
     pub(crate) fn object(&mut self, object: Object) -> Rendered {
         match object {
             Object::Mesh(mesh) => self.mesh(*mesh),
-            Object::Function(function) => self.component(*function, Made::ByAuthor),
-            Object::Source(source) => self.component(*source, Made::ByAuthor),
-            Object::Sink(sink) => self.component(*sink, Made::ByAuthor),
+            Object::Function(function) => self.component(*function, Maker::Author),
+            Object::Source(source) => self.component(*source, Maker::Author),
+            Object::Sink(sink) => self.component(*sink, Maker::Author),
             Object::BackendConfig(backend) => {
                 if let Err(violations) = check_backend_config(&backend.spec).into_result() {
                     return Ok(Err(violations.0));
                 }
-                self.push(Made::ByAuthor, &backend).map(Ok)
+                self.push(Maker::Author, &backend).map(Ok)
             }
             Object::Foreign => Ok(Ok(())),
         }
@@ -72,30 +72,30 @@ impl Renderer<'_> {
             Ok(mesh) => mesh,
             Err(violations) => return Ok(Err(violations.0)),
         };
-        self.push(Made::ByAuthor, &*mesh)?;
+        self.push(Maker::Author, &*mesh)?;
         let MeshComponents { functions, sources, sinks } = components(&mesh);
         let mut violations = Vec::new();
         for function in functions {
-            violations.extend(self.component(function, Made::ByMesh)?.err());
+            violations.extend(self.component(function, Maker::Mesh)?.err());
         }
         for source in sources {
-            violations.extend(self.component(source, Made::ByMesh)?.err());
+            violations.extend(self.component(source, Maker::Mesh)?.err());
         }
         for sink in sinks {
-            violations.extend(self.component(sink, Made::ByMesh)?.err());
+            violations.extend(self.component(sink, Maker::Mesh)?.err());
         }
         Ok(if violations.is_empty() { Ok(()) } else { Err(violations.concat()) })
     }
 
     /// Renders a component. One that belongs to a mesh is itself a child: it says what the mesh says, and no
     /// more. One that a person wrote is told complete, as the webhook makes it.
-    fn component<C: Component>(&mut self, mut component: C, made: Made) -> Rendered {
-        let is_child = made == Made::ByMesh;
+    fn component<C: Component>(&mut self, mut component: C, maker: Maker) -> Rendered {
+        let is_child = maker == Maker::Mesh;
         if is_child && self.leaves_replicas && component.spec().view().common.max_replicas.is_some() {
             component.spec_mut().leave_replicas_open();
         }
         if is_child {
-            self.push(made, &component)?;
+            self.push(maker, &component)?;
         }
         let uid = self.uid(C::ROLE.kind(), &component);
         component.meta_mut().uid.get_or_insert(uid);
@@ -103,7 +103,7 @@ impl Renderer<'_> {
         match valid_component(component) {
             Ok(component) => {
                 if !is_child {
-                    self.push(made, &*component)?;
+                    self.push(maker, &*component)?;
                 }
                 self.children(&component).map(Ok)
             }
@@ -116,12 +116,12 @@ impl Renderer<'_> {
         let Workload { stateful_set, service, autoscaler, vertical_autoscaler } =
             function_mesh_workloads::render(component, backends, self.settings);
         let job = self.with_cleanup.then(|| cleanup_job(component, backends, self.settings)).flatten();
-        let made = Made::ByComponent;
-        self.push(made, &stateful_set)?;
-        self.push(made, &service)?;
-        autoscaler.iter().try_for_each(|child| self.push(made, child))?;
-        vertical_autoscaler.iter().try_for_each(|child| self.push(made, child))?;
-        job.iter().try_for_each(|child| self.push(made, child))
+        let maker = Maker::Component;
+        self.push(maker, &stateful_set)?;
+        self.push(maker, &service)?;
+        autoscaler.iter().try_for_each(|child| self.push(maker, child))?;
+        vertical_autoscaler.iter().try_for_each(|child| self.push(maker, child))?;
+        job.iter().try_for_each(|child| self.push(maker, child))
     }
 
     /// The object as it is there already.
@@ -133,29 +133,35 @@ impl Renderer<'_> {
         self.there(kind, object).and_then(uid).unwrap_or(NO_UID).to_owned()
     }
 
-    /// A number of replicas that nobody says in a manifest stays as an autoscaler or a person set it.
+    /// Numbers of replicas that nobody says in a manifest stay as an autoscaler, a person or a default set them.
     fn with_live_replicas<C: Component>(&self, component: C) -> Result<C, Failure> {
         let common = component.spec().view().common;
-        let live = self.there(C::ROLE.kind(), &component).and_then(|live| live.pointer("/spec/replicas"));
-        let (None, Some(now)) = (common.replicas, live.and_then(Value::as_i64)) else { return Ok(component) };
-        let (least, most) = (common.min_replicas, common.max_replicas);
-        // The operator moves the number into the bounds of the autoscaler.
-        let now = most.map_or(now, |most| now.min(most.into()).max(least.unwrap_or(1).into()));
+        let Some(live) = self.there(C::ROLE.kind(), &component) else { return Ok(component) };
+        let there = |field: &str| live.pointer(&format!("/spec/{field}")).and_then(Value::as_i64);
+        // The operator moves them into the bounds of the autoscaler.
+        let most = common.max_replicas.map_or(i64::MAX, i64::from);
+        let least = common.min_replicas.map(i64::from).or_else(|| there("minReplicas")).map(|n| n.min(most));
+        let lowest = common.max_replicas.and(least).unwrap_or_default();
+        let now = there("replicas").map(|now| now.max(lowest).min(most));
         let mut value = serde_json::to_value(&component)?;
         if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
-            spec.insert("replicas".to_owned(), now.into());
+            for (field, number) in [("replicas", now), ("minReplicas", least)] {
+                if let Some(number) = number.filter(|_| !spec.contains_key(field)) {
+                    spec.insert(field.to_owned(), number.into());
+                }
+            }
         }
         Ok(serde_json::from_value(value)?)
     }
 
-    fn push<T: Serialize>(&mut self, made: Made, object: &T) -> Result<(), Failure> {
+    fn push<T: Serialize>(&mut self, maker: Maker, object: &T) -> Result<(), Failure> {
         let mut value = serde_json::to_value(object)?;
         // Claims within another object need no kind of their own; people leave it out, and so do we.
         let claims = value.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);
         for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
             claim.retain(|key, _| !matches!(key.as_str(), "apiVersion" | "kind"));
         }
-        self.items.push(Item { made, value });
+        self.items.push(Item { maker, value });
         Ok(())
     }
 }

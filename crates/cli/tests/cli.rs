@@ -186,6 +186,139 @@ fn validate_knows_kinds_groups_and_repetition() {
     assert!(check(&twice.repeat(2), 0).contains("comes before, at <stdin>:1"));
 }
 
+/// The pipeline with some of its text replaced, through standard input.
+fn changed(arguments: &[&str], changes: &[(&str, &str)]) -> Command {
+    let text = std::fs::read_to_string(fixture("pipe.yaml")).unwrap();
+    let text = changes.iter().fold(text, |text, (old, new)| {
+        assert!(text.contains(old), "{old}");
+        text.replace(old, new)
+    });
+    let mut command = mesh(arguments);
+    command.args(["-f", "-", "--against"]).arg(fixture("pipe.yaml")).write_stdin(text);
+    command
+}
+
+#[test]
+fn diff_tells_what_restarts_what_stays_and_what_goes() {
+    let same = printed(&mut changed(&["diff"], &[]), 0);
+    assert_eq!(same, "0 new, 0 changed, 0 removed, 16 unchanged; pods of 0 StatefulSets restart\n");
+    let all = printed(&mut changed(&["diff", "--all"], &[]), 0);
+    assert!(all.contains("= StatefulSet shop/pipe-clean-function unchanged\n"), "{all}");
+
+    let changes = [
+        ("functions/clean.jar", "functions/clean-2.jar"),
+        ("replicas: 2", "replicas: 5"),
+        ("- name: spell", "- name: orthography"),
+        ("{ table: counts }", "{ table: counts, dbPassword: sesame }"),
+    ];
+    let text = printed(&mut changed(&["diff"], &changes), 1);
+    for expected in [
+        "~ StatefulSet shop/pipe-clean-function changed: pods restart\n    \
+         spec.template.spec.containers[pulsar-function].command[\"--jar\"]\n      \
+         - functions/clean.jar\n      + functions/clean-2.jar\n",
+        "~ StatefulSet shop/pipe-count-function changed: pods stay\n    \
+         spec.replicas\n      - 2\n      + 5\n",
+        "+ StatefulSet shop/pipe-orthography-function new: pods start\n",
+        "- StatefulSet shop/pipe-spell-function removed: its pods end\n",
+        "    spec.sinkConfig.dbPassword\n      + (hidden)\n",
+        "3 new, 7 changed, 3 removed, 6 unchanged; pods of 2 StatefulSets restart\n",
+    ] {
+        assert!(text.contains(expected), "{expected}\nis missing in\n{text}");
+    }
+    assert!(!text.contains("sesame"), "{text}");
+
+    let json = printed(&mut changed(&["diff", "-o", "json"], &changes), 1);
+    assert!(!json.contains("sesame"), "{json}");
+    let report: Value = serde_json::from_str(&json).unwrap();
+    let restarts = report["objects"].as_array().unwrap().iter().filter(|it| it["verdict"] == "pods restart");
+    assert_eq!(restarts.count(), 2);
+    let yaml = printed(&mut changed(&["diff", "-o", "yaml"], &changes), 1);
+    assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), report);
+}
+
+#[test]
+fn diff_points_at_what_it_cannot_take() {
+    let error = told(&mut changed(&["diff"], &[("replicas: 2", "replicas: two")]), 2);
+    assert!(error.contains("<stdin>:30:17") && error.contains("must be a whole number"), "{error}");
+    let error = told(&mut changed(&["diff", "--against", "cluster"], &[]), 2);
+    assert!(error.contains("either `cluster` or files"), "{error}");
+    let mut command = mesh(&["diff", "-f", "-", "--against"]);
+    assert!(told(command.arg(fixture("faulty.yaml")).write_stdin(""), 2).contains("faulty.yaml:8"));
+    let none = mesh(&["diff", "-f", "-", "--kubeconfig", "no/such"])
+        .write_stdin("")
+        .assert()
+        .code(2)
+        .get_output()
+        .clone();
+    assert!(!none.stderr.is_empty());
+}
+
+#[test]
+fn explain_names_file_and_line() {
+    let text = printed(&mut on(&["explain", "clean"], "pipe.yaml"), 0);
+    assert!(text.starts_with("Function shop/pipe-clean, of FunctionMesh pipe\n"), "{text}");
+    let line = text.lines().find(|line| line.contains("      className ")).unwrap();
+    assert!(line.contains("org.example.Clean") && line.contains("spec.functions[0].className ("), "{line}");
+    assert!(line.ends_with("pipe.yaml:18)"), "{line}");
+    let tenant = text.lines().find(|line| line.contains("      tenant ")).unwrap();
+    assert!(tenant.ends_with("  built in"), "{tenant}");
+}
+
+#[test]
+fn explain_finds_every_layer_among_files_and_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let backend = write(
+        "backend.yaml",
+        "apiVersion: compute.functionmesh.io/v1alpha1\nkind: BackendConfig\nmetadata: {name: backend-config, namespace: shop}\n\
+         spec:\n  env: {REGION: north}\n---\napiVersion: compute.functionmesh.io/v1alpha1\nkind: BackendConfig\n\
+         metadata: {name: all, namespace: default}\nspec:\n  env: {REGION: anywhere, API_TOKEN: sesame}\n",
+    );
+    let settings = write("operator.yaml", "runnerImages: {java: own:1}\n");
+    let mut command =
+        on(&["explain", "function/pipe-clean", "-o", "json", "--global-backend-config", "all"], "pipe.yaml");
+    let json = printed(command.arg("-f").arg(backend).arg("--config-file").arg(settings), 0);
+    assert!(!json.contains("sesame"), "{json}");
+    let report: Value = serde_json::from_str(&json).unwrap();
+    let values = report["components"][0]["values"].as_array().unwrap();
+    let container = "spec.template.spec.containers[pulsar-function]";
+    for (path, origin, line) in [
+        ("env[REGION].value", "namespace", Some(5)),
+        ("env[API_TOKEN].value", "cluster", Some(11)),
+        ("image", "operator", None),
+        ("imagePullPolicy", "default", None),
+        ("command[\"--jar\"]", "component", Some(26)),
+    ] {
+        let path = format!("{container}.{path}");
+        let value =
+            values.iter().find(|it| it["path"] == path.as_str()).unwrap_or_else(|| panic!("no {path}"));
+        assert_eq!(value["origin"], origin, "{path}");
+        assert_eq!(value["causes"][0]["line"].as_u64(), line, "{path}");
+    }
+}
+
+#[test]
+fn explain_narrows_down_and_helps_who_is_lost() {
+    let only = |arguments: &[&str]| {
+        let mut all = vec!["explain", "clean"];
+        all.extend(arguments);
+        printed(&mut on(&all, "pipe.yaml"), 0)
+    };
+    assert_eq!(only(&["--path", "spec.tenant"]).lines().count(), 3);
+    let default = only(&["--from", "default"]);
+    assert!(default.contains("built in") && !default.contains("pipe.yaml"), "{default}");
+    let error = told(&mut on(&["explain", "clean", "--path", "spec.tenent"], "pipe.yaml"), 2);
+    assert!(error.contains("did you mean spec.tenant?"), "{error}");
+    let error = told(&mut on(&["explain", "none"], "pipe.yaml"), 2);
+    assert!(error.contains("there is function/pipe-clean, function/pipe-count"), "{error}");
+    let error = told(&mut on(&["explain", "typed"], "faulty.yaml"), 1);
+    assert!(error.contains("faulty.yaml:8:12"), "{error}");
+}
+
 #[test]
 fn graph_draws_in_every_format() {
     let text = printed(&mut on(&["graph"], "pipe.yaml"), 0);
@@ -244,7 +377,7 @@ fn a_reader_that_goes_away_is_no_error() {
 
 #[test]
 fn every_command_teaches_by_example() {
-    for command in ["render", "validate", "graph", "crds"] {
+    for command in ["render", "validate", "diff", "explain", "graph", "crds"] {
         let help = printed(&mut mesh(&[command, "--help"]), 0);
         assert!(help.contains("Examples:\n  kubectl mesh"), "{help}");
     }

@@ -7,6 +7,7 @@ use function_mesh_workloads::SettingsArgs;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use crate::kit::election::Candidate;
 use crate::run::{Options, run};
 
 /// Runs Pulsar Functions, sources and sinks on Kubernetes: it turns FunctionMeshes into Functions, Sources and
@@ -32,6 +33,30 @@ pub struct Args {
     /// Objects of each kind that are worked on at a time
     #[arg(long, env = "CONCURRENCY", default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
+    /// Wait for a Lease before acting, so that several of these programs may run and one acts
+    #[arg(
+        long,
+        env = "ENABLE_LEADER_ELECTION",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = false,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    enable_leader_election: bool,
+    /// Name of the Lease; the original operator uses the same, so that never both act
+    #[arg(long, env = "LEADER_ELECTION_ID", default_value = "a3f45fce.functionmesh.io", value_name = "NAME")]
+    leader_election_id: String,
+    /// Namespace of the Lease; empty for the program's own
+    #[arg(
+        long,
+        env = "LEADER_ELECTION_NAMESPACE",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAME"
+    )]
+    leader_election_namespace: String,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
@@ -52,7 +77,17 @@ Examples:
 impl Args {
     /// Runs until a signal ends it.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { kubeconfig, context, watched_namespace, concurrency, settings, serving } = self;
+        let Self {
+            kubeconfig,
+            context,
+            watched_namespace,
+            concurrency,
+            enable_leader_election,
+            leader_election_id,
+            leader_election_namespace,
+            settings,
+            serving,
+        } = self;
         logging::init(&serving.log)?;
         let end = shutdown::on_signal()?;
         let settings = settings.settings()?;
@@ -70,10 +105,17 @@ impl Args {
         let servers =
             endpoints::start(&serving, readiness.clone(), registry.clone(), certificates.as_ref(), &end)
                 .await?;
+        let own = Some(leader_election_namespace).filter(|namespace| !namespace.is_empty());
+        let candidate = Candidate {
+            namespace: own.unwrap_or_else(|| client.default_namespace().to_owned()),
+            lease: leader_election_id,
+            identity: identity(),
+        };
         let options = Options {
             settings,
             namespace: Some(watched_namespace).filter(|namespace| !namespace.is_empty()),
             concurrency,
+            candidate: enable_leader_election.then_some(candidate),
         };
         let result = run(client, options, &registry, &readiness, end.clone()).await;
         end.cancel();
@@ -82,6 +124,14 @@ impl Args {
         }
         result
     }
+}
+
+/// A name that no other program has, and people can tell: the pod's or machine's, and what tells apart two that
+/// run there one after the other.
+fn identity() -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+    let moment = jiff::Timestamp::now().as_nanosecond();
+    format!("{}_{}_{moment:x}", host.as_deref().unwrap_or("function-mesh"), std::process::id())
 }
 
 async fn connection(file: Option<std::path::PathBuf>, context: Option<String>) -> anyhow::Result<Config> {

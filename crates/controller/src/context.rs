@@ -10,6 +10,7 @@ use kube::{Client, ResourceExt};
 
 use crate::kit::backoff::Backoff;
 use crate::kit::cache::{Cache, Guarded};
+use crate::kit::election::Turn;
 use crate::kit::events::Events;
 use crate::metrics::Metrics;
 
@@ -27,6 +28,8 @@ pub struct Shared {
     pub backoff: Backoff,
     /// All BackendConfigs that are watched.
     pub backends: Cache<Guarded<BackendConfig>>,
+    /// Whether this program may act, or another one leads.
+    pub turn: Turn,
 }
 
 /// Versions of BackendConfigs: of the cluster's, of the namespace's.

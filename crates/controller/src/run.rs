@@ -25,6 +25,7 @@ use crate::context::Shared;
 use crate::kit::backoff::Backoff;
 use crate::kit::cache::{self, Cache, Guarded, Watched};
 use crate::kit::children::controller_of;
+use crate::kit::election::{Candidate, Turn};
 use crate::kit::events::Events;
 use crate::metrics::Metrics;
 use crate::{component, mesh};
@@ -45,9 +46,12 @@ pub struct Options {
     pub namespace: Option<String>,
     /// Objects of each kind that are worked on at a time.
     pub concurrency: u16,
+    /// Who this program is among several of which one acts; None when it is alone.
+    pub candidate: Option<Candidate>,
 }
 
-/// Runs all controllers until `end`. They wait for definitions that are not there yet.
+/// Runs all controllers until `end`. They wait for definitions that are not there yet, and for their turn when
+/// there are several programs; their caches are full by then.
 pub async fn run(
     client: Client,
     options: Options,
@@ -55,40 +59,68 @@ pub async fn run(
     readiness: &Readiness,
     end: CancellationToken,
 ) -> anyhow::Result<()> {
-    let namespace = options.namespace.as_deref();
-    // The cluster's own configuration may stand outside of the namespace that is looked after.
-    let (backends, backend_changes) =
-        cache::watch(cache::api(&client, None), watcher::Config::default(), &end);
-    let shared = Arc::new(Shared {
-        events: Events::new(client.clone()),
-        metrics: Metrics::register(registry)?,
-        backoff: Backoff::default(),
-        settings: options.settings,
-        backends: backends.clone(),
-        client: client.clone(),
-    });
-    let (wake_meshes, mesh_wakes) = mpsc::channel(QUEUE);
-    let parts = Parts {
-        shared: &shared,
-        namespace,
-        concurrency: options.concurrency,
-        readiness,
-        end: &end,
-        wake_meshes,
+    let Options { settings, namespace, concurrency, candidate } = options;
+    let Some(candidate) = candidate else {
+        let turn = Turn::at_once(end);
+        let control = Control { settings, namespace, concurrency, turn };
+        return control.run(client, registry, readiness).await;
     };
-    let (functions, run_functions, backend_functions) = parts.component();
-    let (sources, run_sources, backend_sources) = parts.component();
-    let (sinks, run_sinks, backend_sinks) = parts.component();
-    let meshes =
-        parts.meshes(mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks }, mesh_wakes);
-    parts.gate("backend configs", &backends);
-    drop(parts);
-    let followers = vec![backend_functions, backend_sources, backend_sinks];
-    let backends = follow_backends(backend_changes.boxed(), followers, end.clone()).boxed();
-    tracing::info!(namespace, "controllers started");
-    join_all(vec![run_functions, run_sources, run_sinks, meshes, backends]).await;
-    tracing::info!("controllers stopped");
-    Ok(())
+    let (elected, done_writing) = (CancellationToken::new(), CancellationToken::new());
+    let control = Control { settings, namespace, concurrency, turn: Turn { elected: elected.clone(), end } };
+    let turn = Turn { elected, end: done_writing.clone() };
+    let lead = candidate.lead(client.clone(), registry, turn);
+    let control = control.run(client, registry, readiness);
+    tokio::pin!(lead, control);
+    tokio::select! {
+        // Without the Lease nothing more is written: what is under way is dropped.
+        lost = &mut lead => lost.map_err(Into::into),
+        done = &mut control => {
+            done_writing.cancel();
+            lead.await?;
+            done
+        }
+    }
+}
+
+struct Control {
+    settings: Settings,
+    namespace: Option<String>,
+    concurrency: u16,
+    turn: Turn,
+}
+
+impl Control {
+    async fn run(self, client: Client, registry: &Registry, readiness: &Readiness) -> anyhow::Result<()> {
+        let Self { settings, namespace, concurrency, turn } = self;
+        let (namespace, end) = (namespace.as_deref(), turn.end.clone());
+        // The cluster's own configuration may stand outside of the namespace that is looked after.
+        let (backends, backend_changes) =
+            cache::watch(cache::api(&client, None), watcher::Config::default(), &end);
+        let shared = Arc::new(Shared {
+            events: Events::new(client.clone()),
+            metrics: Metrics::register(registry)?,
+            backoff: Backoff::default(),
+            settings,
+            backends: backends.clone(),
+            client: client.clone(),
+            turn,
+        });
+        let (wake_meshes, mesh_wakes) = mpsc::channel(QUEUE);
+        let parts = Parts { shared: &shared, namespace, concurrency, readiness, end: &end, wake_meshes };
+        let (functions, run_functions, backend_functions) = parts.component();
+        let (sources, run_sources, backend_sources) = parts.component();
+        let (sinks, run_sinks, backend_sinks) = parts.component();
+        let context = mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks };
+        let meshes = parts.meshes(context, mesh_wakes);
+        parts.gate("backend configs", &backends);
+        drop(parts);
+        let followers = vec![backend_functions, backend_sources, backend_sinks];
+        let backends = follow_backends(backend_changes.boxed(), followers, end).boxed();
+        tracing::info!(namespace, "controllers started");
+        join_all(vec![run_functions, run_sources, run_sinks, meshes, backends]).await;
+        tracing::info!("controllers stopped");
+        Ok(())
+    }
 }
 
 /// What the controllers are made from.

@@ -123,13 +123,7 @@ impl Walk {
         }
     }
 
-    fn objects(
-        &mut self,
-        path: &Path,
-        wanted: &Map<String, Value>,
-        live: &Map<String, Value>,
-        amount: bool,
-    ) {
+    fn objects(&mut self, path: &Path, wanted: &Map<String, Value>, live: &Map<String, Value>, amount: bool) {
         for (key, wanted) in wanted {
             let amount = amount || AMOUNTS.contains(&key.as_str());
             let path = path.then(Step::Field(key.clone()));
@@ -249,7 +243,8 @@ mod tests {
 
     #[test]
     fn amounts_are_equal_by_value_and_only_amounts_are() {
-        let wanted = json!({ "limits": { "cpu": "0.2", "memory": "1G" }, "env": [{ "name": "A", "value": "0.2" }] });
+        let wanted =
+            json!({ "limits": { "cpu": "0.2", "memory": "1G" }, "env": [{ "name": "A", "value": "0.2" }] });
         let live = json!({ "limits": { "cpu": "200m", "memory": "1000M" }, "env": [{ "name": "A", "value": "200m" }] });
         assert_eq!(of(wanted, live), ["env[A].value"]);
     }
@@ -263,7 +258,8 @@ mod tests {
     #[test]
     fn every_difference_is_told_with_both_its_sides() {
         let wanted = json!({ "image": "b", "more": 1, "labels": { "a.b/c": "x" }, "names": [{ "name": "n", "v": 1 }] });
-        let live = json!({ "image": "a", "labels": { "a.b/c": "y" }, "names": [{ "name": "o" }], "extra": 1 });
+        let live =
+            json!({ "image": "a", "labels": { "a.b/c": "y" }, "names": [{ "name": "o" }], "extra": 1 });
         let found = differences(&wanted, &live);
         assert_eq!(places(&found), ["image", "labels[\"a.b/c\"]", "more", "names[n]"]);
         assert_eq!((&found[0].live, &found[0].wanted), (&Some(json!("a")), &Some(json!("b"))));

@@ -1,16 +1,19 @@
 //! What a command is to look at: files, standard input, or objects of a cluster.
 
 use std::io;
+use std::ops::Range;
 
-use crate::check::{Severity, report};
+#[cfg(feature = "cluster")]
+use crate::Failure;
+use crate::Streams;
+use crate::check::{Checker, Severity, report};
 #[cfg(feature = "cluster")]
 use crate::cluster::{Cluster, Selection};
 use crate::id::Snapshot;
+use crate::input::{Document, Files, InputError, read};
 #[cfg(feature = "cluster")]
 use crate::input::{Source, parse};
-use crate::input::{Document, Files, InputError, read};
 use crate::object::Object;
-use crate::{Failure, Streams};
 
 /// Documents, and what is known of the place that they come from.
 pub(super) struct Given {
@@ -104,12 +107,15 @@ pub(super) fn objects<'a>(
     let mut objects = Vec::new();
     let mut is_whole = true;
     for document in documents {
-        match Object::read(document, namespace) {
-            Ok(object) => objects.push((document, object)),
-            Err(violation) => {
-                is_whole = false;
-                tell(document, &[violation], streams)?;
-            }
+        if let Ok(object) = Object::read(document, namespace) {
+            objects.push((document, object));
+            continue;
+        }
+        // Reading stops at the first fault; the checks of `validate` find all of them, and better words.
+        is_whole = false;
+        let found = Checker { namespace }.check(document).unwrap_or_default();
+        for fault in found.iter().filter(|finding| finding.severity == Severity::Error) {
+            show(document, &format!("{}: {}", fault.field, fault.message), &fault.at, streams)?;
         }
     }
     Ok(is_whole.then_some(objects))
@@ -123,10 +129,13 @@ pub(super) fn tell(
 ) -> io::Result<()> {
     for violation in violations {
         let at = document.node.locate(violation.field.as_str());
-        let note = format!("in {}", document.title());
-        let title = violation.to_string();
-        let shown = report::show(Severity::Error, &title, &document.source, &at, Some(&note), streams.colour);
-        writeln!(streams.err, "{shown}\n")?;
+        show(document, &violation.to_string(), &at, streams)?;
     }
     Ok(())
+}
+
+fn show(document: &Document, title: &str, at: &Range<usize>, streams: &mut Streams<'_>) -> io::Result<()> {
+    let note = format!("in {}", document.title());
+    let shown = report::show(Severity::Error, title, &document.source, at, Some(&note), streams.colour);
+    writeln!(streams.err, "{shown}\n")
 }

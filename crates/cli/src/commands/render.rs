@@ -7,7 +7,7 @@ use super::given::Given;
 use crate::input::{Document, Files};
 use crate::object::Object;
 use crate::output::{self, Format};
-use crate::rendering::{Made, Renderer, backends};
+use crate::rendering::{Maker, Renderer, backends};
 use crate::{Failure, Outcome, Streams};
 
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,8 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     let settings = args.settings.settings()?;
     #[cfg(feature = "cluster")]
     let mut given = {
-        let global = settings.global_backend_config.as_ref().map(|_| &*settings.global_backend_config_namespace);
+        let global =
+            settings.global_backend_config.as_ref().map(|_| &*settings.global_backend_config_namespace);
         Given::of(&args.files, &args.cluster, global)?
     };
     #[cfg(not(feature = "cluster"))]
@@ -86,7 +87,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         writeln!(streams.err, "nothing is rendered; `kubectl mesh validate` shows these in their place")?;
         return Ok(Outcome::Rejected);
     }
-    let made = renderer.items.into_iter().filter(|item| item.made != Made::ByAuthor);
+    let made = renderer.items.into_iter().filter(|item| item.maker != Maker::Author);
     let items: Vec<_> = made.map(|item| item.value).collect();
     if items.is_empty() {
         let seen = documents.len();

@@ -90,6 +90,9 @@ pub async fn reconcile<C: Component>(
     if !context.is_complete().await {
         return Ok(Action::await_change());
     }
+    if !context.shared.turn.is_now().await {
+        return Ok(Action::requeue(Duration::ZERO));
+    }
     let started = Instant::now();
     let kind = C::ROLE.kind();
     let component = match &object.0 {

@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod cache;
 pub mod children;
 mod distinct;
+pub mod election;
 pub mod events;
 pub mod status;
 pub(crate) mod subset;

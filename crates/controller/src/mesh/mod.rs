@@ -7,7 +7,7 @@ mod report;
 mod status;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use function_mesh_api::validate::{Violations, valid_mesh};
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
@@ -65,6 +65,9 @@ fn list(errors: &[ChildError]) -> String {
 pub async fn reconcile(object: Arc<Guarded<FunctionMesh>>, context: Arc<Context>) -> Result<Action, Error> {
     if !context.is_complete().await {
         return Ok(Action::await_change());
+    }
+    if !context.shared.turn.is_now().await {
+        return Ok(Action::requeue(Duration::ZERO));
     }
     let started = Instant::now();
     let kind = "FunctionMesh";

@@ -4,6 +4,7 @@
 mod admission;
 mod backends;
 mod edits;
+mod election;
 mod lifecycle;
 mod ownership;
 mod quiet;

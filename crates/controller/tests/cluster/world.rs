@@ -75,6 +75,7 @@ impl World {
             settings: self.settings.clone(),
             namespace: Some(self.namespace.clone()),
             concurrency: 4,
+            candidate: None,
         };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());

@@ -1,0 +1,160 @@
+//! What would change, as text for people and as data for programs.
+
+use std::io::{self, Write};
+
+use function_mesh_workloads::difference::Path;
+use serde_json::{Value, json};
+
+use super::{Change, Effect, Entry};
+use crate::{hide, words};
+
+/// Longest value on a line.
+const WIDTH: usize = 100;
+/// How much of two long texts is shown around the piece in which they differ.
+const AROUND: usize = 24;
+
+/// The report for people.
+pub(crate) fn text(out: &mut dyn Write, entries: &[Entry], colour: bool, all: bool) -> io::Result<()> {
+    for entry in entries.iter().filter(|entry| all || entry.change != Change::Unchanged) {
+        let (mark, code) = match entry.change {
+            Change::New => ('+', "32"),
+            Change::Changed => ('~', "33"),
+            Change::Unchanged => ('=', "2"),
+            Change::Removed => ('-', "31"),
+            Change::Refused => ('!', "31"),
+        };
+        let said =
+            entry.verdict.map(Effect::as_str).into_iter().chain(entry.notes.iter().map(String::as_str));
+        let said: Vec<&str> = said.collect();
+        let said = if said.is_empty() { String::new() } else { format!(": {}", said.join("; ")) };
+        let title = format!("{mark} {} {}{said}", entry.id, entry.change.as_str());
+        writeln!(out, "{}", painted(&title, code, colour))?;
+        for place in &entry.places {
+            let path = &place.difference.path;
+            let kept = place.effect == Effect::Kept && entry.verdict != Some(Effect::Kept);
+            let kept = if kept { "   (cannot be changed in place)" } else { "" };
+            writeln!(out, "    {path}{kept}")?;
+            let old = place.difference.live.as_ref().map(|value| shown(path, value));
+            let new = place.difference.wanted.as_ref().map(|value| shown(path, value));
+            let (old, new) = match (old, new) {
+                // Of two texts that are hidden there is no more to say than that they differ.
+                (Some(old), Some(new)) if old == new => (Some(old), Some(format!("{new}, another one"))),
+                (Some(old), Some(new)) if old.len() > WIDTH || new.len() > WIDTH => {
+                    let (old, new) = focus(&old, &new);
+                    (Some(old), Some(new))
+                }
+                sides => sides,
+            };
+            for (mark, code, side) in [('-', "31", old), ('+', "32", new)] {
+                if let Some(side) = side {
+                    writeln!(out, "      {}", painted(&format!("{mark} {}", short(&side)), code, colour))?;
+                }
+            }
+        }
+    }
+    let count = |change| entries.iter().filter(|entry| entry.change == change).count();
+    let refused = count(Change::Refused);
+    let refused = if refused == 0 { String::new() } else { format!(", {refused} refused") };
+    let restarts = entries.iter().filter(|entry| entry.verdict == Some(Effect::Restart)).count();
+    writeln!(
+        out,
+        "{} new, {} changed, {} removed, {} unchanged{refused}; pods of {restarts} StatefulSet{} restart",
+        count(Change::New),
+        count(Change::Changed),
+        count(Change::Removed),
+        count(Change::Unchanged),
+        if restarts == 1 { "" } else { "s" },
+    )
+}
+
+/// The report for programs.
+pub(crate) fn data(entries: &[Entry]) -> Value {
+    let objects: Vec<Value> = entries
+        .iter()
+        .map(|entry| {
+            let side = |path: &Path, value: Option<&Value>| value.map(|value| safe(path, value));
+            let places: Vec<Value> = entry
+                .places
+                .iter()
+                .map(|place| {
+                    let path = &place.difference.path;
+                    json!({
+                        "path": path.to_string(),
+                        "old": side(path, place.difference.live.as_ref()),
+                        "new": side(path, place.difference.wanted.as_ref()),
+                        "effect": place.effect.as_str(),
+                    })
+                })
+                .collect();
+            json!({
+                "kind": entry.id.kind,
+                "namespace": entry.id.namespace,
+                "name": entry.id.name,
+                "change": entry.change.as_str(),
+                "verdict": entry.verdict.map(Effect::as_str),
+                "notes": entry.notes,
+                "differences": places,
+            })
+        })
+        .collect();
+    json!({ "objects": objects })
+}
+
+/// A value without secrets. Commands within are taken apart, so that their options have names.
+fn safe(path: &Path, value: &Value) -> Value {
+    let mut value = value.clone();
+    words::take_apart(&mut value);
+    hide::safe(path, &value)
+}
+
+/// A value on one line, without secrets.
+fn shown(path: &Path, value: &Value) -> String {
+    match safe(path, value) {
+        Value::String(text) if !text.is_empty() && !text.contains('\n') && text.trim() == text => text,
+        value => value.to_string(),
+    }
+}
+
+fn short(text: &str) -> String {
+    if text.chars().count() <= WIDTH {
+        return text.to_owned();
+    }
+    let shown: String = text.chars().take(WIDTH - 1).collect();
+    format!("{shown}…")
+}
+
+/// Of two long texts the pieces in which they differ, with a little around them.
+fn focus(old: &str, new: &str) -> (String, String) {
+    let (one, other): (Vec<char>, Vec<char>) = (old.chars().collect(), new.chars().collect());
+    let same = |(a, b): &(&char, &char)| a == b;
+    let before = one.iter().zip(&other).take_while(same).count();
+    let most = one.len().min(other.len()) - before;
+    let after = one.iter().rev().zip(other.iter().rev()).take(most).take_while(same).count();
+    let piece = |text: &[char]| {
+        let start = before.saturating_sub(AROUND);
+        let end = (text.len() - after + AROUND).min(text.len());
+        let piece: String = text.get(start..end).unwrap_or_default().iter().collect();
+        let (head, tail) = (if start > 0 { "…" } else { "" }, if end < text.len() { "…" } else { "" });
+        format!("{head}{piece}{tail}")
+    };
+    (piece(&one), piece(&other))
+}
+
+fn painted(text: &str, code: &str, colour: bool) -> String {
+    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_long_texts_the_differing_piece_is_shown() {
+        let (old, new) =
+            (format!("{}a{}", "x".repeat(200), "y".repeat(200)), "x".repeat(200) + &"y".repeat(200));
+        let (old, new) = focus(&old, &new);
+        assert_eq!(old, format!("…{}a{}…", "x".repeat(24), "y".repeat(24)));
+        assert_eq!(new, format!("…{}{}…", "x".repeat(24), "y".repeat(24)));
+        assert_eq!(focus("ab", "ab"), ("ab".to_owned(), "ab".to_owned()));
+    }
+}

@@ -1,0 +1,146 @@
+#![allow(clippy::needless_pass_by_value, reason = "JSON reads best where it is used")]
+
+use serde_json::json;
+
+use super::*;
+
+fn child(kind: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": kind,
+        "metadata": { "name": "f", "namespace": "n", "ownerReferences": [
+            { "kind": "Function", "name": "f", "uid": "u", "controller": true }] },
+        "spec": spec,
+    })
+}
+
+fn one(wanted: Value, live: Value) -> Entry {
+    let before = Snapshot::from([(Id::of(&live), live)]);
+    let item = Item { maker: Maker::Component, value: wanted };
+    compare(vec![item], &before, Against::Cluster).remove(0)
+}
+
+fn places(entry: &Entry) -> Vec<(String, Effect)> {
+    entry.places.iter().map(|place| (place.difference.path.to_string(), place.effect)).collect()
+}
+
+fn set(spec: Value) -> Value {
+    child("StatefulSet", spec)
+}
+
+#[test]
+fn a_change_of_the_template_restarts_pods_and_one_beside_it_does_not() {
+    let template = |image: &str| json!({ "spec": { "containers": [{ "name": "c", "image": image }] } });
+    let live = set(json!({ "replicas": 3, "template": template("a"), "revisionHistoryLimit": 10 }));
+    let same = one(set(json!({ "replicas": 3, "template": template("a") })), live.clone());
+    assert_eq!((same.change, same.verdict), (Change::Unchanged, None));
+
+    let restart = one(set(json!({ "replicas": 2, "template": template("b") })), live.clone());
+    assert_eq!(restart.verdict, Some(Effect::Restart));
+    let expected =
+        [("spec.replicas", Effect::Stay), ("spec.template.spec.containers[c].image", Effect::Restart)];
+    assert_eq!(places(&restart), expected.map(|(path, effect)| (path.to_owned(), effect)));
+    assert_eq!(restart.notes, ["3 of them, one after another"]);
+
+    let stay = one(set(json!({ "replicas": 2, "template": template("a") })), live);
+    assert_eq!(stay.verdict, Some(Effect::Stay));
+    let none = set(json!({ "replicas": 0, "template": template("a") }));
+    let asleep = one(set(json!({ "replicas": 0, "template": template("b") })), none);
+    assert_eq!((asleep.verdict, asleep.notes), (Some(Effect::Stay), vec!["none runs now".to_owned()]));
+}
+
+#[test]
+fn what_nobody_can_change_is_kept_and_pods_are_found_by_the_old_selector() {
+    let spec = |label: &str, claims: Value| {
+        json!({ "selector": { "matchLabels": { "l": label } }, "volumeClaimTemplates": claims,
+            "template": { "metadata": { "labels": { "l": label } } } })
+    };
+    let claim = json!([{ "metadata": { "name": "data" } }]);
+    let kept = one(set(spec("new", json!([]))), set(spec("old", claim.clone())));
+    assert_eq!(kept.verdict, Some(Effect::Kept));
+    let expected = ["spec.selector.matchLabels.l", "spec.volumeClaimTemplates"];
+    assert_eq!(places(&kept).into_iter().map(|(path, _)| path).collect::<Vec<_>>(), expected);
+
+    let more = one(
+        set(spec("l", claim)),
+        set(json!({ "selector": { "matchLabels": { "l": "l" } },
+        "template": { "metadata": { "labels": { "l": "l" } } } })),
+    );
+    assert_eq!(places(&more), [("spec.volumeClaimTemplates".to_owned(), Effect::Kept)]);
+}
+
+#[test]
+fn commands_are_told_option_by_option() {
+    let with = |script: &str| {
+        set(json!({ "template": { "spec": { "containers": [
+            { "name": "c", "command": ["bash", "-c", script] }] } } }))
+    };
+    let entry = one(
+        with(r#"exec java --jar a.jar --function_details '{"sink":{"topic":"b"}}' --new 1"#),
+        with(r#"exec java --jar a.jar --function_details '{"sink":{"topic":"a"}}' --old 1"#),
+    );
+    let paths: Vec<String> = places(&entry).into_iter().map(|(path, _)| path).collect();
+    let command = "spec.template.spec.containers[c].command";
+    let expected = [
+        format!("{command}[\"--function_details\"].sink.topic"),
+        format!("{command}[\"--new\"]"),
+        format!("{command}[\"--old\"]"),
+    ];
+    assert_eq!(paths, expected);
+    assert_eq!(entry.verdict, Some(Effect::Restart));
+    let order = one(with("run --a 1 --b 2"), with("run --b 2 --a 1"));
+    assert_eq!(places(&order), [(command.to_owned(), Effect::Restart)]);
+}
+
+#[test]
+fn what_belongs_to_somebody_else_is_left_alone() {
+    let mut live = child("Service", json!({ "selector": {} }));
+    live["metadata"]["ownerReferences"][0]["uid"] = json!("other");
+    let wanted = child("Service", json!({ "selector": { "a": "b" } }));
+    assert_eq!(one(wanted.clone(), live.clone()).change, Change::New);
+    live["metadata"]["ownerReferences"][0]["name"] = json!("g");
+    let refused = one(wanted.clone(), live.clone());
+    assert_eq!(refused.change, Change::Refused);
+    assert!(refused.notes[0].contains("Function g"), "{:?}", refused.notes);
+    live["metadata"]["ownerReferences"] = json!([]);
+    assert_eq!(one(wanted, live).change, Change::Refused);
+}
+
+#[test]
+fn what_belonged_to_the_compared_objects_is_removed_with_all_below_it() {
+    let object = |kind: &str, name: &str, uid: &str, owner: (&str, &str)| {
+        json!({ "kind": kind, "metadata": { "name": name, "namespace": "n", "uid": uid, "ownerReferences": [
+            { "kind": "X", "name": "x", "uid": owner.1, "controller": owner.0 == "controller" }] } })
+    };
+    let live = [
+        object("FunctionMesh", "m", "mesh", ("", "")),
+        object("Function", "m-old", "old", ("controller", "mesh")),
+        object("StatefulSet", "m-old-function", "set", ("controller", "old")),
+        object("Function", "other", "other", ("controller", "elsewhere")),
+        object("Function", "used", "used", ("owner", "mesh")),
+    ];
+    let before: Snapshot = live.iter().map(|object| (Id::of(object), object.clone())).collect();
+    let mesh = Item { maker: Maker::Author, value: live[0].clone() };
+    let entries = compare(vec![mesh], &before, Against::Cluster);
+    let gone: Vec<_> =
+        entries.iter().filter(|it| it.change == Change::Removed).map(|it| it.id.name.as_str()).collect();
+    assert_eq!(gone, ["m-old", "m-old-function"]);
+}
+
+#[test]
+fn what_the_operator_is_told_to_leave_alone_stays() {
+    let component = json!({ "kind": "Function", "metadata": { "name": "f", "namespace": "n", "uid": "u",
+        "annotations": { labels::MANAGED: "false" } }, "spec": {} });
+    let live = set(json!({ "replicas": 1 }));
+    let mut stale = child("HorizontalPodAutoscaler", json!({}));
+    stale["metadata"]["uid"] = json!("h");
+    let all = [component.clone(), live, stale];
+    let before: Snapshot = all.iter().map(|object| (Id::of(object), object.clone())).collect();
+    let items = vec![
+        Item { maker: Maker::Author, value: component },
+        Item { maker: Maker::Component, value: set(json!({ "replicas": 2 })) },
+    ];
+    let entries = compare(items, &before, Against::Cluster);
+    let children = entries.iter().skip(1);
+    assert!(children.clone().count() == 1 && children.clone().all(|it| it.change == Change::Unchanged));
+    assert!(entries[1].notes[0].contains("left alone"), "{entries:?}");
+}

@@ -1,0 +1,241 @@
+//! Where values come from, as text for people and as data for programs.
+
+use std::io::{self, Write};
+
+use function_mesh_workloads::difference::{Path, Step};
+use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr;
+
+use super::{Cause, Effective, Origin};
+use crate::hide;
+
+/// Longest value on a line.
+const VALUE: usize = 44;
+/// Widest column of places; longer ones push their line out.
+const PLACE: usize = 60;
+
+/// A component, and where its values come from.
+pub(crate) struct Explained<'a> {
+    /// Kind and name of the component, and of the mesh it belongs to.
+    pub(crate) title: String,
+    pub(crate) kind: &'static str,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) values: Vec<Effective>,
+    /// What each layer is called, and where in a file one of its fields was written.
+    pub(crate) sources: Sources<'a>,
+}
+
+/// The documents of the layers.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Sources<'a> {
+    pub(crate) component: Option<&'a crate::input::Document>,
+    pub(crate) namespaced: Option<&'a crate::input::Document>,
+    pub(crate) global: Option<&'a crate::input::Document>,
+}
+
+impl Sources<'_> {
+    fn of(&self, origin: Origin) -> Option<&crate::input::Document> {
+        match origin {
+            Origin::Component => self.component,
+            Origin::Namespaced => self.namespaced,
+            Origin::Global => self.global,
+            Origin::Operator => None,
+        }
+    }
+
+    /// File and line of a field. What comes from a cluster stands in no file.
+    fn place(&self, cause: &Cause) -> Option<(String, usize)> {
+        let document =
+            self.of(cause.origin).filter(|document| !document.source.name.starts_with("<cluster>"))?;
+        let (line, _) = document.source.position(document.node.locate(&cause.field).start);
+        Some((document.source.name.clone(), line))
+    }
+
+    fn told(&self, cause: &Cause) -> String {
+        let layer = match cause.origin {
+            Origin::Component => String::new(),
+            Origin::Namespaced => "BackendConfig of the namespace, ".to_owned(),
+            Origin::Global => "BackendConfig of the cluster, ".to_owned(),
+            Origin::Operator => "operator's ".to_owned(),
+        };
+        let made = if cause.is_equal || cause.origin == Origin::Operator { "" } else { "made of " };
+        let place = self.place(cause).map(|(file, line)| format!(" ({file}:{line})")).unwrap_or_default();
+        let default = if cause.is_default && cause.is_equal { ", same as the default" } else { "" };
+        format!("{made}{layer}{}{place}{default}", cause.field)
+    }
+}
+
+/// What an origin is called in data and on the command line.
+pub(crate) const fn name(origin: Option<Origin>) -> &'static str {
+    match origin {
+        Some(Origin::Component) => "component",
+        Some(Origin::Namespaced) => "namespace",
+        Some(Origin::Global) => "cluster",
+        Some(Origin::Operator) => "operator",
+        None => "default",
+    }
+}
+
+/// The report for people. Values that stand together have one heading. Unless `all` are asked for, what tells
+/// objects apart and words of commands that never change are only counted.
+pub(crate) fn text(
+    out: &mut dyn Write,
+    explained: &[Explained<'_>],
+    colour: bool,
+    all: bool,
+) -> io::Result<()> {
+    let bold = |text: &str| if colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
+    for (index, component) in explained.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        writeln!(out, "{}", bold(&component.title))?;
+        let told: Vec<&Effective> =
+            component.values.iter().filter(|value| all || !is_boilerplate(value)).collect();
+        let rows = rows(&told, &component.sources);
+        let widest = |column: fn(&Row) -> &str, most: usize| {
+            let widths = rows.iter().map(|row| column(row).width()).filter(|width| *width <= most);
+            widths.max().unwrap_or_default()
+        };
+        let (places, values) = (widest(|row| &row.place, PLACE), widest(|row| &row.value, VALUE));
+        let mut above = ("", None);
+        for row in &rows {
+            if row.kind != above.0 {
+                writeln!(out, "  {}", bold(row.kind))?;
+            }
+            if let Some(heading) = row.heading.as_ref().filter(|_| above != (row.kind, row.heading.as_ref()))
+            {
+                writeln!(out, "    {heading}")?;
+            }
+            above = (row.kind, row.heading.as_ref());
+            let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(text.width()));
+            let (place, value, cause) = (&row.place, &row.value, &row.cause);
+            writeln!(out, "    {place}{}  {value}{}  {cause}", pad(place, places), pad(value, values))?;
+        }
+        let passed_over = component.values.len() - told.len();
+        if passed_over > 0 {
+            writeln!(out, "  and {passed_over} labels, names and words of commands; --all shows them")?;
+        }
+    }
+    Ok(())
+}
+
+/// A line of the report.
+struct Row {
+    kind: &'static str,
+    /// The place that this value and its neighbours are in.
+    heading: Option<String>,
+    place: String,
+    value: String,
+    cause: String,
+}
+
+fn rows(told: &[&Effective], sources: &Sources<'_>) -> Vec<Row> {
+    let parent = |effective: &Effective| {
+        let steps = effective.path.0.split_last().map(|(_, way)| way.to_vec()).unwrap_or_default();
+        (effective.kind, Path(steps))
+    };
+    let parents: Vec<_> = told.iter().map(|effective| parent(effective)).collect();
+    let row = |(index, effective): (usize, &&Effective)| {
+        let own = parents.get(index);
+        let is_grouped = [index.checked_sub(1), Some(index + 1)]
+            .into_iter()
+            .flatten()
+            .any(|neighbour| parents.get(neighbour) == own)
+            || effective.path.to_string().width() > PLACE;
+        let last = effective.path.0.last().filter(|_| is_grouped);
+        let cause = match effective.causes.as_slice() {
+            [] => "built in".to_owned(),
+            [only] => sources.told(only),
+            [first, rest @ ..] => format!("{}, and {} more", sources.told(first), rest.len()),
+        };
+        Row {
+            kind: effective.kind,
+            heading: own.filter(|_| is_grouped).map(|(_, path)| path.to_string()),
+            place: match last {
+                Some(Step::Field(name)) => format!("  {name}"),
+                Some(step) => format!("  {}", Path(vec![step.clone()])),
+                None => effective.path.to_string(),
+            },
+            value: shown(effective),
+            cause,
+        }
+    };
+    told.iter().enumerate().map(row).collect()
+}
+
+/// Labels and names that tell objects and items apart, and words of a command that stand for themselves.
+fn is_boilerplate(effective: &Effective) -> bool {
+    let has = |name: &str| effective.path.0.iter().any(|step| matches!(step, Step::Field(it) if it == name));
+    let tells_apart = |cause: &Cause| {
+        cause.field.starts_with("metadata.name")
+            || (cause.field.starts_with("spec.") && cause.field.ends_with("].name"))
+    };
+    let is_label = ["labels", "matchLabels", "selector"].into_iter().any(has);
+    // Words that come again have a number.
+    let is_itself = |name: &str| {
+        let said = effective.value.as_str().unwrap_or_default();
+        name.strip_prefix(said).is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
+    };
+    let is_word =
+        has("command") && matches!(effective.path.0.last(), Some(Step::Field(name)) if is_itself(name));
+    let is_name = matches!(effective.path.0.as_slice(), [.., Step::Item(item), Step::Field(field)]
+        if field == "name" && effective.value == item.as_str());
+    (is_label && effective.causes.iter().all(tells_apart))
+        || (is_word && effective.causes.is_empty())
+        || is_name
+}
+
+/// The report for programs.
+pub(crate) fn data(all: &[Explained<'_>]) -> Value {
+    let components: Vec<Value> = all
+        .iter()
+        .map(|component| {
+            let values: Vec<Value> = component
+                .values
+                .iter()
+                .map(|effective| {
+                    let cause = |cause: &Cause| {
+                        let place = component.sources.place(cause);
+                        json!({
+                            "origin": name(Some(cause.origin)),
+                            "field": cause.field,
+                            "file": place.as_ref().map(|(file, _)| file),
+                            "line": place.as_ref().map(|(_, line)| line),
+                            "equal": cause.is_equal,
+                            "sameAsDefault": cause.is_default,
+                        })
+                    };
+                    json!({
+                        "kind": effective.kind,
+                        "path": effective.path.to_string(),
+                        "value": hide::safe(&effective.path, &effective.value),
+                        "origin": name(effective.causes.first().map(|cause| cause.origin)),
+                        "causes": effective.causes.iter().map(cause).collect::<Vec<_>>(),
+                    })
+                })
+                .collect();
+            json!({
+                "kind": component.kind,
+                "namespace": component.namespace,
+                "name": component.name,
+                "values": values,
+            })
+        })
+        .collect();
+    json!({ "components": components })
+}
+
+/// A value on one line, without secrets.
+fn shown(effective: &Effective) -> String {
+    let text = match hide::safe(&effective.path, &effective.value) {
+        Value::String(text) if !text.is_empty() && text.trim() == text && !text.contains('\n') => text,
+        value => value.to_string(),
+    };
+    if text.chars().count() <= VALUE {
+        return text;
+    }
+    let start: String = text.chars().take(VALUE - 1).collect();
+    format!("{start}…")
+}
