@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use function_mesh_api::validate::Valid;
 use function_mesh_api::{Component, labels};
+use function_mesh_workloads::difference::differences;
 use function_mesh_workloads::{VerticalPodAutoscaler, Workload, names};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::{Api, Resource, ResourceExt};
@@ -136,7 +137,7 @@ fn keep_immutable(wanted: &mut StatefulSet, live: &Arc<StatefulSet>) -> Vec<&'st
 
 fn same_claims<K: Resource<DynamicType = ()> + serde::Serialize>(wanted: &[K], live: &[K]) -> bool {
     match (serde_json::to_value(wanted), serde_json::to_value(live)) {
-        (Ok(wanted), Ok(live)) => crate::kit::subset::first_difference(&wanted, &live).is_none(),
+        (Ok(wanted), Ok(live)) => differences(&wanted, &live).is_empty(),
         _ => false,
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use function_mesh_api::labels;
+use function_mesh_workloads::difference::{differences, make_distinct};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -14,8 +15,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::distinct::make_distinct;
-use super::subset::first_difference;
 
 /// Why a child could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +160,7 @@ impl Children<'_> {
         self.check_owner(&*live)?;
         let is_current = live.annotations().get(labels::APPLIED) == Some(&fingerprint(body));
         let current = serde_json::to_value(&*live).map_err(|source| form_error::<K>(name, source))?;
-        let difference = first_difference(body, &current);
+        let difference = differences(body, &current).first().map(|difference| difference.path.to_string());
         if is_current && difference.is_none() {
             return Ok(Applied { live, change: Change::None });
         }

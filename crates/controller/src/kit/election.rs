@@ -215,7 +215,7 @@ impl Candidate {
         match api.replace(&self.lease, &params(), &held).await {
             Ok(_) => tracing::info!(lease = self.lease, "gave the lease back"),
             Err(error) => {
-                tracing::warn!(%error, lease = self.lease, "cannot give the lease back; it runs out by itself")
+                tracing::warn!(%error, lease = self.lease, "cannot give the lease back; it runs out by itself");
             }
         }
     }

@@ -1,10 +1,9 @@
-//! Tools of all controllers: caches, writing children, events and backoff. Nothing here knows our kinds.
+//! Tools of all controllers: caches, writing children and a status, events, backoff, election. Nothing here knows
+//! our kinds.
 
 pub mod backoff;
 pub mod cache;
 pub mod children;
-mod distinct;
 pub mod election;
 pub mod events;
 pub mod status;
-pub(crate) mod subset;
