@@ -9,6 +9,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
+use crate::component::Role;
+use crate::validate::grammar::MAX_COMPONENT_NAME;
+use crate::validate::rules;
 use crate::{BackendConfig, Function, FunctionMesh, Sink, Source};
 
 /// Fields whose type Kubernetes defines; `kubectl explain pod.spec` documents them.
@@ -41,6 +44,7 @@ pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
 }
 
 fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
+    let kind = crd.spec.names.kind.clone();
     let mut raw = serde_json::to_value(crd)?;
     let versions = raw.pointer_mut("/spec/versions").and_then(Value::as_array_mut);
     for version in versions.into_iter().flatten() {
@@ -52,8 +56,82 @@ fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, ser
         if let Some(spec) = schema.pointer_mut("/properties/spec").and_then(Value::as_object_mut) {
             spec.insert("default".to_owned(), json!({}));
         }
+        match Role::ALL.into_iter().find(|role| role.kind() == kind) {
+            Some(role) => rules_of_component(schema, role),
+            None if kind == "FunctionMesh" => rules_of_mesh(schema),
+            None => {}
+        }
     }
     serde_json::from_value(raw)
+}
+
+/// Gives the API server the simple rules of a component. It judges a change as [`crate::validate::ratchet`] does: what
+/// was broken before is no reason to refuse. The name cannot change at all. The rules stand at the top, since at
+/// the specification they would have to hold for its default, too.
+fn rules_of_component(schema: &mut Value, role: Role) {
+    let name = json!({
+        "rule": format!("self.metadata.name.matches('^[a-z]([-a-z0-9]{{0,{}}}[a-z0-9])?$') || oldSelf.hasValue()",
+            MAX_COMPONENT_NAME - 2),
+        "message": rules::OBJECT_NAME,
+        "reason": "FieldValueInvalid",
+        "optionalOldSelf": true,
+    });
+    let rules = rules::ALL.iter().filter(|rule| rule.roles.contains(&role)).map(|rule| {
+        json!({
+            "rule": format!(
+                "({}) || (oldSelf.hasValue() && !({}))",
+                rule.about("self.spec"),
+                rule.about("oldSelf.value().spec")
+            ),
+            "message": rule.message,
+            "fieldPath": format!(".spec.{}", rule.field),
+            "reason": "FieldValueInvalid",
+            "optionalOldSelf": true,
+        })
+    });
+    let all: Vec<_> = std::iter::once(name).chain(rules).collect();
+    insert(schema, "x-kubernetes-validations", json!(all));
+}
+
+/// The same for the components of a mesh. A rule about an item of a list cannot see what the item was before, so
+/// these are about the lists, and cannot say which component is meant: what they may cost is estimated, and a
+/// name has no bounds there. Each rule comes twice, for a list that is new and for one that changes. Of that it
+/// looks at the old list as a whole; the webhook looks at each component.
+fn rules_of_mesh(schema: &mut Value) {
+    for role in Role::ALL {
+        let Some(list) = schema.pointer_mut(&format!("/properties/spec/properties/{}", role.mesh_field()))
+        else {
+            continue;
+        };
+        // The bound is for the estimate.
+        insert(list, "maxItems", json!(rules::MAX_COMPONENTS));
+        let rules = std::iter::once(&rules::NO_NAME).chain(rules::ALL);
+        let both = rules.filter(|rule| rule.roles.contains(&role)).flat_map(|rule| {
+            let holds = rule.about("c");
+            let message = format!("`{}` of a {role}: {}", rule.field, rule.message);
+            [
+                json!({
+                    "rule": format!("oldSelf.hasValue() || self.all(c, {holds})"),
+                    "message": message,
+                    "reason": "FieldValueInvalid",
+                    "optionalOldSelf": true,
+                }),
+                json!({
+                    "rule": format!("self.all(c, {holds}) || !oldSelf.all(c, {holds})"),
+                    "message": message,
+                    "reason": "FieldValueInvalid",
+                }),
+            ]
+        });
+        let all: Vec<_> = both.collect();
+        insert(list, "x-kubernetes-validations", json!(all));
+    }
+}
+
+fn insert(schema: &mut Value, key: &str, value: Value) {
+    if let Some(object) = schema.as_object_mut() {
+        object.insert(key.to_owned(), value);
+    }
 }
 
 fn polish(schema: &mut Value) {
@@ -64,6 +142,12 @@ fn polish(schema: &mut Value) {
     }
     if let Some(Value::Object(properties)) = object.get_mut("properties") {
         for (name, property) in properties.iter_mut() {
+            // A null that is kept is no number to the scale subresource, and no absent value to a default.
+            if matches!(name.as_str(), "replicas" | "minReplicas")
+                && let Some(property) = property.as_object_mut()
+            {
+                property.remove("nullable");
+            }
             if EMBEDDED.contains(&name.as_str()) {
                 embedded(name, property);
             } else {

@@ -1,5 +1,8 @@
 //! What the definitions promise to people and to the API server.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(clippy::print_stdout, reason = "sizes are worth a look when a test fails")]
+
 use std::sync::LazyLock;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

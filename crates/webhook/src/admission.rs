@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use function_mesh_api::validate::{Findings, ratchet};
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, Operation};
 use serde_json::Value;
@@ -152,11 +153,17 @@ fn decide_on<K: Admitted>(action: Action, request: &AdmissionRequest<DynamicObje
         Ok(raw) => raw,
         Err(error) => return refuse(format!("the object cannot be read: {error}")),
     };
+    let subject = Subject { group: &group, kind: &kind, name: name(request) };
     match action {
-        Action::Mutate => mutate::<K>(response, &raw),
-        Action::Validate => {
-            validate::<K>(response, raw, &Subject { group: &group, kind: &kind, name: name(request) })
+        Action::Mutate => {
+            let decision = mutate::<K>(response.clone(), &raw);
+            // What is to be refused is refused here already. Between this step and the next the API server applies
+            // the simple rules by itself, and would tell those alone, not which component of a mesh is meant.
+            let judged = validate::<K>(response, raw, request.old_object.as_ref(), &subject);
+            let is_readable = decision.response.warnings.is_none();
+            if is_readable && judged.outcome == Outcome::Denied { judged } else { decision }
         }
+        Action::Validate => validate::<K>(response, raw, request.old_object.as_ref(), &subject),
     }
 }
 
@@ -182,14 +189,20 @@ fn mutate<K: Admitted>(mut response: AdmissionResponse, raw: &Value) -> Decision
     }
 }
 
-fn validate<K: Admitted>(mut response: AdmissionResponse, raw: Value, subject: &Subject<'_>) -> Decision {
-    let (violations, warned) = match function_mesh_api::parse::<K>(raw) {
-        Ok(object) => {
-            let findings = object.check();
-            (findings.violations, findings.warnings)
-        }
-        Err(violation) => (vec![violation], Vec::new()),
-    };
+fn validate<K: Admitted>(
+    mut response: AdmissionResponse,
+    raw: Value,
+    old: Option<&DynamicObject>,
+    subject: &Subject<'_>,
+) -> Decision {
+    let mut findings = findings::<K>(raw);
+    // Only a change that would be refused makes it worth to know what the object was before.
+    if let Some(old) = old.filter(|_| !findings.violations.is_empty())
+        && let Ok(old) = serde_json::to_value(old)
+    {
+        findings = ratchet(&self::findings::<K>(old), findings);
+    }
+    let Findings { violations, warnings: warned } = findings;
     response.warnings = warnings(&warned);
     if violations.is_empty() {
         return Decision { response, outcome: Outcome::Allowed, violations: 0 };
@@ -197,6 +210,13 @@ fn validate<K: Admitted>(mut response: AdmissionResponse, raw: Value, subject: &
     response.allowed = false;
     response.result = subject.invalid(&violations);
     Decision { response, outcome: Outcome::Denied, violations: violations.len() }
+}
+
+fn findings<K: Admitted>(raw: Value) -> Findings {
+    match function_mesh_api::parse::<K>(raw) {
+        Ok(object) => object.check(),
+        Err(violation) => Findings { violations: vec![violation], warnings: Vec::new() },
+    }
 }
 
 /// Whether the object passes without a look. An update that leaves the specification alone must never be

@@ -210,7 +210,7 @@ fn patch_of<K: Admitted>(raw: &Value) -> json_patch::Patch {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), ..ProptestConfig::default() })]
 
     #[test]
     fn functions(spec in component("funcConfig")) {

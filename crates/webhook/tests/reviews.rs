@@ -133,6 +133,15 @@ async fn all_violations_are_named_at_once() {
     }
 }
 
+/// The API server's own rules come between the two steps, and would hide the other violations.
+#[tokio::test]
+async fn the_first_step_refuses_what_the_second_would() {
+    let review = review_of("Function", &broken());
+    let refused = ask(Action::Mutate, "function", &review).await;
+    assert_eq!(refused, ask(Action::Validate, "function", &review).await);
+    assert_eq!(refused["allowed"], false);
+}
+
 #[tokio::test]
 async fn every_kind_is_completed_and_checked() {
     let function = recorded()["request"]["object"]["spec"].clone();
@@ -218,6 +227,34 @@ async fn updates_that_change_no_rule_are_never_refused() {
     }
     let changed = ask(Action::Validate, "function", &update(&json!({}), &broken())).await;
     assert_eq!((&changed["allowed"], &changed["status"]["code"]), (&json!(false), &json!(422)));
+}
+
+/// An object from before a rule can be changed elsewhere; it only must not become worse.
+#[tokio::test]
+async fn what_was_broken_before_is_warned_of_and_what_is_new_is_refused() {
+    let mut changed = broken();
+    changed["className"] = "Other".into();
+    let response = ask(Action::Validate, "function", &update(&broken(), &changed)).await;
+    assert_eq!(response["allowed"], true, "{response}");
+    let warnings: Vec<_> =
+        response["warnings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for field in ["spec.python.py", "spec.output.topic", "spec.replicas", "spec.pulsar"] {
+        let found = warnings.iter().find(|warning| warning.starts_with(field));
+        let found = found.unwrap_or_else(|| panic!("{field} is not in {warnings:?}"));
+        assert!(found.ends_with("(let pass, since it was so before)"), "{found}");
+    }
+    changed["deadLetterTopic"] = "dead".into();
+    let response = ask(Action::Validate, "function", &update(&broken(), &changed)).await;
+    assert_eq!(response["allowed"], false);
+    let causes = response["status"]["details"]["causes"].as_array().unwrap();
+    let fields: Vec<_> = causes.iter().map(|cause| cause["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["spec.maxMessageRetry"]);
+    // What could not even be read before is no worse when it still cannot.
+    let unreadable = json!({ "replicas": "three" });
+    let mut relabelled = unreadable.clone();
+    relabelled["className"] = "C".into();
+    let response = ask(Action::Validate, "function", &update(&unreadable, &relabelled)).await;
+    assert_eq!(response["allowed"], true, "{response}");
 }
 
 #[tokio::test]

@@ -114,6 +114,12 @@ impl<'a> Context<'a> {
         self.common.name.filter(|name| !name.is_empty()).unwrap_or(self.object())
     }
 
+    /// The component's name as part of the name of a file. A slash would end the folder's name, and log4j puts
+    /// dates and variables in where it finds the two others.
+    pub(crate) fn file_name(&self) -> String {
+        self.name().replace(['/', '%', '$'], "_")
+    }
+
     /// Name of the container that runs the component.
     pub(crate) fn container(&self) -> String {
         format!("pulsar-{}", self.role())

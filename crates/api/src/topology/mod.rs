@@ -6,9 +6,9 @@
 
 mod pattern;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::FunctionMeshSpec;
@@ -16,6 +16,11 @@ use crate::component::{Role, SpecView};
 use crate::validate::grammar::TopicName;
 
 pub use pattern::TopicPattern;
+
+/// Most patterns of a mesh that are compared with topics; further ones match nothing here.
+const MAX_PATTERNS: usize = 256;
+/// Most feeds that are listed. A graph with more says nothing to anybody, and would fill the memory.
+const MAX_FEEDS: usize = 1_000_000;
 
 /// A component of the graph.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -132,6 +137,7 @@ impl Topology {
     pub fn of(mesh: &FunctionMeshSpec) -> Self {
         let mut components = Vec::new();
         let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
+        let mut patterns = 0;
         for (role, index, view) in mesh.components() {
             let place = components.len();
             let name = view.common.name.unwrap_or_default().to_owned();
@@ -139,11 +145,22 @@ impl Topology {
             for (text, is_pattern, how) in topics_of(&view) {
                 let Ok(full) = TopicName::parse(text) else { continue };
                 let full = if is_pattern { full } else { full.without_partition() };
-                let pattern = is_pattern.then(|| TopicPattern::new(&full));
                 let name = full.to_string();
                 let key = if is_pattern { format!("{name} (pattern)") } else { name.clone() };
-                let topic = topics.entry(key).or_insert_with(|| Topic { name, pattern, uses: Vec::new() });
-                if !topic.uses.contains(&(place, how)) {
+                let topic = topics.entry(key).or_insert_with(|| {
+                    let pattern = is_pattern.then(|| {
+                        patterns += 1;
+                        if patterns <= MAX_PATTERNS {
+                            TopicPattern::new(&full)
+                        } else {
+                            TopicPattern::closed(&full)
+                        }
+                    });
+                    Topic { name, pattern, uses: Vec::new() }
+                });
+                // Components come one after the other, so the uses of this one are the last.
+                let mut own = topic.uses.iter().rev().take_while(|(other, _)| *other == place);
+                if !own.any(|(_, other)| *other == how) {
                     topic.uses.push((place, how));
                 }
             }
@@ -170,7 +187,7 @@ impl Topology {
 
     /// Topics that the mesh reads and no component of it writes: what comes from outside.
     pub fn entries(&self) -> impl Iterator<Item = &Topic> {
-        let fed: Vec<_> = self.feeds.iter().map(|feed| feed.read_as).collect();
+        let fed: BTreeSet<_> = self.feeds.iter().map(|feed| feed.read_as).collect();
         self.topics
             .iter()
             .enumerate()
@@ -180,7 +197,7 @@ impl Topology {
 
     /// Topics that the mesh writes and no component of it reads: what goes outside.
     pub fn exits(&self) -> impl Iterator<Item = &Topic> {
-        let read: Vec<_> = self.feeds.iter().map(|feed| feed.topic).collect();
+        let read: BTreeSet<_> = self.feeds.iter().map(|feed| feed.topic).collect();
         self.topics
             .iter()
             .enumerate()
@@ -190,16 +207,14 @@ impl Topology {
 
     /// Components that neither feed another nor are fed.
     pub fn isolated(&self) -> impl Iterator<Item = &Node> {
-        self.components
-            .iter()
-            .enumerate()
-            .filter(|(place, _)| {
-                !self
-                    .feeds
-                    .iter()
-                    .any(|feed| feed.from != feed.to && (feed.from == *place || feed.to == *place))
-            })
-            .map(|(_, node)| node)
+        self.isolated_places().map(|(_, node)| node)
+    }
+
+    /// The same, with their place in [`Topology::components`].
+    pub(crate) fn isolated_places(&self) -> impl Iterator<Item = (usize, &Node)> {
+        let others = self.feeds.iter().filter(|feed| feed.from != feed.to);
+        let joined: BTreeSet<_> = others.flat_map(|feed| [feed.from, feed.to]).collect();
+        self.components.iter().enumerate().filter(move |(place, _)| !joined.contains(place))
     }
 
     /// The cycles: groups of components in which each feeds each other, directly or by way of others.
@@ -212,7 +227,7 @@ impl Topology {
                 graph.update_edge(*from, *to, ());
             }
         }
-        let mut cycles: Vec<Vec<usize>> = tarjan_scc(&graph)
+        let mut cycles: Vec<Vec<usize>> = kosaraju_scc(&graph)
             .into_iter()
             .filter(|group| match group.as_slice() {
                 [single] => graph.contains_edge(*single, *single),
@@ -258,23 +273,32 @@ fn topics_of<'a>(view: &SpecView<'a>) -> Vec<(&'a str, bool, Use)> {
 
 fn feeds(topics: &[Topic]) -> Vec<Feed> {
     let mut feeds = Vec::new();
+    let written: Vec<_> = topics
+        .iter()
+        .enumerate()
+        .filter(|(_, topic)| topic.is_written() && !topic.is_pattern())
+        .filter_map(|(place, topic)| Some((place, topic, TopicName::parse(&topic.name).ok()?)))
+        .collect();
     for (read_as, reading) in topics.iter().enumerate().filter(|(_, topic)| topic.is_read()) {
-        for (topic, writing) in topics.iter().enumerate().filter(|(_, topic)| topic.is_written()) {
-            let joined = match &reading.pattern {
-                Some(pattern) => pattern.matches(&writing.name),
-                None => read_as == topic,
-            };
-            if !joined {
-                continue;
+        match &reading.pattern {
+            Some(pattern) => {
+                for (topic, writing, _) in written.iter().filter(|(_, _, name)| pattern.takes(name)) {
+                    join((*topic, writing), (read_as, reading), &mut feeds);
+                }
             }
-            let readers = || reading.uses().filter(|(_, how)| !how.is_output());
-            for (from, how) in writing.uses().filter(|(_, how)| how.is_output()) {
-                feeds.extend(readers().map(|(to, _)| Feed { from, to, topic, read_as, how }));
-            }
+            None => join((read_as, reading), (read_as, reading), &mut feeds),
         }
     }
     feeds.sort_unstable();
     feeds
+}
+
+fn join((topic, writing): (usize, &Topic), (read_as, reading): (usize, &Topic), feeds: &mut Vec<Feed>) {
+    for (from, how) in writing.uses().filter(|(_, how)| how.is_output()) {
+        let readers = reading.uses().filter(|(_, how)| !how.is_output());
+        let left = MAX_FEEDS.saturating_sub(feeds.len());
+        feeds.extend(readers.map(|(to, _)| Feed { from, to, topic, read_as, how }).take(left));
+    }
 }
 
 #[cfg(test)]

@@ -58,27 +58,29 @@ fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
         findings.deny_rule(path, &rules::NO_CLASS);
     }
     let files = [
-        (java.map(|java| (&java.jar, &java.jar_location)), &rules::NO_JAR),
-        (python.map(|python| (&python.py, &python.py_location)), &rules::NO_PY),
-        (golang.map(|golang| (&golang.go, &golang.go_location)), &rules::NO_GO),
-        // That its file is given is checked with the shape.
-        (
-            generic_runtime.map(|generic| (&generic.function_file, &generic.function_file_location)),
-            &rules::NO_FUNCTION_FILE,
-        ),
+        (java.map(|java| (java.jar.is_empty(), &java.jar_location)), &rules::NO_JAR),
+        (python.map(|python| (python.py.is_empty(), &python.py_location)), &rules::NO_PY),
+        (golang.map(|golang| (golang.go.is_empty(), &golang.go_location)), &rules::NO_GO),
     ];
     for (file, rule) in files {
-        let Some((file, location)) = file else { continue };
-        if file.is_empty() && rule.field != rules::NO_FUNCTION_FILE.field {
+        let Some((is_missing, place)) = file else { continue };
+        if is_missing {
             findings.deny_rule(path, rule);
         }
-        let location = location.as_deref().filter(|location| !location.is_empty());
-        if let Some(fault) = location.and_then(grammar::package_location_fault) {
-            findings.deny(path.field(&format!("{}Location", rule.field)), fault);
-        }
+        location(&path.field(&format!("{}Location", rule.field)), place.as_deref(), findings);
     }
+    // That its file is given is checked with the shape.
+    let generic = generic_runtime.and_then(|generic| generic.function_file_location.as_deref());
+    location(&path.field("genericRuntime.functionFileLocation"), generic, findings);
     if !matches!(view.common.image_pull_policy, None | Some("" | "Always" | "IfNotPresent" | "Never")) {
         findings.deny_rule(path, &rules::PULL_POLICY);
+    }
+}
+
+fn location(path: &FieldPath, location: Option<&str>, findings: &mut Findings) {
+    let given = location.filter(|location| !location.is_empty());
+    if let Some(fault) = given.and_then(grammar::package_location_fault) {
+        findings.deny(path.clone(), fault);
     }
 }
 

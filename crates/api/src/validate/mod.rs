@@ -65,10 +65,13 @@ pub fn valid_component<C: Component>(mut object: C) -> Result<Valid<C>, Violatio
     Ok(Valid(object))
 }
 
-/// What the rules say of a mesh: of each component as if it stood alone, and of all together.
+/// What the rules say of a mesh: of each component as if it stood alone, and of all together. It is completed
+/// first, in a copy.
 pub fn check_mesh(mesh: &FunctionMesh) -> Findings {
+    let mut complete = mesh.clone();
+    complete.spec.set_defaults();
     let mut findings = Findings::default();
-    mesh::check(mesh, &mut findings);
+    mesh::check(&complete, &mut findings);
     findings
 }
 

@@ -22,11 +22,12 @@ use super::Findings;
 pub fn ratchet(old: &Findings, new: Findings) -> Findings {
     let mut known: BTreeMap<_, usize> = BTreeMap::new();
     for violation in &old.violations {
-        *known.entry((violation.field.lasting(), violation.message.as_str())).or_default() += 1;
+        *known.entry((violation.field.lasting().to_owned(), violation.message.clone())).or_default() += 1;
     }
     let mut judged = Findings { violations: Vec::new(), warnings: Vec::new() };
     for violation in new.violations {
-        match known.get_mut(&(violation.field.lasting(), violation.message.as_str())) {
+        let place = (violation.field.lasting().to_owned(), violation.message.clone());
+        match known.get_mut(&place) {
             Some(left) if *left > 0 => {
                 *left -= 1;
                 let message = format!("{} (let pass, since it was so before)", violation.message);

@@ -24,7 +24,6 @@ const READERS: &[Role] = &[Function, Sink];
 const CONNECTORS: &[Role] = &[Source, Sink];
 
 const FILE: &str = "must be the path of the file in the container";
-const NOT_EMPTY: &str = "must not be empty";
 const POSITIVE: &str = "must be 1 or more";
 const NOT_ONCE: &str = "cannot be set with processingGuarantee `effectively_once`";
 const NO_INPUT: &str = "at least one topic to read is needed, here or in `topicPattern`, `customSerdeSources`, `customSchemaSources` or `sourceSpecs`";
@@ -98,10 +97,6 @@ rules! {
     NO_JAR: ALL_ROLES, "java.jar", FILE, "!has($.java) || (has($.java.jar) && $.java.jar != '')";
     NO_PY: &[Function], "python.py", FILE, "!has($.python) || (has($.python.py) && $.python.py != '')";
     NO_GO: &[Function], "golang.go", FILE, "!has($.golang) || (has($.golang.go) && $.golang.go != '')";
-    NO_FUNCTION_FILE: &[Function], "genericRuntime.functionFile", NOT_EMPTY,
-        "!has($.genericRuntime) || (has($.genericRuntime.functionFile) && $.genericRuntime.functionFile != '')";
-    NO_LANGUAGE: &[Function], "genericRuntime.language", NOT_EMPTY,
-        "!has($.genericRuntime) || (has($.genericRuntime.language) && $.genericRuntime.language != '')";
     NO_SOURCE_CONFIG: &[Source], "sourceConfig", "a source needs the configuration of its connector",
         "has($.sourceConfig)";
     NO_SINK_CONFIG: &[Sink], "sinkConfig", "a sink needs the configuration of its connector",
@@ -165,8 +160,7 @@ pub const NO_NAME: Rule = Rule {
 };
 
 /// What the name of a component's object must be, as the API server checks it.
-pub const OBJECT_NAME: &str =
-    "must be at most 43 lower-case letters, digits and `-`, begin with a letter and not end with `-`";
+pub const OBJECT_NAME: &str = "metadata.name: must be at most 43 lower-case letters, digits and `-`, begin with a letter and not end with `-`";
 
 /// Most components of one role in a mesh. More than the largest object that can be stored has room for.
 pub const MAX_COMPONENTS: usize = 2000;

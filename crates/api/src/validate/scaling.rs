@@ -39,7 +39,8 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, age: Age, findings: &
             if policy.container_name.as_deref().unwrap_or_default().is_empty() {
                 findings.deny(at.field("containerName"), "must name a container, or be `*` for all");
             }
-            for (limits, field) in [(&policy.min_allowed, "minAllowed"), (&policy.max_allowed, "maxAllowed")] {
+            for (limits, field) in [(&policy.min_allowed, "minAllowed"), (&policy.max_allowed, "maxAllowed")]
+            {
                 for (resource, amount) in limits.iter().flatten() {
                     if let IntOrString::String(text) = amount
                         && quantity::value(&Quantity(text.clone())).is_none()
@@ -81,9 +82,7 @@ fn limits(path: &FieldPath, most: i32, least: i32, replicas: i32, age: Age, find
     }
     let outside = match () {
         () if replicas > most => Some(("maxReplicas", "must not be less than `replicas`")),
-        () if least <= most && least > replicas => {
-            Some(("minReplicas", "must not be more than `replicas`"))
-        }
+        () if least <= most && least > replicas => Some(("minReplicas", "must not be more than `replicas`")),
         () => None,
     };
     match (outside, age) {

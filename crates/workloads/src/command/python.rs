@@ -19,7 +19,7 @@ pub(super) fn script(context: &Context<'_>, script: Script, python: &PythonRunti
         .option("--logging_directory", "logs/functions")
         .option(
             "--logging_file",
-            Word::from(format!("{}-", context.name())).then(super::shard_id()).then(".log"),
+            Word::from(format!("{}-", context.file_name())).then(super::shard_id()).then(".log"),
         )
         .option("--logging_config_file", log::python::FILE)
         .option("--install_usercode_dependencies", "true");

@@ -41,7 +41,7 @@ fn text(context: &Context<'_>, config: Option<&RuntimeLogConfig>) -> String {
     let level = level(config.and_then(|config| config.level));
     let rotation = Rotation::of(config, context.logs_to_files());
     let file =
-        rotation.map(|rotation| handler(rotation, &literal(&format!("{LOGS}/{}.log", context.name()))));
+        rotation.map(|rotation| handler(rotation, &literal(&format!("{LOGS}/{}.log", context.file_name()))));
     let handlers: Vec<_> =
         ["stream_handler"].into_iter().chain(file.as_ref().map(|(name, _)| *name)).collect();
     let handlers = handlers.join(",");

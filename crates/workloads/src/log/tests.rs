@@ -102,7 +102,7 @@ fn python_is_configured_in_a_file_that_its_reader_takes() {
 
     let sized = python(json!({ "rotatePolicy": "SizedPolicyWith50MB", "format": "json" }));
     assert!(sized.contains("handlers=stream_handler,rotating_file_handler\n"), "{sized}");
-    assert!(sized.contains(r"args=('logs/functions/a\'b%%.log','a',52428800,5)"), "{sized}");
+    assert!(sized.contains(r"args=('logs/functions/a\'b_.log','a',52428800,5)"), "{sized}");
     assert!(sized.contains("class=pythonjsonlogger.jsonlogger.JsonFormatter"), "{sized}");
 
     for (policy, arguments) in [

@@ -1,0 +1,65 @@
+//! What components of a mesh share and should not: a place in Pulsar, and subscriptions.
+//!
+//! All of it is warned of and nothing refused. The roles have each their own objects and pods, so a mesh with a
+//! source and a sink of one name runs, and many do; and two components that take turns on one subscription are
+//! what somebody may want.
+
+use std::collections::BTreeMap;
+
+use crate::FunctionMesh;
+use crate::component::{Common, Role};
+
+use super::{FieldPath, Findings, grammar};
+
+/// Tenant, namespace and name: what Pulsar knows a component by.
+fn identity(common: &Common<'_>) -> String {
+    let or = |text: Option<&str>, default: &str| {
+        text.filter(|text| !text.is_empty()).unwrap_or(default).to_owned()
+    };
+    let (tenant, namespace) = (or(common.tenant, "public"), or(common.namespace, "default"));
+    format!("{tenant}/{namespace}/{}", common.name.unwrap_or_default())
+}
+
+/// Two components of one identity share metrics and state, and their default subscription.
+pub(super) fn identities(mesh: &FunctionMesh, path: &FieldPath, findings: &mut Findings) {
+    let mut first: BTreeMap<String, Role> = BTreeMap::new();
+    for (role, index, view) in mesh.spec.components() {
+        let name = view.common.name.unwrap_or_default();
+        if name.is_empty() {
+            continue;
+        }
+        let identity = identity(&view.common);
+        // Within one list the name itself is refused.
+        if let Some(other) = first.get(&identity).filter(|other| **other != role) {
+            let message = format!(
+                "a {other} of this mesh is {identity:?} in Pulsar too; their metrics and state are one, and so is their default subscription"
+            );
+            findings.warn(path.field(role.mesh_field()).item(index, name).field("name"), message);
+        }
+        first.entry(identity).or_insert(role);
+    }
+}
+
+/// Two components that read a topic by the same subscription take messages from each other.
+pub(super) fn subscriptions(mesh: &FunctionMesh, path: &FieldPath, findings: &mut Findings) {
+    let mut subscriptions: BTreeMap<(String, String), String> = BTreeMap::new();
+    for (role, index, view) in mesh.spec.components() {
+        let (Some(consuming), Some(input)) = (view.consuming, view.input()) else { continue };
+        let given = consuming.subscription_name.filter(|name| !name.is_empty());
+        let subscription = given.map_or_else(|| identity(&view.common), str::to_owned);
+        let at = format!("{}[{index}]", role.mesh_field());
+        for topic in input.all_topics() {
+            let Ok(full) = grammar::TopicName::parse(topic) else { continue };
+            let key = (full.to_string(), subscription.clone());
+            let same_list = |other: &str| given.is_none() && other.starts_with(role.mesh_field());
+            if let Some(other) = subscriptions.get(&key).filter(|other| **other != at && !same_list(other)) {
+                let name = view.common.name.unwrap_or_default();
+                findings.warn(
+                    path.field(role.mesh_field()).item(index, name).field("subscriptionName"),
+                    format!("{other} reads {topic:?} with the same subscription; each message reaches only one of them"),
+                );
+            }
+            subscriptions.entry(key).or_insert_with(|| at.clone());
+        }
+    }
+}

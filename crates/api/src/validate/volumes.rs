@@ -1,0 +1,103 @@
+//! The rules of volumes and their mounts.
+
+use std::collections::BTreeSet;
+
+use crate::component::SpecView;
+use crate::quantity;
+use crate::types::{CryptoConfig, PulsarMessaging, VolumeClaimRetention};
+
+use super::{FieldPath, Findings, rules};
+
+/// Beginnings and ends of the names of volumes that the operator makes, beside those named by a Secret.
+const OPERATORS_OWN: [&str; 2] = ["filebeat-logs", "downloader-volume"];
+const LOG_CONFIGURATION: &str = "-log-conf";
+
+/// Checks the volumes of the component whose specification stands at `path`.
+pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
+    let mut volumes = BTreeSet::new();
+    for (index, volume) in view.common.pod.iter().flat_map(|pod| pod.volumes.iter().flatten()).enumerate() {
+        if !volumes.insert(volume.name.as_str()) {
+            let at = path.field("pod.volumes").item(index, &volume.name).field("name");
+            findings.deny(at, format!("{:?} is the name of an earlier volume already", volume.name));
+        }
+    }
+    let mut claims = BTreeSet::new();
+    if let Some(function) = view.function() {
+        for (index, claim) in function.volume_claim_templates.iter().flatten().enumerate() {
+            let name = claim.metadata.name.as_deref().unwrap_or_default();
+            let at = path.field("volumeClaimTemplates").item(index, name);
+            if name.is_empty() {
+                findings.deny(at.field("metadata.name"), "must be the name by which `volumeMounts` knows it");
+            } else if !claims.insert(name) {
+                let message = format!("{name:?} is the name of an earlier claim already");
+                findings.deny(at.field("metadata.name"), message);
+            }
+            let wanted = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+            let wanted = wanted.and_then(|resources| resources.requests.as_ref());
+            for (resource, amount) in wanted.into_iter().flatten() {
+                if quantity::value(amount).is_none() {
+                    let message = format!("{:?} is no amount; write for example `10Gi`", amount.0);
+                    findings.deny(at.field("spec.resources.requests").field(resource), message);
+                }
+            }
+        }
+        if let Some(policy) = &function.persistent_volume_claim_retention_policy {
+            retention(path, policy, findings);
+        }
+    }
+    let secrets = secrets(view);
+    let mut paths = BTreeSet::new();
+    for (index, mount) in view.common.volume_mounts.iter().enumerate() {
+        let at = path.field("volumeMounts").index(index);
+        let name = mount.name.as_str();
+        let is_known = volumes.contains(name)
+            || claims.contains(name)
+            || OPERATORS_OWN.contains(&name)
+            || name.ends_with(LOG_CONFIGURATION)
+            || secrets.iter().any(|secret| name.starts_with(secret.as_str()));
+        if !is_known {
+            let message = format!("{name:?} names no volume of `pod.volumes` or `volumeClaimTemplates`");
+            findings.warn(at.field("name"), message);
+        }
+        if !paths.insert(mount.mount_path.as_str()) {
+            let message = format!("{:?} is mounted already; this mount has no effect", mount.mount_path);
+            findings.warn(at.field("mountPath"), message);
+        }
+    }
+}
+
+fn retention(path: &FieldPath, policy: &VolumeClaimRetention, findings: &mut Findings) {
+    for (value, rule) in [
+        (&policy.when_deleted, &rules::CLAIMS_WHEN_DELETED),
+        (&policy.when_scaled, &rules::CLAIMS_WHEN_SCALED),
+    ] {
+        if !matches!(value.as_deref(), None | Some("" | "Retain" | "Delete")) {
+            findings.deny_rule(path, rule);
+        }
+    }
+}
+
+/// Beginnings of the names of volumes that hold Secrets of the component.
+fn secrets(view: &SpecView<'_>) -> BTreeSet<String> {
+    let of_pulsar = |pulsar: &PulsarMessaging| {
+        let tls = pulsar.tls_config.as_ref().and_then(|tls| tls.cert_secret_name.clone());
+        let auths = [&pulsar.auth_config, &pulsar.cleanup_auth_config];
+        let oauth2 = auths.into_iter().flatten().filter_map(|auth| auth.oauth2_config.as_ref());
+        oauth2.map(|oauth2| oauth2.key_secret_name.clone()).chain(tls).collect::<Vec<_>>()
+    };
+    let pulsars = [view.common.pulsar, view.common.pulsar_package_service];
+    let producer = view.output().and_then(|output| output.producer_conf.as_ref()?.crypto_config.as_ref());
+    let consumers = view.input().and_then(|input| input.source_specs.as_ref());
+    let consumers = consumers.into_iter().flatten().filter_map(|(_, config)| config.crypto_config.as_ref());
+    let keys = |crypto: &CryptoConfig| crypto.crypto_secrets.clone().unwrap_or_default();
+    let keys = producer.into_iter().chain(consumers).flat_map(keys).map(|key| key.secret_name);
+    pulsars
+        .into_iter()
+        .flatten()
+        .flat_map(of_pulsar)
+        .chain(keys)
+        .filter(|name| !name.is_empty())
+        // In the name of a volume a dot becomes a dash.
+        .map(|name| name.to_lowercase().replace('.', "-"))
+        .collect()
+}

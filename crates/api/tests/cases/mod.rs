@@ -1,0 +1,111 @@
+//! One object for each rule: one that breaks just it, and a twin that keeps it. The table serves the test of the
+//! Rust rules and the test of what the API server says by itself.
+
+#![allow(dead_code, reason = "each test uses its part of the table")]
+
+mod delivery;
+mod pods;
+mod runtimes;
+mod scaling;
+mod topics;
+
+use serde_json::{Value, json};
+
+/// A rule, by a change that breaks it and one that does not, to an object that keeps all rules. A change is
+/// merged into the object; null takes a field away.
+pub(crate) struct Case {
+    /// The rule, by its letter in the list of the original's rules where it has one.
+    pub(crate) rule: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) bad: Value,
+    pub(crate) good: Value,
+    /// The fields at fault, in the order of the findings.
+    pub(crate) fields: Vec<&'static str>,
+}
+
+pub(crate) fn base(kind: &str) -> Value {
+    let spec = match kind {
+        "Function" => json!({
+            "className": "org.example.F", "java": { "jar": "f.jar" }, "input": { "topics": ["in"] },
+            "output": { "topic": "out" }, "pulsar": { "pulsarConfig": "p" },
+        }),
+        "Source" => json!({
+            "className": "org.example.S", "java": { "jar": "s.nar" }, "sourceConfig": {},
+            "output": { "topic": "out" }, "pulsar": { "pulsarConfig": "p" },
+        }),
+        "Sink" => json!({
+            "className": "org.example.K", "java": { "jar": "k.nar" }, "sinkConfig": {},
+            "input": { "topics": ["in"] }, "pulsar": { "pulsarConfig": "p" },
+        }),
+        other => unreachable!("{other}"),
+    };
+    json!({
+        "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": kind, "metadata": { "name": "it" }, "spec": spec,
+    })
+}
+
+pub(crate) fn merge(target: &mut Value, change: &Value) {
+    let Value::Object(changes) = change else {
+        *target = change.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Value::Object(target) = target else { return };
+    for (key, value) in changes {
+        if value.is_null() {
+            target.remove(key);
+        } else {
+            merge(target.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// The object that a change of the specification makes of the base.
+pub(crate) fn object(kind: &str, spec: &Value) -> Value {
+    let mut object = base(kind);
+    // A change of the name stands beside those of the specification.
+    let mut spec = spec.clone();
+    if let Some(name) = spec.as_object_mut().and_then(|spec| spec.remove("metadata.name")) {
+        object["metadata"]["name"] = name;
+    }
+    merge(&mut object["spec"], &spec);
+    object
+}
+
+const F: &[&str] = &["Function"];
+const FK: &[&str] = &["Function", "Sink"];
+const FS: &[&str] = &["Function", "Source"];
+const ALL: &[&str] = &["Function", "Sink", "Source"];
+
+struct Table(Vec<Case>);
+
+impl Table {
+    #[allow(clippy::needless_pass_by_value, reason = "the table reads better without references")]
+    fn add(
+        &mut self,
+        rule: &'static str,
+        kinds: &[&'static str],
+        fields: &[&'static str],
+        bad: Value,
+        good: Value,
+    ) {
+        for kind in kinds {
+            self.0.push(Case { rule, kind, fields: fields.to_vec(), bad: bad.clone(), good: good.clone() });
+        }
+    }
+}
+
+/// Every rule.
+pub(crate) fn all() -> Vec<Case> {
+    let mut table = Table(Vec::new());
+    runtimes::runtimes(&mut table);
+    scaling::numbers(&mut table);
+    delivery::delivery(&mut table);
+    topics::topics(&mut table);
+    delivery::pulsar_and_state(&mut table);
+    delivery::windows(&mut table);
+    pods::pods(&mut table);
+    table.0
+}

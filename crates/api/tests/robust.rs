@@ -1,0 +1,271 @@
+//! Whatever arrives: no panic, an answer in bounded time, and answers that agree with one another.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+
+#[path = "cases/mod.rs"]
+mod cases;
+
+use std::time::{Duration, Instant};
+
+use function_mesh_api::topology::Topology;
+use function_mesh_api::validate::{
+    Findings, check_backend_config, check_component, check_mesh, ratchet, valid_component,
+};
+use function_mesh_api::{BackendConfig, Component, Function, FunctionMesh, SetDefaults, Sink, Source, parse};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use serde_json::{Value, json};
+
+/// Far more than any answer takes, and far less than the webhook has.
+const LONGEST: Duration = Duration::from_secs(3);
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        prop::sample::select(vec![
+            "",
+            "persistent://a/b/c",
+            "a/b",
+            "://",
+            "non-persistent://",
+            "function://a/b/c@1",
+            "1Gi",
+            "-1",
+            "1e999",
+            "(((((a{1000}){1000}){1000})))",
+            "[",
+            "\u{0}",
+            "ä\u{200d}",
+            "effectively_once",
+            "Delete",
+        ])
+        .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(key(), inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn key() -> impl Strategy<Value = String> {
+    prop_oneof![
+        ".{0,6}",
+        prop::sample::select(vec![
+            "spec",
+            "metadata",
+            "name",
+            "input",
+            "topics",
+            "topicPattern",
+            "sourceSpecs",
+            "output",
+            "topic",
+            "pod",
+            "resources",
+            "requests",
+            "memory",
+            "java",
+            "jar",
+            "functions",
+            "windowConfig",
+            "replicas",
+            "isRegexPattern",
+        ])
+        .prop_map(str::to_owned),
+    ]
+}
+
+/// Every place in a value, by the steps that lead there.
+fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(object) => {
+            for (key, inner) in object {
+                places(inner, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, inner) in items.iter().enumerate() {
+                places(inner, &format!("{at}/{index}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A specification that is nearly right: some changes from the table of rules, then some places overwritten.
+fn spec(kind: &'static str) -> impl Strategy<Value = Value> {
+    let changes: Vec<_> = cases::all()
+        .into_iter()
+        .filter(|case| case.kind == kind)
+        .flat_map(|case| [case.bad, case.good])
+        .collect();
+    let overwritten = prop::collection::vec((any::<prop::sample::Index>(), any_json()), 0..3);
+    (prop::sample::subsequence(changes, 0..=5), overwritten).prop_map(move |(changes, overwritten)| {
+        let mut object = cases::base(kind);
+        for change in &changes {
+            cases::merge(&mut object["spec"], change);
+        }
+        let mut spec = object["spec"].take();
+        for (index, value) in overwritten {
+            let mut all = Vec::new();
+            places(&spec, "", &mut all);
+            let place: &String = index.get(&all);
+            if let Some(place) = spec.pointer_mut(place) {
+                *place = value;
+            }
+        }
+        spec
+    })
+}
+
+fn object(kind: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": kind, "metadata": { "name": "it" }, "spec": spec,
+    })
+}
+
+fn in_time<T>(what: impl FnOnce() -> T) -> Result<T, TestCaseError> {
+    let begun = Instant::now();
+    let result = what();
+    prop_assert!(begun.elapsed() < LONGEST, "it took {:?}", begun.elapsed());
+    Ok(result)
+}
+
+fn component_holds<C: Component + PartialEq>(raw: &Value) -> Result<(), TestCaseError> {
+    let Ok(object) = in_time(|| parse::<C>(raw.clone()))? else { return Ok(()) };
+    let findings = in_time(|| check_component(&object))?;
+    let mut complete = object.clone();
+    complete.spec_mut().set_defaults("it");
+    let mut twice = complete.clone();
+    twice.spec_mut().set_defaults("it");
+    prop_assert_eq!(&complete, &twice, "defaulting twice");
+    prop_assert_eq!(&check_component(&complete), &findings, "defaulting changes what the rules say");
+    prop_assert_eq!(valid_component(object).is_ok(), findings.violations.is_empty());
+    let written = serde_json::to_value(&complete).expect("JSON");
+    prop_assert_eq!(&parse::<C>(written).expect("what was written can be read"), &complete);
+    prop_assert!(ratchet(&findings, findings.clone()).violations.is_empty(), "nothing is new");
+    prop_assert_eq!(&ratchet(&Findings::default(), findings.clone()), &findings, "all is new");
+    Ok(())
+}
+
+fn mesh_holds(raw: &Value) -> Result<(), TestCaseError> {
+    let Ok(mesh) = in_time(|| parse::<FunctionMesh>(raw.clone()))? else { return Ok(()) };
+    let findings = in_time(|| check_mesh(&mesh))?;
+    let graph = in_time(|| Topology::of(&mesh.spec))?;
+    in_time(|| {
+        (graph.entries().count(), graph.exits().count(), graph.isolated().count(), graph.cycles().len())
+    })?;
+    let mut complete = mesh.clone();
+    complete.spec.set_defaults();
+    let mut twice = complete.clone();
+    twice.spec.set_defaults();
+    prop_assert_eq!(&complete, &twice);
+    prop_assert_eq!(&check_mesh(&complete), &findings);
+    prop_assert!(ratchet(&findings, findings.clone()).violations.is_empty());
+    Ok(())
+}
+
+fn config() -> ProptestConfig {
+    let kept = FileFailurePersistence::WithSource("proptest-regressions");
+    ProptestConfig { failure_persistence: Some(Box::new(kept)), ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn functions(spec in spec("Function")) {
+        component_holds::<Function>(&object("Function", &spec))?;
+    }
+
+    #[test]
+    fn sources(spec in spec("Source")) {
+        component_holds::<Source>(&object("Source", &spec))?;
+    }
+
+    #[test]
+    fn sinks(spec in spec("Sink")) {
+        component_holds::<Sink>(&object("Sink", &spec))?;
+    }
+
+    #[test]
+    fn meshes(
+        functions in prop::collection::vec(spec("Function"), 0..4),
+        sinks in prop::collection::vec(spec("Sink"), 0..3),
+        sources in prop_oneof![prop::collection::vec(spec("Source"), 0..3).prop_map(Value::from), any_json()],
+    ) {
+        mesh_holds(&object("FunctionMesh", &json!({ "functions": functions, "sinks": sinks, "sources": sources })))?;
+    }
+
+    /// The order of the components changes nothing that an update is refused for.
+    #[test]
+    fn a_mesh_in_another_order(functions in prop::collection::vec(spec("Function"), 0..5)) {
+        let named = |(index, mut spec): (usize, Value)| {
+            if let Some(spec) = spec.as_object_mut() {
+                spec.insert("name".to_owned(), format!("f{index}").into());
+            }
+            spec
+        };
+        let mut functions: Vec<_> = functions.into_iter().enumerate().map(named).collect();
+        let check = |functions: &[Value]| {
+            parse::<FunctionMesh>(object("FunctionMesh", &json!({ "functions": functions }))).ok().map(|mesh| check_mesh(&mesh))
+        };
+        let before = check(&functions);
+        functions.reverse();
+        if let (Some(before), Some(after)) = (before, check(&functions)) {
+            prop_assert_eq!(ratchet(&before, after).violations, []);
+        }
+    }
+
+    #[test]
+    fn anything_at_all(raw in any_json(), spec in any_json()) {
+        for raw in [&raw, &object("Any", &spec)] {
+            component_holds::<Function>(raw)?;
+            component_holds::<Sink>(raw)?;
+            mesh_holds(raw)?;
+            if let Ok(config) = parse::<BackendConfig>(raw.clone()) {
+                check_backend_config(&config.spec);
+            }
+        }
+    }
+}
+
+/// Nothing that fits into a request takes long, even when it is made to.
+#[test]
+fn a_hostile_mesh_is_judged_in_time() {
+    let hub = |count: usize| -> Vec<Value> {
+        (0..count)
+            .map(|n| json!({ "name": format!("f{n}"), "input": { "topics": ["a"] }, "output": { "topic": "a" }, "logTopic": "a" }))
+            .collect()
+    };
+    let patterns: serde_json::Map<_, _> = (0..4000)
+        .map(|n| (format!("((((.{{50}}){{50}}){{50}})|x*{n})"), json!({ "isRegexPattern": true })))
+        .collect();
+    let topics: Vec<_> = (0..4000)
+        .map(|n| json!({ "name": format!("s{n}"), "output": { "topic": format!("topic{n}x") } }))
+        .collect();
+    let nested = "(".repeat(1900);
+    for spec in [
+        json!({ "functions": hub(2000), "sinks": hub(2000) }),
+        json!({ "functions": hub(20_000) }),
+        json!({ "functions": [{ "input": { "sourceSpecs": patterns } }], "sources": topics[..2000] }),
+        json!({ "sources": topics, "sinks": [{ "input": { "topics": (0..4000).map(|n| format!("topic{n}y")).collect::<Vec<_>>() } }] }),
+        json!({ "sinks": [{ "input": { "topicPattern": nested, "topics": vec!["x"; 100_000] } }] }),
+    ] {
+        let mesh: FunctionMesh = parse(object("FunctionMesh", &spec)).expect("a mesh");
+        let begun = Instant::now();
+        check_mesh(&mesh);
+        // Four seconds is what the webhook has, and this is not even optimised.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        println!("{:?}", begun.elapsed());
+    }
+}

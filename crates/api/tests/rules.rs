@@ -1,0 +1,294 @@
+//! Every rule, by an object that breaks just it and one that keeps it; and what is warned of.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+
+#[path = "cases/mod.rs"]
+mod cases;
+
+use function_mesh_api::validate::{Findings, check_backend_config, check_component, check_mesh, ratchet};
+use function_mesh_api::{Function, FunctionMesh, Sink, Source, parse};
+use serde_json::{Value, json};
+
+fn check(object: &Value) -> Findings {
+    match object["kind"].as_str() {
+        Some("Function") => check_component(&parse::<Function>(object.clone()).expect("a function")),
+        Some("Source") => check_component(&parse::<Source>(object.clone()).expect("a source")),
+        Some("Sink") => check_component(&parse::<Sink>(object.clone()).expect("a sink")),
+        _ => check_mesh(&parse::<FunctionMesh>(object.clone()).expect("a mesh")),
+    }
+}
+
+fn fields(findings: &Findings) -> Vec<&str> {
+    findings.violations.iter().map(|violation| violation.field.as_str()).collect()
+}
+
+fn mesh(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "FunctionMesh", "metadata": { "name": "m" },
+        "spec": spec,
+    })
+}
+
+/// A component of a mesh, as the base of its kind with changes.
+fn part(kind: &str, name: &str, change: &Value) -> Value {
+    let mut spec = cases::object(kind, change)["spec"].clone();
+    spec["name"] = name.into();
+    spec
+}
+
+#[test]
+fn each_rule_is_broken_by_its_object_alone_and_kept_by_its_twin() {
+    for case in cases::all() {
+        let bad = check(&cases::object(case.kind, &case.bad));
+        assert_eq!(fields(&bad), case.fields, "{} of {}: {}: {bad:?}", case.rule, case.kind, case.bad);
+        let good = check(&cases::object(case.kind, &case.good));
+        assert_eq!(fields(&good), [""; 0], "{} of {}: {}", case.rule, case.kind, case.good);
+    }
+}
+
+/// The paths that rules name are those of the definitions, so that `kubectl explain` finds them.
+#[test]
+fn fields_at_fault_are_real_fields() {
+    let crds = function_mesh_api::crd::all().expect("definitions");
+    for case in cases::all() {
+        let crd = crds.iter().find(|crd| crd.spec.names.kind == case.kind).expect("a definition");
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).expect("JSON");
+        for field in case.fields.iter().filter(|field| field.starts_with("spec")) {
+            let mut at = &schema["openAPIV3Schema"];
+            for step in field.replace("[\"x://t\"]", "[]").split('.') {
+                let (name, _) = step.split_once('[').unwrap_or((step, ""));
+                at = match (&at["properties"][name], &at["additionalProperties"]) {
+                    (Value::Null, Value::Null) if step == "name" || step == "metadata" => &Value::Null,
+                    (Value::Null, inner @ Value::Object(_)) => inner,
+                    (Value::Null, _) if at["type"] == "object" && at["properties"].is_null() => at,
+                    (Value::Null, _) if at.is_null() => at,
+                    (Value::Null, _) => panic!("{field}: there is no {name}"),
+                    (found, _) => found,
+                };
+                if step.contains('[') {
+                    at = if at["items"].is_null() { &at["additionalProperties"] } else { &at["items"] };
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_component_of_a_mesh_keeps_the_rules_of_one_on_its_own() {
+    for case in cases::all().into_iter().filter(|case| !case.fields.contains(&"metadata.name")) {
+        let list = format!("{}s", case.kind.to_lowercase());
+        let of = |change| check(&mesh(&json!({ &list: [part(case.kind, "a", change)] })));
+        let expected: Vec<_> =
+            case.fields.iter().map(|field| field.replacen("spec", &format!("spec.{list}[0]"), 1)).collect();
+        assert_eq!(fields(&of(&case.bad)), expected, "{}: {}", case.rule, case.bad);
+        assert_eq!(fields(&of(&case.good)), [""; 0], "{}: {}", case.rule, case.good);
+    }
+}
+
+#[test]
+fn an_object_without_a_name_is_refused_unless_one_is_generated() {
+    let mut object = cases::base("Function");
+    object["metadata"] = json!({});
+    assert_eq!(fields(&check(&object)), ["metadata.name"]);
+    object["metadata"] = json!({ "generateName": "f-" });
+    assert_eq!(fields(&check(&object)), [""; 0]);
+}
+
+/// With an autoscaler the number of replicas in a stored object is the autoscaler's, or an older default. Whoever
+/// moves a limit past it has done nothing wrong.
+#[test]
+fn limits_may_move_past_the_replicas_of_a_stored_object() {
+    for (change, field) in [
+        (json!({ "replicas": 5, "minReplicas": 1, "maxReplicas": 3 }), "spec.maxReplicas"),
+        (json!({ "replicas": 1, "minReplicas": 2, "maxReplicas": 3 }), "spec.minReplicas"),
+    ] {
+        let mut object = cases::object("Function", &change);
+        assert_eq!(fields(&check(&object)), [field]);
+        object["metadata"]["resourceVersion"] = "1".into();
+        let findings = check(&object);
+        assert_eq!(fields(&findings), [""; 0]);
+        assert_eq!(findings.warnings[0].field.as_str(), field);
+    }
+}
+
+#[test]
+fn a_mesh_is_checked_as_a_whole() {
+    let functions = |names: &[&str]| -> Vec<Value> {
+        names.iter().map(|name| part("Function", name, &json!({}))).collect()
+    };
+    for (spec, field) in [
+        (json!({ "functions": functions(&["a", "b", "a"]) }), "spec.functions[2].name"),
+        (json!({ "functions": functions(&[""]) }), "spec.functions[0].name"),
+        (json!({ "functions": functions(&["A"]) }), "spec.functions[0].name"),
+        (json!({ "functions": functions(&[&"a".repeat(42)]) }), "spec.functions[0].name"),
+    ] {
+        assert_eq!(fields(&check(&mesh(&spec))), [field], "{spec}");
+    }
+    let of_two_roles = json!({
+        "functions": functions(&["a", &"b".repeat(41)]),
+        "sinks": [part("Sink", "a", &json!({ "input": { "topics": ["out"] } }))],
+    });
+    assert_eq!(fields(&check(&mesh(&of_two_roles))), [""; 0]);
+    let many: Vec<_> = (0..2001).map(|n| part("Sink", &format!("k{n}"), &json!({}))).collect();
+    assert_eq!(fields(&check(&mesh(&json!({ "sinks": many })))), ["spec.sinks"]);
+}
+
+fn warnings(object: &Value) -> Vec<String> {
+    let findings = check(object);
+    assert_eq!(findings.violations, [], "{object}");
+    findings.warnings.iter().map(ToString::to_string).collect()
+}
+
+/// A mesh of one writer and one reader.
+fn pair(written: &str, read: &str) -> Value {
+    mesh(&json!({
+        "sources": [part("Source", "feed", &json!({ "output": { "topic": written } }))],
+        "sinks": [part("Sink", "drain", &json!({ "input": { "topics": [read] } }))],
+    }))
+}
+
+#[test]
+fn topics_that_are_nearly_the_same_are_warned_of() {
+    for (written, read) in [
+        ("orders", "order"),
+        ("orders", "Orders"),
+        ("orders", "ordres"),
+        ("orders", "non-persistent://public/default/orders"),
+        ("a/b/orders", "persistent://a/b/orderz"),
+    ] {
+        let [warning] = warnings(&pair(written, read)).try_into().expect("one warning");
+        assert!(warning.starts_with("spec.sinks[0].input: no component of the mesh writes"), "{warning}");
+        assert!(warning.contains("did you mean") && warning.ends_with("which \"feed\" writes?"), "{warning}");
+    }
+    for (written, read) in
+        [("orders-1", "orders-2"), ("in", "on"), ("a/b/orders", "orders"), ("orders", "events")]
+    {
+        let found = warnings(&pair(written, read));
+        assert!(found.iter().all(|warning| warning.contains("shares no topic")), "{found:?}");
+    }
+    assert_eq!(warnings(&pair("orders", "orders")), [""; 0]);
+}
+
+#[test]
+fn what_components_share_is_warned_of() {
+    let types = warnings(&mesh(&json!({
+        "sources": [part("Source", "feed", &json!({ "output": { "topic": "t", "typeClassName": "A" } }))],
+        "sinks": [part("Sink", "drain", &json!({ "input": { "topics": ["t"], "typeClassName": "B" } }))],
+    })));
+    assert_eq!(
+        types,
+        ["spec.sinks[0].input.typeClassName: reads B, and \"feed\" writes A to the same topic"]
+    );
+    let one_name = |more: Value| {
+        warnings(&mesh(&json!({
+            "functions": [part("Function", "a", &json!({}))],
+            "sinks": [part("Sink", "a", &more)],
+        })))
+    };
+    let found = one_name(json!({ "input": { "topics": ["in", "out"] } }));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("spec.sinks[0].name: a function of this mesh is \"public/default/a\""));
+    assert!(found[1].starts_with("spec.sinks[0].subscriptionName: functions[0] reads \"in\" with the same"));
+    assert_eq!(one_name(json!({ "tenant": "other", "input": { "topics": ["out"] } })), [""; 0]);
+}
+
+#[test]
+fn what_has_no_effect_is_warned_of() {
+    for (kind, change, field) in [
+        (
+            "Function",
+            json!({ "genericRuntime": { "functionFile": "f", "language": "wasm" } }),
+            "spec.genericRuntime",
+        ),
+        (
+            "Sink",
+            json!({ "volumeMounts": [{ "name": "gone", "mountPath": "/x" }] }),
+            "spec.volumeMounts[0].name",
+        ),
+        (
+            "Function",
+            json!({
+                "pod": { "volumes": [{ "name": "a", "emptyDir": {} }] },
+                "volumeMounts": [{ "name": "a", "mountPath": "/x" }, { "name": "a", "mountPath": "/x" }],
+            }),
+            "spec.volumeMounts[1].mountPath",
+        ),
+        (
+            "Sink",
+            json!({ "retainKeyOrdering": true, "processingGuarantee": "effectively_once" }),
+            "spec.retainKeyOrdering",
+        ),
+        ("Source", json!({ "pod": { "builtinAutoscaler": ["Own"] } }), "spec.pod.builtinAutoscaler[0]"),
+        (
+            "Source",
+            json!({ "pod": { "builtinAutoscaler": ["AverageUtilizationCPUPercent80", "AverageUtilizationCPUPercent50"] } }),
+            "spec.pod.builtinAutoscaler[1]",
+        ),
+        (
+            "Source",
+            json!({ "pod": { "tolerations": [{ "key": "k", "operator": "Gt" }] } }),
+            "spec.pod.tolerations[0].operator",
+        ),
+    ] {
+        let found = warnings(&cases::object(kind, &change));
+        assert!(found.len() == 1 && found[0].starts_with(&format!("{field}: ")), "{change}: {found:?}");
+    }
+    let provided = json!({
+        "volumeClaimTemplates": [{ "metadata": { "name": "data" } }],
+        "pulsar": { "tlsConfig": { "certSecretName": "my.cert", "certSecretKey": "ca.crt" } },
+        "volumeMounts": [
+            { "name": "data", "mountPath": "/data" }, { "name": "my-cert-ca-crt", "mountPath": "/c" },
+            { "name": "filebeat-logs", "mountPath": "/l" },
+        ],
+    });
+    assert_eq!(warnings(&cases::object("Function", &provided)), [""; 0]);
+}
+
+#[test]
+fn defaults_for_components_are_checked() {
+    for (spec, field) in [
+        (json!({ "env": { "": "x" } }), "spec.env[\"\"]"),
+        (json!({ "env": { "A=B": "x" } }), "spec.env[\"A=B\"]"),
+        (json!({ "env": { "Ä": "x" } }), "spec.env[\"Ä\"]"),
+        (json!({ "pod": { "labels": { "a": "b c" } } }), "spec.pod.labels[\"a\"]"),
+        (json!({ "pod": { "nodeSelector": { "a b": "c" } } }), "spec.pod.nodeSelector[\"a b\"]"),
+        (
+            json!({ "pod": { "tolerations": [{ "effect": "NoSchedule" }] } }),
+            "spec.pod.tolerations[0].operator",
+        ),
+    ] {
+        let findings = check_backend_config(&serde_json::from_value(spec).expect("a spec"));
+        assert_eq!(fields(&findings), [field]);
+    }
+    let good = json!({ "env": { "A.b-c": "x" }, "pod": { "labels": { "a": "b" }, "tolerations": [{ "operator": "Exists" }] } });
+    assert_eq!(check_backend_config(&serde_json::from_value(good).expect("a spec")), Findings::default());
+}
+
+/// A mesh of an installation that exists breaks a rule in one component; the others can still be changed, and
+/// components added, removed and moved.
+#[test]
+fn a_mesh_that_broke_a_rule_before_can_be_changed_elsewhere() {
+    let broken = part("Sink", "old", &json!({ "timeout": 5, "processingGuarantee": "effectively_once" }));
+    let fine = part("Sink", "fine", &json!({}));
+    let before = check(&mesh(&json!({ "sinks": [broken, fine] })));
+    assert_eq!(before.violations.len(), 1);
+    let mut changed = fine.clone();
+    changed["className"] = "org.example.Other".into();
+    let after = ratchet(
+        &before,
+        check(&mesh(&json!({ "sinks": [part("Sink", "new", &json!({})), changed, broken] }))),
+    );
+    assert_eq!(after.violations, []);
+    assert!(
+        after.warnings.iter().any(|warning| warning.field.as_str() == "spec.sinks[2].timeout"),
+        "{after:?}"
+    );
+    let mut worse = broken.clone();
+    worse["className"] = "".into();
+    let after = ratchet(&before, check(&mesh(&json!({ "sinks": [worse] }))));
+    assert_eq!(fields(&after), ["spec.sinks[0].className"]);
+    let mut renamed = broken;
+    renamed["name"] = "another".into();
+    let after = ratchet(&before, check(&mesh(&json!({ "sinks": [renamed] }))));
+    assert_eq!(fields(&after), ["spec.sinks[0].timeout"], "a new component keeps the rules");
+}

@@ -1,0 +1,55 @@
+//! What several tests need: components from JSON, and a place where a container's command runs for real.
+
+#![allow(dead_code, reason = "each test uses its own part")]
+#![allow(clippy::expect_used, reason = "a test that cannot go on is to stop")]
+
+pub(crate) mod sandbox;
+
+use function_mesh_api::validate::{Valid, valid_component};
+use function_mesh_api::{Component, parse};
+use function_mesh_workloads::{Backends, Settings, Workload, cleanup_job, render};
+use serde_json::{Value, json};
+
+/// An object of one of our kinds with this specification.
+pub(crate) fn object(kind: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": kind,
+        "metadata": { "name": "f", "namespace": "ns", "uid": "u-1" }, "spec": spec,
+    })
+}
+
+/// A component that keeps all rules.
+pub(crate) fn valid<C: Component>(object: Value) -> Valid<C> {
+    valid_component(parse(object).expect("an object")).expect("a valid object")
+}
+
+/// All that a component becomes, the Job that cleans up after it included.
+pub(crate) fn rendered<C: Component>(
+    component: &Valid<C>,
+    backends: Backends<'_>,
+    settings: &Settings,
+) -> Vec<Value> {
+    let Workload { stateful_set, service, autoscaler, vertical_autoscaler } =
+        render(component, backends, settings);
+    let all = [
+        Some(serde_json::to_value(stateful_set)),
+        Some(serde_json::to_value(service)),
+        autoscaler.map(serde_json::to_value),
+        vertical_autoscaler.map(serde_json::to_value),
+        cleanup_job(component, backends, settings).map(serde_json::to_value),
+    ];
+    all.into_iter().flatten().map(|object| object.expect("JSON")).collect()
+}
+
+/// The container of this name in a rendered StatefulSet or Job.
+pub(crate) fn container<'a>(object: &'a Value, name: &str) -> &'a Value {
+    let spec = &object["spec"]["template"]["spec"];
+    let lists = [&spec["containers"], &spec["initContainers"]];
+    let mut all = lists.into_iter().filter_map(Value::as_array).flatten();
+    all.find(|container| container["name"] == name).expect(name)
+}
+
+/// The command of that container.
+pub(crate) fn command(object: &Value, name: &str) -> Vec<String> {
+    serde_json::from_value(container(object, name)["command"].clone()).expect("a command")
+}

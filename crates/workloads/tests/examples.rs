@@ -1,0 +1,248 @@
+//! The manifests under `examples/`: each is what it says, keeps all rules, and is taken by a real API server, as
+//! is all that becomes of it.
+
+#![allow(clippy::expect_used, reason = "a test that cannot go on is to stop")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use function_mesh_api::validate::{Findings, Valid, check_backend_config, check_component, check_mesh, valid_mesh};
+use function_mesh_api::{BackendConfig, Component, Function, FunctionMesh, Sink, Source, parse};
+use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
+use function_mesh_workloads::difference::{differences, make_distinct};
+use function_mesh_workloads::{Backends, Settings, components};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, ValidationDirective};
+use kube::{Api, Client};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Name of the BackendConfig of a namespace, where the operator was given no other one.
+const OF_NAMESPACE: &str = "backend-config";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
+}
+
+/// All manifests: name of the file, and the documents in it.
+fn manifests() -> BTreeMap<String, Vec<Value>> {
+    let files = fs::read_dir(folder()).expect("examples").map(|file| file.expect("a file").path());
+    let manifests: BTreeMap<_, _> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("text");
+            let documents = serde_saphyr::from_multiple(&text).unwrap_or_else(|fault| panic!("{path:?}: {fault}"));
+            (path.file_name().expect("a name").to_string_lossy().into_owned(), documents)
+        })
+        .collect();
+    assert!(manifests.len() > 40, "{manifests:?}");
+    manifests
+}
+
+fn kind(document: &Value) -> &str {
+    document["kind"].as_str().expect("a kind")
+}
+
+/// Every field of a document is one that its type knows.
+fn read<K: serde::de::DeserializeOwned + Serialize>(file: &str, document: &Value) -> K {
+    let object: K = parse(document.clone()).unwrap_or_else(|fault| panic!("{file}: {fault}"));
+    let known = serde_json::to_value(&object).expect("JSON");
+    let lost: Vec<_> = differences(document, &known).into_iter().map(|it| it.path.to_string()).collect();
+    assert_eq!(lost, [""; 0], "{file} has fields that nobody knows");
+    object
+}
+
+fn clean(file: &str, findings: &Findings) {
+    assert!(findings.violations.is_empty(), "{file}: {:?}", findings.violations);
+    assert!(findings.warnings.is_empty(), "{file}: {:?}", findings.warnings);
+}
+
+/// All that becomes of the documents of one file, under these settings: components of meshes, and children.
+fn outcome(file: &str, documents: &[Value], settings: &Settings) -> Vec<Value> {
+    let configs: Vec<BackendConfig> =
+        documents.iter().filter(|it| kind(it) == "BackendConfig").map(|it| read(file, it)).collect();
+    let find = |is_of_namespace: bool| {
+        configs.iter().find(|it| (it.metadata.name.as_deref() == Some(OF_NAMESPACE)) == is_of_namespace)
+    };
+    let backends = Backends { global: find(false), namespaced: find(true) };
+    let mut all = Vec::new();
+    for document in documents {
+        match kind(document) {
+            "Function" => all.extend(children::<Function>(file, document, backends, settings)),
+            "Source" => all.extend(children::<Source>(file, document, backends, settings)),
+            "Sink" => all.extend(children::<Sink>(file, document, backends, settings)),
+            "BackendConfig" => {
+                clean(file, &check_backend_config(&read::<BackendConfig>(file, document).spec));
+            }
+            "FunctionMesh" => all.extend(parts(file, document, backends, settings)),
+            _ => {}
+        }
+    }
+    all
+}
+
+fn children<C: Component>(
+    file: &str,
+    document: &Value,
+    backends: Backends<'_>,
+    settings: &Settings,
+) -> Vec<Value> {
+    let object: C = read(file, document);
+    clean(file, &check_component(&object));
+    let component: Valid<C> = common::valid(document.clone());
+    common::rendered(&component, backends, settings)
+}
+
+fn parts(file: &str, document: &Value, backends: Backends<'_>, settings: &Settings) -> Vec<Value> {
+    fn of<C: Component>(parts: Vec<C>, file: &str, backends: Backends<'_>, settings: &Settings) -> Vec<Value> {
+        let each = |part: C| {
+            let part = serde_json::to_value(part).expect("JSON");
+            let mut all = children::<C>(file, &part, backends, settings);
+            all.push(part);
+            all
+        };
+        parts.into_iter().flat_map(each).collect()
+    }
+    let mesh: FunctionMesh = read(file, document);
+    clean(file, &check_mesh(&mesh));
+    let parts = components(&valid_mesh(mesh).expect("a valid mesh"));
+    let mut all = of(parts.functions, file, backends, settings);
+    all.extend(of(parts.sources, file, backends, settings));
+    all.extend(of(parts.sinks, file, backends, settings));
+    all
+}
+
+/// The ways in which an operator may run that make a difference to what is rendered.
+fn ways() -> [Settings; 2] {
+    [Settings::default(), Settings { enable_init_containers: true, ..Settings::default() }]
+}
+
+#[test]
+fn every_example_is_strictly_what_it_says_keeps_all_rules_and_is_rendered() {
+    for (file, documents) in manifests() {
+        for settings in ways() {
+            let is_only_config = documents.iter().all(|it| kind(it) == "BackendConfig");
+            assert!(is_only_config || outcome(&file, &documents, &settings).len() >= 2, "{file}");
+        }
+        for document in &documents {
+            assert_eq!(document["metadata"]["namespace"], "default", "{file}");
+        }
+    }
+}
+
+#[test]
+fn the_index_names_every_example_once() {
+    let index = fs::read_to_string(folder().join("README.md")).expect("an index");
+    let rows = || index.lines().filter_map(|line| line.strip_prefix("| ["));
+    for file in manifests().keys() {
+        let named = rows().filter(|row| row.starts_with(&format!("{file}]({file}) | "))).count();
+        assert_eq!(named, 1, "{file}");
+    }
+    assert_eq!(rows().count(), manifests().len());
+}
+
+#[tokio::test]
+async fn an_api_server_takes_every_example_and_all_that_becomes_of_it() -> anyhow::Result<()> {
+    let client = ControlPlane::shared().await?.client().await?;
+    install_vertical_autoscaler(&client).await?;
+    let mut sent = 0;
+    for (file, documents) in manifests() {
+        let mut all = documents.clone();
+        for settings in ways() {
+            all.extend(outcome(&file, &documents, &settings));
+        }
+        for mut object in all {
+            make_distinct(&mut object);
+            let name = format!("{file}: {} {}", kind(&object), object["metadata"]["name"]);
+            let taken = offer(&client, &object).await.with_context(|| name.clone())?;
+            let lost: Vec<_> = differences(&comparable(object), &taken)
+                .into_iter()
+                .map(|it| format!("{}: {:?} became {:?}", it.path, it.wanted, it.live))
+                .collect();
+            ensure!(lost.is_empty(), "{name}: {lost:#?}");
+            sent += 1;
+        }
+    }
+    ensure!(sent > 200, "only {sent} objects were sent");
+    Ok(())
+}
+
+/// An object without what the API server turns into something else by design.
+fn comparable(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        // It comes back as `data`, in base64.
+        fields.remove("stringData");
+    }
+    object
+}
+
+/// Has an object applied without effect, with every field checked, and returns what would be stored.
+async fn offer(client: &Client, object: &Value) -> anyhow::Result<Value> {
+    let object: DynamicObject = serde_json::from_value(object.clone())?;
+    let types = object.types.clone().context("no kind")?;
+    let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types)?);
+    let namespace = object.metadata.namespace.clone().context("no namespace")?;
+    let name = object.metadata.name.clone().context("no name")?;
+    let params = PatchParams {
+        dry_run: true,
+        force: true,
+        field_manager: Some("examples".to_owned()),
+        field_validation: Some(ValidationDirective::Strict),
+    };
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &resource);
+    Ok(serde_json::to_value(api.patch(&name, &params, &Patch::Apply(&object)).await?)?)
+}
+
+/// The definition of vertical autoscalers, which a cluster has only with their controller: as strict as theirs.
+async fn install_vertical_autoscaler(client: &Client) -> anyhow::Result<()> {
+    let texts = |allowed: &[&str]| json!({ "type": "string", "enum": allowed });
+    let amounts = json!({ "type": "object", "additionalProperties": {
+        "anyOf": [{ "type": "integer" }, { "type": "string" }], "x-kubernetes-int-or-string": true,
+        "pattern": "^(\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))))?$",
+    } });
+    let policy = json!({ "type": "object", "properties": {
+        "containerName": { "type": "string" }, "mode": texts(&["Auto", "Off"]),
+        "minAllowed": amounts, "maxAllowed": amounts,
+        "controlledResources": { "type": "array", "items": { "type": "string" } },
+        "controlledValues": texts(&["RequestsAndLimits", "RequestsOnly"]),
+    } });
+    let spec = json!({ "type": "object", "required": ["targetRef"], "properties": {
+        "targetRef": { "type": "object", "required": ["kind", "name"], "properties": {
+            "apiVersion": { "type": "string" }, "kind": { "type": "string" }, "name": { "type": "string" },
+        } },
+        "updatePolicy": { "type": "object", "properties": {
+            "updateMode": texts(&["Off", "Initial", "Recreate", "Auto"]),
+            "minReplicas": { "type": "integer", "format": "int32" },
+        } },
+        "resourcePolicy": { "type": "object", "properties": {
+            "containerPolicies": { "type": "array", "items": policy },
+        } },
+    } });
+    let definition: DynamicObject = serde_json::from_value(json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": "verticalpodautoscalers.autoscaling.k8s.io",
+            "annotations": { "api-approved.kubernetes.io": "unapproved, for a test" },
+        },
+        "spec": {
+            "group": "autoscaling.k8s.io", "scope": "Namespaced",
+            "names": { "plural": "verticalpodautoscalers", "kind": "VerticalPodAutoscaler" },
+            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": {
+                "type": "object", "properties": { "spec": spec },
+            } } }],
+        },
+    }))?;
+    let gvk = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let api = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::from_gvk(&gvk));
+    let name = definition.metadata.name.clone().unwrap_or_default();
+    api.patch(&name, &PatchParams::apply("examples").force(), &Patch::Apply(&definition)).await?;
+    let sample = json!({
+        "apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler",
+        "metadata": { "name": "sample", "namespace": "default" },
+        "spec": { "targetRef": { "kind": "StatefulSet", "name": "sample" } },
+    });
+    eventually(SECONDS_30, async || offer(client, &sample).await.map(drop)).await
+}
