@@ -52,6 +52,8 @@ pub mod managers {
     pub const MESH: &str = "functionmesh.io/mesh";
     /// The component controllers, on StatefulSets, Services and autoscalers.
     pub const WORKLOAD: &str = "functionmesh.io/workload";
+    /// The mesh controller, on the number of replicas that an autoscaler starts from, until it changes it.
+    pub const REPLICAS: &str = "functionmesh.io/replicas";
     /// Whoever writes a status.
     pub const STATUS: &str = "functionmesh.io/status";
     /// Whoever adds or removes a finalizer.

@@ -44,8 +44,7 @@ fn component<C: Component>(kind: &str, number: usize, mut spec: Value) -> Valid<
 
 fn measure<C: Component>(sort: &'static str, kind: &str, spec: &Value) -> Figures {
     let settings = Settings::default();
-    let components: Vec<Valid<C>> =
-        (0..EACH).map(|number| component(kind, number, spec.clone())).collect();
+    let components: Vec<Valid<C>> = (0..EACH).map(|number| component(kind, number, spec.clone())).collect();
     let all = |component| {
         let Workload { stateful_set, service, autoscaler, .. } =
             render(component, Backends::default(), &settings);
@@ -77,27 +76,50 @@ fn main() {
         "env": [{ "name": "A", "value": "b" }], "volumes": [{ "name": "v", "emptyDir": {} }],
     });
     let figures = [
-        measure::<Function>("function in Java", "Function", &json!({
-            "className": "C", "java": java, "input": topics, "output": { "topic": "out" }, "maxReplicas": 5,
-            "pod": policy, "funcConfig": { "a": { "b": ["c", 1, true] } }, "cleanupSubscription": true,
-            "secretsMap": { "s": { "path": "p", "key": "k" } },
-        })),
-        measure::<Function>("function in Python", "Function", &json!({
-            "className": "f.F", "python": { "py": "f.py", "log": { "level": "debug", "rotatePolicy": "SizedPolicyWith10MB" } },
-            "input": topics, "output": { "topic": "out" }, "logTopic": "logs",
-        })),
-        measure::<Function>("function in Go", "Function", &json!({
-            "golang": { "go": "/pulsar/f" }, "input": { "topics": ["in"] }, "output": { "topic": "out" },
-        })),
-        measure::<Source>("source", "Source", &json!({
-            "className": "S", "java": java, "output": { "topic": "out" }, "sourceConfig": { "a": "b" },
-            "batchSourceConfig": { "discoveryTriggererClassName": "T" },
-        })),
-        measure::<Sink>("sink", "Sink", &json!({
-            "className": "S", "java": java, "input": topics, "sinkConfig": { "a": "b" }, "logTopic": "logs",
-        })),
+        measure::<Function>(
+            "function in Java",
+            "Function",
+            &json!({
+                "className": "C", "java": java, "input": topics, "output": { "topic": "out" }, "maxReplicas": 5,
+                "pod": policy, "funcConfig": { "a": { "b": ["c", 1, true] } }, "cleanupSubscription": true,
+                "secretsMap": { "s": { "path": "p", "key": "k" } },
+            }),
+        ),
+        measure::<Function>(
+            "function in Python",
+            "Function",
+            &json!({
+                "className": "f.F", "python": { "py": "f.py", "log": { "level": "debug", "rotatePolicy": "SizedPolicyWith10MB" } },
+                "input": topics, "output": { "topic": "out" }, "logTopic": "logs",
+            }),
+        ),
+        measure::<Function>(
+            "function in Go",
+            "Function",
+            &json!({
+                "golang": { "go": "/pulsar/f" }, "input": { "topics": ["in"] }, "output": { "topic": "out" },
+            }),
+        ),
+        measure::<Source>(
+            "source",
+            "Source",
+            &json!({
+                "className": "S", "java": java, "output": { "topic": "out" }, "sourceConfig": { "a": "b" },
+                "batchSourceConfig": { "discoveryTriggererClassName": "T" },
+            }),
+        ),
+        measure::<Sink>(
+            "sink",
+            "Sink",
+            &json!({
+                "className": "S", "java": java, "input": topics, "sinkConfig": { "a": "b" }, "logTopic": "logs",
+            }),
+        ),
     ];
-    println!("{:<20} {:>12} {:>14} {:>14} {:>14}", "each of", "µs", "allocations", "KiB allocated", "KiB of JSON");
+    println!(
+        "{:<20} {:>12} {:>14} {:>14} {:>14}",
+        "each of", "µs", "allocations", "KiB allocated", "KiB of JSON"
+    );
     let line = |sort: &str, count: usize, time: Duration, allocations: usize, bytes: usize, output: usize| {
         let each = |total: usize| total as f64 / count as f64;
         println!(

@@ -42,7 +42,11 @@ fn default(spec: &Value) -> Vec<Value> {
 
 #[test]
 fn what_is_missing_is_told_and_ends_nothing() {
-    for input in [json!({ "topicPattern": "t/n/.*" }), json!({ "sourceSpecs": { "in": {} } }), json!({ "customSerdeSources": { "in": "S" } })] {
+    for input in [
+        json!({ "topicPattern": "t/n/.*" }),
+        json!({ "sourceSpecs": { "in": {} } }),
+        json!({ "customSerdeSources": { "in": "S" } }),
+    ] {
         let objects = default(&function(json!({ "golang": { "go": "f" }, "input": input })));
         assert!(common::command(&objects[0], "pulsar-function")[2].contains("-instance-conf"));
     }
@@ -68,7 +72,8 @@ fn memory_completes_itself_from_what_is_given() {
         (json!({ "requests": { "memory": "1Gi" }, "limits": { "memory": "3Gi" } }), "1Gi", "3Gi"),
     ] {
         let input = json!({ "topics": ["in"] });
-        let objects = default(&function(json!({ "java": { "jar": "f" }, "input": input, "resources": given })));
+        let objects =
+            default(&function(json!({ "java": { "jar": "f" }, "input": input, "resources": given })));
         let resources = &common::container(&objects[0], "pulsar-function")["resources"];
         assert_eq!(resources["requests"]["memory"], request, "{given}");
         assert_eq!(resources["limits"]["memory"], limit, "{given}");
@@ -91,8 +96,7 @@ fn every_container_that_the_operator_adds_is_hardened() {
         "java": { "jar": "f.jar", "jarLocation": "function://t/n/f@1" }, "input": { "topics": ["in"] },
         "logTopic": "logs", "logTopicAgent": "sidecar", "cleanupSubscription": true,
     });
-    let settings =
-        Settings { enable_init_containers: true, run_as_non_root: true, ..Settings::default() };
+    let settings = Settings { enable_init_containers: true, run_as_non_root: true, ..Settings::default() };
     let objects = rendered(&function(own), &settings);
     let (set, job) = (&objects[0], objects.last().expect("a Job"));
     let added = [(set, "downloader"), (set, "pulsar-function"), (set, "filebeat"), (job, "cleanup")];
@@ -151,7 +155,8 @@ fn variables_come_in_an_order_that_does_not_change() {
 fn an_autoscaler_without_metrics_does_not_name_them() {
     let own = json!({ "java": { "jar": "f" }, "input": { "topics": ["in"] }, "maxReplicas": 1 });
     let objects = default(&function(own));
-    let autoscaler = objects.iter().find(|it| it["kind"] == "HorizontalPodAutoscaler").expect("an autoscaler");
+    let autoscaler =
+        objects.iter().find(|it| it["kind"] == "HorizontalPodAutoscaler").expect("an autoscaler");
     assert_eq!(autoscaler["metadata"]["name"], "f-function");
     assert_eq!(autoscaler["spec"].get("metrics"), None);
 }
@@ -167,14 +172,16 @@ fn one_topic_in_two_forms_is_one_topic() {
 
 #[test]
 fn a_component_may_begin_without_replicas() {
-    let own = json!({ "java": { "jar": "f" }, "input": { "topics": ["in"] }, "replicas": 0, "minReplicas": 1 });
+    let own =
+        json!({ "java": { "jar": "f" }, "input": { "topics": ["in"] }, "replicas": 0, "minReplicas": 1 });
     assert!(findings::<Function>("Function", &function(own.clone())).violations.is_empty());
     assert_eq!(default(&function(own))[0]["spec"]["replicas"], 0);
 }
 
 #[test]
 fn a_generic_function_says_what_runs_it() {
-    let own = json!({ "genericRuntime": { "functionFile": "", "language": "" }, "input": { "topics": ["in"] } });
+    let own =
+        json!({ "genericRuntime": { "functionFile": "", "language": "" }, "input": { "topics": ["in"] } });
     let found = findings::<Function>("Function", &function(own));
     let fields: Vec<_> = found.violations.iter().map(|it| it.field.as_str()).collect();
     assert_eq!(fields, ["spec.genericRuntime.functionFile", "spec.genericRuntime.language"]);

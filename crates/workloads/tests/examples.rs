@@ -10,7 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use function_mesh_api::validate::{Findings, Valid, check_backend_config, check_component, check_mesh, valid_mesh};
+use function_mesh_api::validate::{
+    Findings, Valid, check_backend_config, check_component, check_mesh, valid_mesh,
+};
 use function_mesh_api::{BackendConfig, Component, Function, FunctionMesh, Sink, Source, parse};
 use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
 use function_mesh_workloads::difference::{differences, make_distinct};
@@ -34,7 +36,8 @@ fn manifests() -> BTreeMap<String, Vec<Value>> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .map(|path| {
             let text = fs::read_to_string(&path).expect("text");
-            let documents = serde_saphyr::from_multiple(&text).unwrap_or_else(|fault| panic!("{path:?}: {fault}"));
+            let documents =
+                serde_saphyr::from_multiple(&text).unwrap_or_else(|fault| panic!("{path:?}: {fault}"));
             (path.file_name().expect("a name").to_string_lossy().into_owned(), documents)
         })
         .collect();
@@ -97,7 +100,12 @@ fn children<C: Component>(
 }
 
 fn parts(file: &str, document: &Value, backends: Backends<'_>, settings: &Settings) -> Vec<Value> {
-    fn of<C: Component>(parts: Vec<C>, file: &str, backends: Backends<'_>, settings: &Settings) -> Vec<Value> {
+    fn of<C: Component>(
+        parts: Vec<C>,
+        file: &str,
+        backends: Backends<'_>,
+        settings: &Settings,
+    ) -> Vec<Value> {
         let each = |part: C| {
             let part = serde_json::to_value(part).expect("JSON");
             let mut all = children::<C>(file, &part, backends, settings);

@@ -22,8 +22,45 @@ use serde_json::{Value, json};
 
 /// What shells, Kubernetes, JSON, YAML and log4j each read something into.
 const PIECES: [&str; 40] = [
-    "a", "B", "7", " ", "  ", "\t", "\n", "\r\n", "'", "\"", "\\", "$", "$$", "$(A)", "$(echo x)", "${HOME}", "$A",
-    "`id`", "&", "&&", ";", "|", ">", "<", "(", ")", "{", "}", "*", "?", "[", "!", "#", "~", "%", "=", "-", "ä", "😀",
+    "a",
+    "B",
+    "7",
+    " ",
+    "  ",
+    "\t",
+    "\n",
+    "\r\n",
+    "'",
+    "\"",
+    "\\",
+    "$",
+    "$$",
+    "$(A)",
+    "$(echo x)",
+    "${HOME}",
+    "$A",
+    "`id`",
+    "&",
+    "&&",
+    ";",
+    "|",
+    ">",
+    "<",
+    "(",
+    ")",
+    "{",
+    "}",
+    "*",
+    "?",
+    "[",
+    "!",
+    "#",
+    "~",
+    "%",
+    "=",
+    "-",
+    "ä",
+    "😀",
     "\u{2028}",
 ];
 
@@ -65,7 +102,21 @@ impl Texts {
             let (name, class, tenant, cluster) = names;
             let (key, value, secret) = config;
             let (plugin, parameters, address, file) = access;
-            Self { name, class, tenant, cluster, topics, key, value, secret, plugin, parameters, address, file, flags }
+            Self {
+                name,
+                class,
+                tenant,
+                cluster,
+                topics,
+                key,
+                value,
+                secret,
+                plugin,
+                parameters,
+                address,
+                file,
+                flags,
+            }
         })
     }
 
@@ -162,7 +213,9 @@ fn check(kind: &str, objects: &[Value]) {
                 is_of_type::<StatefulSet>(object);
                 let pods = map(&object["spec"]["template"]["metadata"]["labels"]);
                 let selector = map(&object["spec"]["selector"]["matchLabels"]);
-                assert!(!selector.is_empty() && selector.iter().all(|(key, value)| pods.get(key) == Some(value)));
+                assert!(
+                    !selector.is_empty() && selector.iter().all(|(key, value)| pods.get(key) == Some(value))
+                );
                 assert_eq!(map(&objects[1]["spec"]["selector"]), selector);
             }
             "Service" => is_of_type::<Service>(object),
@@ -180,7 +233,10 @@ fn check(kind: &str, objects: &[Value]) {
         }
         let owners = object["metadata"]["ownerReferences"].as_array().expect("owners");
         assert_eq!(owners.len(), 1);
-        assert_eq!((&owners[0]["kind"], &owners[0]["name"], &owners[0]["uid"]), (&json!(kind), &json!("f"), &json!("u-1")));
+        assert_eq!(
+            (&owners[0]["kind"], &owners[0]["name"], &owners[0]["uid"]),
+            (&json!(kind), &json!("f"), &json!("u-1"))
+        );
         assert_eq!(owners[0]["controller"], true);
     }
 }
@@ -240,7 +296,8 @@ fn arrives_unchanged(texts: &Texts, kind: &str, runtime: &str) {
         _ => assert_eq!(parsed(&details["sink"]["configs"]), texts.config()),
     }
     if kind != "Source" && !is_go {
-        let read: Vec<_> = details["source"]["inputSpecs"].as_object().expect("topics").keys().cloned().collect();
+        let read: Vec<_> =
+            details["source"]["inputSpecs"].as_object().expect("topics").keys().cloned().collect();
         let mut topics = texts.topics();
         topics.sort();
         topics.dedup();

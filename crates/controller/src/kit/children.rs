@@ -15,7 +15,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-
 /// Why a child could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {

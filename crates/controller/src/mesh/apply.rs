@@ -20,9 +20,6 @@ use crate::kit::children::{Applied, Change, ChildError, Children, is_owned_by};
 /// Components written at a time; a mesh of hundreds must not crowd out the others.
 const AT_A_TIME: usize = 8;
 
-/// Field manager of the number of replicas that an autoscaler starts from, until it changes it.
-const REPLICAS: &str = "functionmesh.io/replicas";
-
 /// Writes all components, then removes orphans. One that fails does not keep the others back; but nothing
 /// is removed while something could not be written, so that a rename never leaves the mesh without either.
 pub(super) async fn apply(mesh: &Valid<FunctionMesh>, wanted: MeshComponents, context: &Context) -> Outcome {
@@ -104,7 +101,7 @@ async fn hand_over_replicas<C: Component>(
     let (Some(most), Some(now)) = (wanted.max_replicas, before.replicas) else { return Ok(()) };
     let replicas = now.min(most).max(wanted.min_replicas.unwrap_or(1));
     if before.max_replicas.is_none() {
-        let starter = Children { manager: REPLICAS, ..*children };
+        let starter = Children { manager: labels::managers::REPLICAS, ..*children };
         starter.apply_part(live, json!({ "replicas": replicas })).await
     } else if replicas == now {
         Ok(())

@@ -12,12 +12,13 @@ use serde_json::{from_value, json};
 
 use crate::world::{Nothing, World, json as to_json};
 
-/// Two faults in one component, and one in the mesh.
+/// Two faults in one component, and one in the mesh, of the kind that the definitions alone do not find.
 fn broken() -> anyhow::Result<FunctionMesh> {
-    let spec: FunctionMeshSpec = from_value(json!({ "functions": [
-        { "name": "shout", "input": { "topics": ["persistent://words"] }, "pulsar": { "pulsarConfig": "pulsar" } },
-        fixtures::python_function("shout"),
-    ] }))?;
+    let mut shout = to_json(&fixtures::java_function("shout"))?;
+    shout["input"]["topics"] = json!(["persistent://words"]);
+    shout["java"]["jarLocation"] = json!("nowhere");
+    let functions = json!([shout, fixtures::python_function("shout")]);
+    let spec: FunctionMeshSpec = from_value(json!({ "functions": functions }))?;
     Ok(FunctionMesh::new("m", spec))
 }
 
@@ -27,7 +28,9 @@ async fn an_invalid_mesh_is_told_each_fault_and_nothing_is_made() -> Nothing {
     world.apply(&broken()?).await?;
     let valid = world.condition("m", "Valid", ("False", "RulesBroken")).await?;
     let ready = world.condition("m", "Ready", ("False", "Invalid")).await?;
-    for field in ["spec.functions[0].java", "spec.functions[0].input.topics[0]", "spec.functions[1].name"] {
+    for field in
+        ["spec.functions[0].java.jarLocation", "spec.functions[0].input.topics[0]", "spec.functions[1].name"]
+    {
         assert!(valid.message.contains(field) && ready.message.contains(field), "{field}: {}", valid.message);
     }
     assert!(world.find::<Function>("m-shout").await?.is_none());
@@ -64,16 +67,16 @@ async fn an_invalid_component_says_so_and_keeps_its_pods() -> Nothing {
     world.apply(&fixtures::function(spec)?).await?;
     let before = world.appears::<StatefulSet>("x-function").await?;
     world.settle().await?;
-    let bad = json!({ "spec": { "className": null, "output": { "topic": "a/b" }, "replicas": 1 } });
+    let bad = json!({ "spec": { "java": { "jarLocation": "nowhere" }, "output": { "topic": "a/b" }, "replicas": 1 } });
     world.patch::<Function>("x", bad).await?;
     let status = world.phase::<Function>("x", Phase::Invalid).await?;
     let message = status.message.unwrap_or_default();
-    assert!(message.contains("spec.className") && message.contains("spec.output.topic"), "{message}");
+    assert!(message.contains("spec.java.jarLocation") && message.contains("spec.output.topic"), "{message}");
     assert_eq!((status.replicas, status.observed_generation), (2, Some(1)));
     let after = world.get::<StatefulSet>("x-function").await?;
     assert_eq!((before.uid(), before.metadata.generation), (after.uid(), after.metadata.generation));
 
-    let good = json!({ "spec": { "className": "C", "output": { "topic": "b" } } });
+    let good = json!({ "spec": { "java": { "jarLocation": null }, "output": { "topic": "b" } } });
     world.patch::<Function>("x", good).await?;
     world
         .stateful_set("x-function", async |set| {

@@ -26,7 +26,10 @@ pub(super) fn script(context: &Context<'_>, script: Script, java: &JavaRuntime, 
         .arg("-Dpulsar.functions.instance.classpath=/pulsar/lib/*")
         .arg(format!("-Dlog4j.configurationFile={}", log::java::file(config)))
         .arg("-Dpulsar.function.log.dir=logs/functions")
-        .arg(Word::from(format!("-Dpulsar.function.log.file={}-", context.file_name())).then(super::shard_id()))
+        .arg(
+            Word::from(format!("-Dpulsar.function.log.file={}-", context.file_name()))
+                .then(super::shard_id()),
+        )
         .arg("-Dpulsar.allocator.exit_on_oom=true")
         .args(config.and_then(|config| config.level).into_iter().flat_map(levels))
         .arg("-XX:MaxRAMPercentage=70")

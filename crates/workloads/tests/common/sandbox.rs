@@ -9,7 +9,8 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Writes its own name and all arguments into a file, and ends well.
-const STUB: &str = "#!/bin/sh\nset -- \"${0##*/}\" \"$@\"\nprintf '%s\\0' \"$@\" > \"$CALLS/$(ls \"$CALLS\" | wc -l)\"\n";
+const STUB: &str =
+    "#!/bin/sh\nset -- \"${0##*/}\" \"$@\"\nprintf '%s\\0' \"$@\" > \"$CALLS/$(ls \"$CALLS\" | wc -l)\"\n";
 
 /// Programs that an image has and this machine may not.
 const PROGRAMS: [&str; 5] = ["java", "python", "pulsarctl", "wget", "pulsar_rust_instance"];
@@ -41,7 +42,9 @@ impl Sandbox {
         }
         sandbox.stub("pulsar/bin/pulsar-admin");
         fs::create_dir_all(sandbox.path("pulsar/lib")).expect("a folder");
-        for jar in ["com.fasterxml.jackson.dataformat-jackson-dataformat-yaml-1.jar", "org.yaml-snakeyaml-1.jar"] {
+        for jar in
+            ["com.fasterxml.jackson.dataformat-jackson-dataformat-yaml-1.jar", "org.yaml-snakeyaml-1.jar"]
+        {
             fs::write(sandbox.path("pulsar/lib").join(jar), "").expect("a file");
         }
         let runner = sandbox.path("pulsar/instances/python-instance");

@@ -38,7 +38,8 @@ const ROTATIONS: [Option<&str>; 7] = [
 ];
 const FORMATS: [Option<&str>; 3] = [None, Some("text"), Some("json")];
 /// Names of functions, of which the name of the log file is made.
-const NAMES: [&str; 3] = ["plain", "it's \"mine\" & <b> ünï; 50% %d", "back\\slash `x` $(A) ${env:HOME} a/b 'q'"];
+const NAMES: [&str; 3] =
+    ["plain", "it's \"mine\" & <b> ünï; 50% %d", "back\\slash `x` $(A) ${env:HOME} a/b 'q'"];
 /// What a name becomes in the name of a file.
 fn file_name(name: &str) -> String {
     name.replace(['/', '%', '$'], "_")
@@ -73,14 +74,8 @@ fn cases(kinds: &[Option<&'static str>]) -> Vec<Case> {
         }
     }
     for kind in kinds.iter().copied() {
-        let case = Case {
-            level: None,
-            format: None,
-            rotation: None,
-            kind,
-            name: NAMES[1],
-            has_sidecar: true,
-        };
+        let case =
+            Case { level: None, format: None, rotation: None, kind, name: NAMES[1], has_sidecar: true };
         cases.extend([case, Case { rotation: ROTATIONS[1], ..case }]);
     }
     cases
@@ -125,8 +120,7 @@ fn ask(command: &mut Command, cases: &[Value]) -> Vec<Value> {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
     assert_eq!(told.lines().find(|line| line.contains("WARN") || line.contains("ERROR")), None, "{told}");
-    let answers: Vec<Value> =
-        serde_json::from_slice(&fs::read(&answers).expect("answers")).expect("JSON");
+    let answers: Vec<Value> = serde_json::from_slice(&fs::read(&answers).expect("answers")).expect("JSON");
     assert_eq!(answers.len(), cases.len());
     answers
 }
@@ -144,7 +138,15 @@ fn class_path() -> String {
     let output = Command::new(root().join("hack/pulsar/dist")).output().expect("the distribution");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let home = String::from_utf8(output.stdout).expect("a path");
-    let wanted = ["log4j-api-", "log4j-core-", "jackson-annotations-", "jackson-core-", "jackson-databind-", "dataformat-yaml-", "yaml-snakeyaml-"];
+    let wanted = [
+        "log4j-api-",
+        "log4j-core-",
+        "jackson-annotations-",
+        "jackson-core-",
+        "jackson-databind-",
+        "dataformat-yaml-",
+        "yaml-snakeyaml-",
+    ];
     let jars = fs::read_dir(Path::new(home.trim()).join("lib")).expect("jars");
     let jars = jars.map(|jar| jar.expect("a jar").path().display().to_string());
     let jars: Vec<_> = jars.filter(|jar| wanted.iter().any(|part| jar.contains(part))).collect();
@@ -155,9 +157,7 @@ fn class_path() -> String {
 /// The properties that the runner is started with, and the folder that relative paths begin in.
 fn properties(sandbox: &Sandbox, call: &Call) -> (String, Value) {
     let mut all = serde_json::Map::new();
-    for (name, value) in
-        call.args.iter().filter_map(|arg| arg.strip_prefix("-D")?.split_once('='))
-    {
+    for (name, value) in call.args.iter().filter_map(|arg| arg.strip_prefix("-D")?.split_once('=')) {
         all.insert(name.to_owned(), json!(value));
     }
     let folder = sandbox.path("pulsar").join(all["pulsar.function.log.dir"].as_str().expect("a folder"));
@@ -197,7 +197,8 @@ fn log4j_takes_every_configuration_without_a_word_and_does_as_it_says() {
         })
         .collect();
     let mut java = Command::new("java");
-    java.args(["-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8", "-Dsun.jnu.encoding=UTF-8", "-cp"]).env("LC_ALL", "C.UTF-8");
+    java.args(["-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8", "-Dsun.jnu.encoding=UTF-8", "-cp"])
+        .env("LC_ALL", "C.UTF-8");
     let answers = ask(java.arg(class_path()).arg(beside("Load.java")), &given);
     for ((case, (sandbox, _)), answer) in cases.iter().zip(&started).zip(&answers) {
         assert_eq!(answer["problems"], json!([]), "{case:?} {answer}");
@@ -237,8 +238,7 @@ fn is_logged(case: &Case, text: &str) -> bool {
 fn python() -> PathBuf {
     let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = given("FUNCTION_MESH_CACHE").unwrap_or_else(|| {
-        let caches = given("XDG_CACHE_HOME")
-            .unwrap_or_else(|| given("HOME").expect("a home").join(".cache"));
+        let caches = given("XDG_CACHE_HOME").unwrap_or_else(|| given("HOME").expect("a home").join(".cache"));
         caches.join("function-mesh")
     });
     let home = cache.join("python-json-logger");
@@ -257,9 +257,7 @@ fn python() -> PathBuf {
 }
 
 fn python_handler(case: &Case, file: &Path) -> Option<Value> {
-    let timed = |when: &str, interval: u32| {
-        json!({ "type": "TimedRotatingFileHandler", "when": when, "interval": interval * 86_400, "baseFilename": file })
-    };
+    let timed = |when: &str, interval: u32| json!({ "type": "TimedRotatingFileHandler", "when": when, "interval": interval * 86_400, "baseFilename": file });
     let sized = |megabytes: u32| json!({ "type": "RotatingFileHandler", "maxBytes": megabytes << 20, "baseFilename": file });
     Some(match case.rotation {
         Some("TimedPolicyWithDaily") => timed("D", 1),
@@ -283,7 +281,8 @@ fn python_takes_every_configuration_and_does_as_it_says() {
             json!({ "file": call.value("--logging_config_file"), "folder": sandbox.path("pulsar") })
         })
         .collect();
-    let answers = ask(Command::new(python()).args(["-X", "utf8", "-W", "error"]).arg(beside("load.py")), &given);
+    let answers =
+        ask(Command::new(python()).args(["-X", "utf8", "-W", "error"]).arg(beside("load.py")), &given);
     for ((case, (sandbox, _)), answer) in cases.iter().zip(&started).zip(&answers) {
         let level = match case.level {
             Some("debug") => "DEBUG",
