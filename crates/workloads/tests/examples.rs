@@ -1,7 +1,7 @@
 //! The manifests under `examples/`: each is what it says, keeps all rules, and is taken by a real API server, as
 //! is all that becomes of it.
 
-#![allow(clippy::expect_used, reason = "a test that cannot go on is to stop")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on is to stop")]
 
 mod common;
 
@@ -36,8 +36,8 @@ fn manifests() -> BTreeMap<String, Vec<Value>> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .map(|path| {
             let text = fs::read_to_string(&path).expect("text");
-            let documents =
-                serde_saphyr::from_multiple(&text).unwrap_or_else(|fault| panic!("{path:?}: {fault}"));
+            let documents = serde_saphyr::from_multiple(&text)
+                .unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
             (path.file_name().expect("a name").to_string_lossy().into_owned(), documents)
         })
         .collect();
