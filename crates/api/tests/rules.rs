@@ -148,6 +148,22 @@ fn pair(written: &str, read: &str) -> Value {
 }
 
 #[test]
+fn a_configuration_that_no_command_line_holds_is_warned_of() {
+    let function = |size: usize| {
+        json!({
+            "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "Function", "metadata": { "name": "f" },
+            "spec": {
+                "className": "C", "java": { "jar": "f.jar" }, "input": { "topics": ["in"] },
+                "pulsar": { "pulsarConfig": "pulsar" }, "funcConfig": { "table": "x".repeat(size) },
+            },
+        })
+    };
+    assert!(warnings(&function(100_000)).is_empty());
+    let [warning] = warnings(&function(130_000)).try_into().expect("one warning");
+    assert!(warning.starts_with("spec.funcConfig: makes a command line"), "{warning}");
+}
+
+#[test]
 fn topics_that_are_nearly_the_same_are_warned_of() {
     for (written, read) in [
         ("orders", "order"),

@@ -17,6 +17,7 @@ pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, age: Age, findings: &mu
     scaling::resources(path, &view.common, findings);
     messaging::check(path, &view.common, findings);
     connector(path, &view, findings);
+    size(path, &view, findings);
     volumes::check(path, &view, findings);
     if let Some(pod) = view.common.pod {
         pod::check(&path.field("pod"), pod, findings);
@@ -104,6 +105,36 @@ fn connector(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
         }
         if stateful.service_url.is_empty() {
             findings.deny_rule(path, &rules::NO_STATE_STORE);
+        }
+    }
+}
+
+/// Most bytes of a configuration. The runner gets it in one argument with all else, and of an argument Linux takes
+/// 128 KiB.
+const MAX_CONFIG: usize = 120_000;
+
+/// A configuration becomes JSON within JSON on the runner's command line, and has to fit there.
+fn size(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
+    let configs = match view.particular {
+        Particular::Function(function) => vec![
+            ("funcConfig", function.func_config.as_ref()),
+            (
+                "sourceConfig.configs",
+                function.source_config.as_ref().and_then(|source| source.configs.as_ref()),
+            ),
+            ("sinkConfig.configs", function.sink_config.as_ref().and_then(|sink| sink.configs.as_ref())),
+        ],
+        Particular::Source { config, .. } => vec![("sourceConfig", config)],
+        Particular::Sink { config } => vec![("sinkConfig", config)],
+    };
+    for (field, config) in configs {
+        let text = config.and_then(|config| serde_json::to_string(config).ok()).unwrap_or_default();
+        let quotes = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+        if text.len() + quotes > MAX_CONFIG {
+            findings.warn(
+                path.field(field),
+                format!("makes a command line of more than {MAX_CONFIG} bytes, with which a container may not start; put large values into a ConfigMap and mount it"),
+            );
         }
     }
 }

@@ -1,0 +1,113 @@
+//! What users keep to themselves stays out of the log, also when something goes wrong.
+//!
+//! A program of its own, since a log belongs to a whole process.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::ensure;
+use function_mesh_api::{Function, Sink};
+use function_mesh_controller::{Options, run};
+use function_mesh_serving::Readiness;
+use function_mesh_serving::shutdown::CancellationToken;
+use function_mesh_testkit::{ControlPlane, SECONDS_30, apply, eventually, fixtures};
+use function_mesh_workloads::Settings;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use tracing_subscriber::fmt::MakeWriter;
+
+const PASSWORD: &str = "correct-horse-battery-staple";
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn passwords_are_never_logged() -> anyhow::Result<()> {
+    let log = Log::default();
+    tracing_subscriber::fmt().with_env_filter("trace").with_ansi(false).with_writer(log.clone()).init();
+    let plane = ControlPlane::shared().await?;
+    let client = plane.client().await?;
+    let namespace = plane.namespace(&client, "secrets").await?;
+    let end = CancellationToken::new();
+    let readiness = Readiness::new(end.clone());
+    let options = Options {
+        settings: Settings::default(),
+        namespace: Some(namespace.clone()),
+        concurrency: 4,
+        candidate: None,
+    };
+    let (own, token) = (client.clone(), end.clone());
+    let controller =
+        tokio::spawn(async move { run(own, options, &prometheus::Registry::new(), &readiness, token).await });
+
+    let mut sink = fixtures::sink("store");
+    sink.sink_config = Some([("password".to_owned(), json!(PASSWORD))].into());
+    let mut function = fixtures::python_function("shout");
+    function.pulsar =
+        serde_json::from_value(json!({ "pulsarConfig": "pulsar", "authConfig": { "genericAuth": {
+        "clientAuthenticationPlugin": "org.apache.pulsar.client.impl.auth.AuthenticationToken",
+        "clientAuthenticationParameters": format!("token:{PASSWORD}"),
+    } } }))?;
+    // The API server refuses this one's StatefulSet, and says why.
+    let mut refused = fixtures::sink("refused");
+    refused.sink_config.clone_from(&sink.sink_config);
+    refused.pod = serde_json::from_value(json!({ "affinity": { "nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [
+            { "matchExpressions": [{ "key": "a", "operator": "Resembles" }] },
+        ] },
+    } } }))?;
+    apply(&client, &namespace, &Sink::new("store", sink)).await?;
+    apply(&client, &namespace, &Sink::new("refused", refused)).await?;
+    apply(&client, &namespace, &Function::new("shout", function)).await?;
+
+    let sets = Api::<StatefulSet>::namespaced(client.clone(), &namespace);
+    for name in ["store-sink", "shout-function"] {
+        let set = eventually(SECONDS_30, async || Ok(sets.get(name).await?)).await?;
+        let command = serde_json::to_string(&set)?;
+        ensure!(command.contains(PASSWORD), "{name} has it on its command line, as the runner wants");
+    }
+    // Drift is told with its place.
+    let drift =
+        json!({ "spec": { "template": { "metadata": { "annotations": { "prometheus.io/port": "1" } } } } });
+    sets.patch("store-sink", &PatchParams::default(), &Patch::Merge(drift)).await?;
+    eventually(SECONDS_30, async || {
+        let text = log.text();
+        ensure!(text.contains("applying a difference"), "the drift is not told yet");
+        ensure!(text.contains("reconcile failed"), "the refusal is not told yet");
+        Ok(())
+    })
+    .await?;
+    end.cancel();
+    controller.await??;
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains(PASSWORD));
+    ensure!(line.is_none(), "logged: {line:?}");
+    Ok(())
+}
