@@ -7,7 +7,7 @@ use function_mesh_api::{Component, labels};
 use function_mesh_workloads::difference::differences;
 use function_mesh_workloads::{VerticalPodAutoscaler, Workload, names};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 
 use super::observe::Observed;
 use super::status::Children as Status;
@@ -96,9 +96,9 @@ async fn vertical<C: Component>(
         component.status().is_some_and(|status| status.conditions.contains_key("VerticalPodAutoscaler"));
     if had_one {
         let name = names::stateful_set(&component.name_any(), C::ROLE);
-        let api = Api::<VerticalPodAutoscaler>::namespaced(context.shared.client.clone(), children.namespace);
-        // Without the kind there is no object either: the API server says "not found" to both.
-        if let Ok(Some(stale)) = api.get_opt(&name).await
+        // Without the kind there is no object either: the API server says "not found" to both. Any other
+        // fault must not pass for that, or the status would forget an autoscaler that goes on acting.
+        if let Some(stale) = children.read::<VerticalPodAutoscaler>(&name).await?
             && is_owned_by(&stale, children.owner)
         {
             children.delete(&stale).await?;

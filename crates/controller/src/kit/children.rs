@@ -217,7 +217,8 @@ impl Children<'_> {
         scaled.map(|_| ()).map_err(|source| api_error::<K>("scale", &name, source))
     }
 
-    async fn read<K: Child>(&self, name: &str) -> Result<Option<K>, ChildError> {
+    /// Reads an object past the cache; None when it, or its kind, is not there.
+    pub async fn read<K: Child>(&self, name: &str) -> Result<Option<K>, ChildError> {
         self.api::<K>().get_opt(name).await.map_err(|source| api_error::<K>("read", name, source))
     }
 
