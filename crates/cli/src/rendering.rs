@@ -2,7 +2,7 @@
 
 use function_mesh_api::validate::{Valid, Violation, check_backend_config, valid_component, valid_mesh};
 use function_mesh_api::{BackendConfig, Component, FunctionMesh, Spec};
-use function_mesh_workloads::{Backends, MeshComponents, Settings, Workload, cleanup_job, components};
+use function_mesh_workloads::{Backends, MeshComponents, Settings, Workload, cleanup, components};
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
@@ -115,13 +115,13 @@ impl Renderer<'_> {
         let backends = backends_of(self.backends, self.settings, component.namespace().as_deref());
         let Workload { stateful_set, service, autoscaler, vertical_autoscaler } =
             function_mesh_workloads::render(component, backends, self.settings);
-        let job = self.with_cleanup.then(|| cleanup_job(component, backends, self.settings)).flatten();
+        let cleanup = self.with_cleanup.then(|| cleanup(component, backends, self.settings)).flatten();
         let maker = Maker::Component;
         self.push(maker, &stateful_set)?;
         self.push(maker, &service)?;
         autoscaler.iter().try_for_each(|child| self.push(maker, child))?;
         vertical_autoscaler.iter().try_for_each(|child| self.push(maker, child))?;
-        job.iter().try_for_each(|child| self.push(maker, child))
+        cleanup.iter().try_for_each(|cleanup| self.push(maker, &cleanup.job))
     }
 
     /// The object as it is there already.

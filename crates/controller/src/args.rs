@@ -2,8 +2,9 @@
 
 use anyhow::Context as _;
 use clap::Parser;
+use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_serving::{Certificates, Readiness, ServingArgs, endpoints, logging, metrics, shutdown};
-use function_mesh_workloads::SettingsArgs;
+use function_mesh_workloads::{SettingsArgs, switch};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -33,6 +34,20 @@ pub struct Args {
     /// Objects of each kind that are worked on at a time
     #[arg(long, env = "CONCURRENCY", default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
+    /// Hold back changes of running pods, such as a new version of this program would bring, until the
+    /// component's own specification changes; status.pendingChange says what is held back
+    #[arg(
+        long,
+        env = "PAUSE_ROLLOUT",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        action = clap::ArgAction::Set,
+        value_parser = switch("PAUSE_ROLLOUT", false)
+    )]
+    pause_rollout: bool,
     /// Wait for a Lease before acting, so that several of these programs may run and one acts
     #[arg(
         long,
@@ -82,6 +97,7 @@ impl Args {
             context,
             watched_namespace,
             concurrency,
+            pause_rollout,
             enable_leader_election,
             leader_election_id,
             leader_election_namespace,
@@ -94,16 +110,18 @@ impl Args {
         let config = connection(kubeconfig, context).await?;
         let client = Client::try_from(config).context("cannot make a client of the kubeconfig")?;
         let registry = metrics::registry("function-mesh-controller-manager", env!("CARGO_PKG_VERSION"))?;
+        // Probes and metrics are served until the last write is done.
+        let served = CancellationToken::new();
         let readiness = Readiness::new(end.clone());
         let certificates = match &serving.cert_dir.0 {
             Some(folder) => Some(Certificates::load(folder, &registry)?),
             None => None,
         };
         if let Some(certificates) = &certificates {
-            certificates.watch(serving.cert_poll_interval, end.clone());
+            certificates.watch(serving.cert_poll_interval, served.clone());
         }
         let servers =
-            endpoints::start(&serving, readiness.clone(), registry.clone(), certificates.as_ref(), &end)
+            endpoints::start(&serving, readiness.clone(), registry.clone(), certificates.as_ref(), &served)
                 .await?;
         let own = Some(leader_election_namespace).filter(|namespace| !namespace.is_empty());
         let candidate = Candidate {
@@ -115,10 +133,11 @@ impl Args {
             settings,
             namespace: Some(watched_namespace).filter(|namespace| !namespace.is_empty()),
             concurrency,
+            pause_rollout,
             candidate: enable_leader_election.then_some(candidate),
         };
-        let result = run(client, options, &registry, &readiness, end.clone()).await;
-        end.cancel();
+        let result = run(client, options, &registry, &readiness, end).await;
+        served.cancel();
         for server in servers {
             server.finished().await?;
         }
@@ -136,7 +155,7 @@ fn identity() -> String {
 
 async fn connection(file: Option<std::path::PathBuf>, context: Option<String>) -> anyhow::Result<Config> {
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    let mut config = match file {
+    Ok(match file {
         Some(file) => {
             let kubeconfig =
                 Kubeconfig::read_from(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -146,8 +165,5 @@ async fn connection(file: Option<std::path::PathBuf>, context: Option<String>) -
         None => Config::infer().await.context(
             "found no cluster: pass --kubeconfig, set KUBECONFIG, or run in a pod with a service account",
         )?,
-    };
-    // A watch is quiet for minutes; anything else that takes this long is lost.
-    config.read_timeout = None;
-    Ok(config)
+    })
 }

@@ -12,6 +12,7 @@ use crate::kit::backoff::Backoff;
 use crate::kit::cache::{Cache, Guarded};
 use crate::kit::election::Turn;
 use crate::kit::events::Events;
+use crate::kit::patience::Patience;
 use crate::metrics::Metrics;
 
 /// What all controllers share.
@@ -24,8 +25,12 @@ pub struct Shared {
     pub events: Events,
     /// Metrics.
     pub metrics: Metrics,
+    /// Whether changes of running pods are held back, save those of a component's own specification.
+    pub pause_rollout: bool,
     /// Failures in a row.
     pub backoff: Backoff,
+    /// Since when deleted components wait for their clean-up.
+    pub patience: Patience,
     /// All BackendConfigs that are watched.
     pub backends: Cache<Guarded<BackendConfig>>,
     /// Whether this program may act, or another one leads.

@@ -12,8 +12,9 @@ use futures::stream::{BoxStream, StreamExt};
 use futures::{FutureExt, Stream};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -21,12 +22,14 @@ use kube::{Client, Resource, ResourceExt};
 use prometheus::Registry;
 use tokio::sync::mpsc;
 
+use crate::component::SeenPod;
 use crate::context::Shared;
 use crate::kit::backoff::Backoff;
-use crate::kit::cache::{self, Cache, Guarded, Watched};
+use crate::kit::cache::{self, Cache, Guarded, Watched, without_managers};
 use crate::kit::children::controller_of;
 use crate::kit::election::{Candidate, Turn};
 use crate::kit::events::Events;
+use crate::kit::patience::Patience;
 use crate::metrics::Metrics;
 use crate::{component, mesh};
 
@@ -46,6 +49,8 @@ pub struct Options {
     pub namespace: Option<String>,
     /// Objects of each kind that are worked on at a time.
     pub concurrency: u16,
+    /// Whether changes of running pods are held back, save those of a component's own specification.
+    pub pause_rollout: bool,
     /// Who this program is among several of which one acts; None when it is alone.
     pub candidate: Option<Candidate>,
 }
@@ -59,14 +64,15 @@ pub async fn run(
     readiness: &Readiness,
     end: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Options { settings, namespace, concurrency, candidate } = options;
+    let Options { settings, namespace, concurrency, pause_rollout, candidate } = options;
     let Some(candidate) = candidate else {
         let turn = Turn::at_once(end);
-        let control = Control { settings, namespace, concurrency, turn };
+        let control = Control { settings, namespace, concurrency, pause_rollout, turn };
         return control.run(client, registry, readiness).await;
     };
     let (elected, done_writing) = (CancellationToken::new(), CancellationToken::new());
-    let control = Control { settings, namespace, concurrency, turn: Turn { elected: elected.clone(), end } };
+    let turn = Turn { elected: elected.clone(), end };
+    let control = Control { settings, namespace, concurrency, pause_rollout, turn };
     let turn = Turn { elected, end: done_writing.clone() };
     let lead = candidate.lead(client.clone(), registry, turn);
     let control = control.run(client, registry, readiness);
@@ -86,20 +92,23 @@ struct Control {
     settings: Settings,
     namespace: Option<String>,
     concurrency: u16,
+    pause_rollout: bool,
     turn: Turn,
 }
 
 impl Control {
     async fn run(self, client: Client, registry: &Registry, readiness: &Readiness) -> anyhow::Result<()> {
-        let Self { settings, namespace, concurrency, turn } = self;
+        let Self { settings, namespace, concurrency, pause_rollout, turn } = self;
         let (namespace, end) = (namespace.as_deref(), turn.end.clone());
         // The cluster's own configuration may stand outside of the namespace that is looked after.
         let (backends, backend_changes) =
-            cache::watch(cache::api(&client, None), watcher::Config::default(), &end);
+            cache::watch(cache::api(&client, None), watcher::Config::default(), without_managers, &end);
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
             metrics: Metrics::register(registry)?,
             backoff: Backoff::default(),
+            patience: Patience::default(),
+            pause_rollout,
             settings,
             backends: backends.clone(),
             client: client.clone(),
@@ -155,27 +164,34 @@ impl Parts<'_> {
     fn watch<K: Watched>(
         &self,
         config: watcher::Config,
+        prune: fn(&mut K),
     ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>) {
-        cache::watch(cache::api(&self.shared.client, self.namespace), config, self.end)
+        cache::watch(cache::api(&self.shared.client, self.namespace), config, prune, self.end)
     }
 
     /// The controller of one kind of component, with its cache and the way by which it hears of changed
     /// BackendConfigs.
     fn component<C: Component>(&self) -> (Cache<Guarded<C>>, BoxFuture<'static, ()>, Changed) {
         let children = || cache::children_of(C::ROLE);
-        let (objects, changes) = self.watch::<Guarded<C>>(watcher::Config::default());
-        let (stateful_sets, of_sets) = self.watch::<StatefulSet>(children());
-        let (services, of_services) = self.watch::<Service>(children());
-        let (autoscalers, of_autoscalers) = self.watch::<HorizontalPodAutoscaler>(children());
+        let (objects, changes) = self.watch::<Guarded<C>>(watcher::Config::default(), without_managers);
+        let (stateful_sets, of_sets) = self.watch::<StatefulSet>(children(), without_managers);
+        let (services, of_services) = self.watch::<Service>(children(), without_managers);
+        let (autoscalers, of_autoscalers) =
+            self.watch::<HorizontalPodAutoscaler>(children(), without_managers);
+        let (pods, of_pods) = self.watch::<SeenPod>(children(), component::pods::prune);
+        let jobs = cache::api::<PartialObjectMeta<Job>>(&self.shared.client, self.namespace);
+        let of_jobs = cache::notices(jobs, cache::cleanups_of(C::ROLE));
         self.gate(C::ROLE.mesh_field(), &objects);
         self.gate(&format!("StatefulSets of {}", C::ROLE.mesh_field()), &stateful_sets);
         self.gate(&format!("Services of {}", C::ROLE.mesh_field()), &services);
         self.gate(&format!("autoscalers of {}", C::ROLE.mesh_field()), &autoscalers);
+        self.gate(&format!("pods of {}", C::ROLE.mesh_field()), &pods);
         let context = Arc::new(component::Context {
             shared: Arc::clone(self.shared),
             stateful_sets,
             services,
             autoscalers,
+            pods,
         });
         let (tell, backends) = mpsc::channel(QUEUE);
         let affected = affected_by(backends, objects.clone(), Arc::clone(self.shared));
@@ -185,6 +201,8 @@ impl Parts<'_> {
                 .owns_stream(of_sets)
                 .owns_stream(of_services)
                 .owns_stream(of_autoscalers)
+                .watches_stream(of_pods, |pod| component::pods::component_of::<_, C>(&pod))
+                .watches_stream(of_jobs, |job| component::pods::component_of::<_, C>(&job))
                 .reconcile_on(affected)
                 .graceful_shutdown_on(self.end.clone().cancelled_owned());
         let run = async move {
@@ -202,7 +220,8 @@ impl Parts<'_> {
         context: mesh::Context,
         wakes: mpsc::Receiver<ObjectRef<Guarded<FunctionMesh>>>,
     ) -> BoxFuture<'static, ()> {
-        let (objects, changes) = self.watch::<Guarded<FunctionMesh>>(watcher::Config::default());
+        let (objects, changes) =
+            self.watch::<Guarded<FunctionMesh>>(watcher::Config::default(), without_managers);
         self.gate("functionmeshes", &objects);
         let controller = Controller::for_stream(changes, objects.store())
             .with_config(self.config())

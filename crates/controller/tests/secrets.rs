@@ -61,6 +61,7 @@ async fn passwords_are_never_logged() -> anyhow::Result<()> {
         settings: Settings::default(),
         namespace: Some(namespace.clone()),
         concurrency: 4,
+        pause_rollout: false,
         candidate: None,
     };
     let (own, token) = (client.clone(), end.clone());

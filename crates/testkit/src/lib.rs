@@ -22,7 +22,7 @@ mod webhook;
 mod writes;
 
 pub use control_plane::{ControlPlane, apply};
-pub use pods::pretend_to_run;
+pub use pods::{pretend_to_end, pretend_to_run};
 pub use wait::{SECONDS_10, SECONDS_30, eventually};
 pub use webhook::Webhook;
 pub use writes::{Recorder, ServerWrites, Write};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use function_mesh_api::validate::{Valid, valid_component};
 use function_mesh_api::{Component, Function, Sink, Source, parse};
-use function_mesh_workloads::{Backends, Settings, Workload, cleanup_job, render};
+use function_mesh_workloads::{Backends, Settings, Workload, cleanup, render};
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -48,7 +48,8 @@ fn measure<C: Component>(sort: &'static str, kind: &str, spec: &Value) -> Figure
     let all = |component| {
         let Workload { stateful_set, service, autoscaler, .. } =
             render(component, Backends::default(), &settings);
-        (stateful_set, service, autoscaler, cleanup_job(component, Backends::default(), &settings))
+        let job = cleanup(component, Backends::default(), &settings).map(|cleanup| cleanup.job);
+        (stateful_set, service, autoscaler, job)
     };
     let sample = all(&components[0]);
     let output = serde_json::to_string(&sample).expect("JSON").len();

@@ -50,6 +50,12 @@ pub struct SettingsArgs {
         default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set,
         value_parser = switch("RUN_AS_NON_ROOT", false))]
     pub run_as_non_root: bool,
+
+    /// Seconds that removing the subscriptions of a deleted component may take; then it is given up, with a
+    /// warning that names what is left
+    #[arg(long, env = "CLEANUP_DEADLINE", value_name = "SECONDS", default_value_t = 600,
+        value_parser = clap::value_parser!(i64).range(1..))]
+    pub cleanup_deadline: i64,
 }
 
 impl SettingsArgs {
@@ -59,6 +65,7 @@ impl SettingsArgs {
             enable_init_containers: self.enable_init_containers,
             add_default_affinity: self.add_default_affinity,
             run_as_non_root: self.run_as_non_root,
+            cleanup_deadline: self.cleanup_deadline,
             global_backend_config: non_empty(&self.global_backend_config),
             global_backend_config_namespace: self.global_backend_config_namespace.clone(),
             namespaced_backend_config: non_empty(&self.namespaced_backend_config),
@@ -85,7 +92,7 @@ fn config(file: &Path) -> Result<Value, SettingsError> {
 }
 
 /// Reads a switch in the forms that the original took. A variable that is set to nothing counts as unset.
-fn switch(
+pub fn switch(
     variable: &'static str,
     default: bool,
 ) -> impl Fn(&str) -> Result<bool, String> + Clone + Send + Sync + 'static {

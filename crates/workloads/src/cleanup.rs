@@ -6,6 +6,7 @@
 //! after it has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use function_mesh_api::component::Particular;
 use function_mesh_api::labels;
@@ -21,23 +22,34 @@ use crate::context::Context;
 use crate::shell::Script;
 use crate::{details, images, names, pod, volumes};
 
-/// Label with the identity of the component that a Job cleans up after: another may have its name later.
-const OWNER: &str = "owner";
 /// Attempts before the Job counts as failed.
 const ATTEMPTS: i32 = 3;
-/// Seconds that the Job may take, the pull of its image included.
-const DEADLINE: i64 = 600;
 /// Seconds for which the Job and its log can be looked at afterwards.
 const KEPT: i32 = 3600;
 
-/// The Job for a component, if there is anything to clean up and it is the operator's to do.
-pub(crate) fn of(context: &Context<'_>) -> Option<Job> {
+/// What is to be done after a component is deleted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cleanup {
+    /// The Job that does it.
+    pub job: Job,
+    /// What stays in Pulsar if it is not done, in words.
+    pub leftovers: String,
+}
+
+/// The clean-up after a component, if there is anything to clean up and it is the operator's to do.
+pub(crate) fn of(context: &Context<'_>) -> Option<Cleanup> {
     if !is_wanted(context) {
         return None;
     }
+    let targets = targets(context);
+    let leftovers = targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Some(Cleanup { job: job(context, &targets), leftovers })
+}
+
+fn job(context: &Context<'_>, targets: &[Target]) -> Job {
     let connection = context.cleanup_connection();
     let admin = Admin { program: images::admin_program(context), connection };
-    let script = script(context, admin);
+    let script = script(admin, targets);
     let volumes = volumes::of(context, &connection, false);
     let container = Container {
         name: "cleanup".to_owned(),
@@ -54,7 +66,7 @@ pub(crate) fn of(context: &Context<'_>) -> Option<Job> {
     let name = names::cleanup_job(context.object(), context.role());
     let labels = job_labels(context, &name);
     let template = ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() };
-    Some(Job {
+    Job {
         metadata: ObjectMeta {
             name: Some(name),
             namespace: context.meta.namespace.clone(),
@@ -62,7 +74,7 @@ pub(crate) fn of(context: &Context<'_>) -> Option<Job> {
             ..ObjectMeta::default()
         },
         spec: Some(JobSpec {
-            active_deadline_seconds: Some(DEADLINE),
+            active_deadline_seconds: Some(context.settings.cleanup_deadline),
             backoff_limit: Some(ATTEMPTS),
             ttl_seconds_after_finished: Some(KEPT),
             template: PodTemplateSpec {
@@ -77,7 +89,7 @@ pub(crate) fn of(context: &Context<'_>) -> Option<Job> {
             ..JobSpec::default()
         }),
         status: None,
-    })
+    }
 }
 
 fn is_wanted(context: &Context<'_>) -> bool {
@@ -87,9 +99,7 @@ fn is_wanted(context: &Context<'_>) -> bool {
             context.view.consuming.is_some_and(|consuming| consuming.cleanup_subscription)
         }
     };
-    let annotations = context.meta.annotations.as_ref();
-    let is_declined =
-        annotations.and_then(|all| all.get(labels::NEED_CLEANUP)).is_some_and(|it| it == "false");
+    let is_declined = labels::annotation(context.meta, labels::NEED_CLEANUP) == Some("false");
     let labels = context.meta.labels.as_ref();
     let has_label = |key| labels.is_some_and(|labels| labels.contains_key(key));
     let is_of_worker = has_label(labels::PULSAR_CLUSTER) || has_label(labels::LEGACY_PULSAR_CLUSTER);
@@ -105,7 +115,7 @@ fn job_labels(context: &Context<'_>, name: &str) -> BTreeMap<String, String> {
         (labels::COMPONENT, context.role().as_str()),
         (labels::NAME, context.object()),
         (labels::NAMESPACE, namespace),
-        (OWNER, context.uid()),
+        (labels::OWNER, context.uid()),
     ];
     labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
@@ -142,17 +152,21 @@ impl<'a> Commands<'a> {
         Self { script, ..self }
     }
 
-    fn unsubscribe(self, topic: &str, subscription: &str) -> Self {
-        match self.admin.program {
-            Program::Pulsarctl => self.add(["subscriptions", "delete", topic, subscription]),
-            Program::PulsarAdmin => self.add(["topics", "unsubscribe", "-s", subscription, topic]),
-        }
-    }
-
-    fn unsubscribe_namespace(self, namespace: &str, subscription: &str) -> Self {
-        match self.admin.program {
-            Program::Pulsarctl => self.add(["namespaces", "unsubscribe", namespace, subscription]),
-            Program::PulsarAdmin => self.add(["namespaces", "unsubscribe", "-s", subscription, namespace]),
+    fn remove(self, target: &Target) -> Self {
+        match (self.admin.program, target) {
+            (Program::Pulsarctl, Target::Subscription { name, topic }) => {
+                self.add(["subscriptions", "delete", topic, name])
+            }
+            (Program::PulsarAdmin, Target::Subscription { name, topic }) => {
+                self.add(["topics", "unsubscribe", "-s", name, topic])
+            }
+            (Program::Pulsarctl, Target::Subscriptions { name, namespace }) => {
+                self.add(["namespaces", "unsubscribe", namespace, name])
+            }
+            (Program::PulsarAdmin, Target::Subscriptions { name, namespace }) => {
+                self.add(["namespaces", "unsubscribe", "-s", name, namespace])
+            }
+            (_, Target::Topic(topic)) => self.add(["topics", "delete", "-f", topic]),
         }
     }
 
@@ -161,29 +175,49 @@ impl<'a> Commands<'a> {
     }
 }
 
-fn script(context: &Context<'_>, admin: Admin<'_>) -> Script {
+fn script(admin: Admin<'_>, targets: &[Target]) -> Script {
+    targets.iter().fold(Commands::new(admin), Commands::remove).finish()
+}
+
+/// One thing that a component leaves behind.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Target {
+    /// Its subscription of one topic.
+    Subscription { name: String, topic: String },
+    /// Its subscriptions of all topics of a namespace.
+    Subscriptions { name: String, namespace: String },
+    /// A topic of its own.
+    Topic(String),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Subscription { name, topic } => write!(f, "subscription {name} of {topic}"),
+            Self::Subscriptions { name, namespace } => {
+                write!(f, "subscription {name} of all topics in {namespace}")
+            }
+            Self::Topic(topic) => write!(f, "topic {topic}"),
+        }
+    }
+}
+
+fn targets(context: &Context<'_>) -> Vec<Target> {
     let common = context.common;
     let path = [common.tenant.unwrap_or_default(), common.namespace.unwrap_or_default(), context.name()];
     let path = path.join("/");
-    let commands = Commands::new(admin);
-    let commands = match context.view.consuming {
-        None => {
-            let topic = format!("persistent://{path}-intermediate");
-            commands
-                .unsubscribe(&topic, &format!("BatchSourceExecutor-{path}"))
-                .add(["topics", "delete", "-f", &topic])
-        }
-        Some(consuming) => {
-            let given = consuming.subscription_name.filter(|name| !name.is_empty());
-            unsubscribe_all(context, commands, given.unwrap_or(&path))
-        }
+    let Some(consuming) = context.view.consuming else {
+        let topic = format!("persistent://{path}-intermediate");
+        let name = format!("BatchSourceExecutor-{path}");
+        return vec![Target::Subscription { name, topic: topic.clone() }, Target::Topic(topic)];
     };
-    commands.finish()
+    let given = consuming.subscription_name.filter(|name| !name.is_empty());
+    subscriptions(context, given.unwrap_or(&path))
 }
 
-/// Removes a subscription from all that the component read. A pattern stands for topics that nobody knows any
-/// more, so that it takes the subscription out of its whole namespace.
-fn unsubscribe_all<'a>(context: &Context<'_>, commands: Commands<'a>, subscription: &str) -> Commands<'a> {
+/// The subscription of all that the component read. A pattern stands for topics that nobody knows any more, so
+/// that the subscription is taken out of its whole namespace.
+fn subscriptions(context: &Context<'_>, name: &str) -> Vec<Target> {
     let specs = context.view.input().map(details::input_specs).unwrap_or_default();
     let mut namespaces = BTreeSet::new();
     let mut topics = Vec::new();
@@ -197,10 +231,12 @@ fn unsubscribe_all<'a>(context: &Context<'_>, commands: Commands<'a>, subscripti
     }
     topics
         .retain(|(_, namespace)| namespace.as_ref().is_none_or(|namespace| !namespaces.contains(namespace)));
-    let commands = namespaces
-        .iter()
-        .fold(commands, |commands, namespace| commands.unsubscribe_namespace(namespace, subscription));
-    topics.iter().fold(commands, |commands, (topic, _)| commands.unsubscribe(topic, subscription))
+    let everywhere =
+        namespaces.into_iter().map(|namespace| Target::Subscriptions { name: name.to_owned(), namespace });
+    let of_topics = topics
+        .into_iter()
+        .map(|(topic, _)| Target::Subscription { name: name.to_owned(), topic: topic.to_owned() });
+    everywhere.chain(of_topics).collect()
 }
 
 #[cfg(test)]
@@ -209,7 +245,7 @@ mod tests {
     use crate::testing::{function, of as look, sink, source};
     use serde_json::{Value, json};
 
-    fn cleaned(spec: Value) -> Option<Job> {
+    fn cleaned(spec: Value) -> Option<Cleanup> {
         let mut spec = spec;
         spec["cleanupSubscription"] = json!(true);
         look(&sink(spec), super::of)
@@ -219,8 +255,8 @@ mod tests {
         job.spec.unwrap().template.spec.unwrap().containers.remove(0)
     }
 
-    fn commands(job: Job) -> Vec<String> {
-        let script = container(job).command.unwrap().remove(2);
+    fn commands(cleanup: Cleanup) -> Vec<String> {
+        let script = container(cleanup.job).command.unwrap().remove(2);
         let script = script.strip_prefix(&format!("{TRY} && failed= && ")).expect("a start");
         let script = script.strip_suffix(" && test -z \"$failed\"").expect("an end");
         let plain = |command: &str| {
@@ -274,9 +310,10 @@ mod tests {
     #[test]
     fn a_pattern_takes_the_subscription_out_of_its_namespace_and_topics_elsewhere_follow() {
         let input = json!({ "topics": ["a", "t/n/b"], "topicPattern": "persistent://t/n/.*" });
-        let job = cleaned(json!({ "input": input, "subscriptionName": "s" })).unwrap();
+        let cleanup = cleaned(json!({ "input": input, "subscriptionName": "s" })).unwrap();
+        assert_eq!(cleanup.leftovers, "subscription s of all topics in t/n, subscription s of a");
         assert_eq!(
-            commands(job),
+            commands(cleanup),
             ["admin namespaces unsubscribe -s s t/n", "admin topics unsubscribe -s s a"]
         );
     }
@@ -299,11 +336,11 @@ mod tests {
     #[test]
     fn neither_a_service_nor_an_autoscaler_takes_it_for_the_component() {
         let sink = sink(json!({ "cleanupSubscription": true, "pod": { "sidecars": [{ "name": "side" }] } }));
-        let job = look(&sink, super::of).unwrap();
+        let job = look(&sink, super::of).unwrap().job;
         #[allow(clippy::redundant_closure_for_method_calls, reason = "a method is not general enough")]
         let selector = look(&sink, |context: &Context<'_>| context.labels());
         assert_eq!(job.metadata.owner_references, None);
-        assert_eq!(job.metadata.labels.as_ref().unwrap()[OWNER], "u-1");
+        assert_eq!(job.metadata.labels.as_ref().unwrap()[labels::OWNER], "u-1");
         let template = job.spec.unwrap().template;
         let labels = template.metadata.unwrap().labels.unwrap();
         assert!(selector.iter().any(|(key, value)| labels.get(key) != Some(value)));
@@ -318,7 +355,7 @@ mod tests {
             "volumeClaimTemplates": [{ "metadata": { "name": "claim" }, "spec": {} }],
             "volumeMounts": [{ "name": "claim", "mountPath": "/c" }, { "name": "v", "mountPath": "/v" }],
         }));
-        let container = container(look(&function, super::of).unwrap());
+        let container = container(look(&function, super::of).unwrap().job);
         let paths: Vec<_> =
             container.volume_mounts.unwrap().into_iter().map(|mount| mount.mount_path).collect();
         assert_eq!(paths, ["/v"]);

@@ -14,8 +14,11 @@ use crate::context::Context;
 use crate::names;
 
 /// The autoscaler, when `maxReplicas` switches it on. It scales the component's own object, which then changes
-/// its StatefulSet.
+/// its StatefulSet. While the component is suspended there is nothing to measure, and so no autoscaler.
 pub(crate) fn of(context: &Context<'_>) -> Option<HorizontalPodAutoscaler> {
+    if labels::is_suspended(context.meta) {
+        return None;
+    }
     let most = context.common.max_replicas?;
     let least = context.common.min_replicas.unwrap_or(1);
     let policy = context.pod;

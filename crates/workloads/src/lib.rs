@@ -2,7 +2,7 @@
 //!
 //! [`render`] turns a complete and valid Function, Source or Sink, the BackendConfigs that apply to it and the
 //! operator's [`Settings`] into its children. It is a pure function: no client, no clock, no randomness, and
-//! the same input gives the same bytes. [`cleanup_job`] is what removes its subscriptions when it goes, and
+//! the same input gives the same bytes. [`cleanup()`] is what removes its subscriptions when it goes, and
 //! [`components`] the components of a mesh.
 
 mod admin;
@@ -38,11 +38,11 @@ use function_mesh_api::validate::Valid;
 use function_mesh_api::{BackendConfig, Component, Function, FunctionMesh, Sink, Source};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
 
 #[cfg(feature = "args")]
-pub use args::SettingsArgs;
+pub use args::{SettingsArgs, switch};
+pub use cleanup::Cleanup;
 pub use settings::{RunnerImages, Settings, SettingsError};
 pub use vpa::{VerticalPodAutoscaler, VerticalPodAutoscalerSpec};
 
@@ -81,12 +81,12 @@ pub fn render<C: Component>(component: &Valid<C>, backends: Backends<'_>, settin
     }
 }
 
-/// The Job that removes what a component leaves behind in Pulsar, if it is to be removed.
-pub fn cleanup_job<C: Component>(
+/// The clean-up of what a component leaves behind in Pulsar, if it is to be removed.
+pub fn cleanup<C: Component>(
     component: &Valid<C>,
     backends: Backends<'_>,
     settings: &Settings,
-) -> Option<Job> {
+) -> Option<Cleanup> {
     cleanup::of(&Context::new(component, backends, settings))
 }
 

@@ -9,9 +9,6 @@ use crate::MeshComponents;
 use crate::context::controller_of;
 use crate::names;
 
-/// Annotations of a mesh that steer its components too.
-const STEERING: [&str; 2] = [labels::PAUSE_ROLLOUT, labels::NEED_CLEANUP];
-
 /// The components of a mesh. Each is told apart by its mesh and its name, and says what the mesh says.
 pub(crate) fn components(mesh: &Valid<FunctionMesh>) -> MeshComponents {
     MeshComponents {
@@ -36,10 +33,11 @@ fn object<C: Component>(mesh: &FunctionMesh, spec: &C::Spec) -> C {
     // A name may be longer than a label.
     meta.labels =
         is_label_value(mesh_name).then(|| BTreeMap::from([(labels::MESH.to_owned(), mesh_name.to_owned())]));
-    let given = owner.annotations.as_ref();
-    let steering: BTreeMap<_, _> =
-        STEERING.into_iter().filter_map(|key| Some((key.to_owned(), given?.get(key)?.clone()))).collect();
-    meta.annotations = (!steering.is_empty()).then_some(steering);
+    let passed_on =
+        labels::PASSED_ON.into_iter().filter_map(|key| Some((key, labels::annotation(owner, key)?)));
+    let annotations: BTreeMap<_, _> =
+        passed_on.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    meta.annotations = (!annotations.is_empty()).then_some(annotations);
     object
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use function_mesh_api::labels;
 use k8s_openapi::api::core::v1::{
     Affinity, Container, LocalObjectReference, PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec,
     PodTemplateSpec, SeccompProfile, WeightedPodAffinityTerm,
@@ -78,7 +79,11 @@ fn annotations(context: &Context<'_>) -> Map {
     let scraped = [("prometheus.io/scrape", "true".to_owned()), ("prometheus.io/port", metrics.to_string())];
     let scraped = scraped.map(|(key, value)| (key.to_owned(), value)).into();
     let annotations = over(&scraped, context.settings.resource_annotations.clone());
-    over(&annotations, context.pod.annotations.clone().unwrap_or_default())
+    let mut annotations = over(&annotations, context.pod.annotations.clone().unwrap_or_default());
+    if let Some(moment) = labels::annotation(context.meta, labels::RESTARTED_AT) {
+        annotations.insert(labels::RESTARTED_AT.to_owned(), moment.to_owned());
+    }
+    annotations
 }
 
 fn image_pull_secrets(context: &Context<'_>) -> Vec<LocalObjectReference> {

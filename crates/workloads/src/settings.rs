@@ -57,6 +57,8 @@ pub struct Settings {
     pub add_default_affinity: bool,
     /// Whether the kubelet must refuse images that run as root.
     pub run_as_non_root: bool,
+    /// Seconds that the clean-up after a component may take, the pull of its image included.
+    pub cleanup_deadline: i64,
     /// Name of the BackendConfig for the whole cluster.
     pub global_backend_config: Option<String>,
     /// Namespace of the BackendConfig for the whole cluster.
@@ -76,6 +78,7 @@ impl Default for Settings {
             enable_init_containers: false,
             add_default_affinity: true,
             run_as_non_root: false,
+            cleanup_deadline: 600,
             global_backend_config: None,
             global_backend_config_namespace: "default".to_owned(),
             namespaced_backend_config: Some("backend-config".to_owned()),

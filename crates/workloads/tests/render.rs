@@ -8,7 +8,7 @@ use std::path::Path;
 
 use function_mesh_api::validate::{Valid, valid_component};
 use function_mesh_api::{Component, Function, Sink, Source, parse};
-use function_mesh_workloads::{Backends, Settings, Workload, cleanup_job, render};
+use function_mesh_workloads::{Backends, Settings, Workload, cleanup, render};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -28,13 +28,13 @@ fn object(kind: &str, spec: &Value) -> Value {
 fn children<C: Component>(component: &Valid<C>, settings: &Settings) -> Vec<Value> {
     let Workload { stateful_set, service, autoscaler, vertical_autoscaler } =
         render(component, Backends::default(), settings);
-    let job = cleanup_job(component, Backends::default(), settings);
+    let job = cleanup(component, Backends::default(), settings);
     let all = [
         Some(serde_json::to_value(stateful_set)),
         Some(serde_json::to_value(service)),
         autoscaler.map(serde_json::to_value),
         vertical_autoscaler.map(serde_json::to_value),
-        job.map(serde_json::to_value),
+        job.map(|cleanup| serde_json::to_value(cleanup.job)),
     ];
     all.into_iter().flatten().map(|child| child.expect("JSON")).collect()
 }

@@ -112,7 +112,7 @@ pub struct FunctionMeshStatus {
     pub sink_conditions: Option<BTreeMap<String, ResourceCondition>>,
     /// The mesh as a whole.
     pub condition: Option<ResourceCondition>,
-    /// Standard conditions: Ready, Progressing, Degraded, Valid.
+    /// Standard conditions: Ready, Progressing, Degraded, Paused, Valid.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Option<Vec<Condition>>,
     /// Ready components and all components, for example `2/3`.

@@ -290,6 +290,7 @@ fn other_settings(given: &Settings) -> Vec<(String, Settings)> {
         enable_init_containers,
         add_default_affinity,
         run_as_non_root,
+        cleanup_deadline,
         // These choose the layers, which are told apart themselves.
         global_backend_config: _,
         global_backend_config_namespace: _,
@@ -319,6 +320,7 @@ fn other_settings(given: &Settings) -> Vec<(String, Settings)> {
         ("--enable-init-containers", with(&|it| it.enable_init_containers = enable_init_containers)),
         ("--add-default-affinity", with(&|it| it.add_default_affinity = add_default_affinity)),
         ("--run-as-non-root", with(&|it| it.run_as_non_root = run_as_non_root)),
+        ("--cleanup-deadline", with(&|it| it.cleanup_deadline = cleanup_deadline)),
     ];
     all.into_iter()
         .filter(|(_, other)| other != given)

@@ -3,20 +3,22 @@
 use std::sync::Arc;
 
 use function_mesh_api::validate::Valid;
-use function_mesh_api::{Component, labels};
+use function_mesh_api::{Component, Spec, labels};
 use function_mesh_workloads::difference::differences;
-use function_mesh_workloads::{VerticalPodAutoscaler, Workload, names};
-use k8s_openapi::api::apps::v1::StatefulSet;
+use function_mesh_workloads::{VerticalPodAutoscaler, Workload, cleanup, names};
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use kube::{Resource, ResourceExt};
+use serde_json::json;
 
-use super::observe::Observed;
+use super::observe::{Hold, Observed};
 use super::status::Children as Status;
-use super::{Context, Error};
+use super::{Context, Error, finalizer, pending};
 use crate::kit::children::{Applied, Change, Child, Children, is_owned_by};
 
 /// Writes the children. The Service comes first, since pods look for their names as they start; autoscalers
 /// come last, when there is something to scale.
 pub(super) async fn apply<C: Component>(
+    given: &C,
     component: &Valid<C>,
     wanted: Workload,
     observed: Observed,
@@ -31,18 +33,23 @@ pub(super) async fn apply<C: Component>(
         owner: &owner,
         manager: labels::managers::WORKLOAD,
     };
-    let kept = match &observed.stateful_set {
-        Some(live) if is_owned_by(&**live, &owner) => keep_immutable(&mut stateful_set, live),
-        _ => Vec::new(),
-    };
-    let service = count(context, children.apply(&service, observed.service).await?);
-    let held = observed.stateful_set.clone().filter(|live| observed.is_held && is_owned_by(&**live, &owner));
-    let stateful_set = match held {
-        Some(live) => Applied { live, change: Change::None },
-        None => count(context, children.apply(&stateful_set, observed.stateful_set).await?),
+    give_first_number(&**component, given, &children).await?;
+    let cleanup = cleanup(component, observed.backends.as_backends(), &context.shared.settings);
+    finalizer::align(&**component, cleanup.is_some(), &children, context).await?;
+    let annotations = stateful_set.metadata.annotations.get_or_insert_default();
+    annotations.insert(labels::SPECIFICATION.to_owned(), observed.digest);
+
+    let is_paused = observed.hold == Some(Hold::Paused);
+    let service = place(&children, &service, observed.service, is_paused, context).await?;
+    let held = observed.stateful_set.clone().filter(|_| observed.hold.is_some());
+    let (set, pending) = if let Some(live) = held {
+        hold(&children, &stateful_set, live, context).await?
+    } else {
+        let applied = children.apply(&stateful_set, observed.stateful_set, keep_immutable).await?;
+        (count(context, applied), None)
     };
     let autoscaler = if let Some(wanted) = autoscaler {
-        Some(count(context, children.apply(&wanted, observed.autoscaler).await?))
+        Some(place(&children, &wanted, observed.autoscaler, is_paused, context).await?)
     } else {
         if let Some(stale) = observed.autoscaler.filter(|live| is_owned_by(&**live, &owner)) {
             children.delete(&*stale).await?;
@@ -50,25 +57,74 @@ pub(super) async fn apply<C: Component>(
         }
         None
     };
-    let vertical_autoscaler = vertical(&**component, vertical_autoscaler, &children, context).await?;
+    let vertical = vertical(&**component, vertical_autoscaler, &children, is_paused, context).await?;
+    let change = |change: Option<Change>| change.unwrap_or(Change::None);
+    let changes = [
+        ("StatefulSet", set.change),
+        ("Service", service.change),
+        ("HorizontalPodAutoscaler", change(autoscaler.as_ref().map(|applied| applied.change))),
+        ("VerticalPodAutoscaler", change(vertical)),
+    ];
     Ok(Status {
-        stateful_set: stateful_set.live,
-        made: [
-            ("StatefulSet", stateful_set.change),
-            ("Service", service.change),
-            ("HorizontalPodAutoscaler", autoscaler.as_ref().map_or(Change::None, |applied| applied.change)),
-            (
-                "VerticalPodAutoscaler",
-                vertical_autoscaler.as_ref().map_or(Change::None, |applied| applied.change),
-            ),
-        ]
-        .into_iter()
-        .filter(|(_, change)| *change != Change::None)
-        .collect(),
+        kept: fixed(&stateful_set, &set.live),
+        stateful_set: set.live,
+        made: changes.into_iter().filter(|(_, change)| *change != Change::None).collect(),
         has_autoscaler: autoscaler.is_some(),
-        has_vertical_autoscaler: vertical_autoscaler.is_some(),
-        kept,
+        has_vertical_autoscaler: vertical.is_some(),
+        pending,
+        is_paused,
     })
+}
+
+/// An autoscaler takes a missing number of replicas for zero, which means that it is switched off. So it gets a
+/// number to start from, where no webhook has filled one in.
+async fn give_first_number<C: Component>(
+    complete: &C,
+    given: &C,
+    children: &Children<'_>,
+) -> Result<(), Error> {
+    let (complete, common) = (complete.spec().view().common, given.spec().view().common);
+    if common.max_replicas.is_some() && common.replicas.is_none() {
+        let starter = Children { manager: labels::managers::REPLICAS, ..*children };
+        let part = json!({ "spec": { "replicas": complete.replicas } });
+        starter.apply_part_of_owner(given, part).await?;
+    }
+    Ok(())
+}
+
+/// Writes a child; while rollouts are paused, only one that is missing.
+async fn place<K: Child>(
+    children: &Children<'_>,
+    wanted: &K,
+    cached: Option<Arc<K>>,
+    is_paused: bool,
+    context: &Context,
+) -> Result<Applied<K>, Error> {
+    match cached {
+        Some(live) if is_paused && is_owned_by(&*live, children.owner) => {
+            Ok(Applied { live, change: Change::None })
+        }
+        cached => Ok(count(context, children.apply(wanted, cached, |_, _| {}).await?)),
+    }
+}
+
+/// Leaves the pods as they are, and says what would change. How many there are is never held back.
+async fn hold(
+    children: &Children<'_>,
+    wanted: &StatefulSet,
+    live: Arc<StatefulSet>,
+    context: &Context,
+) -> Result<(Applied<StatefulSet>, Option<String>), Error> {
+    let mut adjusted = wanted.clone();
+    keep_immutable(&mut adjusted, &live);
+    let pending = pending::change(&adjusted, &live);
+    let replicas = |set: &StatefulSet| set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let mut change = Change::None;
+    if replicas(wanted) != replicas(&live) {
+        children.scale(&*live, replicas(wanted)).await?;
+        change = Change::Updated;
+    }
+    Ok((count(context, Applied { live, change }), pending))
 }
 
 fn count<K: Child>(context: &Context, applied: Applied<K>) -> Applied<K> {
@@ -87,52 +143,58 @@ async fn vertical<C: Component>(
     component: &C,
     wanted: Option<VerticalPodAutoscaler>,
     children: &Children<'_>,
+    is_paused: bool,
     context: &Context,
-) -> Result<Option<Applied<VerticalPodAutoscaler>>, Error> {
+) -> Result<Option<Change>, Error> {
+    let name = names::stateful_set(&component.name_any(), C::ROLE);
     if let Some(wanted) = wanted {
-        return Ok(Some(count(context, children.apply(&wanted, None).await?)));
+        let live = children.read(&name).await?.map(Arc::new);
+        return Ok(Some(place(children, &wanted, live, is_paused, context).await?.change));
     }
     let had_one =
         component.status().is_some_and(|status| status.conditions.contains_key("VerticalPodAutoscaler"));
-    if had_one {
-        let name = names::stateful_set(&component.name_any(), C::ROLE);
-        // Without the kind there is no object either: the API server says "not found" to both. Any other
-        // fault must not pass for that, or the status would forget an autoscaler that goes on acting.
-        if let Some(stale) = children.read::<VerticalPodAutoscaler>(&name).await?
-            && is_owned_by(&stale, children.owner)
-        {
-            children.delete(&stale).await?;
-            context.shared.metrics.wrote("VerticalPodAutoscaler", "deleted");
-        }
+    // Without the kind there is no object either: the API server says "not found" to both. Any other
+    // fault must not pass for that, or the status would forget an autoscaler that goes on acting.
+    if had_one
+        && let Some(stale) = children.read::<VerticalPodAutoscaler>(&name).await?
+        && is_owned_by(&stale, children.owner)
+    {
+        children.delete(&stale).await?;
+        context.shared.metrics.wrote("VerticalPodAutoscaler", "deleted");
     }
     Ok(None)
 }
 
-/// Takes over what Kubernetes does not let anybody change in a StatefulSet that exists, and says which
-/// fields would have been different. Pods must still be found by the selector, so its labels go into them.
-fn keep_immutable(wanted: &mut StatefulSet, live: &Arc<StatefulSet>) -> Vec<&'static str> {
-    let (Some(wanted), Some(live)) = (wanted.spec.as_mut(), live.spec.as_ref()) else { return Vec::new() };
-    let mut kept = Vec::new();
-    if wanted.selector != live.selector {
-        wanted.selector = live.selector.clone();
-        let labels = wanted.template.metadata.get_or_insert_default().labels.get_or_insert_default();
-        labels.extend(live.selector.match_labels.clone().unwrap_or_default());
-        kept.push("selector");
+/// Takes over what Kubernetes does not let anybody change in a StatefulSet that exists. Pods must still be found
+/// by the selector, so its labels go into them.
+fn keep_immutable(wanted: &mut StatefulSet, live: &StatefulSet) {
+    let fixed = fixed(wanted, live);
+    let (Some(wanted), Some(live)) = (wanted.spec.as_mut(), live.spec.as_ref()) else { return };
+    for field in fixed {
+        match field {
+            "selector" => {
+                wanted.selector = live.selector.clone();
+                let labels = wanted.template.metadata.get_or_insert_default().labels.get_or_insert_default();
+                labels.extend(live.selector.match_labels.clone().unwrap_or_default());
+            }
+            "serviceName" => wanted.service_name.clone_from(&live.service_name),
+            "podManagementPolicy" => wanted.pod_management_policy.clone_from(&live.pod_management_policy),
+            _ => wanted.volume_claim_templates.clone_from(&live.volume_claim_templates),
+        }
     }
-    if wanted.service_name != live.service_name {
-        wanted.service_name.clone_from(&live.service_name);
-        kept.push("serviceName");
-    }
-    if wanted.pod_management_policy != live.pod_management_policy {
-        wanted.pod_management_policy.clone_from(&live.pod_management_policy);
-        kept.push("podManagementPolicy");
-    }
-    let (ours, theirs) = (&wanted.volume_claim_templates, &live.volume_claim_templates);
-    if !same_claims(ours.as_deref().unwrap_or_default(), theirs.as_deref().unwrap_or_default()) {
-        wanted.volume_claim_templates.clone_from(&live.volume_claim_templates);
-        kept.push("volumeClaimTemplates");
-    }
-    kept
+}
+
+/// The fields of a StatefulSet that cannot be changed, and would have to be.
+fn fixed(wanted: &StatefulSet, live: &StatefulSet) -> Vec<&'static str> {
+    let (Some(wanted), Some(live)) = (wanted.spec.as_ref(), live.spec.as_ref()) else { return Vec::new() };
+    let claims = |spec: &StatefulSetSpec| spec.volume_claim_templates.clone().unwrap_or_default();
+    let differs = [
+        ("selector", wanted.selector != live.selector),
+        ("serviceName", wanted.service_name != live.service_name),
+        ("podManagementPolicy", wanted.pod_management_policy != live.pod_management_policy),
+        ("volumeClaimTemplates", !same_claims(&claims(wanted), &claims(live))),
+    ];
+    differs.into_iter().filter_map(|(field, differs)| differs.then_some(field)).collect()
 }
 
 fn same_claims<K: Resource<DynamicType = ()> + serde::Serialize>(wanted: &[K], live: &[K]) -> bool {
@@ -161,12 +223,13 @@ mod tests {
             "selector": { "matchLabels": { "name": "f" } },
             "template": { "metadata": { "labels": { "name": "f" } } },
         }));
-        let live = Arc::new(stateful_set(json!({
+        let live = stateful_set(json!({
             "serviceName": "f", "podManagementPolicy": "OrderedReady",
             "selector": { "matchLabels": { "old": "f" } },
             "template": { "metadata": { "labels": { "old": "f" } } },
-        })));
-        assert_eq!(keep_immutable(&mut wanted, &live), ["selector", "serviceName", "podManagementPolicy"]);
+        }));
+        assert_eq!(fixed(&wanted, &live), ["selector", "serviceName", "podManagementPolicy"]);
+        keep_immutable(&mut wanted, &live);
         let spec = wanted.spec.expect("a spec");
         assert_eq!(spec.selector.match_labels, live.spec.as_ref().expect("a spec").selector.match_labels);
         let labels = spec.template.metadata.and_then(|meta| meta.labels).expect("labels");
@@ -182,13 +245,10 @@ mod tests {
         completed["status"] = json!({ "phase": "Pending" });
         completed["spec"]["volumeMode"] = json!("Filesystem");
         let spec = |claim: serde_json::Value| json!({ "selector": {}, "template": {}, "volumeClaimTemplates": [claim] });
-        let mut wanted = stateful_set(spec(claim.clone()));
-        assert!(keep_immutable(&mut wanted, &Arc::new(stateful_set(spec(completed)))).is_empty());
+        let wanted = stateful_set(spec(claim.clone()));
+        assert_eq!(fixed(&wanted, &stateful_set(spec(completed))), [""; 0]);
         let mut other = claim;
         other["spec"]["resources"]["requests"]["storage"] = json!("2Gi");
-        assert_eq!(
-            keep_immutable(&mut wanted, &Arc::new(stateful_set(spec(other)))),
-            ["volumeClaimTemplates"]
-        );
+        assert_eq!(fixed(&wanted, &stateful_set(spec(other))), ["volumeClaimTemplates"]);
     }
 }

@@ -6,9 +6,13 @@
 //! ```
 
 mod apply;
+mod deletion;
+mod finalizer;
 mod observe;
-mod pods;
+mod pending;
+pub(crate) mod pods;
 mod report;
+mod specification;
 mod status;
 
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
@@ -29,11 +34,14 @@ use crate::context::Shared;
 use crate::kit::cache::{Cache, Guarded};
 use crate::kit::children::ChildError;
 
+use deletion::Step;
+pub use pods::SeenPod;
 pub use status::{Children, Outcome, Seen, status_of};
 
-/// How long until a component that is not ready is looked at again: pods say why they wait only in their own
-/// status, which is not watched.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How long until a deletion is looked at again when nothing happens meanwhile, so that it comes to its end.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// How long until something is tried again that was decided on old news.
+const CATCH_UP: Duration = Duration::from_millis(200);
 
 /// What the controller of one kind of component has to hand.
 pub struct Context {
@@ -45,6 +53,8 @@ pub struct Context {
     pub services: Cache<Service>,
     /// Autoscalers of components of this kind.
     pub autoscalers: Cache<HorizontalPodAutoscaler>,
+    /// Pods of components of this kind.
+    pub pods: Cache<SeenPod>,
 }
 
 impl Context {
@@ -54,6 +64,7 @@ impl Context {
         self.stateful_sets.is_filled().await
             && self.services.is_filled().await
             && self.autoscalers.is_filled().await
+            && self.pods.is_filled().await
             && self.shared.backends.is_filled().await
     }
 }
@@ -67,9 +78,9 @@ pub enum Error {
     /// A child could not be written.
     #[error(transparent)]
     Child(#[from] ChildError),
-    /// The pods could not be read.
-    #[error("cannot list the pods: {0}")]
-    Pods(#[source] Box<kube::Error>),
+    /// The finalizer could not be written.
+    #[error("cannot write the finalizer: {0}")]
+    Finalizer(#[source] Box<kube::Error>),
     /// The status could not be written.
     #[error("cannot write the status: {0}")]
     Report(#[source] Box<kube::Error>),
@@ -79,6 +90,15 @@ impl Error {
     /// Whether trying again can help without a change of the object.
     fn is_final(&self) -> bool {
         matches!(self, Self::Invalid(_))
+    }
+
+    /// Whether it was only decided on old news: there is nothing to tell, and the next try knows better.
+    fn is_late(&self) -> bool {
+        match self {
+            Self::Child(error) => error.is_conflict(),
+            Self::Finalizer(error) => matches!(&**error, kube::Error::Api(status) if status.is_conflict()),
+            Self::Invalid(_) | Self::Report(_) => false,
+        }
     }
 }
 
@@ -98,41 +118,78 @@ pub async fn reconcile<C: Component>(
     let component = match &object.0 {
         Ok(component) => component,
         Err(fault) => {
-            tracing::warn!(kind, namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "cannot be read; skipped");
-            context.shared.events.unreadable(&object.object_ref(&()), &fault.error).await;
             context.shared.metrics.reconciled(kind, "unreadable", started);
-            return Ok(Action::await_change());
+            return unreadable::<C>(fault, &object, &context).await;
         }
     };
-    if !labels::is_managed(component.meta()) || component.meta().deletion_timestamp.is_some() {
-        // Children of a deleted component go with it: they name it as their owner.
+    let is_deleted = component.meta().deletion_timestamp.is_some();
+    if !is_deleted && !labels::is_managed(component.meta()) {
         context.shared.backoff.forget(&key(component));
         return Ok(Action::await_change());
     }
-    let outcome = bring_in_line(component, &context).await;
-    let result =
-        report::report(component, &outcome, &context.shared).await.map_err(|e| Error::Report(Box::new(e)));
-    let label = if outcome.is_ok() && result.is_ok() { "done" } else { "failed" };
-    context.shared.metrics.reconciled(kind, label, started);
-    result?;
-    match outcome {
-        Ok(seen) => {
-            context.shared.backoff.forget(&key(component));
-            Ok(if seen.is_settled() { Action::await_change() } else { Action::requeue(LOOK_AGAIN) })
+    let outcome =
+        if is_deleted { end(component, &context).await } else { bring_in_line(component, &context).await };
+    let (outcome, action) = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) if error.is_late() => {
+            context.shared.metrics.reconciled(kind, "late", started);
+            return Ok(Action::requeue(CATCH_UP));
         }
-        Err(error) if error.is_final() => Ok(Action::await_change()),
-        Err(error) => Err(error),
+        Err(error) => (Some(Outcome::Failed(error)), Action::await_change()),
+    };
+    let reported = match &outcome {
+        Some(outcome) => report::report(component, outcome, &context.shared).await,
+        None => Ok(()),
+    };
+    let has_failed = matches!(outcome, Some(Outcome::Failed(_))) || reported.is_err();
+    context.shared.metrics.reconciled(kind, if has_failed { "failed" } else { "done" }, started);
+    reported.map_err(|error| Error::Report(Box::new(error)))?;
+    match outcome {
+        Some(Outcome::Failed(error)) if !error.is_final() => Err(error),
+        _ => {
+            context.shared.backoff.forget(&key(component));
+            Ok(action)
+        }
     }
 }
 
-async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result<Seen, Error> {
+/// What is to be reported, if anything is left to report on, and when to look again.
+type Done = (Option<Outcome>, Action);
+
+async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result<Done, Error> {
     let observed = observe::observe(component, context);
     let valid = valid_component(component.clone()).map_err(Error::Invalid)?;
     let workload = render(&valid, observed.backends.as_backends(), &context.shared.settings);
     let revisions = observed.revisions.clone();
-    let children = apply::apply(&valid, workload, observed, context).await?;
-    let trouble = pods::look(&children, component, context).await?;
-    Ok(Seen { children, trouble, revisions })
+    // Boxed, since it holds all children by value.
+    let children = Box::pin(apply::apply(component, &valid, workload, observed, context)).await?;
+    let trouble = pods::look(&children, component, context);
+    Ok((Some(Outcome::Applied(Seen { children, trouble, revisions })), Action::await_change()))
+}
+
+/// Children of a deleted component go with it: they name it as their owner. What else is to be done comes first.
+async fn end<C: Component>(component: &C, context: &Context) -> Result<Done, Error> {
+    Ok(match deletion::proceed(component, context).await? {
+        Step::Released => (None, Action::await_change()),
+        Step::Waiting(what) => (Some(Outcome::Deleting(what)), Action::requeue(LOOK_AGAIN)),
+    })
+}
+
+/// An object that cannot be read is left alone, unless it waits to be deleted.
+async fn unreadable<C: Component>(
+    fault: &InvalidObject,
+    object: &Guarded<C>,
+    context: &Context,
+) -> Result<Action, Error> {
+    let (kind, regarding) = (C::ROLE.kind(), object.object_ref(&()));
+    tracing::warn!(kind, namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "cannot be read; skipped");
+    context.shared.events.unreadable(&regarding, &fault.error).await;
+    if fault.metadata.deletion_timestamp.is_some() && finalizer::is_on(&fault.metadata) {
+        let note = "left in Pulsar: its subscriptions, since the object cannot be read";
+        context.shared.events.publish(&regarding, false, "NotCleanedUp", "CleanUp", note).await;
+        finalizer::release::<C>(&fault.metadata, &context.shared.client).await?;
+    }
+    Ok(Action::await_change())
 }
 
 /// How long an object waits after a failure.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use function_mesh_api::Component;
+use function_mesh_api::{Component, labels};
 use function_mesh_workloads::names;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -10,8 +10,18 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-use super::Context;
+use super::{Context, specification};
 use crate::context::{HeldBackends, Revisions};
+use crate::kit::children::is_owned_by;
+
+/// Why the pods of a component stay as they are, though others are wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Hold {
+    /// A BackendConfig changed that is to take effect only with the next change of the component.
+    Backends,
+    /// Rollouts are paused, of this component or of all.
+    Paused,
+}
 
 /// What is there.
 pub(super) struct Observed {
@@ -19,9 +29,10 @@ pub(super) struct Observed {
     pub(super) service: Option<Arc<Service>>,
     pub(super) autoscaler: Option<Arc<HorizontalPodAutoscaler>>,
     pub(super) backends: HeldBackends,
-    /// Whether a change of those is to wait, so that the StatefulSet stays as it is.
-    pub(super) is_held: bool,
-    /// The versions of those that the StatefulSet is, or is about to be, in line with.
+    pub(super) hold: Option<Hold>,
+    /// Digest of the specification, as far as it shapes pods.
+    pub(super) digest: String,
+    /// The versions of BackendConfigs that the StatefulSet is, or is about to be, in line with.
     pub(super) revisions: Revisions,
 }
 
@@ -30,23 +41,43 @@ pub(super) fn observe<C: Component>(component: &C, context: &Context) -> Observe
     let workload = names::stateful_set(&component.name_any(), C::ROLE);
     let service = names::service(&component.name_any(), C::ROLE);
     let backends = context.shared.backends_for(&namespace);
-    // Of a component whose specification was acted on, the status says with which of them.
-    let acted_on = component.status().filter(|status| {
-        status.observed_generation.is_some() && status.observed_generation == component.meta().generation
-    });
-    let applied = acted_on.map(|status| {
+    let stateful_set = context.stateful_sets.get(&ObjectRef::new(&workload).within(&namespace));
+    let owner = component.uid().unwrap_or_default();
+    let ours = stateful_set.as_deref().filter(|live| is_owned_by(*live, &owner));
+    let digest = specification::digest(component);
+    let is_unchanged = ours.is_some_and(|live| is_made_of(live, &digest, component));
+    let status = component.status().filter(|_| is_unchanged);
+    let applied = status.map(|status| {
         (status.global_backend_config_revision.as_ref(), status.namespaced_backend_config_revision.as_ref())
     });
-    let held = applied.filter(|applied| backends.are_to_wait(*applied));
+    let is_paused = context.shared.pause_rollout || labels::is_paused(component.meta());
+    let hold = match applied {
+        _ if is_unchanged && is_paused => Some(Hold::Paused),
+        Some(applied) if backends.are_to_wait(applied) => Some(Hold::Backends),
+        _ => None,
+    };
+    let revisions = match applied.filter(|_| hold.is_some()) {
+        Some((global, namespaced)) => (global.cloned(), namespaced.cloned()),
+        None => backends.revisions(),
+    };
     Observed {
-        is_held: held.is_some(),
-        revisions: held.map_or_else(
-            || backends.revisions(),
-            |(global, namespaced)| (global.cloned(), namespaced.cloned()),
-        ),
-        stateful_set: context.stateful_sets.get(&ObjectRef::new(&workload).within(&namespace)),
+        stateful_set,
         service: context.services.get(&ObjectRef::new(&service).within(&namespace)),
         autoscaler: context.autoscalers.get(&ObjectRef::new(&workload).within(&namespace)),
         backends,
+        hold,
+        digest,
+        revisions,
+    }
+}
+
+/// Whether a StatefulSet was made from the specification as it is now. One that somebody else made does not say;
+/// then it counts whether the specification as it is was acted on.
+fn is_made_of<C: Component>(live: &StatefulSet, digest: &str, component: &C) -> bool {
+    match labels::annotation(&live.metadata, labels::SPECIFICATION) {
+        Some(made_of) => made_of == digest,
+        None => component.status().is_some_and(|status| {
+            status.observed_generation.is_some() && status.observed_generation == component.meta().generation
+        }),
     }
 }

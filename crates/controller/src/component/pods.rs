@@ -1,50 +1,122 @@
-//! Why a component is not ready, from its pods. They are asked for only then.
+//! Why a component is not ready, from its pods.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use function_mesh_api::{Component, labels};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube::api::ListParams;
-use kube::{Api, ResourceExt};
+use function_mesh_workloads::names;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use serde::Deserialize;
 
+use super::Context;
 use super::status::Children;
-use super::{Context, Error};
+use crate::kit::cache::Cache;
 
 /// Pods looked at; one is enough to tell what is wrong.
-const MOST_PODS: u32 = 20;
+const MOST_PODS: i32 = 20;
 
-/// Why a pod is not ready, when that is more than a matter of time.
-pub(super) async fn look<C: Component>(
-    children: &Children,
-    component: &C,
-    context: &Context,
-) -> Result<Option<String>, Error> {
-    if children.are_ready() {
-        return Ok(None);
+/// A pod as far as it is looked at. What it is made of is never even read.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SeenPod {
+    metadata: ObjectMeta,
+    status: Option<PodStatus>,
+}
+
+impl Resource for SeenPod {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        Pod::kind(&())
     }
+    fn group((): &()) -> Cow<'_, str> {
+        Pod::group(&())
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        Pod::version(&())
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        Pod::plural(&())
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// Leaves of a pod only what tells its trouble.
+pub(crate) fn prune(pod: &mut SeenPod) {
+    let SeenPod { metadata, status } = pod;
+    *metadata = ObjectMeta {
+        name: metadata.name.take(),
+        namespace: metadata.namespace.take(),
+        resource_version: metadata.resource_version.take(),
+        deletion_timestamp: metadata.deletion_timestamp.take(),
+        labels: metadata.labels.take().map(|mut all| {
+            all.retain(|key, _| key == labels::NAME);
+            all
+        }),
+        ..ObjectMeta::default()
+    };
+    if let Some(status) = status {
+        *status = PodStatus {
+            conditions: status.conditions.take().map(|mut all| {
+                all.retain(|condition| condition.type_ == "PodScheduled");
+                all
+            }),
+            init_container_statuses: status.init_container_statuses.take(),
+            container_statuses: status.container_statuses.take(),
+            ..PodStatus::default()
+        };
+    }
+}
+
+/// The component that a pod, or a clean-up Job, is of.
+pub(crate) fn component_of<K: Resource, C: Component>(
+    object: &K,
+) -> Option<ObjectRef<crate::kit::cache::Guarded<C>>> {
+    let name = object.meta().labels.as_ref()?.get(labels::NAME)?;
+    Some(ObjectRef::new(name).within(object.meta().namespace.as_deref()?))
+}
+
+/// Why a component's pods are not ready, when that is more than a matter of time.
+pub(super) fn look<C: Component>(children: &Children, component: &C, context: &Context) -> Option<String> {
+    if children.are_ready() {
+        return None;
+    }
+    trouble(&of(&context.pods, component, children.wanted()))
+}
+
+/// The pods of a StatefulSet: they are numbered. A clean-up has the same labels, and another name.
+fn of<C: Component>(pods: &Cache<SeenPod>, component: &C, count: i32) -> Vec<Arc<SeenPod>> {
+    let set = names::stateful_set(&component.name_any(), C::ROLE);
     let namespace = component.namespace().unwrap_or_default();
-    let selector = format!("{}={},{}={}", labels::COMPONENT, C::ROLE, labels::NAME, component.name_any());
-    let params = ListParams::default().labels(&selector).limit(MOST_PODS);
-    let pods = Api::<Pod>::namespaced(context.shared.client.clone(), &namespace).list(&params).await;
-    Ok(trouble(&pods.map_err(|error| Error::Pods(Box::new(error)))?.items))
+    let find = |number| pods.get(&ObjectRef::new(&format!("{set}-{number}")).within(&namespace));
+    (0..count.min(MOST_PODS)).filter_map(find).collect()
 }
 
 /// The first thing that keeps one of the pods from running and that time alone will not mend.
-fn trouble(pods: &[Pod]) -> Option<String> {
-    let mut pods: Vec<_> = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
-    pods.sort_by_key(|pod| pod.name_any());
-    pods.into_iter().find_map(|pod| {
+fn trouble(pods: &[Arc<SeenPod>]) -> Option<String> {
+    pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).find_map(|pod| {
         let found = unschedulable(pod).or_else(|| containers(pod).find_map(container_trouble))?;
         Some(format!("pod {}: {found}", pod.name_any()))
     })
 }
 
-fn unschedulable(pod: &Pod) -> Option<String> {
+fn unschedulable(pod: &SeenPod) -> Option<String> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let scheduled = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
     let message = scheduled.message.as_deref().unwrap_or("no node takes it");
     (scheduled.reason.as_deref() == Some("Unschedulable")).then(|| format!("cannot be scheduled: {message}"))
 }
 
-fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+fn containers(pod: &SeenPod) -> impl Iterator<Item = &ContainerStatus> {
     let status = pod.status.as_ref();
     let init = status.and_then(|status| status.init_container_statuses.as_ref());
     let main = status.and_then(|status| status.container_statuses.as_ref());
@@ -101,8 +173,13 @@ mod tests {
 
     use super::*;
 
-    fn pod(name: &str, status: serde_json::Value) -> Pod {
-        serde_json::from_value(json!({ "metadata": { "name": name }, "status": status })).expect("a pod")
+    fn pod(name: &str, status: serde_json::Value) -> SeenPod {
+        let mut pod = serde_json::from_value(
+            json!({ "metadata": { "name": name }, "spec": { "containers": [] }, "status": status }),
+        )
+        .expect("a pod");
+        prune(&mut pod);
+        pod
     }
 
     fn container(fields: serde_json::Value) -> serde_json::Value {
@@ -152,7 +229,8 @@ mod tests {
                 "cannot be scheduled: 0/1 nodes",
             ),
         ] {
-            let found = trouble(&[pod("f-function-0", status.clone())]).unwrap_or_else(|| panic!("{status}"));
+            let found = trouble(&[Arc::new(pod("f-function-0", status.clone()))])
+                .unwrap_or_else(|| panic!("{status}"));
             assert!(found.starts_with("pod f-function-0: ") && found.contains(part), "{found}");
         }
     }
@@ -166,7 +244,7 @@ mod tests {
             container(json!({ "ready": true, "restartCount": 2, "state": { "running": {} },
                 "lastState": { "terminated": { "exitCode": 1 } } })),
         ] {
-            assert_eq!(trouble(&[pod("p", status)]), None);
+            assert_eq!(trouble(&[Arc::new(pod("p", status))]), None);
         }
     }
 
@@ -175,6 +253,6 @@ mod tests {
         let mut pod =
             pod("p", container(json!({ "restartCount": 3, "state": { "terminated": { "exitCode": 1 } } })));
         pod.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).ok();
-        assert_eq!(trouble(&[pod]), None);
+        assert_eq!(trouble(&[Arc::new(pod)]), None);
     }
 }

@@ -16,7 +16,7 @@ pub(super) async fn report<C: Component>(
     let before = component.status();
     let now = status_of(before, component.meta().generation, outcome);
     let regarding = component.object_ref(&());
-    if let Ok(seen) = outcome {
+    if let Outcome::Applied(seen) = outcome {
         let made: Vec<_> =
             seen.children.made.iter().map(|(kind, change)| format!("{kind} {}", verb(*change))).collect();
         if !made.is_empty() {

@@ -28,6 +28,10 @@ pub struct Children {
     pub has_vertical_autoscaler: bool,
     /// Fields of the StatefulSet that cannot be changed and were left as they are.
     pub kept: Vec<&'static str>,
+    /// What is held back of a change of the pods.
+    pub pending: Option<String>,
+    /// Whether that is so because rollouts are paused.
+    pub is_paused: bool,
 }
 
 /// What was seen of a component that keeps the rules and whose children were written.
@@ -42,7 +46,15 @@ pub struct Seen {
 }
 
 /// The end of a reconcile.
-pub type Outcome = Result<Seen, Error>;
+#[derive(Debug)]
+pub enum Outcome {
+    /// The children are written.
+    Applied(Seen),
+    /// The component is being deleted, and waits for this.
+    Deleting(String),
+    /// It came to no end.
+    Failed(Error),
+}
 
 /// Numbers of pods.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -76,12 +88,10 @@ impl Children {
     pub fn are_ready(&self) -> bool {
         Pods::of(&self.stateful_set).are_ready()
     }
-}
 
-impl Seen {
-    /// Whether nothing is left to wait for.
-    pub fn is_settled(&self) -> bool {
-        self.children.are_ready()
+    /// How many pods there are to be.
+    pub fn wanted(&self) -> i32 {
+        Pods::of(&self.stateful_set).wanted
     }
 }
 
@@ -94,7 +104,7 @@ pub fn status_of(
 ) -> ComponentStatus {
     let mut status = previous.cloned().unwrap_or_default();
     match outcome {
-        Ok(seen) => {
+        Outcome::Applied(seen) => {
             let pods = Pods::of(&seen.children.stateful_set);
             status.replicas = pods.wanted;
             status.ready_replicas = pods.ready;
@@ -104,11 +114,15 @@ pub fn status_of(
             status.observed_generation = generation;
             (status.global_backend_config_revision, status.namespaced_backend_config_revision) =
                 seen.revisions.clone();
-            status.pending_change = None;
+            status.pending_change.clone_from(&seen.children.pending);
             status.conditions = conditions(&seen.children, pods);
             (status.phase, status.message) = phase(seen, pods);
         }
-        Err(error) => {
+        Outcome::Deleting(waits_for) => {
+            status.phase = Phase::Deleting;
+            status.message = Some(waits_for.clone());
+        }
+        Outcome::Failed(error) => {
             // What runs goes on running: numbers and conditions stay as they were last seen.
             status.phase = if matches!(error, Error::Invalid(_)) { Phase::Invalid } else { Phase::Degraded };
             status.message = Some(error.to_string());
@@ -123,6 +137,10 @@ fn phase(seen: &Seen, pods: Pods) -> (Phase, Option<String>) {
         let fields = seen.children.kept.join(", ");
         format!("the StatefulSet keeps its {fields}, which cannot be changed; delete it to have them changed")
     });
+    if pods.are_ready() && seen.children.pending.is_some() && seen.children.is_paused {
+        let message = "rollouts are paused; status.pendingChange says what is held back";
+        return (Phase::Paused, Some(message.to_owned()));
+    }
     if pods.are_ready() {
         return (if pods.wanted == 0 { Phase::Suspended } else { Phase::Ready }, kept);
     }
@@ -149,9 +167,10 @@ fn conditions(children: &Children, pods: Pods) -> BTreeMap<String, ResourceCondi
         (kind.to_owned(), entry)
     };
     let (kind, mut stateful_set) = there("StatefulSet", "StatefulSetReady");
-    if !pods.are_ready() {
+    if children.pending.is_some() || !pods.are_ready() {
+        let action = if children.pending.is_some() { "Update" } else { "Wait" };
         stateful_set.status = Some("False".to_owned());
-        stateful_set.action = Some("Wait".to_owned());
+        stateful_set.action = Some(action.to_owned());
     }
     let mut conditions = BTreeMap::from([(kind, stateful_set), there("Service", "ServiceReady")]);
     if children.has_autoscaler {
@@ -189,8 +208,10 @@ mod tests {
             has_autoscaler: false,
             has_vertical_autoscaler: false,
             kept: Vec::new(),
+            pending: None,
+            is_paused: false,
         };
-        Ok(Seen { children, trouble: trouble.map(str::to_owned), revisions: (None, None) })
+        Outcome::Applied(Seen { children, trouble: trouble.map(str::to_owned), revisions: (None, None) })
     }
 
     fn ready(count: i32) -> serde_json::Value {
@@ -227,6 +248,20 @@ mod tests {
     }
 
     #[test]
+    fn a_held_back_change_is_told_and_hides_no_trouble() {
+        let paused = |status: serde_json::Value, trouble: Option<&str>| {
+            let Outcome::Applied(mut seen) = seen(1, status, trouble) else { panic!("it is applied") };
+            seen.children.pending = Some("image".to_owned());
+            seen.children.is_paused = true;
+            status_of(None, None, &Outcome::Applied(seen))
+        };
+        let found = paused(ready(1), None);
+        assert_eq!((found.phase, found.pending_change.as_deref()), (Phase::Paused, Some("image")));
+        assert_eq!(found.conditions["StatefulSet"].action.as_deref(), Some("Update"));
+        assert_eq!(paused(ready(0), Some("it crashes")).phase, Phase::Degraded);
+    }
+
+    #[test]
     fn a_pod_in_trouble_is_the_message() {
         let found = status_of(None, None, &seen(1, ready(0), Some("pod f-function-0 crashes")));
         assert_eq!(
@@ -239,7 +274,8 @@ mod tests {
     fn a_broken_rule_leaves_what_runs_in_the_status() {
         let before = status_of(None, Some(1), &seen(2, ready(2), None));
         let violation = Violation { field: FieldPath::root("spec.java"), message: "is missing".into() };
-        let found = status_of(Some(&before), Some(2), &Err(Error::Invalid(Violations(vec![violation]))));
+        let found =
+            status_of(Some(&before), Some(2), &Outcome::Failed(Error::Invalid(Violations(vec![violation]))));
         assert_eq!(found.phase, Phase::Invalid);
         assert_eq!(found.message.as_deref(), Some("spec.java: is missing"));
         assert_eq!(found.ready_replicas, 2);

@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 /// A kind as it is cached: an object that cannot be read is held as that, and hinders no other.
@@ -47,9 +47,19 @@ pub fn api<K: Watched>(client: &Client, namespace: Option<&str>) -> Api<K> {
     }
 }
 
+/// Takes away who owns which field: half of an object's size, and nothing here reads it.
+pub fn without_managers<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+}
+
 /// What selects the children of components of one role.
 pub fn children_of(role: function_mesh_api::Role) -> watcher::Config {
     watcher::Config::default().labels(&format!("{}={role}", labels::COMPONENT))
+}
+
+/// What selects the Jobs that clean up after components of one role.
+pub fn cleanups_of(role: function_mesh_api::Role) -> watcher::Config {
+    watcher::Config::default().labels(&format!("{}={role},{}", labels::COMPONENT, labels::OWNER))
 }
 
 /// A cache: a store to read, and whether it is full.
@@ -87,9 +97,11 @@ impl<K: Watched> Deref for Cache<K> {
 }
 
 /// A cache and the stream of objects that were changed or deleted. The cache fills while the stream is read.
+/// `prune` takes away what nobody looks at; it is held for every object.
 pub fn watch<K: Watched>(
     api: Api<K>,
     config: watcher::Config,
+    prune: fn(&mut K),
     end: &CancellationToken,
 ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>)
 where
@@ -99,10 +111,7 @@ where
     let filled = CancellationToken::new();
     let cache = Cache { store, filled: filled.clone(), end: end.clone() };
     let stream = watcher(api, config)
-        .modify(|object: &mut K| {
-            // Half of an object's size, and nothing here reads it.
-            object.managed_fields_mut().clear();
-        })
+        .modify(prune)
         .default_backoff()
         .reflect(writer)
         .inspect(move |event| {
@@ -112,4 +121,12 @@ where
         })
         .touched_objects();
     (cache, stream)
+}
+
+/// Notices of objects that were changed or deleted, for those who read them when they need them.
+pub fn notices<K: Watched>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + use<K> {
+    watcher(api, config).default_backoff().touched_objects()
 }

@@ -8,12 +8,16 @@ use function_mesh_api::labels;
 use function_mesh_workloads::difference::{differences, make_distinct};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+/// How often a write is decided anew because the object changed meanwhile.
+const ATTEMPTS: u32 = 4;
 
 /// Why a child could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +58,20 @@ pub enum ChildError {
 }
 
 impl ChildError {
-    /// Whether the object is not what it was thought to be.
-    fn is_conflict(&self) -> bool {
+    /// What the API server said, if it answered.
+    pub fn status(&self) -> Option<&Status> {
         match self {
-            Self::Api { source, .. } => matches!(&**source, kube::Error::Api(status) if status.is_conflict()),
-            Self::Foreign { .. } | Self::Form { .. } => false,
+            Self::Api { source, .. } => match &**source {
+                kube::Error::Api(status) => Some(status),
+                _ => None,
+            },
+            Self::Foreign { .. } | Self::Form { .. } => None,
         }
+    }
+
+    /// Whether the object is not what it was thought to be.
+    pub fn is_conflict(&self) -> bool {
+        self.status().is_some_and(Status::is_conflict)
     }
 }
 
@@ -125,59 +137,90 @@ impl Children<'_> {
     }
 
     /// Makes a child as wanted. `cached` is what the cache holds under its name; where it holds nothing, the
-    /// API server is asked, since the cache may be late and sees only objects with our labels.
+    /// API server is asked, since the cache may be late and sees only objects with our labels. `adjust` takes
+    /// over what is not ours to say from an object that is there.
+    ///
+    /// What is decided by an object is written only if that object has not changed since, else it is decided
+    /// anew. So a late cache does no harm.
     pub async fn apply<K: Child>(
         &self,
         wanted: &K,
         cached: Option<Arc<K>>,
+        adjust: impl Fn(&mut K, &K) + Send,
     ) -> Result<Applied<K>, ChildError> {
         let name = wanted.name_any();
-        let mut body = serde_json::to_value(wanted).map_err(|source| form_error::<K>(&name, source))?;
-        make_distinct(&mut body);
-        match self.apply_once(&name, &body, cached).await {
-            // It came or went in that moment; the cache will learn of it later.
-            Err(error) if error.is_conflict() => self.apply_once(&name, &body, None).await,
-            result => result,
+        let mark = fingerprint(&form(wanted)?);
+        let mut known = cached;
+        let mut attempts = 1;
+        loop {
+            let live = match known.take() {
+                Some(live) => Some(live),
+                None => self.read::<K>(&name).await?.map(Arc::new),
+            };
+            match self.apply_once(wanted, live, &adjust, &mark).await {
+                Err(error) if error.is_conflict() && attempts < ATTEMPTS => attempts += 1,
+                result => return result,
+            }
         }
     }
 
     async fn apply_once<K: Child>(
         &self,
-        name: &str,
-        body: &Value,
-        cached: Option<Arc<K>>,
+        wanted: &K,
+        live: Option<Arc<K>>,
+        adjust: &(impl Fn(&mut K, &K) + Send),
+        mark: &str,
     ) -> Result<Applied<K>, ChildError> {
-        let live = match cached {
-            Some(live) => Some(live),
-            None => self.read::<K>(name).await?.map(Arc::new),
-        };
+        let name = wanted.name_any();
         let Some(live) = live else {
             // Not forced: should somebody have made it meanwhile, theirs is not overwritten.
-            let made = self.write::<K>(name, stamped(body, None), false).await?;
+            let made = self.write::<K>(&name, stamped::<K>(form(wanted)?, mark, None), false).await?;
             return Ok(Applied { live: Arc::new(made), change: Change::Created });
         };
         self.check_owner(&*live)?;
-        let is_current = live.annotations().get(labels::APPLIED) == Some(&fingerprint(body));
-        let current = serde_json::to_value(&*live).map_err(|source| form_error::<K>(name, source))?;
-        let difference = differences(body, &current).first().map(|difference| difference.path.to_string());
+        let mut adjusted = wanted.clone();
+        adjust(&mut adjusted, &live);
+        let body = form(&adjusted)?;
+        let is_current = live.annotations().get(labels::APPLIED).is_some_and(|applied| applied == mark);
+        let difference =
+            differences(&body, &form(&*live)?).first().map(|difference| difference.path.to_string());
         if is_current && difference.is_none() {
             return Ok(Applied { live, change: Change::None });
         }
         tracing::info!(kind = %K::kind(&()), namespace = self.namespace, name, at = difference, "applying a difference");
-        let made = self.write::<K>(name, stamped(body, live.uid()), true).await?;
+        let made = self.write::<K>(&name, stamped(body, mark, Some(&*live)), true).await?;
         Ok(Applied { live: Arc::new(made), change: Change::Updated })
     }
 
-    /// Deletes a child of ours, that very one: not a newer one of the same name, and not one that was given
-    /// away meanwhile. Others may write its status as often as they like.
+    /// Makes an object that nobody may have made before.
+    pub async fn create<K: Child>(&self, object: &K) -> Result<(), ChildError> {
+        let params = PostParams { field_manager: Some(self.manager.to_owned()), ..PostParams::default() };
+        let created = self.api::<K>().create(&params, object).await;
+        created.map(|_| ()).map_err(|source| api_error::<K>("create", &object.name_any(), source))
+    }
+
+    /// Deletes a child of ours and leaves the rest to the garbage collector.
     pub async fn delete<K: Child>(&self, live: &K) -> Result<(), ChildError> {
-        let name = live.name_any();
-        let (uid, mut version) = (live.uid(), live.resource_version());
         self.check_owner(live)?;
+        self.delete_exactly(live, &DeleteParams::background()).await
+    }
+
+    /// Deletes a child of ours that stays visible until all that it controls is gone.
+    pub async fn delete_after_its_own<K: Child>(&self, live: &K) -> Result<(), ChildError> {
+        self.check_owner(live)?;
+        self.delete_exactly(live, &DeleteParams::foreground()).await
+    }
+
+    /// Deletes that very object: not a newer one of the same name, and not one that was given to another owner
+    /// meanwhile. Others may write its status as often as they like.
+    pub async fn delete_exactly<K: Child>(&self, live: &K, how: &DeleteParams) -> Result<(), ChildError> {
+        let name = live.name_any();
+        let owner = controller_of(live).map(|owner| owner.uid.clone());
+        let (uid, mut version) = (live.uid(), live.resource_version());
         loop {
             let params = DeleteParams {
                 preconditions: Some(Preconditions { uid: uid.clone(), resource_version: version.clone() }),
-                ..DeleteParams::background()
+                ..how.clone()
             };
             let deleted = self.api::<K>().delete(&name, &params).await;
             let error = match deleted {
@@ -187,32 +230,40 @@ impl Children<'_> {
             };
             let newer = if error.is_conflict() { self.read::<K>(&name).await? } else { return Err(error) };
             let Some(newer) = newer.filter(|newer| newer.uid() == uid) else { return Ok(()) };
-            self.check_owner(&newer)?;
-            if newer.resource_version() == version {
+            let is_same_owner = controller_of(&newer).map(|owner| &owner.uid) == owner.as_ref();
+            if !is_same_owner || newer.resource_version() == version {
                 return Err(error);
             }
             version = newer.resource_version();
         }
     }
 
-    /// Owns a few fields of a child of ours, and nothing else of it.
-    pub async fn apply_part<K: Child>(&self, live: &K, spec: Value) -> Result<(), ChildError> {
+    /// Owns a few fields of a child of ours, and nothing else of it. With nothing given it gives up what it
+    /// owned.
+    pub async fn apply_part<K: Child>(&self, live: &K, part: Value) -> Result<K, ChildError> {
         self.check_owner(live)?;
-        let name = live.name_any();
-        let body = json!({
-            "apiVersion": K::api_version(&()),
-            "kind": K::kind(&()),
-            "metadata": { "name": name, "uid": live.uid() },
-            "spec": spec,
-        });
-        self.write::<K>(&name, body, true).await.map(|_| ())
+        self.apply_part_of_owner(live, part).await
     }
 
-    /// Scales a child of ours as an autoscaler does, which no admission webhook hinders.
+    /// Owns a few fields of the owner itself.
+    pub async fn apply_part_of_owner<K: Child>(&self, live: &K, part: Value) -> Result<K, ChildError> {
+        let name = live.name_any();
+        let mut body = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": { "name": name, "uid": live.uid(), "resourceVersion": live.resource_version() },
+        });
+        json_patch::merge(&mut body, &part);
+        self.write::<K>(&name, body, true).await
+    }
+
+    /// Scales a child of ours as an autoscaler does, which no admission webhook hinders. It does so only to the
+    /// version that the decision was taken on.
     pub async fn scale<K: Child>(&self, live: &K, replicas: i32) -> Result<(), ChildError> {
         self.check_owner(live)?;
         let name = live.name_any();
-        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        let version = json!({ "resourceVersion": live.resource_version() });
+        let patch = Patch::Merge(json!({ "metadata": version, "spec": { "replicas": replicas } }));
         let scaled = self.api::<K>().patch_scale(&name, &self.params(false), &patch).await;
         scaled.map(|_| ()).map_err(|source| api_error::<K>("scale", &name, source))
     }
@@ -255,7 +306,7 @@ pub fn is_owned_by<K: Resource>(object: &K, uid: &str) -> bool {
 
 /// A fingerprint of what is wanted. With it on the live object, a later reconcile sees that nothing was
 /// wanted before that is not wanted now, without a look at field ownership.
-fn fingerprint(body: &Value) -> String {
+pub fn fingerprint(body: &Value) -> String {
     use std::fmt::Write as _;
     let digest = Sha256::digest(body.to_string().as_bytes());
     digest.iter().take(16).fold(String::new(), |mut text, byte| {
@@ -264,25 +315,33 @@ fn fingerprint(body: &Value) -> String {
     })
 }
 
-fn stamped(body: &Value, uid: Option<String>) -> Value {
-    let mark = fingerprint(body);
-    let mut body = body.clone();
+fn stamped<K: Child>(mut body: Value, mark: &str, live: Option<&K>) -> Value {
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
         if let Some(annotations) = annotations.as_object_mut() {
-            annotations.insert(labels::APPLIED.to_owned(), Value::String(mark));
+            annotations.insert(labels::APPLIED.to_owned(), Value::String(mark.to_owned()));
         }
-        // With it the API server refuses to touch a newer object of the same name.
-        metadata.extend(uid.map(|uid| ("uid".to_owned(), Value::String(uid))));
+        // With these the API server refuses to touch another object of that name, or a newer version.
+        let mut guard = |key: &str, value: Option<String>| {
+            metadata.extend(value.map(|value| (key.to_owned(), Value::String(value))));
+        };
+        guard("uid", live.and_then(ResourceExt::uid));
+        guard("resourceVersion", live.and_then(ResourceExt::resource_version));
     }
     body
+}
+
+/// An object as JSON, as server-side apply takes it.
+fn form<K: Child>(object: &K) -> Result<Value, ChildError> {
+    let mut body = serde_json::to_value(object).map_err(|source| {
+        let kind = K::kind(&()).into_owned();
+        ChildError::Form { kind, name: object.name_any(), source }
+    })?;
+    make_distinct(&mut body);
+    Ok(body)
 }
 
 fn api_error<K: Child>(verb: &'static str, name: &str, source: kube::Error) -> ChildError {
     let kind = K::kind(&()).into_owned();
     ChildError::Api { verb, kind, name: name.to_owned(), source: Box::new(source) }
-}
-
-fn form_error<K: Child>(name: &str, source: serde_json::Error) -> ChildError {
-    ChildError::Form { kind: K::kind(&()).into_owned(), name: name.to_owned(), source }
 }

@@ -6,4 +6,5 @@ pub mod cache;
 pub mod children;
 pub mod election;
 pub mod events;
+pub mod patience;
 pub mod status;

@@ -81,11 +81,25 @@ async fn write_one<C: Component>(
     component: &C,
     cache: &Store<Guarded<C>>,
 ) -> Result<Applied<C>, ChildError> {
-    let cached = readable(cache, &component.name_any(), children.namespace);
+    let mut cached = readable(cache, &component.name_any(), children.namespace);
+    if let Some(live) = &cached {
+        cached = Some(take_back(children, live).await?);
+    }
     if let Some(live) = &cached {
         hand_over_replicas(children, component, &**live).await?;
     }
-    children.apply(&without_owned_by_others(component), cached).await
+    children.apply(&with_replicas_noted(component), cached, leave_replicas_of_others).await
+}
+
+/// A component that was let go together with its mesh is managed again, now that the mesh is.
+async fn take_back<C: Component>(children: &Children<'_>, live: &Arc<C>) -> Result<Arc<C>, ChildError> {
+    if labels::annotation(live.meta(), labels::RELEASED_BY) != Some(children.owner)
+        || !is_owned_by(&**live, children.owner)
+    {
+        return Ok(Arc::clone(live));
+    }
+    let releasing = Children { manager: labels::managers::RELEASE, ..*children };
+    releasing.apply_part(&**live, json!({})).await.map(Arc::new)
 }
 
 /// Sees to the number of replicas before it is the autoscaler's. When that is new, the number was the mesh's
@@ -102,7 +116,7 @@ async fn hand_over_replicas<C: Component>(
     let replicas = now.min(most).max(wanted.min_replicas.unwrap_or(1));
     if before.max_replicas.is_none() {
         let starter = Children { manager: labels::managers::REPLICAS, ..*children };
-        starter.apply_part(live, json!({ "replicas": replicas })).await
+        starter.apply_part(live, json!({ "spec": { "replicas": replicas } })).await.map(|_| ())
     } else if replicas == now {
         Ok(())
     } else {
@@ -110,13 +124,73 @@ async fn hand_over_replicas<C: Component>(
     }
 }
 
-/// Under an autoscaler the number of replicas is not the mesh's to say. The webhook gives it a first value.
-fn without_owned_by_others<C: Component>(component: &C) -> C {
+/// The component with a note of the replicas that the mesh gives it. Under an autoscaler they are not the mesh's
+/// to say; the webhook gives a first number.
+fn with_replicas_noted<C: Component>(component: &C) -> C {
     let mut component = component.clone();
-    if component.spec().view().common.max_replicas.is_some() {
+    let common = component.spec().view().common;
+    if common.max_replicas.is_some() {
         component.spec_mut().leave_replicas_open();
+    } else if let Some(replicas) = common.replicas {
+        let annotations = component.meta_mut().annotations.get_or_insert_default();
+        annotations.insert(labels::MESH_REPLICAS.to_owned(), replicas.to_string());
     }
     component
+}
+
+/// When the mesh gave the number before that it gives now, and there is another one, then somebody scaled the
+/// component: that is theirs, until the mesh says something new.
+fn leave_replicas_of_others<C: Component>(wanted: &mut C, live: &C) {
+    let given = labels::annotation(live.meta(), labels::MESH_REPLICAS);
+    let is_old_news = given.is_some() && given == labels::annotation(wanted.meta(), labels::MESH_REPLICAS);
+    if is_old_news && live.spec().view().common.replicas != wanted.spec().view().common.replicas {
+        wanted.spec_mut().leave_replicas_open();
+    }
+}
+
+/// Takes the components of a mesh that is not managed out of management too.
+pub(super) async fn let_go(mesh: &FunctionMesh, context: &Context) -> Outcome {
+    let (namespace, owner) = (mesh.namespace().unwrap_or_default(), mesh.uid().unwrap_or_default());
+    let children = Children {
+        client: &context.shared.client,
+        namespace: &namespace,
+        owner: &owner,
+        manager: labels::managers::RELEASE,
+    };
+    let (mut seen, mut errors) = (Seen::default(), Vec::new());
+    let_go_all(&children, &context.functions, &mut seen, &mut errors).await;
+    let_go_all(&children, &context.sources, &mut seen, &mut errors).await;
+    let_go_all(&children, &context.sinks, &mut seen, &mut errors).await;
+    let error = (!errors.is_empty()).then_some(Error::Children(errors));
+    Outcome { seen, error }
+}
+
+async fn let_go_all<C: Component>(
+    children: &Children<'_>,
+    cache: &Store<Guarded<C>>,
+    seen: &mut Seen,
+    errors: &mut Vec<ChildError>,
+) {
+    for held in owned(children, cache) {
+        let DeserializeGuard(Ok(live)) = &*held else { continue };
+        if !labels::is_managed(live.meta()) || live.meta().deletion_timestamp.is_some() {
+            continue;
+        }
+        let annotations = json!({ labels::MANAGED: "false", labels::RELEASED_BY: children.owner });
+        match children.apply_part(live, json!({ "metadata": { "annotations": annotations } })).await {
+            Ok(_) => seen.changes.push(format!("{} {} let go", C::ROLE, live.name_any())),
+            Err(error) => errors.push(error),
+        }
+    }
+}
+
+/// The components of a mesh that the cache holds, by name.
+fn owned<C: Component>(children: &Children<'_>, cache: &Store<Guarded<C>>) -> Vec<Arc<Guarded<C>>> {
+    let mut owned = cache.state_filter(|held| {
+        held.namespace().as_deref() == Some(children.namespace) && is_owned_by(held, children.owner)
+    });
+    owned.sort_by_key(|held| held.name_any());
+    owned
 }
 
 fn readable<C: Component>(cache: &Store<Guarded<C>>, name: &str, namespace: &str) -> Option<Arc<C>> {
@@ -136,13 +210,7 @@ async fn remove<C: Component>(
     errors: &mut Vec<ChildError>,
 ) {
     let wanted: BTreeSet<_> = wanted.iter().map(ResourceExt::name_any).collect();
-    let mut orphans = cache.state_filter(|held| {
-        held.namespace().as_deref() == Some(children.namespace)
-            && is_owned_by(held, children.owner)
-            && !wanted.contains(&held.name_any())
-    });
-    orphans.sort_by_key(|held| held.name_any());
-    for orphan in orphans {
+    for orphan in owned(children, cache).into_iter().filter(|held| !wanted.contains(&held.name_any())) {
         // One that cannot be read stays until it can be: what it is, nobody knows.
         let DeserializeGuard(Ok(orphan)) = &*orphan else { continue };
         if orphan.meta().deletion_timestamp.is_some() {

@@ -23,6 +23,9 @@ use crate::kit::children::ChildError;
 
 pub use status::{ComponentState, Outcome, Seen, status_of};
 
+/// How long until something is tried again that was decided on old news.
+const CATCH_UP: Duration = Duration::from_millis(200);
+
 /// What the mesh controller has to hand.
 pub struct Context {
     /// What all controllers share.
@@ -52,9 +55,19 @@ pub enum Error {
     /// Components could not be written. The others were.
     #[error("{}", list(.0))]
     Children(Vec<ChildError>),
+    /// The mesh goes, and its components with it.
+    #[error("being deleted")]
+    Deleting,
     /// The status could not be written.
     #[error("cannot write the status: {0}")]
     Report(#[source] Box<kube::Error>),
+}
+
+impl Error {
+    /// Whether it was only decided on old news: there is nothing to tell, and the next try knows better.
+    fn is_late(&self) -> bool {
+        matches!(self, Self::Children(errors) if errors.iter().all(ChildError::is_conflict))
+    }
 }
 
 fn list(errors: &[ChildError]) -> String {
@@ -80,18 +93,26 @@ pub async fn reconcile(object: Arc<Guarded<FunctionMesh>>, context: Arc<Context>
             return Ok(Action::await_change());
         }
     };
-    if !labels::is_managed(mesh.meta()) || mesh.meta().deletion_timestamp.is_some() {
-        context.shared.backoff.forget(&key(mesh));
-        return Ok(Action::await_change());
+    let is_deleted = mesh.meta().deletion_timestamp.is_some();
+    let outcome = if is_deleted {
+        Outcome { seen: Seen::default(), error: Some(Error::Deleting) }
+    } else if labels::is_managed(mesh.meta()) {
+        bring_in_line(mesh, &context).await
+    } else {
+        return let_go(mesh, &context, started).await;
+    };
+    if outcome.error.as_ref().is_some_and(Error::is_late) {
+        context.shared.metrics.reconciled(kind, "late", started);
+        return Ok(Action::requeue(CATCH_UP));
     }
-    let outcome = bring_in_line(mesh, &context).await;
     let result =
         report::report(mesh, &outcome, &context.shared).await.map_err(|e| Error::Report(Box::new(e)));
-    let label = if outcome.error.is_none() && result.is_ok() { "done" } else { "failed" };
+    let is_well = matches!(outcome.error, None | Some(Error::Deleting));
+    let label = if is_well && result.is_ok() { "done" } else { "failed" };
     context.shared.metrics.reconciled(kind, label, started);
     result?;
     match outcome.error {
-        None | Some(Error::Invalid(_)) => {
+        None | Some(Error::Invalid(_) | Error::Deleting) => {
             context.shared.backoff.forget(&key(mesh));
             Ok(Action::await_change())
         }
@@ -104,6 +125,23 @@ async fn bring_in_line(mesh: &FunctionMesh, context: &Context) -> Outcome {
         Ok(valid) => apply::apply(&valid, components(&valid), context).await,
         Err(violations) => Outcome { seen: Seen::default(), error: Some(Error::Invalid(violations)) },
     }
+}
+
+/// A mesh that is not managed is left alone, and so are its components. Only that is seen to.
+async fn let_go(mesh: &FunctionMesh, context: &Context, started: Instant) -> Result<Action, Error> {
+    let Outcome { seen, error } = apply::let_go(mesh, context).await;
+    context.shared.backoff.forget(&key(mesh));
+    if !seen.changes.is_empty() {
+        let regarding = mesh.object_ref(&());
+        context
+            .shared
+            .events
+            .publish(&regarding, true, "Released", "Release", &seen.changes.join(", "))
+            .await;
+    }
+    let label = if error.is_none() { "done" } else { "failed" };
+    context.shared.metrics.reconciled("FunctionMesh", label, started);
+    error.map_or_else(|| Ok(Action::await_change()), Err)
 }
 
 /// How long a mesh waits after a failure.

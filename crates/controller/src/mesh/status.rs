@@ -47,7 +47,8 @@ impl ComponentState {
     }
 
     fn is_ready(&self) -> bool {
-        matches!(self.phase, Phase::Ready | Phase::Suspended)
+        // What is held back keeps nobody from working.
+        matches!(self.phase, Phase::Ready | Phase::Suspended | Phase::Paused)
     }
 }
 
@@ -77,8 +78,8 @@ pub fn status_of(
     now: &Time,
 ) -> FunctionMeshStatus {
     let mut status = previous.cloned().unwrap_or_default();
-    let is_invalid = matches!(outcome.error, Some(Error::Invalid(_)));
-    if !is_invalid {
+    let saw_nothing = matches!(outcome.error, Some(Error::Invalid(_) | Error::Deleting));
+    if !saw_nothing {
         let entries = |role: Role| {
             let of_role = outcome.seen.components.iter().filter(move |((found, _), _)| *found == role);
             Some(of_role.map(|((role, name), state)| (name.clone(), component_entry(*role, state))).collect())
@@ -105,6 +106,7 @@ fn component_entry(role: Role, state: &ComponentState) -> ResourceCondition {
     let condition = format!("{}Ready", role.kind());
     let action = match state.phase {
         Phase::Ready | Phase::Suspended => "NoAction",
+        Phase::Paused => "Update",
         Phase::Pending => "Create",
         _ => "Wait",
     };
@@ -154,19 +156,28 @@ fn facts(outcome: &Outcome) -> Vec<Fact> {
             fact("Valid", false, "RulesBroken", &message),
         ];
     }
+    if matches!(outcome.error, Some(Error::Deleting)) {
+        let message = "the mesh is being deleted, and its components with it";
+        return vec![
+            fact("Ready", false, "Deleting", message),
+            fact("Progressing", true, "Deleting", message),
+            fact("Degraded", false, "Deleting", message),
+        ];
+    }
     let waiting: Vec<_> = outcome.seen.components.iter().filter(|(_, state)| !state.is_ready()).collect();
-    let told = |phases: &[Phase]| {
-        let told = waiting.iter().filter(|(_, state)| phases.contains(&state.phase));
-        told.map(|((role, name), state)| {
-            let message = state.message.as_deref().unwrap_or("has not reported yet");
-            format!("{role} {name}: {message}")
-        })
-        .collect::<Vec<_>>()
-        .join("; ")
+    let bad = |state: &ComponentState| matches!(state.phase, Phase::Degraded | Phase::Invalid);
+    let told = waiting.iter().filter(|(_, state)| bad(state)).map(|((role, name), state)| {
+        format!("{role} {name}: {}", state.message.as_deref().unwrap_or("says nothing"))
+    });
+    let degraded = told.collect::<Vec<_>>().join("; ");
+    // How far each has come stands in its own status; here it would make for a write with each step.
+    let named = |state: &dyn Fn(&ComponentState) -> bool| {
+        let named = outcome.seen.components.iter().filter(|(_, it)| state(it));
+        named.map(|((role, name), _)| format!("{role} {name}")).collect::<Vec<_>>().join(", ")
     };
-    let bad = [Phase::Degraded, Phase::Invalid];
-    let (degraded, moving) =
-        (told(&bad), told(&[Phase::Pending, Phase::Progressing, Phase::Paused, Phase::Deleting]));
+    let moving = named(&|state| !state.is_ready() && !bad(state));
+    let moving = if moving.is_empty() { moving } else { format!("waiting for {moving}") };
+    let held_back = named(&|state| state.phase == Phase::Paused);
     let failed = outcome.error.as_ref().map(ToString::to_string);
     let all = format!("all {} components are ready", outcome.seen.components.len());
     let ready = match (&failed, degraded.is_empty(), moving.is_empty()) {
@@ -185,7 +196,13 @@ fn facts(outcome: &Outcome) -> Vec<Fact> {
         (None, false) => fact("Degraded", true, "ComponentsDegraded", &degraded),
         (None, true) => fact("Degraded", false, "NoTrouble", "no component is in trouble"),
     };
-    vec![ready, progressing, degraded, fact("Valid", true, "RulesKept", "the mesh keeps all rules")]
+    let paused = if held_back.is_empty() {
+        fact("Paused", false, "NothingHeldBack", "no change of pods is held back")
+    } else {
+        let message = format!("rollouts are paused, and changes held back of {held_back}");
+        fact("Paused", true, "RolloutsPaused", &message)
+    };
+    vec![ready, progressing, degraded, paused, fact("Valid", true, "RulesKept", "the mesh keeps all rules")]
 }
 
 #[cfg(test)]

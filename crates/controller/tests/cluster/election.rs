@@ -38,6 +38,7 @@ async fn replica(world: &World, identity: &str) -> anyhow::Result<Replica> {
         settings: world.settings.clone(),
         namespace: Some(world.namespace.clone()),
         concurrency: 4,
+        pause_rollout: false,
         candidate: Some(candidate),
     };
     let end = CancellationToken::new();

@@ -92,7 +92,7 @@ async fn the_status_says_what_was_seen_and_columns_show_it() -> Nothing {
     assert_eq!(mesh.components.as_deref(), Some("0/3"));
     assert_eq!(mesh.observed_generation, Some(1));
     let kinds: Vec<_> = mesh.conditions.iter().flatten().map(|it| it.type_.as_str()).collect();
-    assert_eq!(kinds, ["Ready", "Progressing", "Degraded", "Valid"]);
+    assert_eq!(kinds, ["Ready", "Progressing", "Degraded", "Paused", "Valid"]);
 
     let shown = async |kind| world.plane.kubectl(&["get", kind, "-n", &world.namespace], "").await;
     let (meshes, functions) = (shown("fm").await?, shown("functions").await?);

@@ -3,6 +3,7 @@
 
 mod admission;
 mod backends;
+mod deletion;
 mod edits;
 mod election;
 mod lifecycle;
@@ -10,4 +11,5 @@ mod ownership;
 mod quiet;
 mod rules;
 mod scaling;
+mod steering;
 mod world;

@@ -76,7 +76,13 @@ async fn definitions_may_come_late_and_the_api_server_itself_sees_no_needless_wr
     let client = plane.client().await?;
     let end = CancellationToken::new();
     let readiness = Readiness::new(end.clone());
-    let options = Options { settings: Settings::default(), namespace: None, concurrency: 4, candidate: None };
+    let options = Options {
+        settings: Settings::default(),
+        namespace: None,
+        concurrency: 4,
+        pause_rollout: false,
+        candidate: None,
+    };
     let controller = {
         let (client, readiness, end) = (client.clone(), readiness.clone(), end.clone());
         tokio::spawn(async move { run(client, options, &prometheus::Registry::new(), &readiness, end).await })

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
-use function_mesh_api::{Function, FunctionMesh};
+use function_mesh_api::{Function, FunctionMesh, labels};
 use function_mesh_testkit::{SECONDS_10, Webhook, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -122,8 +122,11 @@ async fn a_foreign_autoscaler_is_neither_changed_nor_deleted() -> Nothing {
 
     world.apply(&fixtures::function(fixtures::java_function("x"))?).await?;
     eventually(SECONDS_10, async || {
-        let status = world.get::<Function>("x").await?.status.context("no status")?;
-        ensure!(status.observed_generation == Some(2), "{:?}", status.message);
+        let function = world.get::<Function>("x").await?;
+        let status = function.status.context("no status")?;
+        let is_current = status.observed_generation == function.metadata.generation;
+        ensure!(is_current && status.phase == Phase::Degraded, "{:?}", status.message);
+        ensure!(status.message.iter().all(|message| !message.contains("ours")), "{:?}", status.message);
         Ok(())
     })
     .await?;
@@ -142,4 +145,68 @@ async fn a_component_of_its_own_may_be_scaled_to_nothing_and_back() -> Nothing {
     world.phase::<Function>("x", Phase::Suspended).await?;
     scale(&world, "x", 2).await?;
     replicas(&world, "x-function", 2).await
+}
+
+#[tokio::test]
+async fn who_scales_a_component_of_a_mesh_keeps_the_say_until_the_mesh_says_something_new() -> Nothing {
+    let world = World::new("say").await?;
+    let of = |count: i32, image: &str| {
+        let mut mesh = mesh(None)?;
+        let function = &mut mesh.spec.functions.as_mut().context("functions")?[0];
+        (function.replicas, function.image) = (Some(count), Some(image.to_owned()));
+        anyhow::Ok(mesh)
+    };
+    world.apply(&of(2, "a")?).await?;
+    replicas(&world, "m-shout-function", 2).await?;
+    world.settle().await?;
+    world.plane.kubectl(&["scale", "functions/m-shout", "--replicas=4", "-n", &world.namespace], "").await?;
+    replicas(&world, "m-shout-function", 4).await?;
+    // Somebody applies the same mesh again, as GitOps does every few minutes, and then a changed one.
+    world.apply(&of(2, "a")?).await?;
+    let writes = texts(&world.settle().await?);
+    assert!(!writes.contains(&"PATCH functions m-shout".to_owned()), "{writes:?}");
+    world.apply(&of(2, "b")?).await?;
+    world
+        .stateful_set("m-shout-function", async |set| {
+            ensure!(crate::world::json(set)?.to_string().contains("\"image\":\"b\""), "not yet");
+            Ok(())
+        })
+        .await?;
+    replicas(&world, "m-shout-function", 4).await?;
+    world.apply(&of(3, "b")?).await?;
+    replicas(&world, "m-shout-function", 3).await
+}
+
+/// The control plane runs the real autoscaler. Without metrics it still sees to its bounds, and it is given others
+/// while nobody looks.
+#[tokio::test]
+async fn a_real_autoscaler_scales_and_nobody_writes_it_back() -> Nothing {
+    let world = World::new("real-hpa").await?;
+    let scaled = mesh(Some(5))?;
+    world.apply(&scaled).await?;
+    world.appears::<HorizontalPodAutoscaler>("m-shout-function").await?;
+    let managed = |value: Option<&str>| json!({ "metadata": { "annotations": { labels::MANAGED: value } } });
+    world.patch::<Function>("m-shout", managed(Some("false"))).await?;
+    world.settle().await?;
+    let bounds = json!({ "spec": { "minReplicas": 3 } });
+    world.patch::<HorizontalPodAutoscaler>("m-shout-function", bounds).await?;
+    eventually(std::time::Duration::from_mins(1), async || {
+        let function = world.get::<Function>("m-shout").await?;
+        ensure!(function.spec.replicas == Some(3), "{:?}", function.spec.replicas);
+        Ok(())
+    })
+    .await?;
+    world.patch::<Function>("m-shout", managed(None)).await?;
+    replicas(&world, "m-shout-function", 3).await?;
+    world.apply(&scaled).await?;
+    world.settle().await?;
+    replicas(&world, "m-shout-function", 3).await?;
+    let function = world.get::<Function>("m-shout").await?;
+    let owners = function.metadata.managed_fields.unwrap_or_default();
+    let of_replicas = owners.iter().filter(|entry| {
+        entry.fields_v1.as_ref().is_some_and(|fields| fields.0["f:spec"].get("f:replicas").is_some())
+    });
+    let managers: Vec<_> = of_replicas.filter_map(|entry| entry.manager.as_deref()).collect();
+    assert!(!managers.iter().any(|manager| manager.starts_with("functionmesh.io")), "{managers:?}");
+    Ok(())
 }

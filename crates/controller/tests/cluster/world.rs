@@ -49,6 +49,7 @@ pub(crate) struct World {
     /// What the controller writes.
     pub(crate) recorder: Recorder,
     pub(crate) settings: Settings,
+    pub(crate) pause_rollout: bool,
     running: Option<(CancellationToken, JoinHandle<Nothing>)>,
 }
 
@@ -65,7 +66,7 @@ impl World {
         let client = plane.client().await?;
         let namespace = plane.namespace(&client, name).await?;
         let (recorder, settings) = (Recorder::default(), Settings::default());
-        Ok(Self { plane, client, namespace, recorder, settings, running: None })
+        Ok(Self { plane, client, namespace, recorder, settings, pause_rollout: false, running: None })
     }
 
     /// Starts the controller and waits until it is ready.
@@ -75,6 +76,7 @@ impl World {
             settings: self.settings.clone(),
             namespace: Some(self.namespace.clone()),
             concurrency: 4,
+            pause_rollout: self.pause_rollout,
             candidate: None,
         };
         let end = CancellationToken::new();

@@ -7,7 +7,7 @@ pub(crate) mod sandbox;
 
 use function_mesh_api::validate::{Valid, valid_component};
 use function_mesh_api::{Component, parse};
-use function_mesh_workloads::{Backends, Settings, Workload, cleanup_job, render};
+use function_mesh_workloads::{Backends, Settings, Workload, cleanup, render};
 use serde_json::{Value, json};
 
 /// An object of one of our kinds with this specification.
@@ -36,7 +36,7 @@ pub(crate) fn rendered<C: Component>(
         Some(serde_json::to_value(service)),
         autoscaler.map(serde_json::to_value),
         vertical_autoscaler.map(serde_json::to_value),
-        cleanup_job(component, backends, settings).map(serde_json::to_value),
+        cleanup(component, backends, settings).map(|cleanup| serde_json::to_value(cleanup.job)),
     ];
     all.into_iter().flatten().map(|object| object.expect("JSON")).collect()
 }
