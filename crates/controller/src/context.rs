@@ -31,8 +31,9 @@ pub struct Shared {
     pub backoff: Backoff,
     /// Since when deleted components wait for their clean-up.
     pub patience: Patience,
-    /// All BackendConfigs that are watched.
-    pub backends: Cache<Guarded<BackendConfig>>,
+    /// All BackendConfigs that are watched: everywhere, or in the one namespace that is looked after and, where
+    /// the cluster's own one stands elsewhere, there.
+    pub backends: Vec<Cache<Guarded<BackendConfig>>>,
     /// Whether this program may act, or another one leads.
     pub turn: Turn,
 }
@@ -80,11 +81,22 @@ impl HeldBackends {
 }
 
 impl Shared {
+    /// Waits until all BackendConfigs are known. False when the program ends before.
+    pub async fn has_backends(&self) -> bool {
+        for cache in &self.backends {
+            if !cache.is_filled().await {
+                return false;
+            }
+        }
+        true
+    }
+
     /// The BackendConfigs that apply to a component in this namespace.
     pub fn backends_for(&self, namespace: &str) -> HeldBackends {
         let find = |name: Option<&String>, namespace: &str| {
             let name = name.filter(|name| !name.is_empty())?;
-            self.backends.get(&ObjectRef::new(name).within(namespace))
+            let found = ObjectRef::new(name).within(namespace);
+            self.backends.iter().find_map(|cache| cache.get(&found))
         };
         let settings = &self.settings;
         HeldBackends {

@@ -100,9 +100,7 @@ impl Control {
     async fn run(self, client: Client, registry: &Registry, readiness: &Readiness) -> anyhow::Result<()> {
         let Self { settings, namespace, concurrency, pause_rollout, turn } = self;
         let (namespace, end) = (namespace.as_deref(), turn.end.clone());
-        // The cluster's own configuration may stand outside of the namespace that is looked after.
-        let (backends, backend_changes) =
-            cache::watch(cache::api(&client, None), watcher::Config::default(), without_managers, &end);
+        let (backends, backend_changes) = backends(&client, &settings, namespace, &end);
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
             metrics: Metrics::register(registry)?,
@@ -121,10 +119,12 @@ impl Control {
         let (sinks, run_sinks, backend_sinks) = parts.component();
         let context = mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks };
         let meshes = parts.meshes(context, mesh_wakes);
-        parts.gate("backend configs", &backends);
+        for cache in &backends {
+            parts.gate("backend configs", cache);
+        }
         drop(parts);
         let followers = vec![backend_functions, backend_sources, backend_sinks];
-        let backends = follow_backends(backend_changes.boxed(), followers, end).boxed();
+        let backends = follow_backends(backend_changes, followers, end).boxed();
         tracing::info!(namespace, "controllers started");
         join_all(vec![run_functions, run_sources, run_sinks, meshes, backends]).await;
         tracing::info!("controllers stopped");
@@ -278,6 +278,32 @@ fn told_to_mesh<C: Component>(
         .boxed()
 }
 
+type BackendChanges = BoxStream<'static, Result<Guarded<BackendConfig>, watcher::Error>>;
+
+/// Watches BackendConfigs where they can apply: everywhere, or in the one namespace that is looked after. The
+/// cluster's own one may stand outside of that; then it is watched alone.
+fn backends(
+    client: &Client,
+    settings: &Settings,
+    namespace: Option<&str>,
+    end: &CancellationToken,
+) -> (Vec<Cache<Guarded<BackendConfig>>>, BackendChanges) {
+    let watch = |namespace: Option<&str>, config| {
+        let (cache, changes) = cache::watch(cache::api(client, namespace), config, without_managers, end);
+        (cache, changes.boxed())
+    };
+    let (local, changes) = watch(namespace, watcher::Config::default());
+    let elsewhere = Some(settings.global_backend_config_namespace.as_str());
+    match &settings.global_backend_config {
+        Some(name) if namespace.is_some() && namespace != elsewhere => {
+            let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+            let (global, of_global) = watch(elsewhere, only);
+            (vec![local, global], futures::stream::select(changes, of_global).boxed())
+        }
+        _ => (vec![local], changes),
+    }
+}
+
 /// The components that a changed BackendConfig is to reach at once.
 fn affected_by<C: Component>(
     backends: mpsc::Receiver<Arc<BackendConfig>>,
@@ -292,11 +318,7 @@ fn affected_by<C: Component>(
 }
 
 /// Reads the BackendConfigs and tells the controllers of each change.
-async fn follow_backends(
-    changes: BoxStream<'static, Result<Guarded<BackendConfig>, watcher::Error>>,
-    followers: Vec<Changed>,
-    end: CancellationToken,
-) {
+async fn follow_backends(changes: BackendChanges, followers: Vec<Changed>, end: CancellationToken) {
     let mut changes = changes.take_until(end.cancelled_owned().boxed());
     while let Some(change) = changes.next().await {
         match change {

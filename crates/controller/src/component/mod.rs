@@ -65,7 +65,7 @@ impl Context {
             && self.services.is_filled().await
             && self.autoscalers.is_filled().await
             && self.pods.is_filled().await
-            && self.shared.backends.is_filled().await
+            && self.shared.has_backends().await
     }
 }
 
@@ -195,7 +195,11 @@ async fn unreadable<C: Component>(
 /// How long an object waits after a failure.
 pub fn on_error<C: Component>(object: &Guarded<C>, error: &Error, context: &Context) -> Action {
     let DeserializeGuard(Ok(component)) = object else { return Action::await_change() };
-    let wait = context.shared.backoff.failed(&key(component));
+    let mut wait = context.shared.backoff.failed(&key(component));
+    if matches!(error, Error::Child(ChildError::Foreign { .. })) {
+        // It may go at any time, and nobody tells: it need not have our labels.
+        wait = wait.min(LOOK_AGAIN);
+    }
     tracing::warn!(
         kind = C::ROLE.kind(),
         namespace = component.namespace(),

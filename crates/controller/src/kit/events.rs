@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -15,7 +17,7 @@ use serde_json::json;
 const LONGEST_NOTE: usize = 1024;
 
 /// How long the same news count as a repetition.
-const SERIES: SignedDuration = SignedDuration::from_mins(6);
+const SERIES: Duration = Duration::from_mins(6);
 
 const CONTROLLER: &str = "functionmesh.io/controller";
 
@@ -39,7 +41,8 @@ struct News {
 struct Published {
     name: String,
     count: i32,
-    last: Timestamp,
+    /// By a clock that nobody sets.
+    last: Instant,
 }
 
 impl Events {
@@ -102,11 +105,12 @@ impl Events {
     /// Notes that something is published, and says under which name and for which time in a row.
     fn note(&self, news: News, object: &str, now: Timestamp) -> Published {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|_, published| now.duration_since(published.last) < SERIES);
-        let first = || Published { name: format!("{object}.{:x}", now.as_nanosecond()), count: 0, last: now };
+        recent.retain(|_, published| published.last.elapsed() < SERIES);
+        let name = || format!("{object}.{:x}", now.as_nanosecond());
+        let first = || Published { name: name(), count: 0, last: Instant::now() };
         let published = recent.entry(news).or_insert_with(first);
         published.count = published.count.saturating_add(1);
-        published.last = now;
+        published.last = Instant::now();
         published.clone()
     }
 }

@@ -9,6 +9,7 @@ mod election;
 mod lifecycle;
 mod ownership;
 mod quiet;
+mod robust;
 mod rules;
 mod scaling;
 mod steering;
