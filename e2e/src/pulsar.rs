@@ -60,6 +60,12 @@ impl Pulsar {
         bail!("nobody consumes {topic} after {patience:?}")
     }
 
+    /// Names of the subscriptions of a topic.
+    pub async fn subscriptions(&self, topic: &str) -> Result<Vec<String>> {
+        let path = self.admin(&format!("persistent/{}/{topic}/subscriptions", self.namespace));
+        Ok(self.http.get(&path).send().await?.error_for_status()?.json().await?)
+    }
+
     /// Sends messages, each acknowledged by the broker before the next.
     pub async fn send(&self, topic: &str, messages: &[String]) -> Result<()> {
         let path = format!("ws/v2/producer/persistent/{}/{topic}", self.namespace);

@@ -77,6 +77,22 @@ impl World {
         Ok(())
     }
 
+    /// What kubectl writes, as a user sees it.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let program = env::var("FUNCTION_MESH_CLUSTER").context("FUNCTION_MESH_CLUSTER names no program")?;
+        let kubeconfig = self.state.join("cluster/admin.kubeconfig");
+        let run = Command::new(program)
+            .arg("kubectl")
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig)
+            .output()
+            .await?;
+        if !run.status.success() {
+            bail!("kubectl {arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+        }
+        Ok(String::from_utf8(run.stdout)?)
+    }
+
     /// Kills the operator as a crash would, and starts it again.
     pub async fn crash_operator(&self) -> Result<()> {
         self.operator(&["kill"]).await?;

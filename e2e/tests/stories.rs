@@ -1,15 +1,22 @@
 //! What users do, on real pods and a real broker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use function_mesh_api::FunctionMesh;
+use function_mesh_api::{Function, FunctionMesh, labels};
 use function_mesh_e2e::Story;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Whether a mesh is not ready for this reason.
+fn says(mesh: &FunctionMesh, reason: &str) -> bool {
+    let conditions = mesh.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
+    ready.any(|ready| ready.status == "False" && ready.reason == reason)
+}
 
 fn numbered(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("message-{number}")).collect()
@@ -69,13 +76,7 @@ async fn a_function_that_crashes_is_told_and_heals_when_it_is_mended() -> Result
         let good = mesh["spec"]["functions"][0]["python"]["py"].clone();
         mesh["spec"]["functions"][0]["python"]["py"] = json!("/pulsar/examples/nothing.py");
         story.apply::<FunctionMesh>(mesh.clone()).await?;
-        let told = story
-            .await_mesh("exclamation", PATIENCE, |mesh| {
-                let conditions = mesh.status.iter().flat_map(|status| status.conditions.iter().flatten());
-                let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
-                ready.any(|ready| ready.status == "False" && ready.reason == "ComponentsDegraded")
-            })
-            .await?;
+        let told = story.await_mesh("exclamation", PATIENCE, |mesh| says(mesh, "ComponentsDegraded")).await?;
         let conditions = told.status.and_then(|status| status.conditions).unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
         let message = ready.map(|ready| ready.message.as_str()).unwrap_or_default();
@@ -85,6 +86,83 @@ async fn a_function_that_crashes_is_told_and_heals_when_it_is_mended() -> Result
         mesh["spec"]["functions"][0]["python"]["py"] = good;
         story.apply::<FunctionMesh>(mesh).await?;
         story.await_ready("exclamation", PATIENCE).await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_image_that_cannot_start_is_told_within_seconds() -> Result<()> {
+    Story::tell("image", async |story| {
+        let mut mesh = story.exclamation()?;
+        mesh["spec"]["functions"][0]["image"] = json!("localhost/nobody/nothing:1");
+        let began = Instant::now();
+        story.apply::<FunctionMesh>(mesh).await?;
+        story.await_mesh("exclamation", PATIENCE, |mesh| says(mesh, "ComponentsDegraded")).await?;
+        // A figure to look at; what is asserted is that it is told at all.
+        eprintln!("told after {:.1} s", began.elapsed().as_secs_f64());
+        let described = story.world.kubectl(&["describe", "fm", "exclamation", "-n", &story.namespace]).await?;
+        let why = "function shout: pod exclamation-shout-function-0: container pulsar-function cannot get its image";
+        ensure!(described.contains(why), "{described}");
+        let events = described.split("Events:").nth(1).unwrap_or_default();
+        ensure!(events.contains("ComponentsDegraded") && events.contains("Warning"), "{described}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn subscriptions_go_with_the_function_that_asked_for_it_and_with_no_other() -> Result<()> {
+    Story::tell("cleanup", async |story| {
+        let mut mesh = story.exclamation()?;
+        mesh["spec"]["functions"][1]["cleanupSubscription"] = json!(true);
+        story.apply::<FunctionMesh>(mesh).await?;
+        story.await_ready("exclamation", PATIENCE).await?;
+        story.pulsar.await_consumer("words", PATIENCE).await?;
+        story.pulsar.await_consumer("shouts", PATIENCE).await?;
+        story.api::<FunctionMesh>().delete("exclamation", &DeleteParams::default()).await?;
+        story
+            .eventually("the subscription is gone", PATIENCE, async || {
+                Ok(story.pulsar.subscriptions("shouts").await?.is_empty())
+            })
+            .await?;
+        story
+            .eventually("the component is gone", PATIENCE, async || {
+                Ok(story.api::<Function>().get_opt("exclamation-scream").await?.is_none())
+            })
+            .await?;
+        ensure!(story.pulsar.subscriptions("words").await?.len() == 1, "it stays where nobody asked");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_suspended_mesh_loses_no_message() -> Result<()> {
+    Story::tell("suspend", async |story| {
+        story.apply::<FunctionMesh>(story.exclamation()?).await?;
+        story.await_ready("exclamation", PATIENCE).await?;
+        story.pulsar.await_consumer("words", PATIENCE).await?;
+        story.pulsar.await_consumer("shouts", PATIENCE).await?;
+        let suspend = |value: &str| json!({ "metadata": { "annotations": { labels::SUSPEND: value } } });
+        let annotate = async |value: &str| {
+            let patch = Patch::Merge(suspend(value));
+            story.api::<FunctionMesh>().patch("exclamation", &PatchParams::default(), &patch).await
+        };
+        annotate("true").await?;
+        story
+            .eventually("no pod is left", PATIENCE, async || {
+                Ok(story.api::<Pod>().list(&ListParams::default()).await?.items.is_empty())
+            })
+            .await?;
+        let sent = numbered(20);
+        story.pulsar.send("words", &sent).await?;
+        annotate("false").await?;
+        let mut received = story.pulsar.receive("louder", sent.len(), PATIENCE).await?;
+        received.sort();
+        let mut expected: Vec<_> = sent.iter().map(|message| format!("{message}!!")).collect();
+        expected.sort();
+        ensure!(received == expected, "received {received:?}");
         Ok(())
     })
     .await
