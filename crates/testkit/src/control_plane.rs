@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
+use crate::audit::AuditLog;
 use crate::wait::{SECONDS_30, eventually};
 
 /// Field manager of what tests apply, as if a person did.
@@ -27,15 +28,19 @@ const AUTHOR: &str = "author";
 /// Starts the control plane, tells where its kubeconfig is, waits until nobody holds its standard input any
 /// more, and ends the control plane. So it ends with the process that started it, however that ends.
 const KEEPER: &str = r#"
-"$1" up --dir "$2/cluster" && cat >/dev/null
-"$1" down --dir "$2/cluster" >&2
-rm -rf "$2"
+program=$1 folder=$2
+shift 2
+"$program" up --dir "$folder/cluster" "$@" && cat >/dev/null
+"$program" down --dir "$folder/cluster" >&2
+rm -rf "$folder"
 "#;
 
 /// A real control plane. It ends with this value, or with the process.
 #[derive(Debug)]
 pub struct ControlPlane {
     program: PathBuf,
+    /// All that is its own; it goes with it.
+    folder: PathBuf,
     kubeconfig: PathBuf,
     /// Its standard input keeps the control plane alive.
     keeper: Child,
@@ -56,16 +61,25 @@ impl ControlPlane {
 
     /// Starts another one, without our definitions.
     pub async fn start() -> anyhow::Result<Self> {
-        tokio::task::spawn_blocking(Self::start_blocking).await?
+        tokio::task::spawn_blocking(|| Self::start_blocking(new_folder()?, &[])).await?
     }
 
-    fn start_blocking() -> anyhow::Result<Self> {
+    /// Starts another one whose API server notes every request of this user, but for watches.
+    pub async fn start_auditing(user: &str) -> anyhow::Result<(Self, AuditLog)> {
+        let folder = new_folder()?;
+        let (log, args) = AuditLog::prepare(&folder, user)?;
+        let plane = tokio::task::spawn_blocking(move || Self::start_blocking(folder, &args)).await??;
+        Ok((plane, log))
+    }
+
+    /// `args` are more flags for the API server.
+    fn start_blocking(folder: PathBuf, args: &[String]) -> anyhow::Result<Self> {
         let program = program()?;
-        let folder = tempfile::Builder::new().prefix("function-mesh-").tempdir()?.keep();
         let log = folder.join("keeper.log");
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
             .args([&program, &folder])
+            .args(args.iter().flat_map(|arg| ["--apiserver-arg", arg]))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log)?)
@@ -83,12 +97,27 @@ impl ControlPlane {
             _ = keeper.wait();
             anyhow::bail!("the control plane did not start:\n{why}");
         }
-        Ok(Self { program, kubeconfig: kubeconfig.trim().into(), keeper })
+        Ok(Self { program, folder, kubeconfig: kubeconfig.trim().into(), keeper })
     }
 
     /// A kubeconfig of its administrator.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// A kubeconfig of an administrator of another name.
+    pub async fn kubeconfig_of(&self, user: &str) -> anyhow::Result<PathBuf> {
+        let stem = self.folder.join(user);
+        let output = tokio::process::Command::new(&self.program)
+            .args(["certs", "--cn", user, "--org", "system:masters", "--dir"])
+            .arg(self.folder.join("cluster"))
+            .arg("--out")
+            .arg(&stem)
+            .output()
+            .await?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "no certificate for {user}: {stderr}");
+        Ok(stem.with_extension("kubeconfig"))
     }
 
     /// How to connect to it.
@@ -136,6 +165,10 @@ impl Drop for ControlPlane {
         drop(self.keeper.stdin.take());
         _ = self.keeper.wait();
     }
+}
+
+fn new_folder() -> anyhow::Result<PathBuf> {
+    Ok(tempfile::Builder::new().prefix("function-mesh-").tempdir()?.keep())
 }
 
 /// Path of the cluster program.

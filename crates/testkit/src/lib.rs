@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod audit;
 mod control_plane;
 pub mod fixtures;
 mod pods;
@@ -21,6 +22,7 @@ mod wait;
 mod webhook;
 mod writes;
 
+pub use audit::{AuditLog, Audited};
 pub use control_plane::{ControlPlane, apply};
 pub use pods::{pretend_to_end, pretend_to_run};
 pub use wait::{SECONDS_10, SECONDS_30, eventually};
