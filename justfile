@@ -26,3 +26,7 @@ check: fmt
 # Writes deploy/crds anew from the types
 crds:
     cargo run --quiet --bin kubectl-mesh -- crds --dir deploy/crds
+
+# How fast, quiet and small the controller is with 1000 functions: `just bench-controller --help`
+bench-controller *args:
+    cargo bench -p function-mesh-controller --bench controller -- {{args}}

@@ -1,0 +1,169 @@
+//! The figures, as a table for people and as JSON for machines.
+
+#![allow(clippy::cast_precision_loss, reason = "the figures have few digits")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::STEADY;
+use crate::requests::Tally;
+
+/// What one run gave. In JSON times are in seconds and memory is in KiB.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures {
+    /// Functions that were created.
+    pub(crate) functions: u32,
+    /// Time to create them.
+    #[serde(serialize_with = "seconds")]
+    pub(crate) created: Duration,
+    /// Time until all children were there, from the first creation on.
+    #[serde(serialize_with = "seconds")]
+    pub(crate) children: Duration,
+    /// Time until the controller's last write, from the first creation on.
+    #[serde(serialize_with = "seconds")]
+    pub(crate) quiet: Duration,
+    /// Requests until then.
+    pub(crate) work: Tally,
+    /// Processor time until then.
+    #[serde(serialize_with = "seconds")]
+    pub(crate) cpu: Duration,
+    /// Memory held before there was a function.
+    pub(crate) empty: u64,
+    /// The most memory held, to the end of the steady state.
+    pub(crate) peak: u64,
+    /// Memory held at the end of the steady state.
+    pub(crate) resident: u64,
+    /// The steady state.
+    pub(crate) steady: Steady,
+    /// The edit of one component of a mesh.
+    pub(crate) edit: Option<Edit>,
+    /// Time in which a plain client writes the children.
+    #[serde(serialize_with = "optional_seconds")]
+    pub(crate) bare: Option<Duration>,
+}
+
+/// What goes on when nothing is left to do.
+#[derive(Debug, Serialize)]
+pub(crate) struct Steady {
+    pub(crate) requests: Tally,
+    #[serde(serialize_with = "seconds")]
+    pub(crate) cpu: Duration,
+}
+
+/// What an edit of one component of a mesh brings about.
+#[derive(Debug, Serialize)]
+pub(crate) struct Edit {
+    /// Components of the mesh.
+    pub(crate) components: u32,
+    pub(crate) requests: Tally,
+    /// Time from the edit to the last write.
+    #[serde(serialize_with = "seconds")]
+    pub(crate) quiet: Duration,
+}
+
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+#[allow(clippy::ref_option, reason = "the shape that serde asks for")]
+fn optional_seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(serializer)
+}
+
+/// One line of the table.
+struct Row {
+    label: String,
+    value: f64,
+    digits: usize,
+    unit: &'static str,
+}
+
+impl Row {
+    fn new(label: impl Into<String>, value: f64, digits: usize, unit: &'static str) -> Self {
+        Self { label: label.into(), value, digits, unit }
+    }
+}
+
+impl Figures {
+    fn rows(&self) -> Vec<Row> {
+        let time = |label: &str, time: Duration| Row::new(label, time.as_secs_f64(), 2, "s");
+        let ratio = |label: &str, time: Duration| {
+            Row::new(label, time.as_secs_f64() / self.created.as_secs_f64(), 2, "times as long")
+        };
+        let count = |label: &str, count: u64| Row::new(label, count as f64, 0, "");
+        let memory = |label: &str, kib: u64| Row::new(label, kib as f64 / 1024.0, 1, "MiB");
+        let each = |label: String, count: u64| {
+            Row::new(label, count as f64 / f64::from(self.functions), 3, "a function")
+        };
+        let by_kind = |what: &'static str, counts: &BTreeMap<String, u64>| {
+            let rows = counts.iter().map(|(kind, count)| each(format!("  {what}: {kind}"), *count));
+            rows.collect::<Vec<_>>()
+        };
+        let mut rows = vec![
+            count("functions", self.functions.into()),
+            time("time to create them", self.created),
+            time("time to all children", self.children),
+            ratio("  to the time to create", self.children),
+            time("time to quiet", self.quiet),
+            time("  after all were created", self.quiet.saturating_sub(self.created)),
+            each("writes".to_owned(), self.work.all_writes()),
+        ];
+        rows.extend(by_kind("write", &self.work.writes));
+        rows.extend([
+            count("  refused, in all", self.work.refused),
+            each("reads".to_owned(), self.work.all_reads()),
+        ]);
+        rows.extend(by_kind("read", &self.work.reads));
+        rows.extend([
+            time("processor time to quiet", self.cpu),
+            memory("memory when empty", self.empty),
+            memory("memory at most", self.peak),
+            memory("memory at the end", self.resident),
+            count(&format!("writes in {STEADY:?} of the steady state"), self.steady.requests.all_writes()),
+            count("  reads meanwhile", self.steady.requests.all_reads()),
+            time("  processor time meanwhile", self.steady.cpu),
+        ]);
+        if let Some(Edit { components, requests, quiet }) = &self.edit {
+            let what = format!("writes after an edit in a mesh of {components}");
+            rows.push(count(&what, requests.all_writes()));
+            let writes = requests.writes.iter();
+            rows.extend(writes.map(|(kind, number)| count(&format!("  after an edit: {kind}"), *number)));
+            rows.push(time("  time to the last of them", *quiet));
+        }
+        if let Some(bare) = self.bare {
+            rows.push(time("time of a plain client for the children", bare));
+        }
+        rows
+    }
+}
+
+/// Prints a line for each figure, with a column for each run.
+pub(crate) fn print_table(runs: &[Figures]) {
+    let mut lines: Vec<(Row, Vec<Option<String>>)> = Vec::new();
+    for (number, run) in runs.iter().enumerate() {
+        for row in run.rows() {
+            let text = format!("{:.*}", row.digits, row.value);
+            let known = lines.iter().position(|(known, _)| known.label == row.label);
+            let line = known.unwrap_or_else(|| {
+                lines.push((row, vec![None; runs.len()]));
+                lines.len() - 1
+            });
+            lines[line].1[number] = Some(text);
+        }
+    }
+    for (row, values) in lines {
+        print!("{:<44}", row.label);
+        for value in values {
+            print!(" {:>10}", value.as_deref().unwrap_or("-"));
+        }
+        println!("  {}", row.unit);
+    }
+}
+
+/// Prints a list with an object for each run.
+pub(crate) fn print_json(runs: &[Figures]) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(runs)?);
+    Ok(())
+}
