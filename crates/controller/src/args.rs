@@ -5,10 +5,11 @@ use clap::Parser;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_serving::{Certificates, Readiness, ServingArgs, endpoints, logging, metrics, shutdown};
 use function_mesh_workloads::{SettingsArgs, switch};
+use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 
 use crate::kit::election::Candidate;
+use crate::kit::requests::Requests;
 use crate::run::{Options, run};
 
 /// Runs Pulsar Functions, sources and sinks on Kubernetes: it turns FunctionMeshes into Functions, Sources and
@@ -108,10 +109,11 @@ impl Args {
         let end = shutdown::on_signal()?;
         let settings = settings.settings()?;
         let config = connection(kubeconfig, context).await?;
-        let client = Client::try_from(config).context("cannot make a client of the kubeconfig")?;
         let registry = metrics::registry("function-mesh-controller-manager", env!("CARGO_PKG_VERSION"))?;
         // Probes and metrics are served until the last write is done.
         let served = CancellationToken::new();
+        let requests = Requests::register(&registry)?;
+        let client = requests.client(config).context("cannot make a client of the kubeconfig")?;
         let readiness = Readiness::new(end.clone());
         let certificates = match &serving.cert_dir.0 {
             Some(folder) => Some(Certificates::load(folder, &registry)?),

@@ -10,6 +10,7 @@ pub mod context;
 pub mod kit;
 pub mod mesh;
 mod metrics;
+mod objects;
 pub mod run;
 
 pub use args::Args;

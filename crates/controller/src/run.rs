@@ -1,5 +1,6 @@
 //! Strings watches, caches and controllers together, and runs them until the end.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,24 +15,25 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::controller::{Config, Controller};
+use kube::core::{DeserializeGuard, DynamicObject, PartialObjectMeta};
+use kube::runtime::controller::{Action, Config, Controller, Error};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
-use prometheus::Registry;
+use prometheus::{IntGaugeVec, Registry};
 use tokio::sync::mpsc;
 
 use crate::component::SeenPod;
 use crate::context::Shared;
 use crate::kit::backoff::Backoff;
-use crate::kit::cache::{self, Cache, Guarded, Watched, without_managers};
+use crate::kit::cache::{self, Cache, Guarded, Watched, Watches, without_managers};
 use crate::kit::children::controller_of;
-use crate::kit::election::{Candidate, Turn};
+use crate::kit::election::{self, Candidate, Turn};
 use crate::kit::events::Events;
 use crate::kit::patience::Patience;
+use crate::kit::waiting::Waiting;
 use crate::metrics::Metrics;
-use crate::{component, mesh};
+use crate::{component, mesh, objects};
 
 /// How long changes of one object are gathered before a reconcile: long enough for a StatefulSet and its
 /// Service, made together, to cause one and not two; short enough that nobody notices.
@@ -39,6 +41,15 @@ const GATHER: Duration = Duration::from_millis(50);
 
 /// Changes of one kind, waiting to be worked on.
 const QUEUE: usize = 1024;
+
+const WAITING: (&str, &str) = (
+    "function_mesh_objects_waiting",
+    "Objects with a change, their own or of a child, that no reconcile has taken up yet.",
+);
+const IN_BACKOFF: (&str, &str) = (
+    "function_mesh_objects_in_backoff",
+    "Objects whose last reconcile failed; each is tried again after a while.",
+);
 
 /// What the controllers are told.
 #[derive(Clone, Debug)]
@@ -67,6 +78,7 @@ pub async fn run(
     let Options { settings, namespace, concurrency, pause_rollout, candidate } = options;
     let Some(candidate) = candidate else {
         let turn = Turn::at_once(end);
+        election::gauge(registry)?.set(1);
         let control = Control { settings, namespace, concurrency, pause_rollout, turn };
         return control.run(client, registry, readiness).await;
     };
@@ -100,7 +112,8 @@ impl Control {
     async fn run(self, client: Client, registry: &Registry, readiness: &Readiness) -> anyhow::Result<()> {
         let Self { settings, namespace, concurrency, pause_rollout, turn } = self;
         let (namespace, end) = (namespace.as_deref(), turn.end.clone());
-        let (backends, backend_changes) = backends(&client, &settings, namespace, &end);
+        let watches = Watches::register(registry)?;
+        let (backends, backend_changes) = backends(&client, &settings, namespace, &watches, &end);
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
             metrics: Metrics::register(registry)?,
@@ -113,12 +126,13 @@ impl Control {
             turn,
         });
         let (wake_meshes, mesh_wakes) = mpsc::channel(QUEUE);
-        let parts = Parts { shared: &shared, namespace, concurrency, readiness, end: &end, wake_meshes };
-        let (functions, run_functions, backend_functions) = parts.component();
-        let (sources, run_sources, backend_sources) = parts.component();
-        let (sinks, run_sinks, backend_sinks) = parts.component();
+        let parts =
+            Parts { shared: &shared, watches, namespace, concurrency, readiness, end: &end, wake_meshes };
+        let (functions, run_functions, backend_functions) = parts.component()?;
+        let (sources, run_sources, backend_sources) = parts.component()?;
+        let (sinks, run_sinks, backend_sinks) = parts.component()?;
         let context = mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks };
-        let meshes = parts.meshes(context, mesh_wakes);
+        let meshes = parts.meshes(context, mesh_wakes)?;
         for cache in &backends {
             parts.gate("backend configs", cache);
         }
@@ -135,6 +149,7 @@ impl Control {
 /// What the controllers are made from.
 struct Parts<'a> {
     shared: &'a Arc<Shared>,
+    watches: Watches,
     namespace: Option<&'a str>,
     concurrency: u16,
     readiness: &'a Readiness,
@@ -143,6 +158,9 @@ struct Parts<'a> {
 }
 
 type Changed = mpsc::Sender<Arc<BackendConfig>>;
+type Gone = Arc<dyn Fn(&ObjectRef<DynamicObject>) + Send + Sync>;
+type Reconciled<K, E, Q> = Result<(ObjectRef<K>, Action), Error<E, Q>>;
+type ComponentParts<C> = (Cache<Guarded<C>>, BoxFuture<'static, ()>, Changed);
 
 impl Parts<'_> {
     fn config(&self) -> Config {
@@ -166,12 +184,35 @@ impl Parts<'_> {
         config: watcher::Config,
         prune: fn(&mut K),
     ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>) {
-        cache::watch(cache::api(&self.shared.client, self.namespace), config, prune, self.end)
+        cache::watch(cache::api(&self.shared.client, self.namespace), config, prune, &self.watches, self.end)
+    }
+
+    /// What waits of a kind: for a reconcile to take up its changes, and after failures.
+    fn waiting(&self, kind: &'static str, prefix: &'static str) -> Result<Waiting, prometheus::Error> {
+        let metrics = &self.shared.metrics;
+        let waiting = Waiting::new(metrics.waits(kind), self.shared.turn.elected.clone());
+        let (counted, shared) = (waiting.clone(), Arc::clone(self.shared));
+        let set = |gauge: &IntGaugeVec, count: usize| {
+            gauge.with_label_values::<&str>(&[]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        metrics.computed(kind, WAITING, None, move |gauge: &IntGaugeVec| set(gauge, counted.count()))?;
+        let count = move |gauge: &IntGaugeVec| set(gauge, shared.backoff.count(prefix));
+        metrics.computed(kind, IN_BACKOFF, None, count)?;
+        Ok(waiting)
+    }
+
+    /// What is to be done about an object that is to be reconciled and is gone.
+    fn gone(&self, prefix: &'static str, waiting: &Waiting) -> Gone {
+        let (waiting, shared) = (waiting.clone(), Arc::clone(self.shared));
+        Arc::new(move |object| {
+            waiting.gone(object);
+            shared.backoff.forget(&format!("{prefix}{object}"));
+        })
     }
 
     /// The controller of one kind of component, with its cache and the way by which it hears of changed
     /// BackendConfigs.
-    fn component<C: Component>(&self) -> (Cache<Guarded<C>>, BoxFuture<'static, ()>, Changed) {
+    fn component<C: Component>(&self) -> Result<ComponentParts<C>, prometheus::Error> {
         let children = || cache::children_of(C::ROLE);
         let (objects, changes) = self.watch::<Guarded<C>>(watcher::Config::default(), without_managers);
         let (stateful_sets, of_sets) = self.watch::<StatefulSet>(children(), without_managers);
@@ -180,7 +221,7 @@ impl Parts<'_> {
             self.watch::<HorizontalPodAutoscaler>(children(), without_managers);
         let (pods, of_pods) = self.watch::<SeenPod>(children(), component::pods::prune);
         let jobs = cache::api::<PartialObjectMeta<Job>>(&self.shared.client, self.namespace);
-        let of_jobs = cache::notices(jobs, cache::cleanups_of(C::ROLE));
+        let of_jobs = cache::notices(jobs, cache::cleanups_of(C::ROLE), &self.watches);
         self.gate(C::ROLE.mesh_field(), &objects);
         self.gate(&format!("StatefulSets of {}", C::ROLE.mesh_field()), &stateful_sets);
         self.gate(&format!("Services of {}", C::ROLE.mesh_field()), &services);
@@ -193,61 +234,79 @@ impl Parts<'_> {
             autoscalers,
             pods,
         });
+        objects::count(&self.shared.metrics, &objects, objects::of_component)?;
+        let waiting = self.waiting(C::ROLE.kind(), component::prefix::<C>())?;
+        let gone = self.gone(component::prefix::<C>(), &waiting);
         let (tell, backends) = mpsc::channel(QUEUE);
         let affected = affected_by(backends, objects.clone(), Arc::clone(self.shared));
-        let controller =
-            Controller::for_stream(told_to_mesh(changes, self.wake_meshes.clone()), objects.store())
-                .with_config(self.config())
-                .owns_stream(of_sets)
-                .owns_stream(of_services)
-                .owns_stream(of_autoscalers)
-                .watches_stream(of_pods, |pod| component::pods::component_of::<_, C>(&pod))
-                .watches_stream(of_jobs, |job| component::pods::component_of::<_, C>(&job))
-                .reconcile_on(affected)
-                .graceful_shutdown_on(self.end.clone().cancelled_owned());
+        let changes = waiting.changes(told_to_mesh(changes, self.wake_meshes.clone()));
+        let controller = Controller::for_stream(changes, objects.store())
+            .with_config(self.config())
+            .owns_stream(waiting.children::<Guarded<C>, _, _, _>(of_sets))
+            .owns_stream(waiting.children::<Guarded<C>, _, _, _>(of_services))
+            .owns_stream(waiting.children::<Guarded<C>, _, _, _>(of_autoscalers))
+            .reconcile_on(waiting.wakes(component::pods::components_of(of_pods)))
+            .reconcile_on(waiting.wakes(component::pods::components_of(of_jobs)))
+            .reconcile_on(waiting.wakes(affected))
+            .graceful_shutdown_on(self.end.clone().cancelled_owned());
         let run = async move {
             let on_error =
                 |object: Arc<Guarded<C>>, error: &component::Error, context: Arc<component::Context>| {
                     component::on_error(&object, error, &context)
                 };
-            controller.run(component::reconcile::<C>, on_error, context).for_each(log).await;
+            let reconcile = move |object: Arc<Guarded<C>>, context| {
+                waiting.taken(&ObjectRef::from_obj(&*object));
+                component::reconcile::<C>(object, context)
+            };
+            controller.run(reconcile, on_error, context).for_each(log(gone)).await;
         };
-        (objects, run.boxed(), tell)
+        Ok((objects, run.boxed(), tell))
     }
 
     fn meshes(
         &self,
         context: mesh::Context,
         wakes: mpsc::Receiver<ObjectRef<Guarded<FunctionMesh>>>,
-    ) -> BoxFuture<'static, ()> {
+    ) -> Result<BoxFuture<'static, ()>, prometheus::Error> {
         let (objects, changes) =
             self.watch::<Guarded<FunctionMesh>>(watcher::Config::default(), without_managers);
         self.gate("functionmeshes", &objects);
-        let controller = Controller::for_stream(changes, objects.store())
+        objects::count(&self.shared.metrics, &objects, objects::of_mesh)?;
+        let waiting = self.waiting("FunctionMesh", mesh::PREFIX)?;
+        let gone = self.gone(mesh::PREFIX, &waiting);
+        let controller = Controller::for_stream(waiting.changes(changes), objects.store())
             .with_config(self.config())
-            .reconcile_on(receiver(wakes))
+            .reconcile_on(waiting.wakes(receiver(wakes)))
             .graceful_shutdown_on(self.end.clone().cancelled_owned());
-        async move {
+        let run = async move {
             let on_error =
                 |object: Arc<Guarded<FunctionMesh>>, error: &mesh::Error, context: Arc<mesh::Context>| {
                     mesh::on_error(&object, error, &context)
                 };
-            controller.run(mesh::reconcile, on_error, Arc::new(context)).for_each(log).await;
-        }
-        .boxed()
+            let reconcile = move |object: Arc<Guarded<FunctionMesh>>, context| {
+                waiting.taken(&ObjectRef::from_obj(&*object));
+                mesh::reconcile(object, context)
+            };
+            controller.run(reconcile, on_error, Arc::new(context)).for_each(log(gone)).await;
+        };
+        Ok(run.boxed())
     }
 }
 
 /// A reconcile's own errors are logged where they are turned into a wait; here come those of the machinery.
-async fn log<K: Resource, E: std::error::Error, Q: std::error::Error>(
-    result: Result<(ObjectRef<K>, kube::runtime::controller::Action), kube::runtime::controller::Error<E, Q>>,
-) where
+fn log<K: Resource, E: std::error::Error, Q: std::error::Error>(
+    gone: Gone,
+) -> impl FnMut(Reconciled<K, E, Q>) -> Ready<()>
+where
     K::DynamicType: std::fmt::Debug,
 {
-    use kube::runtime::controller::Error;
-    match result {
-        Ok(_) | Err(Error::ReconcilerFailed(..) | Error::ObjectNotFound(_)) => {}
-        Err(error) => tracing::warn!(%error, "watch failed; it is tried again"),
+    move |result| {
+        match result {
+            Ok(_) | Err(Error::ReconcilerFailed(..)) => {}
+            Err(Error::ObjectNotFound(object)) => gone(&object),
+            Err(error) => tracing::warn!(%error, "watch failed; it is tried again"),
+        }
+        ready(())
     }
 }
 
@@ -286,10 +345,12 @@ fn backends(
     client: &Client,
     settings: &Settings,
     namespace: Option<&str>,
+    watches: &Watches,
     end: &CancellationToken,
 ) -> (Vec<Cache<Guarded<BackendConfig>>>, BackendChanges) {
     let watch = |namespace: Option<&str>, config| {
-        let (cache, changes) = cache::watch(cache::api(client, namespace), config, without_managers, end);
+        let (cache, changes) =
+            cache::watch(cache::api(client, namespace), config, without_managers, watches, end);
         (cache, changes.boxed())
     };
     let (local, changes) = watch(namespace, watcher::Config::default());

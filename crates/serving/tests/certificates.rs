@@ -116,7 +116,10 @@ async fn a_bad_new_certificate_leaves_the_old_one_and_is_told_once() {
     assert_eq!(look(), Change::Taken);
     let connection = authority.client().connect(server.addr()).await.unwrap();
     assert_eq!(connection.certificate, other.der);
-    assert_eq!(metric(&registry, "function_mesh_certificate_not_after_seconds"), Some(3_849_897_600));
+    assert_eq!(
+        metric(&registry, "function_mesh_certificate_expiration_timestamp_seconds"),
+        Some(3_849_897_600)
+    );
 }
 
 #[tokio::test]

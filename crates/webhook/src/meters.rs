@@ -1,10 +1,12 @@
-//! Counts and times of decisions.
+//! Counts and times of decisions. What can be counted begins at zero, so that the first refusal is an increase.
 
 use std::time::Duration;
 
+use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
+use kube::core::Resource;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
-use crate::admission::{Action, Verdict};
+use crate::admission::{Action, Outcome, Verdict};
 
 /// A decision takes parts of a millisecond; seconds mean that a client sends slowly, or that requests queue.
 const BUCKETS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 4.0];
@@ -28,7 +30,39 @@ impl Meters {
         let latency = HistogramVec::new(latency.buckets(BUCKETS.to_vec()), &["webhook"])?;
         registry.register(Box::new(decisions.clone()))?;
         registry.register(Box::new(latency.clone()))?;
-        Ok(Self { decisions, latency })
+        let meters = Self { decisions, latency };
+        meters.begin_at_zero();
+        Ok(meters)
+    }
+
+    fn begin_at_zero(&self) {
+        let kinds = [
+            Function::kind(&()),
+            Source::kind(&()),
+            Sink::kind(&()),
+            FunctionMesh::kind(&()),
+            BackendConfig::kind(&()),
+        ];
+        for action in [Action::Mutate, Action::Validate] {
+            self.latency.with_label_values(&[action.as_str()]);
+            for kind in &kinds {
+                let zero = |operation: &str, outcome: Outcome| {
+                    let labels = [action.as_str(), kind, operation, outcome.as_str()];
+                    self.decisions.with_label_values(&labels);
+                };
+                for operation in ["CREATE", "UPDATE"] {
+                    zero(operation, Outcome::Allowed);
+                    zero(operation, Outcome::Exempt);
+                    zero(operation, Outcome::Denied);
+                    if action == Action::Mutate {
+                        zero(operation, Outcome::Patched);
+                    }
+                }
+                // Of what was not read nobody knows what it was to do.
+                zero("unknown", Outcome::Malformed);
+                zero("unknown", Outcome::Overloaded);
+            }
+        }
     }
 
     pub(crate) fn note(&self, action: Action, kind: &str, verdict: &Verdict, took: Duration) {

@@ -16,10 +16,10 @@ mod specification;
 mod status;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use function_mesh_api::validate::{Violations, valid_component};
-use function_mesh_api::{Component, labels};
+use function_mesh_api::{Component, Role, labels};
 use function_mesh_workloads::render;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -33,6 +33,7 @@ use kube::{Resource, ResourceExt};
 use crate::context::Shared;
 use crate::kit::cache::{Cache, Guarded};
 use crate::kit::children::ChildError;
+use crate::metrics::Stage;
 
 use deletion::Step;
 pub use pods::SeenPod;
@@ -87,6 +88,17 @@ pub enum Error {
 }
 
 impl Error {
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Invalid(_) => Stage::Validate,
+            Self::Child(ChildError::Form { .. }) => Stage::Render,
+            Self::Child(ChildError::Foreign { .. } | ChildError::Api { .. }) | Self::Finalizer(_) => {
+                Stage::Apply
+            }
+            Self::Report(_) => Stage::Report,
+        }
+    }
+
     /// Whether trying again can help without a change of the object.
     fn is_final(&self) -> bool {
         matches!(self, Self::Invalid(_))
@@ -113,18 +125,19 @@ pub async fn reconcile<C: Component>(
     if !context.shared.turn.is_now().await {
         return Ok(Action::requeue(Duration::ZERO));
     }
-    let started = Instant::now();
     let kind = C::ROLE.kind();
+    let work = context.shared.metrics.begin(kind);
     let component = match &object.0 {
         Ok(component) => component,
         Err(fault) => {
-            context.shared.metrics.reconciled(kind, "unreadable", started);
+            work.unreadable();
             return unreadable::<C>(fault, &object, &context).await;
         }
     };
     let is_deleted = component.meta().deletion_timestamp.is_some();
     if !is_deleted && !labels::is_managed(component.meta()) {
         context.shared.backoff.forget(&key(component));
+        work.skipped();
         return Ok(Action::await_change());
     }
     let outcome =
@@ -132,7 +145,7 @@ pub async fn reconcile<C: Component>(
     let (outcome, action) = match outcome {
         Ok(outcome) => outcome,
         Err(error) if error.is_late() => {
-            context.shared.metrics.reconciled(kind, "late", started);
+            work.late();
             return Ok(Action::requeue(CATCH_UP));
         }
         Err(error) => (Some(Outcome::Failed(error)), Action::await_change()),
@@ -141,9 +154,13 @@ pub async fn reconcile<C: Component>(
         Some(outcome) => report::report(component, outcome, &context.shared).await,
         None => Ok(()),
     };
-    let has_failed = matches!(outcome, Some(Outcome::Failed(_))) || reported.is_err();
-    context.shared.metrics.reconciled(kind, if has_failed { "failed" } else { "done" }, started);
-    reported.map_err(|error| Error::Report(Box::new(error)))?;
+    let reported = reported.map_err(|error| Error::Report(Box::new(error)));
+    let failed = match &outcome {
+        Some(Outcome::Failed(error)) => Some(error),
+        _ => None,
+    };
+    work.ended([failed, reported.as_ref().err()].into_iter().flatten().map(Error::stage));
+    reported?;
     match outcome {
         Some(Outcome::Failed(error)) if !error.is_final() => Err(error),
         _ => {
@@ -211,6 +228,15 @@ pub fn on_error<C: Component>(object: &Guarded<C>, error: &Error, context: &Cont
     Action::requeue(wait)
 }
 
+/// What the names of components begin with where failures are counted.
+pub(crate) const fn prefix<C: Component>() -> &'static str {
+    match C::ROLE {
+        Role::Function => "function/",
+        Role::Source => "source/",
+        Role::Sink => "sink/",
+    }
+}
+
 fn key<C: Component>(component: &C) -> String {
-    format!("{}/{}", C::ROLE, ObjectRef::<C>::from_obj(component))
+    format!("{}{}", prefix::<C>(), ObjectRef::<C>::from_obj(component))
 }

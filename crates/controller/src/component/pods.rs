@@ -1,20 +1,23 @@
 //! Why a component is not ready, from its pods.
 
 use std::borrow::Cow;
+use std::future::ready;
 use std::sync::Arc;
 
 use function_mesh_api::{Component, labels};
 use function_mesh_workloads::names;
+use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 
 use super::Context;
 use super::status::Children;
-use crate::kit::cache::Cache;
+use crate::kit::cache::{Cache, Guarded};
 
 /// Pods looked at; one is enough to tell what is wrong.
 const MOST_PODS: i32 = 20;
@@ -77,12 +80,18 @@ pub(crate) fn prune(pod: &mut SeenPod) {
     }
 }
 
-/// The component that a pod, or a clean-up Job, is of.
-pub(crate) fn component_of<K: Resource, C: Component>(
-    object: &K,
-) -> Option<ObjectRef<crate::kit::cache::Guarded<C>>> {
-    let name = object.meta().labels.as_ref()?.get(labels::NAME)?;
-    Some(ObjectRef::new(name).within(object.meta().namespace.as_deref()?))
+/// The components that pods, or clean-up Jobs, are of.
+pub(crate) fn components_of<K: Resource, C: Component>(
+    changes: impl Stream<Item = Result<K, watcher::Error>> + Send,
+) -> impl Stream<Item = ObjectRef<Guarded<C>>> + Send {
+    changes.filter_map(|change| {
+        let object =
+            change.inspect_err(|error| tracing::warn!(%error, "watch failed; it is tried again")).ok();
+        ready(object.and_then(|object| {
+            let name = object.meta().labels.as_ref()?.get(labels::NAME)?;
+            Some(ObjectRef::new(name).within(object.meta().namespace.as_deref()?))
+        }))
+    })
 }
 
 /// Why a component's pods are not ready, when that is more than a matter of time.

@@ -23,6 +23,12 @@ impl Backoff {
         wait
     }
 
+    /// How many objects failed the last time, of those whose names begin like this.
+    pub fn count(&self, prefix: &str) -> usize {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.keys().filter(|object| object.starts_with(prefix)).count()
+    }
+
     /// Forgets the failures of an object: it succeeded, or is gone.
     pub fn forget(&self, object: &str) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
@@ -40,6 +46,7 @@ mod tests {
         assert_eq!(waits[..4], [500, 1000, 2000, 4000]);
         assert_eq!(waits[9], 120_000);
         assert_eq!(backoff.failed("b").as_millis(), 500);
+        assert_eq!((backoff.count("a"), backoff.count("")), (1, 2));
         backoff.forget("a");
         assert_eq!(backoff.failed("a").as_millis(), 500);
     }

@@ -11,6 +11,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
+use prometheus::{IntCounterVec, Opts, Registry};
 use serde::de::DeserializeOwned;
 
 /// A kind as it is cached: an object that cannot be read is held as that, and hinders no other.
@@ -96,12 +97,57 @@ impl<K: Watched> Deref for Cache<K> {
     }
 }
 
+/// How watches fare.
+#[derive(Clone, Debug)]
+pub struct Watches {
+    lists: IntCounterVec,
+    errors: IntCounterVec,
+}
+
+impl Watches {
+    /// Makes the metrics and registers them.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let counter = |name, help| {
+            let counter = IntCounterVec::new(Opts::new(name, help), &["kind"])?;
+            registry.register(Box::new(counter.clone())).map(|()| counter)
+        };
+        Ok(Self {
+            lists: counter(
+                "function_mesh_watch_lists_total",
+                "How often all objects of a kind were listed for a watch: at its start, and where its history is lost.",
+            )?,
+            errors: counter(
+                "function_mesh_watch_errors_total",
+                "Watches that failed; each is begun anew after a while.",
+            )?,
+        })
+    }
+
+    fn observe<K: Watched, S>(
+        &self,
+        events: S,
+    ) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K, S>
+    where
+        S: Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
+    {
+        let kind = K::kind(&());
+        let (lists, errors) =
+            (self.lists.with_label_values(&[&kind]), self.errors.with_label_values(&[&kind]));
+        events.inspect(move |event| match event {
+            Ok(watcher::Event::Init) => lists.inc(),
+            Ok(_) => {}
+            Err(_) => errors.inc(),
+        })
+    }
+}
+
 /// A cache and the stream of objects that were changed or deleted. The cache fills while the stream is read.
 /// `prune` takes away what nobody looks at; it is held for every object.
 pub fn watch<K: Watched>(
     api: Api<K>,
     config: watcher::Config,
     prune: fn(&mut K),
+    watches: &Watches,
     end: &CancellationToken,
 ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>)
 where
@@ -110,10 +156,9 @@ where
     let (store, writer) = reflector::store();
     let filled = CancellationToken::new();
     let cache = Cache { store, filled: filled.clone(), end: end.clone() };
-    let stream = watcher(api, config)
-        .modify(prune)
-        .default_backoff()
-        .reflect(writer)
+    let stream = watcher(api, config).modify(prune).default_backoff().reflect(writer);
+    let stream = watches
+        .observe(stream)
         .inspect(move |event| {
             if matches!(event, Ok(watcher::Event::InitDone)) {
                 filled.cancel();
@@ -127,6 +172,7 @@ where
 pub fn notices<K: Watched>(
     api: Api<K>,
     config: watcher::Config,
+    watches: &Watches,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + use<K> {
-    watcher(api, config).default_backoff().touched_objects()
+    watches.observe(watcher(api, config).default_backoff()).touched_objects()
 }

@@ -118,13 +118,19 @@ impl Sight {
     }
 }
 
+/// The metric of leadership.
+pub fn gauge(registry: &Registry) -> Result<IntGauge, ElectionError> {
+    let gauge = IntGauge::new("function_mesh_leader", "1 while this program leads, or is alone; else 0.")?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
 impl Candidate {
     /// Waits for the Lease, says so by the turn, and renews it until the end, when it gives it back. An error
     /// means that this program must not act any more.
     pub async fn lead(self, client: Client, registry: &Registry, turn: Turn) -> Result<(), ElectionError> {
         let Turn { elected, end } = turn;
-        let gauge = IntGauge::new("function_mesh_leader", "1 while this program leads, else 0.")?;
-        registry.register(Box::new(gauge.clone()))?;
+        let gauge = gauge(registry)?;
         let api = Api::namespaced(client, &self.namespace);
         let Some(held) = self.campaign(&api, &end).await else { return Ok(()) };
         tracing::info!(lease = self.lease, identity = self.identity, "leading");
@@ -139,10 +145,14 @@ impl Candidate {
     async fn campaign(&self, api: &Api<Lease>, end: &CancellationToken) -> Option<Lease> {
         let mut sight = Sight::default();
         loop {
-            match self.attempt(api, &mut sight).await {
-                Ok(Some(held)) => return Some(held),
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, lease = self.lease, "cannot read or write the lease"),
+            // An answer that comes late would tell of a lease that has run out since.
+            match timeout(2 * PERIOD, self.attempt(api, &mut sight)).await {
+                Ok(Ok(Some(held))) => return Some(held),
+                Ok(Ok(None)) => {}
+                Err(_) => tracing::warn!(lease = self.lease, "no answer in time about the lease"),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, lease = self.lease, "cannot read or write the lease");
+                }
             }
             tokio::select! {
                 () = end.cancelled() => return None,
@@ -191,7 +201,8 @@ impl Candidate {
                 Ok(Err(error)) => error,
                 Err(_) => kube::Error::Service("no answer in time".into()),
             };
-            if let Ok(Some(newer)) = api.get_opt(&self.lease).await {
+            // A request may take longer than a leader may go on without knowing.
+            if let Ok(Ok(Some(newer))) = timeout(PERIOD, api.get_opt(&self.lease)).await {
                 let holder =
                     newer.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
                 if holder != self.identity {

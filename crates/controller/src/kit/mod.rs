@@ -1,5 +1,5 @@
-//! Tools of all controllers: caches, writing children and a status, events, backoff, election. Nothing here knows
-//! our kinds.
+//! Tools of all controllers: requests, caches, what waits, writing children and a status, events, backoff,
+//! election. Nothing here knows our kinds.
 
 pub mod backoff;
 pub mod cache;
@@ -7,4 +7,6 @@ pub mod children;
 pub mod election;
 pub mod events;
 pub mod patience;
+pub mod requests;
 pub mod status;
+pub mod waiting;

@@ -7,7 +7,7 @@ mod report;
 mod status;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use function_mesh_api::validate::{Violations, valid_mesh};
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
@@ -20,6 +20,7 @@ use kube::{Resource, ResourceExt};
 use crate::context::Shared;
 use crate::kit::cache::{Cache, Guarded};
 use crate::kit::children::ChildError;
+use crate::metrics::{Stage, Work};
 
 pub use status::{ComponentState, Outcome, Seen, status_of};
 
@@ -68,6 +69,17 @@ impl Error {
     fn is_late(&self) -> bool {
         matches!(self, Self::Children(errors) if errors.iter().all(ChildError::is_conflict))
     }
+
+    fn stage(&self) -> Stage {
+        let is_form = |error: &ChildError| matches!(error, ChildError::Form { .. });
+        match self {
+            Self::Invalid(_) => Stage::Validate,
+            Self::Children(errors) if errors.iter().all(is_form) => Stage::Render,
+            Self::Children(_) => Stage::Apply,
+            Self::Deleting => Stage::Observe,
+            Self::Report(_) => Stage::Report,
+        }
+    }
 }
 
 fn list(errors: &[ChildError]) -> String {
@@ -82,14 +94,14 @@ pub async fn reconcile(object: Arc<Guarded<FunctionMesh>>, context: Arc<Context>
     if !context.shared.turn.is_now().await {
         return Ok(Action::requeue(Duration::ZERO));
     }
-    let started = Instant::now();
     let kind = "FunctionMesh";
+    let work = context.shared.metrics.begin(kind);
     let mesh = match &object.0 {
         Ok(mesh) => mesh,
         Err(fault) => {
             tracing::warn!(kind, namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "cannot be read; skipped");
             context.shared.events.unreadable(&object.object_ref(&()), &fault.error).await;
-            context.shared.metrics.reconciled(kind, "unreadable", started);
+            work.unreadable();
             return Ok(Action::await_change());
         }
     };
@@ -99,17 +111,16 @@ pub async fn reconcile(object: Arc<Guarded<FunctionMesh>>, context: Arc<Context>
     } else if labels::is_managed(mesh.meta()) {
         bring_in_line(mesh, &context).await
     } else {
-        return let_go(mesh, &context, started).await;
+        return let_go(mesh, &context, work).await;
     };
     if outcome.error.as_ref().is_some_and(Error::is_late) {
-        context.shared.metrics.reconciled(kind, "late", started);
+        work.late();
         return Ok(Action::requeue(CATCH_UP));
     }
     let result =
         report::report(mesh, &outcome, &context.shared).await.map_err(|e| Error::Report(Box::new(e)));
-    let is_well = matches!(outcome.error, None | Some(Error::Deleting));
-    let label = if is_well && result.is_ok() { "done" } else { "failed" };
-    context.shared.metrics.reconciled(kind, label, started);
+    let failed = outcome.error.as_ref().filter(|error| !matches!(error, Error::Deleting));
+    work.ended([failed, result.as_ref().err()].into_iter().flatten().map(Error::stage));
     result?;
     match outcome.error {
         None | Some(Error::Invalid(_) | Error::Deleting) => {
@@ -128,7 +139,7 @@ async fn bring_in_line(mesh: &FunctionMesh, context: &Context) -> Outcome {
 }
 
 /// A mesh that is not managed is left alone, and so are its components. Only that is seen to.
-async fn let_go(mesh: &FunctionMesh, context: &Context, started: Instant) -> Result<Action, Error> {
+async fn let_go(mesh: &FunctionMesh, context: &Context, work: Work) -> Result<Action, Error> {
     let Outcome { seen, error } = apply::let_go(mesh, context).await;
     context.shared.backoff.forget(&key(mesh));
     if !seen.changes.is_empty() {
@@ -139,8 +150,10 @@ async fn let_go(mesh: &FunctionMesh, context: &Context, started: Instant) -> Res
             .publish(&regarding, true, "Released", "Release", &seen.changes.join(", "))
             .await;
     }
-    let label = if error.is_none() { "done" } else { "failed" };
-    context.shared.metrics.reconciled("FunctionMesh", label, started);
+    match &error {
+        Some(error) => work.ended([error.stage()]),
+        None => work.skipped(),
+    }
     error.map_or_else(|| Ok(Action::await_change()), Err)
 }
 
@@ -152,6 +165,9 @@ pub fn on_error(object: &Guarded<FunctionMesh>, error: &Error, context: &Context
     Action::requeue(wait)
 }
 
+/// What the names of meshes begin with where failures are counted.
+pub(crate) const PREFIX: &str = "mesh/";
+
 fn key(mesh: &FunctionMesh) -> String {
-    format!("mesh/{}", ObjectRef::<FunctionMesh>::from_obj(mesh))
+    format!("{PREFIX}{}", ObjectRef::<FunctionMesh>::from_obj(mesh))
 }

@@ -152,7 +152,7 @@ struct Meters {
 impl Meters {
     fn new(registry: &Registry) -> Result<Self, TlsError> {
         let not_after = IntGauge::new(
-            "function_mesh_certificate_not_after_seconds",
+            "function_mesh_certificate_expiration_timestamp_seconds",
             "When the serving certificate expires, in seconds since 1970.",
         )?;
         let reloads = IntCounter::new(

@@ -1,0 +1,199 @@
+//! The layers around a service that stands for the API server, with kube's own Api on top.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{ListParams, PostParams, WatchParams};
+use prometheus::proto::MetricFamily;
+use tower::service_fn;
+
+use super::*;
+
+/// What the service does with one request.
+#[derive(Clone, Copy)]
+enum Act {
+    Answer(u16, &'static str),
+    /// It never answers.
+    Hang,
+    /// The answer begins and does not end.
+    HangInBody,
+}
+
+const OBJECT: &str = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#;
+const REFUSED: &str =
+    r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no","reason":"R","code":1}"#;
+
+const ABSENT: &str =
+    r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no","reason":"NotFound","code":404}"#;
+
+/// A client of a service that acts in this order; the last act goes on.
+fn client(acts: &[Act]) -> (Client, Registry) {
+    let registry = Registry::new();
+    let requests = Requests::register(&registry).unwrap();
+    let acts = Arc::new(Mutex::new(acts.iter().copied().collect::<VecDeque<_>>()));
+    let service = service_fn(move |_: Request<Body>| {
+        let mut acts = acts.lock().unwrap();
+        let act = if acts.len() > 1 { acts.pop_front() } else { acts.front().copied() };
+        async move {
+            let (code, body) = match act.expect("an act") {
+                Act::Answer(code, text) => (code, Body::from(text.as_bytes().to_vec())),
+                Act::Hang => std::future::pending().await,
+                Act::HangInBody => (200, Body::from(Vec::new())),
+            };
+            let body = if matches!(act, Some(Act::HangInBody)) {
+                Either::Left(Endless)
+            } else {
+                Either::Right(body)
+            };
+            Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+        }
+    });
+    let client = requests.wrap(ClientBuilder::new(service, "default"));
+    (client, registry)
+}
+
+/// A body that has more to say and never says it.
+struct Endless;
+
+impl HttpBody for Endless {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, BoxError>>> {
+        Poll::Pending
+    }
+}
+
+fn api(client: &Client) -> Api<ConfigMap> {
+    Api::namespaced(client.clone(), "team")
+}
+
+/// Counts that are not zero, as `verb resource code: count`.
+fn counted(registry: &Registry) -> Vec<String> {
+    let families = registry.gather();
+    let family = families.iter().find(|family| family.name() == "function_mesh_api_requests_total");
+    let metrics = family.map(MetricFamily::get_metric).unwrap_or_default();
+    let counted = metrics.iter().filter(|metric| metric.get_counter().get_value() > 0.0).map(|metric| {
+        let label = |name| metric.get_label().iter().find(|label| label.name() == name).unwrap().value();
+        format!(
+            "{} {} {}: {}",
+            label("verb"),
+            label("resource"),
+            label("code"),
+            metric.get_counter().get_value()
+        )
+    });
+    let mut counted: Vec<_> = counted.collect();
+    counted.sort();
+    counted
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_what_they_are_and_how_they_end() {
+    let (client, registry) = client(&[
+        Act::Answer(200, OBJECT),
+        Act::Answer(404, ABSENT),
+        Act::Answer(409, REFUSED),
+        Act::Answer(403, REFUSED),
+        Act::Answer(500, REFUSED),
+    ]);
+    let api = api(&client);
+    api.get("a").await.unwrap();
+    assert!(api.get_opt("a").await.is_ok_and(|found| found.is_none()));
+    assert!(api.create(&PostParams::default(), &ConfigMap::default()).await.is_err());
+    assert!(api.list(&ListParams::default()).await.is_err());
+    assert!(api.delete("a", &kube::api::DeleteParams::default()).await.is_err());
+    assert_eq!(
+        counted(&registry),
+        [
+            "create configmaps 409: 1",
+            "delete configmaps 5xx: 1",
+            "get configmaps 2xx: 1",
+            "get configmaps 404: 1",
+            "list configmaps 4xx: 1",
+        ]
+    );
+    let seconds = registry.gather().into_iter().find(|family| family.name().ends_with("duration_seconds"));
+    assert_eq!(seconds.expect("times").get_metric().len(), 4, "one series a verb");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_server_is_asked_again_and_each_attempt_is_counted() {
+    let (client, registry) =
+        client(&[Act::Answer(429, REFUSED), Act::Answer(503, REFUSED), Act::Answer(200, OBJECT)]);
+    api(&client).get("a").await.unwrap();
+    assert_eq!(
+        counted(&registry),
+        ["get configmaps 2xx: 1", "get configmaps 429: 1", "get configmaps 5xx: 1"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_hangs_is_given_up() {
+    for act in [Act::Hang, Act::HangInBody, Act::Answer(503, REFUSED)] {
+        let (client, registry) = client(&[act]);
+        let begun = tokio::time::Instant::now();
+        let error = api(&client).get("a").await.expect_err("it must end");
+        let took = begun.elapsed();
+        assert!(took >= LIMIT && took < LIMIT + Duration::from_secs(1), "after {took:?}");
+        let text = error.to_string();
+        assert!(text.contains("no answer to get configmaps for 30s"), "{text}");
+        if !matches!(act, Act::Answer(..)) {
+            // What is given up is counted once nobody waits for it.
+            assert_eq!(counted(&registry), ["get configmaps error: 1"]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_may_be_quiet_but_has_to_begin() {
+    let (client, registry) = client(&[Act::HangInBody, Act::Hang]);
+    let watch = api(&client).watch(&WatchParams::default(), "0").await;
+    let mut stream = std::pin::pin!(watch.expect("it begins"));
+    let quiet = tokio::time::timeout(10 * LIMIT, futures::StreamExt::next(&mut stream)).await;
+    assert!(quiet.is_err(), "it must not end by itself: {quiet:?}");
+    assert!(api(&client).watch(&WatchParams::default(), "0").await.is_err());
+    assert_eq!(counted(&registry), ["watch configmaps 2xx: 1", "watch configmaps error: 1"]);
+}
+
+#[test]
+fn labels_come_from_fixed_sets() {
+    let group = "/apis/compute.functionmesh.io/v1alpha1";
+    for (method, uri, verb, resource) in [
+        ("GET", "/api/v1/namespaces/n/pods?limit=20", "list", "pods"),
+        ("GET", "/api/v1/namespaces/n/pods/p", "get", "pods"),
+        ("GET", "/api/v1/services?watch=true&timeoutSeconds=290", "watch", "services"),
+        ("GET", "/api/v1/namespaces/n", "get", "namespaces"),
+        (
+            "PATCH",
+            &format!("{group}/namespaces/n/functions/f/status?force=true"),
+            "patch",
+            "functions/status",
+        ),
+        ("PATCH", &format!("{group}/namespaces/n/functions/f/scale"), "patch", "functions/scale"),
+        ("PATCH", &format!("{group}/namespaces/n/functions/f/surprise"), "patch", "other"),
+        ("GET", &format!("{group}/functionmeshes"), "list", "functionmeshes"),
+        ("POST", "/apis/events.k8s.io/v1/namespaces/n/events", "create", "events"),
+        ("PUT", "/apis/coordination.k8s.io/v1/namespaces/n/leases/l", "update", "leases"),
+        ("DELETE", "/apis/apps/v1/namespaces/n/statefulsets/s", "delete", "statefulsets"),
+        ("DELETE", "/apis/apps/v1/namespaces/n/statefulsets", "deletecollection", "statefulsets"),
+        ("GET", "/api/v1/namespaces/n/my-own-name", "list", "other"),
+        ("GET", "/version", "get", "other"),
+    ] {
+        let request = Request::builder().method(method).uri(uri).body(()).unwrap();
+        let subject = Subject::of(&request);
+        if resource != "other" {
+            assert_eq!(subject.verb, verb, "{method} {uri}");
+        }
+        assert_eq!(subject.resource, resource, "{method} {uri}");
+    }
+    for code in 100..600 {
+        assert!(CODES.contains(&class(StatusCode::from_u16(code).unwrap())), "{code}");
+    }
+}
