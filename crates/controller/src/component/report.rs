@@ -16,12 +16,9 @@ pub(super) async fn report<C: Component>(
     let before = component.status();
     let now = status_of(before, component.meta().generation, outcome);
     let regarding = component.object_ref(&());
-    if let Outcome::Applied(seen) = outcome {
-        let made: Vec<_> =
-            seen.children.made.iter().map(|(kind, change)| format!("{kind} {}", verb(*change))).collect();
-        if !made.is_empty() {
-            shared.events.publish(&regarding, true, "Applied", "Apply", &made.join(", ")).await;
-        }
+    let made = made(outcome);
+    if !made.is_empty() {
+        shared.events.publish(&regarding, true, "Applied", "Apply", &made).await;
     }
     if before == Some(&now) {
         return Ok(());
@@ -29,7 +26,13 @@ pub(super) async fn report<C: Component>(
     let is_transition = before.is_none_or(|before| before.phase != now.phase || worse(before, &now));
     write_status(&shared.client, component, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote(C::ROLE.kind(), "status");
-    if is_transition && !matches!(now.phase, Phase::Pending | Phase::Progressing) {
+    // That pods start after something was applied goes without saying.
+    let is_expected = match now.phase {
+        Phase::Pending => true,
+        Phase::Progressing => !made.is_empty() || before.is_none_or(|before| before.phase == Phase::Pending),
+        _ => false,
+    };
+    if is_transition && !is_expected {
         let normal = !matches!(now.phase, Phase::Degraded | Phase::Invalid);
         let note = now
             .message
@@ -38,6 +41,13 @@ pub(super) async fn report<C: Component>(
         shared.events.publish(&regarding, normal, now.phase.as_str(), "Report", &note).await;
     }
     Ok(())
+}
+
+/// What was done to the children, in words.
+fn made(outcome: &Outcome) -> String {
+    let Outcome::Applied(seen) = outcome else { return String::new() };
+    let made = seen.children.made.iter().map(|(kind, change)| format!("{kind} {}", verb(*change)));
+    made.collect::<Vec<_>>().join(", ")
 }
 
 /// The same bad phase for another reason is a transition too.

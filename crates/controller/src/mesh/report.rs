@@ -27,15 +27,15 @@ pub(super) async fn report(
     write_status(&shared.client, mesh, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote("FunctionMesh", "status");
     let (earlier, ready) = (before.and_then(ready), ready(&now));
+    // That components start after something was applied goes without saying.
+    let is_expected = earlier.is_none() || !outcome.seen.changes.is_empty();
     let turned = earlier.map(|c| (&c.status, &c.reason)) != ready.map(|c| (&c.status, &c.reason));
     if let Some(ready) = ready
         && turned
-        && ready.reason != "ComponentsNotReady"
+        && !(is_expected && ready.reason == "ComponentsNotReady")
     {
-        shared
-            .events
-            .publish(&regarding, ready.status == "True", &ready.reason, "Report", &ready.message)
-            .await;
+        let is_well = ready.status == "True" || ready.reason == "Deleting";
+        shared.events.publish(&regarding, is_well, &ready.reason, "Report", &ready.message).await;
     }
     Ok(())
 }

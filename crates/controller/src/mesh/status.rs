@@ -132,14 +132,20 @@ struct Fact {
 impl Fact {
     fn into_condition(self, before: &[Condition], generation: Option<i64>, now: &Time) -> Condition {
         let status = if self.holds { "True" } else { "False" };
-        let earlier = before.iter().find(|earlier| earlier.type_ == self.type_ && earlier.status == status);
+        let earlier = before.iter().find(|earlier| earlier.type_ == self.type_);
+        let since = match earlier {
+            Some(earlier) if earlier.status == status => &earlier.last_transition_time,
+            // Nothing turns over before it last did, whatever became of the clock.
+            Some(earlier) => now.max(&earlier.last_transition_time),
+            None => now,
+        };
         Condition {
             type_: self.type_.to_owned(),
             status: status.to_owned(),
             reason: self.reason.to_owned(),
             message: clip(&self.message, LONGEST_MESSAGE).to_owned(),
             observed_generation: generation,
-            last_transition_time: earlier.map_or_else(|| now.clone(), |e| e.last_transition_time.clone()),
+            last_transition_time: since.clone(),
         }
     }
 }
@@ -274,6 +280,8 @@ mod tests {
         let ready = status_of(Some(&same), Some(1), &outcome(&[("a", Phase::Ready, None)]), &time(3));
         assert_eq!(condition(&ready, "Ready").last_transition_time, time(3));
         assert_eq!(condition(&ready, "Valid").last_transition_time, time(1));
+        let later = status_of(Some(&ready), Some(1), &outcome(&[("a", Phase::Pending, None)]), &time(2));
+        assert_eq!(condition(&later, "Ready").last_transition_time, time(3), "the clock was set back");
     }
 
     #[test]
