@@ -1,0 +1,79 @@
+//! The documents keep up with the program: what it can say is explained.
+
+use function_mesh_api::types::Phase;
+
+const TROUBLESHOOTING: &str = include_str!("../../../docs/troubleshooting.md");
+const STEERING: &str = include_str!("../../../docs/steering.md");
+
+const PHASES: [Phase; 8] = [
+    Phase::Pending,
+    Phase::Progressing,
+    Phase::Ready,
+    Phase::Degraded,
+    Phase::Paused,
+    Phase::Suspended,
+    Phase::Deleting,
+    Phase::Invalid,
+];
+
+/// Texts between double quotes in these sources that stand in the place of a reason.
+fn reasons(source: &str) -> Vec<&str> {
+    let capitalised = |text: &&str| {
+        text.starts_with(|first: char| first.is_ascii_uppercase())
+            && text.chars().all(|c| c.is_ascii_alphanumeric())
+    };
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let calls = code
+        .split(['\n', ';'])
+        .filter(|line| line.contains("fact(") || line.contains("publish(") || line.contains("tell("));
+    calls.flat_map(|line| line.split('"').skip(1).step_by(2)).filter(capitalised).collect()
+}
+
+#[test]
+fn every_phase_and_every_bad_reason_is_explained() {
+    for phase in PHASES {
+        assert!(TROUBLESHOOTING.contains(&format!("\n### {phase}\n")), "{phase}");
+    }
+    let sources = [
+        include_str!("../src/mesh/status.rs"),
+        include_str!("../src/mesh/mod.rs"),
+        include_str!("../src/component/mod.rs"),
+        include_str!("../src/component/report.rs"),
+        include_str!("../src/component/deletion.rs"),
+        include_str!("../src/kit/events.rs"),
+    ];
+    // Conditions themselves, actions of events, and states in which all is well.
+    let unsaid = [
+        "Ready",
+        "Progressing",
+        "Degraded",
+        "Paused",
+        "Valid",
+        "Apply",
+        "Report",
+        "CleanUp",
+        "Release",
+        "Read",
+    ];
+    let well = ["Settled", "NoTrouble", "NothingHeldBack", "RulesKept", "ComponentsChanging"];
+    let found: Vec<_> = sources
+        .into_iter()
+        .flat_map(reasons)
+        .filter(|it| !unsaid.contains(it) && !well.contains(it))
+        .collect();
+    assert!(found.len() > 8, "{found:?}");
+    for reason in found {
+        assert!(TROUBLESHOOTING.contains(&format!("`{reason}`")), "{reason}");
+    }
+}
+
+#[test]
+fn every_annotation_that_steers_is_explained() {
+    let labels = include_str!("../../api/src/labels.rs");
+    let steering = ["MANAGED", "PAUSE_ROLLOUT", "NEED_CLEANUP", "SUSPEND", "RESTARTED_AT"];
+    for name in steering {
+        let line = labels.lines().find(|line| line.contains(&format!("const {name}:"))).expect(name);
+        let value = line.split('"').nth(1).expect("a value");
+        assert!(STEERING.contains(&format!("`{value}`")), "{value}");
+    }
+}
