@@ -37,6 +37,8 @@ pub(crate) struct Figures {
     pub(crate) resident: u64,
     /// The steady state.
     pub(crate) steady: Steady,
+    /// The controller after a restart.
+    pub(crate) restart: Restart,
     /// The edit of one component of a mesh.
     pub(crate) edit: Option<Edit>,
     /// Time in which a plain client writes the children.
@@ -50,6 +52,15 @@ pub(crate) struct Steady {
     pub(crate) requests: Tally,
     #[serde(serialize_with = "seconds")]
     pub(crate) cpu: Duration,
+}
+
+/// What a controller does that finds all in order.
+#[derive(Debug, Serialize)]
+pub(crate) struct Restart {
+    /// Writes, of which none is needed.
+    pub(crate) writes: u64,
+    /// The most memory held.
+    pub(crate) peak: u64,
 }
 
 /// What an edit of one component of a mesh brings about.
@@ -124,6 +135,8 @@ impl Figures {
             count(&format!("writes in {STEADY:?} of the steady state"), self.steady.requests.all_writes()),
             count("  reads meanwhile", self.steady.requests.all_reads()),
             time("  processor time meanwhile", self.steady.cpu),
+            count("writes after a restart", self.restart.writes),
+            memory("  memory at most after it", self.restart.peak),
         ]);
         if let Some(Edit { components, requests, quiet }) = &self.edit {
             let what = format!("writes after an edit in a mesh of {components}");

@@ -13,9 +13,11 @@
 //! 3. The controller becomes quiet: it writes nothing for longer than it ever waits before it looks again. The
 //!    time is that of its last write.
 //! 4. The steady state is watched for a while.
-//! 5. With `--bare`, a plain client writes the same children once more, to another namespace and without a
+//! 5. The controller is started anew. It reads all that there is at once, which may take more memory than
+//!    anything before; it has nothing to write.
+//! 6. With `--bare`, a plain client writes the same children once more, to another namespace and without a
 //!    controller. Nobody could be faster.
-//! 6. On another control plane, a mesh is created and, when all is quiet, one of its functions is edited.
+//! 7. On another control plane, a mesh is created and, when all is quiet, one of its functions is edited.
 //!
 //! Requests are counted by the API server, in an audit log of the controller's own user. Processor time and
 //! memory are what the kernel says of the process. All of it shares one machine, so times say little by
@@ -28,13 +30,14 @@ mod load;
 mod program;
 mod requests;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
 use function_mesh_testkit::ControlPlane;
 use jiff::Timestamp;
 
-use crate::figures::{Edit, Figures, Steady, print_json, print_table};
+use crate::figures::{Edit, Figures, Restart, Steady, print_json, print_table};
 use crate::load::Load;
 use crate::program::Program;
 use crate::requests::Requests;
@@ -92,6 +95,8 @@ struct Stage {
     load: Load,
     requests: Requests,
     program: Program,
+    kubeconfig: PathBuf,
+    flags: Vec<String>,
     /// Ends last: the others talk to it.
     _plane: ControlPlane,
 }
@@ -102,9 +107,15 @@ impl Stage {
         let (plane, log) = ControlPlane::start_auditing(USER).await?;
         plane.install_definitions().await?;
         let load = Load::new(&plane).await?;
-        let mut program = Program::start(&plane.kubeconfig_of(USER).await?, &args.flags)?;
-        program.ready().await?;
-        Ok(Self { load, requests: Requests::new(log), program, _plane: plane })
+        let (kubeconfig, flags) = (plane.kubeconfig_of(USER).await?, args.flags.clone());
+        let program = Program::start(&kubeconfig, &flags).await?;
+        Ok(Self { load, requests: Requests::new(log), program, kubeconfig, flags, _plane: plane })
+    }
+
+    async fn restart(&mut self) -> anyhow::Result<()> {
+        self.program.stop();
+        self.program = Program::start(&self.kubeconfig, &self.flags).await?;
+        Ok(())
     }
 }
 
@@ -132,6 +143,11 @@ async fn measure_functions(args: &Args) -> anyhow::Result<Figures> {
     eprintln!("  watching the steady state for {STEADY:?}");
     let requests = stage.requests.during(STEADY).await?;
     let usage = stage.program.usage()?;
+
+    eprintln!("  starting the controller anew");
+    stage.restart().await?;
+    let requests_anew = stage.requests.until_quiet().await?;
+    let restart = Restart { writes: requests_anew.all_writes(), peak: stage.program.usage()?.peak };
     let Stage { load, program, _plane, .. } = stage;
     drop(program);
 
@@ -152,6 +168,7 @@ async fn measure_functions(args: &Args) -> anyhow::Result<Figures> {
         peak: usage.peak,
         resident: usage.resident,
         steady: Steady { requests, cpu: usage.cpu.saturating_sub(busy.cpu) },
+        restart,
         edit: None,
         bare,
     })

@@ -33,8 +33,8 @@ pub(crate) struct Usage {
 }
 
 impl Program {
-    /// Starts the controller for all namespaces.
-    pub(crate) fn start(kubeconfig: &Path, args: &[String]) -> anyhow::Result<Self> {
+    /// Starts the controller for all namespaces, and waits until it says that it is ready.
+    pub(crate) async fn start(kubeconfig: &Path, args: &[String]) -> anyhow::Result<Self> {
         let (health, metrics) = (free_address()?, free_address()?);
         let log = NamedTempFile::new()?;
         let child = Command::new(env!("CARGO_BIN_EXE_function-mesh-controller-manager"))
@@ -48,11 +48,12 @@ impl Program {
             .stderr(log.reopen()?)
             .spawn()
             .context("cannot start the controller")?;
-        Ok(Self { child, health, log })
+        let program = Self { child, health, log };
+        program.ready().await?;
+        Ok(program)
     }
 
-    /// Waits until it says that it is ready.
-    pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
+    async fn ready(&self) -> anyhow::Result<()> {
         let health = self.health;
         let ready = eventually(SECONDS_30, async || {
             let mut stream = TcpStream::connect(health)?;
@@ -67,6 +68,12 @@ impl Program {
         let mut log = String::new();
         File::open(self.log.path())?.read_to_string(&mut log)?;
         Err(error.context(format!("the controller is not ready; it says:\n{log}")))
+    }
+
+    /// Kills it.
+    pub(crate) fn stop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
     }
 
     /// What it has used until now.
@@ -97,8 +104,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
+        self.stop();
     }
 }
 
