@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use function_mesh_api::BackendConfig;
 use function_mesh_workloads::{Backends, Settings};
-use kube::core::DeserializeGuard;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 
 use crate::kit::backoff::Backoff;
-use crate::kit::cache::{Cache, Guarded};
+use crate::kit::cache::Cache;
+use crate::kit::cached::Cached;
 use crate::kit::election::Turn;
 use crate::kit::events::Events;
 use crate::kit::patience::Patience;
@@ -33,7 +32,7 @@ pub struct Shared {
     pub patience: Patience,
     /// All BackendConfigs that are watched: everywhere, or in the one namespace that is looked after and, where
     /// the cluster's own one stands elsewhere, there.
-    pub backends: Vec<Cache<Guarded<BackendConfig>>>,
+    pub backends: Vec<Cache<Cached<BackendConfig>>>,
     /// Whether this program may act, or another one leads.
     pub turn: Turn,
 }
@@ -44,20 +43,14 @@ pub type Revisions = (Option<String>, Option<String>);
 /// The BackendConfigs that apply to a component, held while it is rendered.
 #[derive(Clone, Debug, Default)]
 pub struct HeldBackends {
-    global: Option<Arc<Guarded<BackendConfig>>>,
-    namespaced: Option<Arc<Guarded<BackendConfig>>>,
+    global: Option<Arc<BackendConfig>>,
+    namespaced: Option<Arc<BackendConfig>>,
 }
 
 impl HeldBackends {
     /// The configurations, as the renderer takes them. One that cannot be read counts as absent.
     pub fn as_backends(&self) -> Backends<'_> {
-        fn readable(held: Option<&Arc<Guarded<BackendConfig>>>) -> Option<&BackendConfig> {
-            held.and_then(|held| match &**held {
-                DeserializeGuard(Ok(config)) => Some(config),
-                DeserializeGuard(Err(_)) => None,
-            })
-        }
-        Backends { global: readable(self.global.as_ref()), namespaced: readable(self.namespaced.as_ref()) }
+        Backends { global: self.global.as_deref(), namespaced: self.namespaced.as_deref() }
     }
 
     /// Their versions: of the cluster's, of the namespace's.
@@ -95,8 +88,7 @@ impl Shared {
     pub fn backends_for(&self, namespace: &str) -> HeldBackends {
         let find = |name: Option<&String>, namespace: &str| {
             let name = name.filter(|name| !name.is_empty())?;
-            let found = ObjectRef::new(name).within(namespace);
-            self.backends.iter().find_map(|cache| cache.get(&found))
+            self.backends.iter().find_map(|cache| cache.open(name, namespace))
         };
         let settings = &self.settings;
         HeldBackends {

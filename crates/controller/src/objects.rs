@@ -4,10 +4,13 @@ use std::collections::HashMap;
 
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Component, FunctionMesh, labels};
-use kube::core::DeserializeGuard;
+use k8s_openapi::NamespaceResourceScope;
+use kube::Resource;
 use prometheus::IntGaugeVec;
+use serde::de::DeserializeOwned;
 
-use crate::kit::cache::{Cache, Guarded, Watched};
+use crate::kit::cache::Cache;
+use crate::kit::cached::Cached;
 use crate::metrics::Metrics;
 
 /// Phases of objects that the controllers do not speak of in a status.
@@ -28,11 +31,14 @@ const PHASES: [&str; 10] = [
 ];
 
 /// Counts the objects of a kind by the phase that this function tells.
-pub(crate) fn count<K: Watched>(
+pub(crate) fn count<K>(
     metrics: &Metrics,
-    objects: &Cache<Guarded<K>>,
+    objects: &Cache<Cached<K>>,
     phase: fn(&K) -> Phase,
-) -> Result<(), prometheus::Error> {
+) -> Result<(), prometheus::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + 'static,
+{
     let objects = objects.clone();
     let text = ("function_mesh_objects", "Objects by kind and phase.");
     metrics.computed(&K::kind(&()), text, Some("phase"), move |gauge: &IntGaugeVec| {
@@ -46,12 +52,12 @@ pub(crate) fn count<K: Watched>(
     })
 }
 
-fn standing<K: Watched>(object: &Guarded<K>, phase: fn(&K) -> Phase) -> &'static str {
-    let DeserializeGuard(Ok(object)) = object else { return UNREADABLE };
+fn standing<K: Resource + DeserializeOwned>(object: &Cached<K>, phase: fn(&K) -> Phase) -> &'static str {
+    let Ok(object) = object.open() else { return UNREADABLE };
     if object.meta().deletion_timestamp.is_some() {
         Phase::Deleting.as_str()
     } else if labels::is_managed(object.meta()) {
-        phase(object).as_str()
+        phase(&object).as_str()
     } else {
         UNMANAGED
     }
@@ -82,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    fn mesh(metadata: &Value, ready: Option<(&str, &str)>) -> Guarded<FunctionMesh> {
+    fn mesh(metadata: &Value, ready: Option<(&str, &str)>) -> Cached<FunctionMesh> {
         let conditions = ready.map(|(status, reason)| {
             json!([{ "type": "Ready", "status": status, "reason": reason, "message": "",
                      "lastTransitionTime": "2020-01-01T00:00:00Z" }])
@@ -115,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_counted_as_that() {
-        let function: Guarded<Function> = serde_json::from_value(json!({
+        let function: Cached<Function> = serde_json::from_value(json!({
             "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "Function",
             "metadata": { "name": "f" }, "spec": { "replicas": "three" },
         }))

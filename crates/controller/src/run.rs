@@ -15,7 +15,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
-use kube::core::{DeserializeGuard, DynamicObject, PartialObjectMeta};
+use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config, Controller, Error};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -26,7 +26,8 @@ use tokio::sync::mpsc;
 use crate::component::SeenPod;
 use crate::context::Shared;
 use crate::kit::backoff::Backoff;
-use crate::kit::cache::{self, Cache, Guarded, Watched, Watches, without_managers};
+use crate::kit::cache::{self, Cache, Watched, Watches};
+use crate::kit::cached::Cached;
 use crate::kit::children::controller_of;
 use crate::kit::election::{self, Candidate, Turn};
 use crate::kit::events::Events;
@@ -154,13 +155,13 @@ struct Parts<'a> {
     concurrency: u16,
     readiness: &'a Readiness,
     end: &'a CancellationToken,
-    wake_meshes: mpsc::Sender<ObjectRef<Guarded<FunctionMesh>>>,
+    wake_meshes: mpsc::Sender<ObjectRef<Cached<FunctionMesh>>>,
 }
 
 type Changed = mpsc::Sender<Arc<BackendConfig>>;
 type Gone = Arc<dyn Fn(&ObjectRef<DynamicObject>) + Send + Sync>;
 type Reconciled<K, E, Q> = Result<(ObjectRef<K>, Action), Error<E, Q>>;
-type ComponentParts<C> = (Cache<Guarded<C>>, BoxFuture<'static, ()>, Changed);
+type ComponentParts<C> = (Cache<Cached<C>>, BoxFuture<'static, ()>, Changed);
 
 impl Parts<'_> {
     fn config(&self) -> Config {
@@ -182,9 +183,8 @@ impl Parts<'_> {
     fn watch<K: Watched>(
         &self,
         config: watcher::Config,
-        prune: fn(&mut K),
     ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>) {
-        cache::watch(cache::api(&self.shared.client, self.namespace), config, prune, &self.watches, self.end)
+        cache::watch(cache::api(&self.shared.client, self.namespace), config, &self.watches, self.end)
     }
 
     /// What waits of a kind: for a reconcile to take up its changes, and after failures.
@@ -206,7 +206,10 @@ impl Parts<'_> {
         let (waiting, shared) = (waiting.clone(), Arc::clone(self.shared));
         Arc::new(move |object| {
             waiting.gone(object);
-            shared.backoff.forget(&format!("{prefix}{object}"));
+            let name = format!("{prefix}{object}");
+            shared.backoff.forget(&name);
+            shared.patience.forget(&name);
+            shared.patience.forget(&format!("{name}{}", component::END));
         })
     }
 
@@ -214,12 +217,11 @@ impl Parts<'_> {
     /// BackendConfigs.
     fn component<C: Component>(&self) -> Result<ComponentParts<C>, prometheus::Error> {
         let children = || cache::children_of(C::ROLE);
-        let (objects, changes) = self.watch::<Guarded<C>>(watcher::Config::default(), without_managers);
-        let (stateful_sets, of_sets) = self.watch::<StatefulSet>(children(), without_managers);
-        let (services, of_services) = self.watch::<Service>(children(), without_managers);
-        let (autoscalers, of_autoscalers) =
-            self.watch::<HorizontalPodAutoscaler>(children(), without_managers);
-        let (pods, of_pods) = self.watch::<SeenPod>(children(), component::pods::prune);
+        let (objects, changes) = self.watch::<Cached<C>>(watcher::Config::default());
+        let (stateful_sets, of_sets) = self.watch::<Cached<StatefulSet>>(children());
+        let (services, of_services) = self.watch::<Cached<Service>>(children());
+        let (autoscalers, of_autoscalers) = self.watch::<Cached<HorizontalPodAutoscaler>>(children());
+        let (pods, of_pods) = self.watch::<SeenPod>(children());
         let jobs = cache::api::<PartialObjectMeta<Job>>(&self.shared.client, self.namespace);
         let of_jobs = cache::notices(jobs, cache::cleanups_of(C::ROLE), &self.watches);
         self.gate(C::ROLE.mesh_field(), &objects);
@@ -242,19 +244,19 @@ impl Parts<'_> {
         let changes = waiting.changes(told_to_mesh(changes, self.wake_meshes.clone()));
         let controller = Controller::for_stream(changes, objects.store())
             .with_config(self.config())
-            .owns_stream(waiting.children::<Guarded<C>, _, _, _>(of_sets))
-            .owns_stream(waiting.children::<Guarded<C>, _, _, _>(of_services))
-            .owns_stream(waiting.children::<Guarded<C>, _, _, _>(of_autoscalers))
+            .owns_stream(waiting.children::<Cached<C>, _, _, _>(of_sets))
+            .owns_stream(waiting.children::<Cached<C>, _, _, _>(of_services))
+            .owns_stream(waiting.children::<Cached<C>, _, _, _>(of_autoscalers))
             .reconcile_on(waiting.wakes(component::pods::components_of(of_pods)))
             .reconcile_on(waiting.wakes(component::pods::components_of(of_jobs)))
             .reconcile_on(waiting.wakes(affected))
             .graceful_shutdown_on(self.end.clone().cancelled_owned());
         let run = async move {
             let on_error =
-                |object: Arc<Guarded<C>>, error: &component::Error, context: Arc<component::Context>| {
+                |object: Arc<Cached<C>>, error: &component::Error, context: Arc<component::Context>| {
                     component::on_error(&object, error, &context)
                 };
-            let reconcile = move |object: Arc<Guarded<C>>, context| {
+            let reconcile = move |object: Arc<Cached<C>>, context| {
                 waiting.taken(&ObjectRef::from_obj(&*object));
                 component::reconcile::<C>(object, context)
             };
@@ -266,10 +268,9 @@ impl Parts<'_> {
     fn meshes(
         &self,
         context: mesh::Context,
-        wakes: mpsc::Receiver<ObjectRef<Guarded<FunctionMesh>>>,
+        wakes: mpsc::Receiver<ObjectRef<Cached<FunctionMesh>>>,
     ) -> Result<BoxFuture<'static, ()>, prometheus::Error> {
-        let (objects, changes) =
-            self.watch::<Guarded<FunctionMesh>>(watcher::Config::default(), without_managers);
+        let (objects, changes) = self.watch::<Cached<FunctionMesh>>(watcher::Config::default());
         self.gate("functionmeshes", &objects);
         objects::count(&self.shared.metrics, &objects, objects::of_mesh)?;
         let waiting = self.waiting("FunctionMesh", mesh::PREFIX)?;
@@ -280,10 +281,10 @@ impl Parts<'_> {
             .graceful_shutdown_on(self.end.clone().cancelled_owned());
         let run = async move {
             let on_error =
-                |object: Arc<Guarded<FunctionMesh>>, error: &mesh::Error, context: Arc<mesh::Context>| {
+                |object: Arc<Cached<FunctionMesh>>, error: &mesh::Error, context: Arc<mesh::Context>| {
                     mesh::on_error(&object, error, &context)
                 };
-            let reconcile = move |object: Arc<Guarded<FunctionMesh>>, context| {
+            let reconcile = move |object: Arc<Cached<FunctionMesh>>, context| {
                 waiting.taken(&ObjectRef::from_obj(&*object));
                 mesh::reconcile(object, context)
             };
@@ -316,9 +317,9 @@ fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> impl Stream<I
 
 /// Passes changes of components on, and wakes the mesh that each belongs to: also when one is deleted.
 fn told_to_mesh<C: Component>(
-    changes: impl Stream<Item = Result<Guarded<C>, watcher::Error>> + Send + 'static,
-    wake: mpsc::Sender<ObjectRef<Guarded<FunctionMesh>>>,
-) -> BoxStream<'static, Result<Guarded<C>, watcher::Error>> {
+    changes: impl Stream<Item = Result<Cached<C>, watcher::Error>> + Send + 'static,
+    wake: mpsc::Sender<ObjectRef<Cached<FunctionMesh>>>,
+) -> BoxStream<'static, Result<Cached<C>, watcher::Error>> {
     changes
         .then(move |change| {
             let wake = wake.clone();
@@ -337,7 +338,7 @@ fn told_to_mesh<C: Component>(
         .boxed()
 }
 
-type BackendChanges = BoxStream<'static, Result<Guarded<BackendConfig>, watcher::Error>>;
+type BackendChanges = BoxStream<'static, Result<Cached<BackendConfig>, watcher::Error>>;
 
 /// Watches BackendConfigs where they can apply: everywhere, or in the one namespace that is looked after. The
 /// cluster's own one may stand outside of that; then it is watched alone.
@@ -347,10 +348,9 @@ fn backends(
     namespace: Option<&str>,
     watches: &Watches,
     end: &CancellationToken,
-) -> (Vec<Cache<Guarded<BackendConfig>>>, BackendChanges) {
+) -> (Vec<Cache<Cached<BackendConfig>>>, BackendChanges) {
     let watch = |namespace: Option<&str>, config| {
-        let (cache, changes) =
-            cache::watch(cache::api(client, namespace), config, without_managers, watches, end);
+        let (cache, changes) = cache::watch(cache::api(client, namespace), config, watches, end);
         (cache, changes.boxed())
     };
     let (local, changes) = watch(namespace, watcher::Config::default());
@@ -368,9 +368,9 @@ fn backends(
 /// The components that a changed BackendConfig is to reach at once.
 fn affected_by<C: Component>(
     backends: mpsc::Receiver<Arc<BackendConfig>>,
-    objects: Cache<Guarded<C>>,
+    objects: Cache<Cached<C>>,
     shared: Arc<Shared>,
-) -> impl Stream<Item = ObjectRef<Guarded<C>>> + Send {
+) -> impl Stream<Item = ObjectRef<Cached<C>>> + Send {
     receiver(backends).flat_map(move |config| {
         let affected =
             objects.state_filter(|object| shared.touches(&config, &object.namespace().unwrap_or_default()));
@@ -383,14 +383,17 @@ async fn follow_backends(changes: BackendChanges, followers: Vec<Changed>, end: 
     let mut changes = changes.take_until(end.cancelled_owned().boxed());
     while let Some(change) = changes.next().await {
         match change {
-            Ok(DeserializeGuard(Ok(config))) => {
-                let config = Arc::new(config);
+            Ok(config) => {
+                let config = match config.open() {
+                    Ok(config) => Arc::new(config),
+                    Err(fault) => {
+                        tracing::warn!(namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "this BackendConfig cannot be read and counts as absent");
+                        continue;
+                    }
+                };
                 for follower in &followers {
                     _ = follower.send(Arc::clone(&config)).await;
                 }
-            }
-            Ok(DeserializeGuard(Err(fault))) => {
-                tracing::warn!(namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "this BackendConfig cannot be read and counts as absent");
             }
             Err(error) => tracing::warn!(%error, "watch of BackendConfigs failed; it is tried again"),
         }

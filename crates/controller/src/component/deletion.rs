@@ -12,6 +12,7 @@ use function_mesh_workloads::{Cleanup, cleanup, names};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::DeleteParams;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use super::{Context, Error, finalizer};
@@ -64,7 +65,7 @@ pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> R
         owner: &uid,
         manager: labels::managers::WORKLOAD,
     };
-    let waited = context.shared.patience.waited_for(&uid);
+    let waited = context.shared.patience.waited_for(&super::end_key(component));
     let limit = Duration::from_secs(context.shared.settings.cleanup_deadline.unsigned_abs());
     let stopped = waited > limit || stop_pods(component, &children, context).await?;
     if !stopped {
@@ -96,11 +97,9 @@ async fn stop_pods<C: Component>(
     context: &Context,
 ) -> Result<bool, ChildError> {
     let name = names::stateful_set(&component.name_any(), C::ROLE);
-    let cached = context
-        .stateful_sets
-        .get(&kube::runtime::reflector::ObjectRef::new(&name).within(children.namespace));
+    let cached = context.stateful_sets.get(&ObjectRef::new(&name).within(children.namespace));
     if cached
-        .is_some_and(|live| is_owned_by(&*live, children.owner) && live.metadata.deletion_timestamp.is_some())
+        .is_some_and(|live| is_owned_by(&*live, children.owner) && live.meta().deletion_timestamp.is_some())
     {
         return Ok(false);
     }
@@ -178,7 +177,7 @@ async fn give_up<C: Component>(
 
 async fn release<C: Component>(component: &C, context: &Context) -> Result<Step, Error> {
     finalizer::release::<C>(component.meta(), &context.shared.client).await?;
-    context.shared.patience.forget(&component.uid().unwrap_or_default());
+    context.shared.patience.forget(&super::end_key(component));
     Ok(Step::Released)
 }
 

@@ -24,14 +24,13 @@ use function_mesh_workloads::render;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
-use kube::core::DeserializeGuard;
-use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
-use crate::kit::cache::{Cache, Guarded};
+use crate::kit::cache::Cache;
+use crate::kit::cached::{Cached, Unreadable};
 use crate::kit::children::ChildError;
 use crate::metrics::Stage;
 
@@ -41,6 +40,8 @@ pub use status::{Children, Outcome, Seen, status_of};
 
 /// How long until a deletion is looked at again when nothing happens meanwhile, so that it comes to its end.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// What tells the wait for a component's end from the wait for its status.
+pub(crate) const END: &str = " (end)";
 /// How long until something is tried again that was decided on old news.
 const CATCH_UP: Duration = Duration::from_millis(200);
 
@@ -49,11 +50,11 @@ pub struct Context {
     /// What all controllers share.
     pub shared: Arc<Shared>,
     /// StatefulSets of components of this kind.
-    pub stateful_sets: Cache<StatefulSet>,
+    pub stateful_sets: Cache<Cached<StatefulSet>>,
     /// Services of components of this kind.
-    pub services: Cache<Service>,
+    pub services: Cache<Cached<Service>>,
     /// Autoscalers of components of this kind.
-    pub autoscalers: Cache<HorizontalPodAutoscaler>,
+    pub autoscalers: Cache<Cached<HorizontalPodAutoscaler>>,
     /// Pods of components of this kind.
     pub pods: Cache<SeenPod>,
 }
@@ -115,10 +116,7 @@ impl Error {
 }
 
 /// Brings the cluster in line with one component, and its status in line with the cluster.
-pub async fn reconcile<C: Component>(
-    object: Arc<Guarded<C>>,
-    context: Arc<Context>,
-) -> Result<Action, Error> {
+pub async fn reconcile<C: Component>(object: Arc<Cached<C>>, context: Arc<Context>) -> Result<Action, Error> {
     if !context.is_complete().await {
         return Ok(Action::await_change());
     }
@@ -127,13 +125,14 @@ pub async fn reconcile<C: Component>(
     }
     let kind = C::ROLE.kind();
     let work = context.shared.metrics.begin(kind);
-    let component = match &object.0 {
-        Ok(component) => component,
+    let component = match object.open() {
+        Ok(component) => Box::new(component),
         Err(fault) => {
             work.unreadable();
-            return unreadable::<C>(fault, &object, &context).await;
+            return unreadable::<C>(&fault, &object, &context).await;
         }
     };
+    let component = &*component;
     let is_deleted = component.meta().deletion_timestamp.is_some();
     if !is_deleted && !labels::is_managed(component.meta()) {
         context.shared.backoff.forget(&key(component));
@@ -152,7 +151,7 @@ pub async fn reconcile<C: Component>(
     };
     let reported = match &outcome {
         Some(outcome) => report::report(component, outcome, &context.shared).await,
-        None => Ok(()),
+        None => Ok(None),
     };
     let reported = reported.map_err(|error| Error::Report(Box::new(error)));
     let failed = match &outcome {
@@ -160,12 +159,12 @@ pub async fn reconcile<C: Component>(
         _ => None,
     };
     work.ended([failed, reported.as_ref().err()].into_iter().flatten().map(Error::stage));
-    reported?;
+    let later = reported?;
     match outcome {
         Some(Outcome::Failed(error)) if !error.is_final() => Err(error),
         _ => {
             context.shared.backoff.forget(&key(component));
-            Ok(action)
+            Ok(later.map_or(action, Action::requeue))
         }
     }
 }
@@ -194,8 +193,8 @@ async fn end<C: Component>(component: &C, context: &Context) -> Result<Done, Err
 
 /// An object that cannot be read is left alone, unless it waits to be deleted.
 async fn unreadable<C: Component>(
-    fault: &InvalidObject,
-    object: &Guarded<C>,
+    fault: &Unreadable,
+    object: &Cached<C>,
     context: &Context,
 ) -> Result<Action, Error> {
     let (kind, regarding) = (C::ROLE.kind(), object.object_ref(&()));
@@ -210,9 +209,9 @@ async fn unreadable<C: Component>(
 }
 
 /// How long an object waits after a failure.
-pub fn on_error<C: Component>(object: &Guarded<C>, error: &Error, context: &Context) -> Action {
-    let DeserializeGuard(Ok(component)) = object else { return Action::await_change() };
-    let mut wait = context.shared.backoff.failed(&key(component));
+pub fn on_error<C: Component>(object: &Cached<C>, error: &Error, context: &Context) -> Action {
+    let Ok(component) = object.open() else { return Action::await_change() };
+    let mut wait = context.shared.backoff.failed(&key(&component));
     if matches!(error, Error::Child(ChildError::Foreign { .. })) {
         // It may go at any time, and nobody tells: it need not have our labels.
         wait = wait.min(LOOK_AGAIN);
@@ -239,4 +238,9 @@ pub(crate) const fn prefix<C: Component>() -> &'static str {
 
 fn key<C: Component>(component: &C) -> String {
     format!("{}{}", prefix::<C>(), ObjectRef::<C>::from_obj(component))
+}
+
+/// The name under which the end of a component is waited for.
+fn end_key<C: Component>(component: &C) -> String {
+    format!("{}{END}", key(component))
 }

@@ -8,7 +8,6 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
 
 use super::{Context, specification};
 use crate::context::{HeldBackends, Revisions};
@@ -41,7 +40,7 @@ pub(super) fn observe<C: Component>(component: &C, context: &Context) -> Observe
     let workload = names::stateful_set(&component.name_any(), C::ROLE);
     let service = names::service(&component.name_any(), C::ROLE);
     let backends = context.shared.backends_for(&namespace);
-    let stateful_set = context.stateful_sets.get(&ObjectRef::new(&workload).within(&namespace));
+    let stateful_set = context.stateful_sets.open(&workload, &namespace);
     let owner = component.uid().unwrap_or_default();
     let ours = stateful_set.as_deref().filter(|live| is_owned_by(*live, &owner));
     let digest = specification::digest(component);
@@ -62,8 +61,8 @@ pub(super) fn observe<C: Component>(component: &C, context: &Context) -> Observe
     };
     Observed {
         stateful_set,
-        service: context.services.get(&ObjectRef::new(&service).within(&namespace)),
-        autoscaler: context.autoscalers.get(&ObjectRef::new(&workload).within(&namespace)),
+        service: context.services.open(&service, &namespace),
+        autoscaler: context.autoscalers.open(&workload, &namespace),
         backends,
         hold,
         digest,

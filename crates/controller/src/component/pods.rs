@@ -17,13 +17,16 @@ use serde::Deserialize;
 
 use super::Context;
 use super::status::Children;
-use crate::kit::cache::{Cache, Guarded};
+use crate::kit::cache::Cache;
+use crate::kit::cached::Cached;
 
 /// Pods looked at; one is enough to tell what is wrong.
 const MOST_PODS: i32 = 20;
 
-/// A pod as far as it is looked at. What it is made of is never even read.
+/// A pod as far as it is looked at: only what tells its trouble is held, and what it is made of is never even
+/// read.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(from = "WholePod")]
 pub struct SeenPod {
     metadata: ObjectMeta,
     status: Option<PodStatus>,
@@ -53,37 +56,40 @@ impl Resource for SeenPod {
     }
 }
 
-/// Leaves of a pod only what tells its trouble.
-pub(crate) fn prune(pod: &mut SeenPod) {
-    let SeenPod { metadata, status } = pod;
-    *metadata = ObjectMeta {
-        name: metadata.name.take(),
-        namespace: metadata.namespace.take(),
-        resource_version: metadata.resource_version.take(),
-        deletion_timestamp: metadata.deletion_timestamp.take(),
-        labels: metadata.labels.take().map(|mut all| {
-            all.retain(|key, _| key == labels::NAME);
-            all
-        }),
-        ..ObjectMeta::default()
-    };
-    if let Some(status) = status {
-        *status = PodStatus {
-            conditions: status.conditions.take().map(|mut all| {
+#[derive(Deserialize)]
+struct WholePod {
+    metadata: ObjectMeta,
+    status: Option<PodStatus>,
+}
+
+impl From<WholePod> for SeenPod {
+    fn from(WholePod { metadata, status }: WholePod) -> Self {
+        let name = metadata.labels.unwrap_or_default().remove_entry(labels::NAME);
+        let metadata = ObjectMeta {
+            name: metadata.name,
+            namespace: metadata.namespace,
+            resource_version: metadata.resource_version,
+            deletion_timestamp: metadata.deletion_timestamp,
+            labels: name.map(|entry| [entry].into()),
+            ..ObjectMeta::default()
+        };
+        let status = status.map(|status| PodStatus {
+            conditions: status.conditions.map(|mut all| {
                 all.retain(|condition| condition.type_ == "PodScheduled");
                 all
             }),
-            init_container_statuses: status.init_container_statuses.take(),
-            container_statuses: status.container_statuses.take(),
+            init_container_statuses: status.init_container_statuses,
+            container_statuses: status.container_statuses,
             ..PodStatus::default()
-        };
+        });
+        Self { metadata, status }
     }
 }
 
 /// The components that pods, or clean-up Jobs, are of.
 pub(crate) fn components_of<K: Resource, C: Component>(
     changes: impl Stream<Item = Result<K, watcher::Error>> + Send,
-) -> impl Stream<Item = ObjectRef<Guarded<C>>> + Send {
+) -> impl Stream<Item = ObjectRef<Cached<C>>> + Send {
     changes.filter_map(|change| {
         let object =
             change.inspect_err(|error| tracing::warn!(%error, "watch failed; it is tried again")).ok();
@@ -183,12 +189,10 @@ mod tests {
     use super::*;
 
     fn pod(name: &str, status: serde_json::Value) -> SeenPod {
-        let mut pod = serde_json::from_value(
+        serde_json::from_value(
             json!({ "metadata": { "name": name }, "spec": { "containers": [] }, "status": status }),
         )
-        .expect("a pod");
-        prune(&mut pod);
-        pod
+        .expect("a pod")
     }
 
     fn container(fields: serde_json::Value) -> serde_json::Value {

@@ -1,5 +1,7 @@
 //! Stage five, on every path: the status, and an event for each transition.
 
+use std::time::Duration;
+
 use function_mesh_api::types::{ComponentStatus, Phase};
 use function_mesh_api::{Component, labels};
 
@@ -8,11 +10,17 @@ use crate::context::Shared;
 use crate::kit::children::Change;
 use crate::kit::status::write_status;
 
+/// How long news that something goes on may wait for what follows: children are made, then their pods, and then
+/// those run or do not, often within a second.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
+/// Writes the status if it says anything new, and tells what happened. News that can wait are told later: then
+/// this says when.
 pub(super) async fn report<C: Component>(
     component: &C,
     outcome: &Outcome,
     shared: &Shared,
-) -> Result<(), kube::Error> {
+) -> Result<Option<Duration>, kube::Error> {
     let before = component.status();
     let now = status_of(before, component.meta().generation, outcome);
     let regarding = component.object_ref(&());
@@ -20,9 +28,17 @@ pub(super) async fn report<C: Component>(
     if !made.is_empty() {
         shared.events.publish(&regarding, true, "Applied", "Apply", &made).await;
     }
+    let wait = super::key(component);
     if before == Some(&now) {
-        return Ok(());
+        shared.patience.forget(&wait);
+        return Ok(None);
     }
+    if is_under_way(before, &now)
+        && let Some(rest) = shared.patience.rest(&wait, UNDER_WAY)
+    {
+        return Ok(Some(rest));
+    }
+    shared.patience.forget(&wait);
     let is_transition = before.is_none_or(|before| before.phase != now.phase || worse(before, &now));
     write_status(&shared.client, component, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote(C::ROLE.kind(), "status");
@@ -40,7 +56,13 @@ pub(super) async fn report<C: Component>(
             .unwrap_or_else(|| format!("{} of {} pods are ready", now.ready_replicas, now.replicas));
         shared.events.publish(&regarding, normal, now.phase.as_str(), "Report", &note).await;
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Whether there is nothing to tell but that it goes on, or that it began.
+fn is_under_way(before: Option<&ComponentStatus>, now: &ComponentStatus) -> bool {
+    let began = before.is_none_or(|before| matches!(before.phase, Phase::Pending | Phase::Progressing));
+    began && now.phase == Phase::Progressing
 }
 
 /// What was done to the children, in words.

@@ -3,19 +3,18 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use function_mesh_api::labels;
 use function_mesh_serving::shutdown::CancellationToken;
 use futures::{Stream, StreamExt};
-use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{self, Store};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use prometheus::{IntCounterVec, Opts, Registry};
 use serde::de::DeserializeOwned;
 
-/// A kind as it is cached: an object that cannot be read is held as that, and hinders no other.
-pub type Guarded<K> = DeserializeGuard<K>;
+use super::cached::Cached;
 
 /// A kind that can be watched.
 pub trait Watched:
@@ -40,17 +39,15 @@ impl<K> Watched for K where
 {
 }
 
+/// Objects that are read at a time when a watch begins: what is read is held twice for a moment.
+const PAGE: u32 = 50;
+
 /// All of a kind in one namespace, or everywhere.
 pub fn api<K: Watched>(client: &Client, namespace: Option<&str>) -> Api<K> {
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
-}
-
-/// Takes away who owns which field: half of an object's size, and nothing here reads it.
-pub fn without_managers<K: Resource>(object: &mut K) {
-    object.meta_mut().managed_fields = None;
 }
 
 /// What selects the children of components of one role.
@@ -86,6 +83,18 @@ impl<K: Watched> Cache<K> {
             () = self.end.cancelled() => false,
             () = self.filled.cancelled() => true,
         }
+    }
+}
+
+impl<K> Cache<Cached<K>>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + DeserializeOwned + 'static,
+{
+    /// Opens what the cache holds under a name. What cannot be read counts as unknown: whoever needs it asks the
+    /// API server, and learns why.
+    pub fn open(&self, name: &str, namespace: &str) -> Option<Arc<K>> {
+        let found = self.store.get(&ObjectRef::new(name).within(namespace))?;
+        found.open().ok().map(Arc::new)
     }
 }
 
@@ -142,11 +151,9 @@ impl Watches {
 }
 
 /// A cache and the stream of objects that were changed or deleted. The cache fills while the stream is read.
-/// `prune` takes away what nobody looks at; it is held for every object.
 pub fn watch<K: Watched>(
     api: Api<K>,
     config: watcher::Config,
-    prune: fn(&mut K),
     watches: &Watches,
     end: &CancellationToken,
 ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>)
@@ -156,7 +163,7 @@ where
     let (store, writer) = reflector::store();
     let filled = CancellationToken::new();
     let cache = Cache { store, filled: filled.clone(), end: end.clone() };
-    let stream = watcher(api, config).modify(prune).default_backoff().reflect(writer);
+    let stream = watcher(api, config.page_size(PAGE)).default_backoff().reflect(writer);
     let stream = watches
         .observe(stream)
         .inspect(move |event| {
@@ -174,5 +181,5 @@ pub fn notices<K: Watched>(
     config: watcher::Config,
     watches: &Watches,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + use<K> {
-    watches.observe(watcher(api, config).default_backoff()).touched_objects()
+    watches.observe(watcher(api, config.page_size(PAGE)).default_backoff()).touched_objects()
 }

@@ -8,7 +8,7 @@ use function_mesh_api::labels;
 use function_mesh_workloads::difference::{differences, make_distinct};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -155,6 +155,9 @@ impl Children<'_> {
         loop {
             let live = match known.take() {
                 Some(live) => Some(live),
+                // What the API server remembers will do at first, and costs it little: what it overlooks, the
+                // write runs into.
+                None if attempts == 1 => self.read_at::<K>(&name, &GetParams::any()).await?.map(Arc::new),
                 None => self.read::<K>(&name).await?.map(Arc::new),
             };
             match self.apply_once(wanted, live, &adjust, &mark).await {
@@ -270,7 +273,15 @@ impl Children<'_> {
 
     /// Reads an object past the cache; None when it, or its kind, is not there.
     pub async fn read<K: Child>(&self, name: &str) -> Result<Option<K>, ChildError> {
-        self.api::<K>().get_opt(name).await.map_err(|source| api_error::<K>("read", name, source))
+        self.read_at(name, &GetParams::default()).await
+    }
+
+    async fn read_at<K: Child>(&self, name: &str, how: &GetParams) -> Result<Option<K>, ChildError> {
+        match self.api::<K>().get_with(name, how).await {
+            Ok(found) => Ok(Some(found)),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+            Err(source) => Err(api_error::<K>("read", name, source)),
+        }
     }
 
     async fn write<K: Child>(&self, name: &str, body: Value, force: bool) -> Result<K, ChildError> {

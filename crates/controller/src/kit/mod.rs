@@ -3,6 +3,7 @@
 
 pub mod backoff;
 pub mod cache;
+pub mod cached;
 pub mod children;
 pub mod election;
 pub mod events;

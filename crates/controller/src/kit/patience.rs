@@ -12,6 +12,16 @@ pub struct Patience {
 }
 
 impl Patience {
+    /// How much longer this is to be waited for, when no longer than that in all; None when it was long enough,
+    /// and with that the wait is over.
+    pub fn rest(&self, what: &str, longest: Duration) -> Option<Duration> {
+        let rest = longest.checked_sub(self.waited_for(what)).filter(|rest| !rest.is_zero());
+        if rest.is_none() {
+            self.forget(what);
+        }
+        rest
+    }
+
     /// How long this is waited for; the first question begins the wait.
     pub fn waited_for(&self, what: &str) -> Duration {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -21,5 +31,20 @@ impl Patience {
     /// Forgets what needs no more waiting.
     pub fn forget(&self, what: &str) {
         self.since.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_has_an_end_and_begins_anew() {
+        let patience = Patience::default();
+        assert!(
+            patience.rest("a", Duration::from_mins(1)).is_some_and(|rest| rest <= Duration::from_mins(1))
+        );
+        assert_eq!(patience.rest("a", Duration::ZERO), None);
+        assert!(patience.waited_for("a") < Duration::from_mins(1));
     }
 }

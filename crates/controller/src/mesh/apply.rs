@@ -8,13 +8,12 @@ use function_mesh_api::{Component, FunctionMesh, Spec, labels};
 use function_mesh_workloads::MeshComponents;
 use futures::stream::{self, StreamExt};
 use kube::ResourceExt;
-use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::json;
 
 use super::status::{ComponentState, Outcome, Seen};
 use super::{Context, Error};
-use crate::kit::cache::Guarded;
+use crate::kit::cache::Cache;
+use crate::kit::cached::Cached;
 use crate::kit::children::{Applied, Change, ChildError, Children, is_owned_by};
 
 /// Components written at a time; a mesh of hundreds must not crowd out the others.
@@ -49,7 +48,7 @@ pub(super) async fn apply(mesh: &Valid<FunctionMesh>, wanted: MeshComponents, co
 async fn write<C: Component>(
     children: &Children<'_>,
     wanted: &[C],
-    cache: &Store<Guarded<C>>,
+    cache: &Cache<Cached<C>>,
     context: &Context,
     seen: &mut Seen,
     errors: &mut Vec<ChildError>,
@@ -79,9 +78,9 @@ async fn write<C: Component>(
 async fn write_one<C: Component>(
     children: &Children<'_>,
     component: &C,
-    cache: &Store<Guarded<C>>,
+    cache: &Cache<Cached<C>>,
 ) -> Result<Applied<C>, ChildError> {
-    let mut cached = readable(cache, &component.name_any(), children.namespace);
+    let mut cached = cache.open(&component.name_any(), children.namespace);
     if let Some(live) = &cached {
         cached = Some(take_back(children, live).await?);
     }
@@ -167,17 +166,17 @@ pub(super) async fn let_go(mesh: &FunctionMesh, context: &Context) -> Outcome {
 
 async fn let_go_all<C: Component>(
     children: &Children<'_>,
-    cache: &Store<Guarded<C>>,
+    cache: &Cache<Cached<C>>,
     seen: &mut Seen,
     errors: &mut Vec<ChildError>,
 ) {
     for held in owned(children, cache) {
-        let DeserializeGuard(Ok(live)) = &*held else { continue };
+        let Ok(live) = held.open() else { continue };
         if !labels::is_managed(live.meta()) || live.meta().deletion_timestamp.is_some() {
             continue;
         }
         let annotations = json!({ labels::MANAGED: "false", labels::RELEASED_BY: children.owner });
-        match children.apply_part(live, json!({ "metadata": { "annotations": annotations } })).await {
+        match children.apply_part(&live, json!({ "metadata": { "annotations": annotations } })).await {
             Ok(_) => seen.changes.push(format!("{} {} let go", C::ROLE, live.name_any())),
             Err(error) => errors.push(error),
         }
@@ -185,7 +184,7 @@ async fn let_go_all<C: Component>(
 }
 
 /// The components of a mesh that the cache holds, by name.
-fn owned<C: Component>(children: &Children<'_>, cache: &Store<Guarded<C>>) -> Vec<Arc<Guarded<C>>> {
+fn owned<C: Component>(children: &Children<'_>, cache: &Cache<Cached<C>>) -> Vec<Arc<Cached<C>>> {
     let mut owned = cache.state_filter(|held| {
         held.namespace().as_deref() == Some(children.namespace) && is_owned_by(held, children.owner)
     });
@@ -193,18 +192,10 @@ fn owned<C: Component>(children: &Children<'_>, cache: &Store<Guarded<C>>) -> Ve
     owned
 }
 
-fn readable<C: Component>(cache: &Store<Guarded<C>>, name: &str, namespace: &str) -> Option<Arc<C>> {
-    let held = cache.get(&ObjectRef::new(name).within(namespace))?;
-    match &*held {
-        DeserializeGuard(Ok(component)) => Some(Arc::new(component.clone())),
-        DeserializeGuard(Err(_)) => None,
-    }
-}
-
 async fn remove<C: Component>(
     children: &Children<'_>,
     wanted: &[C],
-    cache: &Store<Guarded<C>>,
+    cache: &Cache<Cached<C>>,
     context: &Context,
     seen: &mut Seen,
     errors: &mut Vec<ChildError>,
@@ -212,11 +203,11 @@ async fn remove<C: Component>(
     let wanted: BTreeSet<_> = wanted.iter().map(ResourceExt::name_any).collect();
     for orphan in owned(children, cache).into_iter().filter(|held| !wanted.contains(&held.name_any())) {
         // One that cannot be read stays until it can be: what it is, nobody knows.
-        let DeserializeGuard(Ok(orphan)) = &*orphan else { continue };
+        let Ok(orphan) = orphan.open() else { continue };
         if orphan.meta().deletion_timestamp.is_some() {
             continue;
         }
-        match children.delete(orphan).await {
+        match children.delete(&orphan).await {
             Ok(()) => {
                 context.shared.metrics.wrote(C::ROLE.kind(), "deleted");
                 seen.changes.push(format!("{} {} deleted", C::ROLE, orphan.name_any()));

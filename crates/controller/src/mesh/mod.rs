@@ -12,13 +12,13 @@ use std::time::Duration;
 use function_mesh_api::validate::{Violations, valid_mesh};
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
 use function_mesh_workloads::components;
-use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
-use crate::kit::cache::{Cache, Guarded};
+use crate::kit::cache::Cache;
+use crate::kit::cached::Cached;
 use crate::kit::children::ChildError;
 use crate::metrics::{Stage, Work};
 
@@ -32,11 +32,11 @@ pub struct Context {
     /// What all controllers share.
     pub shared: Arc<Shared>,
     /// All functions.
-    pub functions: Cache<Guarded<Function>>,
+    pub functions: Cache<Cached<Function>>,
     /// All sources.
-    pub sources: Cache<Guarded<Source>>,
+    pub sources: Cache<Cached<Source>>,
     /// All sinks.
-    pub sinks: Cache<Guarded<Sink>>,
+    pub sinks: Cache<Cached<Sink>>,
 }
 
 impl Context {
@@ -87,7 +87,7 @@ fn list(errors: &[ChildError]) -> String {
 }
 
 /// Brings the components of one mesh in line with it, and its status in line with them.
-pub async fn reconcile(object: Arc<Guarded<FunctionMesh>>, context: Arc<Context>) -> Result<Action, Error> {
+pub async fn reconcile(object: Arc<Cached<FunctionMesh>>, context: Arc<Context>) -> Result<Action, Error> {
     if !context.is_complete().await {
         return Ok(Action::await_change());
     }
@@ -96,8 +96,8 @@ pub async fn reconcile(object: Arc<Guarded<FunctionMesh>>, context: Arc<Context>
     }
     let kind = "FunctionMesh";
     let work = context.shared.metrics.begin(kind);
-    let mesh = match &object.0 {
-        Ok(mesh) => mesh,
+    let mesh = match object.open() {
+        Ok(mesh) => Box::new(mesh),
         Err(fault) => {
             tracing::warn!(kind, namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "cannot be read; skipped");
             context.shared.events.unreadable(&object.object_ref(&()), &fault.error).await;
@@ -105,6 +105,7 @@ pub async fn reconcile(object: Arc<Guarded<FunctionMesh>>, context: Arc<Context>
             return Ok(Action::await_change());
         }
     };
+    let mesh = &*mesh;
     let is_deleted = mesh.meta().deletion_timestamp.is_some();
     let outcome = if is_deleted {
         Outcome { seen: Seen::default(), error: Some(Error::Deleting) }
@@ -121,11 +122,11 @@ pub async fn reconcile(object: Arc<Guarded<FunctionMesh>>, context: Arc<Context>
         report::report(mesh, &outcome, &context.shared).await.map_err(|e| Error::Report(Box::new(e)));
     let failed = outcome.error.as_ref().filter(|error| !matches!(error, Error::Deleting));
     work.ended([failed, result.as_ref().err()].into_iter().flatten().map(Error::stage));
-    result?;
+    let later = result?;
     match outcome.error {
         None | Some(Error::Invalid(_) | Error::Deleting) => {
             context.shared.backoff.forget(&key(mesh));
-            Ok(Action::await_change())
+            Ok(later.map_or_else(Action::await_change, Action::requeue))
         }
         Some(error) => Err(error),
     }
@@ -158,9 +159,9 @@ async fn let_go(mesh: &FunctionMesh, context: &Context, work: Work) -> Result<Ac
 }
 
 /// How long a mesh waits after a failure.
-pub fn on_error(object: &Guarded<FunctionMesh>, error: &Error, context: &Context) -> Action {
-    let DeserializeGuard(Ok(mesh)) = object else { return Action::await_change() };
-    let wait = context.shared.backoff.failed(&key(mesh));
+pub fn on_error(object: &Cached<FunctionMesh>, error: &Error, context: &Context) -> Action {
+    let Ok(mesh) = object.open() else { return Action::await_change() };
+    let wait = context.shared.backoff.failed(&key(&mesh));
     tracing::warn!(kind = "FunctionMesh", namespace = mesh.namespace(), name = mesh.name_any(), %error, retry_in = ?wait, "reconcile failed");
     Action::requeue(wait)
 }

@@ -1,5 +1,7 @@
 //! The status of a mesh, and an event for each transition.
 
+use std::time::Duration;
+
 use function_mesh_api::types::FunctionMeshStatus;
 use function_mesh_api::{FunctionMesh, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -9,11 +11,16 @@ use super::status::{Outcome, status_of};
 use crate::context::Shared;
 use crate::kit::status::write_status;
 
+/// How long news that something goes on may wait for what follows.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
+/// Writes the status if it says anything new, and tells what happened. News that can wait are told later: then
+/// this says when.
 pub(super) async fn report(
     mesh: &FunctionMesh,
     outcome: &Outcome,
     shared: &Shared,
-) -> Result<(), kube::Error> {
+) -> Result<Option<Duration>, kube::Error> {
     let before = mesh.status.as_ref();
     let now = status_of(before, mesh.metadata.generation, outcome, &Time(jiff::Timestamp::now()));
     let regarding = mesh.object_ref(&());
@@ -21,9 +28,21 @@ pub(super) async fn report(
         let note = outcome.seen.changes.join(", ");
         shared.events.publish(&regarding, true, "Applied", "Apply", &note).await;
     }
+    let wait = super::key(mesh);
     if before == Some(&now) {
-        return Ok(());
+        shared.patience.forget(&wait);
+        return Ok(None);
     }
+    // That a few more components came along may wait for those that follow.
+    let is_under_way = before.is_some_and(|before| {
+        let same = |of: fn(&Condition) -> &str| ready(before).map(of) == ready(&now).map(of);
+        let generation = before.observed_generation == now.observed_generation;
+        generation && same(|it| &it.reason) && ready(&now).is_some_and(|it| it.reason == "ComponentsNotReady")
+    });
+    if is_under_way && let Some(rest) = shared.patience.rest(&wait, UNDER_WAY) {
+        return Ok(Some(rest));
+    }
+    shared.patience.forget(&wait);
     write_status(&shared.client, mesh, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote("FunctionMesh", "status");
     let (earlier, ready) = (before.and_then(ready), ready(&now));
@@ -37,7 +56,7 @@ pub(super) async fn report(
         let is_well = ready.status == "True" || ready.reason == "Deleting";
         shared.events.publish(&regarding, is_well, &ready.reason, "Report", &ready.message).await;
     }
-    Ok(())
+    Ok(None)
 }
 
 fn ready(status: &FunctionMeshStatus) -> Option<&Condition> {
