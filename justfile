@@ -30,3 +30,11 @@ crds:
 # How fast, quiet and small the controller is with 1000 functions: `just bench-controller --help`
 bench-controller *args:
     cargo bench -p function-mesh-controller --bench controller -- {{args}}
+
+# The operator killed and its requests struck at every request of every flow, in every way
+crash-points *flows:
+    FUNCTION_MESH_ALL_POINTS=1 cargo test -p function-mesh-controller --test crash -- {{flows}}
+
+# Edits, faults and crashes by chance for some minutes, then all must be as without
+chaos minutes="10":
+    FUNCTION_MESH_CHAOS_MINUTES={{minutes}} cargo test -p function-mesh-controller --test crash

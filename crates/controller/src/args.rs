@@ -10,7 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use crate::kit::election::Candidate;
 use crate::kit::requests::Requests;
-use crate::run::{Options, run};
+use crate::run::{CONTROLLERS, Options, run};
 
 /// Runs Pulsar Functions, sources and sinks on Kubernetes: it turns FunctionMeshes into Functions, Sources and
 /// Sinks, those into StatefulSets, Services and autoscalers, and reports what it sees of them.
@@ -115,6 +115,7 @@ impl Args {
         let requests = Requests::register(&registry)?;
         let client = requests.client(config).context("cannot make a client of the kubeconfig")?;
         let readiness = Readiness::new(end.clone());
+        readiness.gate(CONTROLLERS);
         let certificates = match &serving.cert_dir.0 {
             Some(folder) => Some(Certificates::load(folder, &registry)?),
             None => None,

@@ -15,4 +15,4 @@ pub mod run;
 
 pub use args::Args;
 pub use metrics::Metrics;
-pub use run::{Options, run};
+pub use run::{CONTROLLERS, Options, run};

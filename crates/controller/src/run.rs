@@ -40,6 +40,10 @@ use crate::{component, mesh, objects};
 /// Service, made together, to cause one and not two; short enough that nobody notices.
 const GATHER: Duration = Duration::from_millis(50);
 
+/// What a program's readiness waits for until [`run`] has named all that it waits for. Whoever serves probes
+/// before that makes a gate of this name.
+pub const CONTROLLERS: &str = "the controllers";
+
 /// Changes of one kind, waiting to be worked on.
 const QUEUE: usize = 1024;
 
@@ -138,6 +142,7 @@ impl Control {
             parts.gate("backend configs", cache);
         }
         drop(parts);
+        readiness.gate(CONTROLLERS).set(true);
         let followers = vec![backend_functions, backend_sources, backend_sinks];
         let backends = follow_backends(backend_changes, followers, end).boxed();
         tracing::info!(namespace, "controllers started");
@@ -251,6 +256,7 @@ impl Parts<'_> {
             .reconcile_on(waiting.wakes(component::pods::components_of(of_jobs)))
             .reconcile_on(waiting.wakes(affected))
             .graceful_shutdown_on(self.end.clone().cancelled_owned());
+        let given_up = objects.clone().is_given_up();
         let run = async move {
             let on_error =
                 |object: Arc<Cached<C>>, error: &component::Error, context: Arc<component::Context>| {
@@ -260,7 +266,10 @@ impl Parts<'_> {
                 waiting.taken(&ObjectRef::from_obj(&*object));
                 component::reconcile::<C>(object, context)
             };
-            controller.run(reconcile, on_error, context).for_each(log(gone)).await;
+            tokio::select! {
+                () = controller.run(reconcile, on_error, context).for_each(log(gone)) => {}
+                () = given_up => {}
+            }
         };
         Ok((objects, run.boxed(), tell))
     }
@@ -279,6 +288,7 @@ impl Parts<'_> {
             .with_config(self.config())
             .reconcile_on(waiting.wakes(receiver(wakes)))
             .graceful_shutdown_on(self.end.clone().cancelled_owned());
+        let given_up = objects.is_given_up();
         let run = async move {
             let on_error =
                 |object: Arc<Cached<FunctionMesh>>, error: &mesh::Error, context: Arc<mesh::Context>| {
@@ -288,7 +298,10 @@ impl Parts<'_> {
                 waiting.taken(&ObjectRef::from_obj(&*object));
                 mesh::reconcile(object, context)
             };
-            controller.run(reconcile, on_error, Arc::new(context)).for_each(log(gone)).await;
+            tokio::select! {
+                () = controller.run(reconcile, on_error, Arc::new(context)).for_each(log(gone)) => {}
+                () = given_up => {}
+            }
         };
         Ok(run.boxed())
     }

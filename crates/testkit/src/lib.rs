@@ -1,5 +1,6 @@
 //! What the tests of Function Mesh share: a real control plane, fixtures that keep the rules, a look at what
-//! is written, and a webhook that runs in the test. A dev-dependency only.
+//! is written, faults on the way to the API server, and a webhook that runs in the test. A dev-dependency
+//! only.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -16,6 +17,7 @@
 
 mod audit;
 mod control_plane;
+pub mod faults;
 pub mod fixtures;
 mod pods;
 mod wait;
@@ -24,7 +26,7 @@ mod writes;
 
 pub use audit::{AuditLog, Audited};
 pub use control_plane::{ControlPlane, apply};
-pub use pods::{pretend_to_end, pretend_to_run};
+pub use pods::{play_kubelet, pretend_to_end, pretend_to_run};
 pub use wait::{SECONDS_10, SECONDS_30, eventually};
 pub use webhook::Webhook;
 pub use writes::{Recorder, ServerWrites, Write};

@@ -1,9 +1,13 @@
-//! In place of a kubelet: pods that say that they run.
+//! In place of a kubelet: pods that say that they run, and pods of Jobs that say that they are done.
 
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Gives every pod of a namespace the status of one that runs and is ready, and returns how many there are.
 /// Nothing does run.
@@ -11,29 +15,13 @@ pub async fn pretend_to_run(client: &Client, namespace: &str) -> anyhow::Result<
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
     let pods = api.list(&ListParams::default()).await?.items;
     for pod in &pods {
-        let container = |name: &str| {
-            json!({
-                "name": name, "image": "none", "imageID": "none", "ready": true, "restartCount": 0,
-                "state": { "running": {} },
-            })
-        };
-        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-        let status = json!({ "status": {
-            "phase": "Running",
-            "conditions": [
-                { "type": "PodScheduled", "status": "True" },
-                { "type": "ContainersReady", "status": "True" },
-                { "type": "Ready", "status": "True" },
-            ],
-            "containerStatuses": containers.map(|it| container(&it.name)).collect::<Vec<_>>(),
-        } });
-        api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&status)).await?;
+        give_status(&api, pod, &running(pod)).await?;
     }
     Ok(pods.len())
 }
 
 /// Gives the pods of a Job that have not ended the status of ones that ended with this exit code, and returns
-/// how many there are. Nothing did run.
+/// how many pods it has. Nothing did run.
 pub async fn pretend_to_end(client: &Client, namespace: &str, job: &str, code: i32) -> anyhow::Result<usize> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
     let pods = api.list(&ListParams::default().labels(&format!("job-name={job}"))).await?.items;
@@ -42,18 +30,73 @@ pub async fn pretend_to_end(client: &Client, namespace: &str, job: &str, code: i
         matches!(phase, Some("Succeeded" | "Failed"))
     };
     for pod in pods.iter().filter(|pod| !has_ended(pod)) {
-        let container = |name: &str| {
-            json!({
-                "name": name, "image": "none", "imageID": "none", "ready": false, "restartCount": 0,
-                "state": { "terminated": { "exitCode": code, "finishedAt": "2026-01-01T00:00:00Z" } },
-            })
-        };
-        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-        let status = json!({ "status": {
-            "phase": if code == 0 { "Succeeded" } else { "Failed" },
-            "containerStatuses": containers.map(|it| container(&it.name)).collect::<Vec<_>>(),
-        } });
-        api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&status)).await?;
+        give_status(&api, pod, &ended(pod, code)).await?;
     }
     Ok(pods.len())
+}
+
+/// Plays the kubelet of a namespace without end: every new pod runs and is ready at once, and one of a Job
+/// has succeeded.
+pub async fn play_kubelet(client: Client, namespace: String) {
+    let api = Api::<Pod>::namespaced(client, &namespace);
+    loop {
+        // A watch ends every few minutes, and a pod may be gone before it has a status.
+        _ = follow_pods(&api).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn follow_pods(api: &Api<Pod>) -> anyhow::Result<()> {
+    // From version 0 on: all that there are come first.
+    let mut events = pin!(api.watch(&WatchParams::default(), "0").await?);
+    while let Some(event) = events.try_next().await? {
+        let (WatchEvent::Added(pod) | WatchEvent::Modified(pod)) = event else { continue };
+        let is_of_job = pod.owner_references().iter().any(|owner| owner.kind == "Job");
+        let (status, phase) =
+            if is_of_job { (ended(&pod, 0), "Succeeded") } else { (running(&pod), "Running") };
+        let now = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        if now != Some(phase) && pod.metadata.deletion_timestamp.is_none() {
+            // It may be gone by now.
+            _ = give_status(api, &pod, &status).await;
+        }
+    }
+    Ok(())
+}
+
+async fn give_status(api: &Api<Pod>, pod: &Pod, status: &Value) -> Result<(), kube::Error> {
+    let patch = Patch::Merge(json!({ "metadata": { "uid": pod.uid() }, "status": status }));
+    api.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await.map(|_| ())
+}
+
+fn running(pod: &Pod) -> Value {
+    json!({
+        "phase": "Running",
+        "conditions": [
+            { "type": "PodScheduled", "status": "True" },
+            { "type": "ContainersReady", "status": "True" },
+            { "type": "Ready", "status": "True" },
+        ],
+        "containerStatuses": containers(pod, &json!({ "ready": true, "state": { "running": {} } })),
+    })
+}
+
+fn ended(pod: &Pod, code: i32) -> Value {
+    let (phase, reason) = if code == 0 { ("Succeeded", "Completed") } else { ("Failed", "Error") };
+    let ended = json!({ "terminated": { "exitCode": code, "reason": reason } });
+    json!({
+        "phase": phase,
+        "containerStatuses": containers(pod, &json!({ "ready": false, "state": ended })),
+    })
+}
+
+fn containers(pod: &Pod, status: &Value) -> Vec<Value> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let one = |name: &str| {
+        let mut one = json!({ "name": name, "image": "none", "imageID": "none", "restartCount": 0 });
+        if let (Some(one), Some(status)) = (one.as_object_mut(), status.as_object()) {
+            one.extend(status.clone());
+        }
+        one
+    };
+    containers.map(|container| one(&container.name)).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{Method, Request};
+use http::{Method, Request, Uri};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
 use tower::util::MapRequestLayer;
@@ -69,24 +69,29 @@ impl Write {
         if matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
         }
-        let path: Vec<_> = request.uri().path().split('/').filter(|part| !part.is_empty()).collect();
-        // /api/v1/… or /apis/group/version/…, and then namespaces/<name>/… for what is in one.
-        let path = if path.first() == Some(&"api") { path.get(2..)? } else { path.get(3..)? };
-        let path = if path.len() > 2 && path[0] == "namespaces" { &path[2..] } else { path };
-        let (resource, name, subresource) = match path {
-            [resource, name, subresource] => (resource, *name, format!("/{subresource}")),
-            [resource, name] => (resource, *name, String::new()),
-            [resource] => (resource, "", String::new()),
-            _ => return None,
-        };
+        let (resource, name) = target(request.uri())?;
         let query = request.uri().query().unwrap_or_default();
         let manager = query.split('&').find_map(|pair| pair.strip_prefix("fieldManager="));
         Some(Self {
             verb: request.method().to_string(),
-            resource: format!("{resource}{subresource}"),
-            name: name.to_owned(),
+            resource,
+            name,
             manager: manager.unwrap_or_default().replace("%2F", "/"),
         })
+    }
+}
+
+/// What a request is about: the resource with its subresource, and the name of the object if there is one.
+pub(crate) fn target(uri: &Uri) -> Option<(String, String)> {
+    let path: Vec<_> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    // /api/v1/… or /apis/group/version/…, and then namespaces/<name>/… for what is in one.
+    let path = if path.first() == Some(&"api") { path.get(2..)? } else { path.get(3..)? };
+    let path = if path.len() > 2 && path[0] == "namespaces" { &path[2..] } else { path };
+    match path {
+        [resource, name, subresource] => Some((format!("{resource}/{subresource}"), (*name).to_owned())),
+        [resource, name] => Some(((*resource).to_owned(), (*name).to_owned())),
+        [resource] => Some(((*resource).to_owned(), String::new())),
+        _ => None,
     }
 }
 

@@ -86,6 +86,16 @@ impl<K: Watched> Cache<K> {
     }
 }
 
+impl<K: Watched> Cache<K> {
+    /// Waits until it is clear that the cache will never be full: the program ends before. A controller waits for
+    /// its cache even when it is told to end.
+    pub async fn is_given_up(self) {
+        if self.is_filled().await {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl<K> Cache<Cached<K>>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + DeserializeOwned + 'static,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::{ComponentStatus, Phase};
 use function_mesh_api::{Component, FunctionMesh};
-use function_mesh_controller::{Options, run};
+use function_mesh_controller::{CONTROLLERS, Options, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{ControlPlane, Recorder, SECONDS_10, SECONDS_30, Write, apply, eventually};
@@ -81,6 +81,7 @@ impl World {
         };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());
+        readiness.gate(CONTROLLERS);
         let (token, ready) = (end.clone(), readiness.clone());
         let task = tokio::spawn(async move {
             run(client, options, &prometheus::Registry::new(), &readiness, token).await

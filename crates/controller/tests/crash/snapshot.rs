@@ -1,0 +1,245 @@
+//! What there is in a namespace, without what no two runs have in common, and how two such differ.
+
+use std::collections::BTreeMap;
+
+use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
+use futures::future::try_join_all;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+/// Fields of a status that are times, versions or names of revisions.
+const PASSING: [&str; 10] = [
+    "globalBackendConfigRevision",
+    "namespacedBackendConfigRevision",
+    "lastTransitionTime",
+    "lastUpdateTime",
+    "lastProbeTime",
+    "startTime",
+    "completionTime",
+    "currentRevision",
+    "updateRevision",
+    "collisionCount",
+];
+
+/// Differences told of one comparison.
+const MOST_TOLD: usize = 6;
+
+/// Characters told of a text before it begins to differ.
+const WINDOW: usize = 40;
+
+/// The objects of a namespace, by kind and name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Snapshot {
+    pub(crate) objects: BTreeMap<String, Value>,
+    /// What is still on its way, in words.
+    pub(crate) unsettled: Vec<String>,
+}
+
+fn kinds() -> [ApiResource; 8] {
+    [
+        ApiResource::erase::<FunctionMesh>(&()),
+        ApiResource::erase::<Function>(&()),
+        ApiResource::erase::<Source>(&()),
+        ApiResource::erase::<Sink>(&()),
+        ApiResource::erase::<StatefulSet>(&()),
+        ApiResource::erase::<Service>(&()),
+        ApiResource::erase::<HorizontalPodAutoscaler>(&()),
+        ApiResource::erase::<Job>(&()),
+    ]
+}
+
+impl Snapshot {
+    pub(crate) async fn take(client: &Client, namespace: &str) -> anyhow::Result<Self> {
+        let kinds = kinds();
+        let lists = kinds.iter().map(async |kind| {
+            let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, kind);
+            let list = api.list(&ListParams::default()).await?;
+            anyhow::Ok(list.items.into_iter().map(|item| (kind.kind.clone(), item)).collect::<Vec<_>>())
+        });
+        let all: Vec<_> = try_join_all(lists).await?.into_iter().flatten().collect();
+        let names: BTreeMap<_, _> = all
+            .iter()
+            .map(|(kind, item)| (item.uid().unwrap_or_default(), format!("{kind} {}", item.name_any())))
+            .collect();
+        let mut snapshot = Self::default();
+        for (kind, item) in &all {
+            let name = format!("{kind} {}", item.name_any());
+            let value = normalised(kind, item, &names, namespace);
+            snapshot.unsettled.extend(unsettled(kind, &value).map(|why| format!("{name} {why}")));
+            snapshot.objects.insert(name, value);
+        }
+        Ok(snapshot)
+    }
+
+    /// What is not as in `self`, in words; empty when nothing is.
+    pub(crate) fn differences(&self, found: &Self) -> Vec<String> {
+        let mut told = Vec::new();
+        for (name, wanted) in &self.objects {
+            match found.objects.get(name) {
+                None => told.push(format!("{name} is missing")),
+                Some(found) => compare(name, wanted, found, &mut told),
+            }
+        }
+        for (name, value) in &found.objects {
+            if !self.objects.contains_key(name) {
+                told.push(format!("{name} is there and should not be; its owners: {}", value["owners"]));
+            }
+        }
+        let more = told.len().saturating_sub(MOST_TOLD);
+        told.truncate(MOST_TOLD);
+        if more > 0 {
+            told.push(format!("and {more} more"));
+        }
+        told
+    }
+}
+
+fn normalised(
+    kind: &str,
+    object: &DynamicObject,
+    names: &BTreeMap<String, String>,
+    namespace: &str,
+) -> Value {
+    let meta = &object.metadata;
+    let owners: Vec<_> = object
+        .owner_references()
+        .iter()
+        .map(|owner| {
+            let (kind, name) = (&owner.kind, &owner.name);
+            let controls = if owner.controller == Some(true) { ", which controls it" } else { "" };
+            // By its UID: one of the same name may be another one.
+            let known = names.get(&owner.uid).map(|name| format!("{name}{controls}"));
+            known.unwrap_or_else(|| format!("{kind} {name}, which is gone"))
+        })
+        .collect();
+    let annotations: BTreeMap<_, _> = object
+        .annotations()
+        .iter()
+        // A fingerprint of what has the namespace and the owner's UID in it.
+        .map(|(key, value)| (key, if key == labels::APPLIED { "…" } else { value.as_str() }))
+        .collect();
+    // The built-in autoscaler tells in words and times that it has no metrics.
+    let mut status =
+        if kind == "HorizontalPodAutoscaler" { Value::Null } else { object.data["status"].clone() };
+    make_timeless(&mut status, meta.generation);
+    let mut labels = object.labels().clone();
+    let mut spec = object.data["spec"].clone();
+    if kind == "Job" {
+        // UID of a component that is gone by the end.
+        labels.remove(labels::OWNER);
+        let of_pods = spec.pointer_mut("/template/metadata/labels").and_then(Value::as_object_mut);
+        _ = of_pods.map(|of_pods| of_pods.remove(labels::OWNER));
+    }
+    let mut value = json!({
+        "labels": labels, "annotations": annotations, "finalizers": object.finalizers(),
+        "owners": owners, "isDeleted": meta.deletion_timestamp.is_some(),
+        "spec": spec, "status": status,
+    });
+    make_nameless(&mut value, names, namespace);
+    value
+}
+
+fn make_timeless(value: &mut Value, generation: Option<i64>) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| !PASSING.contains(&name.as_str()));
+            for (name, field) in fields {
+                if name == "observedGeneration" {
+                    let is_current = field.as_i64() == generation;
+                    *field = json!(if is_current { "current" } else { "behind" });
+                }
+                make_timeless(field, generation);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| make_timeless(item, generation)),
+        _ => {}
+    }
+}
+
+fn make_nameless(value: &mut Value, names: &BTreeMap<String, String>, namespace: &str) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(|field| make_nameless(field, names, namespace));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| make_nameless(item, names, namespace)),
+        Value::String(text) => {
+            // A UID that nothing here has stays as it is, and is a difference.
+            for (uid, name) in names.iter().filter(|(uid, _)| text.contains(uid.as_str())).collect::<Vec<_>>()
+            {
+                *text = text.replace(uid, &format!("[UID of {name}]"));
+            }
+            *text = text.replace(namespace, "NAMESPACE");
+        }
+        _ => {}
+    }
+}
+
+/// What an object, already normalised, has still to wait for.
+fn unsettled(kind: &str, value: &Value) -> Option<&'static str> {
+    let status = &value["status"];
+    let is_current = status["observedGeneration"] == "current";
+    if value["isDeleted"] == true {
+        return Some("is being deleted");
+    }
+    let mut owners = value["owners"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    if owners.any(|owner| owner.ends_with("which is gone")) {
+        return Some("has an owner that is gone");
+    }
+    match kind {
+        "FunctionMesh" | "Function" | "Source" | "Sink" | "StatefulSet" if !is_current => {
+            Some("has a status of an earlier specification")
+        }
+        "FunctionMesh" => {
+            let mut conditions = status["conditions"].as_array().into_iter().flatten();
+            (!conditions.any(|it| it["type"] == "Ready" && it["status"] == "True")).then_some("is not ready")
+        }
+        "Function" | "Source" | "Sink" => {
+            let phase = status["phase"].as_str().unwrap_or_default();
+            (!["Ready", "Suspended", "Paused"].contains(&phase)).then_some("is not ready")
+        }
+        "StatefulSet" => {
+            let number = |value: &Value| value.as_i64().unwrap_or_default();
+            let is_ready = number(&status["readyReplicas"]) == number(&value["spec"]["replicas"])
+                && number(&status["updatedReplicas"]) == number(&value["spec"]["replicas"]);
+            (!is_ready).then_some("has pods that are not ready")
+        }
+        "Job" if status["succeeded"].is_null() && status["failed"].is_null() => Some("is at work"),
+        _ => None,
+    }
+}
+
+fn compare(path: &str, wanted: &Value, found: &Value, told: &mut Vec<String>) {
+    match (wanted, found) {
+        (Value::Object(wanted), Value::Object(found)) => {
+            for (name, field) in wanted {
+                compare(&format!("{path}.{name}"), field, found.get(name).unwrap_or(&Value::Null), told);
+            }
+            for (name, field) in found.iter().filter(|(name, _)| !wanted.contains_key(*name)) {
+                compare(&format!("{path}.{name}"), &Value::Null, field, told);
+            }
+        }
+        (Value::Array(wanted), Value::Array(found)) if wanted.len() == found.len() => {
+            for (index, (wanted, found)) in wanted.iter().zip(found).enumerate() {
+                compare(&format!("{path}[{index}]"), wanted, found, told);
+            }
+        }
+        _ if wanted == found => {}
+        _ => {
+            let (wanted, found) = (wanted.to_string(), found.to_string());
+            let same = wanted.bytes().zip(found.bytes()).take_while(|(a, b)| a == b).count();
+            let (wanted, found) = (part(&wanted, same), part(&found, same));
+            told.push(format!("{path} is {found} and should be {wanted}"));
+        }
+    }
+}
+
+/// The part of a text in which it begins to differ.
+fn part(text: &str, same: usize) -> String {
+    let text: String = text.chars().skip(same.saturating_sub(WINDOW)).take(4 * WINDOW).collect();
+    if same > WINDOW { format!("…{text}") } else { text }
+}

@@ -1,0 +1,182 @@
+//! A namespace of the one control plane with an operator that looks after it alone, somebody who plays the
+//! kubelet, and the words that flows are told in.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use function_mesh_testkit::faults::Faults;
+use function_mesh_testkit::{ControlPlane, apply};
+use futures::future::BoxFuture;
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::operator::{Nothing, Operator};
+use crate::snapshot::Snapshot;
+
+/// How long no request must have been made before it is worth looking.
+const CALM: Duration = Duration::from_millis(250);
+/// How long a state must stay as it is to be the last one.
+const STAY: Duration = Duration::from_millis(400);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(120);
+
+/// Somebody who plays a part of the world beside the operator, until the end of the point.
+pub(crate) type Helper = fn(Client, String) -> BoxFuture<'static, ()>;
+
+/// Any kind that stands in a namespace.
+pub(crate) trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize
+{
+}
+
+/// A stage; clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Stage {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    /// Between the operator and the API server.
+    pub(crate) faults: Faults,
+    pub(crate) operator: Arc<Mutex<Operator>>,
+    _helper: Arc<Helping>,
+}
+
+struct Helping(AbortHandle);
+
+impl Drop for Helping {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Stage {
+    /// A namespace with its helper; the operator does not run yet.
+    pub(crate) async fn new(plane: &ControlPlane, name: &str, helper: Helper) -> anyhow::Result<Self> {
+        let client = plane.client().await?;
+        let namespace = plane.namespace(&client, name).await?;
+        let faults = Faults::default();
+        let operator = Operator::new(plane.config().await?, namespace.clone(), faults.clone());
+        let helping = tokio::spawn(helper(client.clone(), namespace.clone())).abort_handle();
+        let operator = Arc::new(Mutex::new(operator));
+        Ok(Self { client, namespace, faults, operator, _helper: Arc::new(Helping(helping)) })
+    }
+
+    pub(crate) async fn start(&self) -> Nothing {
+        self.operator.lock().await.start()
+    }
+
+    /// Stops the operator in good order and starts it again.
+    pub(crate) async fn restart(&self) -> Nothing {
+        let mut operator = self.operator.lock().await;
+        operator.stop().await?;
+        operator.start()
+    }
+
+    /// Kills the operator and starts another one.
+    pub(crate) async fn replace_killed(&self) -> Nothing {
+        let mut operator = self.operator.lock().await;
+        operator.kill().await;
+        operator.start()
+    }
+
+    /// Applies a manifest.
+    pub(crate) async fn apply<K: Kind>(&self, object: &K) -> Nothing {
+        apply(&self.client, &self.namespace, object).await.map(|_| ())
+    }
+
+    /// Makes an object that nobody here looks after.
+    pub(crate) async fn create<K: Kind>(&self, object: &K) -> anyhow::Result<K> {
+        Ok(self.api::<K>().create(&PostParams::default(), object).await?)
+    }
+
+    pub(crate) async fn delete<K: Kind>(&self, name: &str) -> Nothing {
+        self.api::<K>().delete(name, &DeleteParams::background()).await?;
+        Ok(())
+    }
+
+    /// Scales as `kubectl scale` does.
+    pub(crate) async fn scale<K: Kind>(&self, name: &str, replicas: i32) -> Nothing {
+        let scale = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        self.api::<K>().patch_scale(name, &PatchParams::default(), &scale).await?;
+        Ok(())
+    }
+
+    pub(crate) fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(crate) async fn look(&self) -> anyhow::Result<Snapshot> {
+        Snapshot::take(&self.client, &self.namespace).await
+    }
+
+    /// Waits until nothing is on its way, apart from what `ignored` names, and stays so.
+    pub(crate) async fn settle(
+        &self,
+        limit: Duration,
+        stay: Duration,
+        ignored: &[&str],
+    ) -> anyhow::Result<Snapshot> {
+        self.until(limit, stay, |snapshot| {
+            let is_ignored = |what: &String| ignored.iter().any(|name| what.contains(name));
+            snapshot.unsettled.iter().filter(|what| !is_ignored(what)).cloned().collect()
+        })
+        .await
+    }
+
+    /// Waits until all is as expected, and stays so.
+    pub(crate) async fn converge(&self, expected: &Snapshot, limit: Duration) -> Nothing {
+        self.until(limit, STAY, |found| expected.differences(found)).await.map(|_| ())
+    }
+
+    async fn until(
+        &self,
+        limit: Duration,
+        stay: Duration,
+        missing: impl Fn(&Snapshot) -> Vec<String>,
+    ) -> anyhow::Result<Snapshot> {
+        let end = Instant::now() + limit;
+        let mut since: Option<(Instant, Snapshot)> = None;
+        loop {
+            sleep(PAUSE).await;
+            let is_over = Instant::now() > end;
+            if !is_over && !self.is_calm().await {
+                since = None;
+                continue;
+            }
+            if !is_over && since.as_ref().is_some_and(|(since, _)| since.elapsed() < stay) {
+                continue;
+            }
+            let found = self.look().await?;
+            let missing = missing(&found);
+            match since.take() {
+                Some((_, before)) if missing.is_empty() && before == found && self.is_calm().await => {
+                    return Ok(found);
+                }
+                _ if is_over && missing.is_empty() => bail!("it does not come to rest within {limit:?}"),
+                _ if is_over => bail!("{}", missing.join("\n")),
+                _ => since = missing.is_empty().then(|| (Instant::now(), found)),
+            }
+        }
+    }
+
+    async fn is_calm(&self) -> bool {
+        self.faults.quiet_for() >= CALM && self.operator.lock().await.is_ready()
+    }
+}

@@ -1,0 +1,127 @@
+//! Which points are tried, and the table of what became of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use function_mesh_testkit::ControlPlane;
+use futures::stream::{self, StreamExt};
+
+use crate::flows::{self, Flow};
+use crate::operator::Nothing;
+use crate::points::{Mode, Outcome, Reference};
+
+/// Points under way at a time; they wait more than they work.
+const AT_A_TIME: usize = 12;
+
+/// Of so many requests one is struck, where a sample will do.
+const SAMPLE: usize = 4;
+
+struct Point {
+    reference: Arc<Reference>,
+    n: usize,
+    mode: Mode,
+}
+
+#[derive(Default)]
+struct Row {
+    tried: usize,
+    not_struck: usize,
+    red: Vec<String>,
+}
+
+/// Runs the flows whose names have one of these words in them, or all.
+pub(crate) async fn run(plane: &'static ControlPlane, words: &[String], is_all: bool, seed: u64) -> Nothing {
+    let began = Instant::now();
+    let is_wanted = |flow: &Flow| words.is_empty() || words.iter().any(|word| flow.name.contains(word));
+    let wanted: Vec<_> = flows::all().into_iter().filter(is_wanted).collect();
+    let references: Vec<_> = stream::iter(wanted)
+        .map(|flow| async move {
+            let reference = Reference::of(plane, flow).await;
+            reference.map(Arc::new).with_context(|| format!("{:?}, undisturbed", flow.name))
+        })
+        // Each of them runs several at a time.
+        .buffered(AT_A_TIME / 3)
+        .collect::<Vec<_>>()
+        .await
+        .into_iter()
+        .collect::<anyhow::Result<_>>()?;
+    println!("flows without faults: {:.0?}", began.elapsed());
+
+    let rows = stream::iter(points(&references, is_all, seed))
+        .map(async |point| {
+            let Point { reference, n, mode } = point;
+            let name = reference.flow.name;
+            // On a task of its own, so that both processors have something to do.
+            let outcome = tokio::spawn(async move { reference.strike(n, mode).await }).await;
+            (name, n, mode, outcome)
+        })
+        .buffer_unordered(AT_A_TIME)
+        .fold(BTreeMap::<_, Row>::new(), async |mut rows, (name, n, mode, outcome)| {
+            let row = rows.entry(name).or_default();
+            row.tried += 1;
+            let red = match outcome {
+                Ok(Outcome::Green) => return rows,
+                Ok(Outcome::NotStruck) => {
+                    row.not_struck += 1;
+                    return rows;
+                }
+                Ok(Outcome::Red { victim, why }) => format!("request {n} ({victim}), {mode}:\n{why}"),
+                Err(panic) => format!("request {n}, {mode}: {panic}"),
+            };
+            println!("{name}: {red}");
+            row.red.push(red);
+            rows
+        })
+        .await;
+    print(&references, &rows);
+    let (tried, red) =
+        rows.values().fold((0, 0), |(tried, red), row| (tried + row.tried, red + row.red.len()));
+    println!("{tried} crash points in {:.0?}, seed {seed}", began.elapsed());
+    ensure!(red == 0, "{red} of {tried} crash points end otherwise than without a fault");
+    Ok(())
+}
+
+/// Every mode at every request and at the beginning of every watch, or a sample: one mode at every fourth of
+/// them, another each time and for each seed.
+fn points(references: &[Arc<Reference>], is_all: bool, seed: u64) -> Vec<Point> {
+    let mut turn = usize::try_from(seed).unwrap_or_default();
+    let mut points = Vec::new();
+    for reference in references {
+        for (count, modes) in
+            [(reference.asked.len(), &Mode::OF_REQUESTS[..]), (reference.watches, &Mode::OF_WATCHES)]
+        {
+            for n in 1..=count {
+                turn = turn.wrapping_add(1);
+                let modes = if is_all { modes } else { sample(modes, turn) };
+                points.extend(modes.iter().map(|mode| Point {
+                    reference: Arc::clone(reference),
+                    n,
+                    mode: *mode,
+                }));
+            }
+        }
+    }
+    points
+}
+
+fn sample(modes: &[Mode], turn: usize) -> &[Mode] {
+    if !turn.is_multiple_of(SAMPLE) {
+        return &[];
+    }
+    let one = (turn / SAMPLE) % modes.len();
+    &modes[one..=one]
+}
+
+fn print(references: &[Arc<Reference>], rows: &BTreeMap<&str, Row>) {
+    println!("\n{:38}{:>10}{:>9}{:>8}{:>12}  result", "flow", "requests", "watches", "points", "not struck");
+    for reference in references {
+        let name = reference.flow.name;
+        let (tried, not_struck, red) =
+            rows.get(name).map_or((0, 0, 0), |row| (row.tried, row.not_struck, row.red.len()));
+        let result = if red == 0 { "green".to_owned() } else { format!("{red} red") };
+        let (requests, watches) = (reference.asked.len(), reference.watches);
+        println!("{name:38}{requests:>10}{watches:>9}{tried:>8}{not_struck:>12}  {result}");
+    }
+}

@@ -1,0 +1,131 @@
+//! Bodies of answers: refusals that were made up, and watches that end before their time.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Frame};
+use serde_json::{Value, json};
+use tower::BoxError;
+
+/// Body of whatever a client is answered.
+pub type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The refusal that an API server would have sent.
+pub(super) fn refusal(code: StatusCode) -> Response<AnswerBody> {
+    let mut response = Response::new(text(&status(code).to_string()));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if code == StatusCode::TOO_MANY_REQUESTS {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// A watch that says at once that it asks for what is too old.
+pub(super) fn gone() -> Response<AnswerBody> {
+    let event = json!({ "type": "ERROR", "object": status(StatusCode::GONE) });
+    Response::new(text(&format!("{event}\n")))
+}
+
+fn status(code: StatusCode) -> Value {
+    let reason = match code {
+        StatusCode::CONFLICT => "Conflict",
+        StatusCode::GONE => "Expired",
+        StatusCode::TOO_MANY_REQUESTS => "TooManyRequests",
+        StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailable",
+        _ => "InternalError",
+    };
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "refused by a test", "reason": reason, "code": code.as_u16(),
+    })
+}
+
+fn text(text: &str) -> AnswerBody {
+    Full::new(Bytes::from(text.to_owned())).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Any body as ours.
+pub(super) fn whole<B>(body: B) -> AnswerBody
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    body.map_err(Into::into).boxed_unsync()
+}
+
+/// A watch that ends after some events: in good order, or in the middle of the connection.
+pub(super) fn shortened(body: AnswerBody, events: usize, in_order: bool) -> AnswerBody {
+    Shortened { body, left: events, in_order }.boxed_unsync()
+}
+
+struct Shortened {
+    body: AnswerBody,
+    /// Events, one a line, that still get through.
+    left: usize,
+    in_order: bool,
+}
+
+impl Body for Shortened {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.left == 0 {
+            let broken = (!self.in_order).then(|| Err(connection_reset()));
+            return Poll::Ready(broken);
+        }
+        let frame = match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            other => return other,
+        };
+        let Ok(mut data) = frame.into_data() else { return Poll::Ready(None) };
+        for at in 0..data.len() {
+            if data[at] == b'\n' {
+                self.left -= 1;
+            }
+            if self.left == 0 {
+                data.truncate(at + 1);
+                break;
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+}
+
+/// What a client sees when the other side is gone.
+pub(super) fn connection_reset() -> BoxError {
+    io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by a test").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_shortened_watch_lets_some_events_through() {
+        let read = async |events, in_order| {
+            let mut body = shortened(text("{1}\n{2}\n{3}\n"), events, in_order);
+            let mut seen = Vec::new();
+            while let Some(frame) = body.frame().await {
+                match frame {
+                    Ok(frame) => seen.extend(frame.into_data().unwrap()),
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+            Ok(String::from_utf8(seen).unwrap())
+        };
+        assert_eq!(read(2, true).await, Ok("{1}\n{2}\n".to_owned()));
+        assert_eq!(read(9, true).await, Ok("{1}\n{2}\n{3}\n".to_owned()));
+        assert_eq!(read(0, true).await, Ok(String::new()));
+        assert_eq!(read(1, false).await, Err("connection reset by a test".to_owned()));
+    }
+}

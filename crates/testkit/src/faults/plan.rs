@@ -1,0 +1,170 @@
+//! Which request is struck, and by what: the one that was planned, or some by chance.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+
+use super::request::{Asked, Purpose};
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// It is answered with this status and never reaches the server.
+    Refuse(StatusCode),
+    /// It never reaches the server, and the connection breaks.
+    Lose,
+    /// The server carries it out, and the connection breaks before the answer.
+    DropAnswer,
+    /// It reaches the server late.
+    Delay(Duration),
+    /// It reaches the server twice; the second answer counts.
+    Duplicate,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refuse(code) => write!(f, "refuse {}", code.as_u16()),
+            Self::Lose => f.write_str("lose"),
+            Self::DropAnswer => f.write_str("drop answer"),
+            Self::Delay(_) => f.write_str("delay"),
+            Self::Duplicate => f.write_str("duplicate"),
+        }
+    }
+}
+
+/// What happens to a watch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WatchFault {
+    /// It ends in good order after this many events.
+    End(usize),
+    /// Its connection breaks after this many events.
+    Break(usize),
+    /// It is told that it asks for what is too old.
+    Gone,
+}
+
+impl fmt::Display for WatchFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::End(_) => "end watch",
+            Self::Break(_) => "break watch",
+            Self::Gone => "watch gone",
+        })
+    }
+}
+
+/// How many of a thousand requests are struck by chance.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    /// Of all requests that are no watches.
+    pub requests: u32,
+    /// Of watches.
+    pub watches: u32,
+}
+
+/// What was decided about a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Decision {
+    Pass,
+    Strike(Fault),
+    /// Strike, and let nothing more through on this line.
+    Crash(Fault),
+    StrikeWatch(WatchFault),
+}
+
+/// A planned fault.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planned<F> {
+    pub(super) at: usize,
+    pub(super) fault: F,
+    pub(super) crash: bool,
+}
+
+/// What was seen and what is planned.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Counted requests since the last arming.
+    pub(super) asked: Vec<Asked>,
+    /// Watches since then.
+    pub(super) watches: usize,
+    pub(super) request: Option<Planned<Fault>>,
+    pub(super) watch: Option<Planned<WatchFault>>,
+    pub(super) chance: Option<(fastrand::Rng, Rates)>,
+    /// The request that the planned fault struck.
+    pub(super) victim: Option<Asked>,
+    pub(super) tally: BTreeMap<String, usize>,
+    pub(super) under_way: usize,
+    pub(super) last_activity: Option<Instant>,
+    pub(super) last_change: Option<Instant>,
+}
+
+impl Plan {
+    pub(super) fn decide(&mut self, asked: &Asked) -> Decision {
+        let decision = if asked.purpose == Purpose::Watch {
+            self.watches += 1;
+            self.about_watch(asked)
+        } else {
+            if asked.is_counted() {
+                self.asked.push(asked.clone());
+            }
+            self.about_request(asked)
+        };
+        let name = match decision {
+            Decision::Pass => return decision,
+            Decision::Strike(fault) | Decision::Crash(fault) => fault.to_string(),
+            Decision::StrikeWatch(fault) => fault.to_string(),
+        };
+        *self.tally.entry(name).or_default() += 1;
+        decision
+    }
+
+    fn about_request(&mut self, asked: &Asked) -> Decision {
+        let due = self.request.take_if(|planned| asked.is_counted() && self.asked.len() == planned.at);
+        if let Some(Planned { fault, crash, .. }) = due {
+            self.victim = Some(asked.clone());
+            return if crash { Decision::Crash(fault) } else { Decision::Strike(fault) };
+        }
+        match self.by_chance(|rates| rates.requests) {
+            Some(random) => Decision::Strike(any_fault(random, asked)),
+            None => Decision::Pass,
+        }
+    }
+
+    fn about_watch(&mut self, asked: &Asked) -> Decision {
+        if let Some(planned) = self.watch.take_if(|planned| self.watches == planned.at) {
+            self.victim = Some(asked.clone());
+            return Decision::StrikeWatch(planned.fault);
+        }
+        match self.by_chance(|rates| rates.watches) {
+            Some(random) => Decision::StrikeWatch(match random.u32(0..3) {
+                0 => WatchFault::End(random.usize(0..20)),
+                1 => WatchFault::Break(random.usize(0..20)),
+                _ => WatchFault::Gone,
+            }),
+            None => Decision::Pass,
+        }
+    }
+
+    /// The source of chance, if it is its turn.
+    fn by_chance(&mut self, rate: impl Fn(Rates) -> u32) -> Option<&mut fastrand::Rng> {
+        let (random, rates) = self.chance.as_mut()?;
+        (random.u32(0..1000) < rate(*rates)).then_some(random)
+    }
+}
+
+fn any_fault(random: &mut fastrand::Rng, asked: &Asked) -> Fault {
+    match random.u32(0..8) {
+        0 => Fault::Refuse(StatusCode::INTERNAL_SERVER_ERROR),
+        1 => Fault::Refuse(StatusCode::TOO_MANY_REQUESTS),
+        2 => Fault::Refuse(StatusCode::SERVICE_UNAVAILABLE),
+        // Nobody is told of a conflict who only reads.
+        3 if asked.purpose == Purpose::Write => Fault::Refuse(StatusCode::CONFLICT),
+        3 | 4 => Fault::Lose,
+        5 => Fault::DropAnswer,
+        6 => Fault::Duplicate,
+        _ => Fault::Delay(Duration::from_millis(random.u64(20..1500))),
+    }
+}
