@@ -33,7 +33,7 @@ pub struct Args {
     )]
     watched_namespace: String,
     /// Objects of each kind that are worked on at a time
-    #[arg(long, env = "CONCURRENCY", default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env = "CONCURRENCY", default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
     /// Hold back changes of running pods, such as a new version of this program would bring, until the
     /// component's own specification changes; status.pendingChange says what is held back

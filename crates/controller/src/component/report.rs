@@ -11,8 +11,8 @@ use crate::kit::children::Change;
 use crate::kit::status::write_status;
 
 /// How long news that something goes on may wait for what follows: children are made, then their pods, and then
-/// those run or do not, often within a second.
-const UNDER_WAY: Duration = Duration::from_secs(1);
+/// those run or do not, often within seconds.
+const UNDER_WAY: Duration = Duration::from_secs(3);
 
 /// Writes the status if it says anything new, and tells what happened. News that can wait are told later: then
 /// this says when.
