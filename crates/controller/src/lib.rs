@@ -5,6 +5,7 @@
 //! is wanted comes from the pure crates; here stands only the way to and from the API server.
 
 pub mod args;
+mod backends;
 pub mod component;
 pub mod context;
 pub mod kit;

@@ -4,7 +4,7 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use function_mesh_api::{BackendConfig, Component, FunctionMesh};
+use function_mesh_api::{Component, FunctionMesh};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_workloads::Settings;
@@ -23,6 +23,7 @@ use kube::{Client, Resource, ResourceExt};
 use prometheus::{IntGaugeVec, Registry};
 use tokio::sync::mpsc;
 
+use crate::backends::Changed;
 use crate::component::SeenPod;
 use crate::context::Shared;
 use crate::kit::backoff::Backoff;
@@ -34,7 +35,7 @@ use crate::kit::events::Events;
 use crate::kit::patience::Patience;
 use crate::kit::waiting::Waiting;
 use crate::metrics::Metrics;
-use crate::{component, mesh, objects};
+use crate::{backends, component, mesh, objects};
 
 /// How long changes of one object are gathered before a reconcile: long enough for a StatefulSet and its
 /// Service, made together, to cause one and not two; short enough that nobody notices.
@@ -118,7 +119,7 @@ impl Control {
         let Self { settings, namespace, concurrency, pause_rollout, turn } = self;
         let (namespace, end) = (namespace.as_deref(), turn.end.clone());
         let watches = Watches::register(registry)?;
-        let (backends, backend_changes) = backends(&client, &settings, namespace, &watches, &end);
+        let (backends, backend_changes) = backends::watch(&client, &settings, namespace, &watches, &end);
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
             metrics: Metrics::register(registry)?,
@@ -144,7 +145,7 @@ impl Control {
         drop(parts);
         readiness.gate(CONTROLLERS).set(true);
         let followers = vec![backend_functions, backend_sources, backend_sinks];
-        let backends = follow_backends(backend_changes, followers, end).boxed();
+        let backends = backends::follow(backend_changes, followers, end).boxed();
         tracing::info!(namespace, "controllers started");
         join_all(vec![run_functions, run_sources, run_sinks, meshes, backends]).await;
         tracing::info!("controllers stopped");
@@ -163,7 +164,6 @@ struct Parts<'a> {
     wake_meshes: mpsc::Sender<ObjectRef<Cached<FunctionMesh>>>,
 }
 
-type Changed = mpsc::Sender<Arc<BackendConfig>>;
 type Gone = Arc<dyn Fn(&ObjectRef<DynamicObject>) + Send + Sync>;
 type Reconciled<K, E, Q> = Result<(ObjectRef<K>, Action), Error<E, Q>>;
 type ComponentParts<C> = (Cache<Cached<C>>, BoxFuture<'static, ()>, Changed);
@@ -245,7 +245,7 @@ impl Parts<'_> {
         let waiting = self.waiting(C::ROLE.kind(), component::prefix::<C>())?;
         let gone = self.gone(component::prefix::<C>(), &waiting);
         let (tell, backends) = mpsc::channel(QUEUE);
-        let affected = affected_by(backends, objects.clone(), Arc::clone(self.shared));
+        let affected = backends::affected_by(backends, objects.clone(), Arc::clone(self.shared));
         let changes = waiting.changes(told_to_mesh(changes, self.wake_meshes.clone()));
         let controller = Controller::for_stream(changes, objects.store())
             .with_config(self.config())
@@ -324,7 +324,7 @@ where
     }
 }
 
-fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {
+pub(crate) fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {
     futures::stream::poll_fn(move |context| receiver.poll_recv(context))
 }
 
@@ -349,66 +349,4 @@ fn told_to_mesh<C: Component>(
             }
         })
         .boxed()
-}
-
-type BackendChanges = BoxStream<'static, Result<Cached<BackendConfig>, watcher::Error>>;
-
-/// Watches BackendConfigs where they can apply: everywhere, or in the one namespace that is looked after. The
-/// cluster's own one may stand outside of that; then it is watched alone.
-fn backends(
-    client: &Client,
-    settings: &Settings,
-    namespace: Option<&str>,
-    watches: &Watches,
-    end: &CancellationToken,
-) -> (Vec<Cache<Cached<BackendConfig>>>, BackendChanges) {
-    let watch = |namespace: Option<&str>, config| {
-        let (cache, changes) = cache::watch(cache::api(client, namespace), config, watches, end);
-        (cache, changes.boxed())
-    };
-    let (local, changes) = watch(namespace, watcher::Config::default());
-    let elsewhere = Some(settings.global_backend_config_namespace.as_str());
-    match &settings.global_backend_config {
-        Some(name) if namespace.is_some() && namespace != elsewhere => {
-            let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-            let (global, of_global) = watch(elsewhere, only);
-            (vec![local, global], futures::stream::select(changes, of_global).boxed())
-        }
-        _ => (vec![local], changes),
-    }
-}
-
-/// The components that a changed BackendConfig is to reach at once.
-fn affected_by<C: Component>(
-    backends: mpsc::Receiver<Arc<BackendConfig>>,
-    objects: Cache<Cached<C>>,
-    shared: Arc<Shared>,
-) -> impl Stream<Item = ObjectRef<Cached<C>>> + Send {
-    receiver(backends).flat_map(move |config| {
-        let affected =
-            objects.state_filter(|object| shared.touches(&config, &object.namespace().unwrap_or_default()));
-        futures::stream::iter(affected.into_iter().map(|object| ObjectRef::from_obj(&*object)))
-    })
-}
-
-/// Reads the BackendConfigs and tells the controllers of each change.
-async fn follow_backends(changes: BackendChanges, followers: Vec<Changed>, end: CancellationToken) {
-    let mut changes = changes.take_until(end.cancelled_owned().boxed());
-    while let Some(change) = changes.next().await {
-        match change {
-            Ok(config) => {
-                let config = match config.open() {
-                    Ok(config) => Arc::new(config),
-                    Err(fault) => {
-                        tracing::warn!(namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "this BackendConfig cannot be read and counts as absent");
-                        continue;
-                    }
-                };
-                for follower in &followers {
-                    _ = follower.send(Arc::clone(&config)).await;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "watch of BackendConfigs failed; it is tried again"),
-        }
-    }
 }
