@@ -7,7 +7,7 @@ use function_mesh_api::{Function, FunctionMesh, labels};
 use function_mesh_e2e::Story;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -18,6 +18,25 @@ fn says(mesh: &FunctionMesh, reason: &str) -> bool {
     ready.any(|ready| ready.status == "False" && ready.reason == reason)
 }
 
+/// Applies the mesh and waits until both of its functions consume.
+async fn consumes(story: &Story, mesh: Value) -> Result<FunctionMesh> {
+    story.apply::<FunctionMesh>(mesh).await?;
+    let mesh = story.await_ready("exclamation", PATIENCE).await?;
+    story.pulsar.await_consumer("words", PATIENCE).await?;
+    story.pulsar.await_consumer("shouts", PATIENCE).await?;
+    Ok(mesh)
+}
+
+/// Each of these messages comes out once, with what both functions add.
+async fn louder(story: &Story, sent: &[String]) -> Result<()> {
+    let mut received = story.pulsar.receive("louder", sent.len(), PATIENCE).await?;
+    received.sort();
+    let mut expected: Vec<_> = sent.iter().map(|message| format!("{message}!!")).collect();
+    expected.sort();
+    ensure!(received == expected, "received {received:?}");
+    Ok(())
+}
+
 fn numbered(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("message-{number}")).collect()
 }
@@ -25,19 +44,11 @@ fn numbered(count: usize) -> Vec<String> {
 #[tokio::test]
 async fn messages_pass_through_a_java_and_a_python_function() -> Result<()> {
     Story::tell("messages", async |story| {
-        story.apply::<FunctionMesh>(story.exclamation()?).await?;
-        let mesh = story.await_ready("exclamation", PATIENCE).await?;
+        let mesh = consumes(story, story.exclamation()?).await?;
         ensure!(mesh.status.and_then(|status| status.components).as_deref() == Some("2/2"));
-        story.pulsar.await_consumer("words", PATIENCE).await?;
-        story.pulsar.await_consumer("shouts", PATIENCE).await?;
         let sent = numbered(100);
         story.pulsar.send("words", &sent).await?;
-        let mut received = story.pulsar.receive("louder", sent.len(), PATIENCE).await?;
-        received.sort();
-        let mut expected: Vec<_> = sent.iter().map(|message| format!("{message}!!")).collect();
-        expected.sort();
-        ensure!(received == expected, "received {received:?}");
-        Ok(())
+        louder(story, &sent).await
     })
     .await
 }
@@ -116,10 +127,7 @@ async fn subscriptions_go_with_the_function_that_asked_for_it_and_with_no_other(
     Story::tell("cleanup", async |story| {
         let mut mesh = story.exclamation()?;
         mesh["spec"]["functions"][1]["cleanupSubscription"] = json!(true);
-        story.apply::<FunctionMesh>(mesh).await?;
-        story.await_ready("exclamation", PATIENCE).await?;
-        story.pulsar.await_consumer("words", PATIENCE).await?;
-        story.pulsar.await_consumer("shouts", PATIENCE).await?;
+        consumes(story, mesh).await?;
         story.api::<FunctionMesh>().delete("exclamation", &DeleteParams::default()).await?;
         story
             .eventually("the subscription is gone", PATIENCE, async || {
@@ -140,10 +148,7 @@ async fn subscriptions_go_with_the_function_that_asked_for_it_and_with_no_other(
 #[tokio::test]
 async fn a_suspended_mesh_loses_no_message() -> Result<()> {
     Story::tell("suspend", async |story| {
-        story.apply::<FunctionMesh>(story.exclamation()?).await?;
-        story.await_ready("exclamation", PATIENCE).await?;
-        story.pulsar.await_consumer("words", PATIENCE).await?;
-        story.pulsar.await_consumer("shouts", PATIENCE).await?;
+        consumes(story, story.exclamation()?).await?;
         let suspend = |value: &str| json!({ "metadata": { "annotations": { labels::SUSPEND: value } } });
         let annotate = async |value: &str| {
             let patch = Patch::Merge(suspend(value));
@@ -158,12 +163,7 @@ async fn a_suspended_mesh_loses_no_message() -> Result<()> {
         let sent = numbered(20);
         story.pulsar.send("words", &sent).await?;
         annotate("false").await?;
-        let mut received = story.pulsar.receive("louder", sent.len(), PATIENCE).await?;
-        received.sort();
-        let mut expected: Vec<_> = sent.iter().map(|message| format!("{message}!!")).collect();
-        expected.sort();
-        ensure!(received == expected, "received {received:?}");
-        Ok(())
+        louder(story, &sent).await
     })
     .await
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
@@ -216,16 +217,24 @@ impl ControlPlane {
     }
 }
 
-/// Applies an object as a person with a manifest does, on the server's side: what was applied before and is
-/// left out now is removed.
-pub async fn apply<K>(client: &Client, namespace: &str, object: &K) -> anyhow::Result<K>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+/// Any kind that stands in a namespace.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
         + Debug
         + DeserializeOwned
-        + Serialize,
+        + Serialize
 {
+}
+
+/// Applies an object as a person with a manifest does, on the server's side: what was applied before and is
+/// left out now is removed.
+pub async fn apply<K: Kind>(client: &Client, namespace: &str, object: &K) -> anyhow::Result<K> {
     let mut body = serde_json::to_value(object)?;
     if let Some(body) = body.as_object_mut() {
         body.remove("status");

@@ -25,7 +25,7 @@ mod webhook;
 mod writes;
 
 pub use audit::{AuditLog, Audited};
-pub use control_plane::{ControlPlane, apply};
+pub use control_plane::{ControlPlane, Kind, apply};
 pub use pods::{play_kubelet, pretend_to_end, pretend_to_run};
 pub use wait::{SECONDS_10, SECONDS_30, eventually};
 pub use webhook::Webhook;

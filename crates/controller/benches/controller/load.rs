@@ -1,20 +1,16 @@
 //! What is asked of the controller, and the children that it makes of it.
 
-use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use function_mesh_api::{Function, FunctionMesh, FunctionSpec, SetDefaults};
-use function_mesh_testkit::{ControlPlane, fixtures};
+use function_mesh_testkit::{ControlPlane, Kind, fixtures};
 use futures::future::try_join_all;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{ListParams, ObjectMeta, PostParams};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt};
 use tokio::time::sleep;
 
 /// Requests under way at a time.
@@ -27,21 +23,6 @@ const AUTOSCALED: u32 = 4;
 const LIMIT: Duration = Duration::from_mins(10);
 
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// Any kind that stands in a namespace.
-trait Kind:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize
-{
-}
-
-impl<K> Kind for K where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize
-{
-}
 
 /// A user of the cluster with a namespace for each stage.
 pub(crate) struct Load {

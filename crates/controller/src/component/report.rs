@@ -33,12 +33,10 @@ pub(super) async fn report<C: Component>(
         shared.patience.forget(&wait);
         return Ok(None);
     }
-    if is_under_way(before, &now)
-        && let Some(rest) = shared.patience.rest(&wait, UNDER_WAY)
-    {
+    let longest = if is_under_way(before, &now) { UNDER_WAY } else { Duration::ZERO };
+    if let Some(rest) = shared.patience.rest(&wait, longest) {
         return Ok(Some(rest));
     }
-    shared.patience.forget(&wait);
     let is_transition = before.is_none_or(|before| before.phase != now.phase || worse(before, &now));
     write_status(&shared.client, component, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote(C::ROLE.kind(), "status");

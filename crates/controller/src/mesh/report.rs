@@ -39,10 +39,10 @@ pub(super) async fn report(
         let generation = before.observed_generation == now.observed_generation;
         generation && same(|it| &it.reason) && ready(&now).is_some_and(|it| it.reason == "ComponentsNotReady")
     });
-    if is_under_way && let Some(rest) = shared.patience.rest(&wait, UNDER_WAY) {
+    let longest = if is_under_way { UNDER_WAY } else { Duration::ZERO };
+    if let Some(rest) = shared.patience.rest(&wait, longest) {
         return Ok(Some(rest));
     }
-    shared.patience.forget(&wait);
     write_status(&shared.client, mesh, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote("FunctionMesh", "status");
     let (earlier, ready) = (before.and_then(ready), ready(&now));

@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, Sink, Source};
-use function_mesh_testkit::{SECONDS_10, SECONDS_30, eventually, fixtures, pretend_to_run};
+use function_mesh_testkit::{Kind, SECONDS_10, SECONDS_30, eventually, fixtures, pretend_to_run};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::world::{Kind, Nothing, World};
+use crate::world::{Nothing, World};
 
 fn three() -> anyhow::Result<FunctionMesh> {
     let functions = [fixtures::java_function("shout").into(), fixtures::python_function("scream").into()];

@@ -1,6 +1,5 @@
 //! A namespace, a controller that looks after it alone, and short words for what tests do all the time.
 
-use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -9,16 +8,14 @@ use function_mesh_api::{Component, FunctionMesh};
 use function_mesh_controller::{CONTROLLERS, Options, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{ControlPlane, Recorder, SECONDS_10, SECONDS_30, Write, apply, eventually};
+use function_mesh_testkit::{ControlPlane, Kind, Recorder, SECONDS_10, SECONDS_30, Write, apply, eventually};
 use function_mesh_workloads::Settings;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -26,21 +23,6 @@ pub(crate) type Nothing = anyhow::Result<()>;
 
 /// How long nothing must happen for a test to take it that nothing will.
 const QUIET: Duration = Duration::from_millis(1500);
-
-/// Any kind that stands in a namespace.
-pub(crate) trait Kind:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize
-{
-}
-
-impl<K> Kind for K where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize
-{
-}
 
 pub(crate) struct World {
     pub(crate) plane: &'static ControlPlane,

@@ -1,19 +1,15 @@
 //! A namespace of the one control plane with an operator that looks after it alone, somebody who plays the
 //! kubelet, and the words that flows are told in.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
 use function_mesh_testkit::faults::Faults;
-use function_mesh_testkit::{ControlPlane, apply};
+use function_mesh_testkit::{ControlPlane, Kind, apply};
 use futures::future::BoxFuture;
-use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client, Resource};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
@@ -31,21 +27,6 @@ const PAUSE: Duration = Duration::from_millis(120);
 
 /// Somebody who plays a part of the world beside the operator, until the end of the point.
 pub(crate) type Helper = fn(Client, String) -> BoxFuture<'static, ()>;
-
-/// Any kind that stands in a namespace.
-pub(crate) trait Kind:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize
-{
-}
-
-impl<K> Kind for K where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize
-{
-}
 
 /// A stage; clones are the same one.
 #[derive(Clone)]
