@@ -5,16 +5,19 @@ use std::env;
 use std::fmt::Debug;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use function_mesh_api::{Function, FunctionMesh, Sink, Source};
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service};
 use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
@@ -22,6 +25,11 @@ use crate::Pulsar;
 
 /// Where pods find the broker that `hack/up` started.
 const IN_CLUSTER: (&str, &str) = ("http://10.254.0.1:8080", "pulsar://10.254.0.1:6650");
+
+/// The namespace that the operator is installed in.
+pub const OPERATOR: &str = "function-mesh";
+/// The project's folder.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The cluster, the broker and the operator that `hack/up` started.
 #[derive(Clone)]
@@ -66,51 +74,88 @@ impl World {
         Ok(story)
     }
 
-    /// Runs `hack/operator` with these arguments.
-    pub async fn operator(&self, arguments: &[&str]) -> Result<()> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hack/operator");
-        let run =
-            Command::new(script).args(arguments).env("FUNCTION_MESH_STATE", &self.state).output().await?;
-        if !run.status.success() {
-            bail!("hack/operator {arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
-        }
-        Ok(())
-    }
-
     /// What kubectl writes, as a user sees it.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        let program = env::var("FUNCTION_MESH_CLUSTER").context("FUNCTION_MESH_CLUSTER names no program")?;
-        let kubeconfig = self.state.join("cluster/admin.kubeconfig");
-        let run = Command::new(program)
-            .arg("kubectl")
+        self.run("kubectl", arguments, "").await
+    }
+
+    /// Runs one of the programs beside the cluster's own as administrator, with this on its standard input, and
+    /// returns what it writes.
+    pub async fn run(&self, program: &str, arguments: &[&str], input: &str) -> Result<String> {
+        let cluster = env::var("FUNCTION_MESH_CLUSTER").context("FUNCTION_MESH_CLUSTER names no program")?;
+        let beside = Path::new(&cluster).with_file_name("bin").join(program);
+        let program = if beside.exists() { beside } else { PathBuf::from(program) };
+        let mut child = Command::new(&program)
             .args(arguments)
-            .env("KUBECONFIG", kubeconfig)
-            .output()
-            .await?;
+            .env("KUBECONFIG", self.state.join("cluster/admin.kubeconfig"))
+            .current_dir(ROOT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut stdin = child.stdin.take().context("no input")?;
+        stdin.write_all(input.as_bytes()).await?;
+        drop(stdin);
+        let run = child.wait_with_output().await?;
         if !run.status.success() {
-            bail!("kubectl {arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+            bail!("{} {arguments:?}: {}", program.display(), String::from_utf8_lossy(&run.stderr));
         }
         Ok(String::from_utf8(run.stdout)?)
     }
 
-    /// Kills the operator as a crash would, and starts it again.
+    /// Kills the operator's pods as a crash of their node would, and waits until others do their work.
     pub async fn crash_operator(&self) -> Result<()> {
-        self.operator(&["kill"]).await?;
-        let cluster = self.state.join("cluster");
-        self.operator(&[
-            "up",
-            "--cluster",
-            &cluster.to_string_lossy(),
-            "--runner-image",
-            &self.runner_image()?,
-        ])
-        .await
+        let before = self.leader().await?;
+        let instance = "app.kubernetes.io/instance=function-mesh";
+        let kill = ["delete", "pods", "-n", OPERATOR, "-l", instance, "--grace-period=0", "--force"];
+        self.kubectl(&kill).await?;
+        self.await_operator().await?;
+        let until = Instant::now() + Duration::from_mins(1);
+        while self.leader().await? == before {
+            if Instant::now() > until {
+                bail!("nobody took over from {before:?}");
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
     }
 
-    fn runner_image(&self) -> Result<String> {
-        let config = std::fs::read_to_string(self.state.join("operator/config.yaml"))?;
-        let config: Value = serde_saphyr::from_str(&config)?;
-        Ok(config["runnerImages"]["java"].as_str().context("no runner image")?.to_owned())
+    /// Waits until all pods of the operator are ready.
+    pub async fn await_operator(&self) -> Result<()> {
+        for deployment in ["deployment/function-mesh-controller-manager", "deployment/function-mesh-webhook"] {
+            self.kubectl(&["rollout", "status", "-n", OPERATOR, "--timeout=2m", deployment]).await?;
+        }
+        Ok(())
+    }
+
+    async fn leader(&self) -> Result<Option<String>> {
+        let leases = Api::<Lease>::namespaced(self.client.clone(), OPERATOR);
+        let lease = leases.get_opt("a3f45fce.functionmesh.io").await?;
+        Ok(lease.and_then(|lease| lease.spec?.holder_identity))
+    }
+
+    /// Waits until nobody has written for so long: what other stories left behind has gone.
+    pub async fn at_rest(&self, quiet: Duration) -> Result<BTreeMap<String, u64>> {
+        let until = Instant::now() + Duration::from_mins(3);
+        let (mut writes, mut since) = (self.writes().await?, Instant::now());
+        while since.elapsed() < quiet {
+            sleep(Duration::from_millis(500)).await;
+            let now = self.writes().await?;
+            if now != writes || self.namespaces_are_going().await? {
+                (writes, since) = (now, Instant::now());
+            }
+            if Instant::now() > until {
+                bail!("the cluster does not come to rest");
+            }
+        }
+        Ok(writes)
+    }
+
+    async fn namespaces_are_going(&self) -> Result<bool> {
+        let namespaces = Api::<Namespace>::all(self.client.clone()).list(&ListParams::default()).await?;
+        Ok(namespaces.into_iter().any(|namespace| namespace.metadata.deletion_timestamp.is_some()))
     }
 
     /// How often the API server was asked to write objects that an operator could write, by resource.

@@ -12,7 +12,9 @@ pub mod kit;
 pub mod mesh;
 mod metrics;
 mod objects;
+pub mod program;
 pub mod run;
+mod trial;
 
 pub use args::Args;
 pub use metrics::Metrics;

@@ -1,11 +1,11 @@
 //! The program `function-mesh-controller-manager`.
 
 use clap::Parser;
-use function_mesh_controller::Args;
+use function_mesh_controller::program::Program;
 use function_mesh_serving::tls;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     tls::install_crypto_provider()?;
-    Args::parse().run().await
+    Program::parse().run().await
 }

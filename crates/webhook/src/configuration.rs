@@ -1,9 +1,9 @@
-//! The objects that make the API server call this program. A chart may bring its own; these serve the
-//! development cluster, and whoever installs without one.
+//! The objects that make the API server call this program. The chart has the same in its own words, which a test
+//! compares with these; these serve whoever installs without it.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhook, MutatingWebhookConfiguration, RuleWithOperations, ServiceReference, ValidatingWebhook,
+    MatchCondition, MutatingWebhook, MutatingWebhookConfiguration, RuleWithOperations, ServiceReference, ValidatingWebhook,
     ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use kube::core::ObjectMeta;
@@ -13,6 +13,11 @@ use crate::admission::Action;
 
 /// Seconds that the API server waits for an answer.
 const TIMEOUT: i32 = 5;
+
+/// Objects that are sent: new ones, and those whose specification changes. What moves only metadata, such as a
+/// finalizer, waits for nobody. Status and scale are resources of their own, which no rule names.
+const SPEC_CHANGES: &str = "request.operation == 'CREATE' || !has(object.spec) || !has(oldObject.spec) || \
+                            object.spec != oldObject.spec";
 
 /// Where the API server finds this program.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -60,6 +65,7 @@ pub fn configuration(
         rules: Some(vec![rule(endpoint)]),
         admission_review_versions: versions(),
         failure_policy: Some("Fail".to_owned()),
+        match_conditions: Some(conditions()),
         match_policy: Some("Equivalent".to_owned()),
         side_effects: "None".to_owned(),
         timeout_seconds: Some(TIMEOUT),
@@ -71,6 +77,7 @@ pub fn configuration(
         rules: Some(vec![rule(endpoint)]),
         admission_review_versions: versions(),
         failure_policy: Some("Fail".to_owned()),
+        match_conditions: Some(conditions()),
         match_policy: Some("Equivalent".to_owned()),
         side_effects: "None".to_owned(),
         timeout_seconds: Some(TIMEOUT),
@@ -83,6 +90,10 @@ pub fn configuration(
             webhooks: Some(validating.collect()),
         },
     )
+}
+
+fn conditions() -> Vec<MatchCondition> {
+    vec![MatchCondition { name: "spec-changes".to_owned(), expression: SPEC_CHANGES.to_owned() }]
 }
 
 fn versions() -> Vec<String> {

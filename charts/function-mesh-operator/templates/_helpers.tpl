@@ -1,0 +1,121 @@
+{{/* Names and labels. Those of objects that the original's chart made are kept, so that an upgrade takes them over. */}}
+
+{{- define "fm.name" -}}
+{{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "fm.labels" -}}
+{{ include "fm.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "fm.selector" -}}
+app.kubernetes.io/name: {{ include "fm.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "fm.controller.selector" -}}
+{{ include "fm.selector" . }}
+app.kubernetes.io/component: controller-manager
+{{- end }}
+
+{{- define "fm.controller.labels" -}}
+{{ include "fm.labels" . }}
+app.kubernetes.io/component: controller-manager
+{{- end }}
+
+{{- define "fm.webhook.selector" -}}
+{{ include "fm.selector" . }}
+app.kubernetes.io/component: admission-webhook
+{{- end }}
+
+{{- define "fm.webhook.labels" -}}
+{{ include "fm.labels" . }}
+app.kubernetes.io/component: admission-webhook
+{{- end }}
+
+{{/* Names of objects that belong to the whole cluster bear the release's name. */}}
+{{- define "fm.clusterName" -}}
+{{ printf "%s-function-mesh-controller-manager" .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "fm.webhook.service" -}}
+function-mesh-admission-webhook-service
+{{- end }}
+
+{{- define "fm.webhook.certificate" -}}
+function-mesh-admission-webhook-server-cert
+{{- end }}
+
+{{/* The Secret that the webhook's certificate is in. One that it writes itself is not one that cert-manager wrote. */}}
+{{- define "fm.webhook.secret" -}}
+{{- with .Values.admissionWebhook.certificate }}
+{{- if .secretName }}{{ .secretName }}
+{{- else if eq .provider "self" }}function-mesh-webhook-own-certificate
+{{- else if eq .provider "secret" }}{{ fail "admissionWebhook.certificate.secretName: with provider `secret`, name the Secret of type kubernetes.io/tls that holds the webhook's certificate" }}
+{{- else }}{{ include "fm.webhook.certificate" $ }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "fm.webhook.mutating" -}}
+{{ .Release.Name }}-mutating-webhook-configuration
+{{- end }}
+
+{{- define "fm.webhook.validating" -}}
+{{ .Release.Name }}-validating-webhook-configuration
+{{- end }}
+
+{{/* Where `helm test` applies its mesh: not in the release's own namespace, which admission leaves out. */}}
+{{- define "fm.tests.namespace" -}}
+{{ .Values.tests.namespace | default (first .Values.watchedNamespaces) | default "default" }}
+{{- end }}
+
+{{/* What the restricted Pod Security Standard asks for, and no more rights than that leaves. */}}
+{{- define "fm.pod.security" -}}
+runAsNonRoot: true
+runAsUser: 10000
+runAsGroup: 10001
+fsGroup: 10001
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "fm.container.security" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* Where the pods of a program go: as the values say, else one to a node and evenly over zones, where it can be. */}}
+{{- define "fm.placement" -}}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if .values.affinity }}
+affinity:
+  {{- toYaml .values.affinity | nindent 2 }}
+{{- else }}
+topologySpreadConstraints:
+  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- $.selector | nindent 8 }}
+    # Old and new pods of an update do not count together.
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end }}
+{{- end }}
+
