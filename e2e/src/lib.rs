@@ -8,4 +8,4 @@ mod pulsar;
 mod world;
 
 pub use pulsar::Pulsar;
-pub use world::{OPERATOR, Story, World};
+pub use world::{OPERATOR, RELEASE, Story, World};

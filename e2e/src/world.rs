@@ -28,6 +28,8 @@ const IN_CLUSTER: (&str, &str) = ("http://10.254.0.1:8080", "pulsar://10.254.0.1
 
 /// The namespace that the operator is installed in.
 pub const OPERATOR: &str = "function-mesh";
+/// The name of its release.
+pub const RELEASE: &str = "function-mesh";
 /// The project's folder.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -36,7 +38,10 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 pub struct World {
     /// A connection as administrator.
     pub client: Client,
-    state: PathBuf,
+    /// How to connect.
+    pub config: Config,
+    /// What runs is described here.
+    pub state: PathBuf,
     web: String,
 }
 
@@ -54,7 +59,7 @@ impl World {
         let address =
             std::fs::read_to_string(state.join("cluster/forward.8080")).context("no broker runs")?;
         let web = format!("http://{}", address.trim());
-        Ok(Self { client: Client::try_from(config)?, state, web })
+        Ok(Self { client: Client::try_from(config.clone())?, config, state, web })
     }
 
     /// Begins a story: a namespace in Kubernetes and one in Pulsar, and the ConfigMap that joins them.
@@ -103,6 +108,17 @@ impl World {
             bail!("{} {arguments:?}: {}", program.display(), String::from_utf8_lossy(&run.stderr));
         }
         Ok(String::from_utf8(run.stdout)?)
+    }
+
+    /// Brings the release to these values on top of those of `hack/up`, and waits until it is ready.
+    pub async fn install(&self, helm: &str, values: &[&str]) -> Result<()> {
+        let file = self.state.join("values.yaml");
+        let file = file.to_str().context("the state's path is no text")?;
+        let chart = "charts/function-mesh-operator";
+        let mut arguments = vec!["upgrade", "--install", RELEASE, chart, "--namespace", OPERATOR];
+        arguments.extend(["--values", file, "--wait", "--timeout", "2m"]);
+        arguments.extend(values.iter().flat_map(|value| ["--set", value]));
+        self.run(helm, &arguments, "").await.map(|_| ())
     }
 
     /// Kills the operator's pods as a crash of their node would, and waits until others do their work.

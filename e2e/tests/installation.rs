@@ -1,0 +1,128 @@
+//! The operator installed, upgraded and removed by Helm, on real pods. The whole cluster is changed by that, so these
+//! stories are told one after the other and apart from the rest.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use function_mesh_api::FunctionMesh;
+use function_mesh_e2e::{OPERATOR, RELEASE, Story, World};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use tokio::time::sleep;
+
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The pods of the release, by the label that the guide names.
+async fn pods(world: &World) -> Result<Vec<Pod>> {
+    let label = format!("app.kubernetes.io/instance={RELEASE}");
+    let pods = Api::<Pod>::namespaced(world.client.clone(), OPERATOR);
+    let pods = pods.list(&ListParams::default().labels(&label)).await?;
+    Ok(pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
+}
+
+async fn definitions(world: &World) -> Result<BTreeMap<String, Option<String>>> {
+    let all = Api::<CustomResourceDefinition>::all(world.client.clone()).list(&ListParams::default()).await?;
+    let ours = all.into_iter().filter(|definition| definition.spec.group == "compute.functionmesh.io");
+    Ok(ours.map(|definition| (definition.name_any(), definition.uid())).collect())
+}
+
+/// What must not change: every object of the mesh, how often each container was started, and each StatefulSet's
+/// specification.
+async fn standing(story: &Story) -> Result<BTreeMap<String, String>> {
+    let mut standing = story.everything().await?;
+    for pod in story.api::<Pod>().list(&ListParams::default()).await? {
+        let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+        let restarts: i32 = statuses.map(|status| status.restart_count).sum();
+        standing.insert(format!("restarts of {}", pod.name_any()), restarts.to_string());
+    }
+    for set in story.api::<StatefulSet>().list(&ListParams::default()).await? {
+        let generation = set.metadata.generation.unwrap_or_default();
+        standing.insert(format!("generation of {}", set.name_any()), generation.to_string());
+    }
+    Ok(standing)
+}
+
+#[tokio::test]
+async fn its_pods_run_under_the_restricted_standard_and_it_passes_its_own_test() -> Result<()> {
+    let world = World::find().await?;
+    let namespace = Api::<Namespace>::all(world.client.clone()).get(OPERATOR).await?;
+    let enforced = namespace.labels().get("pod-security.kubernetes.io/enforce").map(String::as_str);
+    ensure!(enforced == Some("restricted"), "enforced is {enforced:?}");
+
+    let listed =
+        world.kubectl(&["get", "pods", "-n", OPERATOR, "-l", "app.kubernetes.io/instance=function-mesh"]).await?;
+    let running = |name: &str| {
+        let lines = listed.lines().filter(|line| line.starts_with(name));
+        lines.filter(|line| line.contains("1/1") && line.contains("Running")).count()
+    };
+    ensure!(running("function-mesh-controller-manager-") == 1, "{listed}");
+    ensure!(running("function-mesh-webhook-") == 2, "{listed}");
+    ensure!(listed.lines().count() == 4, "{listed}");
+
+    let said = world.run("helm", &["test", RELEASE, "-n", OPERATOR], "").await?;
+    for line in ["a broken mesh is refused by the admission webhook", "AllReady", "the operator works"] {
+        ensure!(said.contains(line), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn removed_it_leaves_meshes_running_and_installed_again_it_takes_them_over() -> Result<()> {
+    Story::tell("reinstalled", async |story| {
+        let world = &story.world;
+        story.apply::<FunctionMesh>(story.exclamation()?).await?;
+        story.await_ready("exclamation", PATIENCE).await?;
+        let (before, kinds) = (standing(story).await?, definitions(world).await?);
+
+        world.run("helm", &["uninstall", RELEASE, "-n", OPERATOR, "--wait"], "").await?;
+        let gone = async || Ok(pods(world).await?.is_empty());
+        story.eventually("the operator's pods are gone", PATIENCE, gone).await?;
+        ensure!(definitions(world).await? == kinds, "definitions went with the release");
+        ensure!(standing(story).await? == before, "what ran was touched");
+        // Nothing stands in the way of those who write meshes meanwhile.
+        let mut mesh = story.exclamation()?;
+        mesh["metadata"]["labels"] = serde_json::json!({ "while": "away" });
+        story.apply::<FunctionMesh>(mesh).await?;
+
+        world.install("helm", &[]).await?;
+        let mesh = story.await_ready("exclamation", PATIENCE).await?;
+        ensure!(mesh.labels().get("while").is_some_and(|label| label == "away"));
+        // Longer than the new leader waits for the old one's Lease, were it not given back.
+        sleep(Duration::from_secs(16)).await;
+        let after = standing(story).await?;
+        ensure!(after == before, "before {before:#?}, after {after:#?}");
+        ensure!(definitions(world).await? == kinds);
+
+        story.pulsar.await_consumer("words", PATIENCE).await?;
+        story.pulsar.await_consumer("shouts", PATIENCE).await?;
+        story.pulsar.send("words", &["again".to_owned()]).await?;
+        ensure!(story.pulsar.receive("louder", 1, PATIENCE).await? == ["again!!"]);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn helm_4_goes_on_where_helm_3_left_off_and_back() -> Result<()> {
+    let world = World::find().await?;
+    let helm_4 = std::env::var("FUNCTION_MESH_HELM_4").context("FUNCTION_MESH_HELM_4 names no program")?;
+    let kinds = definitions(&world).await?;
+    // Without the webhook the definitions stay.
+    world.install(&helm_4, &["admissionWebhook.enabled=false", "controllerManager.replicas=2"]).await?;
+    ensure!(definitions(&world).await? == kinds, "definitions went with the webhook");
+    let running = pods(&world).await?;
+    let webhooks = running.iter().filter(|pod| pod.name_any().starts_with("function-mesh-webhook")).count();
+    ensure!((running.len(), webhooks) == (2, 0), "{:?}", running.iter().map(ResourceExt::name_any).collect::<Vec<_>>());
+    world.run(&helm_4, &["uninstall", RELEASE, "-n", OPERATOR, "--wait"], "").await?;
+    ensure!(definitions(&world).await? == kinds, "definitions went with the release");
+    world.install(&helm_4, &[]).await?;
+    world.install("helm", &[]).await?;
+    ensure!(definitions(&world).await? == kinds);
+    let said = world.run(&helm_4, &["test", RELEASE, "-n", OPERATOR, "--logs"], "").await?;
+    ensure!(said.contains("the operator works"), "{said}");
+    Ok(())
+}
