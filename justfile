@@ -23,9 +23,19 @@ fmt:
 check: fmt
     hack/test style unit
 
-# Writes deploy/crds anew from the types
+# Writes deploy/crds and docs/reference.md anew from the types
 crds:
     cargo run --quiet --bin kubectl-mesh -- crds --dir deploy/crds
+    cargo run --quiet --bin kubectl-mesh -- crds --output markdown --dir docs
+
+# Lists what is in each program, as CycloneDX and with licence texts, in target/sbom
+sbom *args:
+    hack/sbom {{args}}
+
+# Installs cargo-deny for `hack/test style`, which else checks deny.toml by itself; takes minutes
+cargo-deny:
+    cargo install cargo-deny --version 0.20.2 --locked --no-default-features \
+      --root "${FUNCTION_MESH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/function-mesh}/tools"
 
 # How fast, quiet and small the controller is with 1000 functions: `just bench-controller --help`
 bench-controller *args:

@@ -49,3 +49,8 @@ pub use defaulting::{BYTES, CPU, MEMORY, SetDefaults};
 pub use mesh::{BackendConfig, BackendConfigSpec, BackendConfigStatus, FunctionMesh, FunctionMeshSpec};
 pub use parse::{drop_nulls, normalise, parse};
 pub use spec::{Function, FunctionSpec, Sink, SinkSpec, Source, SourceSpec};
+
+/// The example that registries show.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

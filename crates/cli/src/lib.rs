@@ -20,6 +20,7 @@ mod id;
 pub mod input;
 mod object;
 mod output;
+mod reference;
 mod rendering;
 mod words;
 
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use commands::crds::{FILE_HEADER, crd_files};
+pub use commands::crds::{FILE_HEADER, crd_files, crd_reference};
 
 /// Checks, renders, compares, explains and draws meshes of Pulsar Functions
 #[derive(Debug, Parser)]
@@ -63,7 +64,7 @@ enum Command {
     Explain(commands::explain::Args),
     /// Draw which component feeds which
     Graph(commands::graph::Args),
-    /// Print the CustomResourceDefinitions
+    /// Print the CustomResourceDefinitions, or a reference of their fields
     Crds(commands::crds::Args),
 }
 

@@ -102,6 +102,8 @@ impl fmt::Display for Violation {
     }
 }
 
+impl std::error::Error for Violation {}
+
 /// What the rules found: violations refuse an object, warnings let it pass with a word to its author.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Findings {

@@ -1,0 +1,237 @@
+//! The types of fields: what they are called, what holds of them, and where each shared one is used.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{code, link, words};
+
+/// The reference of the Kubernetes version whose types the definitions hold.
+const KUBERNETES: &str = "https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.33/";
+const QUANTITY: &str =
+    "[Quantity](https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/)";
+
+/// One field of a type.
+pub(super) struct Field {
+    pub(super) name: String,
+    /// As a link, where it leads anywhere.
+    pub(super) type_name: String,
+    /// What its values must keep, or nothing.
+    pub(super) constraints: String,
+    pub(super) is_required: bool,
+    pub(super) default: String,
+    pub(super) description: String,
+}
+
+/// A type of ours, described once.
+pub(super) struct Shared {
+    pub(super) description: String,
+    pub(super) fields: Vec<Field>,
+    /// The types and kinds that have fields of it.
+    pub(super) uses: Vec<(String, String)>,
+}
+
+/// All types of ours, by name.
+#[derive(Default)]
+pub(super) struct Types(BTreeMap<String, Shared>);
+
+impl Types {
+    pub(super) fn by_name(&self) -> impl Iterator<Item = (&String, &Shared)> {
+        self.0.iter()
+    }
+
+    /// Takes in what a kind's `spec` and `status` are made of.
+    pub(super) fn enter(&mut self, schema: &Value, shape: &Value) {
+        let kind = words(&shape["title"]).to_owned();
+        for field in ["spec", "status"] {
+            self.visit(
+                &schema["properties"][field],
+                &shape["properties"][field],
+                shape,
+                (kind.clone(), field.to_owned()),
+            );
+        }
+    }
+
+    fn visit(&mut self, schema: &Value, shape: &Value, root: &Value, used: (String, String)) {
+        let (name, shape) = resolve(shape, root);
+        for inner in ["items", "additionalProperties"] {
+            if schema[inner].is_object() {
+                self.visit(&schema[inner], &shape[inner], root, used.clone());
+            }
+        }
+        let Some(name) = name.filter(|name| is_ours(name)) else { return };
+        let Some(properties) = properties(schema) else { return };
+        if let Some(known) = self.0.get_mut(name) {
+            if !known.uses.contains(&used) {
+                known.uses.push(used);
+            }
+            return;
+        }
+        let fields = fields(schema, shape, root).collect();
+        let description = words(&shape["description"]).to_owned();
+        self.0.insert(name.to_owned(), Shared { description, fields, uses: vec![used] });
+        for (field, property) in properties {
+            self.visit(property, &shape["properties"][field], root, (name.to_owned(), field.clone()));
+        }
+    }
+}
+
+/// The fields of an object. `shape` is the same schema with the names of types in it, `root` what they refer to.
+pub(super) fn fields<'a>(
+    schema: &'a Value,
+    shape: &'a Value,
+    root: &'a Value,
+) -> impl Iterator<Item = Field> + 'a {
+    properties(schema).into_iter().flatten().map(move |(name, property)| {
+        let (description, default) = without_default(words(&property["description"]));
+        Field {
+            name: name.clone(),
+            type_name: type_name(property, &shape["properties"][name], root),
+            constraints: constraints(property),
+            is_required: schema["required"].as_array().is_some_and(|all| all.iter().any(|it| it == name)),
+            default: match &property["default"] {
+                Value::Null | Value::Object(_) => default,
+                value => code(&value.to_string()),
+            },
+            description,
+        }
+    })
+}
+
+/// The properties of an object whose fields are known; a type without any has none.
+fn properties(schema: &Value) -> Option<&serde_json::Map<String, Value>> {
+    static NONE: std::sync::LazyLock<serde_json::Map<String, Value>> =
+        std::sync::LazyLock::new(serde_json::Map::new);
+    let is_free = schema.get("additionalProperties").is_some()
+        || schema["x-kubernetes-preserve-unknown-fields"] == Value::Bool(true);
+    match schema["properties"].as_object() {
+        None if schema["type"] == "object" && !is_free => Some(&NONE),
+        properties => properties,
+    }
+}
+
+/// The type that a schema stands for, by name, and its own schema.
+fn resolve<'a>(shape: &'a Value, root: &'a Value) -> (Option<&'a str>, &'a Value) {
+    // An optional field is its type or null.
+    let alternatives = ["anyOf", "allOf", "oneOf"].into_iter().filter_map(|key| shape[key].as_array());
+    let target = std::iter::once(shape)
+        .chain(alternatives.flatten())
+        .find_map(|shape| shape["$ref"].as_str()?.strip_prefix("#/$defs/"));
+    match target {
+        Some(name) => (Some(name), &root["$defs"][name]),
+        None => (None, shape),
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    !name.starts_with("io.k8s.")
+}
+
+fn type_name(schema: &Value, shape: &Value, root: &Value) -> String {
+    let (name, shape) = resolve(shape, root);
+    if let Some(name) = name {
+        if !is_ours(name) {
+            return of_kubernetes(name);
+        }
+        if properties(schema).is_some() {
+            return link(name);
+        }
+    }
+    if schema["items"].is_object() {
+        return format!("list of {}", type_name(&schema["items"], &shape["items"], root));
+    }
+    if schema["additionalProperties"].is_object() {
+        let inner = type_name(&schema["additionalProperties"], &shape["additionalProperties"], root);
+        return format!("map of string to {inner}");
+    }
+    match words(&schema["type"]) {
+        "object" => "any object".to_owned(),
+        "integer" if schema["format"] == "int64" => "integer, 64 bits".to_owned(),
+        "string" if schema["format"] == "date-time" => "time".to_owned(),
+        "" => "any value".to_owned(),
+        simple => simple.to_owned(),
+    }
+}
+
+/// A link to a type of Kubernetes, from a name such as `io.k8s.api.core.v1.Volume`.
+fn of_kubernetes(name: &str) -> String {
+    let mut parts = name.rsplit('.');
+    let (Some(kind), Some(version), Some(group)) = (parts.next(), parts.next(), parts.next()) else {
+        return name.to_owned();
+    };
+    match kind {
+        "Quantity" => QUANTITY.to_owned(),
+        "IntOrString" => "integer or string".to_owned(),
+        _ => format!("[{kind}]({KUBERNETES}#{}-{version}-{group})", kind.to_lowercase()),
+    }
+}
+
+fn constraints(schema: &Value) -> String {
+    let mut all = Vec::new();
+    let choices: Vec<_> =
+        schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str).map(code).collect();
+    if !choices.is_empty() {
+        all.push(format!("one of {}", choices.join(", ")));
+    }
+    let bounds = [
+        ("minimum", "at least"),
+        ("maximum", "at most"),
+        ("minItems", "at least this many:"),
+        ("maxItems", "at most this many:"),
+        ("maxLength", "letters at most:"),
+    ];
+    for (key, text) in bounds {
+        if let Some(bound) = schema[key].as_f64() {
+            all.push(format!("{text} {bound}"));
+        }
+    }
+    match schema["minLength"].as_u64() {
+        Some(1) => all.push("not empty".to_owned()),
+        Some(least) => all.push(format!("letters at least: {least}")),
+        None => {}
+    }
+    if let Some(pattern) = schema["pattern"].as_str() {
+        all.push(format!("matches {}", code(pattern)));
+    }
+    if schema["x-kubernetes-list-map-keys"].is_array() {
+        all.push(format!("one for each {}", super::codes(&schema["x-kubernetes-list-map-keys"])));
+    }
+    all.join(", ")
+}
+
+/// A description without the sentence that tells the default, and what that says.
+fn without_default(description: &str) -> (String, String) {
+    const MARK: &str = "Default: ";
+    let flat = description.replace('\n', " ");
+    let Some((before, rest)) = flat.split_once(MARK) else { return (flat, String::new()) };
+    // A stop within a name is not followed by a blank.
+    let (default, after) = rest.split_once(". ").unwrap_or((rest.trim_end_matches('.'), ""));
+    (format!("{before}{after}").trim_end().to_owned(), default.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_found_within_descriptions() {
+        let of = |text| without_default(text);
+        let pair = |text: &str, default: &str| (text.to_owned(), default.to_owned());
+        assert_eq!(of("Pulsar tenant. Default: public."), pair("Pulsar tenant.", "public"));
+        assert_eq!(of("Class.\nDefault: `a.B`, or so. More."), pair("Class. More.", "`a.B`, or so"));
+        assert_eq!(of("Nothing."), pair("Nothing.", ""));
+    }
+
+    #[test]
+    fn types_of_kubernetes_are_linked() {
+        assert_eq!(
+            of_kubernetes("io.k8s.api.core.v1.Volume"),
+            format!("[Volume]({KUBERNETES}#volume-v1-core)")
+        );
+        assert_eq!(
+            of_kubernetes("io.k8s.apimachinery.pkg.apis.meta.v1.Condition"),
+            format!("[Condition]({KUBERNETES}#condition-v1-meta)")
+        );
+    }
+}
