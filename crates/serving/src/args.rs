@@ -16,7 +16,7 @@ pub struct ServingArgs {
     #[arg(long, env = "METRICS_ADDR", default_value = ":8443", value_name = "ADDR")]
     pub metrics_addr: ListenAddr,
 
-    /// Whether to serve metrics over TLS [default: true when --cert-dir is given]
+    /// Whether to serve metrics over TLS [default: true when there is a certificate]
     #[arg(
         long,
         env = "METRICS_SECURE",
@@ -56,7 +56,7 @@ fn folder(text: &str) -> Result<CertDir, String> {
     Ok(CertDir(Some(text).filter(|text| !text.is_empty()).map(PathBuf::from)))
 }
 
-/// Reads a time as Go writes it, in one unit: `500ms`, `10s`, `2m`.
+/// Reads a time as Go writes it, in one unit: `500ms`, `10s`, `2m`, `1h`; and in days, `90d`, which Go has not.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -65,10 +65,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "ms" => number.map(Duration::from_millis),
         "s" => number.map(Duration::from_secs),
         "m" => number.and_then(|minutes| minutes.checked_mul(60)).map(Duration::from_secs),
+        "h" => number.and_then(|hours| hours.checked_mul(60 * 60)).map(Duration::from_secs),
+        "d" => number.and_then(|days| days.checked_mul(24 * 60 * 60)).map(Duration::from_secs),
         _ => None,
     };
     time.ok_or_else(|| {
-        format!("{text:?} is no time: write a whole number with a unit, such as 500ms, 10s or 2m")
+        format!("{text:?} is no time: write a whole number with a unit, such as 500ms, 10s, 2m, 1h or 90d")
     })
 }
 
@@ -120,6 +122,8 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
+        assert_eq!(duration("90d"), Ok(Duration::from_hours(90 * 24)));
         for text in ["", "s", "1h30m", "-1s", "1.5s", "99999999999999999999s"] {
             assert!(duration(text).is_err(), "{text}");
         }

@@ -175,3 +175,30 @@ async fn an_expired_certificate_is_served_for_the_client_to_refuse() {
     };
     assert!(refused.to_string().contains("expired"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_certificate_may_come_from_memory_later() {
+    let authority = Authority::new();
+    let (one, two, expired) = (authority.issue(2090), authority.issue(2091), authority.issue(2020));
+    let (registry, shutdown) = (Registry::new(), CancellationToken::new());
+    let certificates = Certificates::in_memory("a Secret", &registry).unwrap();
+    let addr = serve(&certificates, &shutdown).await.addr();
+    assert!(!certificates.is_set());
+    assert!(authority.client().connect(addr).await.is_err(), "there is nothing to serve with");
+    let set = |certificate: &str, key: &str| {
+        certificates.set(certificate.as_bytes(), key.as_bytes(), SystemTime::now())
+    };
+    assert_eq!(set(&expired.certificate, &expired.key), Change::Refused);
+    assert_eq!(set(&one.certificate, &two.key), Change::Refused);
+    assert!(!certificates.is_set());
+    assert_eq!(set(&one.certificate, &one.key), Change::Taken);
+    assert_eq!(set(&one.certificate, &one.key), Change::None);
+    assert_eq!(set("", ""), Change::Refused);
+    let mut connection = authority.client().connect(addr).await.unwrap();
+    assert_eq!(connection.certificate, one.der);
+    assert_eq!(set(&two.certificate, &two.key), Change::Taken);
+    assert_eq!(connection.get("/").await.unwrap(), "hello", "an open connection goes on");
+    assert_eq!(authority.client().connect(addr).await.unwrap().certificate, two.der);
+    assert_eq!(metric(&registry, "function_mesh_certificate_reloads_total"), Some(2));
+    shutdown.cancel();
+}

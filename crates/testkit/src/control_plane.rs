@@ -108,9 +108,14 @@ impl ControlPlane {
 
     /// A kubeconfig of an administrator of another name.
     pub async fn kubeconfig_of(&self, user: &str) -> anyhow::Result<PathBuf> {
+        self.kubeconfig_in(user, "system:masters").await
+    }
+
+    /// A kubeconfig of a user of this group, who may do what roles allow.
+    pub async fn kubeconfig_in(&self, user: &str, group: &str) -> anyhow::Result<PathBuf> {
         let stem = self.folder.join(user);
         let output = tokio::process::Command::new(&self.program)
-            .args(["certs", "--cn", user, "--org", "system:masters", "--dir"])
+            .args(["certs", "--cn", user, "--org", group, "--dir"])
             .arg(self.folder.join("cluster"))
             .arg("--out")
             .arg(&stem)

@@ -1,6 +1,6 @@
 //! What the tests of Function Mesh share: a real control plane, fixtures that keep the rules, a look at what
-//! is written, faults on the way to the API server, and a webhook that runs in the test. A dev-dependency
-//! only.
+//! is written, faults on the way to the API server, a load of admissions, and a webhook that runs in the test.
+//! A dev-dependency only.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -19,6 +19,7 @@ mod audit;
 mod control_plane;
 pub mod faults;
 pub mod fixtures;
+mod load;
 mod pods;
 mod wait;
 mod webhook;
@@ -26,6 +27,7 @@ mod writes;
 
 pub use audit::{AuditLog, Audited};
 pub use control_plane::{ControlPlane, Kind, apply};
+pub use load::{Load, LoadReport};
 pub use pods::{play_kubelet, pretend_to_end, pretend_to_run};
 pub use wait::{SECONDS_10, SECONDS_30, eventually};
 pub use webhook::Webhook;

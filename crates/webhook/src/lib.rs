@@ -12,6 +12,7 @@
 //! controller applies them again, so that nothing depends on this program being there.
 
 pub mod admission;
+pub mod authority;
 pub mod configuration;
 mod denial;
 mod kinds;

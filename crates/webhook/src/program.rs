@@ -13,7 +13,9 @@ use function_mesh_serving::{
     Certificates, ListenAddr, Readiness, Server, ServingArgs, Timeouts, Transport, args, endpoints, logging,
     metrics, tls,
 };
+use prometheus::Registry;
 
+use crate::authority::{self, AuthorityArgs};
 use crate::configuration::{ClientTarget, configuration};
 use crate::{Limits, Meters, router};
 
@@ -32,6 +34,12 @@ const CERT_DIR: &str = "k8s-webhook-server/serving-certs";
 Examples:
   Serve with a certificate that cert-manager keeps in a mounted Secret:
     function-mesh-webhook --cert-dir /certs
+
+  Make a certificate, keep it in a Secret and let the API server trust it:
+    function-mesh-webhook --certificate-secret function-mesh-webhook \\
+      --certificate-dns-name function-mesh-webhook.function-mesh.svc \\
+      --mutating-webhook-configuration function-mesh-mutating-webhook-configuration \\
+      --validating-webhook-configuration function-mesh-validating-webhook-configuration
 
   Let a development cluster call a program outside of it:
     function-mesh-webhook --cert-dir ./certs --webhook-addr :9443 &
@@ -61,6 +69,10 @@ pub struct ServeArgs {
     #[arg(long, env = "SHUTDOWN_DELAY", default_value = "3s", value_name = "TIME")]
     #[arg(value_parser = args::duration)]
     pub shutdown_delay: Duration,
+
+    /// A certificate of the program's own making.
+    #[command(flatten)]
+    pub authority: AuthorityArgs,
 
     /// Metrics, probes, certificates and logs.
     #[command(flatten)]
@@ -122,16 +134,13 @@ pub struct Running {
 
 /// Starts to serve, until `shutdown` is cancelled.
 pub async fn start(args: &ServeArgs, shutdown: CancellationToken) -> anyhow::Result<Running> {
-    let ServeArgs { webhook_addr, shutdown_delay, serving } = args;
+    let ServeArgs { webhook_addr, shutdown_delay, authority, serving } = args;
     let registry = metrics::registry("function-mesh-webhook", env!("CARGO_PKG_VERSION"))?;
     let router = router(Meters::new(&registry)?, Limits::default());
-    let dir = serving.cert_dir.0.clone().unwrap_or_else(|| std::env::temp_dir().join(CERT_DIR));
-    let certificates =
-        Certificates::load(&dir, &registry).context("there is no certificate to serve with")?;
     let end = CancellationToken::new();
-    certificates.watch(serving.cert_poll_interval, end.clone());
     let readiness = Readiness::new(shutdown.clone());
     let gate = readiness.gate("webhook");
+    let certificates = certificates(authority, serving, &registry, &readiness, &end).await?;
     let others = endpoints::start(serving, readiness, registry, Some(&certificates), &end).await?;
     let timeouts = Timeouts { linger: *shutdown_delay, ..Timeouts::default() };
     let transport = Transport::Tls(Arc::clone(&certificates));
@@ -140,6 +149,28 @@ pub async fn start(args: &ServeArgs, shutdown: CancellationToken) -> anyhow::Res
         .context("--webhook-addr is off, so there is nothing to serve")?;
     gate.set(true);
     Ok(Running { webhook, others, end })
+}
+
+async fn certificates(
+    authority: &AuthorityArgs,
+    serving: &ServingArgs,
+    registry: &Registry,
+    readiness: &Readiness,
+    end: &CancellationToken,
+) -> anyhow::Result<Arc<Certificates>> {
+    let dir = serving.cert_dir.0.clone();
+    if let Some(secret) = authority.secret() {
+        anyhow::ensure!(
+            dir.is_none(),
+            "--certificate-secret and --cert-dir are both given: the certificate comes from one of them"
+        );
+        return authority::start(authority, secret, registry, readiness.gate("certificate"), end.clone())
+            .await;
+    }
+    let dir = dir.unwrap_or_else(|| std::env::temp_dir().join(CERT_DIR));
+    let certificates = Certificates::load(&dir, registry).context("there is no certificate to serve with")?;
+    certificates.watch(serving.cert_poll_interval, end.clone());
+    Ok(certificates)
 }
 
 impl Running {

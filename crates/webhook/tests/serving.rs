@@ -115,3 +115,10 @@ async fn a_program_without_a_certificate_does_not_start() {
     assert!(error.contains("there is no certificate to serve with"), "{error}");
     assert!(error.contains("tls.key is not the key of"), "{error}");
 }
+
+#[tokio::test]
+async fn a_certificate_comes_from_one_place() {
+    let args = ["webhook", "--cert-dir", "/certs", "--certificate-secret", "certificates"];
+    let error = start(&Program::parse_from(args).serve, CancellationToken::new()).await.unwrap_err();
+    assert!(error.to_string().contains("--certificate-secret and --cert-dir are both given"), "{error}");
+}

@@ -115,22 +115,30 @@ impl Operator {
         std::fs::write(certificates.path().join("tls.crt"), certificate.cert.pem())?;
         std::fs::write(certificates.path().join("tls.key"), certificate.signing_key.serialize_pem())?;
         let shared = [
-            format!("--cert-dir={}", certificates.path().display()),
             "--metrics-addr=127.0.0.1:0".to_owned(),
             "--metrics-secure=false".to_owned(),
             "--health-probe-addr=127.0.0.1:0".to_owned(),
             "--log-format=json".to_owned(),
         ];
 
-        let arguments =
-            [&["webhook".to_owned()], &shared[..], &["--webhook-addr=127.0.0.1:0".to_owned()]].concat();
+        // The webhook makes its certificate by itself, and lets the API server trust it.
+        let own = [
+            "webhook".to_owned(),
+            "--webhook-addr=127.0.0.1:0".to_owned(),
+            "--certificate-secret=monitoring".to_owned(),
+            format!("--certificate-namespace={namespace}"),
+            "--certificate-dns-name=127.0.0.1".to_owned(),
+            "--mutating-webhook-configuration=monitoring-mutating-webhook-configuration".to_owned(),
+            "--validating-webhook-configuration=monitoring-validating-webhook-configuration".to_owned(),
+            format!("--kubeconfig={}", plane.kubeconfig().display()),
+        ];
+        let arguments = [&own, &shared[..]].concat();
         let again = ["--ignored", "--exact", "--nocapture", "programs::the_webhook"].map(str::to_owned);
         let env = [(WEBHOOK_ARGUMENTS, arguments.join("\n"))];
         let webhook = Program::start(std::env::current_exe()?.as_os_str(), &again, &env)?;
         webhook.ready().await?;
         let target = ClientTarget::Url(format!("https://{}", webhook.address("admission").await?));
-        let (mutating, validating) =
-            configuration("monitoring", &target, Some(certificate.cert.pem().as_bytes()));
+        let (mutating, validating) = configuration("monitoring", &target, None);
         let client = plane.client().await?;
         Api::all(client.clone()).create(&PostParams::default(), &mutating).await?;
         Api::all(client).create(&PostParams::default(), &validating).await?;
@@ -139,6 +147,7 @@ impl Operator {
             format!("--kubeconfig={}", plane.kubeconfig().display()),
             format!("--watched-namespace={namespace}"),
             "--enable-leader-election".to_owned(),
+            format!("--cert-dir={}", certificates.path().display()),
         ];
         let controller = env!("CARGO_BIN_EXE_function-mesh-controller-manager");
         let controller = Program::start(controller.as_ref(), &[&shared[..], &own].concat(), &[])?;

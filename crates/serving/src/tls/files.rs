@@ -53,6 +53,12 @@ pub(super) struct Pem {
     key: Vec<u8>,
 }
 
+impl Pem {
+    pub(super) fn new(certificate: &[u8], key: &[u8]) -> Self {
+        Self { certificate: certificate.to_vec(), key: key.to_vec() }
+    }
+}
+
 /// Reads the two files as one state of the folder. The folder may change between two reads; then the
 /// certificate differs when it is read again.
 pub(super) fn read(dir: &Path) -> Result<Pem, TlsError> {

@@ -1,7 +1,8 @@
 //! The serving certificate: two files, looked at again and again, swapped under open connections.
 //!
 //! Kubernetes mounts a Secret behind the link `..data` and changes all files at once by pointing it elsewhere.
-//! Watching a file misses that, so the files are read every few seconds and compared by content.
+//! Watching a file misses that, so the files are read every few seconds and compared by content. A program that
+//! has its certificate from elsewhere sets it from memory, with the same care.
 
 mod files;
 
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use prometheus::{IntCounter, IntGauge, Registry};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -31,12 +32,14 @@ fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }
 
-/// The certificate of a folder, as current as its files.
+/// The certificate of a folder, as current as its files; or one that is set from memory.
 #[derive(Debug)]
 pub struct Certificates {
+    /// Where it comes from: the folder, or what stands in messages in its place.
     dir: PathBuf,
     provider: Arc<CryptoProvider>,
-    current: ArcSwap<CertifiedKey>,
+    /// None until one is set. Whoever connects before that is told that the handshake failed.
+    current: ArcSwapOption<CertifiedKey>,
     /// Digest of what was looked at last, whether it was taken or not: a bad file is told of once.
     seen: Mutex<u64>,
     meters: Meters,
@@ -66,9 +69,26 @@ impl Certificates {
             tracing::error!(dir = %dir.display(), expired = %loaded.end(), "the certificate has expired");
         }
         meters.not_after(&loaded);
-        let current = ArcSwap::new(Arc::clone(&loaded.key));
+        let current = ArcSwapOption::new(Some(Arc::clone(&loaded.key)));
         let seen = Mutex::new(digest);
         Ok(Arc::new(Self { dir: dir.to_owned(), provider, current, seen, meters }))
+    }
+
+    /// No certificate yet: each is set from memory. `origin` stands in messages for where they come from.
+    pub fn in_memory(origin: &str, registry: &Registry) -> Result<Arc<Self>, TlsError> {
+        let (meters, provider) = (Meters::new(registry)?, Arc::new(provider()));
+        let (current, seen) = (ArcSwapOption::empty(), Mutex::new(0));
+        Ok(Arc::new(Self { dir: origin.into(), provider, current, seen, meters }))
+    }
+
+    /// Takes a certificate and its key, both in PEM form, if they are new and good.
+    pub fn set(&self, certificate: &[u8], key: &[u8], now: SystemTime) -> Change {
+        self.take(Ok(Pem::new(certificate, key)), now)
+    }
+
+    /// Whether there is a certificate to serve with.
+    pub fn is_set(&self) -> bool {
+        self.current.load().is_some()
     }
 
     /// The settings of a TLS listener: TLS 1.2 or newer, HTTP/2 or 1.1, and always the current certificate.
@@ -100,7 +120,10 @@ impl Certificates {
 
     /// Looks at the files once, and takes them if they are new and good.
     pub fn refresh(&self, now: SystemTime) -> Change {
-        let read = files::read(&self.dir);
+        self.take(files::read(&self.dir), now)
+    }
+
+    fn take(&self, read: Result<Pem, TlsError>, now: SystemTime) -> Change {
         let digest = digest(&read);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut *seen, digest) == digest {
@@ -114,7 +137,7 @@ impl Certificates {
                 self.meters.not_after(&loaded);
                 self.meters.reloads.inc();
                 tracing::info!(dir = %self.dir.display(), valid_until = %loaded.end(), "new certificate");
-                self.current.store(loaded.key);
+                self.current.store(Some(loaded.key));
                 Change::Taken
             }
             Err(error) => {
@@ -128,7 +151,7 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+        self.current.load_full()
     }
 }
 
