@@ -85,7 +85,7 @@ impl World {
     }
 
     /// Runs one of the programs beside the cluster's own as administrator, with this on its standard input, and
-    /// returns what it writes.
+    /// returns what it writes, to either of its outputs.
     pub async fn run(&self, program: &str, arguments: &[&str], input: &str) -> Result<String> {
         let cluster = env::var("FUNCTION_MESH_CLUSTER").context("FUNCTION_MESH_CLUSTER names no program")?;
         let beside = Path::new(&cluster).with_file_name("bin").join(program);
@@ -104,10 +104,11 @@ impl World {
         stdin.write_all(input.as_bytes()).await?;
         drop(stdin);
         let run = child.wait_with_output().await?;
+        let written = String::from_utf8([run.stdout, run.stderr].concat())?;
         if !run.status.success() {
-            bail!("{} {arguments:?}: {}", program.display(), String::from_utf8_lossy(&run.stderr));
+            bail!("{} {arguments:?}: {written}", program.display());
         }
-        Ok(String::from_utf8(run.stdout)?)
+        Ok(written)
     }
 
     /// Brings the release to these values on top of those of `hack/up`, and waits until it is ready.
@@ -140,7 +141,8 @@ impl World {
 
     /// Waits until all pods of the operator are ready.
     pub async fn await_operator(&self) -> Result<()> {
-        for deployment in ["deployment/function-mesh-controller-manager", "deployment/function-mesh-webhook"] {
+        for deployment in ["deployment/function-mesh-controller-manager", "deployment/function-mesh-webhook"]
+        {
             self.kubectl(&["rollout", "status", "-n", OPERATOR, "--timeout=2m", deployment]).await?;
         }
         Ok(())

@@ -63,9 +63,11 @@ fn plain(value: &Value) -> Value {
     match value {
         Value::Number(number) => json!(number.as_f64()),
         Value::Array(items) => items.iter().map(plain).collect(),
-        Value::Object(fields) => {
-            fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect::<serde_json::Map<_, _>>().into()
-        }
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| (name.clone(), plain(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
         other => other.clone(),
     }
 }
@@ -86,7 +88,10 @@ fn admission_is_registered_as_the_program_itself_would() {
             // Whose objects are sent is a matter of where it is installed.
             let selector = webhook.as_object_mut().unwrap().remove("namespaceSelector").unwrap();
             let left_out = &selector["matchExpressions"][0];
-            assert_eq!((&left_out["operator"], &left_out["values"]), (&json!("NotIn"), &json!(["kube-system", "ops"])));
+            assert_eq!(
+                (&left_out["operator"], &left_out["values"]),
+                (&json!("NotIn"), &json!(["kube-system", "ops"]))
+            );
         }
         assert_eq!(webhooks, wanted["webhooks"], "{kind}");
     }
@@ -192,7 +197,10 @@ fn what_cannot_be_is_refused_with_its_name() {
         ("controllerManager: {replicas: 2, enableLeaderElection: false}", "/controllerManager/replicas"),
         ("admissionWebhook: {failurePolicy: Maybe}", "/admissionWebhook/failurePolicy"),
         ("admissionWebhook: {certificate: {provider: secret}}", "admissionWebhook.certificate."),
-        ("admissionWebhook: {certificate: {provider: custom}}", "function-mesh-admission-webhook-server-cert-ca"),
+        (
+            "admissionWebhook: {certificate: {provider: custom}}",
+            "function-mesh-admission-webhook-server-cert-ca",
+        ),
         ("watchedNamespaces: [Upper]", "/watchedNamespaces/0"),
     ] {
         let error = refused(values);
@@ -213,7 +221,8 @@ fn with_a_list_of_namespaces_it_has_no_rights_elsewhere() {
     assert_eq!(places, ["a", "b", "ops"]);
     let deployment = find(&objects, "Deployment", "function-mesh-controller-manager");
     assert!(arguments(deployment).contains("--watched-namespace=a,b"));
-    let validating = find(&objects, "ValidatingWebhookConfiguration", "mesh-validating-webhook-configuration");
+    let validating =
+        find(&objects, "ValidatingWebhookConfiguration", "mesh-validating-webhook-configuration");
     let selector = &validating["webhooks"][0]["namespaceSelector"]["matchExpressions"];
     assert_eq!((&selector[0]["operator"], &selector[0]["values"]), (&json!("In"), &json!(["a", "b"])));
 }
@@ -253,7 +262,8 @@ fn every_switch_makes_what_it_is_named_after_and_nothing_by_default() {
     let rules: Value = serde_saphyr::from_str(&text("alerts.yaml")).unwrap();
     assert_eq!(find(&all, "PrometheusRule", "function-mesh-operator")["spec"], rules);
     let dashboard = find(&all, "ConfigMap", "function-mesh-operator-dashboard");
-    let shown: Value = serde_json::from_str(dashboard["data"]["function-mesh.json"].as_str().unwrap()).unwrap();
+    let shown: Value =
+        serde_json::from_str(dashboard["data"]["function-mesh.json"].as_str().unwrap()).unwrap();
     assert_eq!(shown, serde_json::from_str::<Value>(&text("dashboard.json")).unwrap());
     let secure = find(&all, "Deployment", "function-mesh-controller-manager");
     assert!(arguments(secure).contains("--cert-dir=/etc/certs"));

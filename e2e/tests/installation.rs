@@ -53,8 +53,9 @@ async fn its_pods_run_under_the_restricted_standard_and_it_passes_its_own_test()
     let enforced = namespace.labels().get("pod-security.kubernetes.io/enforce").map(String::as_str);
     ensure!(enforced == Some("restricted"), "enforced is {enforced:?}");
 
-    let listed =
-        world.kubectl(&["get", "pods", "-n", OPERATOR, "-l", "app.kubernetes.io/instance=function-mesh"]).await?;
+    let listed = world
+        .kubectl(&["get", "pods", "-n", OPERATOR, "-l", "app.kubernetes.io/instance=function-mesh"])
+        .await?;
     let running = |name: &str| {
         let lines = listed.lines().filter(|line| line.starts_with(name));
         lines.filter(|line| line.contains("1/1") && line.contains("Running")).count()
@@ -116,7 +117,11 @@ async fn helm_4_goes_on_where_helm_3_left_off_and_back() -> Result<()> {
     ensure!(definitions(&world).await? == kinds, "definitions went with the webhook");
     let running = pods(&world).await?;
     let webhooks = running.iter().filter(|pod| pod.name_any().starts_with("function-mesh-webhook")).count();
-    ensure!((running.len(), webhooks) == (2, 0), "{:?}", running.iter().map(ResourceExt::name_any).collect::<Vec<_>>());
+    ensure!(
+        (running.len(), webhooks) == (2, 0),
+        "{:?}",
+        running.iter().map(ResourceExt::name_any).collect::<Vec<_>>()
+    );
     world.run(&helm_4, &["uninstall", RELEASE, "-n", OPERATOR, "--wait"], "").await?;
     ensure!(definitions(&world).await? == kinds, "definitions went with the release");
     world.install(&helm_4, &[]).await?;

@@ -79,7 +79,8 @@ fn asked(world: &World) -> Result<BTreeMap<String, Asked>> {
             continue; // what is served, and under which versions: everybody may ask
         }
         let resource = if part.is_empty() { resource.to_owned() } else { format!("{resource}/{part}") };
-        let right = Right { group: text("/objectRef/apiGroup").to_owned(), resource, verb: text("/verb").to_owned() };
+        let right =
+            Right { group: text("/objectRef/apiGroup").to_owned(), resource, verb: text("/verb").to_owned() };
         let asked = all.entry(account).or_default();
         if event.pointer("/responseStatus/code").and_then(Value::as_u64) == Some(403) {
             *asked.forbidden.entry(right).or_default() += 1;

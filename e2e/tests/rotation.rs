@@ -23,7 +23,9 @@ async fn served(story: &Story) -> Result<BTreeSet<String>> {
         let path = format!("/api/v1/namespaces/{OPERATOR}/pods/{name}:8443/proxy/metrics");
         let request = http::Request::get(path).body(Vec::new())?;
         let metrics = story.world.client.request_text(request).await?;
-        let line = metrics.lines().find(|line| line.starts_with("function_mesh_certificate_expiration_timestamp_seconds"));
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("function_mesh_certificate_expiration_timestamp_seconds"));
         served.insert(line.context("a webhook serves no certificate")?.to_owned());
     }
     Ok(served)
@@ -51,7 +53,8 @@ async fn renewed_by_cert_manager(story: &Story) -> Result<()> {
     secrets.delete(secret, &kube::api::DeleteParams::default()).await?;
     let made = async || {
         let new = secrets.get_opt(secret).await?;
-        Ok(new.is_some_and(|new| new.uid() != old && new.data.is_some_and(|data| data.contains_key("tls.crt"))))
+        Ok(new
+            .is_some_and(|new| new.uid() != old && new.data.is_some_and(|data| data.contains_key("tls.crt"))))
     };
     story.eventually("cert-manager makes another certificate", PATIENCE, made).await?;
     // A kubelet looks for new contents of volumes about once a minute, and whenever something about a pod changes.

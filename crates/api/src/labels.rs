@@ -74,6 +74,8 @@ pub mod managers {
     pub const RELEASE: &str = "functionmesh.io/release";
     /// The mesh controller, on the number of replicas that an autoscaler starts from, until it changes it.
     pub const REPLICAS: &str = "functionmesh.io/replicas";
+    /// The component controllers, on the note of what a StatefulSet that another operator made was made from.
+    pub const ADOPTION: &str = "functionmesh.io/adoption";
     /// Whoever writes a status.
     pub const STATUS: &str = "functionmesh.io/status";
     /// Whoever adds or removes a finalizer.

@@ -9,6 +9,7 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use crate::kit::election::Candidate;
+use crate::kit::namespaces::Namespaces;
 use crate::kit::requests::Requests;
 use crate::run::{CONTROLLERS, Options, run};
 
@@ -23,15 +24,9 @@ pub struct Args {
     /// Context of the kubeconfig; without it the current one
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// Namespace to look after; empty for all
-    #[arg(
-        long,
-        env = "WATCHED_NAMESPACE",
-        default_value = "",
-        hide_default_value = true,
-        value_name = "NAME"
-    )]
-    watched_namespace: String,
+    /// Namespaces to look after, with commas between them; empty for all. In each of them a Role is enough
+    #[arg(long, env = "WATCHED_NAMESPACE", value_name = "NAMES", action = clap::ArgAction::Append)]
+    watched_namespace: Vec<Namespaces>,
     /// Objects of each kind that are worked on at a time
     #[arg(long, env = "CONCURRENCY", default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
@@ -84,6 +79,9 @@ Examples:
   Look after one namespace of the cluster that kubectl talks to:
     function-mesh-controller-manager --watched-namespace team-a --metrics-addr 127.0.0.1:8443
 
+  Look after two namespaces with no rights in any other:
+    function-mesh-controller-manager --watched-namespace team-a,team-b
+
   Use runner images of one's own:
     function-mesh-controller-manager --config-file config.yaml
   where config.yaml says
@@ -134,7 +132,7 @@ impl Args {
         };
         let options = Options {
             settings,
-            namespace: Some(watched_namespace).filter(|namespace| !namespace.is_empty()),
+            namespaces: watched_namespace.into_iter().collect(),
             concurrency,
             pause_rollout,
             candidate: enable_leader_election.then_some(candidate),
@@ -169,4 +167,24 @@ async fn connection(file: Option<std::path::PathBuf>, context: Option<String>) -
             "found no cluster: pass --kubeconfig, set KUBECONFIG, or run in a pod with a service account",
         )?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(args: &[&str]) -> Result<String, clap::Error> {
+        let args = Args::try_parse_from([&["manager"], args].concat())?;
+        Ok(args.watched_namespace.into_iter().collect::<Namespaces>().to_string())
+    }
+
+    #[test]
+    fn namespaces_are_a_list_or_a_flag_for_each_or_all() {
+        assert_eq!(watched(&[]).unwrap(), "all");
+        assert_eq!(watched(&["--watched-namespace", ""]).unwrap(), "all");
+        assert_eq!(watched(&["--watched-namespace=b, a,b"]).unwrap(), "a,b");
+        assert_eq!(watched(&["--watched-namespace=a", "--watched-namespace=b,c"]).unwrap(), "a,b,c");
+        let error = watched(&["--watched-namespace=a,Team B"]).unwrap_err().to_string();
+        assert!(error.contains("\"Team B\" cannot be the name of a namespace"), "{error}");
+    }
 }

@@ -15,31 +15,32 @@ use tokio::sync::mpsc;
 use crate::context::Shared;
 use crate::kit::cache::{self, Cache, Watches};
 use crate::kit::cached::Cached;
+use crate::kit::namespaces::Namespaces;
 
 /// The way by which one controller hears of changes.
 pub(crate) type Changed = mpsc::Sender<Arc<BackendConfig>>;
 
 type Changes = BoxStream<'static, Result<Cached<BackendConfig>, watcher::Error>>;
 
-/// Watches BackendConfigs where they can apply: everywhere, or in the one namespace that is looked after. The
-/// cluster's own one may stand outside of that; then it is watched alone.
+/// Watches BackendConfigs where they can apply: in the namespaces that are looked after. The cluster's own one may
+/// stand outside of those; then it is watched alone, and none of another name there.
 pub(crate) fn watch(
     client: &Client,
     settings: &Settings,
-    namespace: Option<&str>,
+    namespaces: &Namespaces,
     watches: &Watches,
     end: &CancellationToken,
 ) -> (Vec<Cache<Cached<BackendConfig>>>, Changes) {
-    let watch = |namespace: Option<&str>, config| {
-        let (cache, changes) = cache::watch(cache::api(client, namespace), config, watches, end);
+    let watch = |namespaces: &Namespaces, config| {
+        let (cache, changes) = cache::watch(client, namespaces, &config, watches, end);
         (cache, changes.boxed())
     };
-    let (local, changes) = watch(namespace, watcher::Config::default());
-    let elsewhere = Some(settings.global_backend_config_namespace.as_str());
+    let (local, changes) = watch(namespaces, watcher::Config::default());
+    let elsewhere = &settings.global_backend_config_namespace;
     match &settings.global_backend_config {
-        Some(name) if namespace.is_some() && namespace != elsewhere => {
+        Some(name) if !namespaces.contains(elsewhere) => {
             let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-            let (global, of_global) = watch(elsewhere, only);
+            let (global, of_global) = watch(&Namespaces::one(elsewhere), only);
             (vec![local, global], futures::stream::select(changes, of_global).boxed())
         }
         _ => (vec![local], changes),

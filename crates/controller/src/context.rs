@@ -30,8 +30,8 @@ pub struct Shared {
     pub backoff: Backoff,
     /// Since when deleted components wait for their clean-up.
     pub patience: Patience,
-    /// All BackendConfigs that are watched: everywhere, or in the one namespace that is looked after and, where
-    /// the cluster's own one stands elsewhere, there.
+    /// All BackendConfigs that are watched: in the namespaces that are looked after and, where the cluster's own
+    /// one stands elsewhere, there.
     pub backends: Vec<Cache<Cached<BackendConfig>>>,
     /// Whether this program may act, or another one leads.
     pub turn: Turn,
@@ -74,11 +74,16 @@ impl HeldBackends {
 }
 
 impl Shared {
-    /// Waits until all BackendConfigs are known. False when the program ends before.
-    pub async fn has_backends(&self) -> bool {
+    /// Whether all BackendConfigs are known that can apply in a namespace; see [`Cache::is_ready_for`]. Without
+    /// the cluster's own one, pods would be rendered without its defaults, and restarted for it.
+    pub async fn has_backends(&self, namespace: &str) -> bool {
+        let global = self.settings.global_backend_config_namespace.as_str();
+        let global = self.settings.global_backend_config.as_ref().map(|_| global);
         for cache in &self.backends {
-            if !cache.is_filled().await {
-                return false;
+            for namespace in [Some(namespace), global].into_iter().flatten() {
+                if !cache.is_ready_for(namespace).await {
+                    return false;
+                }
             }
         }
         true

@@ -32,6 +32,7 @@ use crate::kit::cached::Cached;
 use crate::kit::children::controller_of;
 use crate::kit::election::{self, Candidate, Turn};
 use crate::kit::events::Events;
+use crate::kit::namespaces::Namespaces;
 use crate::kit::patience::Patience;
 use crate::kit::waiting::Waiting;
 use crate::metrics::Metrics;
@@ -62,8 +63,8 @@ const IN_BACKOFF: (&str, &str) = (
 pub struct Options {
     /// Settings of the renderer.
     pub settings: Settings,
-    /// The namespace to look after; None for all.
-    pub namespace: Option<String>,
+    /// The namespaces to look after.
+    pub namespaces: Namespaces,
     /// Objects of each kind that are worked on at a time.
     pub concurrency: u16,
     /// Whether changes of running pods are held back, save those of a component's own specification.
@@ -81,16 +82,16 @@ pub async fn run(
     readiness: &Readiness,
     end: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Options { settings, namespace, concurrency, pause_rollout, candidate } = options;
+    let Options { settings, namespaces, concurrency, pause_rollout, candidate } = options;
     let Some(candidate) = candidate else {
         let turn = Turn::at_once(end);
         election::gauge(registry)?.set(1);
-        let control = Control { settings, namespace, concurrency, pause_rollout, turn };
+        let control = Control { settings, namespaces, concurrency, pause_rollout, turn };
         return control.run(client, registry, readiness).await;
     };
     let (elected, done_writing) = (CancellationToken::new(), CancellationToken::new());
     let turn = Turn { elected: elected.clone(), end };
-    let control = Control { settings, namespace, concurrency, pause_rollout, turn };
+    let control = Control { settings, namespaces, concurrency, pause_rollout, turn };
     let turn = Turn { elected, end: done_writing.clone() };
     let lead = candidate.lead(client.clone(), registry, turn);
     let control = control.run(client, registry, readiness);
@@ -108,7 +109,7 @@ pub async fn run(
 
 struct Control {
     settings: Settings,
-    namespace: Option<String>,
+    namespaces: Namespaces,
     concurrency: u16,
     pause_rollout: bool,
     turn: Turn,
@@ -116,10 +117,10 @@ struct Control {
 
 impl Control {
     async fn run(self, client: Client, registry: &Registry, readiness: &Readiness) -> anyhow::Result<()> {
-        let Self { settings, namespace, concurrency, pause_rollout, turn } = self;
-        let (namespace, end) = (namespace.as_deref(), turn.end.clone());
+        let Self { settings, namespaces, concurrency, pause_rollout, turn } = self;
+        let end = turn.end.clone();
         let watches = Watches::register(registry)?;
-        let (backends, backend_changes) = backends::watch(&client, &settings, namespace, &watches, &end);
+        let (backends, backend_changes) = backends::watch(&client, &settings, &namespaces, &watches, &end);
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
             metrics: Metrics::register(registry)?,
@@ -132,8 +133,15 @@ impl Control {
             turn,
         });
         let (wake_meshes, mesh_wakes) = mpsc::channel(QUEUE);
-        let parts =
-            Parts { shared: &shared, watches, namespace, concurrency, readiness, end: &end, wake_meshes };
+        let parts = Parts {
+            shared: &shared,
+            watches,
+            namespaces: &namespaces,
+            concurrency,
+            readiness,
+            end: &end,
+            wake_meshes,
+        };
         let (functions, run_functions, backend_functions) = parts.component()?;
         let (sources, run_sources, backend_sources) = parts.component()?;
         let (sinks, run_sinks, backend_sinks) = parts.component()?;
@@ -146,7 +154,7 @@ impl Control {
         readiness.gate(CONTROLLERS).set(true);
         let followers = vec![backend_functions, backend_sources, backend_sinks];
         let backends = backends::follow(backend_changes, followers, end).boxed();
-        tracing::info!(namespace, "controllers started");
+        tracing::info!(%namespaces, "controllers started");
         join_all(vec![run_functions, run_sources, run_sinks, meshes, backends]).await;
         tracing::info!("controllers stopped");
         Ok(())
@@ -157,7 +165,7 @@ impl Control {
 struct Parts<'a> {
     shared: &'a Arc<Shared>,
     watches: Watches,
-    namespace: Option<&'a str>,
+    namespaces: &'a Namespaces,
     concurrency: u16,
     readiness: &'a Readiness,
     end: &'a CancellationToken,
@@ -173,23 +181,27 @@ impl Parts<'_> {
         Config::default().debounce(GATHER).concurrency(self.concurrency)
     }
 
-    /// The program is ready only once this cache is full.
+    /// The program is ready only once this cache is full, of each namespace.
     fn gate<K: Watched>(&self, name: &str, cache: &Cache<K>) {
-        let gate = self.readiness.gate(&format!("the cache of {name}"));
-        let cache = cache.clone();
-        tokio::spawn(async move {
-            if cache.is_filled().await {
-                gate.set(true);
-            }
-        });
+        for part in cache.parts() {
+            let at = part.as_ref().filter(|_| !self.namespaces.are_all());
+            let place = at.map(|namespace| format!(" in {namespace}")).unwrap_or_default();
+            let gate = self.readiness.gate(&format!("the cache of {name}{place}"));
+            let cache = cache.clone();
+            tokio::spawn(async move {
+                if cache.is_filled(part.as_deref()).await {
+                    gate.set(true);
+                }
+            });
+        }
     }
 
     /// A cache of a kind, and its changes.
     fn watch<K: Watched>(
         &self,
-        config: watcher::Config,
+        config: &watcher::Config,
     ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>) {
-        cache::watch(cache::api(&self.shared.client, self.namespace), config, &self.watches, self.end)
+        cache::watch(&self.shared.client, self.namespaces, config, &self.watches, self.end)
     }
 
     /// What waits of a kind: for a reconcile to take up its changes, and after failures.
@@ -221,14 +233,18 @@ impl Parts<'_> {
     /// The controller of one kind of component, with its cache and the way by which it hears of changed
     /// BackendConfigs.
     fn component<C: Component>(&self) -> Result<ComponentParts<C>, prometheus::Error> {
-        let children = || cache::children_of(C::ROLE);
-        let (objects, changes) = self.watch::<Cached<C>>(watcher::Config::default());
-        let (stateful_sets, of_sets) = self.watch::<Cached<StatefulSet>>(children());
-        let (services, of_services) = self.watch::<Cached<Service>>(children());
-        let (autoscalers, of_autoscalers) = self.watch::<Cached<HorizontalPodAutoscaler>>(children());
-        let (pods, of_pods) = self.watch::<SeenPod>(children());
-        let jobs = cache::api::<PartialObjectMeta<Job>>(&self.shared.client, self.namespace);
-        let of_jobs = cache::notices(jobs, cache::cleanups_of(C::ROLE), &self.watches);
+        let children = cache::children_of(C::ROLE);
+        let (objects, changes) = self.watch::<Cached<C>>(&watcher::Config::default());
+        let (stateful_sets, of_sets) = self.watch::<Cached<StatefulSet>>(&children);
+        let (services, of_services) = self.watch::<Cached<Service>>(&children);
+        let (autoscalers, of_autoscalers) = self.watch::<Cached<HorizontalPodAutoscaler>>(&children);
+        let (pods, of_pods) = self.watch::<SeenPod>(&children);
+        let of_jobs = cache::notices::<PartialObjectMeta<Job>>(
+            &self.shared.client,
+            self.namespaces,
+            &cache::cleanups_of(C::ROLE),
+            &self.watches,
+        );
         self.gate(C::ROLE.mesh_field(), &objects);
         self.gate(&format!("StatefulSets of {}", C::ROLE.mesh_field()), &stateful_sets);
         self.gate(&format!("Services of {}", C::ROLE.mesh_field()), &services);
@@ -256,7 +272,6 @@ impl Parts<'_> {
             .reconcile_on(waiting.wakes(component::pods::components_of(of_jobs)))
             .reconcile_on(waiting.wakes(affected))
             .graceful_shutdown_on(self.end.clone().cancelled_owned());
-        let given_up = objects.clone().is_given_up();
         let run = async move {
             let on_error =
                 |object: Arc<Cached<C>>, error: &component::Error, context: Arc<component::Context>| {
@@ -266,10 +281,7 @@ impl Parts<'_> {
                 waiting.taken(&ObjectRef::from_obj(&*object));
                 component::reconcile::<C>(object, context)
             };
-            tokio::select! {
-                () = controller.run(reconcile, on_error, context).for_each(log(gone)) => {}
-                () = given_up => {}
-            }
+            controller.run(reconcile, on_error, context).for_each(log(gone)).await;
         };
         Ok((objects, run.boxed(), tell))
     }
@@ -279,7 +291,7 @@ impl Parts<'_> {
         context: mesh::Context,
         wakes: mpsc::Receiver<ObjectRef<Cached<FunctionMesh>>>,
     ) -> Result<BoxFuture<'static, ()>, prometheus::Error> {
-        let (objects, changes) = self.watch::<Cached<FunctionMesh>>(watcher::Config::default());
+        let (objects, changes) = self.watch::<Cached<FunctionMesh>>(&watcher::Config::default());
         self.gate("functionmeshes", &objects);
         objects::count(&self.shared.metrics, &objects, objects::of_mesh)?;
         let waiting = self.waiting("FunctionMesh", mesh::PREFIX)?;
@@ -288,7 +300,6 @@ impl Parts<'_> {
             .with_config(self.config())
             .reconcile_on(waiting.wakes(receiver(wakes)))
             .graceful_shutdown_on(self.end.clone().cancelled_owned());
-        let given_up = objects.is_given_up();
         let run = async move {
             let on_error =
                 |object: Arc<Cached<FunctionMesh>>, error: &mesh::Error, context: Arc<mesh::Context>| {
@@ -298,10 +309,7 @@ impl Parts<'_> {
                 waiting.taken(&ObjectRef::from_obj(&*object));
                 mesh::reconcile(object, context)
             };
-            tokio::select! {
-                () = controller.run(reconcile, on_error, Arc::new(context)).for_each(log(gone)) => {}
-                () = given_up => {}
-            }
+            controller.run(reconcile, on_error, Arc::new(context)).for_each(log(gone)).await;
         };
         Ok(run.boxed())
     }

@@ -82,11 +82,7 @@ fn is_refusal(error: &kube::Error) -> bool {
         if status.message.contains("admission webhook") && status.message.contains("denied the request"))
 }
 
-async fn becomes_ready(
-    api: &Api<FunctionMesh>,
-    mesh: &FunctionMesh,
-    until: Instant,
-) -> anyhow::Result<()> {
+async fn becomes_ready(api: &Api<FunctionMesh>, mesh: &FunctionMesh, until: Instant) -> anyhow::Result<()> {
     let name = mesh.name_any();
     let params = PatchParams::apply(MANAGER);
     api.patch(&name, &params, &Patch::Apply(mesh)).await.context("the mesh cannot be applied")?;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::ensure;
 use function_mesh_api::{Function, Sink};
+use function_mesh_controller::kit::namespaces::Namespaces;
 use function_mesh_controller::{Options, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
@@ -59,7 +60,7 @@ async fn passwords_are_never_logged() -> anyhow::Result<()> {
     let readiness = Readiness::new(end.clone());
     let options = Options {
         settings: Settings::default(),
-        namespace: Some(namespace.clone()),
+        namespaces: Namespaces::one(&namespace),
         concurrency: 4,
         pause_rollout: false,
         candidate: None,

@@ -108,15 +108,20 @@ impl ControlPlane {
 
     /// A kubeconfig of an administrator of another name.
     pub async fn kubeconfig_of(&self, user: &str) -> anyhow::Result<PathBuf> {
-        self.kubeconfig_in(user, "system:masters").await
+        self.certify(user, &["--org", "system:masters"]).await
     }
 
-    /// A kubeconfig of a user of this group, who may do what roles allow.
-    pub async fn kubeconfig_in(&self, user: &str, group: &str) -> anyhow::Result<PathBuf> {
+    /// A kubeconfig of somebody who may do what roles allow, and nothing else.
+    pub async fn kubeconfig_by_roles(&self, user: &str) -> anyhow::Result<PathBuf> {
+        self.certify(user, &[]).await
+    }
+
+    async fn certify(&self, user: &str, args: &[&str]) -> anyhow::Result<PathBuf> {
         let stem = self.folder.join(user);
         let output = tokio::process::Command::new(&self.program)
-            .args(["certs", "--cn", user, "--org", group, "--dir"])
+            .args(["certs", "--cn", user, "--dir"])
             .arg(self.folder.join("cluster"))
+            .args(args)
             .arg("--out")
             .arg(&stem)
             .output()

@@ -115,6 +115,7 @@ async fn hold(
     live: Arc<StatefulSet>,
     context: &Context,
 ) -> Result<(Applied<StatefulSet>, Option<String>), Error> {
+    let live = adopt(children, wanted, live).await?;
     let mut adjusted = wanted.clone();
     keep_immutable(&mut adjusted, &live);
     let pending = pending::change(&adjusted, &live);
@@ -125,6 +126,22 @@ async fn hold(
         change = Change::Updated;
     }
     Ok((count(context, Applied { live, change }), pending))
+}
+
+/// Notes on a StatefulSet that another operator made which specification that counts as made from, so that the next
+/// change of the component is seen as one.
+async fn adopt(
+    children: &Children<'_>,
+    wanted: &StatefulSet,
+    live: Arc<StatefulSet>,
+) -> Result<Arc<StatefulSet>, Error> {
+    let Some(digest) = labels::annotation(&wanted.metadata, labels::SPECIFICATION) else { return Ok(live) };
+    if labels::annotation(&live.metadata, labels::SPECIFICATION).is_some() {
+        return Ok(live);
+    }
+    let adoption = Children { manager: labels::managers::ADOPTION, ..*children };
+    let note = json!({ "metadata": { "annotations": { labels::SPECIFICATION: digest } } });
+    Ok(Arc::new(adoption.apply_part(&*live, note).await?))
 }
 
 fn count<K: Child>(context: &Context, applied: Applied<K>) -> Applied<K> {

@@ -16,7 +16,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use super::{Context, Error, finalizer};
-use crate::kit::children::{ChildError, Children, is_owned_by};
+use crate::kit::children::{ChildError, Children, controller_of, is_owned_by};
 
 /// Finalizer of an object whose children are to outlive it: `kubectl delete --cascade=orphan`.
 const ORPHAN: &str = "orphan";
@@ -67,9 +67,17 @@ pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> R
     };
     let waited = context.shared.patience.waited_for(&super::end_key(component));
     let limit = Duration::from_secs(context.shared.settings.cleanup_deadline.unsigned_abs());
-    let stopped = waited > limit || stop_pods(component, &children, context).await?;
-    if !stopped {
-        return Ok(Step::Waiting("waiting for its pods to stop".to_owned()));
+    let pods = match stop_pods(component, &children, context).await {
+        // Nothing holds a deletion up for longer than that.
+        Err(_) if waited > limit => Pods::Gone,
+        pods => pods?,
+    };
+    match pods {
+        Pods::Outlive => return release(component, context).await,
+        Pods::Stopping if waited <= limit => {
+            return Ok(Step::Waiting("waiting for its pods to stop".to_owned()));
+        }
+        Pods::Stopping | Pods::Gone => {}
     }
     let why = match clean_up(component, &work, &children).await {
         Ok(Some(End::Succeeded)) => {
@@ -90,27 +98,41 @@ pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> R
     give_up(component, &work.leftovers, &why, context).await
 }
 
-/// Deletes the StatefulSet in such a way that it is gone when its pods are. True when it is.
+/// What becomes of the pods.
+enum Pods {
+    Stopping,
+    Gone,
+    /// The garbage collector has taken the owner off them: they are to stay. It
+    /// may be done before we see that it was asked to.
+    Outlive,
+}
+
+/// Deletes the StatefulSet in such a way that it is gone when its pods are.
 async fn stop_pods<C: Component>(
     component: &C,
     children: &Children<'_>,
     context: &Context,
-) -> Result<bool, ChildError> {
+) -> Result<Pods, ChildError> {
     let name = names::stateful_set(&component.name_any(), C::ROLE);
     let cached = context.stateful_sets.get(&ObjectRef::new(&name).within(children.namespace));
     if cached
         .is_some_and(|live| is_owned_by(&*live, children.owner) && live.meta().deletion_timestamp.is_some())
     {
-        return Ok(false);
+        return Ok(Pods::Stopping);
     }
     // The cache may be late: what was made a moment ago would go on consuming.
-    let live = children.read::<StatefulSet>(&name).await?.filter(|live| is_owned_by(live, children.owner));
-    let Some(live) = live else { return Ok(true) };
+    let Some(live) = children.read::<StatefulSet>(&name).await? else { return Ok(Pods::Gone) };
+    if controller_of(&live).is_none() && labels::annotation(&live.metadata, labels::APPLIED).is_some() {
+        return Ok(Pods::Outlive);
+    }
+    if !is_owned_by(&live, children.owner) {
+        return Ok(Pods::Gone);
+    }
     if live.metadata.deletion_timestamp.is_none() {
         children.delete_after_its_own(&live).await?;
         context.shared.metrics.wrote("StatefulSet", "deleted");
     }
-    Ok(false)
+    Ok(Pods::Stopping)
 }
 
 /// Sees to it that the Job is there, and says how it ended.

@@ -29,7 +29,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
-use crate::kit::cache::Cache;
+use crate::kit::cache::{Cache, INCOMPLETE};
 use crate::kit::cached::{Cached, Unreadable};
 use crate::kit::children::ChildError;
 use crate::metrics::Stage;
@@ -60,14 +60,14 @@ pub struct Context {
 }
 
 impl Context {
-    /// Waits until all caches are full: else it would look as if children or defaults were missing. False when
-    /// the program ends before.
-    pub async fn is_complete(&self) -> bool {
-        self.stateful_sets.is_filled().await
-            && self.services.is_filled().await
-            && self.autoscalers.is_filled().await
-            && self.pods.is_filled().await
-            && self.shared.has_backends().await
+    /// Whether all caches are full of a namespace; see [`Cache::is_ready_for`]. Else it would look as if children
+    /// or defaults were missing.
+    pub async fn is_complete(&self, namespace: &str) -> bool {
+        self.stateful_sets.is_ready_for(namespace).await
+            && self.services.is_ready_for(namespace).await
+            && self.autoscalers.is_ready_for(namespace).await
+            && self.pods.is_ready_for(namespace).await
+            && self.shared.has_backends(namespace).await
     }
 }
 
@@ -117,8 +117,8 @@ impl Error {
 
 /// Brings the cluster in line with one component, and its status in line with the cluster.
 pub async fn reconcile<C: Component>(object: Arc<Cached<C>>, context: Arc<Context>) -> Result<Action, Error> {
-    if !context.is_complete().await {
-        return Ok(Action::await_change());
+    if !context.is_complete(&object.namespace().unwrap_or_default()).await {
+        return Ok(Action::requeue(INCOMPLETE));
     }
     if !context.shared.turn.is_now().await {
         return Ok(Action::requeue(Duration::ZERO));

@@ -50,8 +50,12 @@ pub(super) fn observe<C: Component>(component: &C, context: &Context) -> Observe
         (status.global_backend_config_revision.as_ref(), status.namespaced_backend_config_revision.as_ref())
     });
     let is_paused = context.shared.pause_rollout || labels::is_paused(component.meta());
+    // Of one that another operator made nobody knows what it was made from: while rollouts are paused that is noted
+    // before anything else.
+    let is_unknown =
+        ours.is_some_and(|live| labels::annotation(&live.metadata, labels::SPECIFICATION).is_none());
     let hold = match applied {
-        _ if is_unchanged && is_paused => Some(Hold::Paused),
+        _ if is_paused && (is_unchanged || is_unknown) => Some(Hold::Paused),
         Some(applied) if backends.are_to_wait(applied) => Some(Hold::Backends),
         _ => None,
     };

@@ -1,20 +1,25 @@
 //! Caches of what is watched: a store to read, and a stream of changes that triggers reconciles.
 
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::future::ready;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use function_mesh_api::labels;
 use function_mesh_serving::shutdown::CancellationToken;
+use futures::stream::{self, select_all};
 use futures::{Stream, StreamExt};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use prometheus::{IntCounterVec, Opts, Registry};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch::Receiver;
 
 use super::cached::Cached;
+use super::merge::Merge;
+use super::namespaces::Namespaces;
 
 /// A kind that can be watched.
 pub trait Watched:
@@ -42,8 +47,11 @@ impl<K> Watched for K where
 /// Objects that are read at a time when a watch begins: what is read is held twice for a moment.
 const PAGE: u32 = 50;
 
+/// How long until an object is looked at again of whose namespace a cache could not be filled.
+pub const INCOMPLETE: Duration = Duration::from_secs(5);
+
 /// All of a kind in one namespace, or everywhere.
-pub fn api<K: Watched>(client: &Client, namespace: Option<&str>) -> Api<K> {
+fn api<K: Watched>(client: &Client, namespace: Option<&str>) -> Api<K> {
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -60,12 +68,40 @@ pub fn cleanups_of(role: function_mesh_api::Role) -> watcher::Config {
     watcher::Config::default().labels(&format!("{}={role},{}", labels::COMPONENT, labels::OWNER))
 }
 
-/// A cache: a store to read, and whether it is full.
+/// A cache: a store to read, and what of it is full.
 #[derive(Clone)]
 pub struct Cache<K: Watched> {
     store: Store<K>,
-    filled: CancellationToken,
+    parts: Arc<[Part]>,
     end: CancellationToken,
+}
+
+/// What is watched in one go: a namespace, or, without a name, all of them.
+struct Part {
+    namespace: Option<String>,
+    standing: Receiver<Standing>,
+}
+
+/// How far the first list of a part has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Standing {
+    /// It is under way.
+    Filling,
+    /// It failed, and is tried again.
+    Failing,
+    /// It is done.
+    Filled,
+}
+
+impl Part {
+    fn covers(&self, namespace: &str) -> bool {
+        self.namespace.as_deref().is_none_or(|own| own == namespace)
+    }
+
+    /// Waits for this to come about; false when the watch ends before.
+    async fn stands(&self, wanted: impl FnMut(&Standing) -> bool + Send) -> bool {
+        self.standing.clone().wait_for(wanted).await.is_ok()
+    }
 }
 
 impl<K: Watched> Cache<K> {
@@ -74,25 +110,41 @@ impl<K: Watched> Cache<K> {
         self.store.clone()
     }
 
-    /// Waits until the cache holds all that there is. False when the program ends before.
-    ///
-    /// The store has a wait of its own, but of several who wait on it kube wakes only the last.
-    pub async fn is_filled(&self) -> bool {
-        tokio::select! {
-            biased;
-            () = self.end.cancelled() => false,
-            () = self.filled.cancelled() => true,
-        }
+    /// Names what is watched in one go: each namespace, or all of them together, which is None.
+    pub fn parts(&self) -> Vec<Option<String>> {
+        self.parts.iter().map(|part| part.namespace.clone()).collect()
     }
-}
 
-impl<K: Watched> Cache<K> {
-    /// Waits until it is clear that the cache will never be full: the program ends before. A controller waits for
-    /// its cache even when it is told to end.
-    pub async fn is_given_up(self) {
-        if self.is_filled().await {
-            std::future::pending::<()>().await;
+    /// Waits until the cache holds all that there is in this part. False when the program ends before.
+    pub async fn is_filled(&self, part: Option<&str>) -> bool {
+        for part in self.parts.iter().filter(|it| it.namespace.as_deref() == part) {
+            let is_filled = tokio::select! {
+                biased;
+                () = self.end.cancelled() => false,
+                is_filled = part.stands(|standing| *standing == Standing::Filled) => is_filled,
+            };
+            if !is_filled {
+                return false;
+            }
         }
+        true
+    }
+
+    /// Whether the cache holds all that there is in a namespace, if it is watched at all. It waits while that is
+    /// being listed for the first time; not when that failed, since it may be long until somebody allows it, and
+    /// nobody of another namespace is to be kept from work meanwhile.
+    pub async fn is_ready_for(&self, namespace: &str) -> bool {
+        for part in self.parts.iter().filter(|part| part.covers(namespace)) {
+            tokio::select! {
+                biased;
+                () = self.end.cancelled() => return false,
+                _ = part.stands(|standing| *standing != Standing::Filling) => {}
+            }
+            if *part.standing.borrow() != Standing::Filled {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -142,54 +194,114 @@ impl Watches {
         })
     }
 
-    fn observe<K: Watched, S>(
+    /// All that watches of a kind tell, each in one part, with the number of the part. What fails is counted and
+    /// logged here; each watch begins anew after a while.
+    fn observe<K: Watched>(
         &self,
-        events: S,
-    ) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K, S>
-    where
-        S: Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
-    {
+        client: &Client,
+        parts: &[Option<String>],
+        config: &watcher::Config,
+    ) -> impl Stream<Item = (usize, Option<watcher::Event<K>>)> + Send + use<K> {
         let kind = K::kind(&());
         let (lists, errors) =
             (self.lists.with_label_values(&[&kind]), self.errors.with_label_values(&[&kind]));
-        events.inspect(move |event| match event {
-            Ok(watcher::Event::Init) => lists.inc(),
-            Ok(_) => {}
-            Err(_) => errors.inc(),
-        })
+        let watch = |(at, namespace): (usize, &Option<String>)| {
+            let namespace = namespace.clone();
+            let (lists, errors) = (lists.clone(), errors.clone());
+            let events = watcher(api::<K>(client, namespace.as_deref()), config.clone().page_size(PAGE));
+            let events = events.default_backoff().map(move |event| match event {
+                Ok(event) => {
+                    if matches!(event, watcher::Event::Init) {
+                        lists.inc();
+                    }
+                    (at, Some(event))
+                }
+                Err(error) => {
+                    errors.inc();
+                    warn::<K>(namespace.as_deref(), &error);
+                    (at, None)
+                }
+            });
+            events.boxed()
+        };
+        select_all(parts.iter().enumerate().map(watch))
+    }
+}
+
+fn warn<K: Watched>(namespace: Option<&str>, error: &watcher::Error) {
+    let kind = K::kind(&());
+    let namespace = namespace.unwrap_or("all");
+    let answer = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    };
+    if answer.is_some_and(|status| status.is_forbidden()) {
+        tracing::warn!(%kind, namespace, %error, "not allowed to list and watch; components there wait until it is");
+    } else {
+        tracing::warn!(%kind, namespace, %error, "watch failed; it is tried again");
     }
 }
 
 /// A cache and the stream of objects that were changed or deleted. The cache fills while the stream is read.
 pub fn watch<K: Watched>(
-    api: Api<K>,
-    config: watcher::Config,
+    client: &Client,
+    namespaces: &Namespaces,
+    config: &watcher::Config,
     watches: &Watches,
     end: &CancellationToken,
-) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>)
-where
-    K::DynamicType: Eq + Hash + Clone + Default,
-{
+) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>) {
+    let names = namespaces.parts();
     let (store, writer) = reflector::store();
-    let filled = CancellationToken::new();
-    let cache = Cache { store, filled: filled.clone(), end: end.clone() };
-    let stream = watcher(api, config.page_size(PAGE)).default_backoff().reflect(writer);
-    let stream = watches
-        .observe(stream)
-        .inspect(move |event| {
-            if matches!(event, Ok(watcher::Event::InitDone)) {
-                filled.cancel();
-            }
+    let mut merge = Merge::new(writer, &names);
+    let events = watches.observe(client, &names, config);
+    let (standings, parts): (Vec<_>, Vec<_>) = names
+        .into_iter()
+        .map(|namespace| {
+            let (sender, standing) = tokio::sync::watch::channel(Standing::Filling);
+            (sender, Part { namespace, standing })
         })
-        .touched_objects();
-    (cache, stream)
+        .unzip();
+    let cache = Cache { store, parts: parts.into(), end: end.clone() };
+    let changes = events.flat_map(move |(at, event)| {
+        let now = match &event {
+            Some(watcher::Event::InitDone) => Some(Standing::Filled),
+            None => Some(Standing::Failing),
+            Some(_) => None,
+        };
+        let changed = event.map(|event| merge.take(at, event)).unwrap_or_default();
+        if let (Some(now), Some(standing)) = (now, standings.get(at)) {
+            // What was full once stays so, whatever becomes of its watch.
+            standing.send_if_modified(|standing| {
+                let is_news = *standing != Standing::Filled && *standing != now;
+                if is_news {
+                    *standing = now;
+                }
+                is_news
+            });
+        }
+        stream::iter(changed.into_iter().map(Ok))
+    });
+    (cache, changes)
 }
 
 /// Notices of objects that were changed or deleted, for those who read them when they need them.
 pub fn notices<K: Watched>(
-    api: Api<K>,
-    config: watcher::Config,
+    client: &Client,
+    namespaces: &Namespaces,
+    config: &watcher::Config,
     watches: &Watches,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + use<K> {
-    watches.observe(watcher(api, config.page_size(PAGE)).default_backoff()).touched_objects()
+    let events = watches.observe(client, &namespaces.parts(), config);
+    events.filter_map(|(_, event)| {
+        ready(match event {
+            Some(
+                watcher::Event::Apply(object)
+                | watcher::Event::InitApply(object)
+                | watcher::Event::Delete(object),
+            ) => Some(Ok(object)),
+            Some(watcher::Event::Init | watcher::Event::InitDone) | None => None,
+        })
+    })
 }

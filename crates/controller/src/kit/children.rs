@@ -16,6 +16,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::heritage::{Heir, inherited};
+
 /// How often a write is decided anew because the object changed meanwhile.
 const ATTEMPTS: u32 = 4;
 
@@ -181,6 +183,7 @@ impl Children<'_> {
             return Ok(Applied { live: Arc::new(made), change: Change::Created });
         };
         self.check_owner(&*live)?;
+        let live = self.take_over(live).await?;
         let mut adjusted = wanted.clone();
         adjust(&mut adjusted, &live);
         let body = form(&adjusted)?;
@@ -193,6 +196,28 @@ impl Children<'_> {
         tracing::info!(kind = %K::kind(&()), namespace = self.namespace, name, at = difference, "applying a difference");
         let made = self.write::<K>(&name, stamped(body, mark, Some(&*live)), true).await?;
         Ok(Applied { live: Arc::new(made), change: Change::Updated })
+    }
+
+    /// Before the first apply, what the original operator wrote passes to us. Of a component it passes to nobody:
+    /// beside what its mesh says there are defaults, and taking those away would be a change of the component.
+    async fn take_over<K: Child>(&self, live: Arc<K>) -> Result<Arc<K>, ChildError> {
+        if live.annotations().contains_key(labels::APPLIED) {
+            return Ok(live);
+        }
+        let name = live.name_any();
+        // Caches hold no managers.
+        let Some(read) = self.read::<K>(&name).await?.filter(|read| read.uid() == live.uid()) else {
+            return Ok(live);
+        };
+        let heir = if K::group(&()) == labels::GROUP { Heir::Nobody } else { Heir::Manager(self.manager) };
+        let Some(managers) = inherited(read.managed_fields(), heir) else { return Ok(live) };
+        self.check_owner(&read)?;
+        tracing::info!(kind = %K::kind(&()), namespace = self.namespace, name, "taking over from the original operator");
+        let patch = Patch::Merge(json!({ "metadata": {
+            "uid": read.uid(), "resourceVersion": read.resource_version(), "managedFields": managers,
+        } }));
+        let taken = self.api::<K>().patch(&name, &self.params(false), &patch).await;
+        taken.map(Arc::new).map_err(|source| api_error::<K>("take over", &name, source))
     }
 
     /// Makes an object that nobody may have made before.

@@ -17,7 +17,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
-use crate::kit::cache::Cache;
+use crate::kit::cache::{Cache, INCOMPLETE};
 use crate::kit::cached::Cached;
 use crate::kit::children::ChildError;
 use crate::metrics::{Stage, Work};
@@ -40,10 +40,12 @@ pub struct Context {
 }
 
 impl Context {
-    /// Waits until all caches are full: else it would look as if components were missing. False when the
-    /// program ends before.
-    pub async fn is_complete(&self) -> bool {
-        self.functions.is_filled().await && self.sources.is_filled().await && self.sinks.is_filled().await
+    /// Whether all caches are full of a namespace; see [`Cache::is_ready_for`]. Else it would look as if
+    /// components were missing.
+    pub async fn is_complete(&self, namespace: &str) -> bool {
+        self.functions.is_ready_for(namespace).await
+            && self.sources.is_ready_for(namespace).await
+            && self.sinks.is_ready_for(namespace).await
     }
 }
 
@@ -88,8 +90,8 @@ fn list(errors: &[ChildError]) -> String {
 
 /// Brings the components of one mesh in line with it, and its status in line with them.
 pub async fn reconcile(object: Arc<Cached<FunctionMesh>>, context: Arc<Context>) -> Result<Action, Error> {
-    if !context.is_complete().await {
-        return Ok(Action::await_change());
+    if !context.is_complete(&object.namespace().unwrap_or_default()).await {
+        return Ok(Action::requeue(INCOMPLETE));
     }
     if !context.shared.turn.is_now().await {
         return Ok(Action::requeue(Duration::ZERO));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use function_mesh_api::Function;
 use function_mesh_controller::kit::election::Candidate;
+use function_mesh_controller::kit::namespaces::Namespaces;
 use function_mesh_controller::{Options, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
@@ -36,7 +37,7 @@ async fn replica(world: &World, identity: &str) -> anyhow::Result<Replica> {
     };
     let options = Options {
         settings: world.settings.clone(),
-        namespace: Some(world.namespace.clone()),
+        namespaces: Namespaces::one(&world.namespace),
         concurrency: 4,
         pause_rollout: false,
         candidate: Some(candidate),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::{ComponentStatus, Phase};
 use function_mesh_api::{Component, FunctionMesh};
+use function_mesh_controller::kit::election::Candidate;
+use function_mesh_controller::kit::namespaces::Namespaces;
 use function_mesh_controller::{CONTROLLERS, Options, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
@@ -32,6 +34,8 @@ pub(crate) struct World {
     pub(crate) recorder: Recorder,
     pub(crate) settings: Settings,
     pub(crate) pause_rollout: bool,
+    /// Who it is among several, if it is not alone.
+    pub(crate) candidate: Option<Candidate>,
     running: Option<(CancellationToken, JoinHandle<Nothing>)>,
 }
 
@@ -48,7 +52,16 @@ impl World {
         let client = plane.client().await?;
         let namespace = plane.namespace(&client, name).await?;
         let (recorder, settings) = (Recorder::default(), Settings::default());
-        Ok(Self { plane, client, namespace, recorder, settings, pause_rollout: false, running: None })
+        Ok(Self {
+            plane,
+            client,
+            namespace,
+            recorder,
+            settings,
+            pause_rollout: false,
+            candidate: None,
+            running: None,
+        })
     }
 
     /// Starts the controller and waits until it is ready.
@@ -56,10 +69,10 @@ impl World {
         let client = self.recorder.client(self.plane.config().await?)?;
         let options = Options {
             settings: self.settings.clone(),
-            namespace: Some(self.namespace.clone()),
+            namespaces: Namespaces::one(&self.namespace),
             concurrency: 4,
             pause_rollout: self.pause_rollout,
-            candidate: None,
+            candidate: self.candidate.clone(),
         };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());

@@ -1,6 +1,7 @@
 //! The operator under test: started, stopped, and killed in the middle of a request.
 
 use anyhow::Context;
+use function_mesh_controller::kit::namespaces::Namespaces;
 use function_mesh_controller::{CONTROLLERS, Options, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
@@ -37,7 +38,7 @@ impl Operator {
         let client = self.faults.client(self.config.clone())?;
         let options = Options {
             settings: self.settings.clone(),
-            namespace: Some(self.namespace.clone()),
+            namespaces: Namespaces::one(&self.namespace),
             concurrency: 4,
             pause_rollout: false,
             candidate: None,

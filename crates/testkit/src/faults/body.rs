@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures::future::BoxFuture;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -62,6 +63,31 @@ where
 /// A watch that ends after some events: in good order, or in the middle of the connection.
 pub(super) fn shortened(body: AnswerBody, events: usize, in_order: bool) -> AnswerBody {
     Shortened { body, left: events, in_order }.boxed_unsync()
+}
+
+/// A watch whose connection breaks in the moment in which this comes about.
+pub(super) fn breakable(body: AnswerBody, broken: BoxFuture<'static, ()>) -> AnswerBody {
+    Breakable { body, broken }.boxed_unsync()
+}
+
+struct Breakable {
+    body: AnswerBody,
+    broken: BoxFuture<'static, ()>,
+}
+
+impl Body for Breakable {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.broken.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err(connection_reset())));
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
 }
 
 struct Shortened {

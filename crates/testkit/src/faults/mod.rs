@@ -28,7 +28,7 @@ use tower::retry::RetryLayer;
 use tower::{BoxError, Layer, Service};
 
 pub use self::body::AnswerBody;
-use self::body::{connection_reset, gone, refusal, shortened, whole};
+use self::body::{breakable, connection_reset, gone, refusal, shortened, whole};
 use self::plan::{Decision, Plan, Planned};
 pub use self::plan::{Fault, Rates, WatchFault};
 pub use self::request::{Asked, Purpose};
@@ -38,7 +38,12 @@ pub use self::request::{Asked, Purpose};
 pub struct Faults {
     plan: Arc<Mutex<Plan>>,
     struck: Arc<Mutex<CancellationToken>>,
+    /// Cancelled when watches of the namespace that was last cut off break.
+    broken: Arc<Mutex<Broken>>,
 }
+
+/// What breaks watches of a namespace that run.
+type Broken = BTreeMap<String, CancellationToken>;
 
 impl Faults {
     /// A client whose requests are counted and may be struck. Its line is cut only for itself.
@@ -84,6 +89,20 @@ impl Faults {
     /// Strikes by chance from now on, the same for the same seed and the same requests.
     pub fn by_chance(&self, seed: u64, rates: Rates) {
         self.plan().chance = Some((fastrand::Rng::with_seed(seed), rates));
+    }
+
+    /// Nothing more is heard of a namespace: watches of it break now, and what happens there until it is
+    /// connected again is too long ago to be told then. Single objects can be read and written all the time.
+    pub fn cut_off(&self, namespace: &str) {
+        self.plan().cut_off = Some(namespace.to_owned());
+        if let Some(token) = locked(&self.broken).remove(namespace) {
+            token.cancel();
+        }
+    }
+
+    /// Watches may begin anew.
+    pub fn connect(&self) {
+        self.plan().cut_off = None;
     }
 
     /// Strikes no more.
@@ -268,7 +287,14 @@ where
         request: Request<Body>,
     ) -> Result<Response<AnswerBody>, BoxError> {
         match decision {
-            Decision::Pass => self.send(request).await,
+            Decision::Pass => {
+                let asked = Asked::of(&request);
+                let answer = self.send(request).await?;
+                let watched = asked.namespace.filter(|_| asked.purpose == Purpose::Watch);
+                let Some(namespace) = watched else { return Ok(answer) };
+                let broken = locked(&self.line.faults.broken).entry(namespace).or_default().clone();
+                Ok(answer.map(|body| breakable(body, Box::pin(broken.cancelled_owned()))))
+            }
             Decision::Strike(fault) | Decision::Crash(fault) => match fault {
                 Fault::Refuse(code) => Ok(refusal(code)),
                 Fault::Lose => Err(connection_reset()),

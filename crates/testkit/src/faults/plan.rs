@@ -95,6 +95,8 @@ pub(super) struct Plan {
     pub(super) chance: Option<(fastrand::Rng, Rates)>,
     /// The request that the planned fault struck.
     pub(super) victim: Option<Asked>,
+    /// The namespace that nothing is heard of.
+    pub(super) cut_off: Option<String>,
     pub(super) tally: BTreeMap<String, usize>,
     pub(super) under_way: usize,
     pub(super) last_activity: Option<Instant>,
@@ -121,7 +123,15 @@ impl Plan {
         decision
     }
 
+    /// Whether it asks what there is in the namespace that nothing is heard of.
+    fn is_cut_off(&self, asked: &Asked) -> bool {
+        self.cut_off.is_some() && self.cut_off == asked.namespace && asked.is_about_many()
+    }
+
     fn about_request(&mut self, asked: &Asked) -> Decision {
+        if self.is_cut_off(asked) {
+            return Decision::Strike(Fault::Refuse(StatusCode::INTERNAL_SERVER_ERROR));
+        }
         let due = self.request.take_if(|planned| asked.is_counted() && self.asked.len() == planned.at);
         if let Some(Planned { fault, crash, .. }) = due {
             self.victim = Some(asked.clone());
@@ -134,6 +144,9 @@ impl Plan {
     }
 
     fn about_watch(&mut self, asked: &Asked) -> Decision {
+        if self.is_cut_off(asked) {
+            return Decision::StrikeWatch(WatchFault::Gone);
+        }
         if let Some(planned) = self.watch.take_if(|planned| self.watches == planned.at) {
             self.victim = Some(asked.clone());
             return Decision::StrikeWatch(planned.fault);

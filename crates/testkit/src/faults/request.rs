@@ -19,6 +19,8 @@ pub struct Asked {
     pub target: String,
     /// What it is for.
     pub purpose: Purpose,
+    /// The namespace that it is about, if it is about one.
+    pub namespace: Option<String>,
 }
 
 /// What a request is for.
@@ -49,7 +51,13 @@ impl Asked {
             verb: request.method().to_string(),
             target: format!("{resource} {name}").trim().to_owned(),
             purpose,
+            namespace: namespace(request.uri().path()),
         }
+    }
+
+    /// Whether it lists or watches, and so is not about one object.
+    pub(super) fn is_about_many(&self) -> bool {
+        self.purpose != Purpose::Write && !self.target.contains(' ')
     }
 
     /// Whether it counts for a planned fault. Watches are counted apart, and fills are done before anything is.
@@ -61,6 +69,12 @@ impl Asked {
     pub fn is_change(&self) -> bool {
         self.purpose == Purpose::Write && !self.target.starts_with("events")
     }
+}
+
+/// The namespace in the path of what stands in one.
+fn namespace(path: &str) -> Option<String> {
+    let (_, rest) = path.split_once("/namespaces/")?;
+    rest.split_once('/').map(|(namespace, _)| namespace.to_owned())
 }
 
 impl fmt::Display for Asked {
@@ -76,6 +90,13 @@ mod tests {
     fn purpose(method: Method, path: &str) -> Purpose {
         let uri = format!("/apis/compute.functionmesh.io/v1alpha1/namespaces/n/{path}");
         Asked::of(&Request::builder().method(method).uri(uri).body(Body::empty()).unwrap()).purpose
+    }
+
+    #[test]
+    fn the_namespace_is_known_of_what_stands_in_one() {
+        assert_eq!(namespace("/api/v1/namespaces/n/pods").as_deref(), Some("n"));
+        assert_eq!(namespace("/api/v1/pods"), None);
+        assert_eq!(namespace("/api/v1/namespaces/n"), None);
     }
 
     #[test]

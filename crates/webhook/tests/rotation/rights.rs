@@ -49,7 +49,7 @@ async fn allow(world: &World, user: &str) -> Nothing {
 async fn get_and_update_of_one_secret_and_get_and_patch_of_two_configurations_suffice() -> Nothing {
     let world = World::new("rights").await?;
     let user = format!("{}-webhook", world.namespace);
-    let kubeconfig = world.plane.kubeconfig_in(&user, "nobody-in-particular").await?;
+    let kubeconfig = world.plane.kubeconfig_by_roles(&user).await?;
 
     // Without any right, and then without the Secret, it waits.
     let replica = world.replica(&kubeconfig, &Lives::SHORT).await?;

@@ -1,0 +1,348 @@
+//! Some namespaces by name: rights in those are enough, and what is amiss in one is no matter of the others.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, ensure};
+use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
+use function_mesh_controller::kit::election::Candidate;
+use function_mesh_controller::kit::namespaces::Namespaces;
+use function_mesh_controller::{CONTROLLERS, Options, run};
+use function_mesh_serving::Readiness;
+use function_mesh_serving::shutdown::CancellationToken;
+use function_mesh_testkit::faults::Faults;
+use function_mesh_testkit::{
+    ControlPlane, Kind, SECONDS_30, apply, eventually, fixtures, pretend_to_end, pretend_to_run,
+};
+use function_mesh_workloads::Settings;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, ResourceExt};
+use serde_json::{Value, from_value, json};
+
+use crate::world::Nothing;
+
+/// Group, resources, verbs.
+type Rule = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+/// What the controller has to be allowed in each namespace.
+const RULES: [Rule; 13] = [
+    ("compute.functionmesh.io", &["functionmeshes"], &["list", "watch"]),
+    (
+        "compute.functionmesh.io",
+        &["functions", "sinks", "sources"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+    ),
+    ("compute.functionmesh.io", &["backendconfigs"], &["list", "watch"]),
+    (
+        "compute.functionmesh.io",
+        &["functionmeshes/status", "functions/status", "sinks/status", "sources/status"],
+        &["patch"],
+    ),
+    ("compute.functionmesh.io", &["functions/scale", "sinks/scale", "sources/scale"], &["patch"]),
+    ("apps", &["statefulsets"], &["get", "list", "watch", "create", "patch", "delete"]),
+    ("apps", &["statefulsets/scale"], &["patch"]),
+    ("", &["services"], &["get", "list", "watch", "create", "patch"]),
+    ("", &["pods"], &["list", "watch"]),
+    ("autoscaling", &["horizontalpodautoscalers"], &["get", "list", "watch", "create", "patch", "delete"]),
+    ("autoscaling.k8s.io", &["verticalpodautoscalers"], &["get", "create", "patch", "delete"]),
+    ("batch", &["jobs"], &["get", "list", "watch", "create", "delete"]),
+    ("events.k8s.io", &["events"], &["create", "patch"]),
+];
+/// And in its own namespace.
+const LEASES: [Rule; 1] = [("coordination.k8s.io", &["leases"], &["get", "create", "update"])];
+
+/// What is needed all the same and does not show: who applies what is not there must be allowed to create it; there
+/// are no vertical autoscalers here; and Jobs are deleted that the original operator left.
+const UNASKED: [&str; 8] = [
+    "create functions,sinks,sources",
+    "create horizontalpodautoscalers",
+    "create services",
+    "create statefulsets",
+    "create verticalpodautoscalers",
+    "delete jobs",
+    "delete verticalpodautoscalers",
+    "patch verticalpodautoscalers",
+];
+
+/// Lets a user do this in a namespace.
+async fn allow(client: &Client, user: &str, namespace: &str, rules: &[Rule], names: &[&str]) -> Nothing {
+    let rules = rules.iter().map(|(group, resources, verbs)| {
+        let mut rule = json!({ "apiGroups": [group], "resources": resources, "verbs": verbs });
+        if !names.is_empty() {
+            rule["resourceNames"] = json!(names);
+        }
+        rule
+    });
+    let rules: Vec<Value> = rules.collect();
+    let role: Role = from_value(json!({ "metadata": { "name": "mesh" }, "rules": rules }))?;
+    let binding: RoleBinding = from_value(json!({
+        "metadata": { "name": "mesh" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "mesh" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }],
+    }))?;
+    let params = PostParams::default();
+    Api::namespaced(client.clone(), namespace).create(&params, &role).await?;
+    Api::namespaced(client.clone(), namespace).create(&params, &binding).await?;
+    Ok(())
+}
+
+/// A controller of some namespaces with the rights of a user.
+struct Scoped {
+    readiness: Readiness,
+    faults: Faults,
+    end: CancellationToken,
+}
+
+impl Scoped {
+    fn start(config: Config, namespaces: &[&str], settings: Settings) -> anyhow::Result<Self> {
+        Self::start_as(config, namespaces, settings, None)
+    }
+
+    fn start_as(
+        config: Config,
+        namespaces: &[&str],
+        settings: Settings,
+        candidate: Option<Candidate>,
+    ) -> anyhow::Result<Self> {
+        let faults = Faults::default();
+        let client = faults.client(config)?;
+        let namespaces: Namespaces = namespaces.join(",").parse()?;
+        let options = Options { settings, namespaces, concurrency: 2, pause_rollout: false, candidate };
+        let end = CancellationToken::new();
+        let readiness = Readiness::new(end.clone());
+        readiness.gate(CONTROLLERS);
+        let (ready, token) = (readiness.clone(), end.clone());
+        tokio::spawn(async move { run(client, options, &prometheus::Registry::new(), &ready, token).await });
+        Ok(Self { readiness, faults, end })
+    }
+
+    /// Waits until it is ready, but for what has this in its name.
+    async fn is_ready_but_for(&self, part: &str) -> Nothing {
+        eventually(SECONDS_30 * 2, async || {
+            let missing = self.readiness.missing();
+            ensure!(missing.iter().all(|gate| !part.is_empty() && gate.ends_with(part)), "{missing:?}");
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Drop for Scoped {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+async fn by_roles(plane: &ControlPlane, user: &str) -> anyhow::Result<Config> {
+    let kubeconfig = Kubeconfig::read_from(plane.kubeconfig_by_roles(user).await?)?;
+    Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+}
+
+fn mesh() -> anyhow::Result<FunctionMesh> {
+    let mut scaled = fixtures::java_function("shout");
+    scaled.max_replicas = Some(3);
+    let mut sink = fixtures::sink("drain");
+    sink.cleanup_subscription = Some(true);
+    fixtures::mesh("m", [scaled.into(), sink.into(), fixtures::source("feed").into()])
+}
+
+fn api<K: Kind>(client: &Client, namespace: &str) -> Api<K> {
+    Api::namespaced(client.clone(), namespace)
+}
+
+async fn is_ready(client: &Client, namespace: &str) -> Nothing {
+    eventually(SECONDS_30 * 2, async || {
+        pretend_to_run(client, namespace).await?;
+        let status = api::<FunctionMesh>(client, namespace).get("m").await?.status.context("no status")?;
+        ensure!(status.components.as_deref() == Some("3/3"), "{:?}", status.conditions);
+        Ok(())
+    })
+    .await
+}
+
+async fn uid(client: &Client, namespace: &str, set: &str) -> anyhow::Result<Option<String>> {
+    Ok(api::<StatefulSet>(client, namespace).get(set).await?.uid())
+}
+
+/// On a control plane of its own, which notes who asked for what.
+#[tokio::test]
+async fn roles_in_some_namespaces_are_enough_and_nothing_is_done_in_others() -> Nothing {
+    let user = "scoped";
+    let (plane, mut audit) = ControlPlane::start_auditing(user).await?;
+    plane.install_definitions().await?;
+    let client = plane.client().await?;
+    let mut names = Vec::new();
+    for prefix in ["one", "two", "other", "own", "defaults"] {
+        names.push(plane.namespace(&client, prefix).await?);
+    }
+    let [one, two, other, own, defaults] = &names[..] else { anyhow::bail!("five namespaces") };
+    for namespace in [one, two] {
+        allow(&client, user, namespace, &RULES, &[]).await?;
+    }
+    allow(&client, user, own, &LEASES, &[]).await?;
+    let reads = [("compute.functionmesh.io", &["backendconfigs"][..], &["list", "watch"][..])];
+    allow(&client, user, defaults, &reads, &["global"]).await?;
+    let env = Some([("COLOUR".to_owned(), "red".to_owned())].into());
+    let spec = BackendConfigSpec { env, auto_update: Some(true), ..BackendConfigSpec::default() };
+    apply(&client, defaults, &BackendConfig::new("global", spec)).await?;
+    let settings = Settings {
+        global_backend_config: Some("global".to_owned()),
+        global_backend_config_namespace: defaults.clone(),
+        ..Settings::default()
+    };
+    let candidate = Candidate { namespace: own.clone(), lease: "leader".into(), identity: "me".into() };
+    let config = by_roles(&plane, user).await?;
+    let scoped = Scoped::start_as(config, &[one, two], settings, Some(candidate))?;
+    for namespace in [one, two, other] {
+        apply(&client, namespace, &mesh()?).await?;
+    }
+    scoped.is_ready_but_for("").await?;
+    for namespace in [one, two] {
+        is_ready(&client, namespace).await?;
+        let set =
+            serde_json::to_string(&api::<StatefulSet>(&client, namespace).get("m-shout-function").await?)?;
+        ensure!(set.contains("\"red\""), "without the cluster's defaults in {namespace}");
+    }
+    // All else that it ever asks for: rollouts that are paused while pods are scaled, bounds that move, components
+    // that leave, autoscalers that go, subscriptions that are removed.
+    let pause = json!({ "metadata": { "annotations": { labels::PAUSE_ROLLOUT: "true" } } });
+    let patch = PatchParams::default();
+    api::<FunctionMesh>(&client, one).patch("m", &patch, &Patch::Merge(pause)).await?;
+    let mut changed = mesh()?;
+    changed.spec.functions.as_mut().context("functions")?[0].min_replicas = Some(2);
+    changed.spec.sources = None;
+    let mut fixed = fixtures::java_function("fixed");
+    fixed.pod = from_value(json!({ "vpa": { "updatePolicy": { "updateMode": "Off" } } }))?;
+    changed.spec.functions.as_mut().context("functions")?.push(fixed);
+    apply(&client, one, &changed).await?;
+    eventually(SECONDS_30, async || {
+        let set = api::<StatefulSet>(&client, one).get("m-shout-function").await?;
+        ensure!(set.spec.and_then(|spec| spec.replicas) == Some(2), "it has not two replicas");
+        Ok(())
+    })
+    .await?;
+    changed.spec.functions.as_mut().context("functions")?[0].max_replicas = None;
+    changed.spec.functions.as_mut().context("functions")?[0].min_replicas = None;
+    changed.spec.sinks = None;
+    apply(&client, one, &changed).await?;
+    eventually(SECONDS_30, async || {
+        pretend_to_end(&client, one, "m-drain-sink-cleanup", 0).await?;
+        let sink = api::<function_mesh_api::Sink>(&client, one).get_opt("m-drain").await?;
+        ensure!(sink.is_none(), "the sink is there");
+        Ok(())
+    })
+    .await?;
+
+    ensure!(api::<Function>(&client, other).get_opt("m-shout").await?.is_none(), "it acts elsewhere");
+    let requests = audit.take()?;
+    // There are no vertical autoscalers here: the API server says so to who may ask.
+    let refused: Vec<_> = requests.iter().filter(|request| request.code == 403).collect();
+    ensure!(refused.is_empty(), "{refused:?}");
+    let asked: BTreeSet<_> = requests.iter().map(|it| (it.resource.as_str(), it.verb.as_str())).collect();
+    let mut idle = BTreeSet::new();
+    for (_, resources, verbs) in RULES.iter().chain(&LEASES) {
+        for verb in verbs.iter().filter(|verb| **verb != "watch") {
+            if !resources.iter().any(|resource| asked.contains(&(*resource, *verb))) {
+                idle.insert(format!("{verb} {}", resources.join(",")));
+            }
+        }
+    }
+    let unasked: BTreeSet<_> = UNASKED.map(str::to_owned).into();
+    ensure!(idle == unasked, "allowed and not needed: {:?}", idle.difference(&unasked));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_namespace_without_rights_holds_no_other_up_and_is_taken_up_when_it_has_them() -> Nothing {
+    let plane = ControlPlane::shared().await?;
+    let client = plane.client().await?;
+    let user = "half-scoped";
+    let (with, without) =
+        (plane.namespace(&client, "with").await?, plane.namespace(&client, "without").await?);
+    allow(&client, user, &with, &RULES, &[]).await?;
+    // More objects than are worked on at a time must not stand in the way either.
+    let functions = [("compute.functionmesh.io", &["functions"][..], &["list", "watch"][..])];
+    allow(&client, user, &without, &functions, &[]).await?;
+    for number in 0..4 {
+        let function = fixtures::function(fixtures::java_function(&format!("x{number}")))?;
+        apply(&client, &without, &function).await?;
+    }
+    let scoped = Scoped::start(by_roles(plane, user).await?, &[&without, &with], Settings::default())?;
+    apply(&client, &with, &mesh()?).await?;
+    is_ready(&client, &with).await?;
+    scoped.is_ready_but_for(&format!(" in {without}")).await?;
+    let missing = scoped.readiness.missing();
+    ensure!(missing.contains(&format!("the cache of StatefulSets of functions in {without}")), "{missing:?}");
+    ensure!(api::<StatefulSet>(&client, &without).get_opt("x0-function").await?.is_none());
+
+    let params = DeleteParams::default();
+    api::<RoleBinding>(&client, &without).delete("mesh", &params).await?;
+    api::<Role>(&client, &without).delete("mesh", &params).await?;
+    allow(&client, user, &without, &RULES, &[]).await?;
+    scoped.is_ready_but_for("").await?;
+    eventually(SECONDS_30, async || Ok(api::<StatefulSet>(&client, &without).get("x3-function").await?))
+        .await
+        .map(|_| ())
+}
+
+/// A namespace of which nothing is heard for a while, and in which objects are deleted meanwhile.
+async fn is_cut_off_and_comes_back(namespaces: &[&str]) -> Nothing {
+    let plane = ControlPlane::shared().await?;
+    let client = plane.client().await?;
+    let mut names = Vec::new();
+    for prefix in namespaces {
+        names.push(plane.namespace(&client, prefix).await?);
+    }
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let scoped = Scoped::start(plane.config().await?, &names, Settings::default())?;
+    scoped.is_ready_but_for("").await?;
+    for namespace in &names {
+        apply(&client, namespace, &mesh()?).await?;
+        is_ready(&client, namespace).await?;
+    }
+    let (cut, others) = names.split_first().context("a namespace")?;
+    let before = uid(&client, cut, "m-feed-source").await?;
+    let unharmed = async || {
+        let mut found = Vec::new();
+        for namespace in others {
+            found.push(uid(&client, namespace, "m-feed-source").await?);
+        }
+        anyhow::Ok(found)
+    };
+    let of_others = unharmed().await?;
+
+    scoped.faults.cut_off(cut);
+    let at_once = DeleteParams::background();
+    api::<StatefulSet>(&client, cut).delete("m-feed-source", &at_once).await?;
+    api::<Function>(&client, cut).delete("m-shout", &at_once).await?;
+    for namespace in others {
+        api::<StatefulSet>(&client, namespace).delete("m-drain-sink", &at_once).await?;
+        eventually(SECONDS_30, async || uid(&client, namespace, "m-drain-sink").await).await?;
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    ensure!(uid(&client, cut, "m-feed-source").await.is_err(), "nothing is heard of {cut}, and yet it acts");
+
+    // Watches that failed several times in a row wait for a while.
+    scoped.faults.connect();
+    eventually(SECONDS_30 * 2, async || {
+        ensure!(uid(&client, cut, "m-feed-source").await? != before);
+        api::<Function>(&client, cut).get("m-shout").await?;
+        Ok(())
+    })
+    .await?;
+    is_ready(&client, cut).await?;
+    ensure!(unharmed().await? == of_others, "others were disturbed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_goes_while_a_watch_is_broken_is_noticed() -> Nothing {
+    is_cut_off_and_comes_back(&["alone"]).await
+}
+
+#[tokio::test]
+async fn a_broken_watch_of_one_namespace_disturbs_no_other() -> Nothing {
+    is_cut_off_and_comes_back(&["broken", "whole"]).await
+}
