@@ -6,6 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::Version;
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use tokio::task::JoinHandle;
@@ -121,7 +126,8 @@ impl Server {
         let server = server.accept_error_handler(move |peer, error| {
             tracing::debug!(listener = name, ?peer, %error, "connection refused");
         });
-        let service = router.into_make_service();
+        let service =
+            router.layer(from_fn_with_state(shutdown.clone(), last_on_connection)).into_make_service();
         let tls = matches!(transport, Transport::Tls(_));
         let task = match transport {
             Transport::Plain => tokio::spawn(server.serve(service)),
@@ -148,6 +154,22 @@ impl Server {
         let ended = self.task.await.map_err(io::Error::other).and_then(|result| result);
         ended.map_err(|source| ServeError::Ended { name: self.name, source })
     }
+}
+
+/// Once the program was asked to stop, each answer over HTTP/1 is the last one on its connection, so that its client
+/// opens another one, to somebody else. A connection that is kept would be closed under a request that is on its way.
+/// HTTP/2 has a word for that, which needs no help.
+async fn last_on_connection(
+    State(shutdown): State<CancellationToken>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let kept = request.version() == Version::HTTP_11;
+    let mut response = next.run(request).await;
+    if kept && shutdown.is_cancelled() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 async fn end(

@@ -68,6 +68,18 @@ async fn connections_are_taken_while_others_learn_of_the_end() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_is_given_up_while_its_client_may_still_turn_elsewhere() {
+    let shutdown = CancellationToken::new();
+    let server = serve(Timeouts { linger: LONG, ..Timeouts::default() }, &shutdown).await;
+    let mut kept = support::connect_plain(server.addr()).await;
+    assert_eq!(support::get(&mut kept, "/").await.unwrap(), "hello");
+    assert_eq!(support::get(&mut kept, "/").await.unwrap(), "hello", "it is kept before the end");
+    shutdown.cancel();
+    assert_eq!(support::get(&mut kept, "/").await.unwrap(), "hello", "this one is answered, as the last one");
+    assert!(support::get(&mut kept, "/").await.is_err());
+}
+
+#[tokio::test]
 async fn clients_that_dawdle_are_cut_off() {
     let timeouts = Timeouts { first_request: MOMENT, next_request: 2 * MOMENT, ..Timeouts::default() };
     let server = serve(timeouts, &CancellationToken::new()).await;
