@@ -140,6 +140,15 @@ fn a_certificate_that_ends_with_its_authority_is_not_renewed_over_and_over() {
 }
 
 #[test]
+fn a_shorter_life_takes_effect_at_once_and_once() {
+    let (long, held) = (plan(), first());
+    let short = Plan { certificate: secs(60), ..long };
+    assert_eq!(next(Some(&held), BEGIN, LONG, &short), Step::Certificate);
+    let after = take(Step::Certificate, Some(&held), None, BEGIN, &short).unwrap();
+    assert!(matches!(next(Some(&after), BEGIN, LONG, &short), Step::Wait(_)));
+}
+
+#[test]
 fn replicas_that_want_different_names_do_not_take_turns() {
     let (one, two) = (plan(), Plan { names: ["other.ns.svc".to_owned()].into(), ..plan() });
     let mut held = first();

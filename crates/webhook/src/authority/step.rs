@@ -112,7 +112,9 @@ pub fn next(held: Option<&Held>, now: Moment, seen: Seen, plan: &Plan) -> Step {
     // A certificate that ends with its authority is not bettered by another one: the next authority's is awaited.
     let gain = (now + plan.certificate).min(root.not_after).saturating_sub(own.not_after);
     let is_worth_it = gain > plan.certificate / 10;
-    if now >= own.renewal() && is_worth_it {
+    // One that holds longer than is wished for now was made when more was wished for.
+    let excess = own.not_after.saturating_sub(now + plan.certificate);
+    if (now >= own.renewal() && is_worth_it) || excess > plan.certificate / 10 {
         return Step::Certificate;
     }
     let moments = [own.renewal(), root.renewal(), own.not_after];
