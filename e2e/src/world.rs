@@ -354,7 +354,10 @@ impl Story {
         let last = LogParams { tail_lines: Some(40), ..LogParams::default() };
         for pod in self.api::<Pod>().list(&ListParams::default()).await.into_iter().flatten() {
             let log = self.api::<Pod>().logs(&pod.name_any(), &last).await;
-            eprintln!("--- log of {}:\n{}", pod.name_any(), log.unwrap_or_else(|error| error.to_string()));
+            eprintln!("--- log of {}:", pod.name_any());
+            for line in log.unwrap_or_else(|error| error.to_string()).lines() {
+                eprintln!("{}", line.chars().take(300).collect::<String>());
+            }
         }
     }
 }
