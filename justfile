@@ -23,10 +23,15 @@ fmt:
 check: fmt
     hack/test style unit
 
-# Writes deploy/crds and docs/reference.md anew from the types
+# Writes deploy/crds, docs/reference.md, the chart's definitions and deploy/ anew from the types and the chart
 crds:
     cargo run --quiet --bin kubectl-mesh -- crds --dir deploy/crds
     cargo run --quiet --bin kubectl-mesh -- crds --output markdown --dir docs
+    hack/deploy
+
+# Builds the operator's images, without a container engine
+image:
+    hack/image
 
 # Lists what is in each program, as CycloneDX and with licence texts, in target/sbom
 sbom *args:
