@@ -9,8 +9,9 @@ ARG PROGRAMS=build
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-# One static file with everything in it. --target keeps build scripts and macros, which run here, dynamic.
-RUN RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked \
+# One static file with everything in it, but what unwinding needs: a panic ends the programs. --target keeps build
+# scripts and macros, which run here, dynamic.
+RUN RUSTFLAGS="-C target-feature=+crt-static -C force-unwind-tables=no" cargo build --release --locked \
       --target x86_64-unknown-linux-gnu -p function-mesh-controller -p function-mesh-webhook \
  && programs=target/x86_64-unknown-linux-gnu/release \
  && install -D $programs/function-mesh-webhook /dist/webhook/function-mesh-webhook \

@@ -122,6 +122,13 @@ impl World {
         self.run(helm, &arguments, "").await.map(|_| ())
     }
 
+    /// The value of the release that says which images run functions, for another chart's `--set-json`.
+    pub fn runner_images(&self) -> Result<String> {
+        let values: Value =
+            serde_saphyr::from_str(&std::fs::read_to_string(self.state.join("values.yaml"))?)?;
+        Ok(format!("config={}", json!({ "runnerImages": values["controllerManager"]["runnerImages"] })))
+    }
+
     /// Kills the operator's pods as a crash of their node would, and waits until others do their work.
     pub async fn crash_operator(&self) -> Result<()> {
         let before = self.leader().await?;

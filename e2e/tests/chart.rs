@@ -258,7 +258,8 @@ fn every_switch_makes_what_it_is_named_after_and_nothing_by_default() {
     }
     assert_eq!(names(&none, "PodDisruptionBudget"), ["function-mesh-webhook"]);
     assert_eq!(names(&all, "PodDisruptionBudget"), both);
-    let text = |file: &str| std::fs::read_to_string(format!("{ROOT}/{CHART}/files/monitoring/{file}")).unwrap();
+    let text =
+        |file: &str| std::fs::read_to_string(format!("{ROOT}/{CHART}/files/monitoring/{file}")).unwrap();
     let rules: Value = serde_saphyr::from_str(&text("alerts.yaml")).unwrap();
     assert_eq!(find(&all, "PrometheusRule", "function-mesh-operator")["spec"], rules);
     let dashboard = find(&all, "ConfigMap", "function-mesh-operator-dashboard");

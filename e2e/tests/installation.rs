@@ -2,6 +2,7 @@
 //! stories are told one after the other and apart from the rest.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use tempfile::TempDir;
 use tokio::time::sleep;
 
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -69,6 +71,49 @@ async fn its_pods_run_under_the_restricted_standard_and_it_passes_its_own_test()
         ensure!(said.contains(line), "{said}");
     }
     Ok(())
+}
+
+/// The original's chart: its templates, with the definitions among them.
+fn original() -> Result<TempDir> {
+    let (folder, here) = (tempfile::tempdir()?, Path::new(env!("CARGO_MANIFEST_DIR")));
+    let templates = folder.path().join("templates");
+    std::fs::create_dir(&templates)?;
+    let (chart, definitions) = (here.join("tests/original"), here.join("../deploy/crds"));
+    std::fs::copy(chart.join("Chart.yaml"), folder.path().join("Chart.yaml"))?;
+    std::fs::copy(chart.join("templates/objects.yaml"), templates.join("objects.yaml"))?;
+    for file in std::fs::read_dir(definitions)? {
+        let file = file?;
+        std::fs::copy(file.path(), templates.join(file.file_name()))?;
+    }
+    Ok(folder)
+}
+
+#[tokio::test]
+async fn a_release_of_the_original_is_upgraded_in_place_and_its_definitions_are_safe_from_then_on()
+-> Result<()> {
+    Story::tell("original", async |story| {
+        let (world, chart) = (&story.world, original()?);
+        world.run("helm", &["uninstall", RELEASE, "-n", OPERATOR, "--wait"], "").await?;
+        let chart = chart.path().to_str().context("a path that is no text")?;
+        let images = world.runner_images()?;
+        let install =
+            ["install", RELEASE, chart, "-n", OPERATOR, "--wait", "--timeout=2m", "--set-json", &images];
+        world.run("helm", &install, "").await?;
+        story.apply::<FunctionMesh>(story.exclamation()?).await?;
+        story.await_ready("exclamation", PATIENCE).await?;
+        let (before, kinds) = (standing(story).await?, definitions(world).await?);
+
+        world.install("helm", &[]).await?;
+        story.await_ready("exclamation", PATIENCE).await?;
+        sleep(Duration::from_secs(16)).await;
+        ensure!(standing(story).await? == before, "what ran was touched");
+        world.run("helm", &["uninstall", RELEASE, "-n", OPERATOR, "--wait"], "").await?;
+        ensure!(definitions(world).await? == kinds, "definitions went with the release");
+        world.install("helm", &[]).await?;
+        ensure!(standing(story).await? == before, "what ran was touched");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

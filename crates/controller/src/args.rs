@@ -68,6 +68,21 @@ pub struct Args {
         value_name = "NAME"
     )]
     leader_election_namespace: String,
+    /// The original's profiles, which only a program in Go has: taken, so that its command lines go on working
+    #[arg(
+        long,
+        env = "ENABLE_PPROF",
+        hide = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = false,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    enable_pprof: bool,
+    /// Where the original serves them
+    #[arg(long, env = "PPROF_ADDR", hide = true, default_value = "")]
+    pprof_addr: String,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
@@ -100,10 +115,15 @@ impl Args {
             enable_leader_election,
             leader_election_id,
             leader_election_namespace,
+            enable_pprof,
+            pprof_addr,
             settings,
             serving,
         } = self;
         logging::init(&serving.log)?;
+        if enable_pprof {
+            tracing::warn!(pprof_addr, "--enable-pprof has no effect: this program has no such profiles");
+        }
         let end = shutdown::on_signal()?;
         let settings = settings.settings()?;
         let config = connection(kubeconfig, context).await?;
@@ -176,6 +196,31 @@ mod tests {
     fn watched(args: &[&str]) -> Result<String, clap::Error> {
         let args = Args::try_parse_from([&["manager"], args].concat())?;
         Ok(args.watched_namespace.into_iter().collect::<Namespaces>().to_string())
+    }
+
+    #[test]
+    fn every_flag_of_the_original_is_taken() {
+        let args = [
+            "--metrics-addr=:8443",
+            "--metrics-secure=false",
+            "--leader-election-id=a3f45fce.functionmesh.io",
+            "--leader-election-namespace=",
+            "--enable-leader-election",
+            "--health-probe-addr=:8000",
+            "--cert-dir=",
+            "--config-file=/etc/config/config.yaml",
+            "--watched-namespace=",
+            "--enable-pprof=true",
+            "--pprof-addr=:8090",
+            "--enable-init-containers=false",
+            "--global-backend-config=global-backend-config",
+            "--global-backend-config-namespace=default",
+            "--namespaced-backend-config=backend-config",
+            "--add-default-affinity=true",
+            "--pause-rollout=false",
+        ];
+        let args = Args::try_parse_from(["manager"].into_iter().chain(args)).unwrap();
+        assert!(args.enable_pprof && args.enable_leader_election);
     }
 
     #[test]

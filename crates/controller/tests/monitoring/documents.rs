@@ -87,7 +87,8 @@ pub(crate) struct Alert {
 
 /// The alerts of alerts.yaml.
 pub(crate) fn alerts() -> anyhow::Result<Vec<Alert>> {
-    let file: Value = serde_saphyr::from_str(&read("../charts/function-mesh-operator/files/monitoring/alerts.yaml")?)?;
+    let file: Value =
+        serde_saphyr::from_str(&read("../charts/function-mesh-operator/files/monitoring/alerts.yaml")?)?;
     let groups = file["groups"].as_array().context("no groups")?;
     let rules = groups.iter().filter_map(|group| group["rules"].as_array()).flatten();
     let alert = |rule: &Value| {
@@ -122,7 +123,8 @@ pub(crate) struct Dashboard {
 }
 
 pub(crate) fn dashboard() -> anyhow::Result<Dashboard> {
-    let json: Value = serde_json::from_str(&read("../charts/function-mesh-operator/files/monitoring/dashboard.json")?)?;
+    let json: Value =
+        serde_json::from_str(&read("../charts/function-mesh-operator/files/monitoring/dashboard.json")?)?;
     let mut queries = Vec::new();
     for panel in json["panels"].as_array().context("no panels")? {
         let title = panel["title"].as_str().context("a panel has no title")?;

@@ -26,7 +26,8 @@ impl Prometheus {
     /// Starts one that scrapes these programs each second.
     pub(crate) fn start(targets: &[(&'static str, SocketAddr)]) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
-        let rules = folder().join("../charts/function-mesh-operator/files/monitoring/alerts.yaml").canonicalize()?;
+        let rules =
+            folder().join("../charts/function-mesh-operator/files/monitoring/alerts.yaml").canonicalize()?;
         let jobs: Vec<_> = targets
             .iter()
             .map(|(job, address)| json!({ "job_name": job, "static_configs": [{ "targets": [address] }] }))
