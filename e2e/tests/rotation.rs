@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 const PATIENCE: Duration = Duration::from_mins(2);
-const WITHOUT: Duration = Duration::from_secs(10);
+const WITHOUT: Duration = Duration::from_secs(6);
 
 /// When the certificates that the webhook's pods serve end, in seconds since 1970: as the pods themselves say.
 async fn served(story: &Story) -> Result<BTreeSet<String>> {
