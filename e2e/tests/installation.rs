@@ -6,13 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use function_mesh_api::FunctionMesh;
+use function_mesh_api::{FunctionMesh, labels};
 use function_mesh_e2e::{OPERATOR, RELEASE, Story, World};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -118,7 +119,7 @@ async fn upgraded_from_the_original_removed_and_installed_again_it_leaves_what_r
         untouched().await?;
         // Nothing stands in the way of those who write meshes meanwhile.
         let mut mesh = story.exclamation()?;
-        mesh["metadata"]["labels"] = serde_json::json!({ "while": "away" });
+        mesh["metadata"]["labels"] = json!({ "while": "away" });
         story.apply::<FunctionMesh>(mesh).await?;
 
         world.install("helm", &[]).await?;
@@ -160,4 +161,34 @@ async fn helm_4_goes_on_where_helm_3_left_off_and_back() -> Result<()> {
     let said = world.run(&helm_4, &["test", RELEASE, "-n", OPERATOR, "--logs"], "").await?;
     ensure!(said.contains("the operator works"), "{said}");
     Ok(())
+}
+
+#[tokio::test]
+async fn while_no_webhook_answers_metadata_moves_and_specifications_wait() -> Result<()> {
+    Story::tell("silence", async |story| {
+        let world = &story.world;
+        let mut mesh = story.exclamation()?;
+        mesh["metadata"]["annotations"] = json!({ labels::SUSPEND: "true" });
+        story.apply::<FunctionMesh>(mesh.clone()).await?;
+        let silence = ["scale", "deployment/function-mesh-webhook", "-n", OPERATOR, "--replicas=0"];
+        world.kubectl(&silence).await?;
+        mesh["spec"]["functions"][0]["replicas"] = json!(2);
+        let refused = async || {
+            let answer = story.apply::<FunctionMesh>(mesh.clone()).await.err().map(|error| error.to_string());
+            Ok(answer.is_some_and(|answer| answer.contains("failed calling webhook")))
+        };
+        let result = story.eventually("a specification is refused", PATIENCE, refused).await;
+        let moved =
+            json!({ "metadata": { "finalizers": ["e2e.functionmesh.io/held"], "labels": { "a": "b" } } });
+        let meshes = story.api::<FunctionMesh>();
+        let finalizer = meshes.patch("exclamation", &PatchParams::default(), &Patch::Merge(moved)).await;
+        let let_go = json!({ "metadata": { "finalizers": null } });
+        let released = meshes.patch("exclamation", &PatchParams::default(), &Patch::Merge(let_go)).await;
+        world.install("helm", &[]).await?;
+        result?;
+        finalizer.context("a finalizer waits for the webhook")?;
+        released.context("a finalizer waits for the webhook")?;
+        Ok(())
+    })
+    .await
 }
