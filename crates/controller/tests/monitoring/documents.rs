@@ -17,8 +17,13 @@ pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
 }
 
+/// The chart's folder with the dashboard, the alerts and their tests.
+pub(crate) fn chart() -> PathBuf {
+    folder().join("../charts/function-mesh-operator/files/monitoring")
+}
+
 fn read(name: &str) -> anyhow::Result<String> {
-    let path = folder().join(name);
+    let path = if name.ends_with(".md") { folder() } else { chart() }.join(name);
     std::fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
@@ -87,8 +92,7 @@ pub(crate) struct Alert {
 
 /// The alerts of alerts.yaml.
 pub(crate) fn alerts() -> anyhow::Result<Vec<Alert>> {
-    let file: Value =
-        serde_saphyr::from_str(&read("../charts/function-mesh-operator/files/monitoring/alerts.yaml")?)?;
+    let file: Value = serde_saphyr::from_str(&read("alerts.yaml")?)?;
     let groups = file["groups"].as_array().context("no groups")?;
     let rules = groups.iter().filter_map(|group| group["rules"].as_array()).flatten();
     let alert = |rule: &Value| {
@@ -123,8 +127,7 @@ pub(crate) struct Dashboard {
 }
 
 pub(crate) fn dashboard() -> anyhow::Result<Dashboard> {
-    let json: Value =
-        serde_json::from_str(&read("../charts/function-mesh-operator/files/monitoring/dashboard.json")?)?;
+    let json: Value = serde_json::from_str(&read("dashboard.json")?)?;
     let mut queries = Vec::new();
     for panel in json["panels"].as_array().context("no panels")? {
         let title = panel["title"].as_str().context("a panel has no title")?;

@@ -76,8 +76,8 @@ async fn what_is_written_of_metrics_is_what_prometheus_sees() -> Nothing {
 
 #[tokio::test]
 async fn rules_are_sound_and_fire_when_they_should() -> Nothing {
-    let folder = documents::folder();
-    let path = |name: &str| folder.join("monitoring").join(name).display().to_string();
+    let folder = documents::chart();
+    let path = |name: &str| folder.join(name).display().to_string();
     promtool(&["check", "rules", "--lint=all", "--lint-fatal", &path("alerts.yaml")], "").await?;
     promtool(&["test", "rules", &path("alerts.test.yaml")], "").await?;
     let tested = std::fs::read_to_string(path("alerts.test.yaml"))?;

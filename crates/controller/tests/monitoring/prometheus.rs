@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
-use crate::documents::{Metric, folder};
+use crate::documents::{Metric, chart};
 use crate::programs::Program;
 
 const MISSING: &str = "it comes with the Debian package prometheus, which hack/test installs";
@@ -26,8 +26,7 @@ impl Prometheus {
     /// Starts one that scrapes these programs each second.
     pub(crate) fn start(targets: &[(&'static str, SocketAddr)]) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
-        let rules =
-            folder().join("../charts/function-mesh-operator/files/monitoring/alerts.yaml").canonicalize()?;
+        let rules = chart().join("alerts.yaml").canonicalize()?;
         let jobs: Vec<_> = targets
             .iter()
             .map(|(job, address)| json!({ "job_name": job, "static_configs": [{ "targets": [address] }] }))
