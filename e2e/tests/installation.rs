@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -172,9 +173,13 @@ async fn while_no_webhook_answers_metadata_moves_and_specifications_wait() -> Re
         story.apply::<FunctionMesh>(mesh.clone()).await?;
         let silence = ["scale", "deployment/function-mesh-webhook", "-n", OPERATOR, "--replicas=0"];
         world.kubectl(&silence).await?;
-        mesh["spec"]["functions"][0]["replicas"] = json!(2);
+        // Its pods answer for some seconds more, and what is as before is not asked about.
+        let attempts = AtomicI32::new(1);
         let refused = async || {
-            let answer = story.apply::<FunctionMesh>(mesh.clone()).await.err().map(|error| error.to_string());
+            let mut mesh = mesh.clone();
+            let replicas = attempts.fetch_add(1, Ordering::Relaxed);
+            mesh["spec"]["functions"][0]["replicas"] = json!(replicas);
+            let answer = story.apply::<FunctionMesh>(mesh).await.err().map(|error| error.to_string());
             Ok(answer.is_some_and(|answer| answer.contains("failed calling webhook")))
         };
         let result = story.eventually("a specification is refused", PATIENCE, refused).await;

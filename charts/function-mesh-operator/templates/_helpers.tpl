@@ -12,8 +12,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 
 {{- define "fm.selector" -}}
-app.kubernetes.io/name: {{ include "fm.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "fm.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "fm.controller.selector" -}}
@@ -38,7 +38,7 @@ app.kubernetes.io/component: admission-webhook
 
 {{/* Names of objects that belong to the whole cluster bear the release's name. */}}
 {{- define "fm.clusterName" -}}
-{{ printf "%s-function-mesh-controller-manager" .Release.Name | trunc 63 | trimSuffix "-" }}
+{{ .Release.Name }}-function-mesh-controller-manager
 {{- end }}
 
 {{- define "fm.webhook.service" -}}
@@ -70,7 +70,7 @@ function-mesh-admission-webhook-server-cert
 
 {{/* Where `helm test` applies its mesh: not in the release's own namespace, which admission leaves out. */}}
 {{- define "fm.tests.namespace" -}}
-{{ .Values.tests.namespace | default (first .Values.watchedNamespaces) | default "default" }}
+{{ .Values.tests.namespace | default (first (.Values.watchedNamespaces | default list)) | default "default" }}
 {{- end }}
 
 {{/* What the restricted Pod Security Standard asks for, and no more rights than that leaves. */}}
@@ -80,6 +80,12 @@ runAsUser: 10000
 runAsGroup: 10001
 fsGroup: 10001
 seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{/* How scrapers find a program that no ServiceMonitor tells of, and what the user adds. */}}
+{{- define "fm.annotations" -}}
+{{- $scrape := dict "prometheus.io/scrape" "true" "prometheus.io/path" "/metrics" "prometheus.io/port" (toString .port) "prometheus.io/scheme" .scheme }}
+{{- mergeOverwrite $scrape .more (.own | default dict) | toYaml }}
 {{- end }}
 
 {{- define "fm.container.security" -}}

@@ -18,7 +18,7 @@ pub struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Apply a mesh as a user would, see it ready, and remove it
+    /// Make a mesh as a user would, see it ready, and remove it
     Trial(TrialArgs),
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use function_mesh_api::FunctionMesh;
 use function_mesh_serving::args::duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client, Config, ResourceExt};
 use tokio::time::{Instant, sleep};
 
@@ -19,10 +19,10 @@ const LOOK: Duration = Duration::from_millis(250);
 /// What to try, and where.
 #[derive(Args, Debug)]
 pub(crate) struct TrialArgs {
-    /// The FunctionMesh to apply, as YAML or JSON
+    /// The FunctionMesh to make, as YAML or JSON
     #[arg(long, env = "TRIAL_MESH", value_name = "TEXT")]
     mesh: String,
-    /// Namespace to apply it in
+    /// Namespace to make it in
     #[arg(long, value_name = "NAME")]
     namespace: String,
     /// Whether a broken mesh must be refused by the admission webhook
@@ -34,7 +34,7 @@ pub(crate) struct TrialArgs {
 }
 
 impl TrialArgs {
-    /// Applies the mesh, waits until it is ready, and removes it in any case.
+    /// Makes the mesh, waits until it is ready, and removes it in any case.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let Self { mesh, namespace, admission, timeout } = self;
         let mesh: FunctionMesh = serde_saphyr::from_str(&mesh).context("--mesh is no FunctionMesh")?;
@@ -45,7 +45,10 @@ impl TrialArgs {
             refuses_what_is_broken(&api, &mesh, until).await?;
             tell("a broken mesh is refused by the admission webhook")?;
         }
-        let result = becomes_ready(&api, &mesh, until).await;
+        // Somebody else's mesh of that name is neither changed nor removed.
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        api.create(&params, &mesh).await.context("the mesh cannot be made")?;
+        let result = becomes_ready(&api, &mesh.name_any(), until).await;
         let removed = remove(&api, &mesh.name_any()).await;
         result?;
         removed?;
@@ -82,14 +85,11 @@ fn is_refusal(error: &kube::Error) -> bool {
         if status.message.contains("admission webhook") && status.message.contains("denied the request"))
 }
 
-async fn becomes_ready(api: &Api<FunctionMesh>, mesh: &FunctionMesh, until: Instant) -> anyhow::Result<()> {
-    let name = mesh.name_any();
-    let params = PatchParams::apply(MANAGER);
-    api.patch(&name, &params, &Patch::Apply(mesh)).await.context("the mesh cannot be applied")?;
-    tell(&format!("applied {name}"))?;
+async fn becomes_ready(api: &Api<FunctionMesh>, name: &str, until: Instant) -> anyhow::Result<()> {
+    tell(&format!("made {name}"))?;
     let mut told = String::new();
     loop {
-        let seen = api.get(&name).await.context("the mesh cannot be read")?;
+        let seen = api.get(name).await.context("the mesh cannot be read")?;
         let ready = condition(&seen).map(|ready| format!("{}: {}", ready.reason, ready.message));
         let words = ready.unwrap_or_else(|| "no controller has spoken of it yet".to_owned());
         if words != told {
@@ -119,13 +119,13 @@ async fn remove(api: &Api<FunctionMesh>, name: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     api.delete(name, &DeleteParams::foreground()).await.context("the mesh cannot be removed")?;
-    for _ in 0..240 {
+    for _ in 0..720 {
         if api.get_opt(name).await?.is_none() {
             return Ok(());
         }
         sleep(LOOK).await;
     }
-    bail!("the mesh is still there a minute after it was deleted")
+    bail!("the mesh is still there three minutes after it was deleted")
 }
 
 fn tell(text: &str) -> anyhow::Result<()> {

@@ -149,6 +149,22 @@ fn a_shorter_life_takes_effect_at_once_and_once() {
 }
 
 #[test]
+fn replicas_that_want_different_names_and_lives_do_not_take_turns() {
+    let one = plan();
+    let two = Plan { names: ["other.ns.svc".to_owned()].into(), certificate: secs(60), ..plan() };
+    for (first, second) in [(&one, &two), (&two, &one)] {
+        let mut held = take(Step::All, None, None, BEGIN, first).unwrap();
+        for plan in [second, first, second, first] {
+            let step = next(Some(&held), BEGIN, LONG, plan);
+            held = take(step, Some(&held), None, BEGIN, plan).unwrap();
+        }
+        for plan in [&one, &two] {
+            assert!(matches!(next(Some(&held), BEGIN, LONG, plan), Step::Wait(_)), "they take turns");
+        }
+    }
+}
+
+#[test]
 fn replicas_that_want_different_names_do_not_take_turns() {
     let (one, two) = (plan(), Plan { names: ["other.ns.svc".to_owned()].into(), ..plan() });
     let mut held = first();

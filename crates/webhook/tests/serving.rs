@@ -59,11 +59,12 @@ async fn no_review_fails_while_the_certificate_rotates_or_until_the_end() {
     let (stop, client) = (Arc::new(AtomicBool::new(false)), authority.client());
     let mut workers = Vec::new();
     for (keeps_alive, action) in [(true, "mutate"), (false, "validate")] {
-        let (client, stop) = (client.clone(), Arc::clone(&stop));
+        let (client, stop, shutdown) = (client.clone(), Arc::clone(&stop), shutdown.clone());
         workers.push(tokio::spawn(async move {
             let mut connection = client.connect(addr).await.expect("first connection");
             while !stop.load(Ordering::Relaxed) {
-                if !keeps_alive {
+                // Once it is to end, it closes each connection with its next answer, and says so in it.
+                if !keeps_alive || shutdown.is_cancelled() {
                     connection = client.connect(addr).await.expect("new connection");
                 }
                 let answer = review(&mut connection, action).await.expect("an answer");

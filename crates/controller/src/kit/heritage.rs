@@ -29,11 +29,16 @@ pub(super) fn inherited(managers: &[ManagedFieldsEntry], heir: Heir<'_>) -> Opti
     if !managers.iter().any(is_heritage) {
         return None;
     }
-    // One who applied already has a list of its own, and may have no second one.
+    // One who applied already has a list of its own, and may have no second one. Scaling is no such thing.
+    let has_applied = |name: &str| {
+        managers.iter().any(|entry| {
+            entry.manager.as_deref() == Some(name)
+                && entry.operation.as_deref() == Some("Apply")
+                && entry.subresource.is_none()
+        })
+    };
     let heir = match heir {
-        Heir::Manager(name) if managers.iter().all(|entry| entry.manager.as_deref() != Some(name)) => {
-            Some(name)
-        }
+        Heir::Manager(name) if !has_applied(name) => Some(name),
         Heir::Manager(_) | Heir::Nobody => None,
     };
     let mut left: Vec<_> = managers.iter().filter(|entry| !is_heritage(entry)).cloned().collect();

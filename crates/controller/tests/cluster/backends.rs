@@ -54,6 +54,8 @@ async fn a_change_with_auto_update_reaches_components_at_once() -> Nothing {
 async fn a_change_without_auto_update_waits_for_the_next_change_of_the_component() -> Nothing {
     let mut world = World::new("by-the-way").await?;
     world.apply(&config("red", false)).await?;
+    // A component that is made before the controller has heard of the configuration waits for its own next change.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     world.apply(&fixtures::function(fixtures::java_function("x"))?).await?;
     turns(&world, "red").await?;
     world.settle().await?;

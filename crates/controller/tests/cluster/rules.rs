@@ -34,8 +34,14 @@ async fn an_invalid_mesh_is_told_each_fault_and_nothing_is_made() -> Nothing {
         assert!(valid.message.contains(field) && ready.message.contains(field), "{field}: {}", valid.message);
     }
     assert!(world.find::<Function>("m-shout").await?.is_none());
-    let events = world.events("FunctionMesh", "m").await?;
-    assert!(events.iter().any(|event| event.starts_with("Warning Invalid: spec.functions[0]")), "{events:?}");
+    // The status comes first.
+    eventually(SECONDS_10, async || {
+        let events = world.events("FunctionMesh", "m").await?;
+        let told = events.iter().any(|event| event.starts_with("Warning Invalid: spec.functions[0]"));
+        ensure!(told, "{events:?}");
+        Ok(())
+    })
+    .await?;
 
     world.apply(&fixtures::mesh("m", [fixtures::java_function("shout").into()])?).await?;
     world.appears::<StatefulSet>("m-shout-function").await?;

@@ -72,6 +72,8 @@ async fn templates(world: &World) -> anyhow::Result<BTreeMap<String, (Value, Opt
 
 /// Nothing is written any more, not by a new process either.
 async fn is_quiet(world: &mut World) -> Nothing {
+    // News of progress wait for up to three seconds.
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
     world.settle().await?;
     world.stop().await?;
     world.recorder.take();

@@ -73,6 +73,9 @@ fn filled(text: Option<&String>) -> Option<&str> {
     text.map(String::as_str).filter(|text| !text.is_empty())
 }
 
+/// Longer than anybody means, and short enough for what certificates can say.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
 impl AuthorityArgs {
     /// The Secret's name, if the program is to make its certificate.
     pub fn secret(&self) -> Option<&str> {
@@ -104,7 +107,15 @@ impl AuthorityArgs {
                 format!("--certificate-dns-name {name:?} is neither a name nor an address")
             })?;
         }
+        ensure!(
+            names.iter().all(|name| !name.ends_with('.')),
+            "--certificate-dns-name must not end with a dot: certificates have names without"
+        );
         let (certificate, authority) = (self.certificate_lifetime, self.authority_lifetime);
+        ensure!(
+            authority <= LONGEST,
+            "--authority-lifetime must be a hundred years at most; it is {authority:?}"
+        );
         let grace = self.authority_grace;
         ensure!(
             certificate >= Duration::from_secs(2),

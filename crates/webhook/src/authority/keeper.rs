@@ -212,6 +212,8 @@ impl Keeper {
             return Ok(());
         }
         self.trusted = None;
+        // What is wrong with one of them does not keep the other untrusted.
+        let mut result = Ok(());
         for (configuration, reading) in self.configurations.iter().zip(readings) {
             let Some(reading) = reading.as_ref().filter(|reading| !reading.trusts(&trusted)) else {
                 continue;
@@ -221,10 +223,10 @@ impl Keeper {
                 Ok(()) => tracing::info!(configuration = title, "trusts the authorities of the Secret"),
                 // Somebody else wrote it: it is read again soon.
                 Err(trouble) if trouble.is_conflict() => {}
-                Err(trouble) => return Err(trouble),
+                Err(trouble) => result = Err(trouble),
             }
         }
-        Ok(())
+        result
     }
 
     fn seen(&self, held: Option<&Held>) -> Seen {

@@ -23,7 +23,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::certificate::{Authority, Fault, Moment};
+use super::certificate::{Authority, Certificate, Fault, Moment};
 use super::held::Held;
 
 /// What is wished for.
@@ -167,11 +167,14 @@ pub fn take(
 }
 
 /// Another certificate. While two versions of the program run that want different names, it has those of both,
-/// lest each takes away what the other wants.
+/// lest each takes away what the other wants. What nobody wants any more goes when it is time for another one anyway.
 fn again(held: &Held, now: Moment, plan: &Plan) -> Result<super::certificate::ServingCertificate, Fault> {
     let valid = held.serving.as_ref().filter(|serving| serving.certificate.is_valid(now));
-    let differing = valid.filter(|serving| !plan.names.is_subset(&serving.names));
-    let more = differing.map(|serving| serving.names.clone()).unwrap_or_default();
+    let is_early = |certificate: &Certificate| now < certificate.renewal();
+    let kept = valid
+        .filter(|serving| is_early(&serving.certificate) || !plan.names.is_subset(&serving.names))
+        .map(|serving| serving.names.clone());
+    let more = kept.unwrap_or_default();
     let names = plan.names.union(&more).cloned().collect();
     held.authority.issue(&names, now, plan.certificate)
 }
