@@ -22,9 +22,8 @@ pub(crate) fn chart() -> PathBuf {
     folder().join("../charts/function-mesh-operator/files/monitoring")
 }
 
-fn read(name: &str) -> anyhow::Result<String> {
-    let path = if name.ends_with(".md") { folder() } else { chart() }.join(name);
-    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
 }
 
 /// A metric: its name, its type and its labels.
@@ -39,7 +38,7 @@ pub(crate) struct Metric {
 pub(crate) fn table(program: &str) -> anyhow::Result<BTreeSet<Metric>> {
     let own = if program.ends_with("webhook") { "## The webhook" } else { "## The controller" };
     let (mut metrics, mut section) = (BTreeSet::new(), "");
-    let text = read("monitoring.md")?;
+    let text = read(&folder().join("monitoring.md"))?;
     for line in text.lines() {
         if line.starts_with("## ") {
             section = line;
@@ -92,7 +91,7 @@ pub(crate) struct Alert {
 
 /// The alerts of alerts.yaml.
 pub(crate) fn alerts() -> anyhow::Result<Vec<Alert>> {
-    let file: Value = serde_saphyr::from_str(&read("alerts.yaml")?)?;
+    let file: Value = serde_saphyr::from_str(&read(&chart().join("alerts.yaml"))?)?;
     let groups = file["groups"].as_array().context("no groups")?;
     let rules = groups.iter().filter_map(|group| group["rules"].as_array()).flatten();
     let alert = |rule: &Value| {
@@ -115,7 +114,7 @@ pub(crate) fn runbooks() -> anyhow::Result<Option<BTreeSet<String>>> {
     if !folder().join("troubleshooting.md").exists() {
         return Ok(None);
     }
-    let text = read("troubleshooting.md")?;
+    let text = read(&folder().join("troubleshooting.md"))?;
     let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
     Ok(Some(headings.map(|heading| heading.trim_start_matches(['#', ' ']).trim().to_lowercase()).collect()))
 }
@@ -127,7 +126,7 @@ pub(crate) struct Dashboard {
 }
 
 pub(crate) fn dashboard() -> anyhow::Result<Dashboard> {
-    let json: Value = serde_json::from_str(&read("dashboard.json")?)?;
+    let json: Value = serde_json::from_str(&read(&chart().join("dashboard.json"))?)?;
     let mut queries = Vec::new();
     for panel in json["panels"].as_array().context("no panels")? {
         let title = panel["title"].as_str().context("a panel has no title")?;
