@@ -101,4 +101,10 @@ mod tests {
         let found = managers(&[("us", "Apply", None), ("manager", "Update", None)]);
         assert_eq!(names(inherited(&found, Heir::Manager("us"))).unwrap(), ["us Apply"]);
     }
+
+    #[test]
+    fn who_only_scaled_before_is_the_heir() {
+        let found = managers(&[("us", "Update", Some("scale")), ("manager", "Update", None)]);
+        assert_eq!(names(inherited(&found, Heir::Manager("us"))).unwrap(), ["us Update", "us Apply"]);
+    }
 }

@@ -87,6 +87,16 @@ async fn is_quiet(world: &mut World) -> Nothing {
 async fn mesh_is_ready(world: &World) -> Nothing {
     eventually(SECONDS_30, async || {
         pretend_to_run(&world.client, &world.namespace).await?;
+        for set in world.api::<StatefulSet>().list(&ListParams::default()).await? {
+            let name = set.name_any();
+            let (generation, wanted) = (set.metadata.generation, set.spec.and_then(|spec| spec.replicas));
+            let status = set.status.context("no status")?;
+            let rolled_out = status.observed_generation == generation
+                && status.current_revision == status.update_revision
+                && status.ready_replicas == wanted
+                && status.updated_replicas == wanted;
+            ensure!(rolled_out, "{name} is being rolled out: {status:?}");
+        }
         let status = world.get::<FunctionMesh>("m").await?.status.context("no status")?;
         ensure!(status.components.as_deref() == Some("4/4"), "{:?}", status.conditions);
         Ok(())
@@ -241,6 +251,12 @@ async fn while_rollouts_are_paused_no_pod_of_the_original_changes_until_it_is_re
     // And then all.
     world.pause_rollout = false;
     world.start().await?;
+    eventually(SECONDS_30, async || {
+        let held = templates(&world).await?.into_iter().find(|(_, (_, generation))| *generation != Some(2));
+        ensure!(held.is_none(), "{:?} is held back", held.map(|(name, _)| name));
+        Ok(())
+    })
+    .await?;
     mesh_is_ready(&world).await?;
     is_quiet(&mut world).await?;
     for (name, (_, generation)) in templates(&world).await? {
