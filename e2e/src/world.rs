@@ -84,12 +84,11 @@ impl World {
         self.run("kubectl", arguments, "").await
     }
 
-    /// Runs one of the programs beside the cluster's own as administrator, with this on its standard input, and
+    /// Runs one of the programs beside the cluster's own, or one with its whole path, as administrator, with this on its standard input, and
     /// returns what it writes, to either of its outputs.
     pub async fn run(&self, program: &str, arguments: &[&str], input: &str) -> Result<String> {
         let cluster = env::var("FUNCTION_MESH_CLUSTER").context("FUNCTION_MESH_CLUSTER names no program")?;
-        let beside = Path::new(&cluster).with_file_name("bin").join(program);
-        let program = if beside.exists() { beside } else { PathBuf::from(program) };
+        let program = Path::new(&cluster).with_file_name("bin").join(program);
         let mut child = Command::new(&program)
             .args(arguments)
             .env("KUBECONFIG", self.state.join("cluster/admin.kubeconfig"))

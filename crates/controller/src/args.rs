@@ -1,7 +1,6 @@
 //! The command line of the controller manager.
 
 use anyhow::Context as _;
-use clap::Parser;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_serving::{Certificates, Readiness, ServingArgs, endpoints, logging, metrics, shutdown};
 use function_mesh_workloads::{SettingsArgs, switch};
@@ -13,10 +12,8 @@ use crate::kit::namespaces::Namespaces;
 use crate::kit::requests::Requests;
 use crate::run::{CONTROLLERS, Options, run};
 
-/// Runs Pulsar Functions, sources and sinks on Kubernetes: it turns FunctionMeshes into Functions, Sources and
-/// Sinks, those into StatefulSets, Services and autoscalers, and reports what it sees of them.
-#[derive(Debug, Parser)]
-#[command(name = "function-mesh-controller-manager", version, after_help = EXAMPLES)]
+/// How to manage what the cluster holds.
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// Kubeconfig to connect with; without it KUBECONFIG, the home folder and the pod's own account are tried
     #[arg(long, value_name = "FILE")]
@@ -88,20 +85,6 @@ pub struct Args {
     #[command(flatten)]
     serving: ServingArgs,
 }
-
-const EXAMPLES: &str = "\
-Examples:
-  Look after one namespace of the cluster that kubectl talks to:
-    function-mesh-controller-manager --watched-namespace team-a --metrics-addr 127.0.0.1:8443
-
-  Look after two namespaces with no rights in any other:
-    function-mesh-controller-manager --watched-namespace team-a,team-b
-
-  Use runner images of one's own:
-    function-mesh-controller-manager --config-file config.yaml
-  where config.yaml says
-    runnerImages:
-      java: registry.example.com/pulsar-java-runner:4.0.8";
 
 impl Args {
     /// Runs until a signal ends it.
@@ -191,10 +174,18 @@ async fn connection(file: Option<std::path::PathBuf>, context: Option<String>) -
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
+    #[derive(Debug, Parser)]
+    struct Manager {
+        #[command(flatten)]
+        args: Args,
+    }
+
     fn watched(args: &[&str]) -> Result<String, clap::Error> {
-        let args = Args::try_parse_from([&["manager"], args].concat())?;
+        let Manager { args } = Manager::try_parse_from([&["manager"], args].concat())?;
         Ok(args.watched_namespace.into_iter().collect::<Namespaces>().to_string())
     }
 
@@ -219,7 +210,7 @@ mod tests {
             "--add-default-affinity=true",
             "--pause-rollout=false",
         ];
-        let args = Args::try_parse_from(["manager"].into_iter().chain(args)).unwrap();
+        let Manager { args } = Manager::try_parse_from(["manager"].into_iter().chain(args)).unwrap();
         assert!(args.enable_pprof && args.enable_leader_election);
     }
 

@@ -9,12 +9,27 @@ use crate::trial::TrialArgs;
 /// Sinks, those into StatefulSets, Services and autoscalers, and reports what it sees of them.
 #[derive(Debug, Parser)]
 #[command(name = "function-mesh-controller-manager", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = EXAMPLES)]
 pub struct Program {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     manage: Args,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  Look after one namespace of the cluster that kubectl talks to:
+    function-mesh-controller-manager --watched-namespace team-a --metrics-addr 127.0.0.1:8443
+
+  Look after two namespaces with no rights in any other:
+    function-mesh-controller-manager --watched-namespace team-a,team-b
+
+  Use runner images of one's own:
+    function-mesh-controller-manager --config-file config.yaml
+  where config.yaml says
+    runnerImages:
+      java: registry.example.com/pulsar-java-runner:4.0.8";
 
 #[derive(Debug, Subcommand)]
 enum Command {
