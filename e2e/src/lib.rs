@@ -1,11 +1,21 @@
-//! User stories on real pods and a real broker.
+//! User stories on real pods and real brokers.
 //!
 //! The stories in `tests/` run on what `hack/up --no-mesh` started: `FUNCTION_MESH_STATE` says where. Each has
 //! a namespace of its own in Kubernetes and one of the same name in Pulsar, so they disturb each other as
 //! little as two teams on one cluster would. When one fails, what an operator would look at is printed.
 
+mod broker;
+mod part;
 mod pulsar;
+mod report;
+mod story;
+mod traffic;
 mod world;
 
-pub use pulsar::Pulsar;
-pub use world::{OPERATOR, RELEASE, Story, World};
+pub use broker::{Broker, BrokerPlan};
+pub use part::Part;
+pub use pulsar::{Consumer, Message, Producer, Pulsar};
+pub use report::Tally;
+pub use story::Story;
+pub use traffic::Traffic;
+pub use world::{OPERATOR, RELEASE, World};

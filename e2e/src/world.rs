@@ -2,36 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fmt::Debug;
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use function_mesh_api::{Function, FunctionMesh, Sink, Source};
-use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service};
-use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, Resource, ResourceExt};
+use kube::{Api, Client, Config};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use crate::Pulsar;
-
-/// Where pods find the broker that `hack/up` started.
-const IN_CLUSTER: (&str, &str) = ("http://10.254.0.1:8080", "pulsar://10.254.0.1:6650");
+use crate::Broker;
 
 /// The namespace that the operator is installed in.
 pub const OPERATOR: &str = "function-mesh";
 /// The name of its release.
 pub const RELEASE: &str = "function-mesh";
 /// The project's folder.
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The cluster, the broker and the operator that `hack/up` started.
 #[derive(Clone)]
@@ -42,7 +35,7 @@ pub struct World {
     pub config: Config,
     /// What runs is described here.
     pub state: PathBuf,
-    web: String,
+    pub(crate) web: String,
 }
 
 impl World {
@@ -62,21 +55,26 @@ impl World {
         Ok(Self { client: Client::try_from(config.clone())?, config, state, web })
     }
 
-    /// Begins a story: a namespace in Kubernetes and one in Pulsar, and the ConfigMap that joins them.
-    pub async fn story(&self, name: &str) -> Result<Story> {
-        let api = Api::<Namespace>::all(self.client.clone());
-        let wanted = json!({ "metadata": { "generateName": format!("{name}-") } });
-        let made = api.create(&PostParams::default(), &serde_json::from_value(wanted)?).await?;
-        let namespace = made.name_any();
-        let pulsar = Pulsar::namespace(&self.web, &namespace).await?;
-        let story = Story { world: self.clone(), namespace, pulsar };
-        let (web, broker) = IN_CLUSTER;
-        let addresses = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "pulsar" },
-            "data": { "webServiceURL": web, "brokerServiceURL": broker },
-        });
-        story.apply::<ConfigMap>(addresses).await?;
-        Ok(story)
+    /// The broker that `hack/up` started.
+    pub fn broker(&self) -> Broker {
+        Broker::shared(self)
+    }
+
+    /// Ends a program of the cluster, as a crash would, and returns when it is back and ready: `kubelet`,
+    /// `kube-apiserver` and others. It stays away for so long before it is started again.
+    pub async fn restart(&self, component: &str, away: Duration) -> Result<()> {
+        let dir = self.state.join("cluster");
+        let dir = dir.to_str().context("the state's path is no text")?;
+        let away = away.as_secs().to_string();
+        self.run("cluster", &["restart", "--dir", dir, "--pause", &away, component], "").await.map(|_| ())
+    }
+
+    /// Runs a command of this machine in the network of the cluster, and returns what it writes.
+    pub async fn inside(&self, command: &[&str]) -> Result<String> {
+        let dir = self.state.join("cluster");
+        let mut arguments = vec!["exec", "--dir", dir.to_str().context("the state's path is no text")?, "--"];
+        arguments.extend(command);
+        self.run("cluster", &arguments, "").await
     }
 
     /// What kubectl writes, as a user sees it.
@@ -209,168 +207,4 @@ impl World {
         }
         Ok(writes)
     }
-}
-
-/// One story's own part of the world.
-pub struct Story {
-    /// The cluster.
-    pub world: World,
-    /// Its namespace in Kubernetes.
-    pub namespace: String,
-    /// Its namespace in Pulsar.
-    pub pulsar: Pulsar,
-}
-
-impl Story {
-    /// Tells a story. When it fails, what an operator would look at is printed; its namespaces go in any case.
-    pub async fn tell<F>(name: &str, story: impl AsyncFnOnce(&Self) -> Result<F>) -> Result<F> {
-        let world = World::find().await?;
-        let own = world.story(name).await?;
-        let result = story(&own).await;
-        if result.is_err() {
-            own.dump().await;
-        }
-        own.api::<FunctionMesh>().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
-        Api::<Namespace>::all(world.client.clone())
-            .delete(&own.namespace, &DeleteParams::background())
-            .await?;
-        result
-    }
-
-    /// Objects of a kind in this story's namespace.
-    pub fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
-        Api::namespaced(self.world.client.clone(), &self.namespace)
-    }
-
-    /// Applies a manifest as a user would, by server-side apply.
-    pub async fn apply<K>(&self, manifest: Value) -> Result<K, kube::Error>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + Debug
-            + serde::de::DeserializeOwned,
-    {
-        let name = manifest["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        self.api::<K>().patch(&name, &PatchParams::apply("a-user").force(), &Patch::Apply(manifest)).await
-    }
-
-    /// The mesh of `examples/exclamation.yaml`, on this story's topics.
-    pub fn exclamation(&self) -> Result<Value> {
-        let text = include_str!("../../examples/exclamation.yaml");
-        let mut mesh: Value = serde_saphyr::from_str(text)?;
-        mesh["metadata"]["namespace"] = json!(self.namespace);
-        for function in mesh["spec"]["functions"].as_array_mut().into_iter().flatten() {
-            let topic = |name: &Value| json!(self.pulsar.topic(name.as_str().unwrap_or_default()));
-            function["input"]["topics"][0] = topic(&function["input"]["topics"][0]);
-            function["output"]["topic"] = topic(&function["output"]["topic"]);
-            function["namespace"] = json!(self.namespace);
-        }
-        Ok(mesh)
-    }
-
-    /// Waits until a mesh is ready.
-    pub async fn await_ready(&self, mesh: &str, patience: Duration) -> Result<FunctionMesh> {
-        self.await_mesh(mesh, patience, |mesh| {
-            let status = mesh.status.as_ref();
-            let current = status.and_then(|status| status.observed_generation) == mesh.metadata.generation;
-            current && ready(mesh).is_some_and(|(status, _)| status == "True")
-        })
-        .await
-    }
-
-    /// Waits until a mesh is as it should be.
-    pub async fn await_mesh(
-        &self,
-        mesh: &str,
-        patience: Duration,
-        is_right: impl Fn(&FunctionMesh) -> bool,
-    ) -> Result<FunctionMesh> {
-        let until = Instant::now() + patience;
-        loop {
-            let found = self.api::<FunctionMesh>().get(mesh).await?;
-            if is_right(&found) {
-                return Ok(found);
-            }
-            if Instant::now() > until {
-                bail!("after {patience:?} the mesh says {:?}", found.status);
-            }
-            sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    /// Waits until something holds.
-    pub async fn eventually<F: Future<Output = Result<bool>>>(
-        &self,
-        what: &str,
-        patience: Duration,
-        holds: impl Fn() -> F,
-    ) -> Result<()> {
-        let until = Instant::now() + patience;
-        while !holds().await? {
-            if Instant::now() > until {
-                bail!("not so after {patience:?}: {what}");
-            }
-            sleep(Duration::from_millis(200)).await;
-        }
-        Ok(())
-    }
-
-    /// Names and UIDs of all objects that a mesh is made of, pods included.
-    pub async fn everything(&self) -> Result<BTreeMap<String, String>> {
-        let mut found = BTreeMap::new();
-        self.add::<Function>(&mut found).await?;
-        self.add::<Source>(&mut found).await?;
-        self.add::<Sink>(&mut found).await?;
-        self.add::<StatefulSet>(&mut found).await?;
-        self.add::<Service>(&mut found).await?;
-        self.add::<Pod>(&mut found).await?;
-        Ok(found)
-    }
-
-    async fn add<K>(&self, found: &mut BTreeMap<String, String>) -> Result<()>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + Debug
-            + serde::de::DeserializeOwned,
-    {
-        for object in self.api::<K>().list(&ListParams::default()).await? {
-            found.insert(format!("{}/{}", K::kind(&()), object.name_any()), object.uid().unwrap_or_default());
-        }
-        Ok(())
-    }
-
-    #[allow(clippy::print_stderr, reason = "it is for the person who reads a failed test")]
-    async fn dump(&self) {
-        eprintln!("--- what is in {}:", self.namespace);
-        match self.everything().await {
-            Ok(all) => eprintln!("{all:#?}"),
-            Err(error) => eprintln!("{error:#}"),
-        }
-        for mesh in self.api::<FunctionMesh>().list(&ListParams::default()).await.into_iter().flatten() {
-            eprintln!("--- {}: {:#?}", mesh.name_any(), mesh.status);
-        }
-        for event in self.api::<Event>().list(&ListParams::default()).await.into_iter().flatten() {
-            let about = event.involved_object.name.as_deref().unwrap_or_default();
-            eprintln!("event {about}: {:?} {:?}", event.reason, event.message);
-        }
-        let last = LogParams { tail_lines: Some(40), ..LogParams::default() };
-        for pod in self.api::<Pod>().list(&ListParams::default()).await.into_iter().flatten() {
-            let log = self.api::<Pod>().logs(&pod.name_any(), &last).await;
-            eprintln!("--- log of {}:", pod.name_any());
-            for line in log.unwrap_or_else(|error| error.to_string()).lines() {
-                eprintln!("{}", line.chars().take(300).collect::<String>());
-            }
-        }
-    }
-}
-
-/// Status and message of a mesh's condition Ready.
-fn ready(mesh: &FunctionMesh) -> Option<(&str, &str)> {
-    let conditions = mesh.status.as_ref()?.conditions.as_ref()?;
-    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
-    Some((&ready.status, &ready.message))
 }

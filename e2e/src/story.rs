@@ -1,0 +1,287 @@
+//! One story: the namespace that it has to itself, in Kubernetes and at the broker.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Debug;
+use std::future::Future;
+use std::path::Path;
+use std::time::{Duration, Instant as Clock};
+
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use function_mesh_api::{Function, FunctionMesh, Sink, Source};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service};
+use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams};
+use kube::{Api, Resource, ResourceExt};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::{Broker, Pulsar, World, report};
+
+/// One story's own part of the world.
+pub struct Story {
+    /// The cluster.
+    pub world: World,
+    /// Its namespace in Kubernetes.
+    pub namespace: String,
+    /// Its namespace in Pulsar.
+    pub pulsar: Pulsar,
+}
+
+impl Story {
+    /// Tells a story. When it fails, what an operator would look at is printed; its namespaces go in any case.
+    pub async fn tell<F>(name: &str, story: impl AsyncFnOnce(&Self) -> Result<F>) -> Result<F> {
+        let world = World::find().await?;
+        let broker = world.broker();
+        Self::tell_at(&world, &broker, name, story).await
+    }
+
+    /// The same at a broker of its own.
+    pub async fn tell_at<F>(
+        world: &World,
+        broker: &Broker,
+        name: &str,
+        story: impl AsyncFnOnce(&Self) -> Result<F>,
+    ) -> Result<F> {
+        let own = Self::begin(world, broker, name).await?;
+        let began = Clock::now();
+        let result = story(&own).await;
+        report::story(world, began.elapsed(), result.is_ok())?;
+        if result.is_err() {
+            own.dump().await;
+        }
+        own.api::<FunctionMesh>().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+        Api::<Namespace>::all(world.client.clone())
+            .delete(&own.namespace, &DeleteParams::background())
+            .await?;
+        result
+    }
+
+    /// A namespace in Kubernetes and one at the broker, the ConfigMap that joins them, and the functions that
+    /// `hack/functions` has built.
+    async fn begin(world: &World, broker: &Broker, name: &str) -> Result<Self> {
+        let api = Api::<Namespace>::all(world.client.clone());
+        let wanted = json!({ "metadata": { "generateName": format!("{name}-") } });
+        let made = api.create(&PostParams::default(), &serde_json::from_value(wanted)?).await?;
+        let namespace = made.name_any();
+        let pulsar = broker.namespace(&namespace).await?;
+        let story = Self { world: world.clone(), namespace, pulsar };
+        story
+            .config(
+                "pulsar",
+                &json!({
+                    "webServiceURL": broker.web_service_url, "brokerServiceURL": broker.broker_service_url,
+                }),
+            )
+            .await?;
+        if let Ok(folder) = env::var("FUNCTION_MESH_FUNCTIONS") {
+            story.functions(Path::new(&folder)).await?;
+        }
+        Ok(story)
+    }
+
+    /// Makes a ConfigMap.
+    pub async fn config(&self, name: &str, data: &Value) -> Result<()> {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data,
+        });
+        self.apply::<ConfigMap>(object).await?;
+        Ok(())
+    }
+
+    /// The ConfigMap `functions`, which [`crate::Part`] mounts: the code that needs no package.
+    async fn functions(&self, folder: &Path) -> Result<()> {
+        let mut files = serde_json::Map::new();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "py" || extension == "jar") {
+                let name =
+                    path.file_name().and_then(|name| name.to_str()).context("a file's name is no text")?;
+                files.insert(name.to_owned(), json!(BASE64.encode(std::fs::read(&path)?)));
+            }
+        }
+        ensure!(!files.is_empty(), "no functions in {}", folder.display());
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "functions" }, "binaryData": files,
+        });
+        self.apply::<ConfigMap>(object).await?;
+        Ok(())
+    }
+
+    /// What kubectl writes in this story's namespace, as a user sees it.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let arguments: Vec<_> = [&["-n", self.namespace.as_str()], arguments].concat();
+        self.world.kubectl(&arguments).await
+    }
+
+    /// Runs a command in a pod's container and returns what it writes.
+    pub async fn exec(&self, pod: &str, container: &str, command: &[&str]) -> Result<String> {
+        self.kubectl(&[&["exec", pod, "-c", container, "--"], command].concat()).await
+    }
+
+    /// Whole log of a pod's container.
+    pub async fn log(&self, pod: &str, container: &str) -> Result<String> {
+        let options = LogParams { container: Some(container.to_owned()), ..LogParams::default() };
+        Ok(self.api::<Pod>().logs(pod, &options).await?)
+    }
+
+    /// Objects of a kind in this story's namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.world.client.clone(), &self.namespace)
+    }
+
+    /// Applies a manifest as a user would, by server-side apply.
+    pub async fn apply<K>(&self, manifest: Value) -> Result<K, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + serde::de::DeserializeOwned,
+    {
+        let name = manifest["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        self.api::<K>().patch(&name, &PatchParams::apply("a-user").force(), &Patch::Apply(manifest)).await
+    }
+
+    /// The mesh of `examples/exclamation.yaml`, on this story's topics.
+    pub fn exclamation(&self) -> Result<Value> {
+        let text = include_str!("../../examples/exclamation.yaml");
+        let mut mesh: Value = serde_saphyr::from_str(text)?;
+        mesh["metadata"]["namespace"] = json!(self.namespace);
+        for function in mesh["spec"]["functions"].as_array_mut().into_iter().flatten() {
+            let topic = |name: &Value| json!(self.pulsar.topic(name.as_str().unwrap_or_default()));
+            function["input"]["topics"][0] = topic(&function["input"]["topics"][0]);
+            function["output"]["topic"] = topic(&function["output"]["topic"]);
+            function["namespace"] = json!(self.namespace);
+        }
+        Ok(mesh)
+    }
+
+    /// Waits until a mesh is ready.
+    pub async fn await_ready(&self, mesh: &str, patience: Duration) -> Result<FunctionMesh> {
+        self.await_mesh(mesh, patience, |mesh| {
+            let status = mesh.status.as_ref();
+            let current = status.and_then(|status| status.observed_generation) == mesh.metadata.generation;
+            current && ready(mesh).is_some_and(|(status, _)| status == "True")
+        })
+        .await
+    }
+
+    /// Waits until a mesh is as it should be.
+    pub async fn await_mesh(
+        &self,
+        mesh: &str,
+        patience: Duration,
+        is_right: impl Fn(&FunctionMesh) -> bool,
+    ) -> Result<FunctionMesh> {
+        let until = Instant::now() + patience;
+        loop {
+            let found = self.api::<FunctionMesh>().get(mesh).await?;
+            if is_right(&found) {
+                return Ok(found);
+            }
+            if Instant::now() > until {
+                bail!("after {patience:?} the mesh says {:?}", found.status);
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Waits until something holds.
+    pub async fn eventually<F: Future<Output = Result<bool>>>(
+        &self,
+        what: &str,
+        patience: Duration,
+        holds: impl Fn() -> F,
+    ) -> Result<()> {
+        let until = Instant::now() + patience;
+        while !holds().await? {
+            if Instant::now() > until {
+                bail!("not so after {patience:?}: {what}");
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    /// Names and UIDs of all objects that a mesh is made of, pods included.
+    pub async fn everything(&self) -> Result<BTreeMap<String, String>> {
+        let mut found = BTreeMap::new();
+        self.add::<Function>(&mut found).await?;
+        self.add::<Source>(&mut found).await?;
+        self.add::<Sink>(&mut found).await?;
+        self.add::<StatefulSet>(&mut found).await?;
+        self.add::<Service>(&mut found).await?;
+        self.add::<Pod>(&mut found).await?;
+        Ok(found)
+    }
+
+    async fn add<K>(&self, found: &mut BTreeMap<String, String>) -> Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + serde::de::DeserializeOwned,
+    {
+        for object in self.api::<K>().list(&ListParams::default()).await? {
+            found.insert(format!("{}/{}", K::kind(&()), object.name_any()), object.uid().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::print_stderr, reason = "it is for the person who reads a failed test")]
+    async fn dump(&self) {
+        eprintln!("--- what is in {}:", self.namespace);
+        match self.everything().await {
+            Ok(all) => eprintln!("{all:#?}"),
+            Err(error) => eprintln!("{error:#}"),
+        }
+        for mesh in self.api::<FunctionMesh>().list(&ListParams::default()).await.into_iter().flatten() {
+            eprintln!("--- {}: {:#?}", mesh.name_any(), mesh.status);
+        }
+        for event in self.api::<Event>().list(&ListParams::default()).await.into_iter().flatten() {
+            let about = event.involved_object.name.as_deref().unwrap_or_default();
+            eprintln!("event {about}: {:?} {:?}", event.reason, event.message);
+        }
+        let last = LogParams { tail_lines: Some(40), ..LogParams::default() };
+        for topic in self.pulsar.topics().await.unwrap_or_default() {
+            let stats = self.pulsar.stats(&topic).await.ok().flatten().unwrap_or_default();
+            eprintln!("--- topic {topic}: {}", brief(&stats));
+        }
+        for kind in ["functions", "sources", "sinks"] {
+            let found = self.kubectl(&["get", kind, "-o", "wide"]).await;
+            eprintln!("{}", found.unwrap_or_else(|error| error.to_string()));
+        }
+        for pod in self.api::<Pod>().list(&ListParams::default()).await.into_iter().flatten() {
+            let log = self.api::<Pod>().logs(&pod.name_any(), &last).await;
+            eprintln!("--- log of {}:", pod.name_any());
+            for line in log.unwrap_or_else(|error| error.to_string()).lines() {
+                eprintln!("{}", line.chars().take(300).collect::<String>());
+            }
+        }
+    }
+}
+
+/// Status and message of a mesh's condition Ready.
+fn ready(mesh: &FunctionMesh) -> Option<(&str, &str)> {
+    let conditions = mesh.status.as_ref()?.conditions.as_ref()?;
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    Some((&ready.status, &ready.message))
+}
+
+/// What the broker says of a topic, without what nobody reads in a failed test.
+fn brief(stats: &Value) -> Value {
+    let subscriptions = stats["subscriptions"].as_object().cloned().unwrap_or_default();
+    let subscriptions: BTreeMap<_, _> = subscriptions
+        .iter()
+        .map(|(name, of)| {
+            let consumers = of["consumers"].as_array().map_or(0, Vec::len);
+            (name, json!({ "type": of["type"], "backlog": of["msgBacklog"], "consumers": consumers, "out": of["msgOutCounter"] }))
+        })
+        .collect();
+    json!({ "in": stats["msgInCounter"], "producers": stats["publishers"].as_array().map_or(0, Vec::len), "subscriptions": subscriptions })
+}
