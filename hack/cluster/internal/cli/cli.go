@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -223,6 +224,33 @@ func printStatus(s cluster.Status) {
 			note = " (ended)"
 		}
 		fmt.Printf("  %-24s pid %d%s\n", c.Name, c.PID, note)
+	}
+}
+
+func setupRestart(f *pflag.FlagSet) func([]string) error {
+	layout := dirFlag(f)
+	pause := f.Float64("pause", 0, "stay away for so many `seconds` before the start")
+	sig := f.String("signal", "KILL", "`KILL` or TERM, which asks for an orderly end")
+	return func(args []string) error {
+		l, err := layout()
+		if err != nil {
+			return err
+		}
+		if len(args) == 0 {
+			return usage("no component given; `cluster status` lists them")
+		}
+		o := cluster.RestartOptions{Pause: time.Duration(*pause * float64(time.Second))}
+		switch {
+		case o.Pause < 0:
+			return usage("--pause %v: give a number of seconds", *pause)
+		case *sig == "KILL":
+			o.Signal = syscall.SIGKILL
+		case *sig == "TERM":
+			o.Signal = syscall.SIGTERM
+		default:
+			return usage("--signal %q: use KILL or TERM", *sig)
+		}
+		return cluster.Restart(l, args, o)
 	}
 }
 

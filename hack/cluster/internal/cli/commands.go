@@ -126,6 +126,21 @@ takes a free one.`,
 		},
 	},
 	{
+		name: "restart", synopsis: "--dir DIR [--pause SECONDS] [--signal TERM] COMPONENT...",
+		summary: "end components of a running cluster and start them again",
+		help: `Ends the named components hard and at once, as a crash does, starts them again
+after the pause, and returns when they are ready. Pods go on meanwhile. Components
+are etcd, kube-apiserver, kube-controller-manager and kube-scheduler, and with a
+node also containerd, coredns, kube-proxy, kubelet and relay, which leads from the
+host to the API.
+
+A component that does not come back ends the cluster, as one does that ends
+without being asked to.
+
+  cluster restart --dir /tmp/c1 --pause 10 kube-apiserver`,
+		setup: setupRestart,
+	},
+	{
 		name: "image", synopsis: "--out FILE.tar --ref NAME [--rootfs DIR] [--file PATH=SOURCE]...",
 		summary: "write an image archive",
 		help: `Writes an OCI image archive with one layer and prints its digest. The same

@@ -94,7 +94,10 @@ func probe(url string) error {
 type node struct {
 	Spec   struct{ PodCIDR string }
 	Status struct {
-		Conditions []struct{ Type, Status, Message string }
+		Conditions []struct {
+			Type, Status, Message string
+			LastHeartbeatTime     time.Time
+		}
 	}
 }
 
@@ -102,13 +105,19 @@ func (a *apiClient) node() (n node, err error) {
 	return n, a.get("/api/v1/nodes/"+nodeName, &n)
 }
 
-func (n node) readyError() error {
+// readyError also wants the kubelet to have said so at that time or later.
+func (n node) readyError(since time.Time) error {
 	for _, c := range n.Status.Conditions {
-		if c.Type == "Ready" && c.Status == "True" {
-			return nil
-		} else if c.Type == "Ready" {
-			return fmt.Errorf("node %s is not ready: %s", nodeName, c.Message)
+		if c.Type != "Ready" {
+			continue
 		}
+		if c.LastHeartbeatTime.Before(since.Truncate(time.Second)) { // it counts whole seconds
+			return fmt.Errorf("node %s was last heard of at %s", nodeName, c.LastHeartbeatTime)
+		}
+		if c.Status == "True" {
+			return nil
+		}
+		return fmt.Errorf("node %s is not ready: %s", nodeName, c.Message)
 	}
 	return fmt.Errorf("node %s has no Ready condition yet", nodeName)
 }

@@ -61,10 +61,19 @@ func freePort() (int, error) {
 // errPortTaken means that starting again with other ports may help.
 var errPortTaken = errors.New("a port was taken by another program")
 
-// portTaken looks for the system's words in the log of a component that ended.
-func (l Layout) portTaken(component string) bool {
+// portTaken looks for the system's words in the log of a component that ended,
+// from an offset on.
+func (l Layout) portTaken(component string, from int64) bool {
 	b, _ := os.ReadFile(l.log(component))
-	return strings.Contains(string(b), "address already in use")
+	return strings.Contains(string(b[min(from, int64(len(b))):]), "address already in use")
+}
+
+func (l Layout) logSize(component string) int64 {
+	info, err := os.Stat(l.log(component))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // bind is the address the API listens on.
@@ -147,42 +156,45 @@ func (l Layout) sharedArgs(component string, port int) []string {
 // startControlPlane returns when the cluster takes pods.
 func (r *run) startControlPlane(ctx context.Context, p ports) error {
 	const limit = 2 * time.Minute
-	if err := r.start("etcd", r.layout.etcdArgs(p)); err != nil {
-		return err
-	}
-	if err := r.start("kube-apiserver", r.layout.apiServerArgs(r.state, p)); err != nil {
-		return err
-	}
 	_, inside := r.state.endpoints()
 	api, err := r.layout.apiClient(inside)
 	if err != nil {
 		return err
 	}
 	r.api = api
-	ready := func() error { return api.get("/readyz", nil) }
-	if err := eventually(ctx, "kube-apiserver ready", limit, ready); err != nil {
+	apiReady := func(time.Time) error { return api.get("/readyz", nil) }
+	// (The API is not ready without its database.)
+	if err := r.start(applet("etcd", r.layout.etcdArgs(p), apiReady)); err != nil {
+		return err
+	}
+	if err := r.start(applet("kube-apiserver", r.layout.apiServerArgs(r.state, p), apiReady)); err != nil {
+		return err
+	}
+	if err := eventually(ctx, "kube-apiserver ready", limit, func() error { return apiReady(time.Time{}) }); err != nil {
 		return err
 	}
 	r.progress("kube-apiserver is ready at %s", inside)
 
 	// Only now: started earlier, these two spend seconds in back-off.
-	if err := r.start("kube-controller-manager", r.layout.kcmArgs(r.state, p)); err != nil {
+	managerReady := func(time.Time) error { return probe(url("127.0.0.1", p.kcm) + "/healthz") }
+	if err := r.start(applet("kube-controller-manager", r.layout.kcmArgs(r.state, p), managerReady)); err != nil {
 		return err
 	}
-	if err := r.start("kube-scheduler", r.layout.schedulerArgs(r.state, p)); err != nil {
+	schedulerReady := func(time.Time) error { return probe(url("127.0.0.1", p.scheduler) + "/readyz") }
+	if err := r.start(applet("kube-scheduler", r.layout.schedulerArgs(r.state, p), schedulerReady)); err != nil {
 		return err
 	}
 	for _, check := range []struct {
 		what string
-		do   func() error
+		do   func(time.Time) error
 	}{
-		{"kube-controller-manager healthy", func() error { return probe(url("127.0.0.1", p.kcm) + "/healthz") }},
-		{"kube-scheduler ready", func() error { return probe(url("127.0.0.1", p.scheduler) + "/readyz") }},
-		{"the default service account", func() error {
+		{"kube-controller-manager healthy", managerReady},
+		{"kube-scheduler ready", schedulerReady},
+		{"the default service account", func(time.Time) error {
 			return api.get("/api/v1/namespaces/default/serviceaccounts/default", nil)
 		}},
 	} {
-		if err := eventually(ctx, check.what, limit, check.do); err != nil {
+		if err := eventually(ctx, check.what, limit, func() error { return check.do(time.Time{}) }); err != nil {
 			return err
 		}
 	}

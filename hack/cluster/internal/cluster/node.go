@@ -22,17 +22,19 @@ func (r *run) prepareNode() error {
 	if err != nil {
 		return err
 	}
-	if err := r.startCommand("containerd", exec.Command(containerd, "--config", r.layout.node("containerd.toml"))); err != nil {
+	if err := r.start(component{
+		name: "containerd", path: containerd, args: []string{containerd, "--config", r.layout.node("containerd.toml")},
+		ready: func(time.Time) error { return exec.Command("ctr", "--namespace", "k8s.io", "containers", "list").Run() },
+	}); err != nil {
 		return err
 	}
 	// The API's listener was opened on the host and this process is not there:
 	// what it accepts are connections from the host.
-	relay := &exec.Cmd{
-		Path:       "/proc/self/exe",
-		Args:       []string{"cluster", "relay", "--fd", "3", "--to", NodeIP + ":" + strconv.Itoa(r.state.APIPort)},
-		ExtraFiles: []*os.File{os.NewFile(listenerFD, "listener")},
-	}
-	return r.startCommand("relay", relay)
+	return r.start(component{
+		name: "relay", path: "/proc/self/exe",
+		args:  []string{"cluster", "relay", "--fd", "3", "--to", NodeIP + ":" + strconv.Itoa(r.state.APIPort)},
+		files: []*os.File{os.NewFile(listenerFD, "listener")},
+	})
 }
 
 // startNode makes the control plane's cluster one that runs pods.
@@ -43,17 +45,29 @@ func (r *run) startNode(ctx context.Context) error {
 		return err
 	}
 	r.progress("containerd is ready")
-	if err := r.start("kubelet", []string{
-		"--config=" + l.node("kubelet.yaml"), "--kubeconfig=" + l.kubeconfig(nodeName),
-		"--hostname-override=" + nodeName, "--node-ip=" + NodeIP, "--v=2",
-	}); err != nil {
-		return err
+	nodeReady := func(since time.Time) error {
+		if err := probe(fmt.Sprintf("http://%s:%d/healthz", NodeIP, kubeletHealth)); err != nil {
+			return err
+		}
+		n, err := r.api.node()
+		if err != nil {
+			return err
+		}
+		return n.readyError(since)
 	}
-	if err := r.start("kube-proxy", []string{"--config=" + l.node("kube-proxy.yaml"), "--v=2"}); err != nil {
-		return err
-	}
-	if err := r.start("coredns", []string{"-conf", l.node("Corefile")}); err != nil {
-		return err
+	proxyReady := func(time.Time) error { return probe(fmt.Sprintf("http://%s:%d/healthz", NodeIP, proxyHealth)) }
+	namesReady := func(time.Time) error { return probe(fmt.Sprintf("http://%s:%d/ready", NodeIP, dnsReady)) }
+	for _, c := range []component{
+		applet("kubelet", []string{
+			"--config=" + l.node("kubelet.yaml"), "--kubeconfig=" + l.kubeconfig(nodeName),
+			"--hostname-override=" + nodeName, "--node-ip=" + NodeIP, "--v=2",
+		}, nodeReady),
+		applet("kube-proxy", []string{"--config=" + l.node("kube-proxy.yaml"), "--v=2"}, proxyReady),
+		applet("coredns", []string{"-conf", l.node("Corefile")}, namesReady),
+	} {
+		if err := r.start(c); err != nil {
+			return err
+		}
 	}
 	if err := r.api.apply("/apis/storage.k8s.io/v1/storageclasses/standard", storageClass); err != nil {
 		return fmt.Errorf("storage class: %w", err)
@@ -73,19 +87,13 @@ func (r *run) startNode(ctx context.Context) error {
 	}
 	for _, check := range []struct {
 		what string
-		do   func() error
+		do   func(time.Time) error
 	}{
-		{"CoreDNS ready", func() error { return probe(fmt.Sprintf("http://%s:%d/ready", NodeIP, dnsReady)) }},
-		{"kube-proxy healthy", func() error { return probe(fmt.Sprintf("http://%s:%d/healthz", NodeIP, proxyHealth)) }},
-		{"the node ready", func() error {
-			n, err := r.api.node()
-			if err != nil {
-				return err
-			}
-			return n.readyError()
-		}},
+		{"CoreDNS ready", namesReady},
+		{"kube-proxy healthy", proxyReady},
+		{"the node ready", nodeReady},
 	} {
-		if err := eventually(ctx, check.what, limit, check.do); err != nil {
+		if err := eventually(ctx, check.what, limit, func() error { return check.do(time.Time{}) }); err != nil {
 			return err
 		}
 		r.progress("%s", check.what)

@@ -13,6 +13,8 @@ const (
 	dnsPort     = 53
 	dnsReady    = 8181
 	proxyHealth = 10256
+
+	kubeletHealth = 10248
 )
 
 // fill puts values for {NAME}s into a template.
@@ -34,6 +36,7 @@ func (l Layout) nodeFiles() map[string]string {
 		"CGROUP": "/" + l.Cgroup(), "CNI": l.node("cni"), "CNI_PLUGINS": cniPlugins, "PAUSE": pauseImage,
 		"DNS_DOMAIN": dnsDomain, "HOSTNAME": hostname, "IP": NodeIP, "NODE": nodeName, "POD_CIDR": podCIDR,
 		"DNS_PORT": fmt.Sprint(dnsPort), "DNS_READY": fmt.Sprint(dnsReady), "PROXY_HEALTH": fmt.Sprint(proxyHealth),
+		"KUBELET_HEALTH":   fmt.Sprint(kubeletHealth),
 		"PROXY_KUBECONFIG": l.kubeconfig("kube-proxy"), "DNS_KUBECONFIG": l.kubeconfig("coredns"),
 		"RESOLV": l.node("resolv.conf"), "HOSTS": l.node("hosts"), "PLUGINS": l.node("kubelet-plugins"),
 	}
@@ -118,6 +121,7 @@ const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 address: {IP}
 healthzBindAddress: {IP}
+healthzPort: {KUBELET_HEALTH}
 authentication:
   anonymous: {enabled: false}
   webhook: {enabled: true}

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cert-manager/cert-manager/functionmesh-cluster/internal/process"
 )
@@ -89,7 +90,7 @@ func (l Layout) notReadyReason(state *State, components []ComponentStatus) strin
 	}
 	n, err := api.node()
 	if err == nil {
-		err = n.readyError()
+		err = n.readyError(time.Time{})
 	}
 	if err != nil {
 		return err.Error()
@@ -100,14 +101,12 @@ func (l Layout) notReadyReason(state *State, components []ComponentStatus) strin
 // componentStatus lists the supervisor's children and what runs beside it.
 func (l Layout) componentStatus(root process.Identity, namespaced bool) []ComponentStatus {
 	var list []ComponentStatus
-	children, _ := filepath.Glob(l.childRecord("*"))
 	toHost := map[int]int{}
 	if namespaced {
 		toHost = hostPIDs(root.PID)
 	}
-	for _, file := range children {
-		name := strings.TrimSuffix(filepath.Base(file), ".child")
-		id, _ := process.Recorded(file)
+	for _, name := range l.componentNames() {
+		id, _ := process.Recorded(l.childRecord(name))
 		if namespaced {
 			id.PID = toHost[id.PID] // start times count alike in both
 		}
@@ -122,6 +121,16 @@ func (l Layout) componentStatus(root process.Identity, namespaced bool) []Compon
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	return list
+}
+
+// componentNames are those that the supervisor has started.
+func (l Layout) componentNames() []string {
+	files, _ := filepath.Glob(l.childRecord("*"))
+	names := make([]string, 0, len(files))
+	for _, file := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(file), ".child"))
+	}
+	return names
 }
 
 // hostPIDs maps the pids of a namespace, given by its first process, to the

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -28,6 +29,7 @@ type run struct {
 	began   time.Time
 	report  *os.File
 	api     *apiClient
+	ctx     context.Context         // of this attempt to start
 	fail    context.CancelCauseFunc // called when a component ends
 
 	mu       sync.Mutex
@@ -86,7 +88,7 @@ func (r *run) bringUp(told context.Context) (context.Context, error) {
 	for attempt := 1; ; attempt++ {
 		ctx, fail := context.WithCancelCause(told)
 		r.mu.Lock()
-		r.stopping, r.children, r.fail = false, nil, fail
+		r.stopping, r.children, r.ctx, r.fail = false, nil, ctx, fail
 		r.mu.Unlock()
 		err := r.tryControlPlane(ctx)
 		switch {
@@ -96,7 +98,7 @@ func (r *run) bringUp(told context.Context) (context.Context, error) {
 			return ctx, nil
 		case !errors.Is(err, errPortTaken) || r.state.Node || attempt == attempts:
 			return ctx, err
-		case r.state.Options.Port != 0 && r.layout.portTaken("kube-apiserver"):
+		case r.state.Options.Port != 0 && r.layout.portTaken("kube-apiserver", 0):
 			return ctx, fmt.Errorf("port %d is in use: choose another --port, or leave it out", r.state.Options.Port)
 		}
 		r.progress("another program took one of the ports; trying others")
@@ -126,43 +128,121 @@ func (r *run) tryControlPlane(ctx context.Context) error {
 	return r.startControlPlane(ctx, p)
 }
 
-// start runs an applet of this program as a component of the cluster.
-func (r *run) start(name string, args []string) error {
-	return r.startCommand(name, &exec.Cmd{Path: "/proc/self/exe", Args: append([]string{name}, args...)})
+// A component is a program of the cluster whose end is the cluster's end, unless
+// it was asked for: half a cluster makes tests fail in ways nobody understands.
+type component struct {
+	name  string
+	path  string
+	args  []string // the first is the program's name
+	files []*os.File
+	// ready tells whether it serves. It looks for signs of life that are younger
+	// than since. May be nil.
+	ready func(since time.Time) error
 }
 
-// startCommand runs a component whose end is the cluster's end: half a cluster
-// makes tests fail in ways nobody understands.
-func (r *run) startCommand(name string, cmd *exec.Cmd) error {
-	_ = os.Remove(r.layout.log(name))
-	child, err := r.spawner.Start(name, r.layout.log(name), cmd)
-	if err != nil {
-		return err
+// applet is a component that is linked into this program.
+func applet(name string, args []string, ready func(since time.Time) error) component {
+	return component{name: name, path: "/proc/self/exe", args: append([]string{name}, args...), ready: ready}
+}
+
+// start starts a component of a cluster that is starting.
+func (r *run) start(c component) error {
+	_ = os.Remove(r.layout.log(c.name))
+	_ = os.Remove(r.layout.restartRequest(c.name)) // of an earlier life
+	child, id, err := r.spawn(c)
+	if err == nil {
+		go r.watch(c, life{child: child, id: id, ctx: r.ctx, fail: r.fail})
 	}
+	return err
+}
+
+// spawn makes the component's process, unless the cluster is being stopped.
+func (r *run) spawn(c component) (*process.Child, process.Identity, error) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopping {
+		return nil, process.Identity{}, errStopping
+	}
+	child, err := r.spawner.Start(c.name, r.layout.log(c.name), &exec.Cmd{Path: c.path, Args: c.args, ExtraFiles: c.files})
+	if err != nil {
+		return nil, process.Identity{}, err
+	}
 	r.children = append(r.children, child)
+	// (An error means that it has ended already, which its watcher notices.)
+	id, err := process.Identify(child.PID())
+	if err != nil {
+		return child, id, nil
+	}
+	return child, id, id.Record(r.layout.childRecord(c.name))
+}
+
+var errStopping = errors.New("the cluster is being stopped")
+
+// A life of a component lasts from a start to the next one.
+type life struct {
+	child *process.Child
+	id    process.Identity
+	ctx   context.Context
+	fail  context.CancelCauseFunc
+	// Of one that was started again: since when, and where its part of the log begins.
+	began time.Time
+	log   int64
+}
+
+// watch waits for the end of the component's life, which is the cluster's end
+// unless it was asked for.
+func (r *run) watch(c component, l life) {
+	<-l.child.Done
+	r.mu.Lock()
+	r.children = slices.DeleteFunc(r.children, func(other *process.Child) bool { return other == l.child })
+	stopping := r.stopping
 	r.mu.Unlock()
-	// (An error means that it has ended already, which is noticed below.)
-	if id, err := process.Identify(child.PID()); err == nil {
-		if err := id.Record(r.layout.childRecord(name)); err != nil {
+	if stopping {
+		return
+	}
+	if request, asked := r.layout.restartAsked(c.name, l.id); asked {
+		r.progress("%s was ended as asked; it comes back in %s", c.name, request.Pause)
+		time.Sleep(request.Pause)
+		if err := r.again(c, l, request); err != nil {
+			l.fail(fmt.Errorf("%s, started again: %w", c.name, err))
+		}
+		return
+	}
+	err := fmt.Errorf("%s ended (%w): see %s", c.name, l.child.Err, r.layout.log(c.name))
+	if r.layout.portTaken(c.name, l.log) {
+		err = fmt.Errorf("%w: %w", err, errPortTaken)
+	}
+	l.fail(err)
+}
+
+// again starts a component anew and tells who asked for that when it is ready.
+func (r *run) again(c component, l life, request restart) error {
+	const limit, busy = 2 * time.Minute, 10 * time.Second
+	l.began, l.log = time.Now(), r.layout.logSize(c.name)
+	for {
+		var err error
+		if l.child, l.id, err = r.spawn(c); err != nil {
+			return err
+		}
+		// Somebody else may have taken its port meanwhile, and give it back.
+		select {
+		case <-l.child.Done:
+		case <-time.After(300 * time.Millisecond):
+		}
+		if !l.child.Ended() || !r.layout.portTaken(c.name, l.log) || time.Since(l.began) > busy {
+			break
+		}
+		l.log = r.layout.logSize(c.name)
+	}
+	go r.watch(c, l)
+	if c.ready != nil {
+		what := c.name + " ready"
+		if err := eventually(l.ctx, what, limit, func() error { return c.ready(l.began) }); err != nil {
 			return err
 		}
 	}
-	fail := r.fail
-	go func() {
-		<-child.Done
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.stopping {
-			return
-		}
-		err := fmt.Errorf("%s ended (%w): see %s", name, child.Err, r.layout.log(name))
-		if r.layout.portTaken(name) {
-			err = fmt.Errorf("%w: %w", err, errPortTaken)
-		}
-		fail(err)
-	}()
-	return nil
+	r.progress("%s is back", c.name)
+	return r.layout.restartDone(c.name, request)
 }
 
 // stop ends all components.  Only etcd holds data, so it alone gets the time to
@@ -170,7 +250,7 @@ func (r *run) startCommand(name string, cmd *exec.Cmd) error {
 func (r *run) stop() {
 	r.mu.Lock()
 	r.stopping = true
-	children := r.children
+	children := slices.Clone(r.children)
 	r.mu.Unlock()
 	var etcd *process.Child
 	for _, c := range children {
