@@ -29,12 +29,6 @@ impl Admin<'_> {
         (script, command.args(words))
     }
 
-    /// Runs one command of the program.
-    pub(crate) fn run<'w>(&self, words: impl IntoIterator<Item = &'w str>) -> Script {
-        let (script, command) = self.command(words);
-        script.run(command)
-    }
-
     fn pulsarctl(&self, script: Script) -> (Script, Command) {
         let url = self.connection.variable("webServiceURL");
         let program = || Command::new("pulsarctl");

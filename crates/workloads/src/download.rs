@@ -48,12 +48,25 @@ fn is_http(location: &str) -> bool {
 }
 
 fn fetch(admin: Admin<'_>, has_wget: bool, location: &str, target: &str) -> Script {
-    if is_http(location) && has_wget {
-        Script::default().run(Command::new("wget").arg(location).option("-O", target))
+    let (script, command) = if is_http(location) && has_wget {
+        (Script::default(), Command::new("wget").arg(location).option("-O", target))
     } else if images::is_package(location) {
-        admin.run(["packages", "download", location, "--path", target])
+        admin.command(["packages", "download", location, "--path", target])
     } else {
-        admin.run(["functions", "download", "--path", location, "--destination-file", target])
+        admin.command(["functions", "download", "--path", location, "--destination-file", target])
+    };
+    script.run_or_tell(&command, &format!("cannot download {}", without_credentials(location)))
+}
+
+/// An address as it may be shown: without a user's password, and without a query, which may sign it.
+fn without_credentials(location: &str) -> String {
+    let shown = location.split(['?', '#']).next().unwrap_or(location);
+    match shown.split_once("://").map(|(scheme, rest)| (scheme, rest.split_once('/').unwrap_or((rest, "")))) {
+        Some((scheme, (host, path))) if host.contains('@') => {
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            format!("{scheme}://{host}/{path}")
+        }
+        _ => shown.to_owned(),
     }
 }
 
@@ -150,8 +163,20 @@ mod tests {
         let location = "https://h/f.jar?a=1&b=2;rm -rf '/'";
         let spec = json!({ "imageHasGet": true, "java": { "jar": "f.jar", "jarLocation": location } });
         let script = script(&function(spec), &Settings::default());
-        let quoted = r#"wget 'https://h/f.jar?a=1&b=2;rm -rf '"'"'/'"'"'' -O f.jar && SHARD_ID="#;
-        assert!(script.starts_with(quoted), "{script}");
+        let quoted = r#"{ said=$(wget 'https://h/f.jar?a=1&b=2;rm -rf '"'"'/'"'"'' -O f.jar 2>&1) && "#;
+        assert!(script.starts_with(quoted) && script.contains("; } && SHARD_ID="), "{script}");
+    }
+
+    #[test]
+    fn what_signs_an_address_is_not_shown() {
+        for (location, shown) in [
+            ("https://me:secret@h/a/f.jar?X-Signature=secret", "https://h/a/f.jar"),
+            ("http://me:se@cret@h", "http://h/"),
+            ("https://h/a@b/f.jar#secret", "https://h/a@b/f.jar"),
+            ("function://t/n/f@1", "function://t/n/f@1"),
+        ] {
+            assert_eq!(without_credentials(location), shown);
+        }
     }
 
     #[test]
@@ -193,7 +218,7 @@ mod tests {
         let container = with(&sink, &init_containers(), init_container).unwrap();
         let command = container.command.unwrap().remove(2);
         assert!(
-            command.ends_with(" packages download sink://t/n/x@1 --path /pulsar/download/x.nar"),
+            command.contains(" packages download sink://t/n/x@1 --path /pulsar/download/x.nar 2>&1)"),
             "{command}"
         );
         assert!(command.contains("PACKAGE_webServiceURL"), "{command}");

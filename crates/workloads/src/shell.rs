@@ -181,6 +181,18 @@ impl Script {
         self
     }
 
+    /// One more command that can fail for reasons a user can do something about. Its last words, behind `what`,
+    /// are then left where Kubernetes reads a container's last message from; its exit code stays.
+    #[must_use]
+    pub(crate) fn run_or_tell(self, command: &Command, what: &str) -> Self {
+        let what = Word::from(format!("{what}: "));
+        let last = r#""$(echo "$said" | grep . | tail -n 1)""#;
+        self.run(format!(
+            "{{ said=$({command} 2>&1) && echo \"$said\" || {{ code=$?; echo \"$said\"; \
+             echo {what}{last} > /dev/termination-log; exit $code; }}; }}"
+        ))
+    }
+
     /// The commands of another script behind these.
     #[must_use]
     pub(crate) fn append(mut self, other: Self) -> Self {

@@ -156,6 +156,7 @@ fn container_trouble(container: &ContainerStatus) -> Option<String> {
     let ended = state.and_then(|state| state.terminated.as_ref());
     let before = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let exit = ended.or(before)?;
+    let last_words = exit.message.as_deref().and_then(last_words);
     if container.ready || (ended.is_none() && container.restart_count == 0) {
         return None;
     }
@@ -166,6 +167,9 @@ fn container_trouble(container: &ContainerStatus) -> Option<String> {
     };
     Some(match (exit.exit_code, exit.reason.as_deref()) {
         (_, Some("OOMKilled")) => format!("container {name} used more memory than its limit{restarts}"),
+        (code, _) if let Some(words) = last_words => {
+            format!("container {name} ended with exit code {code}{restarts}: {words}")
+        }
         // The runner has no other way to say it.
         (0, _) if !is_init(reason) => {
             format!(
@@ -174,6 +178,13 @@ fn container_trouble(container: &ContainerStatus) -> Option<String> {
         }
         (code, _) => format!("container {name} ended with exit code {code}{restarts}, see its log"),
     })
+}
+
+/// The last line of a container's last message: what went wrong, as far as it was told.
+fn last_words(message: &str) -> Option<String> {
+    const MOST: usize = 300;
+    let line = message.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    Some(line.chars().filter(|letter| !letter.is_control()).take(MOST).collect())
 }
 
 /// An init container that ended well does not wait for anything.
@@ -231,6 +242,13 @@ mod tests {
                 "lastState": { "terminated": { "exitCode": 0, "reason": "Completed" } } }),
                 ),
                 "exit code 0, restarted once: a runner does so",
+            ),
+            (
+                container(
+                    json!({ "restartCount": 1, "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+                "lastState": { "terminated": { "exitCode": 8, "message": "a\u{7}\ncannot download x: 404\n\n" } } }),
+                ),
+                "exit code 8, restarted once: cannot download x: 404",
             ),
             (
                 container(json!({ "restartCount": 1, "state": { "running": {} },

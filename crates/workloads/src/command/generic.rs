@@ -49,7 +49,8 @@ mod tests {
     #[test]
     fn the_runner_downloads_with_pulsarctl() {
         let script = generic("wasm");
-        assert!(script.contains(" packages download function://t/n/f@1 --path f.x && SHARD_ID="), "{script}");
+        assert!(script.contains(" packages download function://t/n/f@1 --path f.x 2>&1) && "), "{script}");
+        assert!(script.contains("; } && SHARD_ID="), "{script}");
         assert!(
             script.contains(" && exec pulsar_rust_instance --function_file f.x --language wasm "),
             "{script}"
