@@ -94,12 +94,17 @@ impl Story {
     /// The ConfigMap `functions`, which [`crate::Part`] mounts: the code that needs no package.
     async fn functions(&self, folder: &Path) -> Result<()> {
         let mut files = serde_json::Map::new();
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "py" || extension == "jar") {
-                let name =
-                    path.file_name().and_then(|name| name.to_str()).context("a file's name is no text")?;
-                files.insert(name.to_owned(), json!(BASE64.encode(std::fs::read(&path)?)));
+        // Those in Python lie in a folder of their own.
+        for folder in [folder, &folder.join("python")].into_iter().filter(|folder| folder.is_dir()) {
+            for entry in std::fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|extension| extension == "py" || extension == "jar") {
+                    let name = path
+                        .file_name()
+                        .and_then(|name| name.to_str())
+                        .context("a file's name is no text")?;
+                    files.insert(name.to_owned(), json!(BASE64.encode(std::fs::read(&path)?)));
+                }
             }
         }
         ensure!(!files.is_empty(), "no functions in {}", folder.display());
