@@ -128,7 +128,8 @@ mod tests {
     fn command(program: Program, pulsar: Value) -> String {
         let pulsar: PulsarMessaging = serde_json::from_value(pulsar).unwrap();
         let admin = Admin { program, connection: Connection::packages(&pulsar) };
-        let script = admin.run(["a", "b c"]).into_command("sh").remove(2);
+        let (script, command) = admin.command(["a", "b c"]);
+        let script = script.run(command).into_command("sh").remove(2);
         script.strip_prefix("export PATH=\"$PATH\":/pulsar/bin && ").unwrap_or(&script).to_owned()
     }
 
