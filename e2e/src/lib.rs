@@ -10,6 +10,7 @@ mod pulsar;
 mod report;
 mod story;
 mod traffic;
+mod web;
 mod world;
 
 pub use broker::{Broker, BrokerPlan};
@@ -18,4 +19,5 @@ pub use pulsar::{Consumer, Message, Producer, Pulsar};
 pub use report::Tally;
 pub use story::Story;
 pub use traffic::Traffic;
+pub use web::Web;
 pub use world::{OPERATOR, RELEASE, World};

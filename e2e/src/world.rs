@@ -121,9 +121,19 @@ impl World {
 
     /// The value of the release that says which images run functions, for another chart's `--set-json`.
     pub fn runner_images(&self) -> Result<String> {
-        let values: Value =
-            serde_saphyr::from_str(&std::fs::read_to_string(self.state.join("values.yaml"))?)?;
-        Ok(format!("config={}", json!({ "runnerImages": values["controllerManager"]["runnerImages"] })))
+        let images = &self.values()?["controllerManager"]["runnerImages"];
+        Ok(format!("config={}", json!({ "runnerImages": images })))
+    }
+
+    /// The image that runs functions, which has Java, Python and Pulsar.
+    pub fn runner_image(&self) -> Result<String> {
+        let image = &self.values()?["controllerManager"]["runnerImages"]["python"];
+        Ok(image.as_str().context("no image runs functions")?.to_owned())
+    }
+
+    /// The values of the release that `hack/up` installed.
+    fn values(&self) -> Result<Value> {
+        Ok(serde_saphyr::from_str(&std::fs::read_to_string(self.state.join("values.yaml"))?)?)
     }
 
     /// Kills the operator's pods as a crash of their node would, and waits until others do their work.
