@@ -4,10 +4,12 @@
 //! `diff` what would change and whether pods would restart, `explain` where each value comes from, `graph` draws
 //! which component feeds which, and `crds` prints the CustomResourceDefinitions. All of it runs on the same
 //! defaults, rules and rendering as the operator, and offline; with the feature `cluster` also on the objects
-//! of a cluster, which are only ever read.
+//! of a cluster and the statistics of a broker, which are only ever read.
 //!
 //! The program is thin: [`run`] takes the parsed command line and the streams to write to.
 
+#[cfg(feature = "cluster")]
+mod broker;
 mod check;
 #[cfg(feature = "cluster")]
 mod cluster;
@@ -44,6 +46,7 @@ Examples:
   kubectl mesh validate -f mesh.yaml              what is wrong, with the line and what to write instead
   kubectl mesh graph -f mesh.yaml                 which component feeds which, as a picture in the terminal
   kubectl mesh graph -f mesh.yaml -o svg > m.svg  the same for a document
+  kubectl mesh graph -f mesh.yaml --rates http://broker:8080   with the messages a second on each topic
   kubectl mesh diff -f mesh.yaml                  what would change in the cluster, and whether pods restart
   kubectl mesh explain -f mesh.yaml clean         where each value of a component comes from
   kubectl mesh render -f mesh.yaml                the StatefulSets, Services and autoscalers it becomes
@@ -112,6 +115,9 @@ enum Failure {
     #[cfg(feature = "cluster")]
     #[error(transparent)]
     Cluster(#[from] cluster::ClusterError),
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Broker(#[from] broker::BrokerError),
     #[error("cannot write {what}: {source}")]
     Write { what: String, source: io::Error },
     #[error("cannot write the output: {0}")]

@@ -30,10 +30,15 @@ Examples:
   kubectl mesh graph -f mesh.yaml -o svg > mesh.svg
   kubectl mesh graph -f mesh.yaml -o dot | dot -Tpng > mesh.png
   kubectl get functions,sources,sinks -o yaml | kubectl mesh graph -f -
+  kubectl mesh graph -f mesh.yaml --rates http://broker:8080
 
 Each FunctionMesh is a picture of its own; Functions, Sources and Sinks that stand alone form one for each
 namespace. The topics of public/default go by their short names. Dashed is what is beside the way of the
-data: dead letters, late data, log lines, and topics outside the mesh. A mesh need not be valid to be drawn.")]
+data: dead letters, late data, log lines, and topics outside the mesh. A mesh need not be valid to be drawn.
+
+With --rates each topic bears the messages that come in a second, counted while you wait, and the backlog of
+its slowest reader if that is more than comes in a second. A topic that is not there yet bears nothing. The token
+in the environment's PULSAR_TOKEN is sent along.")]
 pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
@@ -41,6 +46,23 @@ pub(crate) struct Args {
     /// Format of the output
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
+
+    /// Web address of Pulsar, to show the messages a second on each topic
+    #[cfg(feature = "cluster")]
+    #[arg(long, value_name = "URL", help_heading = "Broker")]
+    rates: Option<String>,
+
+    /// Seconds over which they are counted
+    #[cfg(feature = "cluster")]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u16).range(1..),
+        requires = "rates",
+        help_heading = "Broker"
+    )]
+    interval: u16,
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
@@ -89,6 +111,10 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
             "no FunctionMesh, Function, Source or Sink among {seen} document(s): there is nothing to draw"
         )));
     }
+    #[cfg(feature = "cluster")]
+    if let Some(url) = &args.rates {
+        set_rates(&mut graphs, url, std::time::Duration::from_secs(args.interval.into()))?;
+    }
     let picture = match args.output {
         Format::Text => text(&graphs),
         Format::Mermaid => mermaid(&graphs),
@@ -97,6 +123,20 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     };
     streams.out.write_all(picture.as_bytes())?;
     Ok(outcome)
+}
+
+/// Writes to all graphs what flows now, each topic asked for once.
+#[cfg(feature = "cluster")]
+fn set_rates(graphs: &mut [Graph], url: &str, interval: std::time::Duration) -> Result<(), Failure> {
+    let token = std::env::var("PULSAR_TOKEN").ok().filter(|token| !token.is_empty());
+    let topics: std::collections::BTreeSet<_> =
+        graphs.iter().flat_map(Graph::topic_names).map(str::to_owned).collect();
+    let topics: Vec<_> = topics.into_iter().collect();
+    let rates = crate::broker::rates(url, token.as_deref(), &topics, interval)?;
+    for graph in graphs {
+        graph.set_rates(&rates);
+    }
+    Ok(())
 }
 
 /// The namespace of a component, and its specification under the name of its object.

@@ -71,16 +71,16 @@ fn one(text: &mut String, graph: &Graph, index: usize, is_framed: bool) {
 
 pub(super) fn edge_label(vertex: &Vertex, flow: Flow, in_cycle: bool) -> String {
     let purpose = flow.purpose().map(|purpose| format!(" ({purpose})")).unwrap_or_default();
-    format!("{}{}{purpose}", if in_cycle { "↻ " } else { "" }, vertex.label)
+    vertex.with_rate(&format!("{}{}{purpose}", if in_cycle { "↻ " } else { "" }, vertex.label))
 }
 
 /// What stands in a vertex.
 pub(super) fn caption(vertex: &Vertex) -> String {
-    match &vertex.kind {
+    vertex.with_rate(&match &vertex.kind {
         Kind::Topic { purpose: Some(purpose), .. } => format!("{} ({purpose})", vertex.label),
         Kind::Topic { is_pattern: true, .. } => format!("{} (pattern)", vertex.label),
         Kind::Topic { .. } | Kind::Component { .. } => vertex.label.clone(),
-    }
+    })
 }
 
 /// Mermaid reads Markdown, HTML and its own syntax in labels, and takes any character by its number.

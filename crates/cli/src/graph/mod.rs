@@ -11,6 +11,7 @@ mod mermaid;
 mod order;
 mod place;
 mod ports;
+mod rates;
 mod route;
 mod shorten;
 mod svg;
@@ -24,6 +25,7 @@ use function_mesh_api::{FunctionMeshSpec, Role};
 
 pub use dot::dot;
 pub use mermaid::mermaid;
+pub use rates::Rate;
 pub use svg::{Frame, frames, svg};
 pub use text::text;
 
@@ -60,7 +62,7 @@ pub enum Kind {
 }
 
 /// A component or a topic.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Vertex {
     /// What it is.
     pub kind: Kind,
@@ -72,6 +74,15 @@ pub struct Vertex {
     pub in_cycle: bool,
     /// Whether it is a topic that joins just one writer to one reader, and no more than the name of an edge.
     pub is_label: bool,
+    /// What flows through it, if it is a topic and that is known.
+    pub rate: Option<Rate>,
+}
+
+impl Vertex {
+    /// A name of it, and what flows through it.
+    fn with_rate(&self, name: &str) -> String {
+        self.rate.map_or_else(|| name.to_owned(), |rate| format!("{name} · {rate}"))
+    }
 }
 
 /// What an arrow stands for.
@@ -144,6 +155,7 @@ impl Graph {
                 full: format!("{} {name}", node.role),
                 in_cycle: false,
                 is_label: false,
+                rate: None,
             });
         }
         graph.topics(&topology);
@@ -181,6 +193,7 @@ impl Graph {
                 full: topic.name().to_owned(),
                 in_cycle: false,
                 is_label: false,
+                rate: None,
             });
         }
         for feed in topology.feeds().iter().filter(|feed| feed.topic != feed.read_as) {

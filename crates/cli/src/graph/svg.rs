@@ -154,7 +154,7 @@ fn size(vertex: &Vertex) -> (i32, i32) {
         }
         Kind::Topic { .. } => {
             let name = columns(&shorten(&vertex.label, LONGEST_TOPIC)) * 15 / 2;
-            let small = small(vertex).map_or(0, |text| columns(text) * 6);
+            let small = small(vertex).map_or(0, |text| columns(&text) * 6);
             let (padding, height) = if vertex.is_label { (14, 20) } else { (28, 28) };
             (name.max(small) + padding, height + if small > 0 { 12 } else { 0 })
         }
@@ -167,14 +167,18 @@ fn caption(role: Role, detail: &str) -> String {
 }
 
 /// What is written small under a topic.
-fn small(vertex: &Vertex) -> Option<&'static str> {
-    match &vertex.kind {
-        Kind::Topic { purpose: Some(purpose), .. } => Some(purpose),
+fn small(vertex: &Vertex) -> Option<String> {
+    let place = match &vertex.kind {
+        Kind::Topic { purpose: Some(purpose), .. } => Some(*purpose),
         Kind::Topic { edge: Edge::Entry, is_pattern: true, .. } => Some("pattern, from outside"),
         Kind::Topic { is_pattern: true, .. } => Some("pattern"),
         Kind::Topic { edge: Edge::Entry, .. } => Some("from outside"),
         Kind::Topic { edge: Edge::Exit, .. } => Some("to outside"),
         Kind::Topic { edge: Edge::Inner, .. } | Kind::Component { .. } => None,
+    };
+    match (place, vertex.rate) {
+        (Some(place), _) => Some(vertex.with_rate(place)),
+        (None, rate) => rate.map(|rate| rate.to_string()),
     }
 }
 

@@ -58,7 +58,7 @@ impl Shape {
                 (lines, Some((frame, format!(" {mark}{role} "))))
             }
             Kind::Topic { edge, is_pattern, purpose } => {
-                let name = if *is_pattern { format!("{name} (pattern)") } else { name };
+                let name = if *is_pattern { format!("{name} (pattern)") } else { vertex.with_rate(&name) };
                 let lines = match (edge, purpose) {
                     (Edge::Entry, _) => vec!["from outside".to_owned(), name],
                     (_, Some(purpose)) => vec![name, (*purpose).to_owned()],
@@ -225,7 +225,7 @@ fn list(graph: &Graph) -> Vec<String> {
             let label = shorten(&vertex.label, LONGEST);
             match &vertex.kind {
                 Kind::Component { role, .. } => format!("{role} {label}"),
-                Kind::Topic { .. } => label,
+                Kind::Topic { .. } => vertex.with_rate(&label),
             }
         })
     };

@@ -1,0 +1,129 @@
+//! Graphs with rates, from a small web server that answers as a broker does.
+
+#![cfg(feature = "cluster")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use assert_cmd::Command;
+
+const MESH: &str = r#"{
+  "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "FunctionMesh", "metadata": { "name": "m" },
+  "spec": {
+    "functions": [
+      { "name": "one", "input": { "topics": ["in"] }, "output": { "topic": "parts" } },
+      { "name": "two", "input": { "topics": ["parts"] }, "output": { "topic": "never written" } }
+    ]
+  }
+}"#;
+
+/// A broker, and its web address. It is asked for a path, with a token or without, and how often that path was
+/// asked for before.
+fn broker(answer: impl Fn(&str, Option<&str>, u64) -> (u16, String) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let mut asked = std::collections::BTreeMap::<String, u64>::new();
+        for stream in listener.incoming() {
+            serve(stream.unwrap(), |path, token| {
+                let before = asked.entry(path.to_owned()).or_default();
+                *before += 1;
+                answer(path, token, *before - 1)
+            });
+        }
+    });
+    address
+}
+
+/// Answers one request and closes the connection.
+fn serve(mut stream: TcpStream, answer: impl FnOnce(&str, Option<&str>) -> (u16, String)) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+    let Some(first) = lines.next() else { return };
+    let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+    let token = head.iter().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("authorization").then_some(value)
+    });
+    let (status, body) = answer(first.split(' ').nth(1).unwrap_or_default(), token);
+    let length = body.len();
+    write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+        .unwrap();
+}
+
+fn graph(url: &str, token: Option<&str>) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-mesh"));
+    command.args(["graph", "-f", "-", "--interval", "1", "--rates", url]).write_stdin(MESH);
+    command.env_remove("PULSAR_TOKEN").envs(token.map(|token| ("PULSAR_TOKEN", token)));
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn topics_bear_what_the_broker_counted_meanwhile() {
+    let url = broker(|path, token, before| {
+        assert_eq!(token, None);
+        let stats = |counter, backlog| {
+            format!(
+                r#"{{"msgRateIn": 9.5, "msgInCounter": {counter}, "subscriptions": {{"s": {{"msgBacklog": {backlog}}}}}}}"#
+            )
+        };
+        match path {
+            "/admin/v2/persistent/public/default/in/stats" => (200, stats(5000 + 100_000 * before, 2)),
+            "/admin/v2/persistent/public/default/parts/partitioned-stats?perPartition=false" => {
+                (200, stats(70, 7000))
+            }
+            _ => (404, r#"{"reason": "not found"}"#.to_owned()),
+        }
+    });
+    let (status, shown, told) = graph(&url, None);
+    assert_eq!((status, told.as_str()), (0, ""));
+    let line =
+        |name: &str| shown.lines().map(str::trim).find(|line| line.starts_with(name)).unwrap_or_default();
+    let rate = line("in · ").trim_start_matches("in · ").trim_end_matches("/s");
+    // Counted over a second, or somewhat more on a busy machine.
+    assert!(rate.parse::<f64>().is_ok_and(|rate| (1000.0..100_001.0).contains(&rate)), "{shown}");
+    assert_eq!(line("parts"), "parts · 0/s, backlog 7000", "{shown}");
+    assert_eq!(line("never"), "never written", "{shown}");
+}
+
+#[test]
+fn a_token_is_sent_along_and_asked_for() {
+    let url = broker(|_, token, _| match token {
+        Some("Bearer right") => (200, r#"{"msgInCounter": 1}"#.to_owned()),
+        _ => (401, r#"{"reason": "no"}"#.to_owned()),
+    });
+    let (status, shown, _) = graph(&url, Some("right"));
+    assert!(status == 0 && shown.contains("in · 0/s"), "{shown}");
+    for token in [None, Some("wrong")] {
+        let (status, shown, told) = graph(&url, token);
+        assert_eq!((status, shown.as_str()), (2, ""));
+        assert!(
+            told.contains("persistent://public/default/in (401") && told.contains("set PULSAR_TOKEN"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_broker_is_told_with_the_topic_and_what_to_do() {
+    let told = |url: &str, words: &[&str]| {
+        let (status, shown, told) = graph(url, None);
+        assert_eq!((status, shown.as_str()), (2, ""), "{told}");
+        assert!(words.iter().all(|word| told.contains(word)), "{told}");
+    };
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    told(
+        &format!("http://{nobody}"),
+        &["persistent://public/default/in", "refused", "as this machine reaches it"],
+    );
+    let page = broker(|_, _, _| (200, "<html>".to_owned()));
+    told(&page, &["persistent://public/default/in", "is it the web address of Pulsar?"]);
+    let broken = broker(|_, _, _| (500, "oh".to_owned()));
+    told(&broken, &["persistent://public/default/in", "500"]);
+    for address in ["broker:8080", "pulsar://broker:6650", "http://", ""] {
+        told(address, &["such as http://broker:8080"]);
+    }
+}
