@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::applied::applied;
 use super::heritage::{Heir, inherited};
 
 /// How often a write is decided anew because the object changed meanwhile.
@@ -310,8 +311,8 @@ impl Children<'_> {
     }
 
     async fn write<K: Child>(&self, name: &str, body: Value, force: bool) -> Result<K, ChildError> {
-        let written = self.api::<K>().patch(name, &self.params(force), &Patch::Apply(body)).await;
-        written.map_err(|source| api_error::<K>("apply", name, source))
+        let written = async { self.api::<K>().patch(name, &self.params(force), &applied(&body)?).await };
+        written.await.map_err(|source| api_error::<K>("apply", name, source))
     }
 
     fn params(&self, force: bool) -> PatchParams {

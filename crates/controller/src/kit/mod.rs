@@ -1,6 +1,7 @@
 //! Tools of all controllers: requests, caches, what waits, writing children and a status, events, backoff,
 //! election. Nothing here knows our kinds.
 
+mod applied;
 pub mod backoff;
 pub mod cache;
 pub mod cached;

@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::applied::applied;
+
 /// Writes a status. That the object is gone meanwhile is no failure.
 pub async fn write_status<K, S>(
     client: &Client,
@@ -33,7 +35,7 @@ where
     });
     let params =
         PatchParams { field_manager: Some(manager.to_owned()), force: true, ..PatchParams::default() };
-    let mut written = api.patch_status(&name, &params, &Patch::Apply(&body)).await;
+    let mut written = api.patch_status(&name, &params, &applied(&body)?).await;
     if let Ok(object) = &written
         && let Some(nothing) = leftovers(&part(object), &body["status"])
     {
