@@ -4,6 +4,7 @@
 //! a namespace of its own in Kubernetes and one of the same name in Pulsar, so they disturb each other as
 //! little as two teams on one cluster would. When one fails, what an operator would look at is printed.
 
+mod accident;
 mod broker;
 mod part;
 mod pulsar;

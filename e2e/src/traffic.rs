@@ -5,9 +5,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::{Message, Producer, Pulsar};
+
+/// So long a broker is given to confirm a message.
+const CONFIRMATION: Duration = Duration::from_secs(5);
 
 /// Somebody who sends numbered messages at a steady pace, and sends again what the broker did not confirm: at
 /// least once, so a message whose confirmation was lost is there twice.
@@ -26,10 +29,10 @@ impl Traffic {
             let mut producer: Option<Producer> = None;
             while !*stopped.borrow() {
                 let text = format!("message-{}", accepted.len());
-                match sent(&pulsar, &topic, &mut producer, &text).await {
-                    Ok(()) => accepted.push(text),
+                match timeout(CONFIRMATION, sent(&pulsar, &topic, &mut producer, &text)).await {
+                    Ok(Ok(())) => accepted.push(text),
                     // The broker is away; it is waited for.
-                    Err(_) => producer = None,
+                    Ok(Err(_)) | Err(_) => producer = None,
                 }
                 sleep(every).await;
             }
@@ -50,5 +53,5 @@ async fn sent(pulsar: &Pulsar, topic: &str, producer: &mut Option<Producer>, tex
         Some(open) => open,
         None => producer.insert(pulsar.producer(topic).await?),
     };
-    tokio::time::timeout(Duration::from_secs(5), open.send(&Message::from(text))).await?
+    open.send(&Message::from(text)).await
 }
