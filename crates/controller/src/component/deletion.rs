@@ -46,24 +46,28 @@ pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> R
     if is_orphaning || !labels::is_managed(component.meta()) {
         return release(component, context).await;
     }
-    let backends = context.shared.backends_for(&component.namespace().unwrap_or_default());
-    let work = match valid_component(component.clone()) {
-        Ok(valid) => match cleanup(&valid, backends.as_backends(), &context.shared.settings) {
-            Some(work) => work,
-            // The wish was taken back.
-            None => return release(component, context).await,
-        },
-        Err(violations) => {
-            let why = format!("what to clean up cannot be told: {violations}");
-            return give_up(component, "its subscriptions", &why, context).await;
-        }
-    };
     let namespace = component.namespace().unwrap_or_default();
     let children = Children {
         client: &context.shared.client,
         namespace: &namespace,
         owner: &uid,
         manager: labels::managers::WORKLOAD,
+    };
+    let backends = context.shared.backends_for(&namespace);
+    let work = match valid_component(component.clone()) {
+        Ok(valid) => {
+            let wanted = cleanup(&valid, backends.as_backends(), &context.shared.settings);
+            let Some(work) = wanted else {
+                // The wish was taken back.
+                call_off(component, &children).await?;
+                return release(component, context).await;
+            };
+            work
+        }
+        Err(violations) => {
+            let why = format!("what to clean up cannot be told: {violations}");
+            return give_up(component, "its subscriptions", &why, context).await;
+        }
     };
     let waited = context.shared.patience.waited_for(&super::end_key(component));
     let limit = Duration::from_secs(context.shared.settings.cleanup_deadline.unsigned_abs());
@@ -167,6 +171,18 @@ async fn clean_up<C: Component>(
         children.delete_exactly(&job, &DeleteParams::background()).await?;
     }
     Ok(None)
+}
+
+/// Ends a clean-up that is under way: it would go on without the component, and remove later what is to stay.
+async fn call_off<C: Component>(component: &C, children: &Children<'_>) -> Result<(), ChildError> {
+    let name = names::cleanup_job(&component.name_any(), C::ROLE);
+    if let Some(job) = children.read::<Job>(&name).await?
+        && job.labels().get(labels::OWNER).is_some_and(|owner| owner == children.owner)
+        && end_of(&job).is_none()
+    {
+        children.delete_exactly(&job, &DeleteParams::background()).await?;
+    }
+    Ok(())
 }
 
 fn end_of(job: &Job) -> Option<End> {

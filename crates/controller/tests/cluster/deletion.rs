@@ -120,7 +120,9 @@ async fn whether_to_clean_up_may_be_decided_at_any_time() -> Nothing {
     world.delete::<Function>("x").await?;
     world.appears::<Job>("x-function-cleanup").await?;
     world.patch::<Function>("x", annotation(Some("false"))).await?;
-    world.gone::<Function>("x").await
+    world.gone::<Function>("x").await?;
+    // And with it goes what was under way: it would remove the subscription after all.
+    world.gone::<Job>("x-function-cleanup").await
 }
 
 #[tokio::test]
