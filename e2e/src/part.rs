@@ -1,6 +1,9 @@
 //! Manifests of components, told in few words: what runs, what it reads and what it writes.
 
-use function_mesh_api::Role;
+use std::time::Duration;
+
+use anyhow::Result;
+use function_mesh_api::{Function, Role};
 use serde_json::{Value, json};
 
 use crate::Story;
@@ -92,6 +95,13 @@ impl Story {
     /// A sink from this file of its container.
     pub fn sink(&self, name: &str, class: &str, jar: &str, from: &str) -> Part {
         Part::java(Role::Sink, self, name, class, jar).with(self.reads(from))
+    }
+
+    /// Applies a function as an object of its own, and waits until each of its replicas consumes this topic.
+    pub async fn start(&self, function: &Part, topic: &str, patience: Duration) -> Result<()> {
+        self.apply::<Function>(function.alone()).await?;
+        let replicas = function.spec["replicas"].as_u64().unwrap_or(1);
+        self.pulsar.await_consumers(topic, usize::try_from(replicas)?, patience).await
     }
 
     fn reads(&self, topic: &str) -> Value {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::{SinkExt, StreamExt};
+use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -115,6 +116,17 @@ impl Pulsar {
     pub async fn internal_stats(&self, topic: &str) -> Result<Value> {
         let answer = self.ask(Method::GET, &format!("{}/internalStats", self.path(topic))).send().await?;
         Ok(answer.error_for_status()?.json().await?)
+    }
+
+    /// A message as it lies on a topic, by its place from the beginning, 1 for the first: what the broker notes on
+    /// it, `x-pulsar-compression` and the like, and its bytes.
+    pub async fn examine(&self, topic: &str, place: u32) -> Result<(BTreeMap<String, String>, Vec<u8>)> {
+        let query = format!("initialPosition=earliest&messagePosition={place}");
+        let path = format!("{}/examinemessage?{query}", self.path(topic));
+        let answer = self.ask(Method::GET, &path).send().await?.error_for_status()?;
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let notes = answer.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        Ok((notes, answer.bytes().await?.to_vec()))
     }
 
     /// The schema that a topic has; None when it has none.

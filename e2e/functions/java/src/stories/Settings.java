@@ -8,7 +8,8 @@ import org.apache.pulsar.functions.api.Function;
 
 /**
  * Answers what the runner told it: shows user config and secrets. The input is a key of the user config, answered as
- * JSON; or {@code secret:NAME}, answered as it is; or {@code instance}, answered as "0 of 2".
+ * JSON; or {@code secret:NAME}, answered as it is; or {@code instance}, answered as "0 of 2"; or {@code names}, answered
+ * as tenant, namespace and name of the function.
  */
 public class Settings implements Function<String, String> {
     @Override
@@ -18,6 +19,9 @@ public class Settings implements Function<String, String> {
         }
         if (input.equals("instance")) {
             return context.getInstanceId() + " of " + context.getNumInstances();
+        }
+        if (input.equals("names")) {
+            return context.getTenant() + "/" + context.getNamespace() + "/" + context.getFunctionName();
         }
         return json(context.getUserConfigValue(input).orElse(null));
     }
