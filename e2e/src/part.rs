@@ -89,12 +89,17 @@ impl Story {
 
     /// A source from this file of its container.
     pub fn source(&self, name: &str, class: &str, jar: &str, to: &str) -> Part {
-        Part::java(Role::Source, self, name, class, jar).with(self.writes(to))
+        Part::java(Role::Source, self, name, class, jar).with(self.image()).with(self.writes(to))
     }
 
     /// A sink from this file of its container.
     pub fn sink(&self, name: &str, class: &str, jar: &str, from: &str) -> Part {
-        Part::java(Role::Sink, self, name, class, jar).with(self.reads(from))
+        Part::java(Role::Sink, self, name, class, jar).with(self.image()).with(self.reads(from))
+    }
+
+    /// Connectors that are no packages have another image of their own, with all of Pulsar's; here is one for all.
+    fn image(&self) -> Value {
+        json!({ "image": self.world.runner_image().ok() })
     }
 
     /// Applies a function as an object of its own, and waits until each of its replicas consumes this topic.
