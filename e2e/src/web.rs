@@ -26,7 +26,7 @@ impl Story {
                 "containers": [{
                     "name": NAME, "image": self.world.runner_image()?,
                     "command": ["python3", "/functions/web.py"],
-                    "readinessProbe": { "httpGet": { "path": "/received", "port": 8080 }, "periodSeconds": 1 },
+                    "readinessProbe": { "httpGet": { "path": "/web.py", "port": 8080 }, "periodSeconds": 1 },
                     "volumeMounts": [{ "name": "functions", "mountPath": "/functions" }],
                 }],
                 "volumes": [{ "name": "functions", "configMap": { "name": "functions" } }],
