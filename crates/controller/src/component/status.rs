@@ -150,6 +150,8 @@ fn phase(seen: &Seen, pods: Pods) -> (Phase, Option<String>) {
     let Pods { wanted, ready, updated, .. } = pods;
     let message = if updated < wanted {
         format!("{updated} of {wanted} pods run the newest version")
+    } else if ready > wanted {
+        format!("pods that have still to stop: {}", ready - wanted)
     } else {
         format!("{ready} of {wanted} pods are ready")
     };
@@ -245,6 +247,13 @@ mod tests {
     #[test]
     fn no_pods_wanted_and_none_there_is_suspended() {
         assert_eq!(status_of(None, None, &seen(0, ready(0), None)).phase, Phase::Suspended);
+    }
+
+    #[test]
+    fn pods_that_are_too_many_are_told() {
+        let found = status_of(None, None, &seen(1, ready(3), None));
+        let message = Some("pods that have still to stop: 2");
+        assert_eq!((found.phase, found.message.as_deref()), (Phase::Progressing, message));
     }
 
     #[test]

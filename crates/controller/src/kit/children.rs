@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::applied::applied;
 use super::heritage::{Heir, inherited};
+use super::refusal::{is_not_there, words};
 
 /// How often a write is decided anew because the object changed meanwhile.
 const ATTEMPTS: u32 = 4;
@@ -36,7 +37,7 @@ pub enum ChildError {
         owner: String,
     },
     /// The API server refused, or could not be reached.
-    #[error("cannot {verb} {kind} {name:?}: {source}")]
+    #[error("cannot {verb} {kind} {name:?}: {}", words(source))]
     Api {
         /// What was tried.
         verb: &'static str,
@@ -305,7 +306,7 @@ impl Children<'_> {
     async fn read_at<K: Child>(&self, name: &str, how: &GetParams) -> Result<Option<K>, ChildError> {
         match self.api::<K>().get_with(name, how).await {
             Ok(found) => Ok(Some(found)),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+            Err(kube::Error::Api(status)) if is_not_there(&status) => Ok(None),
             Err(source) => Err(api_error::<K>("read", name, source)),
         }
     }

@@ -12,6 +12,7 @@ mod heritage;
 mod merge;
 pub mod namespaces;
 pub mod patience;
+mod refusal;
 pub mod requests;
 pub mod status;
 pub mod waiting;
