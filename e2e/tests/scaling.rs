@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use function_mesh_api::{Function, FunctionMesh};
-use function_mesh_e2e::{Story, Tally, Traffic};
+use function_mesh_e2e::{Message, Story, Tally, Traffic, World};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 #[tokio::test]
 async fn replicas_follow_the_load_and_an_edit_of_the_mesh_does_not_reset_them() -> Result<()> {
     Story::tell("load", async |story| {
+        hack(&story.world, "metrics").await?;
         let scaled = json!({
             "funcConfig": { "busyMs": 30 }, "minReplicas": 1, "maxReplicas": 3,
             "pod": { "autoScalingBehavior": { "scaleDown": { "stabilizationWindowSeconds": 0 } } },
@@ -53,7 +54,7 @@ async fn replicas_follow_the_load_and_an_edit_of_the_mesh_does_not_reset_them() 
         await_replicas(story, "load-busy", 1).await?;
         story.await_ready("load", PATIENCE).await?;
         let done = story.pulsar.receive_all("done", Duration::from_secs(5)).await?;
-        let done: Vec<_> = done.iter().map(function_mesh_e2e::Message::text).collect();
+        let done: Vec<_> = done.iter().map(Message::text).collect();
         let tally = Tally::of(&sent, &done, |message| format!("{message}!"));
         ensure!(tally.lost.is_empty() && tally.strange.is_empty(), "{tally:?}");
         Ok(())
@@ -65,8 +66,8 @@ async fn replicas_follow_the_load_and_an_edit_of_the_mesh_does_not_reset_them() 
 async fn an_autoscaler_goes_with_its_bounds_and_no_other_one() -> Result<()> {
     Story::tell("bounds", async |story| {
         let part = story.python("double", "double.Double", "numbers", "doubled");
-        let scaled = part.clone().with(json!({ "minReplicas": 1, "maxReplicas": 2 }));
-        story.apply::<FunctionMesh>(story.mesh("bounds", &[scaled])).await?;
+        let bounded = part.clone().with(json!({ "minReplicas": 1, "maxReplicas": 2 }));
+        story.apply::<FunctionMesh>(story.mesh("bounds", &[bounded])).await?;
         story.await_ready("bounds", PATIENCE).await?;
         let scaler = story.api::<HorizontalPodAutoscaler>().get("bounds-double-function").await?;
         let spec = scaler.spec.context("an autoscaler without specification")?;
@@ -218,13 +219,61 @@ async fn what_a_function_writes_to_its_disk_outlives_its_pods_and_disks_go_as_as
         story.pulsar.send("careful-in", &["c"]).await?;
         await_done(story, "careful-in", "careful").await?;
         let journal = story.pulsar.receive_all("careful-out", Duration::from_secs(5)).await?;
-        let journal: Vec<_> = journal.iter().map(function_mesh_e2e::Message::text).collect();
+        let journal: Vec<_> = journal.iter().map(Message::text).collect();
         ensure!(journal == ["1: a", "2: b", "3: c"], "{journal:?}");
 
         story.kubectl(&["delete", "functionmesh", "disks"]).await?;
         await_claims(story, &["thrifty-0"]).await
     })
     .await
+}
+
+#[tokio::test]
+async fn a_vertical_autoscaler_comes_with_its_kind_and_follows_the_function() -> Result<()> {
+    let world = World::find().await?;
+    let definitions = definitions_of_vertical_autoscalers(&world).await?;
+    let told = Story::tell("vertical", async |story| {
+        let policies = json!({
+            "updatePolicy": { "updateMode": "Initial", "minReplicas": 1 },
+            "resourcePolicy": { "containerPolicies": [{
+                "containerName": "pulsar-function", "mode": "Auto", "controlledResources": ["cpu"],
+                "maxAllowed": { "cpu": "1", "memory": "200Mi" }, "controlledValues": "RequestsOnly",
+            }] },
+        });
+        let plain = story.python("double", "double.Double", "numbers", "doubled");
+        let mut part = plain.clone().with(json!({ "pod": { "vpa": policies } }));
+        story.apply::<FunctionMesh>(story.mesh("v", std::slice::from_ref(&part))).await?;
+        let told =
+            story.await_mesh("v", PATIENCE, |mesh| says(mesh).contains("VerticalPodAutoscaler")).await?;
+        ensure!(says(&told).starts_with("function double: cannot "), "{:?}", told.status);
+        // What runs does not depend on it.
+        story.pulsar.await_consumer("numbers", PATIENCE).await?;
+        let before = (stateful_set(story, "v-double").await?.uid(), pods(story, "v-double").await?);
+
+        // The kind is noticed without anybody's doing.
+        world.kubectl(&["apply", "--server-side", "-f", &definitions]).await?;
+        let mut expected = policies;
+        expected["targetRef"] =
+            json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "v-double-function" });
+        await_vertical(story, Some(&expected)).await?;
+        story.await_ready("v", PATIENCE).await?;
+
+        let mode = json!({ "updatePolicy": { "updateMode": "Off" } });
+        part = part.with(json!({ "pod": { "vpa": mode } }));
+        expected["updatePolicy"]["updateMode"] = json!("Off");
+        story.apply::<FunctionMesh>(story.mesh("v", &[part])).await?;
+        await_vertical(story, Some(&expected)).await?;
+
+        story.apply::<FunctionMesh>(story.mesh("v", &[plain])).await?;
+        await_vertical(story, None).await?;
+        story.await_ready("v", PATIENCE).await?;
+        let after = (stateful_set(story, "v-double").await?.uid(), pods(story, "v-double").await?);
+        ensure!(after == before, "the function runs on: {before:?}, then {after:?}");
+        Ok(())
+    })
+    .await;
+    world.kubectl(&["delete", "--ignore-not-found", "-f", &definitions]).await?;
+    told
 }
 
 /// Replicas that a function wants, those that its StatefulSet wants, and those that are ready.
@@ -291,4 +340,40 @@ async fn await_claims(story: &Story, expected: &[&str]) -> Result<()> {
     story
         .eventually(&format!("disks {expected:?}"), PATIENCE, async || Ok(claims(story).await? == expected))
         .await
+}
+
+/// Runs one of the commands of `hack`, and returns the first line that it writes.
+async fn hack(world: &World, command: &str) -> Result<String> {
+    let program = format!("{}/../hack/{command}", env!("CARGO_MANIFEST_DIR"));
+    Ok(world.run(&program, &[], "").await?.lines().next().unwrap_or_default().to_owned())
+}
+
+/// The file with the definitions of vertical autoscalers, which no other story uses. The cluster does not have them.
+async fn definitions_of_vertical_autoscalers(world: &World) -> Result<String> {
+    let file = hack(world, "vpa").await?;
+    world.kubectl(&["delete", "--ignore-not-found", "-f", &file]).await?;
+    Ok(file)
+}
+
+/// Waits until the vertical autoscaler has this specification, or until there is none.
+async fn await_vertical(story: &Story, expected: Option<&Value>) -> Result<()> {
+    let kind = "verticalpodautoscalers.autoscaling.k8s.io";
+    story
+        .eventually(&format!("its specification is {expected:?}"), PATIENCE, async || {
+            let found: Value = serde_json::from_str(&story.kubectl(&["get", kind, "-o", "json"]).await?)?;
+            let found = found["items"].as_array().cloned().unwrap_or_default();
+            let names: Vec<_> = found.iter().map(|one| one["metadata"]["name"].clone()).collect();
+            Ok(match expected {
+                Some(expected) => names == ["v-double-function"] && found[0]["spec"] == *expected,
+                None => names.is_empty(),
+            })
+        })
+        .await
+}
+
+/// What a mesh says of why it is not ready.
+fn says(mesh: &FunctionMesh) -> &str {
+    let mut conditions = mesh.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions.find(|condition| condition.type_ == "Ready" && condition.status == "False");
+    ready.map_or("", |ready| &ready.message)
 }
