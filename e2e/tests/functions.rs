@@ -10,6 +10,7 @@ use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh};
 use function_mesh_e2e::{Broker, BrokerPlan, Part, Story, World};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
@@ -163,6 +164,28 @@ async fn a_function_knows_its_names_its_number_and_how_many_there_are() -> Resul
             let answers: BTreeSet<_> = story.pulsar.receive(&to, 60, PATIENCE).await?.into_iter().collect();
             let numbers = if language == JAVA { ["0 of 2", "1 of 2"] } else { ["0", "1"] };
             ensure!(answers == numbers.map(str::to_owned).into(), "{language}: {answers:?}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_function_ends_when_it_is_told_to_and_not_when_its_time_is_up() -> Result<()> {
+    Story::tell("end", async |story| {
+        // Longer than anybody here waits: a signal that the shell kept to itself would be seen.
+        let late = json!({ "pod": { "terminationGracePeriodSeconds": 3_600 } });
+        let parts = [JAVA, PYTHON].map(|language| settings(story, language).with(late.clone()));
+        story.apply::<FunctionMesh>(story.mesh("mesh", &parts)).await?;
+        story.await_ready("mesh", PATIENCE).await?;
+        let pods = story.api::<Pod>();
+        for language in [JAVA, PYTHON] {
+            story.pulsar.await_consumer(&format!("of-{language}"), PATIENCE).await?;
+            let name = format!("mesh-{language}-function-0");
+            let told = pods.get(&name).await?.uid();
+            pods.delete(&name, &DeleteParams::default()).await?;
+            let gone = async || Ok(pods.get_opt(&name).await?.is_none_or(|pod| pod.uid() != told));
+            story.eventually(&format!("{name} is gone"), PATIENCE, gone).await?;
         }
         Ok(())
     })
