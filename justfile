@@ -11,9 +11,13 @@ up *args:
 down:
     hack/down
 
-# Every test, or the stages named
+# Every test, or the stages named; `just test --all` tells every user story
 test *stages:
     hack/test {{stages}}
+
+# Starts metrics-server on the running cluster, for `kubectl top` and autoscalers
+metrics:
+    hack/metrics
 
 # Formats all code
 fmt:
