@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::{Value, json};
 
-use crate::Story;
+use crate::world::ROOT;
+use crate::{Part, Story};
 
 const NAME: &str = "web";
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -49,7 +50,33 @@ impl Story {
     }
 }
 
+impl Story {
+    /// Uploads a connector of Pulsar's distribution as a package, and returns its address.
+    pub async fn connector(&self, kind: &str, name: &str) -> Result<String> {
+        let command = format!("{ROOT}/hack/pulsar/dist");
+        let said = self.world.run(&command, &["connector", name], "").await?;
+        let path = said.lines().last().context("no connector")?;
+        self.pulsar.upload(kind, name, std::fs::read(path)?).await
+    }
+}
+
 impl Web<'_> {
+    /// A sink that posts here what comes on a topic: Pulsar's own connector, as a package.
+    pub async fn sink(&self, name: &str, from: &str) -> Result<Part> {
+        let story = self.0;
+        let package = story.connector("sink", "pulsar-io-http").await?;
+        let class = "org.apache.pulsar.io.http.HttpSink";
+        Ok(story.sink(name, class, "/pulsar/connectors/http.nar", from).with(json!({
+            "java": { "jarLocation": package },
+            // Messages of any schema, which is what this connector takes.
+            "input": {
+                "topics": null, "typeClassName": null,
+                "sourceSpecs": { (story.pulsar.topic(from)): { "schemaType": "auto_consume" } },
+            },
+            "sinkConfig": { "url": self.address("") },
+        })))
+    }
+
     /// Where pods find one of its files, or post what they like.
     pub fn address(&self, file: &str) -> String {
         format!("http://{NAME}.{}.svc:8080/{file}", self.0.namespace)

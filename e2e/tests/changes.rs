@@ -117,28 +117,45 @@ async fn a_renamed_function_goes_on_where_the_old_one_stopped() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_function_that_is_added_disturbs_nobody_and_sees_all_that_waits() -> Result<()> {
+async fn a_sink_and_a_function_that_are_added_disturb_nobody_and_see_all_that_waits() -> Result<()> {
     Story::tell("addition", async |story| {
-        let first = marks(story, "first", "", "in", "out");
+        let web = story.web().await?;
+        // With a schema, which the sink asks for.
+        let first =
+            marks(story, "first", "", "in", "out").with(json!({ "output": { "sinkSchemaType": "string" } }));
         let flow = Flow::begin(story, std::slice::from_ref(&first)).await?;
         let before = story.everything().await?;
 
-        flow.change(&[first, marks(story, "added", "?", "in", "also")]).await?;
+        let added = marks(story, "added", "?", "in", "also");
+        flow.change(&[first, added, web.sink("deliver", "out").await?]).await?;
         story.pulsar.await_consumers("in", 2, PATIENCE).await?;
+        story.pulsar.await_consumer("out", PATIENCE).await?;
         flow.passes(50).await?;
-        let added = [
+        let new = [
             "Function/m-added",
             "Pod/m-added-function-0",
+            "Pod/m-deliver-sink-0",
             "Service/m-added-function-headless",
+            "Service/m-deliver-sink-headless",
+            "Sink/m-deliver",
             "StatefulSet/m-added-function",
+            "StatefulSet/m-deliver-sink",
         ];
-        ensure!(differences(&before, &story.everything().await?) == added);
+        let came = differences(&before, &story.everything().await?);
+        ensure!(came == new, "{came:?}");
 
         let (sent, received) = flow.end(&["in"]).await?;
-        none_is_lost(story, "an added function", &sent, &received, |text| format!("{text}!"))?;
-        // It came late and still reads from the beginning, as its subscriptionPosition says.
+        none_is_lost(story, "an added function and sink", &sent, &received, |text| format!("{text}!"))?;
+        // They came late and still read from the beginning, as their subscriptionPosition says.
         let also = texts(story, "also").await?;
-        none_is_lost(story, "an added function, itself", &sent, &also, |text| format!("{text}?"))
+        none_is_lost(story, "an added function, itself", &sent, &also, |text| format!("{text}?"))?;
+        let arrived = "all are posted";
+        story
+            .eventually(arrived, PATIENCE, async || Ok(web.received().await?.len() >= received.len()))
+            .await?;
+        let posted = web.received().await?;
+        let posted: Vec<_> = posted.iter().filter_map(|text| Some(text.as_str()?.to_owned())).collect();
+        none_is_lost(story, "an added sink, itself", &sent, &posted, |text| format!("{text}!"))
     })
     .await
 }

@@ -20,7 +20,7 @@ async fn each_of_a_thousand_people_passes_from_a_source_through_java_and_python_
 {
     Story::tell("people", async |story| {
         let web = story.web().await?;
-        let mut parts = vec![measure(story), double(story), deliver(story, &web.address("")).await?];
+        let mut parts = vec![measure(story), double(story), web.sink("deliver", "doubled").await?];
         // Readers first, so that nothing has to be caught up with.
         story.apply::<FunctionMesh>(story.mesh("people", &parts)).await?;
         story.pulsar.await_consumer("people", PATIENCE).await?;
@@ -193,7 +193,7 @@ async fn the_stand_in_for_a_go_function_comes_as_a_package_and_its_configuration
 
 /// Pulsar's own connector that makes people up, as a package.
 async fn generate(story: &Story) -> Result<Part> {
-    let package = connector(story, "source", "pulsar-io-data-generator").await?;
+    let package = story.connector("source", "pulsar-io-data-generator").await?;
     let class = "org.apache.pulsar.io.datagenerator.DataGeneratorSource";
     Ok(story.source("generate", class, "/pulsar/connectors/data-generator.nar", "people").with(json!({
         "java": { "jarLocation": package },
@@ -214,29 +214,6 @@ fn double(story: &Story) -> Part {
     story
         .python("double", "double.Double", "measured", "doubled")
         .with(json!({ "output": { "sinkSchemaType": "string" } }))
-}
-
-/// Pulsar's own connector that posts messages, as a package.
-async fn deliver(story: &Story, to: &str) -> Result<Part> {
-    let package = connector(story, "sink", "pulsar-io-http").await?;
-    let class = "org.apache.pulsar.io.http.HttpSink";
-    Ok(story.sink("deliver", class, "/pulsar/connectors/http.nar", "doubled").with(json!({
-        "java": { "jarLocation": package },
-        // Messages of any schema, which is what this connector takes.
-        "input": {
-            "topics": null, "typeClassName": null,
-            "sourceSpecs": { (story.pulsar.topic("doubled")): { "schemaType": "auto_consume" } },
-        },
-        "sinkConfig": { "url": to },
-    })))
-}
-
-/// Uploads a connector of the distribution as a package.
-async fn connector(story: &Story, kind: &str, name: &str) -> Result<String> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let path = story.world.run(&format!("{root}/hack/pulsar/dist"), &["connector", name], "").await?;
-    let path = path.lines().last().context("no connector")?;
-    story.pulsar.upload(kind, name, std::fs::read(path)?).await
 }
 
 /// What `hack/functions` has built.
