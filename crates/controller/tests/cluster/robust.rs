@@ -35,10 +35,12 @@ async fn vertical_autoscalers_may_be_installed_late() -> Nothing {
     let world = World::new("late-vpa").await?;
     let mut spec = fixtures::java_function("x");
     spec.pod = from_value(json!({ "vpa": { "updatePolicy": { "updateMode": "Off" } } }))?;
-    world.apply(&fixtures::function(spec)?).await?;
+    let scaled = fixtures::function(spec)?;
+    world.apply(&scaled).await?;
     let status = world.phase::<Function>("x", Phase::Degraded).await?;
     let message = status.message.unwrap_or_default();
     assert!(message.contains("VerticalPodAutoscaler"), "{message}");
+    assert!(message.contains("the cluster has no such kind"), "{message}");
     // All else is there.
     world.appears::<StatefulSet>("x-function").await?;
     world.appears::<Service>("x-function-headless").await?;
@@ -53,8 +55,28 @@ async fn vertical_autoscalers_may_be_installed_late() -> Nothing {
     })
     .await?;
     // And what it made goes with the wish for it.
-    world.apply(&fixtures::function(fixtures::java_function("x"))?).await?;
-    world.gone::<VerticalPodAutoscaler>("x-function").await
+    let plain = fixtures::function(fixtures::java_function("x"))?;
+    world.apply(&plain).await?;
+    world.gone::<VerticalPodAutoscaler>("x-function").await?;
+
+    // A kind that goes holds up nobody who no longer wants it.
+    world.apply(&scaled).await?;
+    world.appears::<VerticalPodAutoscaler>("x-function").await?;
+    let kind = "verticalpodautoscalers.autoscaling.k8s.io";
+    definitions.delete(kind, &DeleteParams::default()).await?;
+    eventually(SECONDS_30, async || {
+        ensure!(definitions.get_opt(kind).await?.is_none(), "the kind is there");
+        Ok(())
+    })
+    .await?;
+    world.apply(&plain).await?;
+    eventually(SECONDS_30, async || {
+        let status = world.get::<Function>("x").await?.status.context("no status")?;
+        ensure!(!status.conditions.contains_key("VerticalPodAutoscaler"), "{:?}", status.message);
+        ensure!(!status.message.unwrap_or_default().contains("VerticalPodAutoscaler"));
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
