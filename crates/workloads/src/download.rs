@@ -15,6 +15,8 @@ use crate::shell::{Command, Script};
 const VOLUME: &str = "downloader-volume";
 const FOLDER: &str = "/pulsar/download";
 const HOME: &str = "/pulsar/";
+/// Letters of a location that are told when it cannot be downloaded.
+const LONGEST_SHOWN: usize = 150;
 
 /// The download of a component, as an init container makes it.
 struct Download<'a> {
@@ -55,19 +57,21 @@ fn fetch(admin: Admin<'_>, has_wget: bool, location: &str, target: &str) -> Scri
     } else {
         admin.command(["functions", "download", "--path", location, "--destination-file", target])
     };
-    script.run_or_tell(&command, &format!("cannot download {}", without_credentials(location)))
+    let shown: String = without_credentials(location).chars().take(LONGEST_SHOWN).collect();
+    script.run_or_tell(&command, &format!("cannot download {shown}:"))
 }
 
-/// An address as it may be shown: without a user's password, and without a query, which may sign it.
-fn without_credentials(location: &str) -> String {
-    let shown = location.split(['?', '#']).next().unwrap_or(location);
-    match shown.split_once("://").map(|(scheme, rest)| (scheme, rest.split_once('/').unwrap_or((rest, "")))) {
-        Some((scheme, (host, path))) if host.contains('@') => {
-            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-            format!("{scheme}://{host}/{path}")
-        }
-        _ => shown.to_owned(),
-    }
+/// A text in which no address has a user's password any more, nor a query, which may sign it.
+#[must_use]
+pub fn without_credentials(text: &str) -> String {
+    let clean = |word: &str| {
+        let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
+        let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+        let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        format!("{scheme}://{host}{path}")
+    };
+    text.split(' ').map(clean).collect::<Vec<_>>().join(" ")
 }
 
 /// The download as the runner's own container makes it.
@@ -171,7 +175,9 @@ mod tests {
     fn what_signs_an_address_is_not_shown() {
         for (location, shown) in [
             ("https://me:secret@h/a/f.jar?X-Signature=secret", "https://h/a/f.jar"),
-            ("http://me:se@cret@h", "http://h/"),
+            ("http://me:se@cret@h", "http://h"),
+            ("http://me:secret@h:x/f?sig=S: Bad port number.", "http://h:x/f Bad port number."),
+            ("no address at all? none", "no address at all? none"),
             ("https://h/a@b/f.jar#secret", "https://h/a@b/f.jar"),
             ("function://t/n/f@1", "function://t/n/f@1"),
         ] {

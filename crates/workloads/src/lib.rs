@@ -43,6 +43,7 @@ use k8s_openapi::api::core::v1::Service;
 #[cfg(feature = "args")]
 pub use args::{SettingsArgs, switch};
 pub use cleanup::Cleanup;
+pub use download::without_credentials;
 pub use settings::{RunnerImages, Settings, SettingsError};
 pub use vpa::{VerticalPodAutoscaler, VerticalPodAutoscalerSpec};
 

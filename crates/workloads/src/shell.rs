@@ -5,6 +5,9 @@
 
 use std::fmt::{self, Display, Write};
 
+/// Where Kubernetes reads a container's last message from.
+const LAST_WORDS: &str = "/dev/termination-log";
+
 /// A piece of a word.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Piece {
@@ -181,15 +184,14 @@ impl Script {
         self
     }
 
-    /// One more command that can fail for reasons a user can do something about. Its last words, behind `what`,
-    /// are then left where Kubernetes reads a container's last message from; its exit code stays.
+    /// One more command that can fail for reasons a user can do something about. What it said last, below `what`, is
+    /// then left where Kubernetes reads a container's last message from; its exit code stays.
     #[must_use]
     pub(crate) fn run_or_tell(self, command: &Command, what: &str) -> Self {
-        let what = Word::from(format!("{what}: "));
-        let last = r#""$(echo "$said" | grep . | tail -n 1)""#;
+        let told = format!("{{ echo {}; printf '%s' \"$said\" | tail -c 1500; }}", Word::from(what));
+        let say = r#"printf '%s\n' "$said""#;
         self.run(format!(
-            "{{ said=$({command} 2>&1) && echo \"$said\" || {{ code=$?; echo \"$said\"; \
-             echo {what}{last} > /dev/termination-log; exit $code; }}; }}"
+            "{{ said=$({command} 2>&1) && {say} || {{ code=$?; {say}; {told} > {LAST_WORDS}; exit $code; }}; }}"
         ))
     }
 
@@ -224,6 +226,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::process;
+
+    #[test]
+    fn a_command_that_fails_leaves_its_last_words_and_its_exit_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("last-words");
+        for (command, code, out, left) in [
+            ("printf '%s\\n' fine", 0, "fine\nnext\n", None),
+            (r#"sh -c 'printf %s "a\nb \$x"; exit 8'"#, 8, "a\\nb $x\n", Some("cannot do $(it):\na\\nb $x")),
+        ] {
+            let command = Command::new(Word::syntax(command));
+            let script = Script::default().run_or_tell(&command, "cannot do $(it):").run("echo next");
+            let [shell, option, text] = script.into_command("bash").try_into().unwrap();
+            let text = text.replace(LAST_WORDS, file.to_str().unwrap());
+            let run = process::Command::new(shell).args([option, text]).output().unwrap();
+            assert_eq!(run.status.code(), Some(code));
+            assert_eq!(String::from_utf8_lossy(&run.stdout), out);
+            assert_eq!(std::fs::read_to_string(&file).ok().as_deref(), left);
+        }
+    }
 
     fn output(shell: &str, command: &Command) -> Vec<u8> {
         let command = Script::default().run(command).into_command(shell);

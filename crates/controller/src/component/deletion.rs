@@ -54,13 +54,20 @@ pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> R
         manager: labels::managers::WORKLOAD,
     };
     let backends = context.shared.backends_for(&namespace);
+    let waited = context.shared.patience.waited_for(&super::end_key(component));
+    let limit = Duration::from_secs(context.shared.settings.cleanup_deadline.unsigned_abs());
     let work = match valid_component(component.clone()) {
         Ok(valid) => {
-            let wanted = cleanup(&valid, backends.as_backends(), &context.shared.settings);
-            let Some(work) = wanted else {
+            let asked = cleanup(&valid, backends.as_backends(), &context.shared.settings);
+            let Some(work) = asked else {
                 // The wish was taken back.
-                call_off(component, &children).await?;
-                return release(component, context).await;
+                return match call_off(component, &children).await {
+                    Ok(true) if waited <= limit => {
+                        Ok(Step::Waiting("waiting for its clean-up to stop".to_owned()))
+                    }
+                    Err(error) if waited <= limit => Err(error.into()),
+                    Ok(_) | Err(_) => release(component, context).await,
+                };
             };
             work
         }
@@ -69,8 +76,6 @@ pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> R
             return give_up(component, "its subscriptions", &why, context).await;
         }
     };
-    let waited = context.shared.patience.waited_for(&super::end_key(component));
-    let limit = Duration::from_secs(context.shared.settings.cleanup_deadline.unsigned_abs());
     let pods = match stop_pods(component, &children, context).await {
         // Nothing holds a deletion up for longer than that.
         Err(_) if waited > limit => Pods::Gone,
@@ -173,16 +178,18 @@ async fn clean_up<C: Component>(
     Ok(None)
 }
 
-/// Ends a clean-up that is under way: it would go on without the component, and remove later what is to stay.
-async fn call_off<C: Component>(component: &C, children: &Children<'_>) -> Result<(), ChildError> {
+/// Ends a clean-up that is under way, and says whether it has still to stop: it would go on without the component, and
+/// remove later what is to stay.
+async fn call_off<C: Component>(component: &C, children: &Children<'_>) -> Result<bool, ChildError> {
     let name = names::cleanup_job(&component.name_any(), C::ROLE);
-    if let Some(job) = children.read::<Job>(&name).await?
-        && job.labels().get(labels::OWNER).is_some_and(|owner| owner == children.owner)
-        && end_of(&job).is_none()
-    {
-        children.delete_exactly(&job, &DeleteParams::background()).await?;
+    let Some(job) = children.read::<Job>(&name).await? else { return Ok(false) };
+    if job.labels().get(labels::OWNER).is_none_or(|owner| owner != children.owner) || end_of(&job).is_some() {
+        return Ok(false);
     }
-    Ok(())
+    if job.metadata.deletion_timestamp.is_none() {
+        children.delete_after_its_own(&job).await?;
+    }
+    Ok(true)
 }
 
 fn end_of(job: &Job) -> Option<End> {

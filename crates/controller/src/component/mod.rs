@@ -179,8 +179,9 @@ async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result
     let revisions = observed.revisions.clone();
     // Boxed, since it holds all children by value.
     let children = Box::pin(apply::apply(component, &valid, workload, observed, context)).await?;
-    let trouble = pods::look(&children, component, context);
-    Ok((Some(Outcome::Applied(Seen { children, trouble, revisions })), Action::await_change()))
+    let pods::Look { trouble, again } = pods::look(&children, component, context);
+    let action = again.map_or_else(Action::await_change, Action::requeue);
+    Ok((Some(Outcome::Applied(Seen { children, trouble, revisions })), action))
 }
 
 /// Children of a deleted component go with it: they name it as their owner. What else is to be done comes first.

@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
-use function_mesh_api::{Component, labels};
-use function_mesh_workloads::names;
+use function_mesh_api::{Component, Role, labels};
+use function_mesh_workloads::{names, without_credentials};
 use futures::{Stream, StreamExt};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
@@ -22,6 +24,21 @@ use crate::kit::cached::Cached;
 
 /// Pods looked at; one is enough to tell what is wrong.
 const MOST_PODS: i32 = 20;
+
+/// A container that was restarted has to run for so long before it is taken for healthy. There is no readiness
+/// probe, and a runner that cannot be set up runs for a while before it gives up again.
+const STEADY: SignedDuration = SignedDuration::from_secs(30);
+/// A pod finds no node for a moment while its disks are made.
+const UNSCHEDULED: SignedDuration = SignedDuration::from_secs(10);
+
+/// What was found in the pods.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) struct Look {
+    /// What keeps one of them from running and time alone will not mend.
+    pub(super) trouble: Option<String>,
+    /// When to look again, though nothing may change until then.
+    pub(super) again: Option<Duration>,
+}
 
 /// A pod as far as it is looked at: only what tells its trouble is held, and what it is made of is never even
 /// read.
@@ -100,12 +117,9 @@ pub(crate) fn components_of<K: Resource, C: Component>(
     })
 }
 
-/// Why a component's pods are not ready, when that is more than a matter of time.
-pub(super) fn look<C: Component>(children: &Children, component: &C, context: &Context) -> Option<String> {
-    if children.are_ready() {
-        return None;
-    }
-    trouble(&of(&context.pods, component, children.wanted()))
+/// Looks at a component's pods.
+pub(super) fn look<C: Component>(children: &Children, component: &C, context: &Context) -> Look {
+    look_at(&of(&context.pods, component, children.wanted()), Timestamp::now())
 }
 
 /// The pods of a StatefulSet: they are numbered. A clean-up has the same labels, and another name.
@@ -116,19 +130,44 @@ fn of<C: Component>(pods: &Cache<SeenPod>, component: &C, count: i32) -> Vec<Arc
     (0..count.min(MOST_PODS)).filter_map(find).collect()
 }
 
-/// The first thing that keeps one of the pods from running and that time alone will not mend.
-fn trouble(pods: &[Arc<SeenPod>]) -> Option<String> {
-    pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).find_map(|pod| {
-        let found = unschedulable(pod).or_else(|| containers(pod).find_map(container_trouble))?;
-        Some(format!("pod {}: {found}", pod.name_any()))
-    })
+/// The first trouble, and the end of the first wait: after it there is more to tell.
+fn look_at(pods: &[Arc<SeenPod>], now: Timestamp) -> Look {
+    let mut look = Look::default();
+    for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+        let found = unschedulable(pod, now);
+        let found = found.into_iter().chain(containers(pod).filter_map(|it| container_trouble(it, now)));
+        for (trouble, left) in found {
+            look.again = [look.again, left].into_iter().flatten().min();
+            let trouble = trouble.map(|trouble| format!("pod {}: {trouble}", pod.name_any()));
+            look.trouble = look.trouble.or(trouble);
+        }
+    }
+    look
 }
 
-fn unschedulable(pod: &SeenPod) -> Option<String> {
+/// What is wrong, if that can be told already, and how long it takes until something else may be told.
+type Found = (Option<String>, Option<Duration>);
+
+/// How much is left of a time that began then. A beginning in the future is another clock's.
+fn left(since: Option<&Time>, of: SignedDuration, now: Timestamp) -> Option<Duration> {
+    let past = now.duration_since(since?.0);
+    if past.is_negative() {
+        return None;
+    }
+    Duration::try_from(of - past).ok().filter(|left| !left.is_zero())
+}
+
+fn unschedulable(pod: &SeenPod, now: Timestamp) -> Option<Found> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let scheduled = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+    if scheduled.reason.as_deref() != Some("Unschedulable") {
+        return None;
+    }
+    if let Some(left) = left(scheduled.last_transition_time.as_ref(), UNSCHEDULED, now) {
+        return Some((None, Some(left)));
+    }
     let message = scheduled.message.as_deref().unwrap_or("no node takes it");
-    (scheduled.reason.as_deref() == Some("Unschedulable")).then(|| format!("cannot be scheduled: {message}"))
+    Some((Some(format!("cannot be scheduled: {message}")), None))
 }
 
 fn containers(pod: &SeenPod) -> impl Iterator<Item = &ContainerStatus> {
@@ -138,7 +177,16 @@ fn containers(pod: &SeenPod) -> impl Iterator<Item = &ContainerStatus> {
     init.into_iter().flatten().chain(main.into_iter().flatten())
 }
 
-fn container_trouble(container: &ContainerStatus) -> Option<String> {
+fn container_trouble(container: &ContainerStatus, now: Timestamp) -> Option<Found> {
+    let running = container.state.as_ref().and_then(|state| state.running.as_ref());
+    let left = running.and_then(|running| left(running.started_at.as_ref(), STEADY, now));
+    if container.ready && left.is_none() {
+        return None;
+    }
+    trouble(container).map(|trouble| (Some(trouble), left))
+}
+
+fn trouble(container: &ContainerStatus) -> Option<String> {
     let name = &container.name;
     let state = container.state.as_ref();
     let waiting = state.and_then(|state| state.waiting.as_ref());
@@ -156,8 +204,8 @@ fn container_trouble(container: &ContainerStatus) -> Option<String> {
     let ended = state.and_then(|state| state.terminated.as_ref());
     let before = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let exit = ended.or(before)?;
-    let last_words = exit.message.as_deref().and_then(last_words);
-    if container.ready || (ended.is_none() && container.restart_count == 0) {
+    let last_words = exit.message.as_deref().filter(|_| is_ours(name)).and_then(last_words);
+    if ended.is_none() && container.restart_count == 0 {
         return None;
     }
     let restarts = match container.restart_count {
@@ -180,11 +228,23 @@ fn container_trouble(container: &ContainerStatus) -> Option<String> {
     })
 }
 
-/// The last line of a container's last message: what went wrong, as far as it was told.
+/// Whether it is rendered by us. What others of a pod say last is their business.
+fn is_ours(container: &str) -> bool {
+    container == "downloader" || Role::ALL.iter().any(|role| container == format!("pulsar-{role}"))
+}
+
+/// What went wrong, as far as a container's last message tells: what it was about, and the line that is most likely the
+/// reason.
 fn last_words(message: &str) -> Option<String> {
-    const MOST: usize = 300;
-    let line = message.lines().map(str::trim).rfind(|line| !line.is_empty())?;
-    Some(line.chars().filter(|letter| !letter.is_control()).take(MOST).collect())
+    const MOST: usize = 400;
+    let mut lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let about = lines.next()?;
+    let rest: Vec<_> = lines.collect();
+    let is_reason = |line: &&&str| ["ERROR", "rror:", "Reason:"].iter().any(|word| line.contains(word));
+    let reason = rest.iter().rfind(is_reason).or(rest.last());
+    let words = reason.map_or_else(|| about.to_owned(), |reason| format!("{about} {reason}"));
+    let words = without_credentials(&words);
+    Some(words.chars().filter(|letter| !letter.is_control()).take(MOST).collect())
 }
 
 /// An init container that ended well does not wait for anything.
@@ -246,9 +306,9 @@ mod tests {
             (
                 container(
                     json!({ "restartCount": 1, "state": { "waiting": { "reason": "CrashLoopBackOff" } },
-                "lastState": { "terminated": { "exitCode": 8, "message": "a\u{7}\ncannot download x: 404\n\n" } } }),
+                "lastState": { "terminated": { "exitCode": 8, "message": "cannot download x:\nERROR\u{7} 404: http://me:pw@h/f?sig\n\nbye\n" } } }),
                 ),
-                "exit code 8, restarted once: cannot download x: 404",
+                "exit code 8, restarted once: cannot download x: ERROR 404: http://h/f",
             ),
             (
                 container(json!({ "restartCount": 1, "state": { "running": {} },
@@ -260,8 +320,8 @@ mod tests {
                 "cannot be scheduled: 0/1 nodes",
             ),
         ] {
-            let found = trouble(&[Arc::new(pod("f-function-0", status.clone()))])
-                .unwrap_or_else(|| panic!("{status}"));
+            let found = look_at(&[Arc::new(pod("f-function-0", status.clone()))], Timestamp::now());
+            let found = found.trouble.unwrap_or_else(|| panic!("{status}"));
             assert!(found.starts_with("pod f-function-0: ") && found.contains(part), "{found}");
         }
     }
@@ -275,7 +335,7 @@ mod tests {
             container(json!({ "ready": true, "restartCount": 2, "state": { "running": {} },
                 "lastState": { "terminated": { "exitCode": 1 } } })),
         ] {
-            assert_eq!(trouble(&[Arc::new(pod("p", status))]), None);
+            assert_eq!(look_at(&[Arc::new(pod("p", status))], Timestamp::now()), Look::default());
         }
     }
 
@@ -284,6 +344,38 @@ mod tests {
         let mut pod =
             pod("p", container(json!({ "restartCount": 3, "state": { "terminated": { "exitCode": 1 } } })));
         pod.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).ok();
-        assert_eq!(trouble(&[Arc::new(pod)]), None);
+        assert_eq!(look_at(&[Arc::new(pod)], Timestamp::now()), Look::default());
+    }
+
+    #[test]
+    fn a_restarted_container_is_in_trouble_until_it_has_run_for_a_while() {
+        let status = container(json!({ "ready": true, "restartCount": 2,
+            "state": { "running": { "startedAt": "2026-01-01T00:00:00Z" } },
+            "lastState": { "terminated": { "exitCode": 0 } } }));
+        let pods = [Arc::new(pod("p", status))];
+        let at = |second: i64| {
+            let started: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+            look_at(&pods, started + SignedDuration::from_secs(second))
+        };
+        let early = at(10);
+        assert!(early.trouble.is_some_and(|trouble| trouble.contains("exit code 0, restarted 2 times")));
+        assert_eq!(early.again, Some(Duration::from_secs(20)));
+        // Another clock is no reason to wait for it.
+        for steady in [at(30), at(3000), at(-60)] {
+            assert_eq!(steady, Look::default());
+        }
+    }
+
+    #[test]
+    fn a_pod_without_a_node_is_in_trouble_after_a_moment() {
+        let status = json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+            "message": "unbound claims", "lastTransitionTime": "2026-01-01T00:00:00Z" }] });
+        let pods = [Arc::new(pod("p", status))];
+        let at = |second: i64| {
+            let since: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+            look_at(&pods, since + SignedDuration::from_secs(second))
+        };
+        assert_eq!(at(1), Look { trouble: None, again: Some(Duration::from_secs(9)) });
+        assert_eq!(at(10).trouble.as_deref(), Some("pod p: cannot be scheduled: unbound claims"));
     }
 }

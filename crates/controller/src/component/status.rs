@@ -39,7 +39,7 @@ pub struct Children {
 pub struct Seen {
     /// The children.
     pub children: Children,
-    /// Why a pod is not ready, when that is more than a matter of time.
+    /// What is wrong with a pod, when that is more than a matter of time.
     pub trouble: Option<String>,
     /// The BackendConfigs that the StatefulSet is in line with.
     pub revisions: Revisions,
@@ -84,11 +84,6 @@ impl Pods {
 }
 
 impl Children {
-    /// Whether all pods are there, ready and of the newest version.
-    pub fn are_ready(&self) -> bool {
-        Pods::of(&self.stateful_set).are_ready()
-    }
-
     /// How many pods there are to be.
     pub fn wanted(&self) -> i32 {
         Pods::of(&self.stateful_set).wanted
@@ -137,11 +132,11 @@ fn phase(seen: &Seen, pods: Pods) -> (Phase, Option<String>) {
         let fields = seen.children.kept.join(", ");
         format!("the StatefulSet keeps its {fields}, which cannot be changed; delete it to have them changed")
     });
-    if pods.are_ready() && seen.children.pending.is_some() && seen.children.is_paused {
-        let message = "rollouts are paused; status.pendingChange says what is held back";
-        return (Phase::Paused, Some(message.to_owned()));
-    }
-    if pods.are_ready() {
+    if pods.are_ready() && seen.trouble.is_none() {
+        if seen.children.pending.is_some() && seen.children.is_paused {
+            let message = "rollouts are paused; status.pendingChange says what is held back";
+            return (Phase::Paused, Some(message.to_owned()));
+        }
         return (if pods.wanted == 0 { Phase::Suspended } else { Phase::Ready }, kept);
     }
     if let Some(trouble) = &seen.trouble {
@@ -272,11 +267,12 @@ mod tests {
 
     #[test]
     fn a_pod_in_trouble_is_the_message() {
-        let found = status_of(None, None, &seen(1, ready(0), Some("pod f-function-0 crashes")));
-        assert_eq!(
-            (found.phase, found.message.as_deref()),
-            (Phase::Degraded, Some("pod f-function-0 crashes"))
-        );
+        // One that merely runs between two crashes is in trouble too.
+        for count in [0, 1] {
+            let found = status_of(None, None, &seen(1, ready(count), Some("pod f-function-0 crashes")));
+            let message = Some("pod f-function-0 crashes");
+            assert_eq!((found.phase, found.message.as_deref()), (Phase::Degraded, message));
+        }
     }
 
     #[test]
