@@ -1,8 +1,10 @@
 //! Manifests of components, told in few words: what runs, what it reads and what it writes.
 
+use std::env;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use function_mesh_api::{Function, Role};
 use serde_json::{Value, json};
 
@@ -10,6 +12,12 @@ use crate::Story;
 
 /// Where the ConfigMap `functions` is mounted.
 const CODE: &str = "/functions";
+
+/// A file of what `hack/functions` has built.
+pub fn code(file: &str) -> Result<Vec<u8>> {
+    let folder = env::var("FUNCTION_MESH_FUNCTIONS").context("set it to what hack/functions prints")?;
+    std::fs::read(Path::new(&folder).join(file)).context(file.to_owned())
+}
 
 /// A component, as part of a mesh or on its own.
 #[derive(Clone, Debug)]

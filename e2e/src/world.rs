@@ -21,6 +21,8 @@ use crate::Broker;
 
 /// The namespace that the operator is installed in.
 pub const OPERATOR: &str = "function-mesh";
+/// The name of the Lease there that says who does its work.
+pub const LEASE: &str = "a3f45fce.functionmesh.io";
 /// The name of its release.
 pub const RELEASE: &str = "function-mesh";
 /// The project's folder.
@@ -164,7 +166,7 @@ impl World {
 
     async fn leader(&self) -> Result<Option<String>> {
         let leases = Api::<Lease>::namespaced(self.client.clone(), OPERATOR);
-        let lease = leases.get_opt("a3f45fce.functionmesh.io").await?;
+        let lease = leases.get_opt(LEASE).await?;
         Ok(lease.and_then(|lease| lease.spec?.holder_identity))
     }
 

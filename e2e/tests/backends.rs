@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{BackendConfig, Function, FunctionMesh};
-use function_mesh_e2e::{Part, Story};
+use function_mesh_e2e::{Part, Story, not_ready};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -102,7 +102,7 @@ async fn a_stateful_set_of_somebody_else_is_never_taken_over_and_the_function_wa
             .await?;
         let why = r#"function plain: StatefulSet "m-plain-function" exists and is not ours: nothing owns it"#;
         story
-            .await_mesh("m", PATIENCE, |mesh| not_ready(mesh).is_some_and(|said| said.contains(why)))
+            .await_mesh("m", PATIENCE, |mesh| not_ready(mesh).is_some_and(|said| said.message.contains(why)))
             .await?;
         let function = story.api::<Function>().get("m-plain").await?.status.context("no status")?;
         ensure!(function.phase == Phase::Degraded, "{function:?}");
@@ -168,10 +168,9 @@ async fn finds(story: &Story, name: &str, wanted: &[&str]) -> Result<()> {
 }
 
 async fn variables(story: &Story, name: &str) -> Result<BTreeSet<String>> {
-    let pod = format!("m-{name}-function-0");
-    let all = story.exec(&pod, "pulsar-function", &["cat", "/proc/1/environ"]).await?;
-    let ours = all.split('\0').filter(|one| one.starts_with("STAGE=") || one.starts_with("TEAM="));
-    Ok(ours.map(str::to_owned).collect())
+    let mut found = story.environment(&format!("m-{name}-function-0")).await?;
+    found.retain(|one| one.starts_with("STAGE=") || one.starts_with("TEAM="));
+    Ok(found)
 }
 
 /// The groups that a function's pod is in.
@@ -198,12 +197,4 @@ async fn works(story: &Story, name: &str) -> Result<()> {
     let received = story.pulsar.receive(&from, 1, PATIENCE).await?;
     ensure!(received == ["a message!"], "{received:?}");
     Ok(())
-}
-
-/// Why a mesh is not ready.
-fn not_ready(mesh: &FunctionMesh) -> Option<&str> {
-    let conditions = mesh.status.as_ref()?.conditions.as_ref()?;
-    let ready =
-        conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "False")?;
-    Some(&ready.message)
 }

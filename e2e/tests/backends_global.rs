@@ -81,13 +81,12 @@ fn with_its_own(part: &Part) -> Part {
 async fn finds(story: &Story, wanted: &[&str]) -> Result<()> {
     let wanted: BTreeSet<_> = wanted.iter().map(|value| format!("{VARIABLE}={value}")).collect();
     let has = async || {
-        let read = ["cat", "/proc/1/environ"];
         // The pod may be on its way out.
-        let Ok(all) = story.exec("plain-function-0", "pulsar-function", &read).await else {
+        let Ok(mut found) = story.environment("plain-function-0").await else {
             return Ok(false);
         };
-        let found = all.split('\0').filter(|one| one.starts_with(VARIABLE)).map(str::to_owned);
-        Ok(found.collect::<BTreeSet<_>>() == wanted)
+        found.retain(|one| one.starts_with(VARIABLE));
+        Ok(found == wanted)
     };
     story.eventually(&format!("the process has {wanted:?}"), PATIENCE, has).await
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, labels};
-use function_mesh_e2e::{Part, Story, Tally, Traffic};
+use function_mesh_e2e::{Part, Story, Tally, Traffic, condition, not_ready};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -173,7 +173,7 @@ async fn an_image_that_is_not_there_stops_the_rollout_at_one_pod_and_the_other_g
             "function only: pod m-only-function-1: container pulsar-function cannot get its image {nowhere:?}"
         );
         story
-            .await_mesh("m", PATIENCE, |mesh| ready(mesh).is_some_and(|(_, said)| said.contains(&why)))
+            .await_mesh("m", PATIENCE, |mesh| not_ready(mesh).is_some_and(|said| said.message.contains(&why)))
             .await?;
         let function = story.api::<Function>().get("m-only").await?.status.context("no status")?;
         ensure!((function.replicas, function.ready_replicas) == (2, 1), "{function:?}");
@@ -201,33 +201,36 @@ async fn while_rollouts_are_paused_defaults_are_held_back_and_told_and_the_autho
                 Patch::Merge(json!({ "metadata": { "annotations": { labels::PAUSE_ROLLOUT: value } } }));
             story.api::<FunctionMesh>().patch("m", &PatchParams::default(), &patch).await
         };
+        let environment = async || story.environment("m-only-function-0").await;
+        let is_paused =
+            |mesh: &FunctionMesh| condition(mesh, "Paused").is_some_and(|paused| paused.status == "True");
         annotate(json!("true")).await?;
         let before = story.everything().await?;
 
         story.apply::<BackendConfig>(defaults(&json!({ "STAGE": "held-back" }))).await?;
-        story.await_mesh("m", PATIENCE, |mesh| condition(mesh, "Paused") == Some("True")).await?;
+        story.await_mesh("m", PATIENCE, is_paused).await?;
         let held = story.api::<Function>().get("m-only").await?.status.context("no status")?;
         let pending = held.pending_change.unwrap_or_default();
         ensure!(pending.contains("spec.template.spec.containers[pulsar-function].env"), "{pending}");
         ensure!(!pending.contains("held-back"), "a value is shown, which may be a password: {pending}");
         flow.passes(50).await?;
         ensure!(differences(&before, &story.everything().await?).is_empty());
-        ensure!(!environment(story).await?.contains("STAGE=held-back"));
+        ensure!(!environment().await?.contains("STAGE=held-back"));
 
         // What the author changes goes through, and what was held back goes with it.
         flow.change(&[part("-two")]).await?;
         ensure!(differences(&before, &story.everything().await?) == ["Pod/m-only-function-0"]);
-        ensure!(environment(story).await?.contains("STAGE=held-back"));
+        ensure!(environment().await?.contains("STAGE=held-back"));
         let after = story.api::<Function>().get("m-only").await?.status.context("no status")?;
         ensure!(after.pending_change.is_none(), "{after:?}");
 
         // The pause goes on until it is ended, and then everything takes effect.
         story.apply::<BackendConfig>(defaults(&json!({ "STAGE": "released" }))).await?;
-        story.await_mesh("m", PATIENCE, |mesh| condition(mesh, "Paused") == Some("True")).await?;
+        story.await_mesh("m", PATIENCE, is_paused).await?;
         annotate(Value::Null).await?;
         story
             .eventually("the new value is in the process", PATIENCE, async || {
-                Ok(environment(story).await.is_ok_and(|all| all.contains("STAGE=released")))
+                Ok(environment().await.is_ok_and(|all| all.contains("STAGE=released")))
             })
             .await?;
         flow.passes(50).await?;
@@ -286,30 +289,16 @@ impl<'a> Flow<'a> {
 
     /// Waits until so many more messages come out.
     async fn passes(&self, count: u64) -> Result<()> {
-        let begin = self.out().await?;
-        let what = format!("{count} more come out");
-        self.story.eventually(&what, PATIENCE, async || Ok(self.out().await? >= begin + count)).await
-    }
-
-    async fn out(&self) -> Result<u64> {
-        let stats = self.story.pulsar.stats("out").await?.unwrap_or_default();
-        Ok(stats["msgInCounter"].as_u64().unwrap_or_default())
+        let begin = self.story.came_out("out").await?;
+        let have = async || Ok(self.story.came_out("out").await? >= begin + count);
+        self.story.eventually(&format!("{count} more come out"), PATIENCE, have).await
     }
 
     /// Ends it. When these topics are read to their ends, in this order, returns what was sent and what came out.
     async fn end(self, topics: &[&str]) -> Result<(Vec<String>, Vec<String>)> {
         let sent = self.traffic.end().await?;
         for topic in topics {
-            let what = format!("{topic} is read to its end");
-            let is_read = async || {
-                for subscription in self.story.pulsar.subscriptions(topic).await? {
-                    if self.story.pulsar.backlog(topic, &subscription).await? > 0 {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            };
-            self.story.eventually(&what, PATIENCE, is_read).await?;
+            self.story.await_read(topic, PATIENCE).await?;
         }
         Ok((sent, texts(self.story, "out").await?))
     }
@@ -352,24 +341,4 @@ async fn image_of(story: &Story, pod: &str) -> Result<Image> {
     let named = pod.spec.and_then(|spec| spec.containers.into_iter().next()?.image).context("no image")?;
     let status = pod.status.and_then(|status| status.container_statuses?.into_iter().next());
     Ok(Image { named, digest: status.context("no container runs")?.image_id })
-}
-
-/// The variables of the process that runs the function.
-async fn environment(story: &Story) -> Result<BTreeSet<String>> {
-    let read = ["cat", "/proc/1/environ"];
-    let all = story.exec("m-only-function-0", "pulsar-function", &read).await?;
-    Ok(all.split('\0').map(str::to_owned).collect())
-}
-
-/// Status and message of a mesh's condition Ready.
-fn ready(mesh: &FunctionMesh) -> Option<(&str, &str)> {
-    let conditions = mesh.status.as_ref()?.conditions.as_ref()?;
-    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
-    Some((&ready.status, &ready.message))
-}
-
-/// The status of one of a mesh's conditions.
-fn condition<'m>(mesh: &'m FunctionMesh, type_: &str) -> Option<&'m str> {
-    let conditions = mesh.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().find(|condition| condition.type_ == type_).map(|condition| condition.status.as_str())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use function_mesh_api::{Function, FunctionMesh};
-use function_mesh_e2e::{Broker, BrokerPlan, OPERATOR, Part, Story, Tally, Traffic, World};
+use function_mesh_e2e::{Broker, BrokerPlan, LEASE, OPERATOR, Part, Story, Tally, Traffic, World, not_ready};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -63,8 +63,10 @@ async fn a_killed_container_is_told_and_started_again_and_loses_no_message() -> 
 
             // It now stays away for a while, so that it can be seen what the mesh says.
             story.kill(PODS[0], "python_instance").await?;
-            let told = story.await_mesh("flow", PATIENCE, |mesh| ready(mesh).0 == "ComponentsDegraded").await?;
-            let message = ready(&told).1.to_owned();
+            let is_told =
+                |mesh: &FunctionMesh| not_ready(mesh).is_some_and(|why| why.reason == "ComponentsDegraded");
+            let told = story.await_mesh("flow", PATIENCE, is_told).await?;
+            let message = &not_ready(&told).context("it is ready")?.message;
             let why = "function first: pod flow-first-function-0: container pulsar-function ended with exit code 137";
             ensure!(message.contains(why), "{message}");
             story.eventually("the container is back again", PATIENCE, async || is_back(2).await).await?;
@@ -138,9 +140,9 @@ async fn a_pod_that_was_cut_off_goes_on_where_it_stood() -> Result<()> {
             story.cut_off(PODS[0], Duration::from_secs(30)).await?;
             // What has left it already goes through the other one.
             waits(story, 100).await?;
-            let through = results(story).await?;
+            let through = story.came_out("louder").await?;
             waits(story, 300).await?;
-            ensure!(results(story).await? == through, "messages came through");
+            ensure!(story.came_out("louder").await? == through, "messages came through");
             ensure!(story.world.is_cut().await?, "it was over before");
             story.eventually("it is over", PATIENCE, async || Ok(!story.world.is_cut().await?)).await?;
             flows(story, 100).await?;
@@ -259,8 +261,8 @@ async fn change(story: &Story, first: Part, replicas: usize) -> Result<()> {
 
 /// Waits until so many more results are there.
 async fn flows(story: &Story, count: u64) -> Result<()> {
-    let begin = results(story).await?;
-    let flowed = async || Ok(results(story).await? >= begin + count);
+    let begin = story.came_out("louder").await?;
+    let flowed = async || Ok(story.came_out("louder").await? >= begin + count);
     story.eventually("messages flow", PATIENCE, flowed).await
 }
 
@@ -272,15 +274,9 @@ async fn flows_during(story: &Story, fault: impl Future<Output = Result<()>>) ->
             over?;
             bail!("messages did not flow until it was over");
         }
-        flowed = flows(story, 100) => flowed?,
+        flowed = flows(story, 20) => flowed?,
     }
     fault.await
-}
-
-/// How many results the broker was given since it started.
-async fn results(story: &Story) -> Result<u64> {
-    let stats = story.pulsar.stats("louder").await?.unwrap_or_default();
-    Ok(stats["msgInCounter"].as_u64().unwrap_or_default())
 }
 
 /// Waits until so many messages wait for the first function.
@@ -341,13 +337,6 @@ fn only_grew(before: &BTreeMap<String, Seen>, after: &BTreeMap<String, Seen>) ->
 /// When somebody last said that he leads the operator's work.
 async fn led_at(world: &World) -> Result<Option<MicroTime>> {
     let leases = Api::<Lease>::namespaced(world.client.clone(), OPERATOR);
-    let lease = leases.get("a3f45fce.functionmesh.io").await?;
+    let lease = leases.get(LEASE).await?;
     Ok(lease.spec.and_then(|lease| lease.renew_time))
-}
-
-/// Reason and message of a mesh's condition Ready.
-fn ready(mesh: &FunctionMesh) -> (&str, &str) {
-    let conditions = mesh.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
-    ready.next().map_or(("", ""), |ready| (&ready.reason, &ready.message))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh};
-use function_mesh_e2e::{Broker, BrokerPlan, Part, Story, World};
+use function_mesh_e2e::{Broker, BrokerPlan, Part, Story, World, condition, not_ready};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::ResourceExt;
 use kube::api::DeleteParams;
@@ -74,10 +74,7 @@ async fn what_a_function_has_counted_outlives_its_pod() -> Result<()> {
         ensure!(story.pulsar.receive("counts", 3, PATIENCE).await? == ["a=1", "b=1", "a=2"]);
 
         // Else it would see some of them again.
-        let all_seen = async || {
-            Ok(story.pulsar.backlog("words", &format!("public/{}/counter", story.namespace)).await? == 0)
-        };
-        story.eventually("all are acknowledged", PATIENCE, all_seen).await?;
+        story.await_read("words", PATIENCE).await?;
         story.api::<Pod>().delete("counter-function-0", &DeleteParams::default()).await?;
         let nobody = async || Ok(story.pulsar.consumers("words").await?.values().all(|count| *count == 0));
         story.eventually("nobody counts", PATIENCE, nobody).await?;
@@ -202,11 +199,10 @@ async fn a_runner_that_gives_up_without_an_error_code_is_no_success_and_heals() 
         story.apply::<FunctionMesh>(story.mesh("mesh", &[settings(story, JAVA)])).await?;
         let told = story
             .await_mesh("mesh", PATIENCE, |mesh| {
-                condition(mesh, "Degraded").is_some_and(|(_, message)| message.contains("exit code 0"))
+                condition(mesh, "Degraded").is_some_and(|said| said.message.contains("exit code 0"))
             })
             .await?;
-        let (ready, message) = condition(&told, "Ready").context("no condition Ready")?;
-        ensure!(ready == "False", "{ready}");
+        let message = &not_ready(&told).context("it is ready")?.message;
         let why = "pod mesh-java-function-0: container pulsar-function ended with exit code 0";
         ensure!(message.contains(why), "{message}");
         let component = story.api::<Function>().get("mesh-java").await?.status.unwrap_or_default();
@@ -262,11 +258,4 @@ fn hostile() -> Value {
         "nested": { "list": [1, "two", [3.5, { "deep": [null, {}, []] }]], "nothing": null, "": "no name" },
         "key 'with' \"quotes\" $(id) \\": "found",
     })
-}
-
-/// Status and message of a mesh's condition.
-fn condition<'a>(mesh: &'a FunctionMesh, name: &str) -> Option<(&'a str, &'a str)> {
-    let conditions = mesh.status.as_ref()?.conditions.as_ref()?;
-    let condition = conditions.iter().find(|condition| condition.type_ == name)?;
-    Some((&condition.status, &condition.message))
 }

@@ -1,12 +1,11 @@
 //! Components of every kind, in meshes of every shape: real connectors around functions in Java and Python, a mesh
 //! that feeds itself, one that reads topics by a pattern, a batch source, and what stands in for a function in Go.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use function_mesh_api::{Function, FunctionMesh, Source};
-use function_mesh_e2e::{Part, Story};
+use function_mesh_e2e::{Part, Story, code};
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
@@ -171,8 +170,7 @@ async fn a_batch_source_does_each_task_once_and_leaves_no_topic_of_its_own_behin
 async fn the_stand_in_for_a_go_function_comes_as_a_package_and_its_configuration_arrives_unharmed()
 -> Result<()> {
     Story::tell("golang", async |story| {
-        let program = std::fs::read(functions()?.join("go-function"))?;
-        let package = story.pulsar.upload("function", "greeter", program).await?;
+        let package = story.pulsar.upload("function", "greeter", code("go-function")?).await?;
         let suffix = r#" said "it's $HOME", \"twice\" & `more` {"a": [1, 2]} %s"#;
         let greeter = story.python("greeter", "greeter", "words", "said").with(json!({
             "python": null, "className": null,
@@ -214,12 +212,6 @@ fn double(story: &Story) -> Part {
     story
         .python("double", "double.Double", "measured", "doubled")
         .with(json!({ "output": { "sinkSchemaType": "string" } }))
-}
-
-/// What `hack/functions` has built.
-fn functions() -> Result<PathBuf> {
-    let folder = std::env::var("FUNCTION_MESH_FUNCTIONS").context("set it to what hack/functions prints")?;
-    Ok(Path::new(&folder).to_owned())
 }
 
 /// `b/3/2/1/0`

@@ -126,11 +126,7 @@ async fn what_fails_again_and_again_becomes_a_dead_letter_and_the_rest_goes_on()
         ensure!(failed.iter().map(Message::text).collect::<BTreeSet<_>>() == bad, "{failed:?}");
         let from = story.pulsar.topic("orders");
         ensure!(failed.iter().all(|order| order.properties.get("REAL_TOPIC") == Some(&from)), "{failed:?}");
-        story
-            .eventually("nothing is left to try", PATIENCE, async || {
-                Ok(story.pulsar.backlog("orders", &format!("public/{}/flaky", story.namespace)).await? == 0)
-            })
-            .await?;
+        story.await_read("orders", PATIENCE).await?;
         let done: Vec<_> = story.pulsar.receive_all("done", QUIET).await?.iter().map(Message::text).collect();
         ensure!(done.len() == good.len() && done.into_iter().collect::<BTreeSet<_>>() == good);
         ensure!(story.pulsar.receive_all("failed", QUIET).await?.len() == bad.len(), "some failed twice");
@@ -214,16 +210,11 @@ async fn each_message_has_one_result_though_its_pod_is_killed_meanwhile() -> Res
         story.start(&function, "words", PATIENCE).await?;
         let words: Vec<_> = (0..300).map(|n| format!("word-{n}/")).collect();
         story.pulsar.send("words", &words).await?;
-        story
-            .eventually("some are done", PATIENCE, async || {
-                let stats = story.pulsar.stats("doubled").await?.unwrap_or_default();
-                Ok(stats["msgInCounter"].as_u64() > Some(30))
-            })
-            .await?;
+        let some = async || Ok(story.came_out("doubled").await? > 30);
+        story.eventually("some are done", PATIENCE, some).await?;
         let now = DeleteParams::default().grace_period(0);
         story.api::<Pod>().delete("double-function-0", &now).await?;
-        let killed_at = story.pulsar.stats("doubled").await?.unwrap_or_default()["msgInCounter"].as_u64();
-        ensure!(killed_at < Some(300), "all were done before the pod was killed");
+        ensure!(story.came_out("doubled").await? < 300, "all were done before the pod was killed");
 
         let done = story.pulsar.receive_whole("doubled", words.len(), PATIENCE).await?;
         let more = story.pulsar.receive_all("doubled", QUIET).await?;

@@ -3,12 +3,11 @@
 //!
 //! None of these functions mounts its code, so what runs is what was downloaded.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use function_mesh_api::FunctionMesh;
-use function_mesh_e2e::{Broker, BrokerPlan, Part, Story, World};
+use function_mesh_e2e::{Broker, BrokerPlan, Part, Story, World, code, not_ready};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -85,11 +84,11 @@ async fn a_package_that_is_missing_is_told_with_the_reason_and_waited_for() -> R
         let began = Instant::now();
         story.apply::<FunctionMesh>(story.mesh("missing", &[double])).await?;
         let told = story
-            .await_mesh("missing", PATIENCE, |mesh| ready(mesh).is_some_and(|(reason, _)| reason == "ComponentsDegraded"))
+            .await_mesh("missing", PATIENCE, |mesh| not_ready(mesh).is_some_and(|why| why.reason == "ComponentsDegraded"))
             .await?;
         // A figure to look at; what is asserted is that it is told at all.
         eprintln!("told after {:.1} s", began.elapsed().as_secs_f64());
-        let (_, message) = ready(&told).context("no condition")?;
+        let message = &not_ready(&told).context("it is ready")?.message;
         let start = "function double: pod missing-double-function-0: container pulsar-function ended with exit code 1";
         ensure!(message.starts_with(start), "{message}");
         ensure!(message.contains(&format!("cannot download {package}: ")), "{message}");
@@ -103,14 +102,6 @@ async fn a_package_that_is_missing_is_told_with_the_reason_and_waited_for() -> R
         passes(story, "words", "twice", 2).await
     })
     .await
-}
-
-/// Reason and message of a mesh's condition Ready, unless it is true.
-fn ready(mesh: &FunctionMesh) -> Option<(&str, &str)> {
-    let conditions = mesh.status.as_ref()?.conditions.as_ref()?;
-    let ready =
-        conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "False")?;
-    Some((&ready.reason, &ready.message))
 }
 
 /// Messages come out so many times as long, each once.
@@ -139,10 +130,4 @@ fn python(story: &Story, name: &str, from: &str, to: &str, location: &str) -> Pa
 
 fn without_mounts(part: Part) -> Part {
     part.with(json!({ "volumeMounts": null, "pod": { "volumes": null } }))
-}
-
-/// A file of what `hack/functions` has built.
-fn code(file: &str) -> Result<Vec<u8>> {
-    let folder = std::env::var("FUNCTION_MESH_FUNCTIONS").context("set it to what hack/functions prints")?;
-    std::fs::read(Path::new(&folder).join(file)).context(file.to_owned())
 }

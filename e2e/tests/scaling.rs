@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use function_mesh_api::{Function, FunctionMesh};
-use function_mesh_e2e::{Message, Story, Tally, Traffic, World};
+use function_mesh_e2e::{Message, Story, Tally, Traffic, World, not_ready};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -50,7 +50,7 @@ async fn replicas_follow_the_load_and_an_edit_of_the_mesh_does_not_reset_them() 
         ensure!(after == before, "nobody touched what is scaled: {before:?}, then {after:?}");
 
         let sent = traffic.end().await?;
-        await_done(story, "work", "busy").await?;
+        story.await_read("work", PATIENCE).await?;
         await_replicas(story, "load-busy", 1).await?;
         story.await_ready("load", PATIENCE).await?;
         let done = story.pulsar.receive_all("done", Duration::from_secs(5)).await?;
@@ -143,7 +143,7 @@ async fn a_function_at_zero_keeps_its_messages_until_it_is_scaled_up_again() -> 
         story.pulsar.await_consumer("numbers", PATIENCE).await?;
         let texts: Vec<_> = (0..60).map(|number| format!("message-{number}")).collect();
         story.pulsar.send("numbers", &texts[..10]).await?;
-        await_done(story, "numbers", "double").await?;
+        story.await_read("numbers", PATIENCE).await?;
 
         story.kubectl(&["scale", "functions/zero-double", "--replicas=0"]).await?;
         await_replicas(story, "zero-double", 0).await?;
@@ -151,7 +151,8 @@ async fn a_function_at_zero_keeps_its_messages_until_it_is_scaled_up_again() -> 
         story.kubectl(&["wait", "functions/zero-double", suspended, "--timeout=1m"]).await?;
         story.await_ready("zero", PATIENCE).await?;
         story.pulsar.send("numbers", &texts[10..]).await?;
-        let waiting = async || Ok(backlog(story, "numbers", "double").await? == 50);
+        let double = format!("public/{}/double", story.namespace);
+        let waiting = async || Ok(story.pulsar.backlog("numbers", &double).await? == 50);
         story.eventually("they wait", PATIENCE, waiting).await?;
 
         story.kubectl(&["scale", "functions/zero-double", "--replicas=1"]).await?;
@@ -160,7 +161,7 @@ async fn a_function_at_zero_keeps_its_messages_until_it_is_scaled_up_again() -> 
         let mut expected: Vec<_> = texts.iter().map(|text| format!("{text}{text}")).collect();
         expected.sort();
         ensure!(results == expected, "{results:?}");
-        await_done(story, "numbers", "double").await?;
+        story.await_read("numbers", PATIENCE).await?;
         ensure!(replicas(story, "zero-double").await? == (1, 1, 1));
         Ok(())
     })
@@ -170,7 +171,7 @@ async fn a_function_at_zero_keeps_its_messages_until_it_is_scaled_up_again() -> 
 #[tokio::test]
 async fn what_a_function_writes_to_its_disk_outlives_its_pods_and_disks_go_as_asked() -> Result<()> {
     Story::tell("disks", async |story| {
-        let image = runner_image(story)?;
+        let image = story.world.runner_image()?;
         let part = |name: &str, scaled: &str, deleted: &str| {
             story.python(name, "journal.Journal", &format!("{name}-in"), &format!("{name}-out")).with(json!({
                 "replicas": 2,
@@ -207,7 +208,7 @@ async fn what_a_function_writes_to_its_disk_outlives_its_pods_and_disks_go_as_as
         await_replicas(story, "disks-careful", 1).await?;
 
         story.pulsar.send("careful-in", &["a", "b"]).await?;
-        await_done(story, "careful-in", "careful").await?;
+        story.await_read("careful-in", PATIENCE).await?;
         let before = pods(story, "disks-careful").await?;
         story.kubectl(&["delete", "pod", "disks-careful-function-0"]).await?;
         story
@@ -217,7 +218,7 @@ async fn what_a_function_writes_to_its_disk_outlives_its_pods_and_disks_go_as_as
             })
             .await?;
         story.pulsar.send("careful-in", &["c"]).await?;
-        await_done(story, "careful-in", "careful").await?;
+        story.await_read("careful-in", PATIENCE).await?;
         let journal = story.pulsar.receive_all("careful-out", Duration::from_secs(5)).await?;
         let journal: Vec<_> = journal.iter().map(Message::text).collect();
         ensure!(journal == ["1: a", "2: b", "3: c"], "{journal:?}");
@@ -272,8 +273,9 @@ async fn a_vertical_autoscaler_comes_with_its_kind_and_follows_the_function() ->
         Ok(())
     })
     .await;
-    world.kubectl(&["delete", "--ignore-not-found", "-f", &definitions]).await?;
-    told
+    let gone = world.kubectl(&["delete", "--ignore-not-found", "-f", &definitions]).await;
+    told?;
+    gone.map(|_| ())
 }
 
 /// Replicas that a function wants, those that its StatefulSet wants, and those that are ready.
@@ -295,18 +297,6 @@ async fn await_replicas(story: &Story, function: &str, count: i32) -> Result<()>
         .await
 }
 
-/// Messages of a topic that a function has still to see to.
-async fn backlog(story: &Story, topic: &str, function: &str) -> Result<u64> {
-    story.pulsar.backlog(topic, &format!("public/{}/{function}", story.namespace)).await
-}
-
-/// Waits until a function has seen to all messages of a topic.
-async fn await_done(story: &Story, topic: &str, function: &str) -> Result<()> {
-    let what = format!("{function} is done with {topic}");
-    let is_done = async || Ok(backlog(story, topic, function).await.is_ok_and(|left| left == 0));
-    story.eventually(&what, PATIENCE, is_done).await
-}
-
 async fn stateful_set(story: &Story, function: &str) -> Result<StatefulSet> {
     Ok(story.api().get(&format!("{function}-function")).await?)
 }
@@ -320,13 +310,6 @@ async fn generation(story: &Story, function: &str) -> Result<Option<i64>> {
 async fn pods(story: &Story, function: &str) -> Result<BTreeSet<String>> {
     let of = ListParams::default().labels(&format!("compute.functionmesh.io/name={function}"));
     Ok(story.api::<Pod>().list(&of).await?.iter().filter_map(ResourceExt::uid).collect())
-}
-
-/// The image that Python functions run in.
-fn runner_image(story: &Story) -> Result<Value> {
-    let images = story.world.runner_images()?;
-    let images: Value = serde_json::from_str(images.trim_start_matches("config="))?;
-    Ok(images["runnerImages"]["python"].clone())
 }
 
 /// Claims of disks, in short.
@@ -357,10 +340,15 @@ async fn definitions_of_vertical_autoscalers(world: &World) -> Result<String> {
 
 /// Waits until the vertical autoscaler has this specification, or until there is none.
 async fn await_vertical(story: &Story, expected: Option<&Value>) -> Result<()> {
-    let kind = "verticalpodautoscalers.autoscaling.k8s.io";
+    // By its path, since kubectl remembers for a while which kinds there are.
+    let path = format!("/apis/autoscaling.k8s.io/v1/namespaces/{}/verticalpodautoscalers", story.namespace);
     story
         .eventually(&format!("its specification is {expected:?}"), PATIENCE, async || {
-            let found: Value = serde_json::from_str(&story.kubectl(&["get", kind, "-o", "json"]).await?)?;
+            let request = http::Request::get(&path).body(Vec::new())?;
+            let found = match story.world.client.request::<Value>(request).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Value::Null,
+                found => found?,
+            };
             let found = found["items"].as_array().cloned().unwrap_or_default();
             let names: Vec<_> = found.iter().map(|one| one["metadata"]["name"].clone()).collect();
             Ok(match expected {
@@ -373,7 +361,5 @@ async fn await_vertical(story: &Story, expected: Option<&Value>) -> Result<()> {
 
 /// What a mesh says of why it is not ready.
 fn says(mesh: &FunctionMesh) -> &str {
-    let mut conditions = mesh.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions.find(|condition| condition.type_ == "Ready" && condition.status == "False");
-    ready.map_or("", |ready| &ready.message)
+    not_ready(mesh).map_or("", |ready| &ready.message)
 }

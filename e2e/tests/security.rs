@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use function_mesh_api::FunctionMesh;
-use function_mesh_e2e::{Broker, Pulsar, Story, World};
+use function_mesh_e2e::{Broker, Pulsar, Story, World, not_ready};
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -210,10 +210,7 @@ async fn passes(
 /// Waits until a mesh says that a container of it ends and ends, and returns its own words.
 async fn told(story: &Story, mesh: &str) -> Result<String> {
     let words = |mesh: &FunctionMesh| {
-        let mut conditions = mesh.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let degraded = conditions.find(|one| {
-            one.type_ == "Ready" && one.status == "False" && one.reason == "ComponentsDegraded"
-        })?;
+        let degraded = not_ready(mesh).filter(|why| why.reason == "ComponentsDegraded")?;
         Some(degraded.message.clone()).filter(|message| message.contains("ended with exit code"))
     };
     let mesh = story.await_mesh(mesh, PATIENCE, |mesh| words(mesh).is_some()).await?;

@@ -2,20 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use function_mesh_api::{Function, FunctionMesh, labels};
-use function_mesh_e2e::Story;
+use function_mesh_e2e::{Story, not_ready};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Whether a mesh is not ready for this reason.
-fn says(mesh: &FunctionMesh, reason: &str) -> bool {
-    let conditions = mesh.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
-    ready.any(|ready| ready.status == "False" && ready.reason == reason)
+/// Whether a mesh is not ready since a component of it cannot run.
+fn is_degraded(mesh: &FunctionMesh) -> bool {
+    not_ready(mesh).is_some_and(|why| why.reason == "ComponentsDegraded")
 }
 
 /// Applies the mesh and waits until both of its functions consume.
@@ -87,10 +85,8 @@ async fn a_function_that_crashes_is_told_and_heals_when_it_is_mended() -> Result
         let good = mesh["spec"]["functions"][0]["python"]["py"].clone();
         mesh["spec"]["functions"][0]["python"]["py"] = json!("/pulsar/examples/nothing.py");
         story.apply::<FunctionMesh>(mesh.clone()).await?;
-        let told = story.await_mesh("exclamation", PATIENCE, |mesh| says(mesh, "ComponentsDegraded")).await?;
-        let conditions = told.status.and_then(|status| status.conditions).unwrap_or_default();
-        let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
-        let message = ready.map(|ready| ready.message.as_str()).unwrap_or_default();
+        let told = story.await_mesh("exclamation", PATIENCE, is_degraded).await?;
+        let message = &not_ready(&told).context("it is ready")?.message;
         ensure!(message.contains("function scream: pod exclamation-scream-function-0: "), "{message}");
         ensure!(message.contains("exit code"), "{message}");
 
@@ -109,7 +105,7 @@ async fn an_image_that_cannot_start_is_told_within_seconds() -> Result<()> {
         mesh["spec"]["functions"][0]["image"] = json!("localhost/nobody/nothing:1");
         let began = Instant::now();
         story.apply::<FunctionMesh>(mesh).await?;
-        story.await_mesh("exclamation", PATIENCE, |mesh| says(mesh, "ComponentsDegraded")).await?;
+        story.await_mesh("exclamation", PATIENCE, is_degraded).await?;
         // A figure to look at; what is asserted is that it is told at all.
         eprintln!("told after {:.1} s", began.elapsed().as_secs_f64());
         let described = story.world.kubectl(&["describe", "fm", "exclamation", "-n", &story.namespace]).await?;
