@@ -61,6 +61,8 @@ impl Broker {
         arguments.extend(["--web-port".to_owned(), web_port.to_string(), "--keep".to_owned()]);
         arguments.extend(plan.options);
         let own = Own { world: world.clone(), dir, arguments };
+        // One that a killed run has left has other secrets.
+        own.command("down", &[], None).await?;
         own.command("up", &own.arguments, plan.token.as_deref()).await?;
         let cluster = world.state.join("cluster");
         let cluster = cluster.to_str().context("the state's path is no text")?;

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Debug;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::{Duration, Instant as Clock};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use function_mesh_api::{Function, FunctionMesh, Sink, Source};
+use futures::FutureExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service};
 use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams};
@@ -31,7 +33,8 @@ pub struct Story {
 }
 
 impl Story {
-    /// Tells a story. When it fails, what an operator would look at is printed; its namespaces go in any case.
+    /// Tells a story. When it fails, what an operator would look at is printed; its namespace goes in any case, and
+    /// what is at the broker stays until that ends.
     pub async fn tell<F>(name: &str, story: impl AsyncFnOnce(&Self) -> Result<F>) -> Result<F> {
         let world = World::find().await?;
         let broker = world.broker();
@@ -47,16 +50,25 @@ impl Story {
     ) -> Result<F> {
         let own = Self::begin(world, broker, name).await?;
         let began = Clock::now();
-        let result = story(&own).await;
-        report::story(world, began.elapsed(), result.is_ok())?;
+        let result = AssertUnwindSafe(story(&own)).catch_unwind().await;
+        let result = result.unwrap_or_else(|_| Err(anyhow!("the story panicked; see above")));
         if result.is_err() {
             own.dump().await;
         }
-        own.api::<FunctionMesh>().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
-        Api::<Namespace>::all(world.client.clone())
-            .delete(&own.namespace, &DeleteParams::background())
-            .await?;
+        // Whatever happens to these, it is not what the story is about.
+        let over = [report::story(world, began.elapsed(), result.is_ok()), own.remove().await];
+        for error in over.into_iter().filter_map(Result::err) {
+            complain(&error);
+        }
         result
+    }
+
+    async fn remove(&self) -> Result<()> {
+        let (all, whole) = (ListParams::default(), DeleteParams::default());
+        self.api::<FunctionMesh>().delete_collection(&whole, &all).await?;
+        let namespaces = Api::<Namespace>::all(self.world.client.clone());
+        namespaces.delete(&self.namespace, &DeleteParams::background()).await?;
+        Ok(())
     }
 
     /// A namespace in Kubernetes and one at the broker, the ConfigMap that joins them, and the functions that
@@ -252,7 +264,6 @@ impl Story {
             let about = event.involved_object.name.as_deref().unwrap_or_default();
             eprintln!("event {about}: {:?} {:?}", event.reason, event.message);
         }
-        let last = LogParams { tail_lines: Some(40), ..LogParams::default() };
         for topic in self.pulsar.topics().await.unwrap_or_default() {
             let stats = self.pulsar.stats(&topic).await.ok().flatten().unwrap_or_default();
             eprintln!("--- topic {topic}: {}", brief(&stats));
@@ -262,13 +273,36 @@ impl Story {
             eprintln!("{}", found.unwrap_or_else(|error| error.to_string()));
         }
         for pod in self.api::<Pod>().list(&ListParams::default()).await.into_iter().flatten() {
-            let log = self.api::<Pod>().logs(&pod.name_any(), &last).await;
-            eprintln!("--- log of {}:", pod.name_any());
-            for line in log.unwrap_or_else(|error| error.to_string()).lines() {
-                eprintln!("{}", line.chars().take(300).collect::<String>());
+            self.dump_logs(&pod).await;
+        }
+    }
+
+    /// The end of the log of each container, and of the one before it where there was one.
+    #[allow(clippy::print_stderr, reason = "it is for the person who reads a failed test")]
+    async fn dump_logs(&self, pod: &Pod) {
+        let status = pod.status.clone().unwrap_or_default();
+        let containers = [status.init_container_statuses, status.container_statuses].into_iter().flatten();
+        for container in containers.flatten() {
+            for previous in
+                [true, false].into_iter().filter(|previous| !previous || container.restart_count > 0)
+            {
+                let name = Some(container.name.clone());
+                let last =
+                    LogParams { container: name, tail_lines: Some(40), previous, ..LogParams::default() };
+                let log = self.api::<Pod>().logs(&pod.name_any(), &last).await;
+                let which = if previous { ", before its restart" } else { "" };
+                eprintln!("--- log of {}, {}{which}:", pod.name_any(), container.name);
+                for line in log.unwrap_or_else(|error| error.to_string()).lines() {
+                    eprintln!("{}", line.chars().take(300).collect::<String>());
+                }
             }
         }
     }
+}
+
+#[allow(clippy::print_stderr, reason = "it is for the person who reads a failed test")]
+fn complain(error: &Error) {
+    eprintln!("{error:#}");
 }
 
 /// Status and message of a mesh's condition Ready.

@@ -55,7 +55,8 @@ impl Story {
     pub async fn connector(&self, kind: &str, name: &str) -> Result<String> {
         let command = format!("{ROOT}/hack/pulsar/dist");
         let said = self.world.run(&command, &["connector", name], "").await?;
-        let path = said.lines().last().context("no connector")?;
+        // What it tells of its progress comes after that.
+        let path = said.lines().next().context("no connector")?;
         self.pulsar.upload(kind, name, std::fs::read(path)?).await
     }
 }

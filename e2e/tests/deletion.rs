@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use function_mesh_api::{Function, FunctionMesh, Sink, labels};
 use function_mesh_e2e::{Broker, BrokerPlan, OPERATOR, Part, Story, World};
 use k8s_openapi::api::batch::v1::Job;
@@ -299,10 +299,7 @@ async fn the_finalizer_of_the_original_operator_is_honoured_and_holds_nobody_up(
 
 /// Pulsar's own connector that posts messages, as a package.
 async fn deliver(story: &Story) -> Result<Part> {
-    let dist = concat!(env!("CARGO_MANIFEST_DIR"), "/../hack/pulsar/dist");
-    let path = story.world.run(dist, &["connector", "pulsar-io-http"], "").await?;
-    let connector = std::fs::read(path.lines().last().context("no connector")?)?;
-    let package = story.pulsar.upload("sink", "http", connector).await?;
+    let package = story.connector("sink", "pulsar-io-http").await?;
     let class = "org.apache.pulsar.io.http.HttpSink";
     Ok(story.sink("deliver", class, "/pulsar/connectors/http.nar", "people").with(json!({
         "java": { "jarLocation": package },

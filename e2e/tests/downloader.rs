@@ -26,8 +26,11 @@ exec /pulsar/bin/pulsar-admin --admin-url "$url" "$@"
 #[tokio::test]
 async fn init_containers_download_what_the_runner_finds_when_it_starts() -> Result<()> {
     Story::tell("downloader", async |story| {
-        story.world.install("helm", &["controllerManager.enableInitContainers=true"]).await?;
-        let told = tell(story).await;
+        let told = async {
+            story.world.install("helm", &["controllerManager.enableInitContainers=true"]).await?;
+            tell(story).await
+        };
+        let told = told.await;
         story.world.install("helm", &[]).await?;
         told
     })

@@ -266,7 +266,7 @@ async fn flows(story: &Story, count: u64) -> Result<()> {
     story.eventually("messages flow", PATIENCE, flowed).await
 }
 
-/// Waits until this is over. A hundred results must come before that.
+/// Waits until this is over. Twenty results must come before that.
 async fn flows_during(story: &Story, fault: impl Future<Output = Result<()>>) -> Result<()> {
     let mut fault = pin!(fault);
     tokio::select! {

@@ -8,11 +8,12 @@ use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use function_mesh_api::{FunctionMesh, labels};
+use function_mesh_api::{Function, FunctionMesh, labels};
 use function_mesh_e2e::{OPERATOR, Story, World};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec};
-use kube::api::{ListParams, PostParams};
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
@@ -221,7 +222,19 @@ async fn tour(story: &Story) -> Result<()> {
     mesh["spec"] = json!({ "functions": [whole["spec"]["functions"][0]] });
     story.apply::<FunctionMesh>(mesh).await?;
     let one = async || Ok(story.api::<StatefulSet>().list(&ListParams::default()).await?.items.len() == 1);
-    story.eventually("one is left", PATIENCE, one).await
+    story.eventually("one is left", PATIENCE, one).await?;
+    // A clean-up that is declined half-way is called off.
+    let part =
+        story.python("declined", "double.Double", "in", "out").with(json!({ "cleanupSubscription": true }));
+    story.apply::<Function>(part.alone()).await?;
+    let made = async || Ok(story.api::<StatefulSet>().get_opt("declined-function").await?.is_some());
+    story.eventually("it is made", PATIENCE, made).await?;
+    story.api::<Function>().delete("declined", &DeleteParams::default()).await?;
+    let cleans = async || Ok(!story.api::<Job>().list(&ListParams::default()).await?.items.is_empty());
+    story.eventually("it is cleaned up", PATIENCE, cleans).await?;
+    story.kubectl(&["annotate", "function", "declined", &format!("{}=false", labels::NEED_CLEANUP)]).await?;
+    let gone = async || Ok(story.api::<Function>().get_opt("declined").await?.is_none());
+    story.eventually("it is gone", PATIENCE, gone).await
 }
 
 #[tokio::test]

@@ -187,7 +187,7 @@ async fn call_off<C: Component>(component: &C, children: &Children<'_>) -> Resul
         return Ok(false);
     }
     if job.metadata.deletion_timestamp.is_none() {
-        children.delete_after_its_own(&job).await?;
+        children.delete_exactly(&job, &DeleteParams::foreground()).await?;
     }
     Ok(true)
 }

@@ -29,7 +29,7 @@ const MOST_PODS: i32 = 20;
 /// probe, and a runner that cannot be set up runs for a while before it gives up again.
 const STEADY: SignedDuration = SignedDuration::from_secs(30);
 /// A pod finds no node for a moment while its disks are made.
-const UNSCHEDULED: SignedDuration = SignedDuration::from_secs(10);
+const NO_DISK: SignedDuration = SignedDuration::from_secs(10);
 
 /// What was found in the pods.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -119,7 +119,12 @@ pub(crate) fn components_of<K: Resource, C: Component>(
 
 /// Looks at a component's pods.
 pub(super) fn look<C: Component>(children: &Children, component: &C, context: &Context) -> Look {
-    look_at(&of(&context.pods, component, children.wanted()), Timestamp::now())
+    let mut look = look_at(&of(&context.pods, component, children.wanted()), Timestamp::now());
+    // Of pods that are all ready nothing is wrong but what passes with time.
+    if children.are_ready() && look.again.is_none() {
+        look.trouble = None;
+    }
+    look
 }
 
 /// The pods of a StatefulSet: they are numbered. A clean-up has the same labels, and another name.
@@ -163,10 +168,11 @@ fn unschedulable(pod: &SeenPod, now: Timestamp) -> Option<Found> {
     if scheduled.reason.as_deref() != Some("Unschedulable") {
         return None;
     }
-    if let Some(left) = left(scheduled.last_transition_time.as_ref(), UNSCHEDULED, now) {
-        return Some((None, Some(left)));
-    }
     let message = scheduled.message.as_deref().unwrap_or("no node takes it");
+    let left = left(scheduled.last_transition_time.as_ref(), NO_DISK, now);
+    if message.contains("PersistentVolumeClaim") && left.is_some() {
+        return Some((None, left));
+    }
     Some((Some(format!("cannot be scheduled: {message}")), None))
 }
 
@@ -367,15 +373,18 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_without_a_node_is_in_trouble_after_a_moment() {
+    fn a_pod_without_its_disks_is_in_trouble_after_a_moment() {
         let status = json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-            "message": "unbound claims", "lastTransitionTime": "2026-01-01T00:00:00Z" }] });
+            "message": "unbound PersistentVolumeClaims", "lastTransitionTime": "2026-01-01T00:00:00Z" }] });
         let pods = [Arc::new(pod("p", status))];
         let at = |second: i64| {
             let since: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
             look_at(&pods, since + SignedDuration::from_secs(second))
         };
         assert_eq!(at(1), Look { trouble: None, again: Some(Duration::from_secs(9)) });
-        assert_eq!(at(10).trouble.as_deref(), Some("pod p: cannot be scheduled: unbound claims"));
+        assert_eq!(
+            at(10).trouble.as_deref(),
+            Some("pod p: cannot be scheduled: unbound PersistentVolumeClaims")
+        );
     }
 }

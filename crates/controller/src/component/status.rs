@@ -84,6 +84,11 @@ impl Pods {
 }
 
 impl Children {
+    /// Whether all pods are there, ready and of the newest version.
+    pub fn are_ready(&self) -> bool {
+        Pods::of(&self.stateful_set).are_ready()
+    }
+
     /// How many pods there are to be.
     pub fn wanted(&self) -> i32 {
         Pods::of(&self.stateful_set).wanted
