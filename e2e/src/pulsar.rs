@@ -103,13 +103,20 @@ impl Pulsar {
         Ok(())
     }
 
-    /// What the broker knows of a topic; None when there is none of that name.
+    /// What the broker knows of a topic; None when there is none of that name. One that has just come back needs a
+    /// moment before it can tell.
     pub async fn stats(&self, topic: &str) -> Result<Option<Value>> {
-        let answer = self.ask(Method::GET, &format!("{}/stats", self.path(topic))).send().await?;
-        if answer.status() == 404 {
-            return Ok(None);
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let answer = self.ask(Method::GET, &format!("{}/stats", self.path(topic))).send().await?;
+            if answer.status() == 404 {
+                return Ok(None);
+            }
+            if !answer.status().is_server_error() || Instant::now() > until {
+                return Ok(Some(answer.error_for_status()?.json().await?));
+            }
+            sleep(Duration::from_millis(500)).await;
         }
-        Ok(Some(answer.error_for_status()?.json().await?))
     }
 
     /// What the broker keeps of a topic: its ledgers, entries and cursors.

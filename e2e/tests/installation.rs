@@ -52,7 +52,10 @@ async fn standing(story: &Story) -> Result<BTreeMap<String, String>> {
 
 #[tokio::test]
 async fn its_pods_run_under_the_restricted_standard_and_it_passes_its_own_test() -> Result<()> {
-    let world = World::find().await?;
+    Story::tell("tested", async |story| passes_its_own_test(&story.world).await).await
+}
+
+async fn passes_its_own_test(world: &World) -> Result<()> {
     let namespace = Api::<Namespace>::all(world.client.clone()).get(OPERATOR).await?;
     let enforced = namespace.labels().get("pod-security.kubernetes.io/enforce").map(String::as_str);
     ensure!(enforced == Some("restricted"), "enforced is {enforced:?}");
@@ -141,13 +144,16 @@ async fn upgraded_from_the_original_removed_and_installed_again_it_leaves_what_r
 
 #[tokio::test]
 async fn helm_4_goes_on_where_helm_3_left_off_and_back() -> Result<()> {
-    let world = World::find().await?;
+    Story::tell("helm-4", async |story| helm_4_goes_on(&story.world).await).await
+}
+
+async fn helm_4_goes_on(world: &World) -> Result<()> {
     let helm_4 = std::env::var("FUNCTION_MESH_HELM_4").context("FUNCTION_MESH_HELM_4 names no program")?;
-    let kinds = definitions(&world).await?;
+    let kinds = definitions(world).await?;
     // Without the webhook the definitions stay.
     world.install(&helm_4, &["admissionWebhook.enabled=false", "controllerManager.replicas=2"]).await?;
-    ensure!(definitions(&world).await? == kinds, "definitions went with the webhook");
-    let running = pods(&world).await?;
+    ensure!(definitions(world).await? == kinds, "definitions went with the webhook");
+    let running = pods(world).await?;
     let webhooks = running.iter().filter(|pod| pod.name_any().starts_with("function-mesh-webhook")).count();
     ensure!(
         (running.len(), webhooks) == (2, 0),
@@ -155,10 +161,10 @@ async fn helm_4_goes_on_where_helm_3_left_off_and_back() -> Result<()> {
         running.iter().map(ResourceExt::name_any).collect::<Vec<_>>()
     );
     world.run(&helm_4, &["uninstall", RELEASE, "-n", OPERATOR, "--wait"], "").await?;
-    ensure!(definitions(&world).await? == kinds, "definitions went with the release");
+    ensure!(definitions(world).await? == kinds, "definitions went with the release");
     world.install(&helm_4, &[]).await?;
     world.install("helm", &[]).await?;
-    ensure!(definitions(&world).await? == kinds);
+    ensure!(definitions(world).await? == kinds);
     let said = world.run(&helm_4, &["test", RELEASE, "-n", OPERATOR, "--logs"], "").await?;
     ensure!(said.contains("the operator works"), "{said}");
     Ok(())
