@@ -55,7 +55,7 @@ const LEASES: [Rule; 1] = [("coordination.k8s.io", &["leases"], &["get", "create
 
 /// What is needed all the same and does not show: who applies what is not there must be allowed to create it; there
 /// are no vertical autoscalers here; and Jobs are deleted that the original operator left.
-const UNASKED: [&str; 8] = [
+const UNASKED: [&str; 7] = [
     "create functions,sinks,sources",
     "create horizontalpodautoscalers",
     "create services",
@@ -63,7 +63,6 @@ const UNASKED: [&str; 8] = [
     "create verticalpodautoscalers",
     "delete jobs",
     "delete verticalpodautoscalers",
-    "patch verticalpodautoscalers",
 ];
 
 /// Lets a user do this in a namespace.
