@@ -64,11 +64,8 @@ impl Broker {
         // One that a killed run has left has other secrets.
         own.command("down", &[], None).await?;
         own.command("up", &own.arguments, plan.token.as_deref()).await?;
-        let cluster = world.state.join("cluster");
-        let cluster = cluster.to_str().context("the state's path is no text")?;
         let to = format!("10.254.0.1:{web_port}");
-        let forward = ["forward", "--dir", cluster, "--listen", "127.0.0.1:0", "--to", &to];
-        let address = world.run("cluster", &forward, "").await?;
+        let address = world.cluster("forward", &["--listen", "127.0.0.1:0", "--to", &to]).await?;
         Ok(Self {
             web_service_url: format!("http://10.254.0.1:{web_port}"),
             broker_service_url: format!("pulsar://10.254.0.1:{port}"),

@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::{Value, json};
 
-use crate::world::ROOT;
 use crate::{Part, Story};
 
 const NAME: &str = "web";
@@ -53,29 +52,26 @@ impl Story {
 impl Story {
     /// Uploads a connector of Pulsar's distribution as a package, and returns its address.
     pub async fn connector(&self, kind: &str, name: &str) -> Result<String> {
-        let command = format!("{ROOT}/hack/pulsar/dist");
-        let said = self.world.run(&command, &["connector", name], "").await?;
-        // What it tells of its progress comes after that.
-        let path = said.lines().next().context("no connector")?;
+        let path = self.world.hack("pulsar/dist", &["connector", name]).await?;
         self.pulsar.upload(kind, name, std::fs::read(path)?).await
+    }
+
+    /// A sink that posts to an address what comes on a topic: Pulsar's own connector, as a package.
+    pub async fn posting(&self, name: &str, from: &str, to: &str) -> Result<Part> {
+        let package = self.connector("sink", "pulsar-io-http").await?;
+        let class = "org.apache.pulsar.io.http.HttpSink";
+        let more = json!({ "java": { "jarLocation": package }, "sinkConfig": { "url": to } });
+        Ok(self.sink(name, class, "/pulsar/connectors/http.nar", from).with(more))
     }
 }
 
 impl Web<'_> {
-    /// A sink that posts here what comes on a topic: Pulsar's own connector, as a package.
+    /// A sink that posts here what comes on a topic.
     pub async fn sink(&self, name: &str, from: &str) -> Result<Part> {
-        let story = self.0;
-        let package = story.connector("sink", "pulsar-io-http").await?;
-        let class = "org.apache.pulsar.io.http.HttpSink";
-        Ok(story.sink(name, class, "/pulsar/connectors/http.nar", from).with(json!({
-            "java": { "jarLocation": package },
-            // Messages of any schema, which is what this connector takes.
-            "input": {
-                "topics": null, "typeClassName": null,
-                "sourceSpecs": { (story.pulsar.topic(from)): { "schemaType": "auto_consume" } },
-            },
-            "sinkConfig": { "url": self.address("") },
-        })))
+        let sink = self.0.posting(name, from, &self.address("")).await?;
+        // Messages of any schema, which is what this connector takes.
+        let any = json!({ (self.0.pulsar.topic(from)): { "schemaType": "auto_consume" } });
+        Ok(sink.with(json!({ "input": { "topics": null, "typeClassName": null, "sourceSpecs": any } })))
     }
 
     /// Where pods find one of its files, or post what they like.

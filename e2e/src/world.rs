@@ -65,18 +65,27 @@ impl World {
     /// Ends a program of the cluster, as a crash would, and returns when it is back and ready: `kubelet`,
     /// `kube-apiserver` and others. It stays away for so long before it is started again.
     pub async fn restart(&self, component: &str, away: Duration) -> Result<()> {
-        let dir = self.state.join("cluster");
-        let dir = dir.to_str().context("the state's path is no text")?;
         let away = away.as_secs().to_string();
-        self.run("cluster", &["restart", "--dir", dir, "--pause", &away, component], "").await.map(|_| ())
+        self.cluster("restart", &["--pause", &away, component]).await.map(|_| ())
     }
 
     /// Runs a command of this machine in the network of the cluster, and returns what it writes.
     pub async fn inside(&self, command: &[&str]) -> Result<String> {
+        self.cluster("exec", &[&["--"], command].concat()).await
+    }
+
+    /// Runs one of the commands of `cluster` on this cluster.
+    pub(crate) async fn cluster(&self, command: &str, arguments: &[&str]) -> Result<String> {
         let dir = self.state.join("cluster");
-        let mut arguments = vec!["exec", "--dir", dir.to_str().context("the state's path is no text")?, "--"];
-        arguments.extend(command);
-        self.run("cluster", &arguments, "").await
+        let dir = dir.to_str().context("the state's path is no text")?;
+        self.run("cluster", &[&[command, "--dir", dir], arguments].concat(), "").await
+    }
+
+    /// Runs one of the commands of `hack`, and returns the first line that it writes: what it tells of its progress
+    /// comes after that.
+    pub async fn hack(&self, command: &str, arguments: &[&str]) -> Result<String> {
+        let said = self.run(&format!("{ROOT}/hack/{command}"), arguments, "").await?;
+        Ok(said.lines().next().unwrap_or_default().to_owned())
     }
 
     /// What kubectl writes, as a user sees it.

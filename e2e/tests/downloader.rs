@@ -4,12 +4,11 @@
 //! The downloader's image has to have pulsarctl, which cannot be had here. A script stands in for it that says the
 //! same to Pulsar's own pulsar-admin; the image is the runner's, which has wget.
 
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use function_mesh_api::FunctionMesh;
-use function_mesh_e2e::{Part, Story};
+use function_mesh_e2e::{Part, Story, code};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
@@ -75,10 +74,4 @@ fn downloaded(story: &Story, part: Part) -> Result<Part> {
         "volumeMounts": [{ "name": "tools", "mountPath": "/pulsar/bin/pulsarctl", "subPath": "pulsarctl" }],
         "pod": { "volumes": [{ "name": "tools", "configMap": { "name": "tools", "defaultMode": 0o755 } }] },
     })))
-}
-
-/// A file of what `hack/functions` has built.
-fn code(file: &str) -> Result<Vec<u8>> {
-    let folder = std::env::var("FUNCTION_MESH_FUNCTIONS").context("set it to what hack/functions prints")?;
-    std::fs::read(Path::new(&folder).join(file)).context(file.to_owned())
 }

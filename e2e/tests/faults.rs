@@ -87,12 +87,7 @@ async fn a_killed_container_is_told_and_started_again_and_loses_no_message() -> 
 async fn pods_and_messages_go_on_while_the_node_agent_is_away() -> Result<()> {
     Story::tell("kubelet", async |story| {
         withstands(story, "node agent away for 10 s", first(story), async || {
-            let before = pods(story).await?;
-            flows_during(story, story.world.restart("kubelet", AWAY)).await?;
-            ensure!(pods(story).await? == before, "pods are not as before");
-            // It starts pods again.
-            change(story, first(story), 2).await?;
-            only_grew(&before, &pods(story).await?)
+            goes_on_during(story, story.world.restart("kubelet", AWAY)).await
         })
         .await
     })
@@ -121,11 +116,7 @@ async fn messages_go_on_while_the_api_server_is_away_and_the_operator_works_afte
 async fn messages_go_on_without_the_operator_and_the_next_one_carries_changes_out() -> Result<()> {
     Story::tell("operator-killed", async |story| {
         withstands(story, "operator and webhook killed", first(story), async || {
-            let before = pods(story).await?;
-            flows_during(story, story.world.crash_operator()).await?;
-            ensure!(pods(story).await? == before, "pods are not as before");
-            change(story, first(story), 2).await?;
-            only_grew(&before, &pods(story).await?)
+            goes_on_during(story, story.world.crash_operator()).await
         })
         .await
     })
@@ -201,6 +192,15 @@ async fn with_broker(port: u16, story: impl AsyncFnOnce(&World, &Broker) -> Resu
     let told = story(&world, &broker).await;
     broker.end().await?;
     told
+}
+
+/// Neither messages nor pods notice a fault, and a change after it is carried out.
+async fn goes_on_during(story: &Story, fault: impl Future<Output = Result<()>>) -> Result<()> {
+    let before = pods(story).await?;
+    flows_during(story, fault).await?;
+    ensure!(pods(story).await? == before, "pods are not as before");
+    change(story, first(story), 2).await?;
+    only_grew(&before, &pods(story).await?)
 }
 
 /// Messages flow through a mesh while something happens. When it is over and all is well again, each has its result.

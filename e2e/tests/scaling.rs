@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 #[tokio::test]
 async fn replicas_follow_the_load_and_an_edit_of_the_mesh_does_not_reset_them() -> Result<()> {
     Story::tell("load", async |story| {
-        hack(&story.world, "metrics").await?;
+        story.world.hack("metrics", &[]).await?;
         let scaled = json!({
             "funcConfig": { "busyMs": 30 }, "minReplicas": 1, "maxReplicas": 3,
             "pod": { "autoScalingBehavior": { "scaleDown": { "stabilizationWindowSeconds": 0 } } },
@@ -325,15 +325,9 @@ async fn await_claims(story: &Story, expected: &[&str]) -> Result<()> {
         .await
 }
 
-/// Runs one of the commands of `hack`, and returns the first line that it writes.
-async fn hack(world: &World, command: &str) -> Result<String> {
-    let program = format!("{}/../hack/{command}", env!("CARGO_MANIFEST_DIR"));
-    Ok(world.run(&program, &[], "").await?.lines().next().unwrap_or_default().to_owned())
-}
-
 /// The file with the definitions of vertical autoscalers, which no other story uses. The cluster does not have them.
 async fn definitions_of_vertical_autoscalers(world: &World) -> Result<String> {
-    let file = hack(world, "vpa").await?;
+    let file = world.hack("vpa", &[]).await?;
     world.kubectl(&["delete", "--ignore-not-found", "-f", &file]).await?;
     Ok(file)
 }
