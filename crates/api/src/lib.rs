@@ -38,6 +38,7 @@ mod defaulting;
 pub mod labels;
 mod mesh;
 mod parse;
+mod printable;
 pub mod quantity;
 mod spec;
 pub mod topology;
@@ -48,6 +49,7 @@ pub use component::{Component, Role, Spec, SpecView};
 pub use defaulting::{BYTES, CPU, MEMORY, SetDefaults};
 pub use mesh::{BackendConfig, BackendConfigSpec, BackendConfigStatus, FunctionMesh, FunctionMeshSpec};
 pub use parse::{drop_nulls, normalise, parse};
+pub use printable::{REPLACEMENT, is_printable, printable, printable_lines};
 pub use spec::{Function, FunctionSpec, Sink, SinkSpec, Source, SourceSpec};
 
 /// The example that registries show.
