@@ -1,0 +1,134 @@
+//! What an object takes in memory is what its weight says, whatever it holds.
+
+use std::alloc::System;
+
+use function_mesh_api::complexity::{MAX_VALUES, STEP, weigh};
+use function_mesh_api::{Function, FunctionMesh};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Bytes that are held once a text was read.
+fn held<T: DeserializeOwned>(text: &str) -> usize {
+    let region = Region::new(ALLOCATOR);
+    let read: Result<T, _> = serde_json::from_str(text);
+    let change = region.change();
+    drop(read);
+    change.bytes_allocated - change.bytes_deallocated
+}
+
+fn function(field: &str, items: &str) -> String {
+    format!(r#"{{"kind":"Function","metadata":{{"name":"f"}},"spec":{{"{field}":{items}}}}}"#)
+}
+
+fn list(item: &str, count: usize) -> String {
+    format!("[{}]", vec![item; count].join(","))
+}
+
+fn map(value: &str, count: usize) -> String {
+    let entries: Vec<_> = (0..count).map(|index| format!(r#""{index:x}":{value}"#)).collect();
+    format!("{{{}}}", entries.join(","))
+}
+
+/// The hostile object of the greatest size that is let pass. Weight grows in a line with the count.
+fn largest(make: impl Fn(usize) -> String) -> String {
+    let weight = |count| weigh(make(count).as_bytes()).unwrap();
+    let each = (weight(300) - weight(100)).div_ceil(200);
+    let count = (MAX_VALUES - weight(100)) / each;
+    assert!(weigh(make(count + count / 10).as_bytes()).is_err());
+    make(count)
+}
+
+#[test]
+fn memory_stays_within_the_weight() {
+    let pod =
+        |field: &str, item: &str, count| function("pod", &format!(r#"{{"{field}":{}}}"#, list(item, count)));
+    let mesh = |field: &str, item: &str, count| {
+        format!(
+            r#"{{"kind":"FunctionMesh","metadata":{{"name":"m"}},"spec":{{"{field}":{}}}}}"#,
+            list(item, count)
+        )
+    };
+    let makers: Vec<(&str, Box<dyn Fn(usize) -> String>)> = vec![
+        (
+            "lists of small maps",
+            Box::new(|n| function("funcConfig", &format!(r#"{{"a":{}}}"#, list(r#"{"":0}"#, n)))),
+        ),
+        ("maps in maps", Box::new(|n| function("funcConfig", &map(r#"{"":{"":0}}"#, n)))),
+        ("entries", Box::new(|n| function("funcConfig", &map("0", n)))),
+        ("texts", Box::new(|n| function("funcConfig", &map(r#""a""#, n)))),
+        ("small lists", Box::new(|n| function("funcConfig", &format!(r#"{{"a":{}}}"#, list("[0]", n))))),
+        ("labels", Box::new(|n| function("pod", &format!(r#"{{"labels":{}}}"#, map(r#""a""#, n))))),
+        ("secrets", Box::new(|n| function("secretsMap", &map("{}", n)))),
+        ("topics", Box::new(|n| function("input", &format!(r#"{{"topics":{}}}"#, list(r#""a""#, n))))),
+        ("consumers", Box::new(|n| function("input", &format!(r#"{{"sourceSpecs":{}}}"#, map("{}", n))))),
+        ("volumes", Box::new(move |n| pod("volumes", "{}", n))),
+        ("projected volumes", Box::new(move |n| pod("volumes", r#"{"projected":{"sources":[{}]}}"#, n))),
+        (
+            "volumes that are not projected",
+            Box::new(move |n| pod("volumes", r#"{"configMap":{"items":[{}]}}"#, n)),
+        ),
+        ("containers", Box::new(move |n| pod("sidecars", "{}", n))),
+        ("variables of containers", Box::new(move |n| pod("sidecars", r#"{"env":[{}]}"#, n))),
+        (
+            "ports of containers",
+            Box::new(move |n| {
+                pod("initContainers", r#"{"ports":[{}],"envFrom":[{}],"volumeMounts":[{}]}"#, n)
+            }),
+        ),
+        ("variables", Box::new(move |n| pod("env", "{}", n))),
+        ("tolerations", Box::new(move |n| pod("tolerations", "{}", n))),
+        ("metrics", Box::new(move |n| pod("autoScalingMetrics", "{}", n))),
+        ("mounts", Box::new(|n| function("volumeMounts", &list("{}", n)))),
+        ("claims", Box::new(|n| function("volumeClaimTemplates", &list("{}", n)))),
+        ("functions", Box::new(move |n| mesh("functions", "{}", n))),
+        ("sources", Box::new(move |n| mesh("sources", "{}", n))),
+        ("sinks", Box::new(move |n| mesh("sinks", "{}", n))),
+        (
+            "functions with consumers",
+            Box::new(move |n| mesh("functions", r#"{"input":{"sourceSpecs":{"":{}}}}"#, n)),
+        ),
+        (
+            "functions with lists",
+            Box::new(move |n| {
+                mesh(
+                    "functions",
+                    r#"{"input":{"topics":["a"]},"pod":{"env":[{}],"tolerations":[{}],"labels":{"a":"a"}},"volumeMounts":[{}]}"#,
+                    n,
+                )
+            }),
+        ),
+        (
+            "functions with volumes",
+            Box::new(move |n| {
+                mesh(
+                    "functions",
+                    r#"{"pod":{"volumes":[{}],"sidecars":[{}],"autoScalingMetrics":[{}]},"volumeClaimTemplates":[{}]}"#,
+                    n,
+                )
+            }),
+        ),
+    ];
+    let mut over = Vec::new();
+    for (name, make) in makers {
+        let text = largest(make);
+        // A list that grows has room for twice its items, which costs addresses rather than memory.
+        let limit = MAX_VALUES * STEP * 3 / 2;
+        let tree = held::<Value>(&text);
+        let typed =
+            if text.contains("FunctionMesh") { held::<FunctionMesh>(&text) } else { held::<Function>(&text) };
+        println!(
+            "{name}: {} KB of text, {} KB as a tree, {} KB typed",
+            text.len() / 1000,
+            tree / 1000,
+            typed / 1000
+        );
+        if tree.max(typed) > limit {
+            over.push(format!("{name}: {tree} {typed} > {limit}"));
+        }
+    }
+    assert!(over.is_empty(), "{over:#?}");
+}
