@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_mins(3);
 /// Where the chart has them without other values.
-const GLOBAL: (&str, &str) = ("default", "global-backend-config");
+const GLOBAL: (&str, &str) = ("function-mesh", "global-backend-config");
 /// A variable and a label that no other story looks at.
 const VARIABLE: &str = "FUNCTION_MESH_STORY_OF_DEFAULTS";
 const LABEL: &str = "story-of-defaults";

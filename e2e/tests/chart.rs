@@ -88,10 +88,10 @@ fn admission_is_registered_as_the_program_itself_would() {
             // Whose objects are sent is a matter of where it is installed.
             let selector = webhook.as_object_mut().unwrap().remove("namespaceSelector").unwrap();
             let left_out = &selector["matchExpressions"][0];
-            assert_eq!(
-                (&left_out["operator"], &left_out["values"]),
-                (&json!("NotIn"), &json!(["kube-system", "ops"]))
-            );
+            // The cluster's BackendConfig stands in the release's namespace, and is checked.
+            let is_backend = webhook["name"].as_str().unwrap().contains("backendconfig");
+            let places = if is_backend { json!(["kube-system"]) } else { json!(["kube-system", "ops"]) };
+            assert_eq!((&left_out["operator"], &left_out["values"]), (&json!("NotIn"), &places));
         }
         assert_eq!(webhooks, wanted["webhooks"], "{kind}");
     }
@@ -225,6 +225,124 @@ fn with_a_list_of_namespaces_it_has_no_rights_elsewhere() {
         find(&objects, "ValidatingWebhookConfiguration", "mesh-validating-webhook-configuration");
     let selector = &validating["webhooks"][0]["namespaceSelector"]["matchExpressions"];
     assert_eq!((&selector[0]["operator"], &selector[0]["values"]), (&json!("In"), &json!(["a", "b"])));
+}
+
+#[test]
+fn tokens_are_projected_and_never_automounted() {
+    let objects = rendered("admissionWebhook: {certificate: {provider: self}}");
+    for account in ["function-mesh-controller-manager", "function-mesh-webhook"] {
+        assert_eq!(
+            find(&objects, "ServiceAccount", account)["automountServiceAccountToken"],
+            false,
+            "{account}"
+        );
+        let pod = &find(&objects, "Deployment", account)["spec"]["template"]["spec"];
+        assert_eq!(pod["automountServiceAccountToken"], false, "{account}");
+        let volumes = pod["volumes"].as_array().unwrap();
+        let token = volumes.iter().find(|volume| volume["name"] == "token").unwrap();
+        let sources = token["projected"]["sources"].to_string();
+        for file in ["\"token\"", "\"ca.crt\"", "\"namespace\""] {
+            assert!(sources.contains(&format!("\"path\":{file}")), "{sources}");
+        }
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+        let place = json!("/var/run/secrets/kubernetes.io/serviceaccount");
+        assert!(
+            mounts.iter().any(|mount| mount["name"] == "token" && mount["mountPath"] == place),
+            "{mounts:?}"
+        );
+    }
+    // A webhook that asks the API server for nothing has no token at all.
+    let plain = rendered("");
+    let pod = &find(&plain, "Deployment", "function-mesh-webhook")["spec"]["template"]["spec"];
+    assert!(!pod["volumes"].to_string().contains("serviceAccountToken"));
+}
+
+#[test]
+fn own_and_protected_namespaces_are_refused_by_policy() {
+    let policy = "mesh-function-mesh-protected-namespaces";
+    let places = |values: &str| {
+        let objects = rendered(values);
+        let policy = find(&objects, "ValidatingAdmissionPolicy", policy);
+        policy["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"][0]["values"].clone()
+    };
+    assert_eq!(places(""), json!(["kube-system", "kube-public", "kube-node-lease", "ops"]));
+    assert_eq!(places("protectedNamespaces: [infra]"), json!(["infra", "ops"]));
+    assert_eq!(
+        places("controllerManager: {allowComponentsInOwnNamespace: true}"),
+        json!(["kube-system", "kube-public", "kube-node-lease"])
+    );
+    let none = [
+        "admissionPolicies: {enabled: false}",
+        "{protectedNamespaces: [], controllerManager: {allowComponentsInOwnNamespace: true}}",
+    ];
+    for values in none {
+        assert_eq!(names(&rendered(values), "ValidatingAdmissionPolicy"), [] as [&str; 0], "{values}");
+    }
+    let objects = rendered("protectedNamespaces: [infra]");
+    let binding = find(&objects, "ValidatingAdmissionPolicyBinding", policy);
+    assert_eq!(
+        (&binding["spec"]["policyName"], &binding["spec"]["validationActions"]),
+        (&json!(policy), &json!(["Deny"]))
+    );
+    let deployment = find(&objects, "Deployment", "function-mesh-controller-manager");
+    let arguments = arguments(deployment);
+    assert!(
+        arguments.contains("--protected-namespaces=infra")
+            && arguments.contains("--allow-own-namespace=false")
+    );
+}
+
+#[test]
+fn clusters_backend_config_stands_in_the_releases_namespace() {
+    let place = |values: &str| {
+        let objects = rendered(values);
+        let arguments = arguments(find(&objects, "Deployment", "function-mesh-controller-manager"));
+        let flag = "--global-backend-config-namespace=";
+        arguments.iter().find_map(|argument| argument.strip_prefix(flag)).unwrap().to_owned()
+    };
+    assert_eq!(place(""), "ops");
+    assert_eq!(place("controllerManager: {globalBackendConfigNamespace: commons}"), "commons");
+    // Where there are Roles only, one lets the controller read it there.
+    let objects = rendered("watchedNamespaces: [a]");
+    let role = find(&objects, "Role", "mesh-function-mesh-controller-manager-backend");
+    assert_eq!(role["metadata"]["namespace"], "ops");
+}
+
+#[test]
+fn rights_are_asked_for_only_where_they_are_checked() {
+    let off = rendered("");
+    let names_of = |objects: &[Value]| names(objects, "ClusterRole");
+    assert!(!names_of(&off).iter().any(|name| name.ends_with("webhook-rights")));
+    let on = rendered("admissionWebhook: {checkRights: true}");
+    let role = find(&on, "ClusterRole", "mesh-function-mesh-webhook-rights");
+    let rule = json!([{ "apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"] }]);
+    assert_eq!(role["rules"], rule);
+    let arguments = arguments(find(&on, "Deployment", "function-mesh-webhook"));
+    assert!(arguments.contains("--check-rights"));
+    assert!(
+        arguments.contains("--trusted-account=system:serviceaccount:ops:function-mesh-controller-manager")
+    );
+}
+
+#[test]
+fn images_are_selectable_by_digest() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let image = |values: &str, name: &str| {
+        let objects = rendered(values);
+        find(&objects, "Deployment", name)["spec"]["template"]["spec"]["containers"][0]["image"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    for (values, wanted) in [
+        (format!("{{operatorImage: r/c:1, operatorImageDigest: '{digest}'}}"), format!("r/c:1@{digest}")),
+        (format!("operatorImage: r/c@{digest}"), format!("r/c@{digest}")),
+    ] {
+        assert_eq!(image(&values, "function-mesh-controller-manager"), wanted);
+    }
+    let values = format!("admissionWebhook: {{image: r/w, imageDigest: '{digest}'}}");
+    assert_eq!(image(&values, "function-mesh-webhook"), format!("r/w@{digest}"));
+    assert!(refused("operatorImageDigest: 'sha256:12'").contains("operatorImageDigest"));
 }
 
 #[test]

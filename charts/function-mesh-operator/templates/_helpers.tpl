@@ -41,6 +41,61 @@ app.kubernetes.io/component: admission-webhook
 {{ .Release.Name }}-function-mesh-controller-manager
 {{- end }}
 
+{{/* An image: by digest where one is given, which counts more than a tag. */}}
+{{- define "fm.image" -}}
+{{- if and .digest (not (contains "@" .image)) }}{{ .image }}@{{ .digest }}{{ else }}{{ .image }}{{ end }}
+{{- end }}
+
+{{/* Where the cluster's BackendConfig stands: as the values say, else in the release's namespace, which only those
+     who look after the operator may write to. A release of before, or the original's, that reads the one in
+     `default` goes on so, as long as there is one. Somebody else's alone does not count. */}}
+{{- define "fm.globalBackendConfigNamespace" -}}
+{{- $manager := .Values.controllerManager }}
+{{- if $manager.globalBackendConfigNamespace }}{{ $manager.globalBackendConfigNamespace }}
+{{- else }}
+{{- $place := .Release.Namespace }}
+{{- if $manager.globalBackendConfig }}
+{{- $before := lookup "apps/v1" "Deployment" .Release.Namespace "function-mesh-controller-manager" | default dict }}
+{{- range ((($before.spec | default dict).template | default dict).spec | default dict).containers }}
+{{- $named := has (print "--global-backend-config=" $manager.globalBackendConfig) (.args | default list) }}
+{{- if and $named (has "--global-backend-config-namespace=default" (.args | default list)) }}
+{{- if lookup "compute.functionmesh.io/v1alpha1" "BackendConfig" "default" $manager.globalBackendConfig }}
+{{- $place = "default" }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $place }}
+{{- end }}
+{{- end }}
+
+{{/* Namespaces in which no component runs, as a list in JSON. */}}
+{{- define "fm.protectedNamespaces" -}}
+{{- $names := .Values.protectedNamespaces | default list }}
+{{- if not .Values.controllerManager.allowComponentsInOwnNamespace }}{{ $names = append $names .Release.Namespace }}{{ end }}
+{{- $names | uniq | toJson }}
+{{- end }}
+
+{{/* The token of a program's account, where client libraries look for it: only this pod has it, for an hour, and no
+     other pod with the account gets one by itself. */}}
+{{- define "fm.token.volume" -}}
+name: token
+projected:
+  sources:
+    - serviceAccountToken: {path: token, expirationSeconds: 3607}
+    - configMap:
+        name: kube-root-ca.crt
+        items: [{key: ca.crt, path: ca.crt}]
+    - downwardAPI:
+        items:
+          - path: namespace
+            fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}
+{{- end }}
+
+{{- define "fm.token.mount" -}}
+{name: token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+{{- end }}
+
 {{- define "fm.webhook.service" -}}
 function-mesh-admission-webhook-service
 {{- end }}

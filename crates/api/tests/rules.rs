@@ -270,6 +270,12 @@ fn defaults_for_components_are_checked() {
         (json!({ "env": { "": "x" } }), "spec.env[\"\"]"),
         (json!({ "env": { "A=B": "x" } }), "spec.env[\"A=B\"]"),
         (json!({ "env": { "Ä": "x" } }), "spec.env[\"Ä\"]"),
+        (json!({ "env": { "BASH_ENV": "$(id)" } }), "spec.env[\"BASH_ENV\"]"),
+        (json!({ "env": { "brokerServiceURL": "x" } }), "spec.env[\"brokerServiceURL\"]"),
+        (
+            json!({ "pod": { "startupProbe": { "exec": { "command": ["sh", "-c", "id"] } } } }),
+            "spec.pod.startupProbe.exec",
+        ),
         (json!({ "pod": { "labels": { "a": "b c" } } }), "spec.pod.labels[\"a\"]"),
         (json!({ "pod": { "nodeSelector": { "a b": "c" } } }), "spec.pod.nodeSelector[\"a b\"]"),
         (

@@ -10,6 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use crate::kit::election::Candidate;
 use crate::kit::namespaces::Namespaces;
 use crate::kit::requests::Requests;
+use crate::protected::{self, Protected};
 use crate::run::{CONTROLLERS, Options, run};
 
 /// How to manage what the cluster holds.
@@ -24,6 +25,29 @@ pub struct Args {
     /// Namespaces to look after, with commas between them; empty for all. In each of them a Role is enough
     #[arg(long, env = "WATCHED_NAMESPACE", value_name = "NAMES", action = clap::ArgAction::Append)]
     watched_namespace: Vec<Namespaces>,
+    /// Let components run in this program's own namespaces: that of its pod and that of the Lease. Whoever may
+    /// create components there then has the rights of this program's account
+    #[arg(
+        long,
+        env = "ALLOW_OWN_NAMESPACE",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        action = clap::ArgAction::Set,
+        value_parser = switch("ALLOW_OWN_NAMESPACE", false)
+    )]
+    allow_own_namespace: bool,
+    /// Namespaces in which no component may run, with commas between them
+    #[arg(
+        long,
+        env = "PROTECTED_NAMESPACES",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "kube-system,kube-public,kube-node-lease"
+    )]
+    protected_namespaces: Vec<String>,
     /// Objects of each kind that are worked on at a time
     #[arg(long, env = "CONCURRENCY", default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
@@ -93,6 +117,8 @@ impl Args {
             kubeconfig,
             context,
             watched_namespace,
+            allow_own_namespace,
+            protected_namespaces,
             concurrency,
             pause_rollout,
             enable_leader_election,
@@ -128,6 +154,8 @@ impl Args {
             endpoints::start(&serving, readiness.clone(), registry.clone(), certificates.as_ref(), &served)
                 .await?;
         let own = Some(leader_election_namespace).filter(|namespace| !namespace.is_empty());
+        let own_namespaces = [own.clone(), protected::of_this_pod()].into_iter().flatten();
+        let own_namespaces = own_namespaces.filter(|_| !allow_own_namespace);
         let candidate = Candidate {
             namespace: own.unwrap_or_else(|| client.default_namespace().to_owned()),
             lease: leader_election_id,
@@ -136,6 +164,7 @@ impl Args {
         let options = Options {
             settings,
             namespaces: watched_namespace.into_iter().collect(),
+            protected: Protected::new(own_namespaces, protected_namespaces),
             concurrency,
             pause_rollout,
             candidate: enable_leader_election.then_some(candidate),

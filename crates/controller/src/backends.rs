@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use function_mesh_api::validate::Violation;
 use function_mesh_api::{BackendConfig, Component};
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_workloads::Settings;
+use function_mesh_workloads::{Settings, ignored_in_backend_config};
 use futures::stream::{BoxStream, StreamExt};
 use futures::{FutureExt, Stream};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
 use crate::context::Shared;
@@ -19,6 +20,9 @@ use crate::kit::namespaces::Namespaces;
 
 /// The way by which one controller hears of changes.
 pub(crate) type Changed = mpsc::Sender<Arc<BackendConfig>>;
+
+/// How many ignored fields are told by name.
+const MOST_TOLD: usize = 3;
 
 type Changes = BoxStream<'static, Result<Cached<BackendConfig>, watcher::Error>>;
 
@@ -60,8 +64,13 @@ pub(crate) fn affected_by<C: Component>(
     })
 }
 
-/// Reads the BackendConfigs and tells the controllers of each change.
-pub(crate) async fn follow(changes: Changes, followers: Vec<Changed>, end: CancellationToken) {
+/// Reads the BackendConfigs and tells the controllers of each change, and their authors of what is ignored.
+pub(crate) async fn follow(
+    changes: Changes,
+    followers: Vec<Changed>,
+    shared: Arc<Shared>,
+    end: CancellationToken,
+) {
     let mut changes = changes.take_until(end.cancelled_owned().boxed());
     while let Some(change) = changes.next().await {
         match change {
@@ -73,6 +82,7 @@ pub(crate) async fn follow(changes: Changes, followers: Vec<Changed>, end: Cance
                         continue;
                     }
                 };
+                report_ignored(&config, &shared);
                 for follower in &followers {
                     _ = follower.send(Arc::clone(&config)).await;
                 }
@@ -80,4 +90,31 @@ pub(crate) async fn follow(changes: Changes, followers: Vec<Changed>, end: Cance
             Err(error) => tracing::warn!(%error, "watch of BackendConfigs failed; it is tried again"),
         }
     }
+}
+
+/// Says what of a BackendConfig takes no effect since it would run code in the pods of others. Only names of fields
+/// are told: values may be secret.
+fn report_ignored(config: &Arc<BackendConfig>, shared: &Arc<Shared>) {
+    let ignored = ignored_in_backend_config(config, &shared.settings);
+    if ignored.is_empty() {
+        return;
+    }
+    let note = ignored_note(&ignored);
+    tracing::warn!(namespace = config.namespace(), name = config.name_any(), %note, "ignored a part of this BackendConfig");
+    let (config, shared) = (Arc::clone(config), Arc::clone(shared));
+    // The one that leads tells; others would only repeat it.
+    tokio::spawn(async move {
+        // False after a wait, or at the end.
+        if shared.turn.is_now().await || shared.turn.is_now().await {
+            let regarding = config.object_ref(&());
+            shared.events.publish(&regarding, false, "UnsafeBackendConfig", "Read", &note).await;
+        }
+    });
+}
+
+fn ignored_note(ignored: &[Violation]) -> String {
+    let lines: Vec<_> = ignored.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    let rest = ignored.len().saturating_sub(MOST_TOLD);
+    let more = if rest == 0 { String::new() } else { format!("; and {rest} more") };
+    format!("ignored: {}{more}", lines.join("; "))
 }

@@ -13,6 +13,7 @@ use crate::kit::election::Turn;
 use crate::kit::events::Events;
 use crate::kit::patience::Patience;
 use crate::metrics::Metrics;
+use crate::protected::Protected;
 
 /// What all controllers share.
 pub struct Shared {
@@ -24,6 +25,8 @@ pub struct Shared {
     pub events: Events,
     /// Metrics.
     pub metrics: Metrics,
+    /// Namespaces in which no component runs.
+    pub protected: Protected,
     /// Whether changes of running pods are held back, save those of a component's own specification.
     pub pause_rollout: bool,
     /// Failures in a row.

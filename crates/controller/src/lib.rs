@@ -13,9 +13,11 @@ pub mod mesh;
 mod metrics;
 mod objects;
 pub mod program;
+pub mod protected;
 pub mod run;
 mod trial;
 
 pub use args::Args;
 pub use metrics::Metrics;
+pub use protected::Protected;
 pub use run::{CONTROLLERS, Options, run};

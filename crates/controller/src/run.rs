@@ -36,6 +36,7 @@ use crate::kit::namespaces::Namespaces;
 use crate::kit::patience::Patience;
 use crate::kit::waiting::Waiting;
 use crate::metrics::Metrics;
+use crate::protected::Protected;
 use crate::{backends, component, mesh, objects};
 
 /// How long changes of one object are gathered before a reconcile: long enough for a StatefulSet and its
@@ -65,6 +66,8 @@ pub struct Options {
     pub settings: Settings,
     /// The namespaces to look after.
     pub namespaces: Namespaces,
+    /// Namespaces in which no component runs.
+    pub protected: Protected,
     /// Objects of each kind that are worked on at a time.
     pub concurrency: u16,
     /// Whether changes of running pods are held back, save those of a component's own specification.
@@ -82,16 +85,16 @@ pub async fn run(
     readiness: &Readiness,
     end: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Options { settings, namespaces, concurrency, pause_rollout, candidate } = options;
+    let Options { settings, namespaces, protected, concurrency, pause_rollout, candidate } = options;
     let Some(candidate) = candidate else {
         let turn = Turn::at_once(end);
         election::gauge(registry)?.set(1);
-        let control = Control { settings, namespaces, concurrency, pause_rollout, turn };
+        let control = Control { settings, namespaces, protected, concurrency, pause_rollout, turn };
         return control.run(client, registry, readiness).await;
     };
     let (elected, done_writing) = (CancellationToken::new(), CancellationToken::new());
     let turn = Turn { elected: elected.clone(), end };
-    let control = Control { settings, namespaces, concurrency, pause_rollout, turn };
+    let control = Control { settings, namespaces, protected, concurrency, pause_rollout, turn };
     let turn = Turn { elected, end: done_writing.clone() };
     let lead = candidate.lead(client.clone(), registry, turn);
     let control = control.run(client, registry, readiness);
@@ -110,6 +113,7 @@ pub async fn run(
 struct Control {
     settings: Settings,
     namespaces: Namespaces,
+    protected: Protected,
     concurrency: u16,
     pause_rollout: bool,
     turn: Turn,
@@ -117,7 +121,7 @@ struct Control {
 
 impl Control {
     async fn run(self, client: Client, registry: &Registry, readiness: &Readiness) -> anyhow::Result<()> {
-        let Self { settings, namespaces, concurrency, pause_rollout, turn } = self;
+        let Self { settings, namespaces, protected, concurrency, pause_rollout, turn } = self;
         let end = turn.end.clone();
         let watches = Watches::register(registry)?;
         let (backends, backend_changes) = backends::watch(&client, &settings, &namespaces, &watches, &end);
@@ -126,6 +130,7 @@ impl Control {
             metrics: Metrics::register(registry)?,
             backoff: Backoff::default(),
             patience: Patience::default(),
+            protected,
             pause_rollout,
             settings,
             backends: backends.clone(),
@@ -153,7 +158,7 @@ impl Control {
         drop(parts);
         readiness.gate(CONTROLLERS).set(true);
         let followers = vec![backend_functions, backend_sources, backend_sinks];
-        let backends = backends::follow(backend_changes, followers, end).boxed();
+        let backends = backends::follow(backend_changes, followers, Arc::clone(&shared), end).boxed();
         tracing::info!(%namespaces, "controllers started");
         join_all(vec![run_functions, run_sources, run_sinks, meshes, backends]).await;
         tracing::info!("controllers stopped");

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::ensure;
 use function_mesh_api::{Function, Sink};
 use function_mesh_controller::kit::namespaces::Namespaces;
-use function_mesh_controller::{Options, run};
+use function_mesh_controller::{Options, Protected, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{ControlPlane, SECONDS_30, apply, eventually, fixtures};
@@ -61,6 +61,7 @@ async fn passwords_are_never_logged() -> anyhow::Result<()> {
     let options = Options {
         settings: Settings::default(),
         namespaces: Namespaces::one(&namespace),
+        protected: Protected::default(),
         concurrency: 4,
         pause_rollout: false,
         candidate: None,

@@ -39,6 +39,14 @@ pub struct SettingsArgs {
     #[arg(long, env = "NAMESPACED_BACKEND_CONFIG", value_name = "NAME", default_value = "backend-config")]
     pub namespaced_backend_config: String,
 
+    /// Let BackendConfigs set variables that are instructions to shells, loaders and runtimes or decide which Pulsar
+    /// components log in to, and startup probes that run a command. Without it these are ignored, since they run
+    /// code in the pods of everybody whom the BackendConfig reaches
+    #[arg(long, env = "ALLOW_UNSAFE_BACKEND_CONFIG", visible_alias = "allow-unsafe-backend-env", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
+        action = clap::ArgAction::Set, value_parser = switch("ALLOW_UNSAFE_BACKEND_CONFIG", false))]
+    pub allow_unsafe_backend_config: bool,
+
     /// Spread the pods of a component over nodes
     #[arg(long, env = "ADD_DEFAULT_AFFINITY", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value = "true", action = clap::ArgAction::Set,
@@ -64,6 +72,7 @@ impl SettingsArgs {
         Ok(Settings {
             enable_init_containers: self.enable_init_containers,
             add_default_affinity: self.add_default_affinity,
+            allow_unsafe_backend_config: self.allow_unsafe_backend_config,
             run_as_non_root: self.run_as_non_root,
             cleanup_deadline: self.cleanup_deadline,
             global_backend_config: non_empty(&self.global_backend_config),

@@ -1,17 +1,19 @@
 //! BackendConfigs: the cluster's and the namespace's, merged into one set of defaults.
 //!
 //! The namespace's takes precedence over the cluster's, and what a component says over both; the builders of
-//! the parts see to the latter.
+//! the parts see to the latter. What would run code in the pods of others is left out, see [`ignored`].
 
 use std::collections::BTreeMap;
 
-use function_mesh_api::BackendConfig;
 use function_mesh_api::types::Liveness;
+use function_mesh_api::validate::{Violation, check_backend_config, check_trusted_backend_config};
+use function_mesh_api::validate::{is_unsafe_probe, unsafe_variable};
+use function_mesh_api::{BackendConfig, BackendConfigSpec};
 use k8s_openapi::api::core::v1::{
     Affinity, EnvVar, LocalObjectReference, PodSecurityContext, Probe, Toleration,
 };
 
-use crate::Backends;
+use crate::{Backends, Settings};
 
 /// Defaults for a component's pods.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,16 +33,15 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    pub(crate) fn merge(backends: Backends<'_>) -> Self {
+    pub(crate) fn merge(backends: Backends<'_>, settings: &Settings) -> Self {
         let mut merged = Self::default();
         for config in [backends.global, backends.namespaced].into_iter().flatten() {
-            merged.overlay(config);
+            merged.overlay(safe(config, settings));
         }
         merged
     }
 
-    fn overlay(&mut self, config: &BackendConfig) {
-        let spec = config.spec.clone();
+    fn overlay(&mut self, spec: BackendConfigSpec) {
         self.env.extend(spec.env.unwrap_or_default());
         let Some(pod) = spec.pod else { return };
         self.labels.extend(pod.labels.unwrap_or_default());
@@ -65,6 +66,34 @@ impl Backend {
         });
         defaults.chain(own).collect()
     }
+}
+
+/// What of a BackendConfig takes effect: all of it, or all that runs no code.
+fn safe(config: &BackendConfig, settings: &Settings) -> BackendConfigSpec {
+    let mut spec = config.spec.clone();
+    if settings.allow_unsafe_backend_config {
+        return spec;
+    }
+    if let Some(env) = &mut spec.env {
+        env.retain(|name, _| unsafe_variable(name).is_none());
+    }
+    if let Some(pod) = &mut spec.pod {
+        pod.startup_probe = pod.startup_probe.take().filter(|probe| !is_unsafe_probe(probe));
+    }
+    spec
+}
+
+/// What of a BackendConfig is ignored, and why: the fields that would run code in the pods of others, unless the
+/// settings allow them.
+#[must_use]
+pub fn ignored(config: &BackendConfig, settings: &Settings) -> Vec<Violation> {
+    if settings.allow_unsafe_backend_config {
+        return Vec::new();
+    }
+    let known = check_trusted_backend_config(&config.spec).violations;
+    let mut all = check_backend_config(&config.spec).violations;
+    all.retain(|violation| !known.contains(violation));
+    all
 }
 
 fn replace<T>(field: &mut Option<T>, value: Option<T>) {
@@ -99,7 +128,10 @@ mod tests {
                 "terminationGracePeriodSeconds": 2,
             },
         }));
-        let merged = Backend::merge(Backends { global: Some(&global), namespaced: Some(&namespaced) });
+        let merged = Backend::merge(
+            Backends { global: Some(&global), namespaced: Some(&namespaced) },
+            &Settings::default(),
+        );
         let own = EnvVar { name: "B".into(), value: Some("own".into()), value_from: None };
         let env = merged.env(vec![own]);
         let env: Vec<_> = env.iter().map(|var| (var.name.as_str(), var.value.as_deref().unwrap())).collect();
@@ -115,6 +147,45 @@ mod tests {
 
     #[test]
     fn without_configs_nothing_is_set() {
-        assert_eq!(Backend::merge(Backends::default()), Backend::default());
+        assert_eq!(Backend::merge(Backends::default(), &Settings::default()), Backend::default());
+    }
+
+    #[test]
+    fn instructions_to_shells_take_no_effect_unless_allowed() {
+        let hostile = config(json!({
+            "env": { "BASH_ENV": "$(id)", "LD_PRELOAD": "/x.so", "webServiceURL": "http://evil", "A": "1" },
+            "pod": { "startupProbe": { "exec": { "command": ["id"] } } },
+        }));
+        let names = |settings: &Settings| {
+            // The one of the cluster and that of the namespace alike.
+            let backends = [
+                Backends { global: Some(&hostile), namespaced: None },
+                Backends { global: None, namespaced: Some(&hostile) },
+            ];
+            backends.map(|backends| {
+                let merged = Backend::merge(backends, settings);
+                (merged.env.into_keys().collect::<Vec<_>>(), merged.startup_probe.is_some())
+            })
+        };
+        let safe = (vec!["A".to_owned()], false);
+        assert_eq!(names(&Settings::default()), [safe.clone(), safe]);
+        let fields: Vec<_> = ignored(&hostile, &Settings::default())
+            .into_iter()
+            .map(|it| it.field.as_str().to_owned())
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                r#"spec.env["BASH_ENV"]"#,
+                r#"spec.env["LD_PRELOAD"]"#,
+                r#"spec.env["webServiceURL"]"#,
+                "spec.pod.startupProbe.exec"
+            ]
+        );
+        let trusting = Settings { allow_unsafe_backend_config: true, ..Settings::default() };
+        for (env, probe) in names(&trusting) {
+            assert_eq!((env.len(), probe), (4, true));
+        }
+        assert!(ignored(&hostile, &trusting).is_empty());
     }
 }

@@ -89,7 +89,7 @@ impl<'a> Context<'a> {
             common: view.common,
             runtime: Runtime::of(&view),
             pod: view.common.pod.unwrap_or(&NO_POLICY),
-            backend: Backend::merge(backends),
+            backend: Backend::merge(backends, settings),
             settings,
         }
     }

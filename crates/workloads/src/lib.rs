@@ -42,6 +42,7 @@ use k8s_openapi::api::core::v1::Service;
 
 #[cfg(feature = "args")]
 pub use args::{SettingsArgs, switch};
+pub use backend::ignored as ignored_in_backend_config;
 pub use cleanup::Cleanup;
 pub use download::without_credentials;
 pub use settings::{RunnerImages, Settings, SettingsError};

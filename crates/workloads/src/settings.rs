@@ -59,6 +59,9 @@ pub struct Settings {
     pub run_as_non_root: bool,
     /// Seconds that the clean-up after a component may take, the pull of its image included.
     pub cleanup_deadline: i64,
+    /// Whether a BackendConfig may set what runs code in pods; see
+    /// [`function_mesh_api::validate::unsafe_variable`].
+    pub allow_unsafe_backend_config: bool,
     /// Name of the BackendConfig for the whole cluster.
     pub global_backend_config: Option<String>,
     /// Namespace of the BackendConfig for the whole cluster.
@@ -79,6 +82,7 @@ impl Default for Settings {
             add_default_affinity: true,
             run_as_non_root: false,
             cleanup_deadline: 600,
+            allow_unsafe_backend_config: false,
             global_backend_config: None,
             global_backend_config_namespace: "default".to_owned(),
             namespaced_backend_config: Some("backend-config".to_owned()),

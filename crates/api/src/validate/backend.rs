@@ -2,7 +2,8 @@
 
 use crate::BackendConfigSpec;
 
-use super::{FieldPath, Findings, labels, pod};
+use super::{FieldPath, Findings, environment, labels, pod};
+use k8s_openapi::api::core::v1::Probe;
 
 pub(super) fn check(spec: &BackendConfigSpec, findings: &mut Findings) {
     let root = FieldPath::root("spec");
@@ -28,4 +29,23 @@ pub(super) fn check(spec: &BackendConfigSpec, findings: &mut Findings) {
             findings.warn(root.field(field), "has no effect in a BackendConfig; set it on the components");
         }
     }
+}
+
+/// What would run code in the pods of others, or take their credentials. What has no effect is left to [`check`].
+pub(super) fn check_safe(spec: &BackendConfigSpec, findings: &mut Findings) {
+    let root = FieldPath::root("spec");
+    for name in spec.env.iter().flat_map(|env| env.keys()) {
+        if let Some(fault) = environment::unsafe_variable(name) {
+            findings.deny(root.field("env").key(name), fault);
+        }
+    }
+    let probe = spec.pod.as_ref().and_then(|pod| pod.startup_probe.as_ref());
+    if probe.is_some_and(is_unsafe_probe) {
+        findings.deny(root.field("pod.startupProbe.exec"), environment::unsafe_probe());
+    }
+}
+
+/// Whether a probe runs a command in the container.
+pub fn is_unsafe_probe(probe: &Probe) -> bool {
+    probe.exec.is_some()
 }

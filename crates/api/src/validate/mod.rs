@@ -6,6 +6,7 @@
 
 mod backend;
 mod component;
+mod environment;
 pub mod grammar;
 mod labels;
 mod mesh;
@@ -29,6 +30,8 @@ use crate::{BackendConfigSpec, FunctionMesh};
 
 use scaling::Age;
 
+pub use backend::is_unsafe_probe;
+pub use environment::unsafe_variable;
 pub use ratchet::ratchet;
 pub use violation::{FieldPath, Findings, Violation, Violations};
 
@@ -82,8 +85,16 @@ pub fn valid_mesh(mut mesh: FunctionMesh) -> Result<Valid<FunctionMesh>, Violati
     Ok(Valid(mesh))
 }
 
-/// What the rules say of defaults for components.
+/// What the rules say of defaults for components, those on instructions to shells and runtimes included.
 pub fn check_backend_config(spec: &BackendConfigSpec) -> Findings {
+    let mut findings = check_trusted_backend_config(spec);
+    backend::check_safe(spec, &mut findings);
+    findings
+}
+
+/// What the rules say of defaults for components where whoever writes those may run code in the pods: with
+/// `--allow-unsafe-backend-config`.
+pub fn check_trusted_backend_config(spec: &BackendConfigSpec) -> Findings {
     let mut findings = Findings::default();
     backend::check(spec, &mut findings);
     findings

@@ -291,7 +291,8 @@ fn other_settings(given: &Settings) -> Vec<(String, Settings)> {
         add_default_affinity,
         run_as_non_root,
         cleanup_deadline,
-        // These choose the layers, which are told apart themselves.
+        // These choose the layers and what of them counts; the layers are told apart themselves.
+        allow_unsafe_backend_config: _,
         global_backend_config: _,
         global_backend_config_namespace: _,
         namespaced_backend_config: _,

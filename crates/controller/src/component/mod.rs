@@ -173,6 +173,7 @@ pub async fn reconcile<C: Component>(object: Arc<Cached<C>>, context: Arc<Contex
 type Done = (Option<Outcome>, Action);
 
 async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result<Done, Error> {
+    context.shared.protected.check(component.namespace().as_deref()).map_err(Error::Invalid)?;
     let observed = observe::observe(component, context);
     let valid = valid_component(component.clone()).map_err(Error::Invalid)?;
     let workload = render(&valid, observed.backends.as_backends(), &context.shared.settings);
@@ -186,10 +187,28 @@ async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result
 
 /// Children of a deleted component go with it: they name it as their owner. What else is to be done comes first.
 async fn end<C: Component>(component: &C, context: &Context) -> Result<Done, Error> {
+    if let Err(violations) = context.shared.protected.check(component.namespace().as_deref()) {
+        return end_unseen(component, &violations, context).await;
+    }
     Ok(match deletion::proceed(component, context).await? {
         Step::Released => (None, Action::await_change()),
         Step::Waiting(what) => (Some(Outcome::Deleting(what)), Action::requeue(LOOK_AGAIN)),
     })
+}
+
+/// The end of a component in a protected namespace: no Job runs there for it, as no pod does.
+async fn end_unseen<C: Component>(
+    component: &C,
+    violations: &Violations,
+    context: &Context,
+) -> Result<Done, Error> {
+    if finalizer::is_on(component.meta()) {
+        let note = format!("left in Pulsar: its subscriptions: {violations}");
+        let regarding = component.object_ref(&());
+        context.shared.events.publish(&regarding, false, "NotCleanedUp", "CleanUp", &note).await;
+        finalizer::release::<C>(component.meta(), &context.shared.client).await?;
+    }
+    Ok((None, Action::await_change()))
 }
 
 /// An object that cannot be read is left alone, unless it waits to be deleted.

@@ -135,7 +135,8 @@ pub async fn reconcile(object: Arc<Cached<FunctionMesh>>, context: Arc<Context>)
 }
 
 async fn bring_in_line(mesh: &FunctionMesh, context: &Context) -> Outcome {
-    match valid_mesh(mesh.clone()) {
+    let protected = context.shared.protected.check(mesh.namespace().as_deref());
+    match protected.and_then(|()| valid_mesh(mesh.clone())) {
         Ok(valid) => apply::apply(&valid, components(&valid), context).await,
         Err(violations) => Outcome { seen: Seen::default(), error: Some(Error::Invalid(violations)) },
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use function_mesh_api::Function;
 use function_mesh_controller::kit::election::Candidate;
 use function_mesh_controller::kit::namespaces::Namespaces;
-use function_mesh_controller::{Options, run};
+use function_mesh_controller::{Options, Protected, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{Recorder, SECONDS_10, SECONDS_30, eventually, fixtures};
@@ -38,6 +38,7 @@ async fn replica(world: &World, identity: &str) -> anyhow::Result<Replica> {
     let options = Options {
         settings: world.settings.clone(),
         namespaces: Namespaces::one(&world.namespace),
+        protected: Protected::default(),
         concurrency: 4,
         pause_rollout: false,
         candidate: Some(candidate),

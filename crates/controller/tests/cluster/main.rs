@@ -10,6 +10,7 @@ mod lifecycle;
 mod original;
 mod ownership;
 mod quiet;
+mod rights;
 mod robust;
 mod rules;
 mod scaling;

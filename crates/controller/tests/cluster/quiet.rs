@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use function_mesh_api::FunctionMesh;
 use function_mesh_controller::kit::namespaces::Namespaces;
-use function_mesh_controller::{Options, run};
+use function_mesh_controller::{Options, Protected, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{
@@ -80,6 +80,7 @@ async fn definitions_may_come_late_and_the_api_server_itself_sees_no_needless_wr
     let options = Options {
         settings: Settings::default(),
         namespaces: Namespaces::default(),
+        protected: Protected::default(),
         concurrency: 4,
         pause_rollout: false,
         candidate: None,

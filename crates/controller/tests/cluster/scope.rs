@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
 use function_mesh_controller::kit::election::Candidate;
 use function_mesh_controller::kit::namespaces::Namespaces;
-use function_mesh_controller::{CONTROLLERS, Options, run};
+use function_mesh_controller::{CONTROLLERS, Options, Protected, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::faults::Faults;
@@ -108,7 +108,14 @@ impl Scoped {
         let faults = Faults::default();
         let client = faults.client(config)?;
         let namespaces: Namespaces = namespaces.join(",").parse()?;
-        let options = Options { settings, namespaces, concurrency: 2, pause_rollout: false, candidate };
+        let options = Options {
+            settings,
+            namespaces,
+            protected: Protected::default(),
+            concurrency: 2,
+            pause_rollout: false,
+            candidate,
+        };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());
         readiness.gate(CONTROLLERS);

@@ -7,7 +7,7 @@ use function_mesh_api::types::{ComponentStatus, Phase};
 use function_mesh_api::{Component, FunctionMesh};
 use function_mesh_controller::kit::election::Candidate;
 use function_mesh_controller::kit::namespaces::Namespaces;
-use function_mesh_controller::{CONTROLLERS, Options, run};
+use function_mesh_controller::{CONTROLLERS, Options, Protected, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{ControlPlane, Kind, Recorder, SECONDS_10, SECONDS_30, Write, apply, eventually};
@@ -33,6 +33,7 @@ pub(crate) struct World {
     /// What the controller writes.
     pub(crate) recorder: Recorder,
     pub(crate) settings: Settings,
+    pub(crate) protected: Protected,
     pub(crate) pause_rollout: bool,
     /// Who it is among several, if it is not alone.
     pub(crate) candidate: Option<Candidate>,
@@ -58,6 +59,7 @@ impl World {
             namespace,
             recorder,
             settings,
+            protected: Protected::default(),
             pause_rollout: false,
             candidate: None,
             running: None,
@@ -70,6 +72,7 @@ impl World {
         let options = Options {
             settings: self.settings.clone(),
             namespaces: Namespaces::one(&self.namespace),
+            protected: self.protected.clone(),
             concurrency: 4,
             pause_rollout: self.pause_rollout,
             candidate: self.candidate.clone(),

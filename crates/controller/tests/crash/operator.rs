@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use function_mesh_controller::kit::namespaces::Namespaces;
-use function_mesh_controller::{CONTROLLERS, Options, run};
+use function_mesh_controller::{CONTROLLERS, Options, Protected, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::SECONDS_10;
@@ -39,6 +39,7 @@ impl Operator {
         let options = Options {
             settings: self.settings.clone(),
             namespaces: Namespaces::one(&self.namespace),
+            protected: Protected::default(),
             concurrency: 4,
             pause_rollout: false,
             candidate: None,
