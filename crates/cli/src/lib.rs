@@ -24,6 +24,7 @@ mod object;
 mod output;
 mod reference;
 mod rendering;
+mod screen;
 mod words;
 
 use std::io::{self, Write};
@@ -156,7 +157,7 @@ pub fn run(cli: &Cli, streams: &mut Streams<'_>) -> Outcome {
         Ok(outcome) => outcome,
         Err(failure) if failure.is_broken_pipe() => Outcome::Fine,
         Err(failure) => {
-            let _ = writeln!(streams.err, "error: {failure}");
+            let _ = screen::lines(streams.err, &format!("error: {failure}"));
             Outcome::Failed
         }
     }

@@ -1,6 +1,7 @@
 //! Refusals and warnings, in the form that the API server hands on to people.
 
 use function_mesh_api::validate::Violation;
+use function_mesh_api::{printable, printable_lines};
 use kube::core::Status;
 use kube::core::response::{StatusCause, StatusDetails, StatusSummary};
 
@@ -33,10 +34,11 @@ impl Subject<'_> {
     pub(crate) fn invalid(&self, violations: &[Violation]) -> Status {
         let causes = violations.iter().map(|violation| StatusCause {
             reason: "FieldValueInvalid".to_owned(),
-            message: violation.message.clone(),
-            field: violation.field.as_str().to_owned(),
+            message: printable_lines(&violation.message).into_owned(),
+            field: printable(violation.field.as_str()).into_owned(),
         });
-        let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
+        let lines: Vec<_> =
+            violations.iter().map(|it| printable_lines(&it.to_string()).into_owned()).collect();
         let message = match lines.as_slice() {
             [line] => line.clone(),
             _ => format!("{} {:?} breaks {} rules:\n{}", self.kind, self.name, lines.len(), lines.join("\n")),
@@ -77,7 +79,8 @@ pub(crate) fn warnings(findings: &[Violation]) -> Option<Vec<String>> {
 
 /// One line of bounded length. A header carries it, and one with line ends is dropped as a whole.
 fn clip(text: &str) -> String {
-    let line: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = text.replace(char::is_control, " ");
+    let line: Vec<char> = printable(&text).chars().collect();
     if line.len() <= WARNING {
         return line.into_iter().collect();
     }
@@ -118,6 +121,7 @@ mod tests {
         assert_eq!(lines[0], "spec.x: two lines");
         assert_eq!(lines[1].chars().count(), WARNING);
         assert!(lines[1].ends_with("ä…"));
+        assert_eq!(warnings(&[finding("a\u{202e}b\u{9b}2J")]).unwrap(), ["spec.x: a\u{fffd}b 2J"]);
         let many = warnings(&vec![finding(&"x".repeat(300)); 40]).unwrap();
         assert!(many.iter().map(|line| line.chars().count()).sum::<usize>() <= WARNINGS);
         assert_eq!(many.last().unwrap(), &format!("{} more warnings", 40 - (many.len() - 1)));

@@ -1,7 +1,9 @@
 //! In what an object differs from what is wanted of it. Pure: no client.
 //!
 //! The API server only ever adds to what it is given: defaults, metadata, a status. So what is wanted is
-//! there when it is a part of what is live. Amounts are equal by value, and nothing is equal to empty.
+//! there when it is a part of what is live. Amounts are equal by value, and nothing is equal to empty. None of
+//! this holds within configuration that is the user's own: that is equal or it is not. Which is which the
+//! object's kind and the place in it tell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,16 +12,10 @@ use function_mesh_api::quantity;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Map, Value};
 
-/// Fields whose values are amounts of resources, or maps of them.
-const AMOUNTS: [&str; 8] =
-    ["requests", "limits", "sizeLimit", "capacity", "minAllowed", "maxAllowed", "averageValue", "divisor"];
+use crate::shape::Shape;
 
 /// Fields by which the items of a list of objects are told apart, where they have one.
 const KEYS: [&str; 2] = ["name", "mountPath"];
-
-/// Lists in which server-side apply wants each item once, and the field that tells items apart.
-const DISTINCT: [(&str, &str); 4] =
-    [("env", "name"), ("imagePullSecrets", "name"), ("volumeMounts", "mountPath"), ("volumes", "name")];
 
 /// One step down into an object.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -81,17 +77,26 @@ pub struct Difference {
     pub wanted: Option<Value>,
 }
 
-/// Every place at which `wanted` is not a part of `live`. What `live` has beyond that is no difference.
+/// Every place at which `wanted` is not a part of `live`. What `live` has beyond that is no difference, but in
+/// configuration that is the user's own it is. The kind is the one that `wanted` says.
 pub fn differences(wanted: &Value, live: &Value) -> Vec<Difference> {
-    let mut walk = Walk { found: Vec::new() };
-    walk.values(&Path::default(), wanted, live, false);
-    walk.found
+    differences_of(kind(wanted), wanted, live)
+}
+
+/// The same for objects, or parts of them, that do not say which kind they are of.
+pub fn differences_of(kind: &str, wanted: &Value, live: &Value) -> Vec<Difference> {
+    found(Shape::of_kind(kind), wanted, live)
 }
 
 /// Every place at which two objects differ, what only the live one has included.
 pub fn all_differences(wanted: &Value, live: &Value) -> Vec<Difference> {
-    let mut found = differences(wanted, live);
-    for Difference { path, live, wanted } in differences(live, wanted) {
+    all_differences_of(kind(wanted), wanted, live)
+}
+
+/// The same for objects, or parts of them, that do not say which kind they are of.
+pub fn all_differences_of(kind: &str, wanted: &Value, live: &Value) -> Vec<Difference> {
+    let mut found = differences_of(kind, wanted, live);
+    for Difference { path, live, wanted } in differences_of(kind, live, wanted) {
         if !found.iter().any(|other| other.path.holds(&path) || path.holds(&other.path)) {
             found.push(Difference { path, live: wanted, wanted: live });
         }
@@ -99,49 +104,78 @@ pub fn all_differences(wanted: &Value, live: &Value) -> Vec<Difference> {
     found
 }
 
+/// Every place at which two values differ that are the user's own. There is none only if they are equal.
+pub fn exact_differences(wanted: &Value, live: &Value) -> Vec<Difference> {
+    found(Shape::Free, wanted, live)
+}
+
+fn kind(object: &Value) -> &str {
+    object.get("kind").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn found(shape: Shape, wanted: &Value, live: &Value) -> Vec<Difference> {
+    let mut walk = Walk { found: Vec::new() };
+    walk.values(&Path::default(), wanted, live, shape);
+    walk.found
+}
+
 struct Walk {
     found: Vec<Difference>,
 }
 
 impl Walk {
-    fn values(&mut self, path: &Path, wanted: &Value, live: &Value, amount: bool) {
+    fn values(&mut self, path: &Path, wanted: &Value, live: &Value, shape: Shape) {
+        let is_free = matches!(shape, Shape::Free);
         match (wanted, live) {
-            (Value::Object(wanted), Value::Object(live)) => self.objects(path, wanted, live, amount),
+            (Value::Object(ours), Value::Object(theirs)) => {
+                self.objects(path, ours, theirs, shape);
+                for (key, more) in theirs.iter().filter(|(key, _)| is_free && !ours.contains_key(*key)) {
+                    let path = path.then(Step::Field(key.clone()));
+                    self.found.push(Difference { path, live: Some(more.clone()), wanted: None });
+                }
+            }
             (Value::Array(ours), Value::Array(theirs)) => {
-                if let Some(key) = KEYS.into_iter().find(|key| tells_apart(ours, key)) {
-                    self.named(path, (ours, theirs), key, amount);
+                let key = KEYS.into_iter().find(|key| !is_free && tells_apart(ours, key));
+                if let Some(key) = key {
+                    self.named(path, (ours, theirs), key, shape);
                 } else if ours.len() == theirs.len() {
                     for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
-                        self.values(&path.then(Step::Index(index)), ours, theirs, amount);
+                        self.values(&path.then(Step::Index(index)), ours, theirs, shape);
                     }
                 } else {
                     self.note(path.clone(), Some(live), wanted);
                 }
             }
-            _ if wanted == live || (amount && is_same_amount(wanted, live)) => {}
+            _ if is_same(wanted, live, shape) => {}
             _ => self.note(path.clone(), Some(live), wanted),
         }
     }
 
-    fn objects(&mut self, path: &Path, wanted: &Map<String, Value>, live: &Map<String, Value>, amount: bool) {
+    fn objects(&mut self, path: &Path, wanted: &Map<String, Value>, live: &Map<String, Value>, shape: Shape) {
         for (key, wanted) in wanted {
-            let amount = amount || AMOUNTS.contains(&key.as_str());
             let path = path.then(Step::Field(key.clone()));
+            let field = shape.field(key);
+            // In a map of the user's the key alone says something, and so does an empty configuration.
+            let is_counted = match (shape, field) {
+                (Shape::Free, _) => true,
+                (Shape::Map(_), _) | (_, Shape::Free) => !wanted.is_null(),
+                _ => !is_nothing(wanted),
+            };
             match live.get(key) {
-                Some(live) => self.values(&path, wanted, live, amount),
-                None if is_nothing(wanted) => {}
-                None => self.note(path, None, wanted),
+                Some(live) => self.values(&path, wanted, live, field),
+                None if is_counted => self.note(path, None, wanted),
+                None => {}
             }
         }
     }
 
-    fn named(&mut self, path: &Path, (wanted, live): (&[Value], &[Value]), key: &str, amount: bool) {
+    fn named(&mut self, path: &Path, (wanted, live): (&[Value], &[Value]), key: &str, shape: Shape) {
         for wanted in wanted {
             let name = wanted.get(key);
             let label = name.and_then(Value::as_str).unwrap_or_default();
             let path = path.then(Step::Item(label.to_owned()));
             match live.iter().find(|live| live.get(key) == name) {
-                Some(live) => self.values(&path, wanted, live, amount),
+                Some(live) => self.values(&path, wanted, live, shape),
                 None => self.note(path, None, wanted),
             }
         }
@@ -150,6 +184,22 @@ impl Walk {
     fn note(&mut self, path: Path, live: Option<&Value>, wanted: &Value) {
         self.found.push(Difference { path, live: live.cloned(), wanted: Some(wanted.clone()) });
     }
+}
+
+fn is_same(a: &Value, b: &Value, shape: Shape) -> bool {
+    a == b
+        || match shape {
+            Shape::Amount => is_same_amount(a, b),
+            Shape::Free => is_same_number(a, b),
+            _ => false,
+        }
+}
+
+/// Whether two numbers are one to the API server, which writes `1.0` as `1` and holds what is larger than an
+/// integer as a floating-point number.
+fn is_same_number(a: &Value, b: &Value) -> bool {
+    let is_float = |value: &Value| value.is_number() && !value.is_i64();
+    (is_float(a) || is_float(b)) && a.as_f64().is_some() && a.as_f64() == b.as_f64()
 }
 
 /// Whether every item has this field, each with a value of its own.
@@ -180,21 +230,32 @@ fn is_same_amount(a: &Value, b: &Value) -> bool {
     amount(a).is_some() && amount(a) == amount(b)
 }
 
-/// Leaves one of each name in the lists of a pod whose items have names: in the first one's place, since later
+/// Leaves one of each name in the lists of pods whose items have names: in the first one's place, since later
 /// items may refer to it, with the last one's content. Of two variables of one name the later counts anyway,
-/// and server-side apply refuses such a list.
-pub fn make_distinct(value: &mut Value) {
+/// and server-side apply refuses such a list. Lists within configuration that is the user's own stay.
+pub fn make_distinct(object: &mut Value) {
+    let shape = Shape::of_kind(kind(object));
+    distinct(object, shape);
+}
+
+fn distinct(value: &mut Value, shape: Shape) {
+    if matches!(shape, Shape::Plain | Shape::Amount | Shape::Free) {
+        return;
+    }
     match value {
-        Value::Object(object) => {
-            for (field, value) in object.iter_mut() {
-                make_distinct(value);
-                let key = DISTINCT.into_iter().find(|(list, _)| list == field);
-                if let (Some((_, key)), Value::Array(items)) = (key, value) {
-                    merge(items, key);
-                }
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                distinct(value, shape.field(name));
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(make_distinct),
+        Value::Array(items) => {
+            for item in items.iter_mut() {
+                distinct(item, shape);
+            }
+            if let Shape::Keyed(key, _) = shape {
+                merge(items, key);
+            }
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -243,10 +304,13 @@ mod tests {
 
     #[test]
     fn amounts_are_equal_by_value_and_only_amounts_are() {
-        let wanted =
-            json!({ "limits": { "cpu": "0.2", "memory": "1G" }, "env": [{ "name": "A", "value": "0.2" }] });
-        let live = json!({ "limits": { "cpu": "200m", "memory": "1000M" }, "env": [{ "name": "A", "value": "200m" }] });
-        assert_eq!(of(wanted, live), ["env[A].value"]);
+        let set = |cpu: &str, memory: &str| {
+            let container = json!({ "name": "c", "resources": { "limits": { "cpu": cpu, "memory": memory } },
+                "env": [{ "name": "A", "value": cpu }] });
+            json!({ "kind": "StatefulSet", "spec": { "template": { "spec": { "containers": [container] } } } })
+        };
+        let place = "spec.template.spec.containers[c].env[A].value";
+        assert_eq!(of(set("0.2", "1G"), set("200m", "1000M")), [place]);
     }
 
     #[test]
@@ -289,14 +353,18 @@ mod tests {
 
     #[test]
     fn the_last_of_one_name_counts_and_stands_where_the_first_stood() {
-        let mut value = json!({ "containers": [{ "env": [
+        let env = json!([
             { "name": "A", "value": "1" }, { "name": "B", "value": "$(A)" },
             { "name": "A", "value": "2" }, { "name": "A", "value": "3" },
-        ] }], "command": ["a", "a"], "tolerations": [{ "key": "k" }, { "key": "k" }] });
+        ]);
+        let pod = json!({ "containers": [{ "env": env, "command": ["a", "a"] }],
+            "tolerations": [{ "key": "k" }, { "key": "k" }] });
+        let mut value = json!({ "kind": "Job", "spec": { "template": { "spec": pod } } });
         make_distinct(&mut value);
+        let pod = &value["spec"]["template"]["spec"];
         let expected = json!([{ "name": "A", "value": "3" }, { "name": "B", "value": "$(A)" }]);
-        assert_eq!(value["containers"][0]["env"], expected);
-        assert_eq!(value["command"], json!(["a", "a"]));
-        assert_eq!(value["tolerations"], json!([{ "key": "k" }, { "key": "k" }]));
+        assert_eq!(pod["containers"][0]["env"], expected);
+        assert_eq!(pod["containers"][0]["command"], json!(["a", "a"]));
+        assert_eq!(pod["tolerations"], json!([{ "key": "k" }, { "key": "k" }]));
     }
 }

@@ -27,6 +27,7 @@ pub mod names;
 mod pod;
 mod service;
 mod settings;
+mod shape;
 mod shell;
 mod stateful_set;
 #[cfg(test)]

@@ -8,7 +8,13 @@ pub(crate) fn string(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string" })
 }
 
-/// An object of which the API server keeps everything.
+/// An object of which the API server keeps everything. It is one value: whoever applies it applies the whole, so that
+/// nothing of another author's is left in it.
 pub(crate) fn free_form(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true })
+    json_schema!({
+        "type": "object",
+        "nullable": true,
+        "x-kubernetes-map-type": "atomic",
+        "x-kubernetes-preserve-unknown-fields": true,
+    })
 }

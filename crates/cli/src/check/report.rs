@@ -5,6 +5,7 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 use crate::input::Source;
+use crate::screen;
 
 use super::Severity;
 
@@ -29,7 +30,8 @@ pub(crate) fn show(
         group = group.element(Level::NOTE.message(note));
     }
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-    renderer.render(&[group])
+    // The renderer replaces escape sequences, but not all that hides or turns text.
+    screen::styled(&renderer.render(&[group]))
 }
 
 /// The part of a range that is on its first line, on whole letters: a text of many lines is shown by its

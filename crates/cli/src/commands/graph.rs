@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use crate::graph::{Graph, dot, mermaid, svg, text};
 use crate::input::{Files, read_all};
 use crate::object::Object;
-use crate::{Failure, Outcome, Streams};
+use crate::{Failure, Outcome, Streams, screen};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Format {
@@ -93,11 +93,9 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
                 let (line, _) =
                     document.source.position(document.node.locate(violation.field.as_str()).start);
                 let title = document.title();
-                writeln!(
-                    streams.err,
-                    "{}:{line}: {title}: {violation}; it is left out",
-                    document.source.name
-                )?;
+                let name = &document.source.name;
+                let text = format!("{name}:{line}: {title}: {violation}; it is left out");
+                screen::lines(streams.err, &text)?;
                 outcome = Outcome::Rejected;
             }
         }

@@ -8,7 +8,7 @@ use crate::input::{Document, Files};
 use crate::object::Object;
 use crate::output::{self, Format};
 use crate::rendering::{Maker, Renderer, backends};
-use crate::{Failure, Outcome, Streams};
+use crate::{Failure, Outcome, Streams, screen};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -58,7 +58,8 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         rejected = true;
         violations.iter().try_for_each(|violation| {
             let (line, _) = document.source.position(document.node.locate(violation.field.as_str()).start);
-            writeln!(streams.err, "{}:{line}: {}: {violation}", document.source.name, document.title())
+            let text = format!("{}:{line}: {}: {violation}", document.source.name, document.title());
+            screen::lines(streams.err, &text)
         })
     };
 

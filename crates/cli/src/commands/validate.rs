@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;
+use function_mesh_api::printable_lines;
 use serde_json::{Value, json};
 
 use super::given::Given;
@@ -130,7 +131,7 @@ fn text_report(found: &[Found<'_>], errors: &[InputError], streams: &mut Streams
             InputError::Syntax { source, message, at } => {
                 report::show(Severity::Error, message, source, at, None, streams.colour)
             }
-            other => format!("error: {other}"),
+            other => printable_lines(&format!("error: {other}")).into_owned(),
         };
         writeln!(streams.out, "{text}\n")?;
     }

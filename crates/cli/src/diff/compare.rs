@@ -1,7 +1,10 @@
 //! One object beside the one that is there.
 
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source, parse};
-use function_mesh_workloads::difference::{Difference, Path, Step, all_differences, differences};
+use function_mesh_workloads::difference::{
+    Difference, Path, Step, all_differences, all_differences_of, differences, differences_of,
+    exact_differences,
+};
 use serde_json::{Map, Value, json};
 
 use super::{Against, Effect, Place, manager, owned};
@@ -42,12 +45,12 @@ pub(super) fn places(item: &Item, live: &Value, against: Against) -> Vec<Place> 
 fn authored(wanted: &Value, live: &Value, kind: &str) -> Vec<Difference> {
     let specification = |object: &Value| json!({ "spec": object.get("spec") });
     let live_complete = complete(live, kind).unwrap_or_else(|| live.clone());
-    let mut found = all_differences(&specification(wanted), &specification(&live_complete));
+    let mut found = all_differences_of(kind, &specification(wanted), &specification(&live_complete));
     let marks = |object: &Value| {
         let part = |key: &str| object.pointer(&format!("/metadata/{key}")).cloned().unwrap_or(Value::Null);
         json!({ "metadata": { "labels": part("labels"), "annotations": part("annotations") } })
     };
-    found.extend(differences(&marks(wanted), &marks(live)));
+    found.extend(differences_of(kind, &marks(wanted), &marks(live)));
     found
 }
 
@@ -115,7 +118,7 @@ fn kept(wanted: &Value, live: &Value, kind: &str) -> Vec<Difference> {
         });
         json!({ "spec": fields.collect::<Map<_, _>>() })
     };
-    let mut found = differences(&only(wanted), &only(live));
+    let mut found = differences_of(kind, &only(wanted), &only(live));
     // Claims that are not wanted any more stay too, whatever the API server added to them.
     let claims = |object: &Value| object.pointer("/spec/volumeClaimTemplates").cloned();
     if let (None, Some(live)) = (claims(wanted), claims(live).filter(|it| it != &json!([]))) {
@@ -152,7 +155,7 @@ fn within_commands(difference: Difference) -> Vec<Difference> {
     };
     let (old, new) = (words::parts(old), words::parts(new));
     let base = Path(path.0.iter().take(path.0.len() - 1).cloned().collect());
-    let found = all_differences(&Value::Object(new.clone()), &Value::Object(old.clone()));
+    let found = exact_differences(&Value::Object(new.clone()), &Value::Object(old.clone()));
     if found.is_empty() {
         let told = |text: &str| Some(Value::String(text.to_owned()));
         // Nothing of the line is shown: it may hold secrets that have no name to be found by.

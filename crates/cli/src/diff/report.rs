@@ -6,6 +6,7 @@ use function_mesh_workloads::difference::Path;
 use serde_json::{Value, json};
 
 use super::{Change, Effect, Entry};
+use crate::screen::{self, painted};
 use crate::{hide, words};
 
 /// Longest value on a line.
@@ -33,7 +34,7 @@ pub(crate) fn text(out: &mut dyn Write, entries: &[Entry], colour: bool, all: bo
             let path = &place.difference.path;
             let kept = place.effect == Effect::Kept && entry.verdict != Some(Effect::Kept);
             let kept = if kept { "   (cannot be changed in place)" } else { "" };
-            writeln!(out, "    {path}{kept}")?;
+            screen::line(out, &format!("    {path}{kept}"))?;
             let old = place.difference.live.as_ref().map(|value| shown(path, value));
             let new = place.difference.wanted.as_ref().map(|value| shown(path, value));
             let (old, new) = match (old, new) {
@@ -138,10 +139,6 @@ fn focus(old: &str, new: &str) -> (String, String) {
         format!("{head}{piece}{tail}")
     };
     (piece(&one), piece(&other))
-}
-
-fn painted(text: &str, code: &str, colour: bool) -> String {
-    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 #[cfg(test)]

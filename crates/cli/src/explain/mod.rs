@@ -254,13 +254,13 @@ fn of_component<C: Component>(mut component: C, layers: &Layers) -> Result<Leave
     ];
     let mut all = Leaves::new();
     for (rank, mut object) in objects.into_iter().enumerate() {
+        make_distinct(&mut object);
         if let Some(fields) = object.as_object_mut() {
             fields.retain(|key, _| !matches!(key.as_str(), "apiVersion" | "kind"));
         }
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("ownerReferences");
         }
-        make_distinct(&mut object);
         words::take_apart(&mut object);
         all.extend(leaves::of(&object).into_iter().map(|(path, _, value)| ((rank, path), value)));
     }

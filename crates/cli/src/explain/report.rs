@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
+use function_mesh_api::printable;
 use function_mesh_workloads::difference::{Path, Step};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use super::{Cause, Effective, Origin};
-use crate::hide;
+use crate::{hide, screen};
 
 /// Longest value on a line.
 const VALUE: usize = 44;
@@ -85,7 +86,7 @@ pub(crate) fn text(
     colour: bool,
     all: bool,
 ) -> io::Result<()> {
-    let bold = |text: &str| if colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
+    let bold = |text: &str| screen::painted(text, "1", colour);
     for (index, component) in explained.iter().enumerate() {
         if index > 0 {
             writeln!(out)?;
@@ -106,12 +107,13 @@ pub(crate) fn text(
             }
             if let Some(heading) = row.heading.as_ref().filter(|_| above != (row.kind, row.heading.as_ref()))
             {
-                writeln!(out, "    {heading}")?;
+                screen::line(out, &format!("    {heading}"))?;
             }
             above = (row.kind, row.heading.as_ref());
             let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(text.width()));
             let (place, value, cause) = (&row.place, &row.value, &row.cause);
-            writeln!(out, "    {place}{}  {value}{}  {cause}", pad(place, places), pad(value, values))?;
+            let (places, values) = (pad(place, places), pad(value, values));
+            screen::line(out, &format!("    {place}{places}  {value}{values}  {cause}"))?;
         }
         let passed_over = component.values.len() - told.len();
         if passed_over > 0 {
@@ -158,7 +160,7 @@ fn rows(told: &[&Effective], sources: &Sources<'_>) -> Vec<Row> {
                 Some(step) => format!("  {}", Path(vec![step.clone()])),
                 None => effective.path.to_string(),
             },
-            value: shown(effective),
+            value: printable(&shown(effective)).into_owned(),
             cause,
         }
     };

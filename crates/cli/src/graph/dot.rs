@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use function_mesh_api::Role;
+use function_mesh_api::{REPLACEMENT, Role, is_printable};
 
 use super::mermaid::{caption, edge_label};
 use super::{Edge, Flow, Graph, Kind, Vertex};
@@ -94,7 +94,7 @@ fn escape(text: &str) -> String {
             '"' => escaped.push_str("\\\""),
             '\\' => escaped.push_str("\\\\"),
             '&' => escaped.push_str("&amp;"),
-            letter if letter.is_control() => escaped.push('\u{fffd}'),
+            letter if !is_printable(letter) => escaped.push(REPLACEMENT),
             letter => escaped.push(letter),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use function_mesh_api::Role;
+use function_mesh_api::{REPLACEMENT, Role, is_printable};
 
 use super::{Edge, Flow, Graph, Kind, Vertex};
 
@@ -88,10 +88,10 @@ fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         let is_plain = letter.is_alphanumeric() || " -./:,()".contains(letter) || letter == '↻';
-        if is_plain {
+        if !is_printable(letter) {
+            escaped.push(REPLACEMENT);
+        } else if is_plain {
             escaped.push(letter);
-        } else if letter.is_control() {
-            escaped.push('\u{fffd}');
         } else {
             let _ = write!(escaped, "#{};", u32::from(letter));
         }

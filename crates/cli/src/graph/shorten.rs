@@ -1,12 +1,13 @@
 //! Names that fit into a picture.
 
+use function_mesh_api::{REPLACEMENT, is_printable};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// A name in at most this many columns, its middle left out if need be. What would disturb the picture is
-/// replaced: control characters, and those that change the direction of writing.
+/// replaced: what is not printable, and what takes no column.
 pub(super) fn shorten(name: &str, columns: usize) -> String {
     let clean: String =
-        name.chars().map(|letter| if is_harmless(letter) { letter } else { '\u{fffd}' }).collect();
+        name.chars().map(|letter| if is_drawn(letter) { letter } else { REPLACEMENT }).collect();
     if clean.width() <= columns {
         return clean;
     }
@@ -32,11 +33,8 @@ fn fitting(letters: impl Iterator<Item = char>, columns: usize) -> String {
 }
 
 /// Whether a character takes its columns and leaves the others alone.
-pub(super) fn is_harmless(letter: char) -> bool {
-    let is_direction =
-        matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let is_no_text = matches!(letter, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
-    !letter.is_control() && !is_direction && !is_no_text && letter.width().is_some_and(|width| width > 0)
+fn is_drawn(letter: char) -> bool {
+    is_printable(letter) && letter.width().is_some_and(|width| width > 0)
 }
 
 #[cfg(test)]

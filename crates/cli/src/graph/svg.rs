@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use function_mesh_api::Role;
+use function_mesh_api::{REPLACEMENT, Role, is_printable};
 
 use super::layout::{Layout, Plan};
 use super::ports::{self, Step};
-use super::shorten::{columns, is_harmless, shorten};
+use super::shorten::{columns, shorten};
 use super::{Edge, Flow, Graph, Kind, Vertex};
 
 const MARGIN: i32 = 28;
@@ -377,7 +377,7 @@ fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            letter if !is_harmless(letter) => escaped.push('\u{fffd}'),
+            letter if !is_printable(letter) => escaped.push(REPLACEMENT),
             letter => escaped.push(letter),
         }
     }

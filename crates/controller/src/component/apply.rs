@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use function_mesh_api::validate::Valid;
 use function_mesh_api::{Component, Spec, labels};
-use function_mesh_workloads::difference::differences;
+use function_mesh_workloads::difference::differences_of;
 use function_mesh_workloads::{VerticalPodAutoscaler, Workload, cleanup, names};
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use kube::{Resource, ResourceExt};
@@ -216,7 +216,7 @@ fn fixed(wanted: &StatefulSet, live: &StatefulSet) -> Vec<&'static str> {
 
 fn same_claims<K: Resource<DynamicType = ()> + serde::Serialize>(wanted: &[K], live: &[K]) -> bool {
     match (serde_json::to_value(wanted), serde_json::to_value(live)) {
-        (Ok(wanted), Ok(live)) => differences(&wanted, &live).is_empty(),
+        (Ok(wanted), Ok(live)) => differences_of("PersistentVolumeClaim", &wanted, &live).is_empty(),
         _ => false,
     }
 }

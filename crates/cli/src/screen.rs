@@ -1,0 +1,64 @@
+//! The writer for people: lines in which text of the cluster and of manifests cannot steer the terminal.
+//!
+//! Colours are ours and are put around text that has been made printable; nothing else writes escape sequences.
+//! Output for programs does not pass here: JSON and YAML have escapes of their own.
+
+use std::io::{self, Write};
+
+use function_mesh_api::{REPLACEMENT, is_printable, printable, printable_lines};
+
+/// Writes one line.
+pub(crate) fn line(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    writeln!(out, "{}", printable(text))
+}
+
+/// Writes a text that may have several lines.
+pub(crate) fn lines(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    writeln!(out, "{}", printable_lines(text))
+}
+
+/// A piece of a line in a colour, by its code.
+pub(crate) fn painted(text: &str, code: &str, colour: bool) -> String {
+    let text = printable(text);
+    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into_owned() }
+}
+
+/// A text of several lines that has colours in it already: these stay, and nothing else does that is not printable.
+/// Only for what replaces the escape sequences of others itself.
+pub(crate) fn styled(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        if let Some(code) = colour_code(rest) {
+            shown.push_str(code);
+            rest = rest.get(code.len()..).unwrap_or_default();
+            continue;
+        }
+        shown.push(if is_printable(letter) || matches!(letter, '\n' | '\t') { letter } else { REPLACEMENT });
+        rest = rest.get(letter.len_utf8()..).unwrap_or_default();
+    }
+    shown
+}
+
+/// The sequence for a colour that a text begins with.
+fn colour_code(text: &str) -> Option<&str> {
+    let codes = text.strip_prefix("\x1b[")?;
+    let end = codes.find(|letter: char| !letter.is_ascii_digit() && letter != ';')?;
+    codes.get(end..)?.starts_with('m').then(|| text.get(..end + 3)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s15_only_colours_of_ours_reach_the_terminal() {
+        assert_eq!(painted("a\u{1b}[2Jb", "31", true), "\u{1b}[31ma\u{fffd}[2Jb\u{1b}[0m");
+        assert_eq!(painted("a\rb", "31", false), "a\u{fffd}b");
+        assert_eq!(
+            styled("\u{1b}[1;31ma\u{1b}[0m\n\u{1b}[2J\u{1b}]0;x\u{7}"),
+            "\u{1b}[1;31ma\u{1b}[0m\n\u{fffd}[2J\u{fffd}]0;x\u{fffd}"
+        );
+        assert_eq!(styled("\u{1b}[1"), "\u{fffd}[1");
+    }
+}
