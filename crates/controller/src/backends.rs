@@ -14,9 +14,10 @@ use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
 use crate::context::Shared;
-use crate::kit::cache::{self, Cache, Watches};
-use crate::kit::cached::Cached;
+use crate::kit::cache::{self, Cache, Watches, words};
+use crate::kit::compact::Compact;
 use crate::kit::namespaces::Namespaces;
+use crate::kit::position;
 
 /// The way by which one controller hears of changes.
 pub(crate) type Changed = mpsc::Sender<Arc<BackendConfig>>;
@@ -24,7 +25,7 @@ pub(crate) type Changed = mpsc::Sender<Arc<BackendConfig>>;
 /// How many ignored fields are told by name.
 const MOST_TOLD: usize = 3;
 
-type Changes = BoxStream<'static, Result<Cached<BackendConfig>, watcher::Error>>;
+type Changes = BoxStream<'static, Result<Compact<BackendConfig>, watcher::Error>>;
 
 /// Watches BackendConfigs where they can apply: in the namespaces that are looked after. The cluster's own one may
 /// stand outside of those; then it is watched alone, and none of another name there.
@@ -34,7 +35,7 @@ pub(crate) fn watch(
     namespaces: &Namespaces,
     watches: &Watches,
     end: &CancellationToken,
-) -> (Vec<Cache<Cached<BackendConfig>>>, Changes) {
+) -> (Vec<Cache<Compact<BackendConfig>>>, Changes) {
     let watch = |namespaces: &Namespaces, config| {
         let (cache, changes) = cache::watch(client, namespaces, &config, watches, end);
         (cache, changes.boxed())
@@ -54,9 +55,9 @@ pub(crate) fn watch(
 /// The components that a changed BackendConfig is to reach at once.
 pub(crate) fn affected_by<C: Component>(
     backends: mpsc::Receiver<Arc<BackendConfig>>,
-    objects: Cache<Cached<C>>,
+    objects: Cache<Compact<C>>,
     shared: Arc<Shared>,
-) -> impl Stream<Item = ObjectRef<Cached<C>>> + Send {
+) -> impl Stream<Item = ObjectRef<Compact<C>>> + Send {
     crate::run::receiver(backends).flat_map(move |config| {
         let affected =
             objects.state_filter(|object| shared.touches(&config, &object.namespace().unwrap_or_default()));
@@ -75,10 +76,17 @@ pub(crate) async fn follow(
     while let Some(change) = changes.next().await {
         match change {
             Ok(config) => {
-                let config = match config.open() {
-                    Ok(config) => Arc::new(config),
-                    Err(fault) => {
-                        tracing::warn!(namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "this BackendConfig cannot be read and counts as absent");
+                let (namespace, name) = (config.namespace(), config.name_any());
+                let config = match read(&config, &shared).await {
+                    Ok(Some(config)) => Arc::new(config),
+                    Ok(None) => continue,
+                    Err(error) => {
+                        tracing::warn!(
+                            namespace,
+                            name,
+                            error,
+                            "this BackendConfig cannot be read and counts as absent"
+                        );
                         continue;
                     }
                 };
@@ -87,7 +95,9 @@ pub(crate) async fn follow(
                     _ = follower.send(Arc::clone(&config)).await;
                 }
             }
-            Err(error) => tracing::warn!(%error, "watch of BackendConfigs failed; it is tried again"),
+            Err(error) => {
+                tracing::warn!(error = words(&error), "watch of BackendConfigs failed; it is tried again");
+            }
         }
     }
 }
@@ -117,4 +127,10 @@ fn ignored_note(ignored: &[Violation]) -> String {
     let rest = ignored.len().saturating_sub(MOST_TOLD);
     let more = if rest == 0 { String::new() } else { format!("; and {rest} more") };
     format!("ignored: {}{more}", lines.join("; "))
+}
+
+/// A BackendConfig; None if it is gone.
+async fn read(config: &Compact<BackendConfig>, shared: &Shared) -> Result<Option<BackendConfig>, String> {
+    let whole = shared.whole(config).await.map_err(|error| position::words(&error))?;
+    whole.map(|whole| whole.decode().map_err(|error| error.to_string())).transpose()
 }

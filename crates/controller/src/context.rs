@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use function_mesh_api::BackendConfig;
 use function_mesh_workloads::{Backends, Settings};
-use kube::{Client, ResourceExt};
+use k8s_openapi::NamespaceResourceScope;
+use kube::{Client, Resource, ResourceExt};
 
 use crate::kit::backoff::Backoff;
-use crate::kit::cache::Cache;
-use crate::kit::cached::Cached;
+use crate::kit::cache::{self, Cache};
+use crate::kit::compact::Compact;
 use crate::kit::election::Turn;
 use crate::kit::events::Events;
+use crate::kit::memory::Memory;
 use crate::kit::patience::Patience;
+use crate::kit::status::Reported;
 use crate::metrics::Metrics;
 use crate::protected::Protected;
 
@@ -35,9 +38,13 @@ pub struct Shared {
     pub patience: Patience,
     /// All BackendConfigs that are watched: in the namespaces that are looked after and, where the cluster's own
     /// one stands elsewhere, there.
-    pub backends: Vec<Cache<Cached<BackendConfig>>>,
+    pub backends: Vec<Cache<Compact<BackendConfig>>>,
     /// Whether this program may act, or another one leads.
     pub turn: Turn,
+    /// What was reported of objects that cannot be decoded.
+    pub undecodable: Reported,
+    /// How much memory objects may take that are worked on.
+    pub memory: Memory,
 }
 
 /// Versions of BackendConfigs: of the cluster's, of the namespace's.
@@ -77,6 +84,14 @@ impl HeldBackends {
 }
 
 impl Shared {
+    /// An object of a cache, read from the API server if it is too large to be held. None if it is gone by now.
+    pub async fn whole<K>(&self, object: &Compact<K>) -> Result<Option<Compact<K>>, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + 'static,
+    {
+        cache::whole(object, &self.client, &self.memory).await
+    }
+
     /// Whether all BackendConfigs are known that can apply in a namespace; see [`Cache::is_ready_for`]. Without
     /// the cluster's own one, pods would be rendered without its defaults, and restarted for it.
     pub async fn has_backends(&self, namespace: &str) -> bool {
@@ -93,16 +108,27 @@ impl Shared {
     }
 
     /// The BackendConfigs that apply to a component in this namespace.
-    pub fn backends_for(&self, namespace: &str) -> HeldBackends {
-        let find = |name: Option<&String>, namespace: &str| {
-            let name = name.filter(|name| !name.is_empty())?;
-            self.backends.iter().find_map(|cache| cache.open(name, namespace))
-        };
+    pub async fn backends_for(&self, namespace: &str) -> Result<HeldBackends, kube::Error> {
         let settings = &self.settings;
-        HeldBackends {
-            global: find(settings.global_backend_config.as_ref(), &settings.global_backend_config_namespace),
-            namespaced: find(settings.namespaced_backend_config.as_ref(), namespace),
+        let global = settings.global_backend_config.as_ref();
+        Ok(HeldBackends {
+            global: self.backend(global, &settings.global_backend_config_namespace).await?,
+            namespaced: self.backend(settings.namespaced_backend_config.as_ref(), namespace).await?,
+        })
+    }
+
+    async fn backend(
+        &self,
+        name: Option<&String>,
+        namespace: &str,
+    ) -> Result<Option<Arc<BackendConfig>>, kube::Error> {
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+        for cache in &self.backends {
+            if let Some(found) = cache.fetch(name, namespace).await? {
+                return Ok(Some(found));
+            }
         }
+        Ok(None)
     }
 
     /// Whether a change of this BackendConfig is to reach the components of a namespace at once.

@@ -151,6 +151,17 @@ impl Metrics {
         self.waits.with_label_values(&[kind])
     }
 
+    /// A gauge of one kind.
+    pub fn gauge(
+        &self,
+        kind: &str,
+        (name, help): (&str, &str),
+        label: &str,
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let options = Opts::new(name, help).const_label("kind", kind);
+        registered(&self.registry, IntGaugeVec::new(options, &[label])?)
+    }
+
     /// A gauge of one kind that is computed when it is read.
     pub fn computed(
         &self,

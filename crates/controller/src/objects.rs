@@ -1,16 +1,20 @@
-//! How many objects there are in which phase: counted in the caches, when somebody asks.
+//! How many objects there are in which phase: counted as they change, so that a scrape only reads numbers.
 
 use std::collections::HashMap;
 
+use function_mesh_api::labels;
 use function_mesh_api::types::Phase;
-use function_mesh_api::{Component, FunctionMesh, labels};
+use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
+use kube::runtime::reflector::ObjectRef;
 use prometheus::IntGaugeVec;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::kit::cache::Cache;
-use crate::kit::cached::Cached;
+use crate::kit::compact::Compact;
 use crate::metrics::Metrics;
 
 /// Phases of objects that the controllers do not speak of in a status.
@@ -30,48 +34,107 @@ const PHASES: [&str; 10] = [
     UNMANAGED,
 ];
 
-/// Counts the objects of a kind by the phase that this function tells.
-pub(crate) fn count<K>(
+/// Counts the objects of a kind by phase while their changes pass. `phase` tells it from a status.
+pub(crate) fn count<K, E, S>(
     metrics: &Metrics,
-    objects: &Cache<Cached<K>>,
-    phase: fn(&K) -> Phase,
-) -> Result<(), prometheus::Error>
+    objects: &Cache<Compact<K>>,
+    changes: S,
+    phase: fn(&str) -> Phase,
+) -> Result<impl Stream<Item = Result<Compact<K>, E>> + Send + use<K, E, S>, prometheus::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + 'static,
+    S: Stream<Item = Result<Compact<K>, E>> + Send,
 {
-    let objects = objects.clone();
     let text = ("function_mesh_objects", "Objects by kind and phase.");
-    metrics.computed(&K::kind(&()), text, Some("phase"), move |gauge: &IntGaugeVec| {
-        let mut counts: HashMap<_, i64> = PHASES.map(|phase| (phase, 0)).into();
-        for object in objects.state() {
-            *counts.entry(standing(&object, phase)).or_default() += 1;
-        }
-        for (phase, count) in counts {
-            gauge.with_label_values(&[phase]).set(count);
-        }
-    })
+    let mut tally = Tally::new(metrics.gauge(&K::kind(&()), text, "phase")?);
+    let objects = objects.store();
+    Ok(changes.inspect(move |change| {
+        let Ok(object) = change else { return };
+        let name = ObjectRef::from_obj(object);
+        let phase = objects.get(&name).map(|object| phase_label(&object, phase));
+        tally.set((name.namespace, name.name), phase);
+    }))
 }
 
-fn standing<K: Resource + DeserializeOwned>(object: &Cached<K>, phase: fn(&K) -> Phase) -> &'static str {
-    let Ok(object) = object.open() else { return UNREADABLE };
+/// Namespace and name.
+type Name = (Option<String>, String);
+
+/// Each object's phase, and how many there are of each.
+struct Tally {
+    phases: HashMap<Name, &'static str>,
+    gauge: IntGaugeVec,
+}
+
+impl Tally {
+    fn new(gauge: IntGaugeVec) -> Self {
+        // From zero on, so that the first one is an increase.
+        for phase in PHASES {
+            gauge.with_label_values(&[phase]);
+        }
+        Self { phases: HashMap::new(), gauge }
+    }
+
+    /// An object is in this phase now, or gone.
+    fn set(&mut self, name: Name, phase: Option<&'static str>) {
+        let before = match phase {
+            Some(phase) => self.phases.insert(name, phase),
+            None => self.phases.remove(&name),
+        };
+        if let Some(before) = before {
+            self.gauge.with_label_values(&[before]).dec();
+        }
+        if let Some(phase) = phase {
+            self.gauge.with_label_values(&[phase]).inc();
+        }
+    }
+}
+
+fn phase_label<K: DeserializeOwned>(object: &Compact<K>, phase: fn(&str) -> Phase) -> &'static str
+where
+    Compact<K>: Resource,
+{
+    // One that is too large to be held is decoded by its reconcile, which tells in its status.
+    if !object.is_large() && object.decode().is_err() {
+        return UNREADABLE;
+    }
+    let managed = object.annotation(labels::MANAGED).map(|value| (labels::MANAGED.to_owned(), value));
+    let metadata =
+        ObjectMeta { annotations: managed.map(|managed| [managed].into()), ..ObjectMeta::default() };
     if object.meta().deletion_timestamp.is_some() {
         Phase::Deleting.as_str()
-    } else if labels::is_managed(object.meta()) {
-        phase(&object).as_str()
+    } else if labels::is_managed(&metadata) {
+        object.status().map_or(Phase::Pending, phase).as_str()
     } else {
         UNMANAGED
     }
 }
 
 /// The phase of a component, as its status tells it.
-pub(crate) fn of_component<C: Component>(component: &C) -> Phase {
-    component.status().map_or(Phase::Pending, |status| status.phase)
+pub(crate) fn of_component(status: &str) -> Phase {
+    #[derive(Deserialize)]
+    struct Status {
+        #[serde(default)]
+        phase: Phase,
+    }
+    serde_json::from_str::<Status>(status).map(|status| status.phase).unwrap_or_default()
 }
 
 /// The phase of a mesh: its condition `Ready` in the words that components use.
-pub(crate) fn of_mesh(mesh: &FunctionMesh) -> Phase {
-    let conditions = mesh.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+pub(crate) fn of_mesh(status: &str) -> Phase {
+    #[derive(Deserialize)]
+    struct Status {
+        conditions: Vec<Condition>,
+    }
+    #[derive(Deserialize)]
+    struct Condition {
+        #[serde(rename = "type")]
+        type_: String,
+        status: String,
+        reason: String,
+    }
+    let conditions =
+        serde_json::from_str::<Status>(status).map(|status| status.conditions).unwrap_or_default();
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
     match ready.map(|ready| (ready.status.as_str(), ready.reason.as_str())) {
         None => Phase::Pending,
         Some(("True", _)) => Phase::Ready,
@@ -83,12 +146,12 @@ pub(crate) fn of_mesh(mesh: &FunctionMesh) -> Phase {
 
 #[cfg(test)]
 mod tests {
-    use function_mesh_api::Function;
+    use function_mesh_api::{Function, FunctionMesh};
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn mesh(metadata: &Value, ready: Option<(&str, &str)>) -> Cached<FunctionMesh> {
+    fn mesh(metadata: &Value, ready: Option<(&str, &str)>) -> Compact<FunctionMesh> {
         let conditions = ready.map(|(status, reason)| {
             json!([{ "type": "Ready", "status": status, "reason": reason, "message": "",
                      "lastTransitionTime": "2020-01-01T00:00:00Z" }])
@@ -111,21 +174,38 @@ mod tests {
             (Some(("False", "Invalid")), "Invalid"),
             (Some(("False", "SomethingNew")), "Progressing"),
         ] {
-            assert_eq!(standing(&mesh(&json!({}), ready), of_mesh), phase, "{ready:?}");
+            assert_eq!(phase_label(&mesh(&json!({}), ready), of_mesh), phase, "{ready:?}");
         }
         let going = json!({ "deletionTimestamp": "2020-01-01T00:00:00Z" });
-        assert_eq!(standing(&mesh(&going, Some(("True", "AllReady"))), of_mesh), "Deleting");
+        assert_eq!(phase_label(&mesh(&going, Some(("True", "AllReady"))), of_mesh), "Deleting");
         let others = json!({ "annotations": { labels::MANAGED: "false" } });
-        assert_eq!(standing(&mesh(&others, Some(("True", "AllReady"))), of_mesh), "Unmanaged");
+        assert_eq!(phase_label(&mesh(&others, Some(("True", "AllReady"))), of_mesh), "Unmanaged");
     }
 
     #[test]
     fn what_cannot_be_read_is_counted_as_that() {
-        let function: Cached<Function> = serde_json::from_value(json!({
+        let function: Compact<Function> = serde_json::from_value(json!({
             "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "Function",
             "metadata": { "name": "f" }, "spec": { "replicas": "three" },
         }))
         .unwrap();
-        assert_eq!(standing(&function, of_component), "Unreadable");
+        assert_eq!(phase_label(&function, of_component), "Unreadable");
+    }
+
+    #[test]
+    fn s18_phases_are_counted_as_objects_change() {
+        let options = prometheus::Opts::new("objects", "Objects.");
+        let gauge = IntGaugeVec::new(options, &["phase"]).unwrap();
+        let mut tally = Tally::new(gauge.clone());
+        let name = |name: &str| (Some("n".to_owned()), name.to_owned());
+        tally.set(name("a"), Some("Pending"));
+        tally.set(name("b"), Some("Pending"));
+        tally.set(name("a"), Some("Ready"));
+        tally.set(name("a"), Some("Ready"));
+        tally.set(name("c"), None);
+        let counts = || ["Pending", "Ready", "Invalid"].map(|phase| gauge.with_label_values(&[phase]).get());
+        assert_eq!(counts(), [1, 1, 0]);
+        tally.set(name("b"), None);
+        assert_eq!(counts(), [0, 1, 0]);
     }
 }

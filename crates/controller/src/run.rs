@@ -13,9 +13,8 @@ use futures::stream::{BoxStream, StreamExt};
 use futures::{FutureExt, Stream};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
-use kube::core::{DynamicObject, PartialObjectMeta};
+use kube::core::DynamicObject;
 use kube::runtime::controller::{Action, Config, Controller, Error};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -24,16 +23,18 @@ use prometheus::{IntGaugeVec, Registry};
 use tokio::sync::mpsc;
 
 use crate::backends::Changed;
-use crate::component::SeenPod;
+use crate::component::{JobSummary, PodSummary};
 use crate::context::Shared;
 use crate::kit::backoff::Backoff;
 use crate::kit::cache::{self, Cache, Watched, Watches};
-use crate::kit::cached::Cached;
 use crate::kit::children::controller_of;
+use crate::kit::compact::Compact;
 use crate::kit::election::{self, Candidate, Turn};
 use crate::kit::events::Events;
+use crate::kit::memory::Memory;
 use crate::kit::namespaces::Namespaces;
 use crate::kit::patience::Patience;
+use crate::kit::status::Reported;
 use crate::kit::waiting::Waiting;
 use crate::metrics::Metrics;
 use crate::protected::Protected;
@@ -123,7 +124,8 @@ impl Control {
     async fn run(self, client: Client, registry: &Registry, readiness: &Readiness) -> anyhow::Result<()> {
         let Self { settings, namespaces, protected, concurrency, pause_rollout, turn } = self;
         let end = turn.end.clone();
-        let watches = Watches::register(registry)?;
+        let memory = Memory::default();
+        let watches = Watches::register(registry, &memory)?;
         let (backends, backend_changes) = backends::watch(&client, &settings, &namespaces, &watches, &end);
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
@@ -136,6 +138,8 @@ impl Control {
             backends: backends.clone(),
             client: client.clone(),
             turn,
+            undecodable: Reported::default(),
+            memory,
         });
         let (wake_meshes, mesh_wakes) = mpsc::channel(QUEUE);
         let parts = Parts {
@@ -174,12 +178,12 @@ struct Parts<'a> {
     concurrency: u16,
     readiness: &'a Readiness,
     end: &'a CancellationToken,
-    wake_meshes: mpsc::Sender<ObjectRef<Cached<FunctionMesh>>>,
+    wake_meshes: mpsc::Sender<ObjectRef<Compact<FunctionMesh>>>,
 }
 
 type Gone = Arc<dyn Fn(&ObjectRef<DynamicObject>) + Send + Sync>;
 type Reconciled<K, E, Q> = Result<(ObjectRef<K>, Action), Error<E, Q>>;
-type ComponentParts<C> = (Cache<Cached<C>>, BoxFuture<'static, ()>, Changed);
+type ComponentParts<C> = (Cache<Compact<C>>, BoxFuture<'static, ()>, Changed);
 
 impl Parts<'_> {
     fn config(&self) -> Config {
@@ -230,6 +234,7 @@ impl Parts<'_> {
             waiting.gone(object);
             let name = format!("{prefix}{object}");
             shared.backoff.forget(&name);
+            shared.undecodable.forget(&name);
             shared.patience.forget(&name);
             shared.patience.forget(&format!("{name}{}", component::END));
         })
@@ -239,12 +244,12 @@ impl Parts<'_> {
     /// BackendConfigs.
     fn component<C: Component>(&self) -> Result<ComponentParts<C>, prometheus::Error> {
         let children = cache::children_of(C::ROLE);
-        let (objects, changes) = self.watch::<Cached<C>>(&watcher::Config::default());
-        let (stateful_sets, of_sets) = self.watch::<Cached<StatefulSet>>(&children);
-        let (services, of_services) = self.watch::<Cached<Service>>(&children);
-        let (autoscalers, of_autoscalers) = self.watch::<Cached<HorizontalPodAutoscaler>>(&children);
-        let (pods, of_pods) = self.watch::<SeenPod>(&children);
-        let of_jobs = cache::notices::<PartialObjectMeta<Job>>(
+        let (objects, changes) = self.watch::<Compact<C>>(&watcher::Config::default());
+        let (stateful_sets, of_sets) = self.watch::<Compact<StatefulSet>>(&children);
+        let (services, of_services) = self.watch::<Compact<Service>>(&children);
+        let (autoscalers, of_autoscalers) = self.watch::<Compact<HorizontalPodAutoscaler>>(&children);
+        let (pods, of_pods) = self.watch::<PodSummary>(&children);
+        let of_jobs = cache::notices::<JobSummary>(
             &self.shared.client,
             self.namespaces,
             &cache::cleanups_of(C::ROLE),
@@ -262,7 +267,7 @@ impl Parts<'_> {
             autoscalers,
             pods,
         });
-        objects::count(&self.shared.metrics, &objects, objects::of_component)?;
+        let changes = objects::count(&self.shared.metrics, &objects, changes, objects::of_component)?;
         let waiting = self.waiting(C::ROLE.kind(), component::prefix::<C>())?;
         let gone = self.gone(component::prefix::<C>(), &waiting);
         let (tell, backends) = mpsc::channel(QUEUE);
@@ -270,19 +275,19 @@ impl Parts<'_> {
         let changes = waiting.changes(told_to_mesh(changes, self.wake_meshes.clone()));
         let controller = Controller::for_stream(changes, objects.store())
             .with_config(self.config())
-            .owns_stream(waiting.children::<Cached<C>, _, _, _>(of_sets))
-            .owns_stream(waiting.children::<Cached<C>, _, _, _>(of_services))
-            .owns_stream(waiting.children::<Cached<C>, _, _, _>(of_autoscalers))
+            .owns_stream(waiting.children::<Compact<C>, _, _, _>(of_sets))
+            .owns_stream(waiting.children::<Compact<C>, _, _, _>(of_services))
+            .owns_stream(waiting.children::<Compact<C>, _, _, _>(of_autoscalers))
             .reconcile_on(waiting.wakes(component::pods::components_of(of_pods)))
             .reconcile_on(waiting.wakes(component::pods::components_of(of_jobs)))
             .reconcile_on(waiting.wakes(affected))
             .graceful_shutdown_on(self.end.clone().cancelled_owned());
         let run = async move {
             let on_error =
-                |object: Arc<Cached<C>>, error: &component::Error, context: Arc<component::Context>| {
+                |object: Arc<Compact<C>>, error: &component::Error, context: Arc<component::Context>| {
                     component::on_error(&object, error, &context)
                 };
-            let reconcile = move |object: Arc<Cached<C>>, context| {
+            let reconcile = move |object: Arc<Compact<C>>, context| {
                 waiting.taken(&ObjectRef::from_obj(&*object));
                 component::reconcile::<C>(object, context)
             };
@@ -294,11 +299,11 @@ impl Parts<'_> {
     fn meshes(
         &self,
         context: mesh::Context,
-        wakes: mpsc::Receiver<ObjectRef<Cached<FunctionMesh>>>,
+        wakes: mpsc::Receiver<ObjectRef<Compact<FunctionMesh>>>,
     ) -> Result<BoxFuture<'static, ()>, prometheus::Error> {
-        let (objects, changes) = self.watch::<Cached<FunctionMesh>>(&watcher::Config::default());
+        let (objects, changes) = self.watch::<Compact<FunctionMesh>>(&watcher::Config::default());
         self.gate("functionmeshes", &objects);
-        objects::count(&self.shared.metrics, &objects, objects::of_mesh)?;
+        let changes = objects::count(&self.shared.metrics, &objects, changes, objects::of_mesh)?;
         let waiting = self.waiting("FunctionMesh", mesh::PREFIX)?;
         let gone = self.gone(mesh::PREFIX, &waiting);
         let controller = Controller::for_stream(waiting.changes(changes), objects.store())
@@ -307,10 +312,10 @@ impl Parts<'_> {
             .graceful_shutdown_on(self.end.clone().cancelled_owned());
         let run = async move {
             let on_error =
-                |object: Arc<Cached<FunctionMesh>>, error: &mesh::Error, context: Arc<mesh::Context>| {
+                |object: Arc<Compact<FunctionMesh>>, error: &mesh::Error, context: Arc<mesh::Context>| {
                     mesh::on_error(&object, error, &context)
                 };
-            let reconcile = move |object: Arc<Cached<FunctionMesh>>, context| {
+            let reconcile = move |object: Arc<Compact<FunctionMesh>>, context| {
                 waiting.taken(&ObjectRef::from_obj(&*object));
                 mesh::reconcile(object, context)
             };
@@ -331,7 +336,8 @@ where
         match result {
             Ok(_) | Err(Error::ReconcilerFailed(..)) => {}
             Err(Error::ObjectNotFound(object)) => gone(&object),
-            Err(error) => tracing::warn!(%error, "watch failed; it is tried again"),
+            // Of a watch nothing comes here: what fails is logged where it is begun anew.
+            Err(error) => tracing::warn!(%error, "the controller's queue failed"),
         }
         ready(())
     }
@@ -343,9 +349,9 @@ pub(crate) fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> im
 
 /// Passes changes of components on, and wakes the mesh that each belongs to: also when one is deleted.
 fn told_to_mesh<C: Component>(
-    changes: impl Stream<Item = Result<Cached<C>, watcher::Error>> + Send + 'static,
-    wake: mpsc::Sender<ObjectRef<Cached<FunctionMesh>>>,
-) -> BoxStream<'static, Result<Cached<C>, watcher::Error>> {
+    changes: impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static,
+    wake: mpsc::Sender<ObjectRef<Compact<FunctionMesh>>>,
+) -> BoxStream<'static, Result<Compact<C>, watcher::Error>> {
     changes
         .then(move |change| {
             let wake = wake.clone();

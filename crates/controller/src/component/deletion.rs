@@ -53,7 +53,7 @@ pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> R
         owner: &uid,
         manager: labels::managers::WORKLOAD,
     };
-    let backends = context.shared.backends_for(&namespace);
+    let backends = context.shared.backends_for(&namespace).await.map_err(Error::observe)?;
     let waited = context.shared.patience.waited_for(&super::end_key(component));
     let limit = Duration::from_secs(context.shared.settings.cleanup_deadline.unsigned_abs());
     let work = match valid_component(component.clone()) {

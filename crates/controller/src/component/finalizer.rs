@@ -6,12 +6,12 @@ use function_mesh_workloads::names;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use kube::core::NamespaceResourceScope;
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::core::{NamespaceResourceScope, Request};
+use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 
 use super::{Context, Error};
+use crate::kit::answer::text;
 use crate::kit::children::Children;
 
 const ALL: [&str; 2] = [labels::CLEANUP_FINALIZER, labels::LEGACY_CLEANUP_FINALIZER];
@@ -45,10 +45,7 @@ pub(super) async fn align<C: Component>(
 /// Lets a deleted object go.
 pub(super) async fn release<C>(meta: &ObjectMeta, client: &Client) -> Result<(), Error>
 where
-    C: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug,
+    C: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
     write::<C>(meta, None, client).await
 }
@@ -56,18 +53,16 @@ where
 /// The version in it keeps the patch from undoing what somebody else did to the list meanwhile.
 async fn write<C>(meta: &ObjectMeta, ours: Option<&str>, client: &Client) -> Result<(), Error>
 where
-    C: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug,
+    C: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
     let others = meta.finalizers.iter().flatten().map(String::as_str).filter(|name| !ALL.contains(name));
     let finalizers: Vec<_> = others.chain(ours).collect();
     let patch = json!({ "metadata": { "resourceVersion": meta.resource_version, "finalizers": finalizers } });
     let params =
         PatchParams { field_manager: Some(labels::managers::FINALIZER.to_owned()), ..PatchParams::default() };
-    let api = Api::<C>::namespaced(client.clone(), meta.namespace.as_deref().unwrap_or_default());
-    match api.patch(meta.name.as_deref().unwrap_or_default(), &params, &Patch::Merge(patch)).await {
+    let request = Request::new(C::url_path(&(), meta.namespace.as_deref()));
+    let name = meta.name.as_deref().unwrap_or_default();
+    match text(client, request.patch(name, &params, &Patch::Merge(patch))).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(Error::Finalizer(Box::new(error))),

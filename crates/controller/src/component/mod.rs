@@ -14,29 +14,32 @@ pub(crate) mod pods;
 mod report;
 mod specification;
 mod status;
+mod summary;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use function_mesh_api::validate::{Violations, valid_component};
 use function_mesh_api::{Component, Role, labels};
-use function_mesh_workloads::render;
+use function_mesh_workloads::{names, render};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
 use crate::kit::cache::{Cache, INCOMPLETE};
-use crate::kit::cached::{Cached, Unreadable};
 use crate::kit::children::ChildError;
+use crate::kit::compact::{Compact, finalizers};
+use crate::kit::position::{self, DecodeError};
 use crate::metrics::Stage;
 
 use deletion::Step;
-pub use pods::SeenPod;
 pub use status::{Children, Outcome, Seen, status_of};
+pub use summary::{JobSummary, PodSummary};
 
 /// How long until a deletion is looked at again when nothing happens meanwhile, so that it comes to its end.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
@@ -50,13 +53,13 @@ pub struct Context {
     /// What all controllers share.
     pub shared: Arc<Shared>,
     /// StatefulSets of components of this kind.
-    pub stateful_sets: Cache<Cached<StatefulSet>>,
+    pub stateful_sets: Cache<Compact<StatefulSet>>,
     /// Services of components of this kind.
-    pub services: Cache<Cached<Service>>,
+    pub services: Cache<Compact<Service>>,
     /// Autoscalers of components of this kind.
-    pub autoscalers: Cache<Cached<HorizontalPodAutoscaler>>,
+    pub autoscalers: Cache<Compact<HorizontalPodAutoscaler>>,
     /// Pods of components of this kind.
-    pub pods: Cache<SeenPod>,
+    pub pods: Cache<PodSummary>,
 }
 
 impl Context {
@@ -69,6 +72,17 @@ impl Context {
             && self.pods.is_ready_for(namespace).await
             && self.shared.has_backends(namespace).await
     }
+
+    /// What work on a component costs: with those of its children that are too large to be held.
+    fn cost<C: Component>(&self, object: &Compact<C>) -> usize {
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        let workload = names::stateful_set(&object.name_any(), C::ROLE);
+        let service = names::service(&object.name_any(), C::ROLE);
+        object.cost()
+            + self.stateful_sets.cost_of_large(&workload, namespace)
+            + self.services.cost_of_large(&service, namespace)
+            + self.autoscalers.cost_of_large(&workload, namespace)
+    }
 }
 
 /// Why a reconcile came to no end.
@@ -77,21 +91,34 @@ pub enum Error {
     /// A rule is broken. Nothing was changed.
     #[error("{0}")]
     Invalid(Violations),
+    /// The object cannot be decoded. Nothing was changed.
+    #[error("cannot decode the object: {0}")]
+    Undecodable(DecodeError),
+    /// Something that is needed could not be read.
+    #[error("cannot read what the component depends on: {}", position::words(.0))]
+    Observe(#[source] Box<kube::Error>),
     /// A child could not be written.
     #[error(transparent)]
     Child(#[from] ChildError),
     /// The finalizer could not be written.
-    #[error("cannot write the finalizer: {0}")]
+    #[error("cannot write the finalizer: {}", position::words(.0))]
     Finalizer(#[source] Box<kube::Error>),
     /// The status could not be written.
-    #[error("cannot write the status: {0}")]
+    #[error("cannot write the status: {}", position::words(.0))]
     Report(#[source] Box<kube::Error>),
 }
 
 impl Error {
+    fn observe(error: kube::Error) -> Self {
+        Self::Observe(Box::new(error))
+    }
+
     fn stage(&self) -> Stage {
         match self {
             Self::Invalid(_) => Stage::Validate,
+            Self::Undecodable(_) | Self::Observe(_) | Self::Child(ChildError::Undecodable { .. }) => {
+                Stage::Observe
+            }
             Self::Child(ChildError::Form { .. }) => Stage::Render,
             Self::Child(ChildError::Foreign { .. } | ChildError::Api { .. }) | Self::Finalizer(_) => {
                 Stage::Apply
@@ -102,7 +129,7 @@ impl Error {
 
     /// Whether trying again can help without a change of the object.
     fn is_final(&self) -> bool {
-        matches!(self, Self::Invalid(_))
+        matches!(self, Self::Invalid(_) | Self::Undecodable(_))
     }
 
     /// Whether it was only decided on old news: there is nothing to tell, and the next try knows better.
@@ -110,28 +137,48 @@ impl Error {
         match self {
             Self::Child(error) => error.is_conflict(),
             Self::Finalizer(error) => matches!(&**error, kube::Error::Api(status) if status.is_conflict()),
-            Self::Invalid(_) | Self::Report(_) => false,
+            Self::Invalid(_) | Self::Undecodable(_) | Self::Observe(_) | Self::Report(_) => false,
         }
     }
 }
 
 /// Brings the cluster in line with one component, and its status in line with the cluster.
-pub async fn reconcile<C: Component>(object: Arc<Cached<C>>, context: Arc<Context>) -> Result<Action, Error> {
+pub async fn reconcile<C: Component>(
+    object: Arc<Compact<C>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
     if !context.is_complete(&object.namespace().unwrap_or_default()).await {
         return Ok(Action::requeue(INCOMPLETE));
     }
     if !context.shared.turn.is_now().await {
         return Ok(Action::requeue(Duration::ZERO));
     }
+    // Large objects are worked on a few at a time, and wait without a place of work.
+    let Some(_room) = context.shared.memory.room(context.cost(&object)) else {
+        return Ok(Action::requeue(room_retry()));
+    };
     let kind = C::ROLE.kind();
     let work = context.shared.metrics.begin(kind);
-    let component = match object.open() {
+    let whole = match context.shared.whole(&object).await {
+        Ok(Some(whole)) => whole,
+        Ok(None) => {
+            work.skipped();
+            return Ok(Action::await_change());
+        }
+        Err(error) => {
+            let error = Error::observe(error);
+            work.ended([error.stage()]);
+            return Err(error);
+        }
+    };
+    let component = match whole.decode() {
         Ok(component) => Box::new(component),
         Err(fault) => {
             work.unreadable();
-            return unreadable::<C>(&fault, &object, &context).await;
+            return undecodable::<C>(fault, &whole, &context).await;
         }
     };
+    drop(whole);
     let component = &*component;
     let is_deleted = component.meta().deletion_timestamp.is_some();
     if !is_deleted && !labels::is_managed(component.meta()) {
@@ -174,7 +221,7 @@ type Done = (Option<Outcome>, Action);
 
 async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result<Done, Error> {
     context.shared.protected.check(component.namespace().as_deref()).map_err(Error::Invalid)?;
-    let observed = observe::observe(component, context);
+    let observed = observe::observe(component, context).await.map_err(Error::observe)?;
     let valid = valid_component(component.clone()).map_err(Error::Invalid)?;
     let workload = render(&valid, observed.backends.as_backends(), &context.shared.settings);
     let revisions = observed.revisions.clone();
@@ -211,35 +258,47 @@ async fn end_unseen<C: Component>(
     Ok((None, Action::await_change()))
 }
 
-/// An object that cannot be read is left alone, unless it waits to be deleted.
-async fn unreadable<C: Component>(
-    fault: &Unreadable,
-    object: &Cached<C>,
+/// An object that cannot be decoded is left alone, unless it waits to be deleted. Its status says why.
+async fn undecodable<C: Component>(
+    fault: DecodeError,
+    object: &Compact<C>,
     context: &Context,
 ) -> Result<Action, Error> {
     let (kind, regarding) = (C::ROLE.kind(), object.object_ref(&()));
-    tracing::warn!(kind, namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "cannot be read; skipped");
-    context.shared.events.unreadable(&regarding, &fault.error).await;
-    if fault.metadata.deletion_timestamp.is_some() && finalizer::is_on(&fault.metadata) {
-        let note = "left in Pulsar: its subscriptions, since the object cannot be read";
-        context.shared.events.publish(&regarding, false, "NotCleanedUp", "CleanUp", note).await;
-        finalizer::release::<C>(&fault.metadata, &context.shared.client).await?;
+    let (namespace, name) = (regarding.namespace.as_deref(), regarding.name.as_deref());
+    tracing::warn!(kind, namespace, name, %fault, "cannot be decoded; skipped");
+    context.shared.events.unreadable(&regarding, &fault.to_string()).await;
+    let json = object.json().unwrap_or_default();
+    if object.meta().deletion_timestamp.is_some() {
+        if finalizer::is_on(object.meta()) {
+            let note = "left in Pulsar: its subscriptions, since the object cannot be read";
+            context.shared.events.publish(&regarding, false, "NotCleanedUp", "CleanUp", note).await;
+            let metadata = ObjectMeta { finalizers: finalizers(json), ..object.meta().clone() };
+            finalizer::release::<C>(&metadata, &context.shared.client).await?;
+        }
+        return Ok(Action::await_change());
     }
+    report::report_undecodable(object, json, Error::Undecodable(fault), &context.shared).await;
     Ok(Action::await_change())
 }
 
+/// How long until there may be room for a large object. Not the same for all that wait.
+pub(crate) fn room_retry() -> Duration {
+    let now = jiff::Timestamp::now().subsec_nanosecond().unsigned_abs();
+    Duration::from_millis(200 + u64::from(now / 1000 % 300))
+}
+
 /// How long an object waits after a failure.
-pub fn on_error<C: Component>(object: &Cached<C>, error: &Error, context: &Context) -> Action {
-    let Ok(component) = object.open() else { return Action::await_change() };
-    let mut wait = context.shared.backoff.failed(&key(&component));
+pub fn on_error<C: Component>(object: &Compact<C>, error: &Error, context: &Context) -> Action {
+    let mut wait = context.shared.backoff.failed(&key_of::<C>(object.meta()));
     if matches!(error, Error::Child(ChildError::Foreign { .. })) {
         // It may go at any time, and nobody tells: it need not have our labels.
         wait = wait.min(LOOK_AGAIN);
     }
     tracing::warn!(
         kind = C::ROLE.kind(),
-        namespace = component.namespace(),
-        name = component.name_any(),
+        namespace = object.namespace(),
+        name = object.name_any(),
         %error,
         retry_in = ?wait,
         "reconcile failed"
@@ -257,7 +316,12 @@ pub(crate) const fn prefix<C: Component>() -> &'static str {
 }
 
 fn key<C: Component>(component: &C) -> String {
-    format!("{}{}", prefix::<C>(), ObjectRef::<C>::from_obj(component))
+    key_of::<C>(component.meta())
+}
+
+fn key_of<C: Component>(metadata: &ObjectMeta) -> String {
+    let name = ObjectRef::<C>::new(metadata.name.as_deref().unwrap_or_default());
+    format!("{}{}", prefix::<C>(), name.within(metadata.namespace.as_deref().unwrap_or_default()))
 }
 
 /// The name under which the end of a component is waited for.

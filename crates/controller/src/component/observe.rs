@@ -35,12 +35,12 @@ pub(super) struct Observed {
     pub(super) revisions: Revisions,
 }
 
-pub(super) fn observe<C: Component>(component: &C, context: &Context) -> Observed {
+pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> Result<Observed, kube::Error> {
     let namespace = component.namespace().unwrap_or_default();
     let workload = names::stateful_set(&component.name_any(), C::ROLE);
     let service = names::service(&component.name_any(), C::ROLE);
-    let backends = context.shared.backends_for(&namespace);
-    let stateful_set = context.stateful_sets.open(&workload, &namespace);
+    let backends = context.shared.backends_for(&namespace).await?;
+    let stateful_set = context.stateful_sets.fetch(&workload, &namespace).await?;
     let owner = component.uid().unwrap_or_default();
     let ours = stateful_set.as_deref().filter(|live| is_owned_by(*live, &owner));
     let digest = specification::digest(component);
@@ -63,15 +63,15 @@ pub(super) fn observe<C: Component>(component: &C, context: &Context) -> Observe
         Some((global, namespaced)) => (global.cloned(), namespaced.cloned()),
         None => backends.revisions(),
     };
-    Observed {
+    Ok(Observed {
         stateful_set,
-        service: context.services.open(&service, &namespace),
-        autoscaler: context.autoscalers.open(&workload, &namespace),
+        service: context.services.fetch(&service, &namespace).await?,
+        autoscaler: context.autoscalers.fetch(&workload, &namespace).await?,
         backends,
         hold,
         digest,
         revisions,
-    }
+    })
 }
 
 /// Whether a StatefulSet was made from the specification as it is now. One that somebody else made does not say;

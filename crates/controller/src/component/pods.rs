@@ -1,6 +1,5 @@
 //! Why a component is not ready, from its pods.
 
-use std::borrow::Cow;
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +8,15 @@ use function_mesh_api::{Component, Role, labels};
 use function_mesh_workloads::{names, without_credentials};
 use futures::{Stream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
-use serde::Deserialize;
 
 use super::Context;
 use super::status::Children;
-use crate::kit::cache::Cache;
-use crate::kit::cached::Cached;
+use super::summary::{Container, PodSummary};
+use crate::kit::cache::{Cache, words};
+use crate::kit::compact::Compact;
 
 /// Pods looked at; one is enough to tell what is wrong.
 const MOST_PODS: i32 = 20;
@@ -40,76 +36,14 @@ pub(super) struct Look {
     pub(super) again: Option<Duration>,
 }
 
-/// A pod as far as it is looked at: only what tells its trouble is held, and what it is made of is never even
-/// read.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(from = "WholePod")]
-pub struct SeenPod {
-    metadata: ObjectMeta,
-    status: Option<PodStatus>,
-}
-
-impl Resource for SeenPod {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        Pod::kind(&())
-    }
-    fn group((): &()) -> Cow<'_, str> {
-        Pod::group(&())
-    }
-    fn version((): &()) -> Cow<'_, str> {
-        Pod::version(&())
-    }
-    fn plural((): &()) -> Cow<'_, str> {
-        Pod::plural(&())
-    }
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
-
-#[derive(Deserialize)]
-struct WholePod {
-    metadata: ObjectMeta,
-    status: Option<PodStatus>,
-}
-
-impl From<WholePod> for SeenPod {
-    fn from(WholePod { metadata, status }: WholePod) -> Self {
-        let name = metadata.labels.unwrap_or_default().remove_entry(labels::NAME);
-        let metadata = ObjectMeta {
-            name: metadata.name,
-            namespace: metadata.namespace,
-            resource_version: metadata.resource_version,
-            deletion_timestamp: metadata.deletion_timestamp,
-            labels: name.map(|entry| [entry].into()),
-            ..ObjectMeta::default()
-        };
-        let status = status.map(|status| PodStatus {
-            conditions: status.conditions.map(|mut all| {
-                all.retain(|condition| condition.type_ == "PodScheduled");
-                all
-            }),
-            init_container_statuses: status.init_container_statuses,
-            container_statuses: status.container_statuses,
-            ..PodStatus::default()
-        });
-        Self { metadata, status }
-    }
-}
-
 /// The components that pods, or clean-up Jobs, are of.
 pub(crate) fn components_of<K: Resource, C: Component>(
     changes: impl Stream<Item = Result<K, watcher::Error>> + Send,
-) -> impl Stream<Item = ObjectRef<Cached<C>>> + Send {
+) -> impl Stream<Item = ObjectRef<Compact<C>>> + Send {
     changes.filter_map(|change| {
-        let object =
-            change.inspect_err(|error| tracing::warn!(%error, "watch failed; it is tried again")).ok();
+        let object = change
+            .inspect_err(|error| tracing::warn!(error = words(error), "watch failed; it is tried again"))
+            .ok();
         ready(object.and_then(|object| {
             let name = object.meta().labels.as_ref()?.get(labels::NAME)?;
             Some(ObjectRef::new(name).within(object.meta().namespace.as_deref()?))
@@ -128,7 +62,7 @@ pub(super) fn look<C: Component>(children: &Children, component: &C, context: &C
 }
 
 /// The pods of a StatefulSet: they are numbered. A clean-up has the same labels, and another name.
-fn of<C: Component>(pods: &Cache<SeenPod>, component: &C, count: i32) -> Vec<Arc<SeenPod>> {
+fn of<C: Component>(pods: &Cache<PodSummary>, component: &C, count: i32) -> Vec<Arc<PodSummary>> {
     let set = names::stateful_set(&component.name_any(), C::ROLE);
     let namespace = component.namespace().unwrap_or_default();
     let find = |number| pods.get(&ObjectRef::new(&format!("{set}-{number}")).within(&namespace));
@@ -136,11 +70,12 @@ fn of<C: Component>(pods: &Cache<SeenPod>, component: &C, count: i32) -> Vec<Arc
 }
 
 /// The first trouble, and the end of the first wait: after it there is more to tell.
-fn look_at(pods: &[Arc<SeenPod>], now: Timestamp) -> Look {
+fn look_at(pods: &[Arc<PodSummary>], now: Timestamp) -> Look {
     let mut look = Look::default();
     for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
         let found = unschedulable(pod, now);
-        let found = found.into_iter().chain(containers(pod).filter_map(|it| container_trouble(it, now)));
+        let found =
+            found.into_iter().chain(pod.containers.iter().filter_map(|it| container_trouble(it, now)));
         for (trouble, left) in found {
             look.again = [look.again, left].into_iter().flatten().min();
             let trouble = trouble.map(|trouble| format!("pod {}: {trouble}", pod.name_any()));
@@ -154,50 +89,39 @@ fn look_at(pods: &[Arc<SeenPod>], now: Timestamp) -> Look {
 type Found = (Option<String>, Option<Duration>);
 
 /// How much is left of a time that began then. A beginning in the future is another clock's.
-fn left(since: Option<&Time>, of: SignedDuration, now: Timestamp) -> Option<Duration> {
-    let past = now.duration_since(since?.0);
+fn left(since: Option<Timestamp>, of: SignedDuration, now: Timestamp) -> Option<Duration> {
+    let past = now.duration_since(since?);
     if past.is_negative() {
         return None;
     }
     Duration::try_from(of - past).ok().filter(|left| !left.is_zero())
 }
 
-fn unschedulable(pod: &SeenPod, now: Timestamp) -> Option<Found> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let scheduled = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
-    if scheduled.reason.as_deref() != Some("Unschedulable") {
-        return None;
-    }
-    let message = scheduled.message.as_deref().unwrap_or("no node takes it");
-    let left = left(scheduled.last_transition_time.as_ref(), NO_DISK, now);
+fn unschedulable(pod: &PodSummary, now: Timestamp) -> Option<Found> {
+    let scheduled =
+        pod.scheduled.as_ref().filter(|it| it.status == "False" && it.reason == "Unschedulable")?;
+    let message = Some(scheduled.message.as_str()).filter(|message| !message.is_empty());
+    let message = message.unwrap_or("no node takes it");
+    let left = left(scheduled.last_transition_time, NO_DISK, now);
     if message.contains("PersistentVolumeClaim") && left.is_some() {
         return Some((None, left));
     }
     Some((Some(format!("cannot be scheduled: {message}")), None))
 }
 
-fn containers(pod: &SeenPod) -> impl Iterator<Item = &ContainerStatus> {
-    let status = pod.status.as_ref();
-    let init = status.and_then(|status| status.init_container_statuses.as_ref());
-    let main = status.and_then(|status| status.container_statuses.as_ref());
-    init.into_iter().flatten().chain(main.into_iter().flatten())
-}
-
-fn container_trouble(container: &ContainerStatus, now: Timestamp) -> Option<Found> {
-    let running = container.state.as_ref().and_then(|state| state.running.as_ref());
-    let left = running.and_then(|running| left(running.started_at.as_ref(), STEADY, now));
+fn container_trouble(container: &Container, now: Timestamp) -> Option<Found> {
+    let running = container.state.running.as_ref();
+    let left = running.and_then(|running| left(running.started_at, STEADY, now));
     if container.ready && left.is_none() {
         return None;
     }
     trouble(container).map(|trouble| (Some(trouble), left))
 }
 
-fn trouble(container: &ContainerStatus) -> Option<String> {
+fn trouble(container: &Container) -> Option<String> {
     let name = &container.name;
-    let state = container.state.as_ref();
-    let waiting = state.and_then(|state| state.waiting.as_ref());
-    let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
-    let message = waiting.and_then(|waiting| waiting.message.as_deref()).unwrap_or_default();
+    let waiting = container.state.waiting.clone().unwrap_or_default();
+    let (reason, message) = (waiting.reason.as_str(), waiting.message.as_str());
     match reason {
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
             return Some(format!("container {name} cannot get its image {:?}: {message}", container.image));
@@ -207,10 +131,9 @@ fn trouble(container: &ContainerStatus) -> Option<String> {
         }
         _ => {}
     }
-    let ended = state.and_then(|state| state.terminated.as_ref());
-    let before = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-    let exit = ended.or(before)?;
-    let last_words = exit.message.as_deref().filter(|_| is_ours(name)).and_then(last_words);
+    let ended = container.state.terminated.as_ref();
+    let exit = ended.or(container.last_state.terminated.as_ref())?;
+    let last_words = if is_ours(name) { last_words(&exit.message) } else { None };
     if ended.is_none() && container.restart_count == 0 {
         return None;
     }
@@ -219,8 +142,8 @@ fn trouble(container: &ContainerStatus) -> Option<String> {
         1 => ", restarted once".to_owned(),
         count => format!(", restarted {count} times"),
     };
-    Some(match (exit.exit_code, exit.reason.as_deref()) {
-        (_, Some("OOMKilled")) => format!("container {name} used more memory than its limit{restarts}"),
+    Some(match (exit.exit_code, exit.reason.as_str()) {
+        (_, "OOMKilled") => format!("container {name} used more memory than its limit{restarts}"),
         (code, _) if let Some(words) = last_words => {
             format!("container {name} ended with exit code {code}{restarts}: {words}")
         }
@@ -265,11 +188,9 @@ mod tests {
 
     use super::*;
 
-    fn pod(name: &str, status: serde_json::Value) -> SeenPod {
-        serde_json::from_value(
-            json!({ "metadata": { "name": name }, "spec": { "containers": [] }, "status": status }),
-        )
-        .expect("a pod")
+    fn pod(name: &str, status: serde_json::Value) -> PodSummary {
+        let pod = json!({ "metadata": { "name": name }, "spec": { "containers": [] }, "status": status });
+        PodSummary::read(&pod.to_string()).expect("a pod")
     }
 
     fn container(fields: serde_json::Value) -> serde_json::Value {

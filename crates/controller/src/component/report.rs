@@ -5,9 +5,14 @@ use std::time::Duration;
 use function_mesh_api::types::{ComponentStatus, Phase};
 use function_mesh_api::{Component, labels};
 
+use kube::Resource;
+
+use super::Error;
 use super::status::{Outcome, status_of};
 use crate::context::Shared;
 use crate::kit::children::Change;
+use crate::kit::compact::{Compact, status};
+use crate::kit::position::words;
 use crate::kit::status::write_status;
 
 /// How long news that something goes on may wait for what follows: children are made, then their pods, and then
@@ -21,6 +26,7 @@ pub(super) async fn report<C: Component>(
     outcome: &Outcome,
     shared: &Shared,
 ) -> Result<Option<Duration>, kube::Error> {
+    shared.undecodable.forget(&super::key(component));
     let before = component.status();
     let now = status_of(before, component.meta().generation, outcome);
     let regarding = component.object_ref(&());
@@ -55,6 +61,31 @@ pub(super) async fn report<C: Component>(
         shared.events.publish(&regarding, normal, now.phase.as_str(), "Report", &note).await;
     }
     Ok(None)
+}
+
+/// Says in the status of an object that cannot be decoded why that is so. It is a courtesy: the API server may not
+/// take it, since it checks the whole object, and the event tells it too.
+pub(super) async fn report_undecodable<C: Component>(
+    object: &Compact<C>,
+    json: &str,
+    error: Error,
+    shared: &Shared,
+) {
+    let before = status(json).and_then(|status| serde_json::from_str::<ComponentStatus>(status.get()).ok());
+    let now = status_of(before.as_ref(), object.meta().generation, &Outcome::Failed(error));
+    let message = now.message.clone().unwrap_or_default();
+    let is_news = shared.undecodable.note(&super::key_of::<C>(object.meta()), &message);
+    if before.as_ref() == Some(&now) || before.is_none() && !is_news {
+        return;
+    }
+    match write_status(&shared.client, object, &now, labels::managers::STATUS).await {
+        Ok(()) => shared.metrics.wrote(C::ROLE.kind(), "status"),
+        Err(error) => {
+            let (kind, meta) = (C::ROLE.kind(), object.meta());
+            let (namespace, name, error) = (meta.namespace.as_deref(), meta.name.as_deref(), words(&error));
+            tracing::warn!(kind, namespace, name, error, "cannot write the status of what cannot be decoded");
+        }
+    }
 }
 
 /// Whether there is nothing to tell but that it goes on, or that it began.

@@ -124,7 +124,7 @@ pub fn status_of(
         }
         Outcome::Failed(error) => {
             // What runs goes on running: numbers and conditions stay as they were last seen.
-            status.phase = if matches!(error, Error::Invalid(_)) { Phase::Invalid } else { Phase::Degraded };
+            status.phase = if error.is_final() { Phase::Invalid } else { Phase::Degraded };
             status.message = Some(error.to_string());
         }
     }

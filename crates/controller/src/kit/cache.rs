@@ -12,51 +12,31 @@ use futures::stream::{self, select_all};
 use futures::{Stream, StreamExt};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource};
+use kube::{Client, Resource};
 use prometheus::{IntCounterVec, Opts, Registry};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch::Receiver;
 
-use super::cached::Cached;
+use super::compact::Compact;
+use super::list_watch::{Item, Target, list_watch, read_one};
+use super::memory::Memory;
 use super::merge::Merge;
 use super::namespaces::Namespaces;
+use super::position;
 
 /// A kind that can be watched.
 pub trait Watched:
-    Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
+    Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Item + Clone + Debug + Sync
 {
 }
 
 impl<K> Watched for K where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Item + Clone + Debug + Sync
 {
 }
 
-/// Objects that are read at a time when a watch begins: what is read is held twice for a moment.
-const PAGE: u32 = 50;
-
 /// How long until an object is looked at again of whose namespace a cache could not be filled.
 pub const INCOMPLETE: Duration = Duration::from_secs(5);
-
-/// All of a kind in one namespace, or everywhere.
-fn api<K: Watched>(client: &Client, namespace: Option<&str>) -> Api<K> {
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
 
 /// What selects the children of components of one role.
 pub fn children_of(role: function_mesh_api::Role) -> watcher::Config {
@@ -74,6 +54,8 @@ pub struct Cache<K: Watched> {
     store: Store<K>,
     parts: Arc<[Part]>,
     end: CancellationToken,
+    client: Client,
+    memory: Memory,
 }
 
 /// What is watched in one go: a namespace, or, without a name, all of them.
@@ -148,16 +130,42 @@ impl<K: Watched> Cache<K> {
     }
 }
 
-impl<K> Cache<Cached<K>>
+impl<K> Cache<Compact<K>>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + DeserializeOwned + 'static,
 {
-    /// Opens what the cache holds under a name. What cannot be read counts as unknown: whoever needs it asks the
-    /// API server, and learns why.
-    pub fn open(&self, name: &str, namespace: &str) -> Option<Arc<K>> {
-        let found = self.store.get(&ObjectRef::new(name).within(namespace))?;
-        found.open().ok().map(Arc::new)
+    /// The object of this name. What cannot be decoded counts as unknown: whoever needs it asks the API server, and
+    /// learns why.
+    pub async fn fetch(&self, name: &str, namespace: &str) -> Result<Option<Arc<K>>, kube::Error> {
+        let Some(found) = self.store.get(&ObjectRef::new(name).within(namespace)) else { return Ok(None) };
+        let whole = whole(&found, &self.client, &self.memory).await?;
+        Ok(whole.and_then(|whole| whole.decode().ok()).map(Arc::new))
     }
+
+    /// What work on an object costs if it is too large to be held, else nothing.
+    pub fn cost_of_large(&self, name: &str, namespace: &str) -> usize {
+        let found = self.store.get(&ObjectRef::new(name).within(namespace));
+        found.filter(|found| found.is_large()).map_or(0, |found| found.cost())
+    }
+}
+
+/// An object of a cache, read from the API server if it is too large to be held. None if it is gone by now.
+pub async fn whole<K>(
+    object: &Compact<K>,
+    client: &Client,
+    memory: &Memory,
+) -> Result<Option<Compact<K>>, kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + 'static,
+{
+    if !object.is_large() {
+        return Ok(Some(object.clone()));
+    }
+    let metadata = object.meta();
+    let (name, namespace) = (metadata.name.as_deref(), metadata.namespace.as_deref());
+    let (Some(name), Some(namespace)) = (name, namespace) else { return Ok(None) };
+    let found = read_one::<Compact<K>>(client, namespace, name, memory, Compact::from_json).await?;
+    Ok(found.filter(|found| found.meta().uid == metadata.uid))
 }
 
 impl<K: Watched> Deref for Cache<K> {
@@ -173,11 +181,12 @@ impl<K: Watched> Deref for Cache<K> {
 pub struct Watches {
     lists: IntCounterVec,
     errors: IntCounterVec,
+    memory: Memory,
 }
 
 impl Watches {
     /// Makes the metrics and registers them.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+    pub fn register(registry: &Registry, memory: &Memory) -> prometheus::Result<Self> {
         let counter = |name, help| {
             let counter = IntCounterVec::new(Opts::new(name, help), &["kind"])?;
             registry.register(Box::new(counter.clone())).map(|()| counter)
@@ -191,6 +200,7 @@ impl Watches {
                 "function_mesh_watch_errors_total",
                 "Watches that failed; each is begun anew after a while.",
             )?,
+            memory: memory.clone(),
         })
     }
 
@@ -208,8 +218,13 @@ impl Watches {
         let watch = |(at, namespace): (usize, &Option<String>)| {
             let namespace = namespace.clone();
             let (lists, errors) = (lists.clone(), errors.clone());
-            let events = watcher(api::<K>(client, namespace.as_deref()), config.clone().page_size(PAGE));
-            let events = events.default_backoff().map(move |event| match event {
+            let target = Target::new::<K>(client, namespace.as_deref(), config, &self.memory);
+            let events = list_watch::<K>(target, |error| {
+                let kind = K::kind(&());
+                tracing::warn!(%kind, %error, "an object cannot be read; it is passed over");
+            });
+            // Each watch waits for itself alone.
+            let events = events.boxed().default_backoff().map(move |event| match event {
                 Ok(event) => {
                     if matches!(event, watcher::Event::Init) {
                         lists.inc();
@@ -238,9 +253,22 @@ fn warn<K: Watched>(namespace: Option<&str>, error: &watcher::Error) {
         _ => None,
     };
     if answer.is_some_and(|status| status.is_forbidden()) {
-        tracing::warn!(%kind, namespace, %error, "not allowed to list and watch; components there wait until it is");
+        let error = words(error);
+        tracing::warn!(%kind, namespace, error, "not allowed to list and watch; components there wait until it is");
     } else {
-        tracing::warn!(%kind, namespace, %error, "watch failed; it is tried again");
+        let error = words(error);
+        tracing::warn!(%kind, namespace, error, "watch failed; it is tried again");
+    }
+}
+
+/// Why a watch failed, without a word of what could not be decoded.
+pub fn words(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error) => format!("cannot list: {}", position::words(error)),
+        watcher::Error::WatchStartFailed(error) => format!("cannot watch: {}", position::words(error)),
+        watcher::Error::WatchFailed(error) => format!("the watch failed: {}", position::words(error)),
+        watcher::Error::WatchError(status) => format!("the watch failed: {}", status.message),
+        watcher::Error::NoResourceVersion => error.to_string(),
     }
 }
 
@@ -263,7 +291,13 @@ pub fn watch<K: Watched>(
             (sender, Part { namespace, standing })
         })
         .unzip();
-    let cache = Cache { store, parts: parts.into(), end: end.clone() };
+    let cache = Cache {
+        store,
+        parts: parts.into(),
+        end: end.clone(),
+        client: client.clone(),
+        memory: watches.memory.clone(),
+    };
     let changes = events.flat_map(move |(at, event)| {
         let now = match &event {
             Some(watcher::Event::InitDone) => Some(Standing::Filled),

@@ -9,15 +9,19 @@ use function_mesh_workloads::difference::{differences, make_distinct};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Request;
 use kube::core::Status;
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::answer::{Built, text};
 use super::applied::applied;
+use super::compact::{Compact, managers};
 use super::heritage::{Heir, inherited};
+use super::position::DecodeError;
 use super::refusal::{is_not_there, words};
 
 /// How often a write is decided anew because the object changed meanwhile.
@@ -49,6 +53,16 @@ pub enum ChildError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The object that is there cannot be decoded.
+    #[error("cannot decode {kind} {name:?}: {source}; correct it, or delete it to have it made anew")]
+    Undecodable {
+        /// Kind of the object.
+        kind: String,
+        /// Name of the object.
+        name: String,
+        /// What is wrong.
+        source: DecodeError,
+    },
     /// The object has no form in JSON.
     #[error("cannot write {kind} {name:?} as JSON: {source}")]
     Form {
@@ -62,6 +76,11 @@ pub enum ChildError {
 }
 
 impl ChildError {
+    /// An object could not be read.
+    pub fn read<K: Child>(name: &str, source: kube::Error) -> Self {
+        api_error::<K>("read", name, source)
+    }
+
     /// What the API server said, if it answered.
     pub fn status(&self) -> Option<&Status> {
         match self {
@@ -69,7 +88,7 @@ impl ChildError {
                 kube::Error::Api(status) => Some(status),
                 _ => None,
             },
-            Self::Foreign { .. } | Self::Form { .. } => None,
+            Self::Foreign { .. } | Self::Undecodable { .. } | Self::Form { .. } => None,
         }
     }
 
@@ -136,8 +155,15 @@ pub struct Children<'a> {
 }
 
 impl Children<'_> {
-    fn api<K: Child>(&self) -> Api<K> {
-        Api::namespaced(self.client.clone(), self.namespace)
+    fn request<K: Child>(&self) -> Request {
+        Request::new(K::url_path(&(), Some(self.namespace)))
+    }
+
+    /// Sends a request that answers with an object, and decodes that. Its managers are nobody's to read here: they
+    /// may be of any depth.
+    async fn send<K: Child>(&self, verb: &'static str, name: &str, request: Built) -> Result<K, ChildError> {
+        let json = text(self.client, request).await.map_err(|source| api_error::<K>(verb, name, source))?;
+        decode(name, &json)
     }
 
     /// Makes a child as wanted. `cached` is what the cache holds under its name; where it holds nothing, the
@@ -208,25 +234,32 @@ impl Children<'_> {
         }
         let name = live.name_any();
         // Caches hold no managers.
-        let Some(read) = self.read::<K>(&name).await?.filter(|read| read.uid() == live.uid()) else {
-            return Ok(live);
-        };
+        let Some(json) = self.read_text::<K>(&name, &GetParams::default()).await? else { return Ok(live) };
         let heir = if K::group(&()) == labels::GROUP { Heir::Nobody } else { Heir::Manager(self.manager) };
-        let Some(managers) = inherited(read.managed_fields(), heir) else { return Ok(live) };
+        let Some(managers) = inherited(&managers(&json).unwrap_or_default(), heir) else { return Ok(live) };
+        let read: K = decode(&name, &json)?;
+        if read.uid() != live.uid() {
+            return Ok(live);
+        }
         self.check_owner(&read)?;
         tracing::info!(kind = %K::kind(&()), namespace = self.namespace, name, "taking over from the original operator");
         let patch = Patch::Merge(json!({ "metadata": {
             "uid": read.uid(), "resourceVersion": read.resource_version(), "managedFields": managers,
         } }));
-        let taken = self.api::<K>().patch(&name, &self.params(false), &patch).await;
-        taken.map(Arc::new).map_err(|source| api_error::<K>("take over", &name, source))
+        let request = self.request::<K>().patch(&name, &self.params(false), &patch);
+        self.send("take over", &name, request).await.map(Arc::new)
     }
 
     /// Makes an object that nobody may have made before.
     pub async fn create<K: Child>(&self, object: &K) -> Result<(), ChildError> {
         let params = PostParams { field_manager: Some(self.manager.to_owned()), ..PostParams::default() };
-        let created = self.api::<K>().create(&params, object).await;
-        created.map(|_| ()).map_err(|source| api_error::<K>("create", &object.name_any(), source))
+        let name = object.name_any();
+        let body = serde_json::to_vec(object).map_err(|source| {
+            let kind = K::kind(&()).into_owned();
+            ChildError::Form { kind, name: name.clone(), source }
+        })?;
+        let created = text(self.client, self.request::<K>().create(&params, body)).await;
+        created.map(|_| ()).map_err(|source| api_error::<K>("create", &name, source))
     }
 
     /// Deletes a child of ours and leaves the rest to the garbage collector.
@@ -252,7 +285,7 @@ impl Children<'_> {
                 preconditions: Some(Preconditions { uid: uid.clone(), resource_version: version.clone() }),
                 ..how.clone()
             };
-            let deleted = self.api::<K>().delete(&name, &params).await;
+            let deleted = text(self.client, self.request::<K>().delete(&name, &params)).await;
             let error = match deleted {
                 Ok(_) => return Ok(()),
                 Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
@@ -294,7 +327,8 @@ impl Children<'_> {
         let name = live.name_any();
         let version = json!({ "resourceVersion": live.resource_version() });
         let patch = Patch::Merge(json!({ "metadata": version, "spec": { "replicas": replicas } }));
-        let scaled = self.api::<K>().patch_scale(&name, &self.params(false), &patch).await;
+        let request = self.request::<K>().patch_subresource("scale", &name, &self.params(false), &patch);
+        let scaled = text(self.client, request).await;
         scaled.map(|_| ()).map_err(|source| api_error::<K>("scale", &name, source))
     }
 
@@ -304,7 +338,12 @@ impl Children<'_> {
     }
 
     async fn read_at<K: Child>(&self, name: &str, how: &GetParams) -> Result<Option<K>, ChildError> {
-        match self.api::<K>().get_with(name, how).await {
+        let json = self.read_text::<K>(name, how).await?;
+        json.map(|json| decode(name, &json)).transpose()
+    }
+
+    async fn read_text<K: Child>(&self, name: &str, how: &GetParams) -> Result<Option<String>, ChildError> {
+        match text(self.client, self.request::<K>().get(name, how)).await {
             Ok(found) => Ok(Some(found)),
             Err(kube::Error::Api(status)) if is_not_there(&status) => Ok(None),
             Err(source) => Err(api_error::<K>("read", name, source)),
@@ -312,8 +351,11 @@ impl Children<'_> {
     }
 
     async fn write<K: Child>(&self, name: &str, body: Value, force: bool) -> Result<K, ChildError> {
-        let written = async { self.api::<K>().patch(name, &self.params(force), &applied(&body)?).await };
-        written.await.map_err(|source| api_error::<K>("apply", name, source))
+        let patch = applied(&body).map_err(|source| api_error::<K>("apply", name, source))?;
+        let request = self.request::<K>().patch(name, &self.params(force), &patch);
+        // It may be large, and is sent by now.
+        drop((body, patch));
+        self.send("apply", name, request).await
     }
 
     fn params(&self, force: bool) -> PatchParams {
@@ -377,6 +419,14 @@ fn form<K: Child>(object: &K) -> Result<Value, ChildError> {
     })?;
     make_distinct(&mut body);
     Ok(body)
+}
+
+/// Decodes an object, without its managers.
+fn decode<K: Child>(name: &str, json: &str) -> Result<K, ChildError> {
+    Compact::<K>::from_json(json).and_then(|object| object.decode()).map_err(|source| {
+        let kind = K::kind(&()).into_owned();
+        ChildError::Undecodable { kind, name: name.to_owned(), source }
+    })
 }
 
 fn api_error<K: Child>(verb: &'static str, name: &str, source: kube::Error) -> ChildError {

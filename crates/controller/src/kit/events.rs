@@ -10,8 +10,13 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::core::Request;
+use kube::core::request::Error as BuildError;
+use kube::{Client, Resource};
 use serde_json::json;
+
+use super::answer::text;
+use super::refusal::words;
 
 /// Longest note that the API takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
@@ -70,14 +75,14 @@ impl Events {
     ) {
         let note = clip(note, LONGEST_NOTE);
         let namespace = regarding.namespace.as_deref().unwrap_or("default");
-        let api = Api::<Event>::namespaced(self.client.clone(), namespace);
+        let request = Request::new(Event::url_path(&(), Some(namespace)));
         let news = News { uid: regarding.uid.clone(), reason: reason.to_owned(), note: note.to_owned() };
         let now = Timestamp::now();
         let published = self.note(news, regarding.name.as_deref().unwrap_or(CONTROLLER), now);
-        let result = if published.count > 1 {
+        let request = if published.count > 1 {
             let series = json!({ "count": published.count, "lastObservedTime": MicroTime(now) });
             let patch = Patch::Merge(json!({ "series": series }));
-            api.patch(&published.name, &PatchParams::default(), &patch).await
+            request.patch(&published.name, &PatchParams::default(), &patch)
         } else {
             let event = Event {
                 action: Some(action.to_owned()),
@@ -95,10 +100,13 @@ impl Events {
                 type_: Some(if normal { "Normal" } else { "Warning" }.to_owned()),
                 ..Event::default()
             };
-            api.create(&PostParams::default(), &event).await
+            serde_json::to_vec(&event)
+                .map_err(BuildError::SerializeBody)
+                .and_then(|event| request.create(&PostParams::default(), event))
         };
-        if let Err(error) = result {
-            tracing::warn!(reason, %error, "cannot publish an event");
+        if let Err(error) = text(&self.client, request).await {
+            let error = words(&error);
+            tracing::warn!(reason, error, "cannot publish an event");
         }
     }
 

@@ -96,34 +96,36 @@ mod tests {
     use kube::runtime::reflector;
 
     use super::*;
+    use crate::kit::compact::Compact;
 
-    fn object(namespace: &str, name: &str) -> ConfigMap {
-        let mut object = ConfigMap::default();
-        object.metadata.namespace = Some(namespace.to_owned());
-        object.metadata.name = Some(name.to_owned());
-        object
+    fn object(namespace: &str, name: &str) -> Compact<ConfigMap> {
+        let object = serde_json::json!({ "metadata": { "namespace": namespace, "name": name } });
+        Compact::from_json(&object.to_string()).expect("an object")
     }
 
-    fn merge(namespaces: &[Option<&str>]) -> (Merge<ConfigMap>, reflector::Store<ConfigMap>) {
+    fn merge(
+        namespaces: &[Option<&str>],
+    ) -> (Merge<Compact<ConfigMap>>, reflector::Store<Compact<ConfigMap>>) {
         let (store, writer) = reflector::store();
         let namespaces: Vec<_> = namespaces.iter().map(|name| name.map(str::to_owned)).collect();
         (Merge::new(writer, &namespaces), store)
     }
 
-    fn names(objects: impl IntoIterator<Item = ConfigMap>) -> Vec<String> {
-        let name =
-            |object: ConfigMap| format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+    fn names(objects: impl IntoIterator<Item = Compact<ConfigMap>>) -> Vec<String> {
+        let name = |object: Compact<ConfigMap>| {
+            format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+        };
         let mut names: Vec<_> = objects.into_iter().map(name).collect();
         names.sort();
         names
     }
 
-    fn held(store: &reflector::Store<ConfigMap>) -> Vec<String> {
+    fn held(store: &reflector::Store<Compact<ConfigMap>>) -> Vec<String> {
         names(store.state().into_iter().map(|held| (*held).clone()))
     }
 
     /// A whole list of one part. Gives what was told as it ended.
-    fn list(merge: &mut Merge<ConfigMap>, at: usize, objects: &[ConfigMap]) -> Vec<String> {
+    fn list(merge: &mut Merge<Compact<ConfigMap>>, at: usize, objects: &[Compact<ConfigMap>]) -> Vec<String> {
         merge.take(at, Event::Init);
         for object in objects {
             assert_eq!(merge.take(at, Event::InitApply(object.clone())).len(), 1);

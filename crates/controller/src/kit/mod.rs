@@ -1,18 +1,24 @@
 //! Tools of all controllers: requests, caches, what waits, writing children and a status, events, backoff,
 //! election. Nothing here knows our kinds.
 
+pub(crate) mod answer;
 mod applied;
 pub mod backoff;
 pub mod cache;
-pub mod cached;
 pub mod children;
+pub mod compact;
 pub mod election;
 pub mod events;
 mod heritage;
+pub(crate) mod lean;
+pub mod list_watch;
+pub mod memory;
 mod merge;
 pub mod namespaces;
 pub mod patience;
+pub mod position;
 mod refusal;
 pub mod requests;
+mod split;
 pub mod status;
 pub mod waiting;

@@ -9,7 +9,7 @@ pub(super) fn words(error: &kube::Error) -> String {
             "the cluster has no such kind; it is made once somebody installs it".to_owned()
         }
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        error => error.to_string(),
+        error => super::position::words(error),
     }
 }
 

@@ -7,6 +7,7 @@
 //! Each attempt is counted, also those that kube sends again since the API server was busy; the limit holds for
 //! all attempts of a request together.
 
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full};
-use hyper::body::{Body as HttpBody, Bytes};
+use hyper::body::{Body as HttpBody, Bytes, Frame};
 use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
@@ -25,7 +26,7 @@ use tower::retry::RetryLayer;
 use tower::{BoxError, Service};
 
 /// How long a request may take, from its first attempt to the last byte of the answer. Of a watch the answer has
-/// to begin by then; how long it stays quiet is kube's to limit.
+/// to begin by then, and of a list; how long either stays quiet is limited where it is read.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Requests under way at a time, far above what the controllers send.
@@ -164,6 +165,7 @@ fn class(status: StatusCode) -> &'static str {
 }
 
 /// One attempt; it is counted when this goes, so also when nobody waits for it any more.
+#[derive(Debug)]
 struct Attempt {
     requests: Requests,
     subject: Subject,
@@ -184,6 +186,10 @@ impl Attempt {
         self.subject.verb == "watch"
     }
 
+    fn is_stream(&self) -> bool {
+        matches!(self.subject.verb, "list" | "watch")
+    }
+
     fn answered(&mut self, status: StatusCode) {
         self.code = class(status);
     }
@@ -199,8 +205,42 @@ impl Drop for Attempt {
     }
 }
 
-/// An answer: read to its end, or the stream of a watch.
-type Answer<B> = Response<Either<Full<Bytes>, B>>;
+/// An answer: read to its end, or the stream of a list or a watch.
+type Answer<B> = Response<Either<Full<Bytes>, Stream<B>>>;
+
+/// A list or a watch as it arrives: neither is ever in memory as a whole.
+#[derive(Debug)]
+struct Stream<B> {
+    body: Pin<Box<B>>,
+    /// A list counts until its last byte.
+    attempt: Option<Attempt>,
+}
+
+impl<B> HttpBody for Stream<B>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = self.body.as_mut().poll_frame(context);
+        match &frame {
+            Poll::Ready(None) => self.attempt = None,
+            Poll::Ready(Some(Err(_))) => {
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.code = "error";
+                }
+            }
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        frame.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+    }
+}
 
 /// Counts each attempt.
 #[derive(Debug)]
@@ -230,13 +270,15 @@ where
         let response = self.inner.call(request);
         async move {
             let (parts, body) = response.await.map_err(Into::into)?.into_parts();
-            let body = if attempt.is_watch() && parts.status.is_success() {
-                Either::Right(body)
-            } else {
-                Either::Left(Full::new(body.collect().await.map_err(Into::into)?.to_bytes()))
-            };
+            if attempt.is_stream() && parts.status.is_success() {
+                attempt.answered(parts.status);
+                let attempt = Some(attempt).filter(|attempt| !attempt.is_watch());
+                let body = Either::Right(Stream { body: Box::pin(body), attempt });
+                return Ok(Response::from_parts(parts, body));
+            }
+            let body = body.collect().await.map_err(Into::into)?.to_bytes();
             attempt.answered(parts.status);
-            Ok(Response::from_parts(parts, body))
+            Ok(Response::from_parts(parts, Either::Left(Full::new(body))))
         }
         .boxed()
     }

@@ -1,13 +1,36 @@
 //! Writing a status: one patch, of the status alone; and where the original operator had written one, another that
 //! takes away what it said besides.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::core::Request;
+use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::answer::text;
 use super::applied::applied;
+
+/// What was reported last of objects that cannot be decoded. Their status need not be decodable either, so it does not
+/// tell; and what is written anew each time is a change each time.
+#[derive(Debug, Default)]
+pub struct Reported(Mutex<HashMap<String, String>>);
+
+impl Reported {
+    /// Notes what is reported of an object; false if it was reported before.
+    pub fn note(&self, object: &str, message: &str) -> bool {
+        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = reported.insert(object.to_owned(), message.to_owned());
+        before.is_none_or(|before| before != message)
+    }
+
+    /// The object is gone, or can be decoded.
+    pub fn forget(&self, object: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
+    }
+}
 
 /// Writes a status. That the object is gone meanwhile is no failure.
 pub async fn write_status<K, S>(
@@ -17,15 +40,11 @@ pub async fn write_status<K, S>(
     manager: &str,
 ) -> Result<(), kube::Error>
 where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + Serialize
-        + std::fmt::Debug,
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     S: Serialize + Sync,
 {
     let name = object.name_any();
-    let api = Api::<K>::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let request = Request::new(K::url_path(&(), object.meta().namespace.as_deref()));
     // The UID keeps the status of an object from ending up on a newer one of the same name.
     let body = json!({
         "apiVersion": K::api_version(&()),
@@ -35,13 +54,15 @@ where
     });
     let params =
         PatchParams { field_manager: Some(manager.to_owned()), force: true, ..PatchParams::default() };
-    let mut written = api.patch_status(&name, &params, &applied(&body)?).await;
-    if let Ok(object) = &written
-        && let Some(nothing) = leftovers(&part(object), &body["status"])
+    let patch = applied(&body)?;
+    let mut written = text(client, request.patch_subresource("status", &name, &params, &patch)).await;
+    if let Ok(json) = &written
+        && let Some(nothing) = leftovers(&part(json), &body["status"])
     {
         let patch = json!({ "metadata": { "uid": object.uid() }, "status": nothing });
         let params = PatchParams { force: false, ..params };
-        written = api.patch_status(&name, &params, &Patch::Merge(patch)).await;
+        let patch = Patch::Merge(patch);
+        written = text(client, request.patch_subresource("status", &name, &params, &patch)).await;
     }
     match written {
         Ok(_) => Ok(()),
@@ -55,10 +76,10 @@ where
     }
 }
 
-/// The status of an object, as JSON.
-fn part<K: Serialize>(object: &K) -> Value {
-    let mut object = serde_json::to_value(object).unwrap_or_default();
-    object.get_mut("status").map(Value::take).unwrap_or_default()
+/// The status of an object. One that cannot be decoded has nothing that is known to be said besides.
+fn part(json: &str) -> Value {
+    let status = super::compact::status(json).and_then(|status| serde_json::from_str(status.get()).ok());
+    status.unwrap_or_default()
 }
 
 /// A patch that takes away what is said besides: the fields that somebody else wrote, who says nothing any more.
@@ -82,6 +103,15 @@ fn is_gone(status: &kube::core::Status) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn s1_what_cannot_be_decoded_is_reported_once() {
+        let reported = Reported::default();
+        let note = |message: &str| reported.note("function/n/f", message);
+        assert_eq!((note("a"), note("a"), note("b"), note("a")), (true, false, true, true));
+        reported.forget("function/n/f");
+        assert!(note("a"));
+    }
 
     #[test]
     fn what_is_said_besides_is_taken_away_and_nothing_else() {

@@ -13,8 +13,8 @@ use serde_json::json;
 use super::status::{ComponentState, Outcome, Seen};
 use super::{Context, Error};
 use crate::kit::cache::Cache;
-use crate::kit::cached::Cached;
 use crate::kit::children::{Applied, Change, ChildError, Children, is_owned_by};
+use crate::kit::compact::Compact;
 
 /// Components written at a time; a mesh of hundreds must not crowd out the others.
 const AT_A_TIME: usize = 8;
@@ -48,7 +48,7 @@ pub(super) async fn apply(mesh: &Valid<FunctionMesh>, wanted: MeshComponents, co
 async fn write<C: Component>(
     children: &Children<'_>,
     wanted: &[C],
-    cache: &Cache<Cached<C>>,
+    cache: &Cache<Compact<C>>,
     context: &Context,
     seen: &mut Seen,
     errors: &mut Vec<ChildError>,
@@ -78,9 +78,11 @@ async fn write<C: Component>(
 async fn write_one<C: Component>(
     children: &Children<'_>,
     component: &C,
-    cache: &Cache<Cached<C>>,
+    cache: &Cache<Compact<C>>,
 ) -> Result<Applied<C>, ChildError> {
-    let mut cached = cache.open(&component.name_any(), children.namespace);
+    let name = component.name_any();
+    let fetched = cache.fetch(&name, children.namespace).await;
+    let mut cached = fetched.map_err(|source| ChildError::read::<C>(&name, source))?;
     if let Some(live) = &cached {
         cached = Some(take_back(children, live).await?);
     }
@@ -157,21 +159,22 @@ pub(super) async fn let_go(mesh: &FunctionMesh, context: &Context) -> Outcome {
         manager: labels::managers::RELEASE,
     };
     let (mut seen, mut errors) = (Seen::default(), Vec::new());
-    let_go_all(&children, &context.functions, &mut seen, &mut errors).await;
-    let_go_all(&children, &context.sources, &mut seen, &mut errors).await;
-    let_go_all(&children, &context.sinks, &mut seen, &mut errors).await;
+    let_go_all(&children, &context.functions, context, &mut seen, &mut errors).await;
+    let_go_all(&children, &context.sources, context, &mut seen, &mut errors).await;
+    let_go_all(&children, &context.sinks, context, &mut seen, &mut errors).await;
     let error = (!errors.is_empty()).then_some(Error::Children(errors));
     Outcome { seen, error }
 }
 
 async fn let_go_all<C: Component>(
     children: &Children<'_>,
-    cache: &Cache<Cached<C>>,
+    cache: &Cache<Compact<C>>,
+    context: &Context,
     seen: &mut Seen,
     errors: &mut Vec<ChildError>,
 ) {
     for held in owned(children, cache) {
-        let Ok(live) = held.open() else { continue };
+        let Some(live) = whole(&held, context, errors).await else { continue };
         if !labels::is_managed(live.meta()) || live.meta().deletion_timestamp.is_some() {
             continue;
         }
@@ -184,7 +187,7 @@ async fn let_go_all<C: Component>(
 }
 
 /// The components of a mesh that the cache holds, by name.
-fn owned<C: Component>(children: &Children<'_>, cache: &Cache<Cached<C>>) -> Vec<Arc<Cached<C>>> {
+fn owned<C: Component>(children: &Children<'_>, cache: &Cache<Compact<C>>) -> Vec<Arc<Compact<C>>> {
     let mut owned = cache.state_filter(|held| {
         held.namespace().as_deref() == Some(children.namespace) && is_owned_by(held, children.owner)
     });
@@ -195,15 +198,14 @@ fn owned<C: Component>(children: &Children<'_>, cache: &Cache<Cached<C>>) -> Vec
 async fn remove<C: Component>(
     children: &Children<'_>,
     wanted: &[C],
-    cache: &Cache<Cached<C>>,
+    cache: &Cache<Compact<C>>,
     context: &Context,
     seen: &mut Seen,
     errors: &mut Vec<ChildError>,
 ) {
     let wanted: BTreeSet<_> = wanted.iter().map(ResourceExt::name_any).collect();
     for orphan in owned(children, cache).into_iter().filter(|held| !wanted.contains(&held.name_any())) {
-        // One that cannot be read stays until it can be: what it is, nobody knows.
-        let Ok(orphan) = orphan.open() else { continue };
+        let Some(orphan) = whole(&orphan, context, errors).await else { continue };
         if orphan.meta().deletion_timestamp.is_some() {
             continue;
         }
@@ -213,6 +215,22 @@ async fn remove<C: Component>(
                 seen.changes.push(format!("{} {} deleted", C::ROLE, orphan.name_any()));
             }
             Err(error) => errors.push(error),
+        }
+    }
+}
+
+/// A component that the cache holds. One that cannot be decoded stays as it is until it can be: what it is, nobody
+/// knows.
+async fn whole<C: Component>(
+    held: &Compact<C>,
+    context: &Context,
+    errors: &mut Vec<ChildError>,
+) -> Option<C> {
+    match context.shared.whole(held).await {
+        Ok(whole) => whole?.decode().ok(),
+        Err(source) => {
+            errors.push(ChildError::read::<C>(&held.name_any(), source));
+            None
         }
     }
 }

@@ -16,10 +16,12 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
+use crate::component::room_retry;
 use crate::context::Shared;
 use crate::kit::cache::{Cache, INCOMPLETE};
-use crate::kit::cached::Cached;
 use crate::kit::children::ChildError;
+use crate::kit::compact::Compact;
+use crate::kit::position::{self, DecodeError};
 use crate::metrics::{Stage, Work};
 
 pub use status::{ComponentState, Outcome, Seen, status_of};
@@ -32,11 +34,11 @@ pub struct Context {
     /// What all controllers share.
     pub shared: Arc<Shared>,
     /// All functions.
-    pub functions: Cache<Cached<Function>>,
+    pub functions: Cache<Compact<Function>>,
     /// All sources.
-    pub sources: Cache<Cached<Source>>,
+    pub sources: Cache<Compact<Source>>,
     /// All sinks.
-    pub sinks: Cache<Cached<Sink>>,
+    pub sinks: Cache<Compact<Sink>>,
 }
 
 impl Context {
@@ -55,6 +57,12 @@ pub enum Error {
     /// A rule is broken. Nothing was changed.
     #[error("{0}")]
     Invalid(Violations),
+    /// The object cannot be decoded. Nothing was changed.
+    #[error("cannot decode the object: {0}")]
+    Undecodable(DecodeError),
+    /// The object could not be read.
+    #[error("cannot read the object: {}", position::words(.0))]
+    Observe(#[source] Box<kube::Error>),
     /// Components could not be written. The others were.
     #[error("{}", list(.0))]
     Children(Vec<ChildError>),
@@ -62,7 +70,7 @@ pub enum Error {
     #[error("being deleted")]
     Deleting,
     /// The status could not be written.
-    #[error("cannot write the status: {0}")]
+    #[error("cannot write the status: {}", position::words(.0))]
     Report(#[source] Box<kube::Error>),
 }
 
@@ -78,7 +86,7 @@ impl Error {
             Self::Invalid(_) => Stage::Validate,
             Self::Children(errors) if errors.iter().all(is_form) => Stage::Render,
             Self::Children(_) => Stage::Apply,
-            Self::Deleting => Stage::Observe,
+            Self::Deleting | Self::Undecodable(_) | Self::Observe(_) => Stage::Observe,
             Self::Report(_) => Stage::Report,
         }
     }
@@ -89,24 +97,42 @@ fn list(errors: &[ChildError]) -> String {
 }
 
 /// Brings the components of one mesh in line with it, and its status in line with them.
-pub async fn reconcile(object: Arc<Cached<FunctionMesh>>, context: Arc<Context>) -> Result<Action, Error> {
+pub async fn reconcile(object: Arc<Compact<FunctionMesh>>, context: Arc<Context>) -> Result<Action, Error> {
     if !context.is_complete(&object.namespace().unwrap_or_default()).await {
         return Ok(Action::requeue(INCOMPLETE));
     }
     if !context.shared.turn.is_now().await {
         return Ok(Action::requeue(Duration::ZERO));
     }
+    // Large objects are worked on a few at a time, and wait without a place of work.
+    let Some(_room) = context.shared.memory.room(object.cost()) else {
+        return Ok(Action::requeue(room_retry()));
+    };
     let kind = "FunctionMesh";
     let work = context.shared.metrics.begin(kind);
-    let mesh = match object.open() {
+    let whole = match context.shared.whole(&object).await {
+        Ok(Some(whole)) => whole,
+        Ok(None) => {
+            work.skipped();
+            return Ok(Action::await_change());
+        }
+        Err(error) => {
+            work.ended([Stage::Observe]);
+            return Err(Error::Observe(Box::new(error)));
+        }
+    };
+    let mesh = match whole.decode() {
         Ok(mesh) => Box::new(mesh),
         Err(fault) => {
-            tracing::warn!(kind, namespace = fault.metadata.namespace, name = fault.metadata.name, %fault, "cannot be read; skipped");
-            context.shared.events.unreadable(&object.object_ref(&()), &fault.error).await;
+            let (namespace, name) = (object.namespace(), object.name_any());
+            tracing::warn!(kind, namespace, name, %fault, "cannot be decoded; skipped");
+            context.shared.events.unreadable(&object.object_ref(&()), &fault.to_string()).await;
             work.unreadable();
+            report::report_undecodable(&whole, Error::Undecodable(fault), &context.shared).await;
             return Ok(Action::await_change());
         }
     };
+    drop(whole);
     let mesh = &*mesh;
     let is_deleted = mesh.meta().deletion_timestamp.is_some();
     let outcome = if is_deleted {
@@ -126,7 +152,7 @@ pub async fn reconcile(object: Arc<Cached<FunctionMesh>>, context: Arc<Context>)
     work.ended([failed, result.as_ref().err()].into_iter().flatten().map(Error::stage));
     let later = result?;
     match outcome.error {
-        None | Some(Error::Invalid(_) | Error::Deleting) => {
+        None | Some(Error::Invalid(_) | Error::Undecodable(_) | Error::Deleting) => {
             context.shared.backoff.forget(&key(mesh));
             Ok(later.map_or_else(Action::await_change, Action::requeue))
         }
@@ -162,16 +188,17 @@ async fn let_go(mesh: &FunctionMesh, context: &Context, work: Work) -> Result<Ac
 }
 
 /// How long a mesh waits after a failure.
-pub fn on_error(object: &Cached<FunctionMesh>, error: &Error, context: &Context) -> Action {
-    let Ok(mesh) = object.open() else { return Action::await_change() };
-    let wait = context.shared.backoff.failed(&key(&mesh));
-    tracing::warn!(kind = "FunctionMesh", namespace = mesh.namespace(), name = mesh.name_any(), %error, retry_in = ?wait, "reconcile failed");
+pub fn on_error(object: &Compact<FunctionMesh>, error: &Error, context: &Context) -> Action {
+    let wait = context.shared.backoff.failed(&key(object));
+    tracing::warn!(kind = "FunctionMesh", namespace = object.namespace(), name = object.name_any(), %error, retry_in = ?wait, "reconcile failed");
     Action::requeue(wait)
 }
 
 /// What the names of meshes begin with where failures are counted.
 pub(crate) const PREFIX: &str = "mesh/";
 
-fn key(mesh: &FunctionMesh) -> String {
-    format!("{PREFIX}{}", ObjectRef::<FunctionMesh>::from_obj(mesh))
+fn key(mesh: &impl Resource<DynamicType = ()>) -> String {
+    let meta = mesh.meta();
+    let name = ObjectRef::<FunctionMesh>::new(meta.name.as_deref().unwrap_or_default());
+    format!("{PREFIX}{}", name.within(meta.namespace.as_deref().unwrap_or_default()))
 }

@@ -7,8 +7,11 @@ use function_mesh_api::{FunctionMesh, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::Resource;
 
-use super::status::{Outcome, status_of};
+use super::Error;
+use super::status::{Outcome, Seen, status_of};
 use crate::context::Shared;
+use crate::kit::compact::{Compact, status};
+use crate::kit::position::words;
 use crate::kit::status::write_status;
 
 /// How long news that something goes on may wait for what follows.
@@ -21,6 +24,7 @@ pub(super) async fn report(
     outcome: &Outcome,
     shared: &Shared,
 ) -> Result<Option<Duration>, kube::Error> {
+    shared.undecodable.forget(&super::key(mesh));
     let before = mesh.status.as_ref();
     let now = status_of(before, mesh.metadata.generation, outcome, &Time(jiff::Timestamp::now()));
     let regarding = mesh.object_ref(&());
@@ -57,6 +61,34 @@ pub(super) async fn report(
         shared.events.publish(&regarding, is_well, &ready.reason, "Report", &ready.message).await;
     }
     Ok(None)
+}
+
+/// Says in the status of a mesh that cannot be decoded why that is so, as
+/// [`report_undecodable`](crate::component) does of components.
+pub(super) async fn report_undecodable(object: &Compact<FunctionMesh>, error: Error, shared: &Shared) {
+    let before = status(object.json().unwrap_or_default());
+    let before = before.and_then(|status| serde_json::from_str::<FunctionMeshStatus>(status.get()).ok());
+    let is_news = shared.undecodable.note(&super::key(object), &error.to_string());
+    let outcome = Outcome { seen: Seen::default(), error: Some(error) };
+    let now = Time(jiff::Timestamp::now());
+    let now = status_of(before.as_ref(), object.meta().generation, &outcome, &now);
+    if before.as_ref() == Some(&now) || before.is_none() && !is_news {
+        return;
+    }
+    match write_status(&shared.client, object, &now, labels::managers::STATUS).await {
+        Ok(()) => shared.metrics.wrote("FunctionMesh", "status"),
+        Err(error) => {
+            let (meta, error) = (object.meta(), words(&error));
+            let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
+            tracing::warn!(
+                kind = "FunctionMesh",
+                namespace,
+                name,
+                error,
+                "cannot write the status of what cannot be decoded"
+            );
+        }
+    }
 }
 
 fn ready(status: &FunctionMeshStatus) -> Option<&Condition> {

@@ -78,7 +78,8 @@ pub fn status_of(
     now: &Time,
 ) -> FunctionMeshStatus {
     let mut status = previous.cloned().unwrap_or_default();
-    let saw_nothing = matches!(outcome.error, Some(Error::Invalid(_) | Error::Deleting));
+    let saw_nothing =
+        matches!(outcome.error, Some(Error::Invalid(_) | Error::Undecodable(_) | Error::Deleting));
     if !saw_nothing {
         let entries = |role: Role| {
             let of_role = outcome.seen.components.iter().filter(move |((found, _), _)| *found == role);
@@ -153,7 +154,7 @@ impl Fact {
 fn facts(outcome: &Outcome) -> Vec<Fact> {
     let fact =
         |type_, holds, reason, message: &str| Fact { type_, holds, reason, message: message.to_owned() };
-    if let Some(Error::Invalid(violations)) = &outcome.error {
+    if let Some(violations @ (Error::Invalid(_) | Error::Undecodable(_))) = &outcome.error {
         let message = violations.to_string();
         return vec![
             fact("Ready", false, "Invalid", &message),
