@@ -1,0 +1,107 @@
+//! Many objects, many edits, many questions.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::generate;
+use crate::manifest::UNADMITTED;
+use crate::target::Target;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) async fn metrics(target: Target) {
+    let functions = target.path("functions");
+    let spec = format!(r#","funcConfig":{{"a":{}}}"#, generate::dear(100_000));
+    for number in 0..12 {
+        let body = generate::function(&format!("dear-{number}"), "", &spec);
+        target.create(&target.mallory, &functions, body, PATIENCE).await;
+    }
+    let work = (0..8_usize).map(|worker| {
+        let (target, address) = (&target, target.metrics[worker % 2]);
+        async move {
+            while !target.is_over() {
+                let ask = async {
+                    let mut stream = TcpStream::connect(address).await?;
+                    stream
+                        .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                        .await?;
+                    let mut answer = Vec::new();
+                    stream.read_to_end(&mut answer).await?;
+                    std::io::Result::Ok(
+                        String::from_utf8_lossy(&answer).chars().skip(9).take(3).collect::<String>(),
+                    )
+                };
+                let answer = timeout(PATIENCE, ask).await.ok().and_then(Result::ok);
+                if answer.is_none() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                target.note(format!("get {}", answer.unwrap_or_else(|| "failed".to_owned())));
+            }
+        }
+    });
+    join_all(work).await;
+}
+
+pub(super) async fn broken(target: Target) {
+    let functions = target.path("functions");
+    let label = format!(r#","labels":{{"{UNADMITTED}":"true"}}"#);
+    let work = (0..4_usize).map(|worker| {
+        let (target, functions, label) = (&target, &functions, &label);
+        async move {
+            for round in 0_usize.. {
+                for number in (worker..20).step_by(4) {
+                    if target.is_over() {
+                        return;
+                    }
+                    // Every edit breaks the rule in other words.
+                    let topic = format!("no-tenant/{}/{round}/x/y", "a".repeat(1 + (round + number) % 7));
+                    let spec = format!(r#","input":{{"topics":["{topic}"]}}"#);
+                    let name = format!("broken-{number}");
+                    if round == 0 {
+                        let body = generate::function(&name, label, "");
+                        target.create(&target.mallory, functions, body, PATIENCE).await;
+                    } else {
+                        let patch = format!(r#"{{"spec":{{{}}}}}"#, spec.trim_start_matches(','));
+                        target.patch(&target.mallory, &format!("{functions}/{name}"), patch).await;
+                    }
+                }
+            }
+        }
+    });
+    join_all(work).await;
+}
+
+pub(super) async fn annotations(target: Target) {
+    let functions = target.path("functions");
+    let work = (0..8_usize).map(|worker| {
+        let (target, functions) = (&target, &functions);
+        async move {
+            for round in 0_u32.. {
+                for number in (worker..300).step_by(8) {
+                    if target.is_over() {
+                        return;
+                    }
+                    let name = format!("busy-{number}");
+                    if round == 0 {
+                        let body = generate::function(&name, "", "");
+                        target.create(&target.mallory, functions, body, PATIENCE).await;
+                    } else {
+                        let patch = format!(r#"{{"metadata":{{"annotations":{{"round":"{round}"}}}}}}"#);
+                        target.patch(&target.mallory, &format!("{functions}/{name}"), patch).await;
+                    }
+                }
+            }
+        }
+    });
+    join_all(work).await;
+}
+
+pub(super) async fn large_mesh(target: Target) {
+    let path = target.path("functionmeshes");
+    target.create(&target.mallory, &path, generate::one_topic("large", "", 2000), PATIENCE).await;
+    target.rest().await;
+}
