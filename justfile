@@ -54,6 +54,10 @@ bench-controller *args:
 crash-points *flows:
     FUNCTION_MESH_ALL_POINTS=1 cargo test -p function-mesh-controller --test crash -- {{flows}}
 
+# Attacks on the programs under the chart's memory limits: `just attack --help`
+attack *args:
+    hack/attack {{args}}
+
 # Edits, faults and crashes by chance for some minutes, then all must be as without
 chaos minutes="10":
     FUNCTION_MESH_CHAOS_MINUTES={{minutes}} cargo test -p function-mesh-controller --test crash

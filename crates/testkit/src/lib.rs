@@ -19,6 +19,7 @@ mod audit;
 mod control_plane;
 pub mod faults;
 pub mod fixtures;
+mod fuzz;
 mod load;
 mod pods;
 mod wait;
@@ -27,6 +28,7 @@ mod writes;
 
 pub use audit::{AuditLog, Audited};
 pub use control_plane::{ControlPlane, Kind, apply};
+pub use fuzz::{Fuzz, FuzzReport};
 pub use load::{Load, LoadReport};
 pub use pods::{play_kubelet, pretend_to_end, pretend_to_run};
 pub use wait::{SECONDS_10, SECONDS_30, eventually};

@@ -49,11 +49,11 @@ pub(super) async fn metrics(target: Target) {
 pub(super) async fn broken(target: Target) {
     let functions = target.path("functions");
     let label = format!(r#","labels":{{"{UNADMITTED}":"true"}}"#);
-    let work = (0..4_usize).map(|worker| {
+    let work = (0..2_usize).map(|worker| {
         let (target, functions, label) = (&target, &functions, &label);
         async move {
             for round in 0_usize.. {
-                for number in (worker..20).step_by(4) {
+                for number in (worker..2).step_by(2) {
                     if target.is_over() {
                         return;
                     }
@@ -102,6 +102,6 @@ pub(super) async fn annotations(target: Target) {
 
 pub(super) async fn large_mesh(target: Target) {
     let path = target.path("functionmeshes");
-    target.create(&target.mallory, &path, generate::one_topic("large", "", 2000), PATIENCE).await;
+    target.create(&target.mallory, &path, generate::patterns("large", "", 0, 2000), PATIENCE).await;
     target.rest().await;
 }

@@ -69,7 +69,7 @@ pub(crate) const ATTACKS: [Attack; 19] = attacks![
     "metrics" "S18" false crowds::metrics:
         "both /metrics asked by 8 connections without a pause, beside 12 dear Functions",
     "broken-specs" "S16" false crowds::broken:
-        "20 stored Functions whose broken specification alternates",
+        "2 stored Functions whose specification is broken in other ways all the time",
     "annotations" "S16" false crowds::annotations:
         "300 Functions that are annotated without a pause",
     "large-mesh" "S16" false crowds::large_mesh:
