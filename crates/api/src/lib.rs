@@ -41,6 +41,7 @@ mod mesh;
 mod parse;
 mod printable;
 pub mod quantity;
+pub mod references;
 mod spec;
 pub mod topology;
 pub mod types;

@@ -11,6 +11,7 @@
 //! an object than that a webhook failed. The rules are those of [`function_mesh_api::validate`]; the
 //! controller applies them again, so that nothing depends on this program being there.
 
+pub mod access;
 pub mod admission;
 pub mod authority;
 pub mod configuration;
