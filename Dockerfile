@@ -5,8 +5,10 @@
 #   buildah bud --build-arg PROGRAMS=programs --target controller .
 # with the folder `dist` made as below.
 ARG PROGRAMS=build
+# The builder by digest: a tag may name another image tomorrow. Take another one with --build-arg BUILDER=…@sha256:…
+ARG BUILDER=docker.io/library/rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1
 
-FROM rust:1.95-bookworm AS build
+FROM ${BUILDER} AS build
 WORKDIR /src
 COPY . .
 # One static file with everything in it, but what unwinding needs: a panic ends the programs. --target keeps build

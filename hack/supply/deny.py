@@ -23,6 +23,8 @@ KNOWN = {
         "multiple-versions-include-dev": [True],
         "skip": None,
     },
+    # Read by advisories.py.
+    "advisories": {"ignore": None},
     "sources": {"unknown-registry": ["deny"], "unknown-git": ["deny"]},
 }
 

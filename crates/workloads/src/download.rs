@@ -5,6 +5,8 @@
 
 use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, EnvVar, Volume, VolumeMount};
 
+use function_mesh_api::validate::grammar::split_digest;
+
 use crate::admin::{Admin, Program};
 use crate::connection::Connection;
 use crate::container;
@@ -49,7 +51,13 @@ fn is_http(location: &str) -> bool {
     images::has_scheme(location, &["http://", "https://"])
 }
 
+/// Compares the digest of a file, its second argument, with its first one. What is not as it should be does not stay.
+const VERIFY: &str = "found=$(sha256sum <\"$2\") && found=${found%% *} && test \"$found\" = \"$1\" || \
+    { echo \"expected sha256 $1, found ${found:-none}; the file was replaced, or the digest is of another one\"; \
+    rm -f \"$2\"; exit 1; }";
+
 fn fetch(admin: Admin<'_>, has_wget: bool, location: &str, target: &str) -> Script {
+    let (location, digest) = split_digest(location);
     let (script, command) = if is_http(location) && has_wget {
         (Script::default(), Command::new("wget").arg(location).option("-O", target))
     } else if images::is_package(location) {
@@ -58,7 +66,10 @@ fn fetch(admin: Admin<'_>, has_wget: bool, location: &str, target: &str) -> Scri
         admin.command(["functions", "download", "--path", location, "--destination-file", target])
     };
     let shown: String = without_credentials(location).chars().take(LONGEST_SHOWN).collect();
-    script.run_or_tell(&command, &format!("cannot download {shown}:"))
+    let script = script.run_or_tell(&command, &format!("cannot download {shown}:"));
+    let Some(digest) = digest else { return script };
+    let verify = Command::new("sh").args(["-c", VERIFY, "sh", &digest, target]);
+    script.run_or_tell(&verify, &format!("{shown} is not the file that was asked for:"))
 }
 
 /// A text in which no address has a user's password any more, nor a query, which may sign it.
@@ -169,6 +180,47 @@ mod tests {
         let script = script(&function(spec), &Settings::default());
         let quoted = r#"{ said=$(wget 'https://h/f.jar?a=1&b=2;rm -rf '"'"'/'"'"'' -O f.jar 2>&1) && "#;
         assert!(script.starts_with(quoted) && script.contains("; } && SHARD_ID="), "{script}");
+    }
+
+    /// Runs the download of a file with these contents, and tells whether the runner would start and what is left to
+    /// read.
+    fn downloaded(contents: &str, fragment: &str) -> (bool, String, bool) {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        // In place of the network: `wget ADDRESS -O FILE`.
+        let stub = format!("#!/bin/sh\ncase $1 in *'#'*) exit 9 ;; esac\nprintf %s '{contents}' > \"$3\"\n");
+        std::fs::write(path("wget"), stub).unwrap();
+        std::fs::set_permissions(path("wget"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let spec = json!({ "imageHasGet": true, "java": {
+            "jar": path("f.jar"), "jarLocation": format!("http://h/f.jar{fragment}"),
+        } });
+        let script = script(&function(spec), &Settings::default());
+        let (download, _) = script.split_once(" && SHARD_ID=").unwrap();
+        let download = download.replace("/dev/termination-log", &path("last-words"));
+        let status = std::process::Command::new("sh")
+            .args(["-c", &format!("{download} && touch {}", path("started"))])
+            .env("PATH", format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap()))
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        let started = std::path::Path::new(&path("started")).exists();
+        assert_eq!(status.success(), started);
+        let left = std::fs::read_to_string(path("last-words")).unwrap_or_default();
+        (started, left, std::path::Path::new(&path("f.jar")).exists())
+    }
+
+    #[test]
+    fn package_with_another_digest_does_not_start() {
+        let right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let digest = |digest: &str| format!("#sha256={digest}");
+        assert_eq!(downloaded("abc", &digest(right)), (true, String::new(), true));
+        assert_eq!(downloaded("abc", &digest(&right.to_uppercase())), (true, String::new(), true));
+        assert!(downloaded("abc", "").0);
+        let (started, left, is_there) = downloaded("abd", &digest(right));
+        assert!(!started && !is_there);
+        assert!(left.starts_with("http://h/f.jar is not the file that was asked for:"), "{left}");
+        assert!(left.contains(&format!("expected sha256 {right}, found a52d159f")), "{left}");
     }
 
     #[test]

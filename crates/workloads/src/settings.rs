@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+/// Apache Pulsar's own image, which has its instances for Java and Python, and its programs for Go.
+const PULSAR: &str = "apachepulsar/pulsar:4.0.8";
+/// The same with all connectors.
+const PULSAR_ALL: &str = "apachepulsar/pulsar-all:4.0.8";
+
 /// Images of the runners, one a runtime.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RunnerImages {
@@ -28,11 +33,11 @@ impl Default for RunnerImages {
             ("wasm", "streamnative/pulsar-functions-generic-base-runner:0.1.0"),
         ];
         Self {
-            java: "streamnative/pulsar-functions-java-runner:2.10.0.0-rc10".to_owned(),
-            python: "streamnative/pulsar-functions-python-runner:2.10.0.0-rc10".to_owned(),
-            go: "streamnative/pulsar-functions-go-runner:2.10.0.0-rc10".to_owned(),
+            java: PULSAR.to_owned(),
+            python: PULSAR.to_owned(),
+            go: PULSAR.to_owned(),
             generic: generic.map(|(language, image)| (language.to_owned(), image.to_owned())).into(),
-            other: "streamnative/pulsar-all:2.10.0.0-rc10".to_owned(),
+            other: PULSAR_ALL.to_owned(),
         }
     }
 }
@@ -147,6 +152,7 @@ impl RunnerImages {
                 "java" => &mut self.java,
                 "python" => &mut self.python,
                 "go" => &mut self.go,
+                "connectors" => &mut self.other,
                 "genericruntime" => {
                     let images = texts(&path, value)?;
                     self.generic.extend(images.into_iter().filter(|(_, image)| !image.is_empty()));
@@ -225,10 +231,20 @@ mod tests {
         assert_eq!(Settings::from_config(json!({})).unwrap(), Settings::default());
     }
 
+    /// S20: no release candidate, and of the Pulsar line that is supported.
+    #[test]
+    fn default_runner_images_are_of_pulsar_4_0() {
+        let RunnerImages { java, python, go, other, .. } = RunnerImages::default();
+        for image in [java, python, go, other] {
+            let (_, tag) = image.rsplit_once(':').unwrap();
+            assert!(tag.starts_with("4.0.") && !tag.contains("rc"), "{image}");
+        }
+    }
+
     #[test]
     fn a_file_overrides_what_it_names_and_keeps_the_rest() {
         let settings = Settings::from_config(json!({
-            "runnerImages": { "java": "j:1", "go": "", "genericRuntime": { "nodejs": "n:1", "lua": "l:1" } },
+            "runnerImages": { "java": "j:1", "go": "", "connectors": "c:1", "genericRuntime": { "nodejs": "n:1", "lua": "l:1" } },
             "runnerImagePullSecrets": [{ "name": "pull" }, "bare", { "other": "x" }],
             "RunnerImagePullPolicy": "Always",
             "resourceLabels": { "team": "data", "tier": 1 },
@@ -238,6 +254,7 @@ mod tests {
         .unwrap();
         let defaults = RunnerImages::default();
         assert_eq!(settings.runner_images.java, "j:1");
+        assert_eq!(settings.runner_images.other, "c:1");
         assert_eq!(settings.runner_images.go, defaults.go);
         assert_eq!(settings.runner_images.generic["nodejs"], "n:1");
         assert_eq!(settings.runner_images.generic["lua"], "l:1");

@@ -82,6 +82,12 @@ fn location(path: &FieldPath, location: Option<&str>, findings: &mut Findings) {
     let given = location.filter(|location| !location.is_empty());
     if let Some(fault) = given.and_then(grammar::package_location_fault) {
         findings.deny(path.clone(), fault);
+    } else if given.is_some_and(grammar::is_replaceable_package) {
+        findings.warn(
+            path.clone(),
+            "is downloaded by plain HTTP, so anybody on the way can replace it; use https://, or add `#sha256=` and \
+             the digest of the file",
+        );
     }
 }
 

@@ -93,13 +93,42 @@ fn is_named_entity(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'=' | b':' | b'.' | b'_'))
 }
 
+/// What stands between the address of a package and its digest.
+const DIGEST: &str = "#sha256=";
+/// Letters of a SHA-256 digest.
+const DIGEST_LETTERS: usize = 64;
+
+/// The address of a package and, behind `#sha256=`, the digest that what is downloaded must have, in lower case. Any
+/// other fragment is part of the address.
+pub fn split_digest(location: &str) -> (&str, Option<String>) {
+    match location.split_once(DIGEST) {
+        Some((address, digest)) if is_http(address) => (address, Some(digest.to_ascii_lowercase())),
+        _ => (location, None),
+    }
+}
+
+/// Whether anybody between the server and the pod can replace a package: it comes by plain HTTP and has no digest.
+pub fn is_replaceable_package(location: &str) -> bool {
+    location.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("http://"))
+        && split_digest(location).1.is_none()
+}
+
+fn is_http(address: &str) -> bool {
+    let lower = address.to_ascii_lowercase();
+    ["http://", "https://"].iter().any(|scheme| lower.starts_with(scheme))
+}
+
 /// Why a text does not say where a package is, if it does not. Accepted are
 /// `function://`, `source://` and `sink://` with `tenant/namespace/name`, optionally `@version`, and
-/// `http://` and `https://`.
+/// `http://` and `https://`, optionally with `#sha256=` and a digest.
 pub fn package_location_fault(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
-    if ["http://", "https://"].iter().any(|scheme| lower.starts_with(scheme)) {
-        return None;
+    if is_http(text) {
+        let digest = split_digest(text).1?;
+        let is_digest = digest.len() == DIGEST_LETTERS && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return (!is_digest).then(|| {
+            format!("{digest:?} is no SHA-256 digest: write its {DIGEST_LETTERS} hexadecimal digits behind `{DIGEST}`")
+        });
     }
     let scheme = ["function://", "source://", "sink://"].into_iter().find(|s| lower.starts_with(s));
     let Some(scheme) = scheme else {
@@ -180,6 +209,28 @@ mod tests {
         for bad in ["t/n/f", "function://t/n", "function://t/n/f@1@2", "ftp://x", "", "function://t/n/f://x"]
         {
             assert!(package_location_fault(bad).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn package_digest_is_split_and_checked() {
+        let digest = "Ab".repeat(32);
+        let location = format!("https://h/f.jar?a=1#sha256={digest}");
+        assert_eq!(package_location_fault(&location), None);
+        assert_eq!(split_digest(&location), ("https://h/f.jar?a=1", Some("ab".repeat(32))));
+        assert_eq!(split_digest("https://h/f.jar#top"), ("https://h/f.jar#top", None));
+        assert_eq!(split_digest("function://t/n/f#sha256=1"), ("function://t/n/f#sha256=1", None));
+        for bad in ["", "12", &"g".repeat(64), &"a".repeat(63), &"a".repeat(65), &format!("{digest};id")] {
+            assert!(package_location_fault(&format!("http://h/f#sha256={bad}")).is_some(), "{bad}");
+        }
+        for (location, is_replaceable) in [
+            ("http://h/f".to_owned(), true),
+            ("HTTP://h/f".to_owned(), true),
+            (format!("http://h/f#sha256={digest}"), false),
+            ("https://h/f".to_owned(), false),
+            ("function://t/n/f".to_owned(), false),
+        ] {
+            assert_eq!(is_replaceable_package(&location), is_replaceable, "{location}");
         }
     }
 

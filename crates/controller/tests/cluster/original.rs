@@ -4,6 +4,7 @@
 use anyhow::Context;
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
 use function_mesh_testkit::Kind;
+use function_mesh_workloads::RunnerImages;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
@@ -206,6 +207,18 @@ fn parts() -> [Part; 4] {
         part("sink", "drain", 1, all, java("drain", "connectors/drain.nar", &details("drain"))),
         part("source", "feed", 1, all, java("feed", "connectors/feed.nar", &details("feed"))),
     ]
+}
+
+/// Its default images.
+pub(crate) fn runner_images() -> RunnerImages {
+    let runner = |language: &str| format!("streamnative/pulsar-functions-{language}-runner:2.10.0.0-rc10");
+    RunnerImages {
+        java: runner("java"),
+        python: runner("python"),
+        go: runner("go"),
+        other: "streamnative/pulsar-all:2.10.0.0-rc10".to_owned(),
+        ..RunnerImages::default()
+    }
 }
 
 fn condition(condition: &str) -> Value {

@@ -18,12 +18,14 @@ use kube::api::ListParams;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, from_value, json};
 
-use crate::original::{LEASE, Original, SCALED, SETS, mesh};
+use crate::original::{self, LEASE, Original, SCALED, SETS, mesh};
 use crate::world::{Nothing, World, json as to_json, texts};
 
 /// A namespace as the original operator leaves it, with pods that run.
 async fn left_behind(name: &str) -> anyhow::Result<World> {
-    let world = World::without_controller(name).await?;
+    let mut world = World::without_controller(name).await?;
+    // Whoever takes over keeps the images that run, as docs/coming-from-the-original.md says.
+    world.settings.runner_images = original::runner_images();
     Original { client: &world.client, namespace: &world.namespace }.install().await?;
     all_run(&world).await?;
     Ok(world)
