@@ -18,7 +18,7 @@ pub struct JavaRuntime {
     #[schemars(schema_with = "schema::string")]
     pub jar: String,
     /// Where to download the jar from: `function://`, `source://` or `sink://` followed by
-    /// `tenant/namespace/name@version`, or an `http(s)://` address.
+    /// `tenant/namespace/name@version`, or an `http(s)://` address. Behind that, `#sha256=` and the digest of the file: another file does not run.
     pub jar_location: Option<String>,
     /// Folder with more jars for the class path.
     pub extra_dependencies_dir: Option<String>,
