@@ -6,15 +6,20 @@ use function_mesh_serving::{Certificates, Readiness, ServingArgs, endpoints, log
 use function_mesh_workloads::{SettingsArgs, switch};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::runtime::{Builder, Handle};
 
 use crate::kit::election::Candidate;
 use crate::kit::namespaces::Namespaces;
 use crate::kit::requests::Requests;
 use crate::protected::{self, Protected};
-use crate::run::{CONTROLLERS, Options, run};
+use crate::run::{CONTROLLERS, Options, run_on};
+
+/// Threads for probes, metrics and the election. One may be busy with a page of metrics.
+const FRONT_THREADS: usize = 2;
 
 /// How to manage what the cluster holds.
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// Kubeconfig to connect with; without it KUBECONFIG, the home folder and the pod's own account are tried
     #[arg(long, value_name = "FILE")]
@@ -111,8 +116,23 @@ pub struct Args {
 }
 
 impl Args {
-    /// Runs until a signal ends it.
-    pub async fn run(self) -> anyhow::Result<()> {
+    /// Runs until a signal ends it, or until this program no longer leads. Probes, metrics and the election have
+    /// threads of their own: they answer whatever the reconciles do.
+    pub fn run(self) -> anyhow::Result<()> {
+        let front = Builder::new_multi_thread()
+            .worker_threads(FRONT_THREADS)
+            .thread_name("front")
+            .enable_all()
+            .build()?;
+        let back = Builder::new_multi_thread().thread_name("reconcile").enable_all().build()?;
+        let result = front.block_on(self.run_on(back.handle()));
+        // Nothing is waited for: everything is done, or must not go on, such as the work of one that leads no more.
+        back.shutdown_background();
+        front.shutdown_background();
+        result
+    }
+
+    async fn run_on(self, reconciles: &Handle) -> anyhow::Result<()> {
         let Self {
             kubeconfig,
             context,
@@ -140,7 +160,12 @@ impl Args {
         // Probes and metrics are served until the last write is done.
         let served = CancellationToken::new();
         let requests = Requests::register(&registry)?;
-        let client = requests.client(config).context("cannot make a client of the kubeconfig")?;
+        let client = |runtime: &Handle| {
+            // A client's own tasks run where it is made.
+            let _runtime = runtime.enter();
+            requests.client(config.clone()).context("cannot make a client of the kubeconfig")
+        };
+        let (client, election_client) = (client(reconciles)?, client(&Handle::current())?);
         let readiness = Readiness::new(end.clone());
         readiness.gate(CONTROLLERS);
         let certificates = match &serving.cert_dir.0 {
@@ -169,12 +194,14 @@ impl Args {
             pause_rollout,
             candidate: enable_leader_election.then_some(candidate),
         };
-        let result = run(client, options, &registry, &readiness, end).await;
+        let controllers = (reconciles, client);
+        // Without leadership this program ends at once, and answers nobody any more.
+        run_on(controllers, election_client, options, &registry, &readiness, end).await?;
         served.cancel();
         for server in servers {
             server.finished().await?;
         }
-        result
+        Ok(())
     }
 }
 

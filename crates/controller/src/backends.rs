@@ -1,5 +1,6 @@
 //! BackendConfigs: where they are watched, and who hears of a change.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use function_mesh_api::validate::Violation;
@@ -73,9 +74,20 @@ pub(crate) async fn follow(
     end: CancellationToken,
 ) {
     let mut changes = changes.take_until(end.cancelled_owned().boxed());
-    while let Some(change) = changes.next().await {
+    // What is to be told of each BackendConfig once this program leads; until then another one tells it.
+    let mut untold = HashMap::new();
+    loop {
+        let change = tokio::select! {
+            change = changes.next() => change,
+            () = shared.leadership.elected.cancelled(), if !untold.is_empty() => {
+                for (config, note) in untold.drain().map(|(_, told)| told) {
+                    tokio::spawn(publish_ignored(config, note, Arc::clone(&shared)));
+                }
+                continue;
+            }
+        };
         match change {
-            Ok(config) => {
+            Some(Ok(config)) => {
                 let (namespace, name) = (config.namespace(), config.name_any());
                 let config = match read(&config, &shared).await {
                     Ok(Some(config)) => Arc::new(config),
@@ -90,36 +102,39 @@ pub(crate) async fn follow(
                         continue;
                     }
                 };
-                report_ignored(&config, &shared);
+                let key = (config.namespace(), config.name_any());
+                match ignored(&config, &shared) {
+                    Some(note) => untold.insert(key, (Arc::clone(&config), note)),
+                    None => untold.remove(&key),
+                };
                 for follower in &followers {
                     _ = follower.send(Arc::clone(&config)).await;
                 }
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::warn!(error = words(&error), "watch of BackendConfigs failed; it is tried again");
             }
+            None => return,
         }
     }
 }
 
-/// Says what of a BackendConfig takes no effect since it would run code in the pods of others. Only names of fields
+/// What of a BackendConfig takes no effect since it would run code in the pods of others. Only names of fields
 /// are told: values may be secret.
-fn report_ignored(config: &Arc<BackendConfig>, shared: &Arc<Shared>) {
+fn ignored(config: &BackendConfig, shared: &Shared) -> Option<String> {
     let ignored = ignored_in_backend_config(config, &shared.settings);
-    if ignored.is_empty() {
-        return;
+    // One that is gone takes no effect at all.
+    if ignored.is_empty() || !shared.has_backend(config) {
+        return None;
     }
     let note = ignored_note(&ignored);
     tracing::warn!(namespace = config.namespace(), name = config.name_any(), %note, "ignored a part of this BackendConfig");
-    let (config, shared) = (Arc::clone(config), Arc::clone(shared));
-    // The one that leads tells; others would only repeat it.
-    tokio::spawn(async move {
-        // False after a wait, or at the end.
-        if shared.turn.is_now().await || shared.turn.is_now().await {
-            let regarding = config.object_ref(&());
-            shared.events.publish(&regarding, false, "UnsafeBackendConfig", "Read", &note).await;
-        }
-    });
+    Some(note)
+}
+
+async fn publish_ignored(config: Arc<BackendConfig>, note: String, shared: Arc<Shared>) {
+    let regarding = config.object_ref(&());
+    shared.events.publish(&regarding, false, "UnsafeBackendConfig", "Read", &note).await;
 }
 
 fn ignored_note(ignored: &[Violation]) -> String {

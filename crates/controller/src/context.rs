@@ -5,12 +5,14 @@ use std::sync::Arc;
 use function_mesh_api::BackendConfig;
 use function_mesh_workloads::{Backends, Settings};
 use k8s_openapi::NamespaceResourceScope;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 
 use crate::kit::backoff::Backoff;
 use crate::kit::cache::{self, Cache};
 use crate::kit::compact::Compact;
-use crate::kit::election::Turn;
+use crate::kit::compute::Compute;
+use crate::kit::election::Leadership;
 use crate::kit::events::Events;
 use crate::kit::memory::Memory;
 use crate::kit::patience::Patience;
@@ -39,8 +41,10 @@ pub struct Shared {
     /// All BackendConfigs that are watched: in the namespaces that are looked after and, where the cluster's own
     /// one stands elsewhere, there.
     pub backends: Vec<Cache<Compact<BackendConfig>>>,
-    /// Whether this program may act, or another one leads.
-    pub turn: Turn,
+    /// Whether this program leads.
+    pub leadership: Leadership,
+    /// Processors for what takes time.
+    pub compute: Compute,
     /// What was reported of objects that cannot be decoded.
     pub undecodable: Reported,
     /// How much memory objects may take that are worked on.
@@ -84,6 +88,14 @@ impl HeldBackends {
 }
 
 impl Shared {
+    /// Forgets what is kept about an object, by the name under which it is kept.
+    pub fn forget(&self, object: &str) {
+        self.backoff.forget(object);
+        self.undecodable.forget(object);
+        self.patience.forget(object);
+        self.patience.forget(&crate::component::end_key_of(object));
+    }
+
     /// An object of a cache, read from the API server if it is too large to be held. None if it is gone by now.
     pub async fn whole<K>(&self, object: &Compact<K>) -> Result<Option<Compact<K>>, kube::Error>
     where
@@ -105,6 +117,12 @@ impl Shared {
             }
         }
         true
+    }
+
+    /// Whether a BackendConfig is still there.
+    pub fn has_backend(&self, config: &BackendConfig) -> bool {
+        let object = ObjectRef::new(&config.name_any()).within(&config.namespace().unwrap_or_default());
+        self.backends.iter().any(|cache| cache.get(&object).is_some())
     }
 
     /// The BackendConfigs that apply to a component in this namespace.

@@ -20,4 +20,4 @@ mod trial;
 pub use args::Args;
 pub use metrics::Metrics;
 pub use protected::Protected;
-pub use run::{CONTROLLERS, Options, run};
+pub use run::{CONTROLLERS, Options, run, run_on};

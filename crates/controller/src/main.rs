@@ -4,8 +4,7 @@ use clap::Parser;
 use function_mesh_controller::program::Program;
 use function_mesh_serving::tls;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     tls::install_crypto_provider()?;
-    Program::parse().run().await
+    Program::parse().run()
 }

@@ -38,12 +38,12 @@ enum Command {
 }
 
 impl Program {
-    /// Does what the flags say. The first thing that a process does.
-    pub async fn run(self) -> anyhow::Result<()> {
+    /// Does what the flags say. The first thing that a process does, outside of any runtime: it makes its own.
+    pub fn run(self) -> anyhow::Result<()> {
         let Self { command, manage } = self;
         match command {
-            Some(Command::Trial(trial)) => trial.run().await,
-            None => manage.run().await,
+            Some(Command::Trial(trial)) => tokio::runtime::Runtime::new()?.block_on(trial.run()),
+            None => manage.run(),
         }
     }
 }

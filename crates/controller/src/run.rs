@@ -1,26 +1,23 @@
 //! Strings watches, caches and controllers together, and runs them until the end.
 
-use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::time::Duration;
 
 use function_mesh_api::{Component, FunctionMesh};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_workloads::Settings;
 use futures::future::{BoxFuture, join_all};
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::StreamExt;
 use futures::{FutureExt, Stream};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
-use kube::core::DynamicObject;
-use kube::runtime::controller::{Action, Config, Controller, Error};
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
 use prometheus::{IntGaugeVec, Registry};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::backends::Changed;
 use crate::component::{JobSummary, PodSummary};
@@ -29,26 +26,24 @@ use crate::kit::backoff::Backoff;
 use crate::kit::cache::{self, Cache, Watched, Watches};
 use crate::kit::children::controller_of;
 use crate::kit::compact::Compact;
-use crate::kit::election::{self, Candidate, Turn};
+use crate::kit::compute::Compute;
+use crate::kit::controller::{Controller, Triggers};
+use crate::kit::election::{self, Candidate, Leadership};
 use crate::kit::events::Events;
 use crate::kit::memory::Memory;
 use crate::kit::namespaces::Namespaces;
 use crate::kit::patience::Patience;
+use crate::kit::queue::Key;
 use crate::kit::status::Reported;
-use crate::kit::waiting::Waiting;
 use crate::metrics::Metrics;
 use crate::protected::Protected;
 use crate::{backends, component, mesh, objects};
-
-/// How long changes of one object are gathered before a reconcile: long enough for a StatefulSet and its
-/// Service, made together, to cause one and not two; short enough that nobody notices.
-const GATHER: Duration = Duration::from_millis(50);
 
 /// What a program's readiness waits for until [`run`] has named all that it waits for. Whoever serves probes
 /// before that makes a gate of this name.
 pub const CONTROLLERS: &str = "the controllers";
 
-/// Changes of one kind, waiting to be worked on.
+/// Changes of BackendConfigs that wait to be worked on.
 const QUEUE: usize = 1024;
 
 const WAITING: (&str, &str) = (
@@ -69,7 +64,7 @@ pub struct Options {
     pub namespaces: Namespaces,
     /// Namespaces in which no component runs.
     pub protected: Protected,
-    /// Objects of each kind that are worked on at a time.
+    /// Objects of each kind that are worked on at a time; how namespaces share them, see [`crate::kit::queue`].
     pub concurrency: u16,
     /// Whether changes of running pods are held back, save those of a component's own specification.
     pub pause_rollout: bool,
@@ -86,27 +81,50 @@ pub async fn run(
     readiness: &Readiness,
     end: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Options { settings, namespaces, protected, concurrency, pause_rollout, candidate } = options;
+    let (candidate, control) = Control::new(options, end);
+    let leadership = control.leadership.clone();
+    let control = control.run(client.clone(), registry.clone(), readiness.clone());
+    elect(candidate, client, registry, &leadership, control).await
+}
+
+/// The same with the controllers on a runtime of their own, so that nothing that they do keeps the election waiting,
+/// which runs on this one. Each has a client that was made on its runtime.
+pub async fn run_on(
+    (runtime, client): (&Handle, Client),
+    election_client: Client,
+    options: Options,
+    registry: &Registry,
+    readiness: &Readiness,
+    end: CancellationToken,
+) -> anyhow::Result<()> {
+    let (candidate, control) = Control::new(options, end);
+    let leadership = control.leadership.clone();
+    let control = runtime.spawn(control.run(client, registry.clone(), readiness.clone()));
+    let control = async { AbortOnDropHandle::new(control).await? };
+    elect(candidate, election_client, registry, &leadership, control).await
+}
+
+/// Holds the Lease while the controllers run. Without it nothing more is written, and what is under way is dropped.
+async fn elect(
+    candidate: Option<Candidate>,
+    client: Client,
+    registry: &Registry,
+    leadership: &Leadership,
+    control: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
     let Some(candidate) = candidate else {
-        let turn = Turn::at_once(end);
         election::gauge(registry)?.set(1);
-        let control = Control { settings, namespaces, protected, concurrency, pause_rollout, turn };
-        return control.run(client, registry, readiness).await;
+        return control.await;
     };
-    let (elected, done_writing) = (CancellationToken::new(), CancellationToken::new());
-    let turn = Turn { elected: elected.clone(), end };
-    let control = Control { settings, namespaces, protected, concurrency, pause_rollout, turn };
-    let turn = Turn { elected, end: done_writing.clone() };
-    let lead = candidate.lead(client.clone(), registry, turn);
-    let control = control.run(client, registry, readiness);
+    let done = CancellationToken::new();
+    let lead = candidate.lead(client, registry, leadership, &done);
     tokio::pin!(lead, control);
     tokio::select! {
-        // Without the Lease nothing more is written: what is under way is dropped.
         lost = &mut lead => lost.map_err(Into::into),
-        done = &mut control => {
-            done_writing.cancel();
+        ended = &mut control => {
+            done.cancel();
             lead.await?;
-            done
+            ended
         }
     }
 }
@@ -117,45 +135,55 @@ struct Control {
     protected: Protected,
     concurrency: u16,
     pause_rollout: bool,
-    turn: Turn,
+    leadership: Leadership,
 }
 
 impl Control {
-    async fn run(self, client: Client, registry: &Registry, readiness: &Readiness) -> anyhow::Result<()> {
-        let Self { settings, namespaces, protected, concurrency, pause_rollout, turn } = self;
-        let end = turn.end.clone();
+    fn new(options: Options, end: CancellationToken) -> (Option<Candidate>, Self) {
+        let Options { settings, namespaces, protected, concurrency, pause_rollout, candidate } = options;
+        let leadership = match &candidate {
+            Some(_) => Leadership::candidate(end),
+            None => Leadership::alone(end),
+        };
+        (candidate, Self { settings, namespaces, protected, concurrency, pause_rollout, leadership })
+    }
+
+    async fn run(self, client: Client, registry: Registry, readiness: Readiness) -> anyhow::Result<()> {
+        let Self { settings, namespaces, protected, concurrency, pause_rollout, leadership } = self;
+        let (client, end) = (leadership.fence.client(client), leadership.end.clone());
         let memory = Memory::default();
-        let watches = Watches::register(registry, &memory)?;
+        let watches = Watches::register(&registry, &memory)?;
         let (backends, backend_changes) = backends::watch(&client, &settings, &namespaces, &watches, &end);
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
-            metrics: Metrics::register(registry)?,
+            metrics: Metrics::register(&registry)?,
             backoff: Backoff::default(),
             patience: Patience::default(),
+            leadership: leadership.clone(),
+            compute: Compute::default(),
             protected,
             pause_rollout,
             settings,
             backends: backends.clone(),
-            client: client.clone(),
-            turn,
+            client,
             undecodable: Reported::default(),
             memory,
         });
-        let (wake_meshes, mesh_wakes) = mpsc::channel(QUEUE);
         let parts = Parts {
             shared: &shared,
             watches,
             namespaces: &namespaces,
             concurrency,
-            readiness,
-            end: &end,
-            wake_meshes,
+            readiness: &readiness,
+            leadership: &leadership,
         };
-        let (functions, run_functions, backend_functions) = parts.component()?;
-        let (sources, run_sources, backend_sources) = parts.component()?;
-        let (sinks, run_sinks, backend_sinks) = parts.component()?;
+        let meshes = parts.meshes()?;
+        let wake_meshes = meshes.triggers();
+        let (functions, run_functions, backend_functions) = parts.component(&wake_meshes)?;
+        let (sources, run_sources, backend_sources) = parts.component(&wake_meshes)?;
+        let (sinks, run_sinks, backend_sinks) = parts.component(&wake_meshes)?;
         let context = mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks };
-        let meshes = parts.meshes(context, mesh_wakes)?;
+        let run_meshes = run_meshes(meshes, context);
         for cache in &backends {
             parts.gate("backend configs", cache);
         }
@@ -164,7 +192,7 @@ impl Control {
         let followers = vec![backend_functions, backend_sources, backend_sinks];
         let backends = backends::follow(backend_changes, followers, Arc::clone(&shared), end).boxed();
         tracing::info!(%namespaces, "controllers started");
-        join_all(vec![run_functions, run_sources, run_sinks, meshes, backends]).await;
+        join_all(vec![run_functions, run_sources, run_sinks, run_meshes, backends]).await;
         tracing::info!("controllers stopped");
         Ok(())
     }
@@ -177,19 +205,12 @@ struct Parts<'a> {
     namespaces: &'a Namespaces,
     concurrency: u16,
     readiness: &'a Readiness,
-    end: &'a CancellationToken,
-    wake_meshes: mpsc::Sender<ObjectRef<Compact<FunctionMesh>>>,
+    leadership: &'a Leadership,
 }
 
-type Gone = Arc<dyn Fn(&ObjectRef<DynamicObject>) + Send + Sync>;
-type Reconciled<K, E, Q> = Result<(ObjectRef<K>, Action), Error<E, Q>>;
 type ComponentParts<C> = (Cache<Compact<C>>, BoxFuture<'static, ()>, Changed);
 
 impl Parts<'_> {
-    fn config(&self) -> Config {
-        Config::default().debounce(GATHER).concurrency(self.concurrency)
-    }
-
     /// The program is ready only once this cache is full, of each namespace.
     fn gate<K: Watched>(&self, name: &str, cache: &Cache<K>) {
         for part in cache.parts() {
@@ -210,39 +231,39 @@ impl Parts<'_> {
         &self,
         config: &watcher::Config,
     ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>) {
-        cache::watch(&self.shared.client, self.namespaces, config, &self.watches, self.end)
+        cache::watch(&self.shared.client, self.namespaces, config, &self.watches, &self.leadership.end)
     }
 
-    /// What waits of a kind: for a reconcile to take up its changes, and after failures.
-    fn waiting(&self, kind: &'static str, prefix: &'static str) -> Result<Waiting, prometheus::Error> {
+    /// The controller of a kind. Nothing is kept about an object that is gone.
+    fn controller<K: Watched>(
+        &self,
+        kind: &'static str,
+        prefix: &'static str,
+        objects: &Cache<K>,
+    ) -> Result<Controller<K>, prometheus::Error> {
         let metrics = &self.shared.metrics;
-        let waiting = Waiting::new(metrics.waits(kind), self.shared.turn.elected.clone());
-        let (counted, shared) = (waiting.clone(), Arc::clone(self.shared));
+        let gone = {
+            let shared = Arc::clone(self.shared);
+            move |object: &Key| shared.forget(&component::key_of(prefix, object))
+        };
+        let (waits, leadership) = (metrics.waits(kind), self.leadership.clone());
+        let controller = Controller::new(objects.store(), self.concurrency, waits, leadership, gone);
         let set = |gauge: &IntGaugeVec, count: usize| {
             gauge.with_label_values::<&str>(&[]).set(i64::try_from(count).unwrap_or(i64::MAX));
         };
-        metrics.computed(kind, WAITING, None, move |gauge: &IntGaugeVec| set(gauge, counted.count()))?;
+        let (triggers, shared) = (controller.triggers(), Arc::clone(self.shared));
+        metrics.computed(kind, WAITING, None, move |gauge: &IntGaugeVec| set(gauge, triggers.waiting()))?;
         let count = move |gauge: &IntGaugeVec| set(gauge, shared.backoff.count(prefix));
         metrics.computed(kind, IN_BACKOFF, None, count)?;
-        Ok(waiting)
-    }
-
-    /// What is to be done about an object that is to be reconciled and is gone.
-    fn gone(&self, prefix: &'static str, waiting: &Waiting) -> Gone {
-        let (waiting, shared) = (waiting.clone(), Arc::clone(self.shared));
-        Arc::new(move |object| {
-            waiting.gone(object);
-            let name = format!("{prefix}{object}");
-            shared.backoff.forget(&name);
-            shared.undecodable.forget(&name);
-            shared.patience.forget(&name);
-            shared.patience.forget(&format!("{name}{}", component::END));
-        })
+        Ok(controller)
     }
 
     /// The controller of one kind of component, with its cache and the way by which it hears of changed
     /// BackendConfigs.
-    fn component<C: Component>(&self) -> Result<ComponentParts<C>, prometheus::Error> {
+    fn component<C: Component>(
+        &self,
+        meshes: &Triggers<Compact<FunctionMesh>>,
+    ) -> Result<ComponentParts<C>, prometheus::Error> {
         let children = cache::children_of(C::ROLE);
         let (objects, changes) = self.watch::<Compact<C>>(&watcher::Config::default());
         let (stateful_sets, of_sets) = self.watch::<Compact<StatefulSet>>(&children);
@@ -268,104 +289,71 @@ impl Parts<'_> {
             pods,
         });
         let changes = objects::count(&self.shared.metrics, &objects, changes, objects::of_component)?;
-        let waiting = self.waiting(C::ROLE.kind(), component::prefix::<C>())?;
-        let gone = self.gone(component::prefix::<C>(), &waiting);
         let (tell, backends) = mpsc::channel(QUEUE);
         let affected = backends::affected_by(backends, objects.clone(), Arc::clone(self.shared));
-        let changes = waiting.changes(told_to_mesh(changes, self.wake_meshes.clone()));
-        let controller = Controller::for_stream(changes, objects.store())
-            .with_config(self.config())
-            .owns_stream(waiting.children::<Compact<C>, _, _, _>(of_sets))
-            .owns_stream(waiting.children::<Compact<C>, _, _, _>(of_services))
-            .owns_stream(waiting.children::<Compact<C>, _, _, _>(of_autoscalers))
-            .reconcile_on(waiting.wakes(component::pods::components_of(of_pods)))
-            .reconcile_on(waiting.wakes(component::pods::components_of(of_jobs)))
-            .reconcile_on(waiting.wakes(affected))
-            .graceful_shutdown_on(self.end.clone().cancelled_owned());
+        let controller = self
+            .controller(C::ROLE.kind(), component::prefix::<C>(), &objects)?
+            .on(notify_owner_mesh(changes, meshes.clone()))
+            .owns(of_sets)
+            .owns(of_services)
+            .owns(of_autoscalers)
+            .on_refs(component::pods::components_of(of_pods))
+            .on_refs(component::pods::components_of(of_jobs))
+            .on_refs(affected);
         let run = async move {
-            let on_error =
-                |object: Arc<Compact<C>>, error: &component::Error, context: Arc<component::Context>| {
-                    component::on_error(&object, error, &context)
-                };
-            let reconcile = move |object: Arc<Compact<C>>, context| {
-                waiting.taken(&ObjectRef::from_obj(&*object));
-                component::reconcile::<C>(object, context)
+            let reconcile = move |object: Arc<Compact<C>>| {
+                let context = Arc::clone(&context);
+                async move {
+                    let result = component::reconcile::<C>(Arc::clone(&object), Arc::clone(&context)).await;
+                    result.unwrap_or_else(|error| component::on_error(&object, &error, &context))
+                }
             };
-            controller.run(reconcile, on_error, context).for_each(log(gone)).await;
+            controller.run(reconcile).await;
         };
         Ok((objects, run.boxed(), tell))
     }
 
-    fn meshes(
-        &self,
-        context: mesh::Context,
-        wakes: mpsc::Receiver<ObjectRef<Compact<FunctionMesh>>>,
-    ) -> Result<BoxFuture<'static, ()>, prometheus::Error> {
+    fn meshes(&self) -> Result<Controller<Compact<FunctionMesh>>, prometheus::Error> {
         let (objects, changes) = self.watch::<Compact<FunctionMesh>>(&watcher::Config::default());
         self.gate("functionmeshes", &objects);
         let changes = objects::count(&self.shared.metrics, &objects, changes, objects::of_mesh)?;
-        let waiting = self.waiting("FunctionMesh", mesh::PREFIX)?;
-        let gone = self.gone(mesh::PREFIX, &waiting);
-        let controller = Controller::for_stream(waiting.changes(changes), objects.store())
-            .with_config(self.config())
-            .reconcile_on(waiting.wakes(receiver(wakes)))
-            .graceful_shutdown_on(self.end.clone().cancelled_owned());
-        let run = async move {
-            let on_error =
-                |object: Arc<Compact<FunctionMesh>>, error: &mesh::Error, context: Arc<mesh::Context>| {
-                    mesh::on_error(&object, error, &context)
-                };
-            let reconcile = move |object: Arc<Compact<FunctionMesh>>, context| {
-                waiting.taken(&ObjectRef::from_obj(&*object));
-                mesh::reconcile(object, context)
-            };
-            controller.run(reconcile, on_error, Arc::new(context)).for_each(log(gone)).await;
-        };
-        Ok(run.boxed())
+        Ok(self.controller("FunctionMesh", mesh::PREFIX, &objects)?.on(changes))
     }
 }
 
-/// A reconcile's own errors are logged where they are turned into a wait; here come those of the machinery.
-fn log<K: Resource, E: std::error::Error, Q: std::error::Error>(
-    gone: Gone,
-) -> impl FnMut(Reconciled<K, E, Q>) -> Ready<()>
-where
-    K::DynamicType: std::fmt::Debug,
-{
-    move |result| {
-        match result {
-            Ok(_) | Err(Error::ReconcilerFailed(..)) => {}
-            Err(Error::ObjectNotFound(object)) => gone(&object),
-            // Of a watch nothing comes here: what fails is logged where it is begun anew.
-            Err(error) => tracing::warn!(%error, "the controller's queue failed"),
-        }
-        ready(())
-    }
+fn run_meshes(
+    controller: Controller<Compact<FunctionMesh>>,
+    context: mesh::Context,
+) -> BoxFuture<'static, ()> {
+    let context = Arc::new(context);
+    let run = async move {
+        let reconcile = move |object: Arc<Compact<FunctionMesh>>| {
+            let context = Arc::clone(&context);
+            async move {
+                let result = mesh::reconcile(Arc::clone(&object), Arc::clone(&context)).await;
+                result.unwrap_or_else(|error| mesh::on_error(&object, &error, &context))
+            }
+        };
+        controller.run(reconcile).await;
+    };
+    run.boxed()
 }
 
 pub(crate) fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {
     futures::stream::poll_fn(move |context| receiver.poll_recv(context))
 }
 
-/// Passes changes of components on, and wakes the mesh that each belongs to: also when one is deleted.
-fn told_to_mesh<C: Component>(
+/// Passes changes of components on, and has the mesh that each belongs to reconciled: also when one is deleted.
+fn notify_owner_mesh<C: Component>(
     changes: impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static,
-    wake: mpsc::Sender<ObjectRef<Compact<FunctionMesh>>>,
-) -> BoxStream<'static, Result<Compact<C>, watcher::Error>> {
-    changes
-        .then(move |change| {
-            let wake = wake.clone();
-            async move {
-                if let Ok(object) = &change
-                    && let Some(owner) = controller_of(object)
-                    && owner.kind == FunctionMesh::kind(&())
-                {
-                    let namespace = object.namespace().unwrap_or_default();
-                    // An error means that the controller has ended.
-                    _ = wake.send(ObjectRef::new(&owner.name).within(&namespace)).await;
-                }
-                change
-            }
-        })
-        .boxed()
+    meshes: Triggers<Compact<FunctionMesh>>,
+) -> impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static {
+    changes.inspect(move |change| {
+        if let Ok(object) = change
+            && let Some(owner) = controller_of(object)
+            && owner.kind == FunctionMesh::kind(&())
+        {
+            meshes.change(&object.namespace().unwrap_or_default(), &owner.name);
+        }
+    })
 }

@@ -26,15 +26,15 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
 use crate::kit::cache::{Cache, INCOMPLETE};
 use crate::kit::children::ChildError;
 use crate::kit::compact::{Compact, finalizers};
+use crate::kit::controller::Action;
 use crate::kit::position::{self, DecodeError};
+use crate::kit::queue::Key;
 use crate::metrics::Stage;
 
 use deletion::Step;
@@ -44,7 +44,7 @@ pub use summary::{JobSummary, PodSummary};
 /// How long until a deletion is looked at again when nothing happens meanwhile, so that it comes to its end.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// What tells the wait for a component's end from the wait for its status.
-pub(crate) const END: &str = " (end)";
+const END: &str = " (end)";
 /// How long until something is tried again that was decided on old news.
 const CATCH_UP: Duration = Duration::from_millis(200);
 
@@ -147,11 +147,9 @@ pub async fn reconcile<C: Component>(
     object: Arc<Compact<C>>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    if !context.is_complete(&object.namespace().unwrap_or_default()).await {
+    let namespace = object.namespace().unwrap_or_default();
+    if !context.is_complete(&namespace).await {
         return Ok(Action::requeue(INCOMPLETE));
-    }
-    if !context.shared.turn.is_now().await {
-        return Ok(Action::requeue(Duration::ZERO));
     }
     // Large objects are worked on a few at a time, and wait without a place of work.
     let Some(_room) = context.shared.memory.room(context.cost(&object)) else {
@@ -171,7 +169,8 @@ pub async fn reconcile<C: Component>(
             return Err(error);
         }
     };
-    let component = match whole.decode() {
+    let decoded = context.shared.compute.run(&namespace, || whole.decode()).await;
+    let component = match decoded {
         Ok(component) => Box::new(component),
         Err(fault) => {
             work.unreadable();
@@ -220,10 +219,15 @@ pub async fn reconcile<C: Component>(
 type Done = (Option<Outcome>, Action);
 
 async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result<Done, Error> {
-    context.shared.protected.check(component.namespace().as_deref()).map_err(Error::Invalid)?;
+    let namespace = component.namespace().unwrap_or_default();
+    context.shared.protected.check(Some(&namespace)).map_err(Error::Invalid)?;
     let observed = observe::observe(component, context).await.map_err(Error::observe)?;
-    let valid = valid_component(component.clone()).map_err(Error::Invalid)?;
-    let workload = render(&valid, observed.backends.as_backends(), &context.shared.settings);
+    let plan = || {
+        let valid = valid_component(component.clone())?;
+        let workload = render(&valid, observed.backends.as_backends(), &context.shared.settings);
+        Ok((valid, workload))
+    };
+    let (valid, workload) = context.shared.compute.run(&namespace, plan).await.map_err(Error::Invalid)?;
     let revisions = observed.revisions.clone();
     // Boxed, since it holds all children by value.
     let children = Box::pin(apply::apply(component, &valid, workload, observed, context)).await?;
@@ -290,7 +294,7 @@ pub(crate) fn room_retry() -> Duration {
 
 /// How long an object waits after a failure.
 pub fn on_error<C: Component>(object: &Compact<C>, error: &Error, context: &Context) -> Action {
-    let mut wait = context.shared.backoff.failed(&key_of::<C>(object.meta()));
+    let mut wait = context.shared.backoff.failed(&key_of_meta::<C>(object.meta()));
     if matches!(error, Error::Child(ChildError::Foreign { .. })) {
         // It may go at any time, and nobody tells: it need not have our labels.
         wait = wait.min(LOOK_AGAIN);
@@ -315,16 +319,26 @@ pub(crate) const fn prefix<C: Component>() -> &'static str {
     }
 }
 
-fn key<C: Component>(component: &C) -> String {
-    key_of::<C>(component.meta())
+/// The name of an object where failures are counted.
+pub(crate) fn key_of(prefix: &str, object: &Key) -> String {
+    format!("{prefix}{}/{}", object.namespace, object.name)
 }
 
-fn key_of<C: Component>(metadata: &ObjectMeta) -> String {
-    let name = ObjectRef::<C>::new(metadata.name.as_deref().unwrap_or_default());
-    format!("{}{}", prefix::<C>(), name.within(metadata.namespace.as_deref().unwrap_or_default()))
+fn key<C: Component>(component: &C) -> String {
+    key_of_meta::<C>(component.meta())
+}
+
+fn key_of_meta<C: Component>(metadata: &ObjectMeta) -> String {
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    format!("{}{namespace}/{}", prefix::<C>(), metadata.name.as_deref().unwrap_or_default())
 }
 
 /// The name under which the end of a component is waited for.
 fn end_key<C: Component>(component: &C) -> String {
-    format!("{}{END}", key(component))
+    end_key_of(&key(component))
+}
+
+/// The same by the name of the component.
+pub(crate) fn end_key_of(key: &str) -> String {
+    format!("{key}{END}")
 }

@@ -74,7 +74,7 @@ pub(super) async fn report_undecodable<C: Component>(
     let before = status(json).and_then(|status| serde_json::from_str::<ComponentStatus>(status.get()).ok());
     let now = status_of(before.as_ref(), object.meta().generation, &Outcome::Failed(error));
     let message = now.message.clone().unwrap_or_default();
-    let is_news = shared.undecodable.note(&super::key_of::<C>(object.meta()), &message);
+    let is_news = shared.undecodable.note(&super::key_of_meta::<C>(object.meta()), &message);
     if before.as_ref() == Some(&now) || before.is_none() && !is_news {
         return;
     }

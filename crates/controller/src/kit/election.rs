@@ -1,9 +1,25 @@
 //! Leader election: of several operators one acts, the others wait with full caches.
 //!
-//! The leader's name stands in a Lease that it renews. Every write carries the version that was read, so of two
-//! who write at a time one fails. Whoever waits takes the Lease over only when it saw no renewal for the
-//! Lease's whole duration by its own clock, so clocks that differ do no harm. A leader that cannot renew stops
-//! well before that, and the program ends.
+//! The leader's name stands in a Lease that it renews, with client-go's durations. Every write of the Lease carries
+//! the version that was read, so of two who write at a time one fails.
+//!
+//! # Leadership does not overlap
+//!
+//! Let a leader *send* its last renewal that succeeds at `s`. The API server stores it at `t >= s`, and whoever waits
+//! observes the change at `o >= t`, each by its own clock, of which only durations count:
+//!
+//! ```text
+//! leader:     writes until   s + RENEW_DEADLINE                     = s +  8 s
+//! candidate:  acquires from  o + LEASE_DURATION >= s + LEASE_DURATION = s + 12 s
+//! margin:     LEASE_DURATION - RENEW_DEADLINE                       =      4 s
+//! ```
+//!
+//! The deadline is counted from when the request was sent, and not from its answer: however late that comes, in a
+//! renewal or in the acquisition itself, it takes from the leader's time and never from the margin. All that a leader
+//! does about its Lease stands under this one deadline, so that no sum of waits goes past it. At the deadline the
+//! [`Fence`] closes: nothing more is sent, what is under way is dropped, the creations of Jobs and children that no
+//! version guards included, and the program ends. The margin is for what the API server has taken in and not yet
+//! carried out, and for clocks that run at different speeds: a third faster would do no harm.
 
 use std::time::Duration;
 
@@ -15,15 +31,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use prometheus::{IntGauge, Registry};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use super::fence::Fence;
 
 /// How long a Lease counts without renewal. With the time between two looks it is 14 seconds until another
 /// leader acts in place of one that was killed.
-const DURATION: Duration = Duration::from_secs(12);
-/// How long a leader goes on without being able to renew.
-const PATIENCE: Duration = Duration::from_secs(8);
+pub const LEASE_DURATION: Duration = Duration::from_secs(12);
+/// How long a leader acts after it sent its last renewal that succeeded.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 /// Time between two looks, and between two renewals.
-const PERIOD: Duration = Duration::from_secs(2);
+pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
+/// How long the answer to a renewal is waited for: two that are lost fit into the deadline.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where the Lease is, and who wants it.
 #[derive(Clone, Debug)]
@@ -40,44 +60,49 @@ pub struct Candidate {
 #[derive(Debug, thiserror::Error)]
 pub enum ElectionError {
     /// Somebody else leads.
-    #[error("{0:?} took over the lease; this program ends, to begin anew as one that waits")]
+    #[error("lost leadership: {0:?} took over the lease; exiting to restart as a follower")]
     TakenOver(String),
     /// The Lease could not be renewed in time.
-    #[error("the lease could not be renewed for {PATIENCE:?}, the last time since: {0}")]
-    NotRenewed(#[source] Box<kube::Error>),
+    #[error(
+        "lost leadership: failed to renew the lease within {RENEW_DEADLINE:?}: {0}; exiting to restart as a follower"
+    )]
+    NotRenewed(String),
     /// The metric could not be registered.
     #[error("cannot register the metric of leadership: {0}")]
     Metric(#[from] prometheus::Error),
 }
 
-/// Whether this program may act.
+/// Whether this program leads.
 #[derive(Clone, Debug)]
-pub struct Turn {
-    /// Cancelled when it may.
+pub struct Leadership {
+    /// Cancelled when it leads.
     pub elected: CancellationToken,
-    /// Cancelled when it ends.
+    /// Cancelled when it is to end.
     pub end: CancellationToken,
+    /// What its writes pass.
+    pub fence: Fence,
 }
 
-impl Turn {
-    /// Of a program that is alone: it may act at once.
-    pub fn at_once(end: CancellationToken) -> Self {
+impl Leadership {
+    /// Of a program that is alone: it leads at once.
+    pub fn alone(end: CancellationToken) -> Self {
         let elected = CancellationToken::new();
         elected.cancel();
-        Self { elected, end }
+        Self { elected, end, fence: Fence::open() }
     }
 
-    /// Waits for the turn. True when there was nothing to wait for. What was read before a wait is old news, and
-    /// at the end nothing is to be done, so false means: do nothing with it, ask again.
-    pub async fn is_now(&self) -> bool {
-        if self.elected.is_cancelled() {
-            return !self.end.is_cancelled();
-        }
+    /// Of a program that is not elected yet.
+    pub fn candidate(end: CancellationToken) -> Self {
+        Self { elected: CancellationToken::new(), end, fence: Fence::closed() }
+    }
+
+    /// Waits until this program leads. False when it is to end.
+    pub async fn wait_until_leader(&self) -> bool {
         tokio::select! {
-            () = self.elected.cancelled() => {}
-            () = self.end.cancelled() => {}
+            biased;
+            () = self.end.cancelled() => false,
+            () = self.elected.cancelled() => true,
         }
-        false
     }
 }
 
@@ -94,13 +119,13 @@ enum Step {
 
 /// What was last seen of a Lease, and when: a holder is alive while this changes.
 #[derive(Clone, Debug, Default)]
-struct Sight {
+struct ObservedLease {
     version: Option<String>,
     since: Option<Instant>,
 }
 
-impl Sight {
-    fn look(&mut self, lease: Option<&Lease>, identity: &str, now: Instant) -> Step {
+impl ObservedLease {
+    fn observe(&mut self, lease: Option<&Lease>, identity: &str, now: Instant) -> Step {
         let Some(lease) = lease else { return Step::Create };
         let version = lease.metadata.resource_version.clone();
         if self.since.is_none() || self.version != version {
@@ -111,11 +136,32 @@ impl Sight {
         if holder.is_empty() || holder == identity {
             return Step::Write;
         }
+        // Another operator's leader may go on for longer, by what it wrote; ours never stops earlier.
         let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        let duration = seconds.map_or(DURATION, Duration::from_secs);
+        let duration = seconds.map_or(LEASE_DURATION, Duration::from_secs).max(LEASE_DURATION);
         let unchanged = self.since.map(|since| now.duration_since(since)).unwrap_or_default();
         if unchanged >= duration { Step::Write } else { Step::Wait }
     }
+}
+
+/// A Lease that is ours, and when the request was sent that made it so.
+struct Held {
+    lease: Box<Lease>,
+    sent: Instant,
+}
+
+impl Held {
+    /// Until when it lets us act.
+    fn deadline(&self) -> Instant {
+        self.sent + RENEW_DEADLINE
+    }
+}
+
+/// How a period of renewing ended.
+enum Renewal {
+    Renewed(Held),
+    TakenOver(String),
+    End,
 }
 
 /// The metric of leadership.
@@ -126,108 +172,157 @@ pub fn gauge(registry: &Registry) -> Result<IntGauge, ElectionError> {
 }
 
 impl Candidate {
-    /// Waits for the Lease, says so by the turn, and renews it until the end, when it gives it back. An error
-    /// means that this program must not act any more.
-    pub async fn lead(self, client: Client, registry: &Registry, turn: Turn) -> Result<(), ElectionError> {
-        let Turn { elected, end } = turn;
+    /// Acquires the Lease, lets this program lead, and renews the Lease until `done`, when the last write is done and
+    /// it gives the Lease back. After an error this program must not act any more, and its writes are refused.
+    pub async fn lead(
+        self,
+        client: Client,
+        registry: &Registry,
+        leadership: &Leadership,
+        done: &CancellationToken,
+    ) -> Result<(), ElectionError> {
         let gauge = gauge(registry)?;
         let api = Api::namespaced(client, &self.namespace);
-        let Some(held) = self.campaign(&api, &end).await else { return Ok(()) };
+        let Some(held) = self.acquire(&api, done).await else { return Ok(()) };
         tracing::info!(lease = self.lease, identity = self.identity, "leading");
         gauge.set(1);
-        elected.cancel();
-        let result = self.hold(&api, held, &end).await;
+        leadership.fence.open_until(held.deadline());
+        leadership.elected.cancel();
+        let result = self.renew(&api, held, &leadership.fence, done).await;
+        leadership.fence.close();
         gauge.set(0);
-        result
+        match result? {
+            None => {}
+            // Only now, when nothing more is written.
+            Some(held) => self.release(&api, held).await,
+        }
+        Ok(())
     }
 
     /// Waits until the Lease is ours. None when the program ends before.
-    async fn campaign(&self, api: &Api<Lease>, end: &CancellationToken) -> Option<Lease> {
-        let mut sight = Sight::default();
+    async fn acquire(&self, api: &Api<Lease>, done: &CancellationToken) -> Option<Held> {
+        let mut observed = ObservedLease::default();
         loop {
-            // An answer that comes late would tell of a lease that has run out since.
-            match timeout(2 * PERIOD, self.attempt(api, &mut sight)).await {
-                Ok(Ok(Some(held))) => return Some(held),
-                Ok(Ok(None)) => {}
-                Err(_) => tracing::warn!(lease = self.lease, "no answer in time about the lease"),
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, lease = self.lease, "cannot read or write the lease");
+            tokio::select! {
+                () = done.cancelled() => return None,
+                // An answer that comes later than that would leave too little of what it gives.
+                acquired = timeout(2 * RETRY_PERIOD, self.try_acquire(api, &mut observed)) => match acquired {
+                    Ok(Ok(Some(held))) => return Some(held),
+                    Ok(Ok(None)) => {}
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, lease = self.lease, "cannot read or write the lease; retrying");
+                    }
+                    Err(_) => tracing::warn!(lease = self.lease, "request for the lease timed out; retrying"),
                 }
             }
             tokio::select! {
-                () = end.cancelled() => return None,
-                () = sleep(PERIOD) => {}
+                () = done.cancelled() => return None,
+                () = sleep(RETRY_PERIOD) => {}
             }
         }
     }
 
-    async fn attempt(&self, api: &Api<Lease>, sight: &mut Sight) -> Result<Option<Lease>, kube::Error> {
+    async fn try_acquire(
+        &self,
+        api: &Api<Lease>,
+        observed: &mut ObservedLease,
+    ) -> Result<Option<Held>, kube::Error> {
         let lease = api.get_opt(&self.lease).await?;
-        let written = match sight.look(lease.as_ref(), &self.identity, Instant::now()) {
+        let step = observed.observe(lease.as_ref(), &self.identity, Instant::now());
+        let sent = Instant::now();
+        let written = match step {
             Step::Wait => return Ok(None),
             Step::Create => api.create(&params(), &self.claim(None)).await,
             Step::Write => api.replace(&self.lease, &params(), &self.claim(lease)).await,
         };
         match written {
-            Ok(held) => Ok(Some(held)),
+            Ok(lease) => Ok(Some(Held { lease: Box::new(lease), sent })),
             // Somebody was faster.
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Renews until the end, then gives the Lease back so that nobody has to wait.
-    async fn hold(
+    /// Renews until the end; then the Lease is given, to be released.
+    async fn renew(
         &self,
         api: &Api<Lease>,
-        mut held: Lease,
-        end: &CancellationToken,
-    ) -> Result<(), ElectionError> {
-        let mut renewed = Instant::now();
+        mut held: Held,
+        fence: &Fence,
+        done: &CancellationToken,
+    ) -> Result<Option<Lease>, ElectionError> {
         loop {
-            tokio::select! {
-                () = end.cancelled() => {
-                    self.release(api, held).await;
-                    return Ok(());
+            let mut fault = "no answer".to_owned();
+            let mut lease = (*held.lease).clone();
+            let renewal = self.try_renew(api, &mut lease, &mut fault, done);
+            match timeout_at(held.deadline(), renewal).await {
+                Ok(Renewal::Renewed(renewed)) => {
+                    held = renewed;
+                    fence.open_until(held.deadline());
                 }
-                () = sleep(PERIOD) => {}
+                Ok(Renewal::TakenOver(holder)) => return Err(ElectionError::TakenOver(holder)),
+                Ok(Renewal::End) => return Ok(Some(lease)),
+                Err(_) => return Err(ElectionError::NotRenewed(fault)),
             }
-            let (params, claim) = (params(), self.claim(Some(held.clone())));
-            let error = match timeout(PERIOD, api.replace(&self.lease, &params, &claim)).await {
-                Ok(Ok(newer)) => {
-                    (held, renewed) = (newer, Instant::now());
-                    continue;
-                }
-                Ok(Err(error)) => error,
-                Err(_) => kube::Error::Service("no answer in time".into()),
-            };
-            // A request may take longer than a leader may go on without knowing.
-            if let Ok(Ok(Some(newer))) = timeout(PERIOD, api.get_opt(&self.lease)).await {
-                let holder =
-                    newer.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
-                if holder != self.identity {
-                    return Err(ElectionError::TakenOver(holder));
-                }
-                // Our own write went through and its answer was lost, or somebody changed a label.
-                held = newer;
-            }
-            if renewed.elapsed() >= PATIENCE {
-                return Err(ElectionError::NotRenewed(Box::new(error)));
-            }
-            tracing::warn!(%error, lease = self.lease, "cannot renew the lease; it is tried again");
         }
     }
 
-    async fn release(&self, api: &Api<Lease>, mut held: Lease) {
-        if let Some(spec) = &mut held.spec {
+    /// Tries until a renewal succeeds, without end. The latest Lease and fault are told as they come.
+    async fn try_renew(
+        &self,
+        api: &Api<Lease>,
+        lease: &mut Lease,
+        fault: &mut String,
+        done: &CancellationToken,
+    ) -> Renewal {
+        let mut next = Instant::now() + RETRY_PERIOD;
+        loop {
+            tokio::select! {
+                () = done.cancelled() => return Renewal::End,
+                () = sleep_until(next) => {}
+            }
+            let sent = Instant::now();
+            next = sent + RETRY_PERIOD;
+            let (params, claim) = (params(), self.claim(Some(lease.clone())));
+            let (error, is_conflict) =
+                match timeout(REQUEST_TIMEOUT, api.replace(&self.lease, &params, &claim)).await {
+                    Ok(Ok(lease)) => return Renewal::Renewed(Held { lease: Box::new(lease), sent }),
+                    Ok(Err(error)) => (
+                        error.to_string(),
+                        matches!(&error, kube::Error::Api(status) if status.is_conflict()),
+                    ),
+                    Err(_) => ("request timed out".to_owned(), false),
+                };
+            tracing::warn!(error, lease = self.lease, "cannot renew the lease; retrying");
+            *fault = error;
+            if !is_conflict {
+                continue;
+            }
+            // Somebody else may hold it; or our own write went through and its answer was lost, or somebody changed a
+            // label.
+            if let Ok(Ok(Some(newer))) = timeout(REQUEST_TIMEOUT, api.get_opt(&self.lease)).await {
+                let holder =
+                    newer.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+                if holder != self.identity {
+                    return Renewal::TakenOver(holder);
+                }
+                *lease = newer;
+                next = Instant::now();
+            }
+        }
+    }
+
+    async fn release(&self, api: &Api<Lease>, mut lease: Lease) {
+        if let Some(spec) = &mut lease.spec {
             spec.holder_identity = Some(String::new());
             spec.lease_duration_seconds = Some(1);
         }
-        match api.replace(&self.lease, &params(), &held).await {
-            Ok(_) => tracing::info!(lease = self.lease, "gave the lease back"),
-            Err(error) => {
-                tracing::warn!(%error, lease = self.lease, "cannot give the lease back; it runs out by itself");
+        match timeout(REQUEST_TIMEOUT, api.replace(&self.lease, &params(), &lease)).await {
+            Ok(Ok(_)) => tracing::info!(lease = self.lease, "gave the lease back"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, lease = self.lease, "cannot give the lease back; it expires");
             }
+            Err(_) => tracing::warn!(lease = self.lease, "cannot give the lease back in time; it expires"),
         }
     }
 
@@ -249,7 +344,7 @@ impl Candidate {
             metadata,
             spec: Some(LeaseSpec {
                 holder_identity: Some(self.identity.clone()),
-                lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+                lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
                 acquire_time: if is_new { now.clone() } else { before.acquire_time },
                 renew_time: now,
                 lease_transitions: Some(if is_new { transitions.saturating_add(1) } else { transitions }),
@@ -264,57 +359,4 @@ fn params() -> PostParams {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lease(holder: &str, version: &str) -> Lease {
-        Lease {
-            metadata: ObjectMeta { resource_version: Some(version.to_owned()), ..ObjectMeta::default() },
-            spec: Some(LeaseSpec {
-                holder_identity: Some(holder.to_owned()),
-                lease_duration_seconds: Some(12),
-                ..LeaseSpec::default()
-            }),
-        }
-    }
-
-    #[test]
-    fn a_lease_that_is_renewed_is_never_taken() {
-        let (mut sight, start) = (Sight::default(), Instant::now());
-        for second in 0..60 {
-            let version = (second / 5).to_string();
-            let now = start + Duration::from_secs(second);
-            assert_eq!(sight.look(Some(&lease("other", &version)), "me", now), Step::Wait);
-        }
-    }
-
-    #[test]
-    fn a_lease_without_renewal_is_taken_after_its_duration_and_not_before() {
-        let (mut sight, start) = (Sight::default(), Instant::now());
-        let mut look =
-            |seconds| sight.look(Some(&lease("other", "1")), "me", start + Duration::from_secs(seconds));
-        assert_eq!(look(0), Step::Wait);
-        assert_eq!(look(11), Step::Wait);
-        assert_eq!(look(12), Step::Write);
-    }
-
-    #[test]
-    fn what_is_nobodys_or_ours_is_taken_at_once() {
-        let now = Instant::now();
-        assert_eq!(Sight::default().look(None, "me", now), Step::Create);
-        assert_eq!(Sight::default().look(Some(&lease("", "1")), "me", now), Step::Write);
-        assert_eq!(Sight::default().look(Some(&lease("me", "1")), "me", now), Step::Write);
-        assert_eq!(Sight::default().look(Some(&Lease::default()), "me", now), Step::Write);
-    }
-
-    #[test]
-    fn a_claim_keeps_the_version_and_counts_transitions() {
-        let me = Candidate { namespace: "n".into(), lease: "l".into(), identity: "me".into() };
-        let taken = me.claim(Some(lease("other", "7")));
-        assert_eq!(taken.metadata.resource_version.as_deref(), Some("7"));
-        let spec = taken.spec.clone().expect("a spec");
-        assert_eq!((spec.lease_transitions, spec.acquire_time.is_some()), (Some(1), true));
-        let renewed = me.claim(Some(taken)).spec.expect("a spec");
-        assert_eq!((renewed.lease_transitions, renewed.acquire_time), (Some(1), spec.acquire_time));
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Tools of all controllers: requests, caches, what waits, writing children and a status, events, backoff,
+//! Tools of all controllers: requests, caches, work queues, writing children and a status, events, backoff,
 //! election. Nothing here knows our kinds.
 
 pub(crate) mod answer;
@@ -7,8 +7,11 @@ pub mod backoff;
 pub mod cache;
 pub mod children;
 pub mod compact;
+pub mod compute;
+pub mod controller;
 pub mod election;
 pub mod events;
+pub mod fence;
 mod heritage;
 pub(crate) mod lean;
 pub mod list_watch;
@@ -17,8 +20,8 @@ mod merge;
 pub mod namespaces;
 pub mod patience;
 pub mod position;
+pub mod queue;
 mod refusal;
 pub mod requests;
 mod split;
 pub mod status;
-pub mod waiting;

@@ -12,8 +12,6 @@ use std::time::Duration;
 use function_mesh_api::validate::{Violations, valid_mesh};
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
 use function_mesh_workloads::components;
-use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use crate::component::room_retry;
@@ -21,6 +19,7 @@ use crate::context::Shared;
 use crate::kit::cache::{Cache, INCOMPLETE};
 use crate::kit::children::ChildError;
 use crate::kit::compact::Compact;
+use crate::kit::controller::Action;
 use crate::kit::position::{self, DecodeError};
 use crate::metrics::{Stage, Work};
 
@@ -98,11 +97,9 @@ fn list(errors: &[ChildError]) -> String {
 
 /// Brings the components of one mesh in line with it, and its status in line with them.
 pub async fn reconcile(object: Arc<Compact<FunctionMesh>>, context: Arc<Context>) -> Result<Action, Error> {
-    if !context.is_complete(&object.namespace().unwrap_or_default()).await {
+    let namespace = object.namespace().unwrap_or_default();
+    if !context.is_complete(&namespace).await {
         return Ok(Action::requeue(INCOMPLETE));
-    }
-    if !context.shared.turn.is_now().await {
-        return Ok(Action::requeue(Duration::ZERO));
     }
     // Large objects are worked on a few at a time, and wait without a place of work.
     let Some(_room) = context.shared.memory.room(object.cost()) else {
@@ -121,7 +118,8 @@ pub async fn reconcile(object: Arc<Compact<FunctionMesh>>, context: Arc<Context>
             return Err(Error::Observe(Box::new(error)));
         }
     };
-    let mesh = match whole.decode() {
+    let decoded = context.shared.compute.run(&namespace, || whole.decode()).await;
+    let mesh = match decoded {
         Ok(mesh) => Box::new(mesh),
         Err(fault) => {
             let (namespace, name) = (object.namespace(), object.name_any());
@@ -161,9 +159,15 @@ pub async fn reconcile(object: Arc<Compact<FunctionMesh>>, context: Arc<Context>
 }
 
 async fn bring_in_line(mesh: &FunctionMesh, context: &Context) -> Outcome {
-    let protected = context.shared.protected.check(mesh.namespace().as_deref());
-    match protected.and_then(|()| valid_mesh(mesh.clone())) {
-        Ok(valid) => apply::apply(&valid, components(&valid), context).await,
+    let namespace = mesh.metadata.namespace.as_deref().unwrap_or_default();
+    let plan = || {
+        context.shared.protected.check(Some(namespace))?;
+        let valid = valid_mesh(mesh.clone())?;
+        let components = components(&valid);
+        Ok::<_, Violations>((valid, components))
+    };
+    match context.shared.compute.run(namespace, plan).await {
+        Ok((valid, components)) => apply::apply(&valid, components, context).await,
         Err(violations) => Outcome { seen: Seen::default(), error: Some(Error::Invalid(violations)) },
     }
 }
@@ -199,6 +203,6 @@ pub(crate) const PREFIX: &str = "mesh/";
 
 fn key(mesh: &impl Resource<DynamicType = ()>) -> String {
     let meta = mesh.meta();
-    let name = ObjectRef::<FunctionMesh>::new(meta.name.as_deref().unwrap_or_default());
-    format!("{PREFIX}{}", name.within(meta.namespace.as_deref().unwrap_or_default()))
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    format!("{PREFIX}{namespace}/{}", meta.name.as_deref().unwrap_or_default())
 }
