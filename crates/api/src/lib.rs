@@ -43,6 +43,7 @@ mod printable;
 pub mod quantity;
 pub mod references;
 mod spec;
+mod text;
 pub mod topology;
 pub mod types;
 pub mod validate;
@@ -53,6 +54,7 @@ pub use mesh::{BackendConfig, BackendConfigSpec, BackendConfigStatus, FunctionMe
 pub use parse::{drop_nulls, normalise, parse};
 pub use printable::{REPLACEMENT, is_printable, printable, printable_lines};
 pub use spec::{Function, FunctionSpec, Sink, SinkSpec, Source, SourceSpec};
+pub use text::{MAX_MEMORY, parse_text};
 
 /// The example that registries show.
 #[cfg(doctest)]

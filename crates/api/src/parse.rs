@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::validate::{FieldPath, Violation};
 
 /// Fields whose content is the user's own, null included.
-const FREE_FORM: [&str; 6] =
+pub(crate) const FREE_FORM: [&str; 6] =
     ["funcConfig", "sourceConfig", "sinkConfig", "configs", "discoveryTriggererConfig", "config"];
 
 /// Reads an object, taking null for absent. The error names the field that could not be read.
@@ -54,7 +54,7 @@ pub fn normalise(raw: &mut Value) {
     }
 }
 
-fn quantity_to_text(amount: &mut Value) {
+pub(crate) fn quantity_to_text(amount: &mut Value) {
     if let Value::Number(number) = amount
         && number.as_i64().is_none_or(|number| i32::try_from(number).is_err())
     {

@@ -11,7 +11,7 @@ use crate::server::{ServeError, Server, Timeouts, Transport};
 use crate::shutdown::CancellationToken;
 use crate::tls::Certificates;
 
-/// Starts probes and metrics as the flags say. They end with the program, after everything else, so that an
+/// Starts probes and metrics as the flags say, each on a thread of its own. They end with the program, after everything else, so that an
 /// orderly end can be watched.
 ///
 /// Metrics go over TLS when there is a certificate, unless `--metrics-secure=false`. The token that ends the
@@ -32,8 +32,10 @@ pub async fn start(
     let timeouts = Timeouts::default();
     let mut servers = Vec::new();
     servers.extend(
-        Server::start("health", &args.health_probe_addr, probes, Transport::Plain, timeouts, end).await?,
+        Server::start_apart("health", &args.health_probe_addr, probes, Transport::Plain, timeouts, end)
+            .await?,
     );
-    servers.extend(Server::start("metrics", &args.metrics_addr, pages, transport, timeouts, end).await?);
+    servers
+        .extend(Server::start_apart("metrics", &args.metrics_addr, pages, transport, timeouts, end).await?);
     Ok(servers)
 }

@@ -6,6 +6,7 @@
 //! [`health::Readiness`], [`endpoints::start`], and at last its own [`server::Server`].
 
 pub mod args;
+mod connections;
 pub mod endpoints;
 pub mod health;
 pub mod listen;
@@ -16,6 +17,7 @@ pub mod shutdown;
 pub mod tls;
 
 pub use args::ServingArgs;
+pub use connections::{Connection, ConnectionLimits, Working};
 pub use health::{Gate, Readiness};
 pub use listen::ListenAddr;
 pub use server::{Server, Timeouts, Transport};

@@ -1,4 +1,7 @@
 //! A listener: an axum router over TLS or without, with limits on slow clients and an orderly end.
+//!
+//! It speaks HTTP/1.1 only, as API servers do with webhooks, kubelets with probes and Prometheus where nothing else is
+//! offered: what one connection can hold in memory is then one buffer, not a window for each stream.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,8 +16,10 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::connections::{ConnectionLimits, Connections};
 use crate::listen::ListenAddr;
 use crate::shutdown::CancellationToken;
 use crate::tls::{Certificates, TlsError};
@@ -42,6 +47,8 @@ pub struct Timeouts {
     pub linger: Duration,
     /// How long open requests may take to finish after that.
     pub drain: Duration,
+    /// How many connections there may be at a time.
+    pub connections: ConnectionLimits,
 }
 
 impl Default for Timeouts {
@@ -51,9 +58,13 @@ impl Default for Timeouts {
             next_request: Duration::from_secs(100),
             linger: Duration::ZERO,
             drain: Duration::from_secs(5),
+            connections: ConnectionLimits::default(),
         }
     }
 }
+
+/// Bytes of a request's header, and of a body that were read and not yet taken.
+const BUFFER: usize = 16 * 1024;
 
 /// Why a listener could not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -120,8 +131,9 @@ impl Server {
         let mut server = axum_server::from_tcp(listener)
             .map_err(bind)?
             .handle(handle.clone())
+            .http1_only()
             .first_request_timeout(timeouts.first_request);
-        server.http_builder().http1().header_read_timeout(timeouts.next_request);
+        server.http_builder().http1().header_read_timeout(timeouts.next_request).max_buf_size(BUFFER);
         // Refused handshakes are the only sign of a client that does not trust the certificate.
         let server = server.accept_error_handler(move |peer, error| {
             tracing::debug!(listener = name, ?peer, %error, "connection refused");
@@ -129,19 +141,62 @@ impl Server {
         let service =
             router.layer(from_fn_with_state(shutdown.clone(), last_on_connection)).into_make_service();
         let tls = matches!(transport, Transport::Tls(_));
+        let connections = Connections::new(timeouts.connections);
         let task = match transport {
-            Transport::Plain => tokio::spawn(server.serve(service)),
+            Transport::Plain => tokio::spawn(server.acceptor(connections).serve(service)),
             Transport::Tls(certificates) => {
                 let config =
                     certificates.server_config().map_err(|source| ServeError::Tls { name, source })?;
                 let config = RustlsConfig::from_config(config);
-                let acceptor = RustlsAcceptor::new(config).handshake_timeout(timeouts.first_request);
+                let acceptor = RustlsAcceptor::new(config)
+                    .handshake_timeout(timeouts.first_request)
+                    .acceptor(connections);
                 tokio::spawn(server.acceptor(acceptor).serve(service))
             }
         };
         tracing::info!(listener = name, %addr, tls, "listening");
         tokio::spawn(end(name, handle, timeouts, shutdown.clone()));
         Ok(Some(Self { name, addr, task }))
+    }
+
+    /// As [`Self::start`], on a thread of its own: it answers whatever the other threads are busy with.
+    pub async fn start_apart(
+        name: &'static str,
+        listen: &ListenAddr,
+        router: Router,
+        transport: Transport,
+        timeouts: Timeouts,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Self>, ServeError> {
+        let (listen, shutdown) = (listen.clone(), shutdown.clone());
+        let bind = |source| ServeError::Bind { name, addr: listen.clone(), source };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(bind)?;
+        let (started, start) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let serve = {
+            let listen = listen.clone();
+            async move {
+                let server = Self::start(name, &listen, router, transport, timeouts, &shutdown).await;
+                let (addr, task) = match server {
+                    Ok(Some(server)) => (Ok(Some(server.addr)), Some(server.task)),
+                    Ok(None) => (Ok(None), None),
+                    Err(error) => (Err(error), None),
+                };
+                // Nobody waits when the program ends at once.
+                let _ = started.send(addr);
+                if let Some(task) = task {
+                    let _ = end.send(task.await.map_err(io::Error::other).and_then(|result| result));
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || runtime.block_on(serve))
+            .map_err(bind)?;
+        let addr = start.await.map_err(|error| bind(io::Error::other(error)))??;
+        let task =
+            tokio::spawn(async move { ended.await.map_err(io::Error::other).and_then(|result| result) });
+        Ok(addr.map(|addr| Self { name, addr, task }))
     }
 
     /// The address that it listens on; with the port that the system chose if none was asked for.
@@ -158,7 +213,6 @@ impl Server {
 
 /// Once the program was asked to stop, each answer over HTTP/1 is the last one on its connection, so that its client
 /// opens another one, to somebody else. A connection that is kept would be closed under a request that is on its way.
-/// HTTP/2 has a word for that, which needs no help.
 async fn last_on_connection(
     State(shutdown): State<CancellationToken>,
     request: Request,

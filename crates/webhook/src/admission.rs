@@ -1,15 +1,19 @@
 //! The decision on one object, the same for every kind.
+//!
+//! What must pass anyway passes first, by the text of its specification. Then the text is weighed, and read into its
+//! type; there is never a tree of it. The steps free what they do not hand on.
 
 use std::fmt;
 
-use function_mesh_api::validate::{Findings, ratchet};
-use kube::core::DynamicObject;
-use kube::core::admission::{AdmissionRequest, AdmissionResponse, Operation};
-use serde_json::Value;
+use function_mesh_api::complexity;
+use function_mesh_api::validate::{Findings, Violation, ratchet};
+use serde_json::value::RawValue;
 
-use crate::denial::{Subject, failure, warnings};
-use crate::patch::completion;
-use crate::{Admitted, review};
+use crate::denial::{Subject, failure, shortened, warnings};
+use crate::patch::complete;
+use crate::response::Response;
+use crate::review::{self, Operation, Outline, Request};
+use crate::{Admitted, same};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -71,7 +75,7 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Verdict {
     /// What is sent back.
-    pub response: AdmissionResponse,
+    pub response: Response,
     /// What was decided.
     pub outcome: Outcome,
     /// What was to be done with the object; `unknown` when the request could not be read.
@@ -81,7 +85,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    pub(crate) fn refused(response: AdmissionResponse, outcome: Outcome) -> Self {
+    pub(crate) fn refused(response: Response, outcome: Outcome) -> Self {
         Self { response, outcome, operation: "unknown", violations: 0 }
     }
 }
@@ -102,16 +106,18 @@ pub fn decide<K: Admitted>(action: Action, body: &[u8]) -> Verdict {
             return Verdict::refused(*refusal, Outcome::Malformed);
         }
     };
-    let Decision { response, outcome, violations } = decide_on::<K>(action, &request);
-    let operation = operation(&request.operation);
+    let new = Outline::of(request.object);
+    let name = name(&request, &new);
+    let Decision { response, outcome, violations } = decide_on::<K>(action, &request, &new, name);
+    let operation = request.operation.as_str();
     // Neither the object nor what is wrong with it: both may quote what is secret.
     tracing::info!(
         webhook = %action,
         kind = %K::kind(&()),
-        namespace = request.namespace.as_deref().unwrap_or_default(),
-        name = name(&request),
+        namespace = %shortened(request.namespace.as_deref().unwrap_or_default()),
+        name = %shortened(name),
         operation,
-        dry_run = request.dry_run,
+        dry_run = request.dry_run.unwrap_or_default(),
         allowed = response.allowed,
         outcome = outcome.as_str(),
         violations,
@@ -121,133 +127,139 @@ pub fn decide<K: Admitted>(action: Action, body: &[u8]) -> Verdict {
 }
 
 struct Decision {
-    response: AdmissionResponse,
+    response: Response,
     outcome: Outcome,
     violations: usize,
 }
 
-fn decide_on<K: Admitted>(action: Action, request: &AdmissionRequest<DynamicObject>) -> Decision {
-    let mut response = AdmissionResponse::from(request);
-    let decision = |response, outcome| Decision { response, outcome, violations: 0 };
-    let mut refuse = |message: String| {
-        response.allowed = false;
-        response.result = failure(400, "BadRequest", message);
-        decision(response.clone(), Outcome::Malformed)
+impl Decision {
+    fn new(response: Response, outcome: Outcome) -> Self {
+        Self { response, outcome, violations: 0 }
+    }
+}
+
+fn decide_on<K: Admitted>(action: Action, request: &Request<'_>, new: &Outline<'_>, name: &str) -> Decision {
+    let allowed = Response::allow(request.version, &request.uid);
+    let refuse = |message: String| {
+        let status = failure(400, "BadRequest", message);
+        Decision::new(Response::deny(request.version, &request.uid, status), Outcome::Malformed)
     };
     let (group, version, kind) = (K::group(&()), K::version(&()), K::kind(&()));
     let asked = &request.kind;
-    if (asked.group.as_str(), asked.version.as_str(), asked.kind.as_str()) != (&*group, &*version, &*kind) {
+    if (&*asked.group, &*asked.version, &*asked.kind) != (&*group, &*version, &*kind) {
         return refuse(format!(
             "this address decides on {kind} of {group}/{version}; it was asked about {} of {}/{}, so a rule of the \
              webhook configuration names the wrong path",
-            asked.kind, asked.group, asked.version
+            shortened(&asked.kind),
+            shortened(&asked.group),
+            shortened(&asked.version)
         ));
     }
-    if is_exempt(request) {
-        return decision(response, Outcome::Exempt);
+    let old = Outline::of(request.old_object);
+    if is_exempt(request, new, &old) {
+        return Decision::new(allowed, Outcome::Exempt);
     }
-    let Some(object) = &request.object else {
-        return refuse(format!("the request to {} has no object", operation(&request.operation)));
+    let Some(object) = request.object else {
+        return refuse(format!("the request to {} has no object", request.operation.as_str()));
     };
-    let raw = match serde_json::to_value(object) {
-        Ok(raw) => raw,
-        Err(error) => return refuse(format!("the object cannot be read: {error}")),
-    };
-    let subject = Subject { group: &group, kind: &kind, name: name(request) };
+    let subject = Subject { group: &group, kind: &kind, name };
+    if let Err(too_complex) = complexity::check(object.get().as_bytes()) {
+        let field = function_mesh_api::validate::FieldPath::root("spec");
+        return denied(&allowed, &[Violation { field, message: too_complex.to_string() }], &[], &subject);
+    }
     match action {
-        Action::Mutate => {
-            let decision = mutate::<K>(response.clone(), &raw);
-            // What is to be refused is refused here already. Between this step and the next the API server applies
-            // the simple rules by itself, and would tell those alone, not which component of a mesh is meant.
-            let judged = validate::<K>(response, raw, request.old_object.as_ref(), &subject);
-            let is_readable = decision.response.warnings.is_none();
-            if is_readable && judged.outcome == Outcome::Denied { judged } else { decision }
-        }
-        Action::Validate => validate::<K>(response, raw, request.old_object.as_ref(), &subject),
-    }
-}
-
-fn mutate<K: Admitted>(mut response: AdmissionResponse, raw: &Value) -> Decision {
-    let patch = match completion::<K>(raw) {
-        Ok(patch) => patch,
-        // The schema says which field is wrong, and so does the check, once this has let the object pass.
-        Err(violation) => {
-            response.warnings = warnings(&[violation]);
-            return Decision { response, outcome: Outcome::Allowed, violations: 0 };
-        }
-    };
-    if patch.is_empty() {
-        return Decision { response, outcome: Outcome::Allowed, violations: 0 };
-    }
-    match response.clone().with_patch(patch) {
-        Ok(response) => Decision { response, outcome: Outcome::Patched, violations: 0 },
-        // Defaults that are not written down take effect all the same: the controller applies them again.
-        Err(error) => {
-            tracing::error!(%error, "a patch could not be written");
-            Decision { response, outcome: Outcome::Allowed, violations: 0 }
+        Action::Mutate => mutate::<K>(allowed, object, request.old_object, &subject),
+        Action::Validate => {
+            let findings = function_mesh_api::parse_text::<K>(object.get()).map(Admitted::check);
+            judge::<K>(allowed, or_violation(findings), request.old_object, &subject)
         }
     }
 }
 
-fn validate<K: Admitted>(
-    mut response: AdmissionResponse,
-    raw: Value,
-    old: Option<&DynamicObject>,
+/// Completes the object. What is to be refused is refused here already: between this step and the next the API server
+/// applies the simple rules by itself, and would tell those alone, not which component of a mesh is meant.
+fn mutate<K: Admitted>(
+    allowed: Response,
+    object: &RawValue,
+    old: Option<&RawValue>,
     subject: &Subject<'_>,
 ) -> Decision {
-    let mut findings = findings::<K>(raw);
+    let mut completed = match complete::<K>(object.get()) {
+        Ok(completed) => completed,
+        // The schema says which field is wrong, and so does the check, once this has let the object pass.
+        Err(violation) => {
+            return Decision::new(allowed.warned(warnings(&[violation])), Outcome::Allowed);
+        }
+    };
+    let patch = completed.patch.take();
+    let findings = completed.object.check_rules();
+    let judged = judge::<K>(allowed.clone(), findings, old, subject);
+    match patch {
+        _ if judged.outcome == Outcome::Denied => judged,
+        None => Decision::new(allowed, Outcome::Allowed),
+        Some(patch) => Decision::new(allowed.patched(patch), Outcome::Patched),
+    }
+}
+
+/// Answers by what the rules found.
+fn judge<K: Admitted>(
+    allowed: Response,
+    mut findings: Findings,
+    old: Option<&RawValue>,
+    subject: &Subject<'_>,
+) -> Decision {
     // Only a change that would be refused makes it worth to know what the object was before.
     if let Some(old) = old.filter(|_| !findings.violations.is_empty())
-        && let Ok(old) = serde_json::to_value(old)
+        && complexity::check(old.get().as_bytes()).is_ok()
     {
-        findings = ratchet(&self::findings::<K>(old), findings);
+        let before = or_violation(function_mesh_api::parse_text::<K>(old.get()).map(Admitted::check_rules));
+        findings = ratchet(&before, findings);
     }
-    let Findings { violations, warnings: warned } = findings;
-    response.warnings = warnings(&warned);
+    let Findings { violations, warnings: warned, .. } = findings;
     if violations.is_empty() {
-        return Decision { response, outcome: Outcome::Allowed, violations: 0 };
+        return Decision::new(allowed.warned(warnings(&warned)), Outcome::Allowed);
     }
-    response.allowed = false;
-    response.result = subject.invalid(&violations);
+    denied(&allowed, &violations, &warned, subject)
+}
+
+fn denied(
+    allowed: &Response,
+    violations: &[Violation],
+    warned: &[Violation],
+    subject: &Subject<'_>,
+) -> Decision {
+    let denied = Response::deny(allowed.version, &allowed.uid, subject.invalid(violations));
+    let response = denied.warned(warnings(warned));
     Decision { response, outcome: Outcome::Denied, violations: violations.len() }
 }
 
-fn findings<K: Admitted>(raw: Value) -> Findings {
-    match function_mesh_api::parse::<K>(raw) {
-        Ok(object) => object.check(),
-        Err(violation) => Findings { violations: vec![violation], warnings: Vec::new() },
-    }
+fn or_violation(findings: Result<Findings, Violation>) -> Findings {
+    findings.unwrap_or_else(|violation| Findings { violations: vec![violation], ..Findings::default() })
 }
 
 /// Whether the object passes without a look. An update that leaves the specification alone must never be
 /// refused: an object that was stored before a rule could otherwise not even lose its finalizer.
-fn is_exempt(request: &AdmissionRequest<DynamicObject>) -> bool {
+fn is_exempt(request: &Request<'_>, new: &Outline<'_>, old: &Outline<'_>) -> bool {
     let subresource = request.sub_resource.as_deref().is_some_and(|name| !name.is_empty());
-    match (&request.operation, &request.object, &request.old_object) {
-        (Operation::Delete | Operation::Connect, _, _) => true,
+    match request.operation {
+        Operation::Delete | Operation::Connect => true,
         _ if subresource => true,
-        (Operation::Update, Some(new), _) if new.metadata.deletion_timestamp.is_some() => true,
-        (Operation::Update, Some(new), Some(old)) => new.data.get("spec") == old.data.get("spec"),
-        (Operation::Create | Operation::Update, _, _) => false,
+        Operation::Create => false,
+        Operation::Update => {
+            let is_deleted = new.metadata.as_ref().is_some_and(|new| new.deletion_timestamp.is_some());
+            let has_both = request.object.is_some() && request.old_object.is_some();
+            is_deleted || has_both && same::same(new.spec, old.spec)
+        }
     }
 }
 
 /// The name of the object, or the prefix that it is yet to be made from.
-fn name(request: &AdmissionRequest<DynamicObject>) -> &str {
-    let metadata = request.object.as_ref().map(|object| &object.metadata);
+fn name<'a>(request: &'a Request<'_>, object: &'a Outline<'_>) -> &'a str {
+    let metadata = object.metadata.as_ref();
     let names = [
-        Some(request.name.as_str()),
+        request.name.as_deref(),
         metadata.and_then(|metadata| metadata.name.as_deref()),
         metadata.and_then(|metadata| metadata.generate_name.as_deref()),
     ];
     names.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or_default()
-}
-
-fn operation(operation: &Operation) -> &'static str {
-    match operation {
-        Operation::Create => "CREATE",
-        Operation::Update => "UPDATE",
-        Operation::Delete => "DELETE",
-        Operation::Connect => "CONNECT",
-    }
 }

@@ -1,5 +1,7 @@
 //! Refusals and warnings, in the form that the API server hands on to people.
 
+use std::borrow::Cow;
+
 use function_mesh_api::validate::Violation;
 use function_mesh_api::{printable, printable_lines};
 use kube::core::Status;
@@ -9,6 +11,13 @@ use kube::core::response::{StatusCause, StatusDetails, StatusSummary};
 const WARNING: usize = 256;
 /// What all warnings of one answer may be long together.
 const WARNINGS: usize = 4096;
+
+/// Longest text of somebody else's that is repeated in an answer or a log.
+const QUOTED: usize = 253;
+/// Longest part of a refusal that tells of one violation.
+const VIOLATION: usize = 1024;
+/// Violations that are listed; of the others it is said how many there are.
+const VIOLATIONS: usize = 100;
 
 /// What is at fault: an object by group, kind and name.
 #[derive(Clone, Debug)]
@@ -21,7 +30,7 @@ pub(crate) struct Subject<'a> {
 impl Subject<'_> {
     fn details(&self) -> StatusDetails {
         StatusDetails {
-            name: self.name.to_owned(),
+            name: shortened(self.name).into_owned(),
             group: self.group.to_owned(),
             kind: self.kind.to_owned(),
             uid: String::new(),
@@ -32,18 +41,27 @@ impl Subject<'_> {
 
     /// The object breaks rules: all of them are listed, for people in the message, for tools as causes.
     pub(crate) fn invalid(&self, violations: &[Violation]) -> Status {
-        let causes = violations.iter().map(|violation| StatusCause {
-            reason: "FieldValueInvalid".to_owned(),
-            message: printable_lines(&violation.message).into_owned(),
-            field: printable(violation.field.as_str()).into_owned(),
-        });
-        let lines: Vec<_> =
-            violations.iter().map(|it| printable_lines(&it.to_string()).into_owned()).collect();
-        let message = match lines.as_slice() {
-            [line] => line.clone(),
-            _ => format!("{} {:?} breaks {} rules:\n{}", self.kind, self.name, lines.len(), lines.join("\n")),
+        let listed = violations.get(..VIOLATIONS).unwrap_or(violations);
+        let causes: Vec<_> = listed
+            .iter()
+            .map(|violation| StatusCause {
+                reason: "FieldValueInvalid".to_owned(),
+                message: printable_lines(&cut(&violation.message, VIOLATION)).into_owned(),
+                field: printable(&cut(violation.field.as_str(), VIOLATION)).into_owned(),
+            })
+            .collect();
+        let mut lines: Vec<_> =
+            causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        if violations.len() > listed.len() {
+            lines.push(format!("and {} more", violations.len() - listed.len()));
+        }
+        let message = if let [line] = lines.as_slice() {
+            line.clone()
+        } else {
+            let (kind, name) = (self.kind, shortened(self.name));
+            format!("{kind} {name:?} breaks {} rules:\n{}", violations.len(), lines.join("\n"))
         };
-        let details = StatusDetails { causes: causes.collect(), ..self.details() };
+        let details = StatusDetails { causes, ..self.details() };
         Status { details: Some(details), ..failure(422, "Invalid", message) }
     }
 }
@@ -57,6 +75,32 @@ pub(crate) fn failure(code: u16, reason: &str, message: impl Into<String>) -> St
         reason: reason.to_owned(),
         ..Status::default()
     }
+}
+
+/// A refusal for want of time or room, which is worth another try.
+pub(crate) fn overloaded(code: u16, reason: &str, message: String) -> Status {
+    let details = StatusDetails {
+        name: String::new(),
+        group: String::new(),
+        kind: String::new(),
+        uid: String::new(),
+        causes: Vec::new(),
+        retry_after_seconds: 1,
+    };
+    Status { details: Some(details), ..failure(code, reason, message) }
+}
+
+/// Somebody else's text, without its end when it is long.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    cut(text, QUOTED)
+}
+
+fn cut(text: &str, bytes: usize) -> Cow<'_, str> {
+    if text.len() <= bytes {
+        return Cow::Borrowed(text);
+    }
+    let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
 }
 
 /// Warnings as the API server takes them: one line each, within its limits. Those that do not fit are counted.
@@ -79,7 +123,7 @@ pub(crate) fn warnings(findings: &[Violation]) -> Option<Vec<String>> {
 
 /// One line of bounded length. A header carries it, and one with line ends is dropped as a whole.
 fn clip(text: &str) -> String {
-    let text = text.replace(char::is_control, " ");
+    let text: String = text.chars().take(WARNING + 1).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let line: Vec<char> = printable(&text).chars().collect();
     if line.len() <= WARNING {
         return line.into_iter().collect();
@@ -112,6 +156,16 @@ mod tests {
         );
         assert_eq!(details.causes[1].message, "is odd");
         assert_eq!(details.causes[1].field, "spec.x");
+    }
+
+    #[test]
+    fn a_refusal_has_a_greatest_size() {
+        let subject = Subject { group: "g.io", kind: "Function", name: &"n".repeat(10_000) };
+        let status = subject.invalid(&vec![finding(&"ä".repeat(100_000)); 5000]);
+        assert!(status.message.len() < 120_000, "{}", status.message.len());
+        assert!(status.message.ends_with("\nand 4900 more"));
+        assert!(status.message.contains("breaks 5000 rules"));
+        assert_eq!(status.details.unwrap().causes.len(), 100);
     }
 
     #[test]

@@ -9,11 +9,15 @@ use serde::de::DeserializeOwned;
 use crate::admission::Action;
 
 /// A kind that is admitted.
-pub trait Admitted: Resource<DynamicType = ()> + Serialize + DeserializeOwned + 'static {
+pub trait Admitted: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Send + 'static {
     /// Fills in what the object leaves open.
     fn complete(&mut self);
-    /// What the rules say of the object.
-    fn check(&self) -> Findings;
+    /// What the rules say of the object, and what else its author should know.
+    fn check(self) -> Findings;
+    /// What the rules say of the object, without advice: for where nobody would hear it.
+    fn check_rules(self) -> Findings {
+        Findings { warnings: Vec::new(), ..self.check() }
+    }
 }
 
 macro_rules! component {
@@ -22,8 +26,8 @@ macro_rules! component {
             fn complete(&mut self) {
                 self.set_defaults();
             }
-            fn check(&self) -> Findings {
-                validate::check_component(self)
+            fn check(self) -> Findings {
+                validate::check_component(&self)
             }
         }
     )*};
@@ -35,15 +39,15 @@ impl Admitted for FunctionMesh {
     fn complete(&mut self) {
         self.spec.set_defaults();
     }
-    fn check(&self) -> Findings {
-        validate::check_mesh(self)
+    fn check(self) -> Findings {
+        validate::check_mesh(&self)
     }
 }
 
 impl Admitted for BackendConfig {
     /// It is made of defaults, and has none itself.
     fn complete(&mut self) {}
-    fn check(&self) -> Findings {
+    fn check(self) -> Findings {
         validate::check_backend_config(&self.spec)
     }
 }

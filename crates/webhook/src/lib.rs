@@ -4,8 +4,11 @@
 //! then to be checked. Both go one way for all kinds:
 //!
 //! ```text
-//! body --review::read--> request --admission::decide::<Kind>--> verdict --review::answer--> body
+//! body --bodies--> bytes --desk--> a thread that decides: review::read, admission::decide::<Kind> --> response::send
 //! ```
+//!
+//! Bodies are read before anybody decides, within a budget of bytes; deciding runs on threads of its own, small
+//! objects beside large ones. [`Limits`] says what all of it may take.
 //!
 //! Whatever arrives, an admission review goes back: an error of HTTP alone would say no more to the author of
 //! an object than that a webhook failed. The rules are those of [`function_mesh_api::validate`]; the
@@ -14,16 +17,26 @@
 pub mod access;
 pub mod admission;
 pub mod authority;
+mod bodies;
+mod budget;
 pub mod configuration;
 mod denial;
+mod desk;
 mod kinds;
+mod limits;
 mod meters;
 pub mod patch;
 pub mod program;
+pub mod response;
 pub mod review;
+pub mod rights;
 pub mod router;
+mod same;
 
 pub use admission::{Action, Outcome, Verdict, decide};
 pub use kinds::{Admitted, Endpoint};
+pub use limits::{Limits, SMALL};
 pub use meters::Meters;
-pub use router::{Limits, router};
+pub use response::Response;
+pub use rights::Reviewer;
+pub use router::{AppState, router};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
 use kube::core::Resource;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::admission::{Action, Outcome, Verdict};
 
@@ -16,6 +16,8 @@ const BUCKETS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 
 pub struct Meters {
     decisions: IntCounterVec,
     latency: HistogramVec,
+    pub(crate) body_bytes: IntGaugeVec,
+    pub(crate) abandoned: IntCounter,
 }
 
 impl Meters {
@@ -28,9 +30,20 @@ impl Meters {
             "Time from the header of a request to the decision.",
         );
         let latency = HistogramVec::new(latency.buckets(BUCKETS.to_vec()), &["webhook"])?;
+        let body_bytes = Opts::new(
+            "function_mesh_admission_body_bytes",
+            "Bytes of the memory budget that requests and answers hold.",
+        );
+        let body_bytes = IntGaugeVec::new(body_bytes, &["size"])?;
+        let abandoned = IntCounter::new(
+            "function_mesh_admission_abandoned_total",
+            "Decisions that were still under way at their deadline.",
+        )?;
+        registry.register(Box::new(body_bytes.clone()))?;
+        registry.register(Box::new(abandoned.clone()))?;
         registry.register(Box::new(decisions.clone()))?;
         registry.register(Box::new(latency.clone()))?;
-        let meters = Self { decisions, latency };
+        let meters = Self { decisions, latency, body_bytes, abandoned };
         meters.begin_at_zero();
         Ok(meters)
     }

@@ -17,7 +17,7 @@ use prometheus::Registry;
 
 use crate::authority::{self, AuthorityArgs};
 use crate::configuration::{ClientTarget, configuration};
-use crate::{Limits, Meters, router};
+use crate::{AppState, Limits, Meters, router};
 
 /// Where the certificate is looked for when no folder is named; the original's place.
 const CERT_DIR: &str = "k8s-webhook-server/serving-certs";
@@ -69,6 +69,10 @@ pub struct ServeArgs {
     #[arg(long, env = "SHUTDOWN_DELAY", default_value = "3s", value_name = "TIME")]
     #[arg(value_parser = args::duration)]
     pub shutdown_delay: Duration,
+
+    /// What requests may cost.
+    #[command(flatten)]
+    pub limits: Limits,
 
     /// A certificate of the program's own making.
     #[command(flatten)]
@@ -134,15 +138,16 @@ pub struct Running {
 
 /// Starts to serve, until `shutdown` is cancelled.
 pub async fn start(args: &ServeArgs, shutdown: CancellationToken) -> anyhow::Result<Running> {
-    let ServeArgs { webhook_addr, shutdown_delay, authority, serving } = args;
+    let ServeArgs { webhook_addr, shutdown_delay, limits, authority, serving } = args;
     let registry = metrics::registry("function-mesh-webhook", env!("CARGO_PKG_VERSION"))?;
-    let router = router(Meters::new(&registry)?, Limits::default());
+    let router = router(AppState::new(Meters::new(&registry)?, *limits));
     let end = CancellationToken::new();
     let readiness = Readiness::new(shutdown.clone());
     let gate = readiness.gate("webhook");
     let certificates = certificates(authority, serving, &registry, &readiness, &end).await?;
     let others = endpoints::start(serving, readiness, registry, Some(&certificates), &end).await?;
-    let timeouts = Timeouts { linger: *shutdown_delay, ..Timeouts::default() };
+    let timeouts =
+        Timeouts { linger: *shutdown_delay, connections: limits.connections(), ..Timeouts::default() };
     let transport = Transport::Tls(Arc::clone(&certificates));
     let webhook = Server::start("admission", webhook_addr, router, transport, timeouts, &shutdown)
         .await?

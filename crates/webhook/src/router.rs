@@ -1,120 +1,121 @@
-//! The addresses that reviews arrive at, and the limits that hold for each.
+//! The addresses that reviews arrive at.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
-use axum::response::Response;
+use axum::extract::{Extension, State};
+use axum::response;
 use axum::routing::{MethodRouter, post};
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
-use futures::StreamExt;
-use tokio::sync::Semaphore;
+use function_mesh_serving::Connection;
 use tokio::time::Instant;
 
-use crate::admission::{Action, Outcome, Verdict, decide};
-use crate::denial::failure;
-use crate::{Admitted, Endpoint, Meters, review};
+use crate::admission::{Action, Outcome, Verdict};
+use crate::bodies::{Bodies, Fault, Received};
+use crate::denial::{failure, overloaded};
+use crate::desk::Desk;
+use crate::response::{encode, send};
+use crate::rights::Reviewer;
+use crate::{Admitted, Endpoint, Limits, Meters, review};
 
-/// What one request may cost.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of a body. A review of an update holds the object twice, and the API server takes objects of up
-    /// to 3 MiB; the original's limit is the same.
-    pub body: usize,
-    /// Time for an answer. Below the five seconds after which the API server gives up, so that the answer
-    /// arrives and says why.
-    pub deadline: Duration,
-    /// Requests that are read and decided at a time; others wait, within their deadline.
-    pub concurrency: usize,
+/// What all requests share.
+#[derive(Clone, Debug)]
+pub struct AppState(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    meters: Meters,
+    limits: Limits,
+    bodies: Bodies,
+    desk: Desk,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { body: 7 * 1024 * 1024, deadline: Duration::from_secs(4), concurrency: 32 }
+impl AppState {
+    /// A webhook within limits.
+    pub fn new(meters: Meters, limits: Limits) -> Self {
+        Self::with_reviewer(meters, limits, None)
+    }
+
+    /// A webhook that asks `reviewer` about what the rules let pass.
+    pub fn with_reviewer(meters: Meters, limits: Limits, reviewer: Option<Arc<dyn Reviewer>>) -> Self {
+        let bodies = Bodies::new(limits, &meters.body_bytes);
+        let desk = Desk::new(limits, meters.abandoned.clone(), reviewer);
+        Self(Arc::new(Shared { meters, limits, bodies, desk }))
     }
 }
 
-#[derive(Debug)]
-struct Desk {
-    meters: Meters,
-    limits: Limits,
-    seats: Semaphore,
-}
-
 /// The addresses of all kinds.
-pub fn router(meters: Meters, limits: Limits) -> Router {
-    let desk = Arc::new(Desk { meters, limits, seats: Semaphore::new(limits.concurrency) });
+pub fn router(state: AppState) -> Router {
     let router = Router::new();
     let router = route::<Function>(router);
     let router = route::<Source>(router);
     let router = route::<Sink>(router);
     let router = route::<FunctionMesh>(router);
-    route::<BackendConfig>(router).with_state(desk)
+    route::<BackendConfig>(router).with_state(state)
 }
 
-fn route<K: Admitted>(router: Router<Arc<Desk>>) -> Router<Arc<Desk>> {
+fn route<K: Admitted>(router: Router<AppState>) -> Router<AppState> {
     let endpoint = Endpoint::of::<K>();
     router
         .route(&endpoint.path(Action::Mutate), handler::<K>(Action::Mutate))
         .route(&endpoint.path(Action::Validate), handler::<K>(Action::Validate))
 }
 
-fn handler<K: Admitted>(action: Action) -> MethodRouter<Arc<Desk>> {
-    post(async move |State(desk): State<Arc<Desk>>, body: Body| -> Response {
-        let begun = Instant::now();
-        let verdict = desk.admit::<K>(action, body).await;
-        desk.meters.note(action, &K::kind(&()), &verdict, begun.elapsed());
-        review::answer(verdict.response)
+fn handler<K: Admitted>(action: Action) -> MethodRouter<AppState> {
+    post(move |State(state): State<AppState>, connection: Option<Extension<Arc<Connection>>>, body: Body| {
+        handle::<K>(action, state, connection.map(|Extension(connection)| connection), body)
     })
 }
 
-impl Desk {
-    async fn admit<K: Admitted>(&self, action: Action, body: Body) -> Verdict {
-        // Kept outside of what the deadline may cut off: the uid stands in the first bytes.
-        let mut bytes = Vec::new();
-        let read = async {
-            let seat = self.seats.acquire().await;
-            receive(body, self.limits.body, &mut bytes).await.map(|()| seat)
-        };
-        let fault = match tokio::time::timeout(self.limits.deadline, read).await {
-            Ok(Ok(_seat)) => return decide::<K>(action, &bytes),
-            Ok(Err(fault)) => fault,
-            Err(_) => Fault::Late(self.limits.deadline),
+async fn handle<K: Admitted>(
+    action: Action,
+    AppState(shared): AppState,
+    connection: Option<Arc<Connection>>,
+    body: Body,
+) -> response::Response {
+    let begun = Instant::now();
+    let mut received = Received::default();
+    let verdict = shared.admit::<K>(action, connection.as_ref(), body, &mut received).await;
+    shared.meters.note(action, &K::kind(&()), &verdict, begun.elapsed());
+    let answer = encode(&verdict.response);
+    // What is held from now on is the answer.
+    let lease = received.lease.inspect(|lease| lease.settle(answer.len()));
+    send(answer, lease)
+}
+
+impl Shared {
+    async fn admit<K: Admitted>(
+        &self,
+        action: Action,
+        connection: Option<&Arc<Connection>>,
+        body: Body,
+        received: &mut Received,
+    ) -> Verdict {
+        let until = Instant::now() + self.limits.deadline;
+        let client = connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |connection| connection.address());
+        let late = Fault::Late(self.limits.deadline);
+        let read = tokio::time::timeout_at(until, self.bodies.receive(client, body, received)).await;
+        let fault = match read.unwrap_or(Err(late)) {
+            Ok(()) => {
+                // Whoever waits for a decision is not to lose the connection to a newcomer.
+                let _working = connection.map(Connection::work);
+                match self.desk.decide::<K>(action, received, until).await {
+                    Ok(verdict) => return verdict,
+                    Err(_) => Fault::Late(self.limits.deadline),
+                }
+            }
+            Err(fault) => fault,
         };
         tracing::warn!(webhook = %action, kind = %K::kind(&()), %fault, "refused a request unread");
-        let (code, reason, outcome) = match fault {
-            Fault::TooLarge(_) => (413, "RequestEntityTooLarge", Outcome::Malformed),
-            Fault::Broken(_) => (400, "BadRequest", Outcome::Malformed),
-            Fault::Late(_) => (504, "Timeout", Outcome::Overloaded),
+        let message = fault.to_string();
+        let (status, outcome) = match fault {
+            Fault::TooLarge(_) => (failure(413, "RequestEntityTooLarge", message), Outcome::Malformed),
+            Fault::Broken(_) | Fault::NotAReview => (failure(400, "BadRequest", message), Outcome::Malformed),
+            Fault::Late(_) | Fault::Slow(_) => (overloaded(504, "Timeout", message), Outcome::Overloaded),
+            Fault::CutOff => (overloaded(503, "ServiceUnavailable", message), Outcome::Overloaded),
         };
-        Verdict::refused(review::refusal(&bytes, failure(code, reason, fault.to_string())), outcome)
+        Verdict::refused(review::refusal(&received.head, status), outcome)
     }
-}
-
-/// Why a request was not read.
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error("the admission review is larger than {0} bytes")]
-    TooLarge(usize),
-    #[error("the admission review did not arrive whole: {0}")]
-    Broken(axum::Error),
-    #[error(
-        "no decision within {0:?}: the request arrived slowly, or too many others are waiting; try again"
-    )]
-    Late(Duration),
-}
-
-async fn receive(body: Body, limit: usize, bytes: &mut Vec<u8>) -> Result<(), Fault> {
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(Fault::Broken)?;
-        let room = limit - bytes.len();
-        bytes.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-        if chunk.len() > room {
-            return Err(Fault::TooLarge(limit));
-        }
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::to_bytes;
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
-use function_mesh_webhook::{Action, Admitted, Outcome, decide, review};
+use function_mesh_webhook::{Action, Admitted, Outcome, decide, response};
 use futures::FutureExt;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -112,7 +112,7 @@ fn answered<K: Admitted>(action: Action, body: &[u8]) -> Result<(), TestCaseErro
     let verdict = decide::<K>(action, body);
     prop_assert!(begun.elapsed() < LONGEST, "it took {:?}", begun.elapsed());
     let (outcome, violations) = (verdict.outcome, verdict.violations);
-    let response = review::answer(verdict.response);
+    let response = response::answer(&verdict.response);
     prop_assert!(response.status().is_success());
     let bytes =
         to_bytes(response.into_body(), usize::MAX).now_or_never().expect("it is there").expect("a body");

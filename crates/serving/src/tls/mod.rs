@@ -91,13 +91,13 @@ impl Certificates {
         self.current.load().is_some()
     }
 
-    /// The settings of a TLS listener: TLS 1.2 or newer, HTTP/2 or 1.1, and always the current certificate.
+    /// The settings of a TLS listener: TLS 1.2 or newer, HTTP/1.1, and always the current certificate.
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
 
