@@ -9,6 +9,7 @@ mod election;
 mod lifecycle;
 mod original;
 mod ownership;
+mod poison;
 mod quiet;
 mod rights;
 mod robust;

@@ -114,6 +114,17 @@ async fn what_cannot_be_read_is_told_and_keeps_nothing_else_back() -> Nothing {
         Ok(())
     })
     .await?;
+    // Its status says it too, once. It has another type than ours, so it is read as JSON.
+    eventually(SECONDS_10, async || {
+        let args = ["get", "functions", "x", "-n", &world.namespace, "-o", "jsonpath={.status}"];
+        let status = world.plane.kubectl(&args, "").await?;
+        ensure!(status.contains("\"phase\":\"Invalid\""), "{status}");
+        ensure!(status.contains("maxAllowed") && status.contains("wrong type or value"), "{status}");
+        ensure!(!status.contains("8589934592"), "{status}");
+        Ok(())
+    })
+    .await?;
+    world.settle().await?;
     world.apply(&fixtures::function(fixtures::java_function("y"))?).await?;
     world.appears::<StatefulSet>("y-function").await?;
     Ok(())

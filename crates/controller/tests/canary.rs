@@ -1,0 +1,203 @@
+//! What objects hold stays out of logs, Events and statuses, also when it cannot be decoded (S9).
+//!
+//! A program of its own, since a log belongs to a whole process.
+
+use std::convert::Infallible;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::ensure;
+use function_mesh_api::{Function, Source};
+use function_mesh_controller::kit::namespaces::Namespaces;
+use function_mesh_controller::{Options, run};
+use function_mesh_serving::Readiness;
+use function_mesh_serving::shutdown::CancellationToken;
+use function_mesh_testkit::{ControlPlane, SECONDS_30, apply, eventually, fixtures};
+use function_mesh_workloads::Settings;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::api::{Patch, PatchParams};
+use kube::client::Body;
+use kube::{Api, Client, Resource};
+use serde_json::{Value, json};
+use tower::service_fn;
+use tracing_subscriber::fmt::MakeWriter;
+
+const CANARY: &str = "c4n4ry-sings-in-the-coal-mine";
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// A Function of another form than ours.
+fn twisted(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "Function",
+        "metadata": { "name": "twisted", "namespace": namespace, "uid": "1", "resourceVersion": "1", "generation": CANARY },
+        "spec": { "replicas": CANARY, "pod": { "env": [{ "name": CANARY, "value": { CANARY: CANARY } }] } },
+        "status": CANARY,
+    })
+}
+
+/// Answers of a broken proxy, one after the other; None is the API server's own.
+fn broken(turn: usize, request: &Request<Body>, namespace: &str) -> Option<(u16, String)> {
+    let query = request.uri().query().unwrap_or_default();
+    let is_watch = query.contains("watch=true");
+    let item = twisted(namespace).to_string();
+    let page = |items: &str| format!("{{\"metadata\":{{\"resourceVersion\":\"1\"}},\"items\":[{items}]}}");
+    Some(match turn % 12 {
+        0 => (200, format!("<html>{CANARY}</html>")),
+        1 => (502, format!("<html>{CANARY}</html>")),
+        2 => (200, page(&format!("{item},{{\"{CANARY}\":\"{CANARY}"))),
+        3 => (200, format!("{{\"metadata\":\"{CANARY}\",\"items\":[{item}]}}")),
+        4 => (500, json!({ "kind": "Status", "message": { CANARY: CANARY } }).to_string()),
+        5 if is_watch => (200, format!("{{\"type\":\"{CANARY}\",\"object\":{item}}}\n")),
+        6 if is_watch => (200, format!("{{\"type\":\"MODIFIED\",\"object\":\"{CANARY}\"}}\n{CANARY}\n")),
+        7 if is_watch => (200, format!("{{\"type\":\"MODIFIED\",\"object\":{item}}}\n")),
+        5..=7 if request.uri().path().ends_with("/functions") => (200, page(&item)),
+        _ => return None,
+    })
+}
+
+/// A list with one more item.
+async fn with_item(answer: Response<Body>, item: &Value) -> Response<Body> {
+    let bytes = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).replacen("\"items\":[", &format!("\"items\":[{item},"), 1);
+    Response::new(Body::from(text.into_bytes()))
+}
+
+#[tokio::test]
+async fn s9_no_content_of_any_object_is_logged_or_told_when_everything_fails() -> anyhow::Result<()> {
+    let log = Log::default();
+    tracing_subscriber::fmt().with_env_filter("trace").with_ansi(false).with_writer(log.clone()).init();
+    let plane = ControlPlane::shared().await?;
+    let client = plane.client().await?;
+    let namespace = plane.namespace(&client, "canary").await?;
+
+    // Secrets where people put them, and managers that no parser with recursion reads.
+    let mut function = fixtures::python_function("shout");
+    function.pulsar =
+        serde_json::from_value(json!({ "pulsarConfig": "pulsar", "authConfig": { "genericAuth": {
+        "clientAuthenticationPlugin": "p", "clientAuthenticationParameters": format!("token:{CANARY}"),
+    } } }))?;
+    function.func_config = serde_json::from_value(json!({ "password": CANARY }))?;
+    function.pod = serde_json::from_value(json!({ "env": [{ "name": "TOKEN", "value": CANARY }] }))?;
+    apply(&client, &namespace, &Function::new("shout", function)).await?;
+    let mut source = fixtures::source("tap");
+    source.source_config = serde_json::from_value(json!({ "password": CANARY }))?;
+    apply(&client, &namespace, &Source::new("tap", source)).await?;
+    let mut deep = json!({ CANARY: {} });
+    for _ in 0..150 {
+        deep = json!({ "f:a": deep });
+    }
+    let managers = json!({ "metadata": { "managedFields": [{ "manager": "x", "operation": "Update",
+        "apiVersion": "compute.functionmesh.io/v1alpha1", "fieldsType": "FieldsV1", "fieldsV1": { "f:spec": deep } }] } });
+    let request = kube::core::Request::new(Function::url_path(&(), Some(&namespace)));
+    client.request_text(request.patch("shout", &PatchParams::default(), &Patch::Merge(managers))?).await?;
+
+    let (turn, own, place) = (Arc::new(AtomicUsize::new(0)), client.clone(), namespace.clone());
+    let is_broken = Arc::new(AtomicUsize::new(1));
+    let switch = Arc::clone(&is_broken);
+    let proxy = service_fn(move |request: Request<Body>| {
+        let answer = (switch.load(Ordering::Relaxed) == 1)
+            .then(|| broken(turn.fetch_add(1, Ordering::Relaxed), &request, &place))
+            .flatten();
+        let (own, place) = (own.clone(), place.clone());
+        async move {
+            let answer = match answer {
+                Some((code, body)) => {
+                    let mut answer = Response::new(Body::from(body.into_bytes()));
+                    *answer.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
+                    answer
+                }
+                None => {
+                    let query = request.uri().query().unwrap_or_default();
+                    let is_list = request.method() == http::Method::GET
+                        && request.uri().path().ends_with("/functions")
+                        && !query.contains("watch=true");
+                    match own.send(request).await {
+                        Ok(answer) if is_list => with_item(answer, &twisted(&place)).await,
+                        Ok(answer) => answer,
+                        Err(_) => {
+                            let mut answer = Response::new(Body::empty());
+                            *answer.status_mut() = http::StatusCode::BAD_GATEWAY;
+                            answer
+                        }
+                    }
+                }
+            };
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let end = CancellationToken::new();
+    let readiness = Readiness::new(end.clone());
+    let options = Options {
+        settings: Settings::default(),
+        namespaces: Namespaces::one(&namespace),
+        protected: function_mesh_controller::Protected::default(),
+        concurrency: 4,
+        pause_rollout: false,
+        candidate: None,
+    };
+    let (token, behind) = (end.clone(), Client::new(proxy, "default"));
+    let controller =
+        tokio::spawn(
+            async move { run(behind, options, &prometheus::Registry::new(), &readiness, token).await },
+        );
+    eventually(SECONDS_30, async || {
+        let text = log.text();
+        for wanted in ["watch failed", "invalid JSON at byte 0", "ends early", "passed over", "502"] {
+            ensure!(text.contains(wanted), "{wanted:?} is not logged yet");
+        }
+        Ok(())
+    })
+    .await?;
+    // Then the proxy is mended, and all goes on.
+    is_broken.store(0, Ordering::Relaxed);
+    let sets = Api::<StatefulSet>::namespaced(client.clone(), &namespace);
+    let mended = std::time::Duration::from_mins(1);
+    for name in ["shout-function", "tap-source"] {
+        let set = eventually(mended, async || Ok(sets.get(name).await?)).await?;
+        ensure!(serde_json::to_string(&set)?.contains(CANARY), "{name} has it, as the runner wants");
+    }
+    end.cancel();
+    controller.await??;
+    for (kind, path) in
+        [("events", "{.items[*].note}{.items[*].message}"), ("functions", "{.items[*].status}")]
+    {
+        let told =
+            plane.kubectl(&["get", kind, "-n", &namespace, "-o", &format!("jsonpath={path}")], "").await?;
+        ensure!(!told.contains(CANARY), "{kind}: {told}");
+    }
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains(CANARY));
+    ensure!(line.is_none(), "logged: {line:?}");
+    ensure!(text.contains("cannot be decoded"), "the twisted Function was never seen");
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! How much memory the controller takes, whatever objects there are (S3): below half of what the chart gives it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use function_mesh_api::{Function, FunctionSpec};
+use function_mesh_testkit::{ControlPlane, Kind, apply, eventually, fixtures};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::{Value, from_value, json};
+
+/// Half of the limit of the chart.
+const MOST: u64 = 128 << 20;
+
+/// The controller as a process; it ends with this.
+struct Controller {
+    child: Child,
+    health: String,
+}
+
+impl Controller {
+    fn start(plane: &ControlPlane, namespace: &str) -> anyhow::Result<Self> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_function-mesh-controller-manager"))
+            .arg(format!("--kubeconfig={}", plane.kubeconfig().display()))
+            .arg(format!("--watched-namespace={namespace}"))
+            .args(["--metrics-addr=127.0.0.1:0", "--metrics-secure=false", "--health-probe-addr=127.0.0.1:0"])
+            .arg("--log-format=json")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut log = BufReader::new(child.stderr.take().context("no log")?).lines();
+        let address = log.by_ref().map_while(Result::ok).find_map(|line| {
+            let line: Value = serde_json::from_str(&line).ok()?;
+            let is_it = line["message"] == "listening" && line["listener"] == "health";
+            line["addr"].as_str().filter(|_| is_it).map(str::to_owned)
+        });
+        // The rest of the log is nobody's to read, and must not stop the program.
+        std::thread::spawn(move || log.for_each(drop));
+        Ok(Self { child, health: address.context("it does not listen")? })
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        eventually(Duration::from_mins(1), async || {
+            let answer = reqwest::get(format!("http://{}/readyz", self.health)).await?.text().await?;
+            ensure!(answer.trim() == "ok", "{answer}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// The most memory that it had at a time, in bytes.
+    fn peak(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("it has ended")?;
+        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kilobytes << 10)
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+async fn create<K: Kind>(client: &Client, namespace: &str, object: Value) -> anyhow::Result<()> {
+    Api::<K>::namespaced(client.clone(), namespace).create(&PostParams::default(), &from_value(object)?).await?;
+    Ok(())
+}
+
+fn function(config: Value) -> anyhow::Result<FunctionSpec> {
+    let mut spec = fixtures::java_function("x");
+    spec.func_config = from_value(config)?;
+    Ok(spec)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_the_controller_stays_below_half_of_its_limit_whatever_objects_there_are() -> anyhow::Result<()> {
+    let plane = ControlPlane::shared().await?;
+    let client = plane.client().await?;
+    let namespace = plane.namespace(&client, "memory").await?;
+    let empty = Controller::start(plane, &namespace)?;
+    empty.ready().await?;
+    let at_rest = empty.peak()?;
+    drop(empty);
+
+    // Values that take eighty times their text as a tree.
+    let pairs = |bytes: usize| json!({ "a": vec![json!({ "": 0 }); bytes / 7] });
+    for number in 0..12 {
+        let name = format!("pairs-{number}");
+        apply(&client, &namespace, &Function::new(&name, function(pairs(100_000))?)).await?;
+    }
+    apply(&client, &namespace, &Function::new("pairs", function(pairs(1_300_000))?)).await?;
+    for number in 0..50 {
+        let name = format!("plain-{number}");
+        let spec = function(json!({ "a": "x".repeat(1_400_000) }))?;
+        apply(&client, &namespace, &Function::new(&name, spec)).await?;
+    }
+    for number in 0..10 {
+        let metadata = json!({ "name": format!("nobody-{number}"), "labels": {
+            "compute.functionmesh.io/component": "function", "compute.functionmesh.io/name": "nobody",
+        } });
+        let env = json!([{ "name": "A", "value": "x".repeat(1_200_000) }]);
+        let pod = json!({ "containers": [{ "name": "c", "image": "i", "env": env }] });
+        create::<Pod>(&client, &namespace, json!({ "metadata": metadata, "spec": pod })).await?;
+        create::<StatefulSet>(&client, &namespace, json!({ "metadata": metadata, "spec": {
+            "replicas": 0, "serviceName": "s", "selector": { "matchLabels": { "a": "b" } },
+            "template": { "metadata": { "labels": { "a": "b" } }, "spec": pod },
+        } }))
+        .await?;
+        let mut annotated = metadata;
+        annotated["annotations"] = json!({ "a": "x".repeat(250_000) });
+        create::<Service>(&client, &namespace, json!({ "metadata": annotated, "spec": { "ports": [{ "port": 1 }] } }))
+            .await?;
+    }
+
+    let controller = Controller::start(plane, &namespace)?;
+    controller.ready().await?;
+    let filled = controller.peak()?;
+    let bystander = Function::new("bystander", fixtures::java_function("x"));
+    apply(&client, &namespace, &bystander).await?;
+    let sets = Api::<StatefulSet>::namespaced(client.clone(), &namespace);
+    eventually(Duration::from_mins(2), async || Ok(sets.get("bystander-function").await?)).await?;
+    // All of them are looked at by then.
+    eventually(Duration::from_mins(3), async || {
+        let functions = Api::<Function>::namespaced(client.clone(), &namespace);
+        for name in ["pairs", "pairs-11", "plain-0", "plain-49"] {
+            ensure!(functions.get(name).await?.status.is_some(), "{name} has no status");
+        }
+        Ok(())
+    })
+    .await?;
+    let peak = controller.peak()?;
+    let mebibytes = |bytes: u64| bytes >> 20;
+    let (at_rest, filled, peak) = (mebibytes(at_rest), mebibytes(filled), mebibytes(peak));
+    println!("peak memory: {at_rest} MiB empty, {filled} MiB with full caches, {peak} MiB after all reconciles");
+    ensure!(peak <= mebibytes(MOST), "{peak} MiB, of them {filled} by the caches and {at_rest} with nothing");
+    Ok(())
+}
