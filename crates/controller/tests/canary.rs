@@ -87,7 +87,8 @@ fn broken(turn: usize, request: &Request<Body>, namespace: &str) -> Option<(u16,
 
 /// A list with one more item.
 async fn with_item(answer: Response<Body>, item: &Value) -> Response<Body> {
-    let bytes = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let bytes =
+        answer.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes).replacen("\"items\":[", &format!("\"items\":[{item},"), 1);
     Response::new(Body::from(text.into_bytes()))
 }

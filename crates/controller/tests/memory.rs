@@ -70,7 +70,9 @@ impl Drop for Controller {
 }
 
 async fn create<K: Kind>(client: &Client, namespace: &str, object: Value) -> anyhow::Result<()> {
-    Api::<K>::namespaced(client.clone(), namespace).create(&PostParams::default(), &from_value(object)?).await?;
+    Api::<K>::namespaced(client.clone(), namespace)
+        .create(&PostParams::default(), &from_value(object)?)
+        .await?;
     Ok(())
 }
 
@@ -109,15 +111,23 @@ async fn s3_the_controller_stays_below_half_of_its_limit_whatever_objects_there_
         let env = json!([{ "name": "A", "value": "x".repeat(1_200_000) }]);
         let pod = json!({ "containers": [{ "name": "c", "image": "i", "env": env }] });
         create::<Pod>(&client, &namespace, json!({ "metadata": metadata, "spec": pod })).await?;
-        create::<StatefulSet>(&client, &namespace, json!({ "metadata": metadata, "spec": {
+        create::<StatefulSet>(
+            &client,
+            &namespace,
+            json!({ "metadata": metadata, "spec": {
             "replicas": 0, "serviceName": "s", "selector": { "matchLabels": { "a": "b" } },
             "template": { "metadata": { "labels": { "a": "b" } }, "spec": pod },
-        } }))
+        } }),
+        )
         .await?;
         let mut annotated = metadata;
         annotated["annotations"] = json!({ "a": "x".repeat(250_000) });
-        create::<Service>(&client, &namespace, json!({ "metadata": annotated, "spec": { "ports": [{ "port": 1 }] } }))
-            .await?;
+        create::<Service>(
+            &client,
+            &namespace,
+            json!({ "metadata": annotated, "spec": { "ports": [{ "port": 1 }] } }),
+        )
+        .await?;
     }
 
     let controller = Controller::start(plane, &namespace)?;
@@ -139,7 +149,9 @@ async fn s3_the_controller_stays_below_half_of_its_limit_whatever_objects_there_
     let peak = controller.peak()?;
     let mebibytes = |bytes: u64| bytes >> 20;
     let (at_rest, filled, peak) = (mebibytes(at_rest), mebibytes(filled), mebibytes(peak));
-    println!("peak memory: {at_rest} MiB empty, {filled} MiB with full caches, {peak} MiB after all reconciles");
+    println!(
+        "peak memory: {at_rest} MiB empty, {filled} MiB with full caches, {peak} MiB after all reconciles"
+    );
     ensure!(peak <= mebibytes(MOST), "{peak} MiB, of them {filled} by the caches and {at_rest} with nothing");
     Ok(())
 }
