@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::io::Write;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::ensure;
@@ -93,6 +93,38 @@ async fn with_item(answer: Response<Body>, item: &Value) -> Response<Body> {
     Response::new(Body::from(text.into_bytes()))
 }
 
+fn answer(code: u16, body: String) -> Response<Body> {
+    let mut answer = Response::new(Body::from(body.into_bytes()));
+    *answer.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
+    answer
+}
+
+/// A client behind a proxy, which is broken for a while.
+fn behind_proxy(client: &Client, namespace: &str, is_broken: &Arc<AtomicBool>) -> Client {
+    let (turn, own, at) = (Arc::new(AtomicUsize::new(0)), client.clone(), namespace.to_owned());
+    let is_broken = Arc::clone(is_broken);
+    let proxy = service_fn(move |request: Request<Body>| {
+        let is_broken = is_broken.load(Ordering::Relaxed);
+        let made_up =
+            is_broken.then(|| broken(turn.fetch_add(1, Ordering::Relaxed), &request, &at)).flatten();
+        let (own, at) = (own.clone(), at.clone());
+        async move {
+            if let Some((code, body)) = made_up {
+                return Ok::<_, Infallible>(answer(code, body));
+            }
+            let is_list = request.method() == http::Method::GET
+                && request.uri().path().ends_with("/functions")
+                && !request.uri().query().unwrap_or_default().contains("watch=true");
+            Ok(match own.send(request).await {
+                Ok(answer) if is_list => with_item(answer, &twisted(&at)).await,
+                Ok(answer) => answer,
+                Err(_) => answer(502, String::new()),
+            })
+        }
+    });
+    Client::new(proxy, "default")
+}
+
 #[tokio::test]
 async fn s9_no_content_of_any_object_is_logged_or_told_when_everything_fails() -> anyhow::Result<()> {
     let log = Log::default();
@@ -122,40 +154,8 @@ async fn s9_no_content_of_any_object_is_logged_or_told_when_everything_fails() -
     let request = kube::core::Request::new(Function::url_path(&(), Some(&namespace)));
     client.request_text(request.patch("shout", &PatchParams::default(), &Patch::Merge(managers))?).await?;
 
-    let (turn, own, place) = (Arc::new(AtomicUsize::new(0)), client.clone(), namespace.clone());
-    let is_broken = Arc::new(AtomicUsize::new(1));
-    let switch = Arc::clone(&is_broken);
-    let proxy = service_fn(move |request: Request<Body>| {
-        let answer = (switch.load(Ordering::Relaxed) == 1)
-            .then(|| broken(turn.fetch_add(1, Ordering::Relaxed), &request, &place))
-            .flatten();
-        let (own, place) = (own.clone(), place.clone());
-        async move {
-            let answer = match answer {
-                Some((code, body)) => {
-                    let mut answer = Response::new(Body::from(body.into_bytes()));
-                    *answer.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
-                    answer
-                }
-                None => {
-                    let query = request.uri().query().unwrap_or_default();
-                    let is_list = request.method() == http::Method::GET
-                        && request.uri().path().ends_with("/functions")
-                        && !query.contains("watch=true");
-                    match own.send(request).await {
-                        Ok(answer) if is_list => with_item(answer, &twisted(&place)).await,
-                        Ok(answer) => answer,
-                        Err(_) => {
-                            let mut answer = Response::new(Body::empty());
-                            *answer.status_mut() = http::StatusCode::BAD_GATEWAY;
-                            answer
-                        }
-                    }
-                }
-            };
-            Ok::<_, Infallible>(answer)
-        }
-    });
+    let is_broken = Arc::new(AtomicBool::new(true));
+    let behind = behind_proxy(&client, &namespace, &is_broken);
     let end = CancellationToken::new();
     let readiness = Readiness::new(end.clone());
     let options = Options {
@@ -166,7 +166,7 @@ async fn s9_no_content_of_any_object_is_logged_or_told_when_everything_fails() -
         pause_rollout: false,
         candidate: None,
     };
-    let (token, behind) = (end.clone(), Client::new(proxy, "default"));
+    let token = end.clone();
     let controller =
         tokio::spawn(
             async move { run(behind, options, &prometheus::Registry::new(), &readiness, token).await },
@@ -180,7 +180,7 @@ async fn s9_no_content_of_any_object_is_logged_or_told_when_everything_fails() -
     })
     .await?;
     // Then the proxy is mended, and all goes on.
-    is_broken.store(0, Ordering::Relaxed);
+    is_broken.store(false, Ordering::Relaxed);
     let sets = Api::<StatefulSet>::namespaced(client.clone(), &namespace);
     let mended = std::time::Duration::from_mins(1);
     for name in ["shout-function", "tap-source"] {
