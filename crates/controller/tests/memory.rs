@@ -167,7 +167,7 @@ async fn s3_the_controller_stays_below_half_of_its_limit_whatever_objects_there_
     let mebibytes = |bytes: u64| bytes >> 20;
     let (at_rest, filled, peak) = (mebibytes(at_rest), mebibytes(filled), mebibytes(peak));
     println!(
-        "peak memory: {at_rest} MiB empty, {filled} MiB with full caches, {peak} MiB after all reconciles"
+        "peak memory: {at_rest} MiB empty, {filled} MiB with full caches, {peak} MiB while they are worked on"
     );
     ensure!(peak <= mebibytes(MOST), "{peak} MiB, of them {filled} by the caches and {at_rest} with nothing");
     Ok(())
