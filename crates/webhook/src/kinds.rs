@@ -1,10 +1,12 @@
 //! The kinds that are admitted: what completes them, what checks them, and where their reviews arrive.
 
+use std::borrow::Cow;
+
 use function_mesh_api::validate::{self, Findings};
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
-use kube::core::Resource;
-use serde::Serialize;
+use kube::core::{ObjectMeta, Resource};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::admission::Action;
 
@@ -49,6 +51,42 @@ impl Admitted for BackendConfig {
     fn complete(&mut self) {}
     fn check(self) -> Findings {
         validate::check_backend_config(&self.spec)
+    }
+}
+
+/// A BackendConfig where whoever writes one may run code in pods; see `--allow-unsafe-backend-config`.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(transparent)]
+pub(crate) struct TrustedBackendConfig(BackendConfig);
+
+impl Resource for TrustedBackendConfig {
+    type DynamicType = ();
+    type Scope = <BackendConfig as Resource>::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        BackendConfig::kind(&())
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        BackendConfig::group(&())
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        BackendConfig::version(&())
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        BackendConfig::plural(&())
+    }
+    fn meta(&self) -> &ObjectMeta {
+        self.0.meta()
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.0.meta_mut()
+    }
+}
+
+impl Admitted for TrustedBackendConfig {
+    fn complete(&mut self) {}
+    fn check(self) -> Findings {
+        validate::check_trusted_backend_config(&self.0.spec)
     }
 }
 

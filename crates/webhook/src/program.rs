@@ -13,11 +13,14 @@ use function_mesh_serving::{
     Certificates, ListenAddr, Readiness, Server, ServingArgs, Timeouts, Transport, args, endpoints, logging,
     metrics, tls,
 };
+use kube::Client;
 use prometheus::Registry;
 
+use crate::access::Access;
 use crate::authority::{self, AuthorityArgs};
 use crate::configuration::{ClientTarget, configuration};
-use crate::{AppState, Limits, Meters, router};
+use crate::router::{router, trusting_router};
+use crate::{AppState, Limits, Meters, Reviewer};
 
 /// Where the certificate is looked for when no folder is named; the original's place.
 const CERT_DIR: &str = "k8s-webhook-server/serving-certs";
@@ -74,6 +77,10 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub limits: Limits,
 
+    /// Whose rights are asked for.
+    #[command(flatten)]
+    pub rights: RightsArgs,
+
     /// A certificate of the program's own making.
     #[command(flatten)]
     pub authority: AuthorityArgs,
@@ -81,6 +88,41 @@ pub struct ServeArgs {
     /// Metrics, probes, certificates and logs.
     #[command(flatten)]
     pub serving: ServingArgs,
+}
+
+/// Whose rights are asked for, and what authors of BackendConfigs may.
+#[derive(Args, Clone, Debug)]
+pub struct RightsArgs {
+    /// Let an object pass only if its author may do by hand what the operator would do for them: create pods, be the
+    /// service account that a component names, and read the Secrets that it names. The program asks the API server,
+    /// by SubjectAccessReviews
+    #[arg(long, env = "CHECK_RIGHTS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub check_rights: bool,
+
+    /// User who needs no such rights, for example the account of the controller, which writes the components of meshes
+    #[arg(long, env = "TRUSTED_ACCOUNTS", value_name = "USER", value_delimiter = ',')]
+    pub trusted_account: Vec<String>,
+
+    /// Let BackendConfigs set variables that are instructions to shells, loaders and runtimes or decide which Pulsar
+    /// components log in to, and startup probes that run a command
+    #[arg(long, env = "ALLOW_UNSAFE_BACKEND_CONFIG", visible_alias = "allow-unsafe-backend-env", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
+        action = clap::ArgAction::Set)]
+    pub allow_unsafe_backend_config: bool,
+}
+
+impl RightsArgs {
+    /// Whoever is asked for rights, if anybody is.
+    async fn reviewer(&self, connection: &AuthorityArgs) -> anyhow::Result<Option<Arc<dyn Reviewer>>> {
+        if !self.check_rights {
+            return Ok(None);
+        }
+        let config = connection.connection().await.context("--check-rights asks the API server")?;
+        let client = Client::try_from(config).context("cannot make a client of the kubeconfig")?;
+        let reviewer: Arc<dyn Reviewer> = Access::new(client, self.trusted_account.iter().cloned());
+        Ok(Some(reviewer))
+    }
 }
 
 #[derive(Args, Debug)]
@@ -138,9 +180,10 @@ pub struct Running {
 
 /// Starts to serve, until `shutdown` is cancelled.
 pub async fn start(args: &ServeArgs, shutdown: CancellationToken) -> anyhow::Result<Running> {
-    let ServeArgs { webhook_addr, shutdown_delay, limits, authority, serving } = args;
+    let ServeArgs { webhook_addr, shutdown_delay, limits, rights, authority, serving } = args;
     let registry = metrics::registry("function-mesh-webhook", env!("CARGO_PKG_VERSION"))?;
-    let router = router(AppState::new(Meters::new(&registry)?, *limits));
+    let state = AppState::with_reviewer(Meters::new(&registry)?, *limits, rights.reviewer(authority).await?);
+    let router = if rights.allow_unsafe_backend_config { trusting_router(state) } else { router(state) };
     let end = CancellationToken::new();
     let readiness = Readiness::new(shutdown.clone());
     let gate = readiness.gate("webhook");

@@ -16,6 +16,7 @@ use crate::admission::{Action, Outcome, Verdict};
 use crate::bodies::{Bodies, Fault, Received};
 use crate::denial::{failure, overloaded};
 use crate::desk::Desk;
+use crate::kinds::TrustedBackendConfig;
 use crate::response::{encode, send};
 use crate::rights::Reviewer;
 use crate::{Admitted, Endpoint, Limits, Meters, review};
@@ -48,12 +49,20 @@ impl AppState {
 
 /// The addresses of all kinds.
 pub fn router(state: AppState) -> Router {
+    route::<BackendConfig>(components()).with_state(state)
+}
+
+/// The same where BackendConfigs may run code in pods.
+pub fn trusting_router(state: AppState) -> Router {
+    route::<TrustedBackendConfig>(components()).with_state(state)
+}
+
+fn components() -> Router<AppState> {
     let router = Router::new();
     let router = route::<Function>(router);
     let router = route::<Source>(router);
     let router = route::<Sink>(router);
-    let router = route::<FunctionMesh>(router);
-    route::<BackendConfig>(router).with_state(state)
+    route::<FunctionMesh>(router)
 }
 
 fn route<K: Admitted>(router: Router<AppState>) -> Router<AppState> {

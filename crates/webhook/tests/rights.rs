@@ -8,8 +8,11 @@ use std::process::Command;
 use anyhow::ensure;
 use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
 use function_mesh_webhook::access::Access;
+use function_mesh_webhook::router::{router, trusting_router};
+use function_mesh_webhook::{AppState, Limits, Meters};
 use k8s_openapi::api::authentication::v1::UserInfo;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/function-mesh-operator");
 /// The kinds of the chart's policies.
@@ -181,6 +184,49 @@ fn user(namespace: &str, name: &str) -> UserInfo {
     UserInfo { username: Some(username), groups: Some(groups), ..UserInfo::default() }
 }
 
+fn meters() -> Meters {
+    Meters::new(&prometheus::Registry::new()).unwrap()
+}
+
+fn review(kind: &str, operation: &str, namespace: &str, user: &Value, object: &Value) -> Value {
+    json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "1", "kind": { "group": "compute.functionmesh.io", "version": "v1alpha1", "kind": kind },
+        "operation": operation, "namespace": namespace, "name": "f", "userInfo": user, "object": object,
+    }})
+}
+
+/// What the webhook answers to a review that is to be checked.
+async fn answer(router: axum::Router, kind: &str, review: Value) -> Value {
+    let path = format!("/validate-compute-functionmesh-io-v1alpha1-{kind}");
+    let request = axum::http::Request::post(path).body(axum::body::Body::from(review.to_string())).unwrap();
+    let response = router.oneshot(request).await.unwrap();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    serde_json::from_slice::<Value>(&body).unwrap()["response"].clone()
+}
+
+/// S5: refused as it is written, unless a flag lets it.
+#[tokio::test]
+async fn unsafe_backend_config_is_refused_unless_allowed() {
+    let state = AppState::new(meters(), Limits::default());
+    for spec in [
+        json!({ "env": { "BASH_ENV": "$(id)" } }),
+        json!({ "env": { "LD_PRELOAD": "/x.so" } }),
+        json!({ "env": { "brokerServiceURL": "pulsar://evil" } }),
+        json!({ "pod": { "startupProbe": { "exec": { "command": ["id"] } } } }),
+    ] {
+        let object = json!({
+            "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "BackendConfig", "metadata": { "name": "c" },
+            "spec": spec,
+        });
+        let review = || review("BackendConfig", "CREATE", "ops", &json!({ "username": "dev" }), &object);
+        let refused = answer(router(state.clone()), "backendconfig", review()).await;
+        assert_eq!(refused["allowed"], false, "{object}");
+        let message = refused["status"]["message"].as_str().unwrap();
+        assert!(message.contains("--allow-unsafe-backend-config"), "{message}");
+        assert_eq!(answer(trusting_router(state.clone()), "backendconfig", review()).await["allowed"], true);
+    }
+}
+
 /// S13: two users of one namespace, one of whom may create Functions alone.
 #[tokio::test]
 async fn rights_of_two_users_are_told_apart() -> Nothing {
@@ -251,6 +297,19 @@ async fn rights_of_two_users_are_told_apart() -> Nothing {
     let mut scaled = old.clone();
     scaled["spec"]["replicas"] = json!(3);
     access.check(&mallory, "Function", ns, scaled, Some(old)).await.unwrap();
+    // The same by the whole way of a review.
+    let state = AppState::with_reviewer(meters(), Limits::default(), Some(access.clone()));
+    let decided = async |who: &UserInfo, operation: &str, secret: &str| {
+        let object = given(secret, "runner");
+        let review = review("Function", operation, ns, &json!(who), &object);
+        answer(router(state.clone()), "function", review).await
+    };
+    assert_eq!(decided(&carl, "CREATE", "mine").await["allowed"], true);
+    let refused = decided(&mallory, "CREATE", "mine").await;
+    assert_eq!((&refused["allowed"], &refused["status"]["code"]), (&json!(false), &json!(403)));
+    assert!(refused["status"]["message"].as_str().unwrap().contains("cannot get secrets"), "{refused}");
+    let nobody = review("Function", "CREATE", ns, &json!({}), &given("mine", "runner"));
+    assert_eq!(answer(router(state.clone()), "function", nobody).await["allowed"], false);
     // The controller writes components for those who wrote the mesh.
     access.check(&user(ns, "operator"), "Function", ns, given("others", "admin"), None).await.unwrap();
     Ok(())

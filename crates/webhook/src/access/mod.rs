@@ -12,6 +12,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use function_mesh_api::complexity;
+use function_mesh_api::validate::{FieldPath, Violation};
 use futures::StreamExt;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
@@ -21,7 +23,9 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::denial::failure;
+use crate::denial::{failure, overloaded};
+use crate::review::Request;
+use crate::rights::{Reviewer, Reviewing};
 use questions::{MOST, Question, Right, questions};
 
 /// How long an answer holds.
@@ -35,6 +39,9 @@ const ALL_AT_A_TIME: usize = 32;
 /// How long the questions about one object may take.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// What is to be asked about an object, or why it cannot be read.
+type Asked = Result<Vec<Question>, Violation>;
+
 /// Asks the API server for the rights of users.
 pub struct Access {
     client: Client,
@@ -42,6 +49,8 @@ pub struct Access {
     trusted: BTreeSet<String>,
     answers: Mutex<HashMap<(String, String, Right), (Instant, bool)>>,
     permits: Semaphore,
+    /// One object at a time is taken apart, since a large one takes memory.
+    reading: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Access {
@@ -64,7 +73,7 @@ impl Access {
     pub fn new(client: Client, trusted: impl IntoIterator<Item = String>) -> Arc<Self> {
         let trusted = trusted.into_iter().filter(|name| !name.is_empty()).collect();
         let (answers, permits) = (Mutex::default(), Semaphore::new(ALL_AT_A_TIME));
-        Arc::new(Self { client, trusted, answers, permits })
+        Arc::new(Self { client, trusted, answers, permits, reading: Arc::new(Semaphore::new(1)) })
     }
 
     /// Lets an object of this kind pass, or says which right its author lacks.
@@ -76,12 +85,20 @@ impl Access {
         object: Value,
         old: Option<Value>,
     ) -> Result<(), Box<Status>> {
-        let name = user.username.as_deref().unwrap_or_default();
-        if self.trusted.contains(name) {
+        if self.is_trusted(user) {
             return Ok(());
         }
+        self.decide(user, namespace, questions(kind, object, old)).await
+    }
+
+    fn is_trusted(&self, user: &UserInfo) -> bool {
+        user.username.as_ref().is_some_and(|name| self.trusted.contains(name))
+    }
+
+    async fn decide(&self, user: &UserInfo, namespace: &str, asked: Asked) -> Result<(), Box<Status>> {
+        let name = user.username.as_deref().unwrap_or_default();
         let refuse = |code, reason, text: String| Err(Box::new(failure(code, reason, text)));
-        let asked = match questions(kind, object, old) {
+        let asked = match asked {
             Ok(asked) => asked,
             Err(violation) => return refuse(422, "Invalid", violation.to_string()),
         };
@@ -98,11 +115,8 @@ impl Access {
             Ok(missing) => refuse(403, "Forbidden", text(name, namespace, &missing)),
             Err(fault) => {
                 tracing::warn!(namespace, %fault, "cannot check rights");
-                refuse(
-                    503,
-                    "ServiceUnavailable",
-                    format!("cannot check the rights of user {name:?}: {fault}"),
-                )
+                let text = format!("cannot check the rights of user {name:?}: {fault}");
+                Err(Box::new(overloaded(503, "ServiceUnavailable", text)))
             }
         }
     }
@@ -164,6 +178,49 @@ impl Access {
     }
 }
 
+impl Reviewer for Access {
+    fn review<'a>(&'a self, request: Request<'a>) -> Reviewing<'a> {
+        Box::pin(async move {
+            // Nothing is guessed of a request that does not say who makes it.
+            let user = request.user_info.and_then(|user| serde_json::from_str::<UserInfo>(user.get()).ok());
+            let Some(user) = user.filter(|user| user.username.is_some()) else {
+                let text = "the admission review does not say which user makes the request".to_owned();
+                return Err(Box::new(failure(400, "BadRequest", text)));
+            };
+            if self.is_trusted(&user) {
+                return Ok(());
+            }
+            let asked = self.read(&request).await?;
+            self.decide(&user, request.namespace.as_deref().unwrap_or_default(), asked).await
+        })
+    }
+}
+
+impl Access {
+    /// Takes an object apart, off the threads that serve.
+    async fn read(&self, request: &Request<'_>) -> Result<Asked, Box<Status>> {
+        let busy = || {
+            Box::new(overloaded(503, "ServiceUnavailable", "cannot check rights now; try again".to_owned()))
+        };
+        let kind = request.kind.kind.clone().into_owned();
+        let place = Arc::clone(&self.reading).acquire_owned().await.map_err(|_| busy())?;
+        let object = request.object.map(|object| object.get().to_owned()).unwrap_or_default();
+        let old = request.old_object.map(|old| old.get().to_owned());
+        let reading = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let fault = |error: serde_json::Error| Violation {
+                field: FieldPath::root("spec"),
+                message: error.to_string(),
+            };
+            let object = serde_json::from_str(&object).map_err(fault)?;
+            // What was stored before there were limits counts as given nothing.
+            let old = old.filter(|old| complexity::check(old.as_bytes()).is_ok());
+            questions(&kind, object, old.and_then(|old| serde_json::from_str(&old).ok()))
+        });
+        reading.await.map_err(|_| busy())
+    }
+}
+
 fn spec(user: &UserInfo, namespace: &str, right: &Right) -> SubjectAccessReviewSpec {
     let attributes = ResourceAttributes {
         namespace: Some(namespace.to_owned()),
@@ -195,8 +252,6 @@ fn text(user: &str, namespace: &str, missing: &[Question]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use function_mesh_api::validate::FieldPath;
-
     use super::*;
 
     #[test]

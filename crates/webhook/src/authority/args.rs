@@ -134,7 +134,7 @@ impl AuthorityArgs {
     }
 
     /// How to reach the cluster.
-    pub(super) async fn connection(&self) -> anyhow::Result<Config> {
+    pub(crate) async fn connection(&self) -> anyhow::Result<Config> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         Ok(match &self.kubeconfig {
             Some(file) => {
@@ -144,7 +144,7 @@ impl AuthorityArgs {
             }
             None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
             None => Config::infer().await.context(
-                "found no cluster, which --certificate-secret needs: pass --kubeconfig, set KUBECONFIG, or run in a \
+                "found no cluster, which --certificate-secret and --check-rights need: pass --kubeconfig, set KUBECONFIG, or run in a \
                  pod with a service account",
             )?,
         })
