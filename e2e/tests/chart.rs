@@ -325,6 +325,14 @@ fn rights_are_asked_for_only_where_they_are_checked() {
 }
 
 #[test]
+fn limits_of_the_webhook_are_flags() {
+    let objects = rendered("admissionWebhook: {limits: {memory-budget: 33554432, decision-timeout: 3s}}");
+    let arguments = arguments(find(&objects, "Deployment", "function-mesh-webhook"));
+    assert!(arguments.contains("--memory-budget=33554432") && arguments.contains("--decision-timeout=3s"));
+    assert!(refused("admissionWebhook: {limits: {memory: 1}}").contains("memory"));
+}
+
+#[test]
 fn images_are_selectable_by_digest() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let image = |values: &str, name: &str| {

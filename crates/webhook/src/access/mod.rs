@@ -39,6 +39,10 @@ const ALL_AT_A_TIME: usize = 32;
 /// How long the questions about one object may take.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// Who would do it, in which namespace, and what.
+type Key = (String, String, Right);
+/// Since when it is known, and whether they may.
+type Answer = (Instant, bool);
 /// What is to be asked about an object, or why it cannot be read.
 type Asked = Result<Vec<Question>, Violation>;
 
@@ -47,7 +51,7 @@ pub struct Access {
     client: Client,
     /// Users who need none: the controller, which writes the components of a mesh that was checked.
     trusted: BTreeSet<String>,
-    answers: Mutex<HashMap<(String, String, Right), (Instant, bool)>>,
+    answers: Mutex<HashMap<Key, Answer>>,
     permits: Semaphore,
     /// One object at a time is taken apart, since a large one takes memory.
     reading: Arc<Semaphore>,
@@ -161,12 +165,12 @@ impl Access {
         Ok(allowed)
     }
 
-    fn known(&self, key: &(String, String, Right)) -> Option<bool> {
+    fn known(&self, key: &Key) -> Option<bool> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.get(key).filter(|(since, _)| since.elapsed() < TTL).map(|(_, allowed)| *allowed)
     }
 
-    fn keep(&self, key: (String, String, Right), allowed: bool) {
+    fn keep(&self, key: Key, allowed: bool) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         if answers.len() >= KEPT {
             answers.retain(|_, (since, _)| since.elapsed() < TTL);

@@ -121,7 +121,9 @@ fn runs_the_same<S: Spec>(new: &S, old: &S) -> bool {
     let without_scale = |spec: &S| {
         let mut value = serde_json::to_value(spec).ok()?;
         let fields = value.as_object_mut()?;
-        SCALE.iter().for_each(|field| drop(fields.remove(*field)));
+        for field in SCALE {
+            fields.remove(field);
+        }
         Some(value)
     };
     let new = without_scale(new);
