@@ -17,7 +17,6 @@ mod commands;
 mod diff;
 mod explain;
 pub mod graph;
-mod hide;
 mod id;
 pub mod input;
 mod object;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::names;
 use crate::shell::Word;
+use crate::volume_names;
 
 /// The Pulsar client's own OAuth2 plugin.
 pub(crate) const OAUTH2_PLUGIN: &str = "org.apache.pulsar.client.impl.auth.oauth2.AuthenticationOAuth2";
@@ -242,7 +243,7 @@ fn auth<'a>(config: Option<&'a function_mesh_api::types::AuthConfig>, secret: Op
 }
 
 fn secret_volume_name(name: &str, key: &str) -> String {
-    names::volume(&format!("{name}-{key}"))
+    volume_names::provisional(&names::volume(&format!("{name}-{key}")), &["secret", name, key])
 }
 
 /// A volume with one key of a Secret, under the key's own name.

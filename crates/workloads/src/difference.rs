@@ -109,6 +109,31 @@ pub fn exact_differences(wanted: &Value, live: &Value) -> Vec<Difference> {
     found(Shape::Free, wanted, live)
 }
 
+/// A value that stands at this place of an object of a kind, with `stand_in` for all configuration in it that is the
+/// user's own.
+#[must_use]
+pub fn without_configuration(kind: &str, path: &Path, value: &Value, stand_in: &str) -> Value {
+    let into = |shape: Shape, step: &Step| match step {
+        Step::Field(name) => shape.field(name),
+        Step::Item(_) | Step::Index(_) => shape,
+    };
+    masked(path.0.iter().fold(Shape::of_kind(kind), into), value, stand_in)
+}
+
+fn masked(shape: Shape, value: &Value, stand_in: &str) -> Value {
+    match value {
+        Value::Null => Value::Null,
+        _ if matches!(shape, Shape::Free) => Value::String(stand_in.to_owned()),
+        Value::Object(fields) => {
+            let field =
+                |(name, value): (&String, &Value)| (name.clone(), masked(shape.field(name), value, stand_in));
+            Value::Object(fields.iter().map(field).collect())
+        }
+        Value::Array(items) => items.iter().map(|item| masked(shape, item, stand_in)).collect(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
 fn kind(object: &Value) -> &str {
     object.get("kind").and_then(Value::as_str).unwrap_or_default()
 }

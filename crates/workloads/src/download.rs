@@ -12,7 +12,9 @@ use crate::connection::Connection;
 use crate::container;
 use crate::context::{Context, Runtime};
 use crate::images;
+use crate::redact;
 use crate::shell::{Command, Script};
+use crate::volume_names;
 
 const VOLUME: &str = "downloader-volume";
 const FOLDER: &str = "/pulsar/download";
@@ -43,6 +45,10 @@ impl<'a> Download<'a> {
     }
 }
 
+fn volume_name() -> String {
+    volume_names::provisional(VOLUME, &["download"])
+}
+
 fn connection<'a>(context: &Context<'a>) -> Connection<'a> {
     context.package_connection().unwrap_or_else(|| context.connection())
 }
@@ -65,24 +71,11 @@ fn fetch(admin: Admin<'_>, has_wget: bool, location: &str, target: &str) -> Scri
     } else {
         admin.command(["functions", "download", "--path", location, "--destination-file", target])
     };
-    let shown: String = without_credentials(location).chars().take(LONGEST_SHOWN).collect();
+    let shown: String = redact::message(location).chars().take(LONGEST_SHOWN).collect();
     let script = script.run_or_tell(&command, &format!("cannot download {shown}:"));
     let Some(digest) = digest else { return script };
     let verify = Command::new("sh").args(["-c", VERIFY, "sh", &digest, target]);
     script.run_or_tell(&verify, &format!("{shown} is not the file that was asked for:"))
-}
-
-/// A text in which no address has a user's password any more, nor a query, which may sign it.
-#[must_use]
-pub fn without_credentials(text: &str) -> String {
-    let clean = |word: &str| {
-        let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
-        let rest = rest.split(['?', '#']).next().unwrap_or(rest);
-        let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-        format!("{scheme}://{host}{path}")
-    };
-    text.split(' ').map(clean).collect::<Vec<_>>().join(" ")
 }
 
 /// The download as the runner's own container makes it.
@@ -116,11 +109,8 @@ pub(crate) fn init_container(context: &Context<'_>) -> Option<Container> {
     let download = Download::of(context)?;
     let target = format!("{FOLDER}/{}", download.file_name());
     let admin = Admin { program: Program::Pulsarctl, connection: download.connection };
-    let mut mounts = vec![VolumeMount {
-        name: VOLUME.to_owned(),
-        mount_path: FOLDER.to_owned(),
-        ..VolumeMount::default()
-    }];
+    let mut mounts =
+        vec![VolumeMount { name: volume_name(), mount_path: FOLDER.to_owned(), ..VolumeMount::default() }];
     if download.needs_pulsar() {
         mounts.extend(download.connection.mounts());
     }
@@ -143,11 +133,8 @@ pub(crate) fn init_container(context: &Context<'_>) -> Option<Container> {
 /// Volumes of the download.
 pub(crate) fn volumes(context: &Context<'_>) -> Vec<Volume> {
     let Some(download) = Download::of(context) else { return Vec::new() };
-    let shared = Volume {
-        name: VOLUME.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource::default()),
-        ..Volume::default()
-    };
+    let shared =
+        Volume { name: volume_name(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() };
     let secrets = download.needs_pulsar().then(|| download.connection.volumes());
     secrets.into_iter().flatten().chain([shared]).collect()
 }
@@ -163,7 +150,7 @@ pub(crate) fn mount(context: &Context<'_>) -> Option<VolumeMount> {
     } else {
         (folder.to_owned(), None)
     };
-    Some(VolumeMount { name: VOLUME.to_owned(), mount_path, sub_path, ..VolumeMount::default() })
+    Some(VolumeMount { name: volume_name(), mount_path, sub_path, ..VolumeMount::default() })
 }
 
 #[cfg(test)]
@@ -233,7 +220,7 @@ mod tests {
             ("https://h/a@b/f.jar#secret", "https://h/a@b/f.jar"),
             ("function://t/n/f@1", "function://t/n/f@1"),
         ] {
-            assert_eq!(without_credentials(location), shown);
+            assert_eq!(redact::message(location), shown);
         }
     }
 

@@ -25,6 +25,7 @@ mod log;
 mod mesh;
 pub mod names;
 mod pod;
+pub mod redact;
 mod service;
 mod settings;
 mod shape;
@@ -32,6 +33,7 @@ mod shell;
 mod stateful_set;
 #[cfg(test)]
 mod testing;
+mod volume_names;
 mod volumes;
 mod vpa;
 
@@ -45,7 +47,7 @@ use k8s_openapi::api::core::v1::Service;
 pub use args::{SettingsArgs, switch};
 pub use backend::ignored as ignored_in_backend_config;
 pub use cleanup::Cleanup;
-pub use download::without_credentials;
+pub use redact::message as without_credentials;
 pub use settings::{RunnerImages, Settings, SettingsError};
 pub use vpa::{VerticalPodAutoscaler, VerticalPodAutoscalerSpec};
 
@@ -90,7 +92,11 @@ pub fn cleanup<C: Component>(
     backends: Backends<'_>,
     settings: &Settings,
 ) -> Option<Cleanup> {
-    cleanup::of(&Context::new(component, backends, settings))
+    let mut cleanup = cleanup::of(&Context::new(component, backends, settings))?;
+    if let Some(pod) = cleanup.job.spec.as_mut().and_then(|job| job.template.spec.as_mut()) {
+        volume_names::settle(pod);
+    }
+    Some(cleanup)
 }
 
 /// The components of a mesh, as objects of their own.

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use crate::container::{self, some};
 use crate::context::Context;
-use crate::{download, filebeat, volumes};
+use crate::{download, filebeat, volume_names, volumes};
 
 type Map = BTreeMap<String, String>;
 
@@ -26,20 +26,20 @@ pub(crate) fn template(context: &Context<'_>) -> PodTemplateSpec {
     let init_containers = policy.init_containers.iter().flatten().cloned();
     let init_containers = init_containers.chain(download::init_container(context)).collect();
     let own = own_labels(context);
-    PodTemplateSpec {
-        metadata: Some(ObjectMeta {
-            labels: Some(over(&context.backend.labels, own.clone())),
-            annotations: Some(over(&context.backend.annotations, annotations(context))),
-            ..ObjectMeta::default()
-        }),
-        spec: Some(PodSpec {
-            affinity: affinity(context, own),
-            init_containers: some(init_containers),
-            containers,
-            volumes: some(volumes::of(context, &context.connection(), true)),
-            ..placement(context)
-        }),
-    }
+    let metadata = ObjectMeta {
+        labels: Some(over(&context.backend.labels, own.clone())),
+        annotations: Some(over(&context.backend.annotations, annotations(context))),
+        ..ObjectMeta::default()
+    };
+    let mut pod = PodSpec {
+        affinity: affinity(context, own),
+        init_containers: some(init_containers),
+        containers,
+        volumes: some(volumes::of(context, &context.connection(), true)),
+        ..placement(context)
+    };
+    volume_names::settle(&mut pod);
+    PodTemplateSpec { metadata: Some(metadata), spec: Some(pod) }
 }
 
 /// Where pods may run and as whom: what the clean-up has in common with the component.

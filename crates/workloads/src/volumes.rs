@@ -7,18 +7,18 @@ use k8s_openapi::api::core::v1::{
 
 use crate::connection::{self, Connection};
 use crate::context::{Context, Runtime};
-use crate::{download, log, names};
+use crate::{download, log, names, volume_names};
 
 const LOGS: &str = "filebeat-logs";
 /// Folder of the log files that the sidecar reads.
 const LOG_FOLDER: &str = "/pulsar/logs/functions";
 
-/// All volumes. The first of one name counts, which lets a user put another in an added one's place.
+/// All volumes, each source once. Those that are added have provisional names until the pod is complete.
 pub(crate) fn of(context: &Context<'_>, connection: &Connection<'_>, with_download: bool) -> Vec<Volume> {
     let mut volumes: Vec<Volume> = context.pod.volumes.iter().flatten().cloned().collect();
     if context.logs_to_files() {
         volumes.push(Volume {
-            name: LOGS.to_owned(),
+            name: logs(),
             empty_dir: Some(EmptyDirVolumeSource::default()),
             ..Volume::default()
         });
@@ -57,7 +57,7 @@ pub(crate) fn cleanup_mounts(
 /// Mounts of the sidecar that reads the log files.
 pub(crate) fn filebeat_mounts(context: &Context<'_>) -> Vec<VolumeMount> {
     let mut mounts = context.common.volume_mounts.to_vec();
-    mounts.push(mount(LOGS, LOG_FOLDER));
+    mounts.push(mount(&logs(), LOG_FOLDER));
     mounts.extend(context.connection().mounts());
     distinct_mounts(mounts)
 }
@@ -65,7 +65,7 @@ pub(crate) fn filebeat_mounts(context: &Context<'_>) -> Vec<VolumeMount> {
 fn mounts(context: &Context<'_>, connection: &Connection<'_>) -> Vec<VolumeMount> {
     let mut mounts = context.common.volume_mounts.to_vec();
     if context.logs_to_files() {
-        mounts.push(mount(LOGS, LOG_FOLDER));
+        mounts.push(mount(&logs(), LOG_FOLDER));
     }
     mounts.extend(connection.mounts());
     let keys = crypto_secrets(context);
@@ -75,6 +75,10 @@ fn mounts(context: &Context<'_>, connection: &Connection<'_>) -> Vec<VolumeMount
     }));
     mounts.extend(log_config(context).map(|config| mount(&config.name, config.folder)));
     mounts
+}
+
+fn logs() -> String {
+    volume_names::provisional(LOGS, &["logs"])
 }
 
 fn mount(name: &str, folder: &str) -> VolumeMount {
@@ -140,7 +144,8 @@ fn log_config<'a>(context: &Context<'a>) -> Option<LogConfig<'a>> {
         Runtime::Go(_) | Runtime::Generic(_) => return None,
     };
     let own = config?.log_config.as_ref()?;
-    let name = names::volume(&format!("{}-{kind}-log-conf", own.name));
+    let natural = names::volume(&format!("{}-{kind}-log-conf", own.name));
+    let name = volume_names::provisional(&natural, &["config map", &own.name, &own.key]);
     Some(LogConfig { name, config_map: &own.name, key: &own.key, file, folder })
 }
 
@@ -150,9 +155,12 @@ mod tests {
     use crate::testing::{bare_function, function, of as look};
     use serde_json::{Value, json};
 
+    fn all(context: &Context<'_>) -> Vec<Volume> {
+        crate::pod::template(context).spec.unwrap().volumes.unwrap()
+    }
+
     fn volumes(context: &Context<'_>) -> Vec<String> {
-        let volumes = super::of(context, &context.connection(), true);
-        volumes.into_iter().map(|volume| volume.name).collect()
+        all(context).into_iter().map(|volume| volume.name).collect()
     }
 
     fn paths(context: &Context<'_>) -> Vec<String> {
@@ -195,7 +203,7 @@ mod tests {
         let function = function(json!({
             "logTopicAgent": "sidecar", "pod": { "volumes": [{ "name": LOGS, "hostPath": { "path": "/x" } }] },
         }));
-        let all = look(&function, |context| super::of(context, &context.connection(), true));
+        let all = look(&function, all);
         assert_eq!(all.len(), 1);
         assert!(all[0].host_path.is_some());
     }
@@ -210,10 +218,33 @@ mod tests {
             (java, "my-logs-java-log-conf", "java_instance_log4j.yaml", "/pulsar/conf/java-log/"),
             (python, "my-logs-python-log-conf", "python_instance_logging.ini", "/pulsar/conf/python-log/"),
         ] {
-            let volume = look(&function, |context| super::of(context, &context.connection(), true)).remove(0);
+            let volume = look(&function, all).remove(0);
             let item = volume.config_map.unwrap().items.unwrap().remove(0);
             assert_eq!((volume.name.as_str(), item.key.as_str(), item.path.as_str()), (name, "k", path));
             assert_eq!(look(&function, paths), [folder]);
         }
+    }
+
+    /// A TLS certificate and OAuth2 credentials whose Secrets and keys make the same name.
+    #[test]
+    fn s11_each_secret_is_mounted_where_it_belongs() {
+        let oauth2 = json!({ "keySecretName": "pulsar", "keySecretKey": "auth-key", "issuerUrl": "i", "audience": "a" });
+        let function = function(json!({ "pulsar": {
+            "pulsarConfig": "p", "authConfig": { "oauth2Config": oauth2 },
+            "tlsConfig": { "enabled": true, "certSecretName": "pulsar-auth", "certSecretKey": "key" },
+        } }));
+        let pod = look(&function, |context| crate::pod::template(context).spec.unwrap());
+        let volumes = pod.volumes.unwrap();
+        let at = |path: &str| {
+            let mounts = pod.containers[0].volume_mounts.as_ref().unwrap();
+            let mount = mounts.iter().find(|mount| mount.mount_path == path).unwrap();
+            let volume = volumes.iter().find(|volume| volume.name == mount.name).unwrap();
+            volume.secret.as_ref().unwrap().secret_name.clone().unwrap()
+        };
+        assert_eq!(
+            (at("/etc/tls/pulsar-functions"), at("/etc/oauth2")),
+            ("pulsar-auth".into(), "pulsar".into())
+        );
+        assert_eq!(volumes[0].name, "pulsar-auth-key");
     }
 }

@@ -7,6 +7,7 @@ use function_mesh_api::BackendConfig;
 use function_mesh_workloads::{Settings, SettingsArgs};
 
 use super::given;
+use crate::diff::report::Values;
 use crate::diff::{Against, Change, Entry, compare, report};
 use crate::id::{Id, Snapshot};
 use crate::input::{Document, Files, read_all};
@@ -42,7 +43,8 @@ what the API server fills in is no difference, and amounts are equal by value. V
   cannot be changed in place  Kubernetes refuses it; the operator leaves the field as it is
 Give the settings of the operator that runs in the cluster, or its own settings show up as differences.
 Components that are not in the files are not looked at, even if a BackendConfig in the files touches them.
-Values of fields and variables that are named like passwords or tokens are not shown.
+Of the configuration of functions and connectors it is only told that it changes; --show-values shows it. Other
+values that look like passwords, tokens or keys, or are named so, are not shown.
 
 Exit status: 0 nothing changes, 1 something changes, 2 something could not be read, or breaks a rule.")]
 pub(crate) struct Args {
@@ -56,6 +58,10 @@ pub(crate) struct Args {
     /// Show objects too that stay as they are
     #[arg(long)]
     all: bool,
+
+    /// Show the values of funcConfig, sourceConfig, sinkConfig and the like, passwords included
+    #[arg(long)]
+    show_values: bool,
 
     /// Format of the output
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -97,10 +103,11 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         Against::Files => against_files(args, &settings, &documents, streams)?,
     };
     let Some(entries) = entries else { return Ok(Outcome::Failed) };
+    let values = if args.show_values { Values::Configuration } else { Values::Safe };
     match args.output {
-        Format::Text => report::text(streams.out, &entries, streams.colour, args.all)?,
-        Format::Json => output::write(streams.out, output::Format::Json, &report::data(&entries))?,
-        Format::Yaml => output::write(streams.out, output::Format::Yaml, &report::data(&entries))?,
+        Format::Text => report::text(streams.out, &entries, values, streams.colour, args.all)?,
+        Format::Json => output::write(streams.out, output::Format::Json, &report::data(&entries, values))?,
+        Format::Yaml => output::write(streams.out, output::Format::Yaml, &report::data(&entries, values))?,
     }
     let is_same = entries.iter().all(|entry| entry.change == Change::Unchanged);
     Ok(if is_same { Outcome::Fine } else { Outcome::Different })

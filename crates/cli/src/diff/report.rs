@@ -2,20 +2,36 @@
 
 use std::io::{self, Write};
 
-use function_mesh_workloads::difference::Path;
+use function_mesh_workloads::difference::{Path, Step, without_configuration};
+use function_mesh_workloads::redact::{self, HIDDEN};
 use serde_json::{Value, json};
 
 use super::{Change, Effect, Entry};
 use crate::screen::{self, painted};
-use crate::{hide, words};
+use crate::words;
 
 /// Longest value on a line.
 const WIDTH: usize = 100;
 /// How much of two long texts is shown around the piece in which they differ.
 const AROUND: usize = 24;
 
+/// What of the values is shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Values {
+    /// Configuration of functions and connectors is hidden as a whole: nobody can tell what in it is a secret.
+    Safe,
+    /// It is shown. What is called like a secret elsewhere stays hidden.
+    Configuration,
+}
+
 /// The report for people.
-pub(crate) fn text(out: &mut dyn Write, entries: &[Entry], colour: bool, all: bool) -> io::Result<()> {
+pub(crate) fn text(
+    out: &mut dyn Write,
+    entries: &[Entry],
+    values: Values,
+    colour: bool,
+    all: bool,
+) -> io::Result<()> {
     for entry in entries.iter().filter(|entry| all || entry.change != Change::Unchanged) {
         let (mark, code) = match entry.change {
             Change::New => ('+', "32"),
@@ -35,11 +51,16 @@ pub(crate) fn text(out: &mut dyn Write, entries: &[Entry], colour: bool, all: bo
             let kept = place.effect == Effect::Kept && entry.verdict != Some(Effect::Kept);
             let kept = if kept { "   (cannot be changed in place)" } else { "" };
             screen::line(out, &format!("    {path}{kept}"))?;
-            let old = place.difference.live.as_ref().map(|value| shown(path, value));
-            let new = place.difference.wanted.as_ref().map(|value| shown(path, value));
+            let shown = |value| shown(&entry.id.kind, path, value, values);
+            let old = place.difference.live.as_ref().map(shown);
+            let new = place.difference.wanted.as_ref().map(shown);
             let (old, new) = match (old, new) {
                 // Of two texts that are hidden there is no more to say than that they differ.
-                (Some(old), Some(new)) if old == new => (Some(old), Some(format!("{new}, another one"))),
+                (Some(old), Some(new)) if old == new => {
+                    let hint =
+                        if old == HIDDEN && values == Values::Safe { "; --show-values shows it" } else { "" };
+                    (Some(old), Some(format!("{new}, another one{hint}")))
+                }
                 (Some(old), Some(new)) if old.len() > WIDTH || new.len() > WIDTH => {
                     let (old, new) = focus(&old, &new);
                     (Some(old), Some(new))
@@ -69,11 +90,13 @@ pub(crate) fn text(out: &mut dyn Write, entries: &[Entry], colour: bool, all: bo
 }
 
 /// The report for programs.
-pub(crate) fn data(entries: &[Entry]) -> Value {
+pub(crate) fn data(entries: &[Entry], values: Values) -> Value {
     let objects: Vec<Value> = entries
         .iter()
         .map(|entry| {
-            let side = |path: &Path, value: Option<&Value>| value.map(|value| safe(path, value));
+            let side = |path: &Path, value: Option<&Value>| {
+                value.map(|value| safe(&entry.id.kind, path, value, values))
+            };
             let places: Vec<Value> = entry
                 .places
                 .iter()
@@ -102,15 +125,54 @@ pub(crate) fn data(entries: &[Entry]) -> Value {
 }
 
 /// A value without secrets. Commands within are taken apart, so that their options have names.
-fn safe(path: &Path, value: &Value) -> Value {
-    let mut value = value.clone();
-    words::take_apart(&mut value);
-    hide::safe(path, &value)
+fn safe(kind: &str, path: &Path, value: &Value, values: Values) -> Value {
+    let mut hidden = without_configuration(kind, path, value, HIDDEN);
+    let is_configuration = hidden == HIDDEN || is_of_command(path);
+    if values == Values::Configuration && (hidden != *value || is_configuration) {
+        return value.clone();
+    }
+    words::take_apart(&mut hidden);
+    if is_of_command(path) {
+        return Value::String(HIDDEN.to_owned());
+    }
+    redact::value_at(path, &without_command_configuration(&hidden))
+}
+
+/// Names under which the commands of runners have configuration.
+const CONFIGURATION: [&str; 3] = ["userConfig", "configs", "config"];
+
+/// Whether this is configuration of a function or connector on a runner's command line.
+fn is_of_command(path: &Path) -> bool {
+    let mut steps = path.0.iter().skip_while(|step| !matches!(step, Step::Field(name) if name == "command"));
+    steps.any(|step| matches!(step, Step::Field(name) if CONFIGURATION.contains(&name.as_str())))
+}
+
+/// The same within commands that have been taken apart.
+fn without_command_configuration(value: &Value) -> Value {
+    fn walk(value: &Value, in_command: bool) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let field = |(name, value): (&String, &Value)| {
+                    let is_hidden = in_command && CONFIGURATION.contains(&name.as_str()) && !value.is_null();
+                    let value = if is_hidden {
+                        Value::String(HIDDEN.to_owned())
+                    } else {
+                        walk(value, in_command || (name == "command" && value.is_object()))
+                    };
+                    (name.clone(), value)
+                };
+                Value::Object(fields.iter().map(field).collect())
+            }
+            Value::Array(items) => items.iter().map(|item| walk(item, in_command)).collect(),
+            other => other.clone(),
+        }
+    }
+    walk(value, false)
 }
 
 /// A value on one line, without secrets.
-fn shown(path: &Path, value: &Value) -> String {
-    match safe(path, value) {
+fn shown(kind: &str, path: &Path, value: &Value, values: Values) -> String {
+    match safe(kind, path, value, values) {
         Value::String(text) if !text.is_empty() && !text.contains('\n') && text.trim() == text => text,
         value => value.to_string(),
     }

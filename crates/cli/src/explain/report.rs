@@ -4,11 +4,12 @@ use std::io::{self, Write};
 
 use function_mesh_api::printable;
 use function_mesh_workloads::difference::{Path, Step};
+use function_mesh_workloads::redact;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use super::{Cause, Effective, Origin};
-use crate::{hide, screen};
+use crate::screen;
 
 /// Longest value on a line.
 const VALUE: usize = 44;
@@ -212,7 +213,7 @@ pub(crate) fn data(all: &[Explained<'_>]) -> Value {
                     json!({
                         "kind": effective.kind,
                         "path": effective.path.to_string(),
-                        "value": hide::safe(&effective.path, &effective.value),
+                        "value": redact::value_at(&effective.path, &effective.value),
                         "origin": name(effective.causes.first().map(|cause| cause.origin)),
                         "causes": effective.causes.iter().map(cause).collect::<Vec<_>>(),
                     })
@@ -231,7 +232,7 @@ pub(crate) fn data(all: &[Explained<'_>]) -> Value {
 
 /// A value on one line, without secrets.
 fn shown(effective: &Effective) -> String {
-    let text = match hide::safe(&effective.path, &effective.value) {
+    let text = match redact::value_at(&effective.path, &effective.value) {
         Value::String(text) if !text.is_empty() && text.trim() == text && !text.contains('\n') => text,
         value => value.to_string(),
     };

@@ -4,8 +4,8 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use function_mesh_api::{Component, Role, labels};
-use function_mesh_workloads::{names, without_credentials};
+use function_mesh_api::{Component, Role, labels, printable};
+use function_mesh_workloads::{names, redact, without_credentials};
 use futures::{Stream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::reflector::ObjectRef;
@@ -78,7 +78,10 @@ fn look_at(pods: &[Arc<PodSummary>], now: Timestamp) -> Look {
             found.into_iter().chain(pod.containers.iter().filter_map(|it| container_trouble(it, now)));
         for (trouble, left) in found {
             look.again = [look.again, left].into_iter().flatten().min();
-            let trouble = trouble.map(|trouble| format!("pod {}: {trouble}", pod.name_any()));
+            // Messages of the kubelet and of programs go to people as they come.
+            let trouble = trouble.map(|trouble| {
+                printable(&redact::text(&format!("pod {}: {trouble}", pod.name_any()))).into_owned()
+            });
             look.trouble = look.trouble.or(trouble);
         }
     }
@@ -172,8 +175,7 @@ fn last_words(message: &str) -> Option<String> {
     let is_reason = |line: &&&str| ["ERROR", "rror:", "Reason:"].iter().any(|word| line.contains(word));
     let reason = rest.iter().rfind(is_reason).or(rest.last());
     let words = reason.map_or_else(|| about.to_owned(), |reason| format!("{about} {reason}"));
-    let words = without_credentials(&words);
-    Some(words.chars().filter(|letter| !letter.is_control()).take(MOST).collect())
+    Some(without_credentials(&words).chars().take(MOST).collect())
 }
 
 /// An init container that ended well does not wait for anything.
@@ -235,7 +237,7 @@ mod tests {
                     json!({ "restartCount": 1, "state": { "waiting": { "reason": "CrashLoopBackOff" } },
                 "lastState": { "terminated": { "exitCode": 8, "message": "cannot download x:\nERROR\u{7} 404: http://me:pw@h/f?sig\n\nbye\n" } } }),
                 ),
-                "exit code 8, restarted once: cannot download x: ERROR 404: http://h/f",
+                "exit code 8, restarted once: cannot download x: ERROR\u{fffd} 404: http://h/f",
             ),
             (
                 container(json!({ "restartCount": 1, "state": { "running": {} },

@@ -1,5 +1,8 @@
 //! Log configuration of the Python runner.
 
+use std::fmt::Write;
+
+use function_mesh_api::is_printable;
 use function_mesh_api::types::{LogFormat, LogLevel, RuntimeLogConfig};
 
 use crate::context::Context;
@@ -82,8 +85,56 @@ fn handler(rotation: Rotation, file: &str) -> (&'static str, String) {
     }
 }
 
-/// A text as Python reads it. Percent signs are doubled: the file's reader replaces single ones.
+/// A text as Python reads it. Percent signs are doubled: the file's reader replaces single ones. It ends lines at
+/// more than line feeds, so all that is not printable is written by its number.
 fn literal(text: &str) -> String {
-    let text = text.replace('\\', r"\\").replace('\'', r"\'").replace('\n', r"\n").replace('%', "%%");
-    format!("'{text}'")
+    let mut literal = String::with_capacity(text.len() + 2);
+    literal.push('\'');
+    for letter in text.chars() {
+        match letter {
+            '\\' => literal.push_str(r"\\"),
+            '\'' => literal.push_str(r"\'"),
+            '\n' => literal.push_str(r"\n"),
+            '%' => literal.push_str("%%"),
+            letter if !is_printable(letter) => {
+                _ = write!(literal, "\\U{:08x}", u32::from(letter));
+            }
+            letter => literal.push(letter),
+        }
+    }
+    literal.push('\'');
+    literal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s23_no_character_ends_the_line_in_a_logging_configuration() {
+        assert_eq!(literal("a'b\\c%d"), r"'a\'b\\c%%d'");
+        for end in [
+            "\r", "\n", "\r\n", "\u{b}", "\u{c}", "\u{1c}", "\u{1d}", "\u{1e}", "\u{85}", "\u{2028}",
+            "\u{2029}",
+        ] {
+            let literal = literal(&format!("a{end}args=(os.system('x'),)"));
+            assert!(literal.chars().all(is_printable), "{literal:?}");
+        }
+        assert_eq!(literal("a\rb\u{2028}"), r"'a\U0000000db\U00002028'");
+    }
+
+    /// Python itself reads the file back, with the name that a user gave.
+    #[test]
+    fn s23_python_reads_a_name_with_line_ends_as_it_is() {
+        let name = "a\rb\u{b}\u{c}\u{1c}\u{1d}\u{1e}\u{85}\u{2028}\u{2029}\n'\\%d";
+        let file = format!("[h]\nargs=({},)\n", literal(name));
+        let program = "import configparser, sys\np = configparser.ConfigParser()\np.read_string(sys.argv[1])\n\
+            print(p.sections(), ascii(eval(p['h']['args'])[0]))";
+        let Ok(run) = std::process::Command::new("python3").args(["-c", program, &file]).output() else {
+            return;
+        };
+        let read = String::from_utf8_lossy(&run.stdout).into_owned();
+        let expected = r#"['h'] "a\rb\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\n'\\%d""#;
+        assert_eq!(read.trim(), expected, "{}", String::from_utf8_lossy(&run.stderr));
+    }
 }

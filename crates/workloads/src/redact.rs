@@ -1,0 +1,201 @@
+//! What is not for every eye: passwords, tokens and keys in configurations, commands, variables and messages.
+//!
+//! Names tell: a value is hidden when its key, or the name of its variable, is that of a secret. What only says
+//! where a secret is kept is shown. In a text, secrets are found by the forms that they usually have.
+//!
+//! This is the one place for it: the command line, statuses and last messages of containers all go through here.
+
+mod scan;
+
+use serde_json::Value;
+
+use crate::difference::{Path, Step};
+
+/// Stands for what is hidden.
+pub const HIDDEN: &str = "(hidden)";
+
+/// What names of secrets have in them, in lower case and without marks.
+const SECRET: [&str; 22] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "token",
+    "secret",
+    "credential",
+    "apikey",
+    "accesskey",
+    "accountkey",
+    "privatekey",
+    "encryptionkey",
+    "decryptionkey",
+    "signingkey",
+    "sharedkey",
+    "storagekey",
+    "masterkey",
+    "authparam",
+    "authenticationparam",
+    "authorization",
+    "signature",
+    "jaas",
+];
+
+/// Names of secrets that are too short to be looked for within others.
+const SECRET_WHOLE: [&str; 10] =
+    ["pass", "pw", "auth", "sig", "sas", "psk", "creds", "cookie", "setcookie", "bearer"];
+
+/// Names that look so and only say where a secret is, or what provides it.
+const REFERENCES: [&str; 14] = [
+    "secretref",
+    "secretkeyref",
+    "secretname",
+    "keysecretname",
+    "certsecretname",
+    "secretsmap",
+    "secretsprovider",
+    "authsecret",
+    "tlssecret",
+    "imagepullsecrets",
+    "serviceaccounttoken",
+    "automountserviceaccounttoken",
+    "valuefrom",
+    "cleanupauthconfig",
+];
+
+/// What a name says of its value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Name {
+    /// It is a secret, and so is all that is in it.
+    Secret,
+    /// It is a secret if it is a text; an object of this name has fields that say for themselves.
+    SecretText,
+    /// It says where a secret is kept.
+    Reference,
+    /// Nothing.
+    Plain,
+}
+
+impl Name {
+    fn of(name: &str) -> Self {
+        // Topics are keys too, and called as people like.
+        if name.contains("://") {
+            return Self::Plain;
+        }
+        let letters = name.chars().filter(char::is_ascii_alphanumeric);
+        let name: String = letters.map(|letter| letter.to_ascii_lowercase()).collect();
+        let is_whole = |whole: &&str| *whole == name;
+        if REFERENCES.iter().any(is_whole) {
+            Self::Reference
+        } else if SECRET.iter().any(|part| name.contains(part)) || name.starts_with("private") {
+            Self::Secret
+        } else if SECRET_WHOLE.iter().any(is_whole) || name.ends_with("pass") && !name.ends_with("bypass") {
+            Self::SecretText
+        } else {
+            Self::Plain
+        }
+    }
+
+    fn is_secret(self) -> bool {
+        matches!(self, Self::Secret | Self::SecretText)
+    }
+}
+
+/// A value as it may be shown that stands at this place.
+#[must_use]
+pub fn value_at(path: &Path, value: &Value) -> Value {
+    let names = path.0.iter().filter_map(|step| match step {
+        Step::Field(name) | Step::Item(name) => Some(name.as_str()),
+        Step::Index(_) => None,
+    });
+    let mut is_secret = false;
+    let mut in_volumes = false;
+    let mut last = Name::Plain;
+    for name in names {
+        last = Name::of(name);
+        if last == Name::Reference || (in_volumes && name == "secret") {
+            return within(value, Some(false));
+        }
+        in_volumes |= matches!(name, "volumes" | "sources");
+        is_secret |= last == Name::Secret;
+    }
+    if is_secret {
+        return within(value, Some(true));
+    }
+    field(last, false, value)
+}
+
+/// A value as it may be shown.
+#[must_use]
+pub fn value(value: &Value) -> Value {
+    within(value, None)
+}
+
+/// A text as it may be shown: JSON by its keys, anything else by the forms that secrets usually have.
+#[must_use]
+pub fn text(text: &str) -> String {
+    if text.trim_start().starts_with(['{', '['])
+        && let Ok(value @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text)
+    {
+        return within(&value, None).to_string();
+    }
+    scan::text(text)
+}
+
+/// A text as it may be shown, in which no address has a query any more either: that may sign it by any name.
+#[must_use]
+pub fn message(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        let end = after.find(char::is_whitespace).unwrap_or(after.len());
+        let (address, behind) = after.split_at(end);
+        let address = address.split(['?', '#']).next().unwrap_or(address);
+        let user = scan::user(address).unwrap_or_default();
+        shown.push_str(address.get(user..).unwrap_or_default());
+        rest = behind;
+    }
+    shown.push_str(rest);
+    self::text(&shown)
+}
+
+/// `hidden` is what has been decided already for all that is within.
+fn within(value: &Value, hidden: Option<bool>) -> Value {
+    match value {
+        Value::Object(fields) => {
+            // A variable or a header: its name tells what its value is.
+            let named = fields.get("name").and_then(Value::as_str).map_or(Name::Plain, Name::of);
+            let shown = |(key, value): (&String, &Value)| {
+                let shown = match hidden {
+                    Some(_) => within(value, hidden),
+                    None => field(Name::of(key), named.is_secret() && key == "value", value),
+                };
+                (key.clone(), shown)
+            };
+            Value::Object(fields.iter().map(shown).collect())
+        }
+        Value::Array(items) => items.iter().map(|item| within(item, hidden)).collect(),
+        Value::String(_) | Value::Number(_) if hidden == Some(true) => Value::String(HIDDEN.to_owned()),
+        Value::String(words) if hidden.is_none() => Value::String(text(words)),
+        Value::String(words) => Value::String(scan::text(words)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+fn field(name: Name, is_secret_variable: bool, value: &Value) -> Value {
+    let is_text = |value: &Value| value.is_string() || value.is_number();
+    match name {
+        Name::Secret => within(value, Some(true)),
+        Name::Reference => within(value, Some(false)),
+        _ if is_secret_variable => within(value, Some(true)),
+        Name::SecretText if is_text(value) => Value::String(HIDDEN.to_owned()),
+        Name::SecretText if value.as_array().is_some_and(|items| items.iter().all(is_text)) => {
+            within(value, Some(true))
+        }
+        Name::SecretText | Name::Plain => within(value, None),
+    }
+}
+
+#[cfg(test)]
+mod tests;
