@@ -77,3 +77,28 @@ fn every_annotation_that_steers_is_explained() {
         assert!(STEERING.contains(&format!("`{value}`")), "{value}");
     }
 }
+
+/// Each weakness has a row in docs/security.md, and each test that is named there is a test in the file that is named.
+#[test]
+fn every_weakness_names_tests_that_exist() {
+    let security = include_str!("../../../docs/security.md");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let row = |number: u32| security.lines().find(|line| line.starts_with(&format!("| S{number} |")));
+    for number in 1..=23 {
+        let row = row(number).unwrap_or_else(|| panic!("no row for S{number}"));
+        let cell = row.split(" | ").nth(2).unwrap_or_default();
+        let tests: Vec<_> = cell.split("<br>").filter_map(|test| test.split_once(" in ")).collect();
+        assert!(!tests.is_empty() || cell == "none yet", "S{number} names no test: {cell}");
+        for (name, file) in tests {
+            let source =
+                std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            let name = name.trim_matches('`');
+            let before =
+                source.split(&format!("fn {name}(")).next().filter(|before| before.len() < source.len());
+            let before = before.unwrap_or_else(|| panic!("S{number}: {file} has no fn {name}"));
+            // Its attribute, or the macro of properties, stands above it.
+            let above: Vec<_> = before.lines().rev().take(6).collect();
+            assert!(above.iter().any(|line| line.contains("test")), "S{number}: {name} in {file} is no test");
+        }
+    }
+}

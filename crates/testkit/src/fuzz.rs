@@ -186,7 +186,8 @@ impl Drop for Named {
 
 /// A value that nests as deep as it likes, with a few siblings on the way.
 fn any_json(rng: &mut Rng) -> String {
-    let depth = DEPTHS[rng.usize(..DEPTHS.len())];
+    // Most are flat: there are more of them in the time.
+    let depth = if rng.u8(..8) == 0 { DEPTHS[rng.usize(..DEPTHS.len())] } else { 4 };
     let depth = rng.usize(..=depth);
     let (mut text, mut closing) = (String::new(), Vec::with_capacity(depth));
     for _ in 0..depth {
@@ -215,7 +216,7 @@ fn any_json(rng: &mut Rng) -> String {
 fn wide(rng: &mut Rng) -> String {
     let items = [r#"{"":0}"#, "{}", "[]", "0", r#""""#, "null", r#"{"a":{"a":{}}}"#];
     let item = items[rng.usize(..items.len())];
-    let count = if rng.u8(..50) == 0 { rng.usize(..100_000) } else { rng.usize(..300) };
+    let count = if rng.u16(..500) == 0 { rng.usize(..100_000) } else { rng.usize(..40) };
     match rng.u8(..4) {
         0 => format!("\"{}\"", "\\u0007".repeat(count)),
         1 => {
@@ -265,12 +266,12 @@ mod tests {
     #[test]
     fn inputs_are_json_and_not_json_deep_and_wide() {
         let fuzz = fuzz();
-        let inputs: Vec<_> = (0..3000).map(|number| fuzz.input(number)).collect();
+        let inputs: Vec<_> = (0..5000).map(|number| fuzz.input(number)).collect();
         let parsed = inputs.iter().filter(|input| serde_json::from_slice::<Value>(input).is_ok()).count();
-        assert!((500..2900).contains(&parsed), "{parsed} of 3000 are JSON");
+        assert!((1000..4900).contains(&parsed), "{parsed} of 5000 are JSON");
         let deep = |input: &&Vec<u8>| input.iter().filter(|byte| b"[{".contains(byte)).count() > 200;
-        assert!(inputs.iter().filter(deep).count() > 30);
-        assert!(inputs.iter().any(|input| input.len() > 50_000));
+        assert!(inputs.iter().filter(deep).count() > 10);
+        assert!(inputs.iter().any(|input| input.len() > 20_000));
         assert!(inputs.iter().any(|input| String::from_utf8_lossy(input).contains("managedFields")));
     }
 

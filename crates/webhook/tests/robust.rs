@@ -189,6 +189,33 @@ proptest! {
     }
 }
 
+/// Deeper, wider and more than properties try: what a tenant could send, and what only a pod of the network could.
+#[test]
+fn fuzz_any_body_is_answered() {
+    let recorded: Value = serde_json::from_str(RECORDED).unwrap();
+    let mut update = recorded.clone();
+    update["request"]["operation"] = "UPDATE".into();
+    update["request"]["oldObject"] = recorded["request"]["object"].clone();
+    let mut mesh = recorded.clone();
+    let spec = recorded["request"]["object"]["spec"].clone();
+    mesh["request"]["object"]["spec"] =
+        json!({ "functions": [spec, spec], "sources": [spec], "sinks": [spec] });
+    let fuzz = function_mesh_testkit::Fuzz::new([recorded, update, mesh]).unwrap();
+    let mut number = 0_usize;
+    let report = fuzz.run(|body| {
+        // One handler for each input: there are more inputs then.
+        number += 1;
+        let action = if number % 2 == 0 { Action::Mutate } else { Action::Validate };
+        let answer = match number % 3 {
+            0 => answered::<Function>(action, body),
+            1 => answered::<FunctionMesh>(action, body),
+            _ => answered::<Sink>(action, body),
+        };
+        answer.map_err(|error| anyhow::anyhow!("{error}"))
+    });
+    println!("{:?}", report.unwrap());
+}
+
 #[test]
 fn the_recorded_review_is_one_that_is_decided() {
     let verdict = decide::<Function>(Action::Validate, RECORDED.as_bytes());

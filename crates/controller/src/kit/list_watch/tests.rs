@@ -173,3 +173,40 @@ async fn s3_a_large_object_is_read_when_it_is_needed() {
         asked.lock().unwrap()[0].contains("/namespaces/n/configmaps?&fieldSelector=metadata.name%3Dlarge")
     );
 }
+
+/// Only what the API server could send: an item that is JSON, of any depth.
+fn is_json(input: &[u8]) -> bool {
+    serde_json::from_slice::<Box<serde_json::value::RawValue>>(input).is_ok()
+}
+
+#[tokio::test]
+async fn fuzz_neighbours_of_any_item_are_listed() {
+    let sample: serde_json::Value = serde_json::from_str(&object("x", r#","labels":{"a":"b"}"#)).unwrap();
+    let fuzz = function_mesh_testkit::Fuzz::new([sample]).unwrap();
+    let runtime = tokio::runtime::Handle::current();
+    let run = tokio::task::spawn_blocking(move || {
+        fuzz.run(|input| {
+            if !is_json(input) {
+                return Ok(());
+            }
+            let item = String::from_utf8(input.to_vec())?;
+            let (client, _) =
+                client(vec![list(r#"{"resourceVersion":"1"}"#, &[object("a", ""), item, object("b", "")])]);
+            let listed = runtime.block_on(async {
+                let listed = events(&client)
+                    .take_while(|event| std::future::ready(!matches!(event, Ok(Event::InitDone))));
+                let names = listed.filter_map(|event| async {
+                    match event {
+                        Ok(Event::InitApply(object)) => Some(object.name_any()),
+                        _ => None,
+                    }
+                });
+                tokio::time::timeout(Duration::from_secs(5), names.collect::<Vec<_>>()).await
+            })?;
+            anyhow::ensure!(listed.first().is_some_and(|name| name == "a"), "{listed:?}");
+            anyhow::ensure!(listed.last().is_some_and(|name| name == "b"), "{listed:?}");
+            Ok(())
+        })
+    });
+    println!("{:?}", run.await.unwrap().unwrap());
+}
