@@ -108,7 +108,16 @@ pub fn check(json: &[u8]) -> Result<(), TooComplex> {
 
 /// The weight of an object, in steps of [`STEP`] bytes, unless it is refused.
 pub fn weigh(json: &[u8]) -> Result<usize, TooComplex> {
-    let mut scan = Scan { json, at: 0, weight: 0, open: Vec::with_capacity(MAX_DEPTH) };
+    scan(json, true)
+}
+
+/// The same for a part of an object, in which nothing is left out.
+pub(crate) fn check_part(json: &[u8]) -> Result<(), TooComplex> {
+    scan(json, false).map(drop)
+}
+
+fn scan(json: &[u8], is_object: bool) -> Result<usize, TooComplex> {
+    let mut scan = Scan { json, is_object, at: 0, weight: 0, open: Vec::with_capacity(MAX_DEPTH) };
     scan.run().map_err(|limit| TooComplex { limit, field: scan.path() })?;
     Ok(scan.weight)
 }
@@ -128,6 +137,7 @@ struct Open<'a> {
 
 struct Scan<'a> {
     json: &'a [u8],
+    is_object: bool,
     at: usize,
     weight: usize,
     open: Vec<Open<'a>>,
@@ -149,7 +159,7 @@ impl<'a> Scan<'a> {
                     self.at += 1;
                     self.open.pop();
                 }
-                b'{' | b'[' if self.is_managed_fields() => self.skip(),
+                b'{' | b'[' if self.is_object && self.is_managed_fields() => self.skip(),
                 b'{' | b'[' => self.begin(byte == b'{')?,
                 b'"' => {
                     let text = self.text();

@@ -25,6 +25,9 @@ pub trait SetDefaults {
     /// Fills in what is left open. `object` is the name of the object that the specification stands in, or
     /// is about to get; empty while the API server has yet to generate it.
     fn set_defaults(&mut self, object: &str);
+
+    /// Fills in what a mesh decides for its components: `minReplicas`.
+    fn set_mesh_defaults(&mut self);
 }
 
 fn or_default(field: &mut Option<String>, value: &str) {
@@ -50,6 +53,10 @@ macro_rules! common_defaults {
 }
 
 impl SetDefaults for FunctionSpec {
+    fn set_mesh_defaults(&mut self) {
+        self.min_replicas.get_or_insert(1);
+    }
+
     fn set_defaults(&mut self, object: &str) {
         common_defaults!(self, object, LogTopicAgent::Runtime);
         self.auto_ack.get_or_insert(true);
@@ -69,6 +76,10 @@ impl SetDefaults for FunctionSpec {
 }
 
 impl SetDefaults for SourceSpec {
+    fn set_mesh_defaults(&mut self) {
+        self.min_replicas.get_or_insert(1);
+    }
+
     fn set_defaults(&mut self, object: &str) {
         common_defaults!(self, object, LogTopicAgent::Sidecar);
         self.forward_source_message_property.get_or_insert(true);
@@ -84,6 +95,10 @@ impl SetDefaults for SourceSpec {
 }
 
 impl SetDefaults for SinkSpec {
+    fn set_mesh_defaults(&mut self) {
+        self.min_replicas.get_or_insert(1);
+    }
+
     fn set_defaults(&mut self, object: &str) {
         common_defaults!(self, object, LogTopicAgent::Sidecar);
         self.auto_ack.get_or_insert(true);
@@ -109,9 +124,9 @@ impl FunctionMeshSpec {
     /// Fills in the one thing that a mesh decides for its components: `minReplicas`. Everything else is left
     /// to the component's own object, so that a mesh keeps saying what its author wrote.
     pub fn set_defaults(&mut self) {
-        self.functions.iter_mut().flatten().for_each(|spec| _ = spec.min_replicas.get_or_insert(1));
-        self.sources.iter_mut().flatten().for_each(|spec| _ = spec.min_replicas.get_or_insert(1));
-        self.sinks.iter_mut().flatten().for_each(|spec| _ = spec.min_replicas.get_or_insert(1));
+        self.functions.iter_mut().flatten().for_each(SetDefaults::set_mesh_defaults);
+        self.sources.iter_mut().flatten().for_each(SetDefaults::set_mesh_defaults);
+        self.sinks.iter_mut().flatten().for_each(SetDefaults::set_mesh_defaults);
     }
 }
 

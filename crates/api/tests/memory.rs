@@ -1,15 +1,22 @@
 //! What an object takes in memory is what its weight says, whatever it holds.
 
 use std::alloc::System;
+use std::sync::Mutex;
 
 use function_mesh_api::complexity::{MAX_VALUES, STEP, weigh};
+use function_mesh_api::validate::{
+    Scope, check_component_change, check_component_for, check_mesh, valid_mesh,
+};
 use function_mesh_api::{Function, FunctionMesh};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Tests run side by side, and the allocator counts for all of them.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Bytes that are held once a text was read.
 fn held<T: DeserializeOwned>(text: &str) -> usize {
@@ -44,6 +51,7 @@ fn largest(make: impl Fn(usize) -> String) -> String {
 
 #[test]
 fn memory_stays_within_the_weight() {
+    let _alone = ALONE.lock();
     let pod =
         |field: &str, item: &str, count| function("pod", &format!(r#"{{"{field}":{}}}"#, list(item, count)));
     let mesh = |field: &str, item: &str, count| {
@@ -131,4 +139,66 @@ fn memory_stays_within_the_weight() {
         }
     }
     assert!(over.is_empty(), "{over:#?}");
+}
+
+/// Bytes that are asked for while something runs: the steps of a program that copies what it should not.
+fn asked(run: impl FnOnce()) -> usize {
+    let region = Region::new(ALLOCATOR);
+    run();
+    region.change().bytes_allocated
+}
+
+#[test]
+fn checking_asks_for_memory_in_a_line_with_the_size() {
+    let _alone = ALONE.lock();
+    let name = |count: usize| "n".repeat(count * 20);
+    let broken = |count: usize| {
+        let mut object = json!({
+            "metadata": { "name": "f" },
+            "spec": {
+                "name": name(count), "secretsMap": {}, "subscriptionName": name(count), "tenant": name(count),
+                "input": { "topics": vec!["a/b"; count], "sourceSpecs": {} }, "output": { "topic": name(count) },
+                "volumeMounts": vec![json!({ "name": "v", "mountPath": "/v" }); count],
+                "pod": {
+                    "env": vec![json!({ "name": "=" }); count], "volumes": vec![json!({ "name": "v" }); count],
+                    "tolerations": vec![json!({ "effect": "x" }); count], "labels": {}, "annotations": {},
+                },
+                "resources": { "requests": {}, "limits": {} },
+            },
+        });
+        for index in 0..count {
+            let key = format!("{}{index}", "k/ ".repeat(10));
+            object["spec"]["input"]["sourceSpecs"][&key] =
+                json!({ "isRegexPattern": true, "receiverQueueSize": -1 });
+            object["spec"]["pod"]["labels"][&key] = json!("? ?");
+            object["spec"]["pod"]["annotations"][&key] = json!("");
+            object["spec"]["resources"]["limits"][&key] = json!("many");
+        }
+        let long = json!({ "metadata": object["metadata"], "spec": { "functions": [object["spec"], object["spec"]] } });
+        let many: Vec<_> = (0..count.min(1500))
+            .map(|index| json!({ "name": format!("f{index}"), "input": { "topics": ["a", "a/b"] }, "output": { "topic": "a" } }))
+            .collect();
+        let many = json!({ "metadata": object["metadata"], "spec": { "functions": many } });
+        (
+            function_mesh_api::parse::<Function>(object).unwrap(),
+            function_mesh_api::parse::<FunctionMesh>(long).unwrap(),
+            function_mesh_api::parse::<FunctionMesh>(many).unwrap(),
+        )
+    };
+    let runs = |count: usize| {
+        let (function, long, many) = broken(count);
+        let other = broken(count + 1).0;
+        [
+            ("rules of a function", asked(|| drop(check_component_for(&function, Scope::Rules)))),
+            ("rules and advice", asked(|| drop(check_component_for(&function, Scope::RulesAndAdvice)))),
+            ("a change", asked(|| drop(check_component_change(&function, &other, Scope::RulesAndAdvice)))),
+            ("a mesh of long components", asked(|| drop(check_mesh(&long)))),
+            ("a mesh of many components", asked(|| drop(check_mesh(&many)))),
+            ("validity", asked(|| drop(valid_mesh(many.clone())))),
+        ]
+    };
+    for ((what, one), (_, three)) in runs(500).into_iter().zip(runs(1500)) {
+        println!("{what}: {} KB, {} KB", one / 1000, three / 1000);
+        assert!(three < 4 * one, "{what}: {one} bytes for one, {three} for three times as much");
+    }
 }

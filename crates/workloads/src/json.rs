@@ -1,10 +1,48 @@
 //! JSON inside commands: compact, fields in the order of their declaration, keys of maps sorted.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use function_mesh_api::types::{FreeForm, canonical};
 use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 
 /// A value as JSON. What cannot be JSON, which no type here is, becomes an empty text.
 pub(crate) fn text(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Entries of free-form configuration, each still text.
+pub(crate) type Entries<'a> = BTreeMap<Cow<'a, str>, Cow<'a, RawValue>>;
+
+/// The entries of a configuration, to put others beside them.
+pub(crate) fn entries(config: &FreeForm) -> Entries<'_> {
+    config.entries().into_iter().map(|(key, value)| (key, Cow::Borrowed(value))).collect()
+}
+
+/// A text as a value of a configuration.
+pub(crate) fn raw<'a>(text: &str) -> Cow<'a, RawValue> {
+    to_raw_value(text).map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
+}
+
+/// The map of these entries, as JSON.
+pub(crate) fn map<'a>(entries: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let mut written = String::from("{");
+    for (key, value) in entries {
+        if written.len() > 1 {
+            written.push(',');
+        }
+        written += &text(&key);
+        written.push(':');
+        written += &value;
+    }
+    written.push('}');
+    written
+}
+
+/// The same of entries that are text.
+pub(crate) fn map_of(entries: &Entries<'_>) -> String {
+    map(entries.iter().map(|(key, value)| (key.as_ref(), canonical(value))))
 }
 
 /// Whether a field holds what its absence means too.

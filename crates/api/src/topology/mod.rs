@@ -12,15 +12,14 @@ use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::FunctionMeshSpec;
+use crate::budget::Budget;
 use crate::component::{Role, SpecView};
 use crate::validate::grammar::TopicName;
 
 pub use pattern::TopicPattern;
 
-/// Most patterns of a mesh that are compared with topics; further ones match nothing here.
-const MAX_PATTERNS: usize = 256;
 /// Most feeds that are listed. A graph with more says nothing to anybody, and would fill the memory.
-const MAX_FEEDS: usize = 1_000_000;
+const MAX_FEEDS: usize = 100_000;
 
 /// A component of the graph.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -59,7 +58,7 @@ impl Use {
 #[derive(Clone, Debug)]
 pub struct Topic {
     name: String,
-    pattern: Option<TopicPattern>,
+    is_pattern: bool,
     uses: Vec<(usize, Use)>,
 }
 
@@ -77,7 +76,7 @@ impl Topic {
 
     /// Whether it stands for all topics that match an expression.
     pub fn is_pattern(&self) -> bool {
-        self.pattern.is_some()
+        self.is_pattern
     }
 
     /// The components that use it, by their place in [`Topology::components`], and how.
@@ -116,11 +115,26 @@ pub struct Feed {
 pub struct Topology {
     components: Vec<Node>,
     topics: Vec<Topic>,
+    links: Links,
+}
+
+/// How components hang together. Feeds are pairs, of which there may be too many to list; the rest is counted all
+/// the same.
+#[derive(Clone, Debug, Default)]
+struct Links {
     feeds: Vec<Feed>,
+    /// Topics and patterns by which a component reads what another one writes.
+    fed: BTreeSet<usize>,
+    /// Topics written that a component reads.
+    read: BTreeSet<usize>,
+    /// Components that feed another one or are fed.
+    joined: BTreeSet<usize>,
+    is_partial: bool,
 }
 
 impl Topology {
-    /// Reads the graph from a specification. What is no topic name is left out: the rules report it.
+    /// Reads the graph from a specification. What is no topic name is left out: the rules report it. The work is
+    /// bounded; a graph that is not complete says so, see [`Topology::is_partial`].
     ///
     /// ```
     /// # use function_mesh_api::{FunctionMeshSpec, topology::Topology};
@@ -135,9 +149,13 @@ impl Topology {
     /// assert!(graph.cycles().is_empty());
     /// ```
     pub fn of(mesh: &FunctionMeshSpec) -> Self {
+        Self::within(mesh, &mut Budget::default())
+    }
+
+    /// The same, with what is left of a budget.
+    pub(crate) fn within(mesh: &FunctionMeshSpec, budget: &mut Budget) -> Self {
         let mut components = Vec::new();
-        let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
-        let mut patterns = 0;
+        let mut topics: BTreeMap<(String, bool), Topic> = BTreeMap::new();
         for (role, index, view) in mesh.components() {
             let place = components.len();
             let name = view.common.name.unwrap_or_default().to_owned();
@@ -146,17 +164,10 @@ impl Topology {
                 let Ok(full) = TopicName::parse(text) else { continue };
                 let full = if is_pattern { full } else { full.without_partition() };
                 let name = full.to_string();
-                let key = if is_pattern { format!("{name} (pattern)") } else { name.clone() };
-                let topic = topics.entry(key).or_insert_with(|| {
-                    let pattern = is_pattern.then(|| {
-                        patterns += 1;
-                        if patterns <= MAX_PATTERNS {
-                            TopicPattern::new(&full)
-                        } else {
-                            TopicPattern::closed(&full)
-                        }
-                    });
-                    Topic { name, pattern, uses: Vec::new() }
+                let topic = topics.entry((name, is_pattern)).or_insert_with_key(|(name, _)| Topic {
+                    name: name.clone(),
+                    is_pattern,
+                    uses: Vec::new(),
                 });
                 // Components come one after the other, so the uses of this one are the last.
                 let mut own = topic.uses.iter().rev().take_while(|(other, _)| *other == place);
@@ -166,8 +177,13 @@ impl Topology {
             }
         }
         let topics: Vec<_> = topics.into_values().collect();
-        let feeds = feeds(&topics);
-        Self { components, topics, feeds }
+        let links = links(&topics, budget);
+        Self { components, topics, links }
+    }
+
+    /// Whether the mesh is so large that not all patterns were compared, or not all feeds are listed.
+    pub fn is_partial(&self) -> bool {
+        self.links.is_partial
     }
 
     /// The components, in the order of the specification: functions, sources, sinks.
@@ -182,12 +198,12 @@ impl Topology {
 
     /// Which component feeds which.
     pub fn feeds(&self) -> &[Feed] {
-        &self.feeds
+        &self.links.feeds
     }
 
     /// Topics that the mesh reads and no component of it writes: what comes from outside.
     pub fn entries(&self) -> impl Iterator<Item = &Topic> {
-        let fed: BTreeSet<_> = self.feeds.iter().map(|feed| feed.read_as).collect();
+        let fed = &self.links.fed;
         self.topics
             .iter()
             .enumerate()
@@ -197,7 +213,7 @@ impl Topology {
 
     /// Topics that the mesh writes and no component of it reads: what goes outside.
     pub fn exits(&self) -> impl Iterator<Item = &Topic> {
-        let read: BTreeSet<_> = self.feeds.iter().map(|feed| feed.topic).collect();
+        let read = &self.links.read;
         self.topics
             .iter()
             .enumerate()
@@ -212,8 +228,7 @@ impl Topology {
 
     /// The same, with their place in [`Topology::components`].
     pub(crate) fn isolated_places(&self) -> impl Iterator<Item = (usize, &Node)> {
-        let others = self.feeds.iter().filter(|feed| feed.from != feed.to);
-        let joined: BTreeSet<_> = others.flat_map(|feed| [feed.from, feed.to]).collect();
+        let joined = &self.links.joined;
         self.components.iter().enumerate().filter(move |(place, _)| !joined.contains(place))
     }
 
@@ -222,15 +237,16 @@ impl Topology {
     pub fn cycles(&self) -> Vec<Vec<usize>> {
         let mut graph = DiGraph::<(), ()>::new();
         let nodes: Vec<NodeIndex> = self.components.iter().map(|_| graph.add_node(())).collect();
-        for feed in &self.feeds {
-            if let (Some(from), Some(to)) = (nodes.get(feed.from), nodes.get(feed.to)) {
-                graph.update_edge(*from, *to, ());
+        let pairs: BTreeSet<_> = self.feeds().iter().map(|feed| (feed.from, feed.to)).collect();
+        for (from, to) in &pairs {
+            if let (Some(from), Some(to)) = (nodes.get(*from), nodes.get(*to)) {
+                graph.add_edge(*from, *to, ());
             }
         }
         let mut cycles: Vec<Vec<usize>> = kosaraju_scc(&graph)
             .into_iter()
             .filter(|group| match group.as_slice() {
-                [single] => graph.contains_edge(*single, *single),
+                [single] => pairs.contains(&(single.index(), single.index())),
                 several => several.len() > 1,
             })
             .map(|group| {
@@ -248,7 +264,7 @@ impl Topology {
 fn topics_of<'a>(view: &SpecView<'a>) -> Vec<(&'a str, bool, Use)> {
     let mut found = Vec::new();
     if let Some(input) = view.input() {
-        let patterns: Vec<_> = input
+        let patterns: BTreeSet<_> = input
             .source_specs
             .iter()
             .flatten()
@@ -271,8 +287,8 @@ fn topics_of<'a>(view: &SpecView<'a>) -> Vec<(&'a str, bool, Use)> {
     found
 }
 
-fn feeds(topics: &[Topic]) -> Vec<Feed> {
-    let mut feeds = Vec::new();
+fn links(topics: &[Topic], budget: &mut Budget) -> Links {
+    let mut links = Links::default();
     let written: Vec<_> = topics
         .iter()
         .enumerate()
@@ -280,24 +296,65 @@ fn feeds(topics: &[Topic]) -> Vec<Feed> {
         .filter_map(|(place, topic)| Some((place, topic, TopicName::parse(&topic.name).ok()?)))
         .collect();
     for (read_as, reading) in topics.iter().enumerate().filter(|(_, topic)| topic.is_read()) {
-        match &reading.pattern {
-            Some(pattern) => {
-                for (topic, writing, _) in written.iter().filter(|(_, _, name)| pattern.takes(name)) {
-                    join((*topic, writing), (read_as, reading), &mut feeds);
-                }
-            }
-            None => join((read_as, reading), (read_as, reading), &mut feeds),
+        if reading.is_pattern {
+            let found = by_pattern((read_as, reading), &written, &mut links, budget);
+            links.is_partial |= found.is_none();
+        } else {
+            links.join((read_as, reading), (read_as, reading));
         }
     }
-    feeds.sort_unstable();
-    feeds
+    links.feeds.sort_unstable();
+    links
 }
 
-fn join((topic, writing): (usize, &Topic), (read_as, reading): (usize, &Topic), feeds: &mut Vec<Feed>) {
-    for (from, how) in writing.uses().filter(|(_, how)| how.is_output()) {
-        let readers = reading.uses().filter(|(_, how)| !how.is_output());
-        let left = MAX_FEEDS.saturating_sub(feeds.len());
-        feeds.extend(readers.map(|(to, _)| Feed { from, to, topic, read_as, how }).take(left));
+/// Joins a pattern with the topics that match it; none when the budget is spent.
+fn by_pattern(
+    (read_as, reading): (usize, &Topic),
+    written: &[(usize, &Topic, TopicName)],
+    links: &mut Links,
+    budget: &mut Budget,
+) -> Option<()> {
+    // One at a time: a compiled pattern takes memory.
+    budget.spend(TopicPattern::COST).then_some(())?;
+    let pattern = TopicPattern::new(&TopicName::parse(&reading.name).ok()?);
+    let Some(mut matcher) = pattern.matcher() else { return Some(()) };
+    for (topic, writing, name) in written {
+        budget.spend(1).then_some(())?;
+        if pattern.is_in_namespace(name) {
+            budget.spend(matcher.cost(name)).then_some(())?;
+            if matcher.is_match(name) {
+                budget.spend(writing.uses.len() + reading.uses.len()).then_some(())?;
+                links.join((*topic, writing), (read_as, reading));
+            }
+        }
+    }
+    Some(())
+}
+
+impl Links {
+    /// Notes that what is written to one topic is read by way of another, or of the same.
+    fn join(&mut self, (topic, writing): (usize, &Topic), (read_as, reading): (usize, &Topic)) {
+        let writers = || writing.uses().filter(|(_, how)| how.is_output());
+        let readers = || reading.uses().filter(|(_, how)| !how.is_output()).map(|(place, _)| place);
+        let (Some((first_writer, _)), Some(first_reader)) = (writers().next(), readers().next()) else {
+            return;
+        };
+        self.fed.insert(read_as);
+        self.read.insert(topic);
+        // Whoever has another one at the other side; a component alone with itself has none.
+        let others_write = writers().any(|(place, _)| place != first_writer);
+        let others_read = readers().any(|place| place != first_reader);
+        self.joined
+            .extend(writers().map(|(place, _)| place).filter(|place| others_read || *place != first_reader));
+        self.joined.extend(readers().filter(|place| others_write || *place != first_writer));
+        for (from, how) in writers() {
+            let left = MAX_FEEDS.saturating_sub(self.feeds.len());
+            self.feeds.extend(readers().map(|to| Feed { from, to, topic, read_as, how }).take(left));
+            if self.feeds.len() >= MAX_FEEDS {
+                self.is_partial = true;
+                return;
+            }
+        }
     }
 }
 

@@ -1,14 +1,11 @@
 //! How a component reaches Pulsar: service addresses, authentication, TLS and the state store.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_with::skip_serializing_none;
 use validator::Validate;
 
-use super::schema;
+use super::{FreeForm, schema};
 
 /// Where Pulsar is and how to log in to it.
 #[skip_serializing_none]
@@ -151,5 +148,5 @@ pub struct JavaStateStoreProvider {
     /// Configuration of the provider.
     #[serde(default)]
     #[schemars(schema_with = "schema::free_form")]
-    pub config: Option<BTreeMap<String, Value>>,
+    pub config: Option<FreeForm>,
 }

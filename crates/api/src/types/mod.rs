@@ -3,6 +3,7 @@
 //! Every field is optional unless its type says otherwise, and `null` means absent. Field documentation is
 //! what `kubectl explain` prints.
 
+mod free_form;
 mod io;
 mod messaging;
 mod pod;
@@ -11,6 +12,7 @@ pub(crate) mod schema;
 mod status;
 mod window;
 
+pub use free_form::{FreeForm, canonical, raw_entries};
 pub use io::*;
 pub use messaging::*;
 pub use pod::*;
@@ -21,9 +23,6 @@ pub use window::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
-
-/// Configuration that the operator passes on without a look inside.
-pub type FreeForm = std::collections::BTreeMap<String, serde_json::Value>;
 
 /// A value of a Secret, given to the component by name.
 #[skip_serializing_none]

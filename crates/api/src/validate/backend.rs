@@ -2,10 +2,10 @@
 
 use crate::BackendConfigSpec;
 
-use super::{FieldPath, Findings, environment, labels, pod};
+use super::{Collector, FieldPath, environment, labels, pod};
 use k8s_openapi::api::core::v1::Probe;
 
-pub(super) fn check(spec: &BackendConfigSpec, findings: &mut Findings) {
+pub(super) fn check(spec: &BackendConfigSpec, findings: &mut Collector) {
     let root = FieldPath::root("spec");
     for name in spec.env.iter().flat_map(|env| env.keys()) {
         if let Some(fault) = labels::variable_fault(name) {
@@ -32,7 +32,7 @@ pub(super) fn check(spec: &BackendConfigSpec, findings: &mut Findings) {
 }
 
 /// What would run code in the pods of others, or take their credentials. What has no effect is left to [`check`].
-pub(super) fn check_safe(spec: &BackendConfigSpec, findings: &mut Findings) {
+pub(super) fn check_safe(spec: &BackendConfigSpec, findings: &mut Collector) {
     let root = FieldPath::root("spec");
     for name in spec.env.iter().flat_map(|env| env.keys()) {
         if let Some(fault) = environment::unsafe_variable(name) {

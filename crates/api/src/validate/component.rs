@@ -1,13 +1,13 @@
 //! The rules of one component, of whichever role.
 
 use crate::component::{Common, Particular, Role, Spec, SpecView};
-use crate::types::ProcessingGuarantee;
+use crate::types::{FreeForm, ProcessingGuarantee};
 
 use super::scaling::Age;
-use super::{FieldPath, Findings, grammar, messaging, pod, rules, scaling, topics, volumes, window};
+use super::{Collector, FieldPath, grammar, messaging, pod, rules, scaling, topics, volumes, window};
 
 /// Checks a complete specification that stands at `path`.
-pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, age: Age, findings: &mut Findings) {
+pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, age: Age, findings: &mut Collector) {
     super::check_shape(path, spec, findings);
     let view = spec.view();
     runtime(path, &view, findings);
@@ -31,7 +31,7 @@ fn is_blank(text: Option<&str>) -> bool {
     text.is_none_or(str::is_empty)
 }
 
-fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
+fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let Common { java, python, golang, generic_runtime, class_name, .. } = view.common;
     if view.role == Role::Function {
         let is_set = [java.is_some(), python.is_some(), golang.is_some(), generic_runtime.is_some()];
@@ -78,7 +78,7 @@ fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
     }
 }
 
-fn location(path: &FieldPath, location: Option<&str>, findings: &mut Findings) {
+fn location(path: &FieldPath, location: Option<&str>, findings: &mut Collector) {
     let given = location.filter(|location| !location.is_empty());
     if let Some(fault) = given.and_then(grammar::package_location_fault) {
         findings.deny(path.clone(), fault);
@@ -91,7 +91,7 @@ fn location(path: &FieldPath, location: Option<&str>, findings: &mut Findings) {
     }
 }
 
-fn connector(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
+fn connector(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     if let Particular::Source { batch: Some(batch), .. } = view.particular
         && batch.discovery_triggerer_class_name.is_empty()
     {
@@ -120,7 +120,7 @@ fn connector(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
 const MAX_CONFIG: usize = 120_000;
 
 /// A configuration becomes JSON within JSON on the runner's command line, and has to fit there.
-fn size(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
+fn size(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let configs = match view.particular {
         Particular::Function(function) => vec![
             ("funcConfig", function.func_config.as_ref()),
@@ -134,7 +134,7 @@ fn size(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
         Particular::Sink { config } => vec![("sinkConfig", config)],
     };
     for (field, config) in configs {
-        let text = config.and_then(|config| serde_json::to_string(config).ok()).unwrap_or_default();
+        let text = config.map(FreeForm::as_str).unwrap_or_default();
         let quotes = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
         if text.len() + quotes > MAX_CONFIG {
             findings.warn(
@@ -146,7 +146,7 @@ fn size(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
 }
 
 /// Delivery: acknowledgement, retries and order.
-fn delivery(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
+fn delivery(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let Some(consuming) = view.consuming else { return };
     let retries = consuming.max_message_retry.unwrap_or_default();
     if view.common.processing_guarantee == ProcessingGuarantee::EffectivelyOnce {

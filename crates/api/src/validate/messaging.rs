@@ -2,9 +2,9 @@
 
 use crate::component::Common;
 
-use super::{FieldPath, Findings, rules};
+use super::{Collector, FieldPath, rules};
 
-pub(super) fn check(path: &FieldPath, spec: &Common<'_>, findings: &mut Findings) {
+pub(super) fn check(path: &FieldPath, spec: &Common<'_>, findings: &mut Collector) {
     let has_address = |pulsar: &crate::types::PulsarMessaging| {
         pulsar.pulsar_config.as_deref().is_some_and(|name| !name.is_empty())
     };

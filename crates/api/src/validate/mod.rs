@@ -5,12 +5,14 @@
 //! module alone makes them.
 
 mod backend;
+mod collector;
 mod component;
 mod environment;
 pub mod grammar;
 mod labels;
 mod mesh;
 mod messaging;
+mod near;
 mod pod;
 mod ratchet;
 pub mod rules;
@@ -31,8 +33,11 @@ use crate::{BackendConfigSpec, FunctionMesh};
 use scaling::Age;
 
 pub use backend::is_unsafe_probe;
+pub(crate) use collector::Collector;
+pub use collector::{MAX_FINDINGS, Scope};
 pub use environment::unsafe_variable;
 pub use ratchet::ratchet;
+pub(crate) use violation::shorten;
 pub use violation::{FieldPath, Findings, Violation, Violations};
 
 /// An object that is complete and keeps all rules.
@@ -54,50 +59,84 @@ impl<T> Valid<T> {
     }
 }
 
-/// What the rules say of a component's object. It is completed first, in a copy.
+/// What the rules say of a component's object, and advice. It is completed first, in a copy.
 pub fn check_component<C: Component>(object: &C) -> Findings {
-    let mut complete = object.clone();
-    complete_component(&mut complete);
-    check_complete(&complete)
+    check_component_for(object, Scope::RulesAndAdvice)
+}
+
+/// The same, of which advice may be left out.
+pub fn check_component_for<C: Component>(object: &C, scope: Scope) -> Findings {
+    let mut findings = Collector::new(scope);
+    copy_complete(object, &mut findings);
+    findings.finish()
+}
+
+/// What the rules say of a change of a component's object: see [`ratchet`].
+pub fn check_component_change<C: Component>(old: &C, new: &C, scope: Scope) -> Findings {
+    let mut before = Collector::recording();
+    copy_complete(old, &mut before);
+    let mut findings = Collector::since(scope, before.into_known());
+    copy_complete(new, &mut findings);
+    findings.finish()
 }
 
 /// Completes a component and lets it pass if it keeps all rules.
 pub fn valid_component<C: Component>(mut object: C) -> Result<Valid<C>, Violations> {
     complete_component(&mut object);
-    check_complete(&object).into_result()?;
+    let mut findings = Collector::new(Scope::Rules);
+    check_complete(&object, &mut findings);
+    findings.finish().into_result()?;
     Ok(Valid(object))
 }
 
-/// What the rules say of a mesh: of each component as if it stood alone, and of all together. It is completed
-/// first, in a copy.
+/// What the rules say of a mesh: of each component as if it stood alone, and of all together; and advice.
 pub fn check_mesh(mesh: &FunctionMesh) -> Findings {
-    let mut complete = mesh.clone();
-    complete.spec.set_defaults();
-    let mut findings = Findings::default();
-    mesh::check(&complete, &mut findings);
-    findings
+    check_mesh_for(mesh, Scope::RulesAndAdvice)
+}
+
+/// The same, of which advice may be left out.
+pub fn check_mesh_for(mesh: &FunctionMesh, scope: Scope) -> Findings {
+    let mut findings = Collector::new(scope);
+    mesh::check(mesh, &mut findings);
+    findings.finish()
+}
+
+/// What the rules say of a change of a mesh: see [`ratchet`].
+pub fn check_mesh_change(old: &FunctionMesh, new: &FunctionMesh, scope: Scope) -> Findings {
+    let mut before = Collector::recording();
+    mesh::check(old, &mut before);
+    let mut findings = Collector::since(scope, before.into_known());
+    mesh::check(new, &mut findings);
+    findings.finish()
 }
 
 /// Completes a mesh and lets it pass if it keeps all rules.
 pub fn valid_mesh(mut mesh: FunctionMesh) -> Result<Valid<FunctionMesh>, Violations> {
     mesh.spec.set_defaults();
-    check_mesh(&mesh).into_result()?;
+    check_mesh_for(&mesh, Scope::Rules).into_result()?;
     Ok(Valid(mesh))
 }
 
-/// What the rules say of defaults for components, those on instructions to shells and runtimes included.
+/// What the rules say of defaults for components, those on instructions to shells and runtimes included; and advice.
 pub fn check_backend_config(spec: &BackendConfigSpec) -> Findings {
-    let mut findings = check_trusted_backend_config(spec);
+    let mut findings = Collector::new(Scope::RulesAndAdvice);
+    backend::check(spec, &mut findings);
     backend::check_safe(spec, &mut findings);
-    findings
+    findings.finish()
 }
 
 /// What the rules say of defaults for components where whoever writes those may run code in the pods: with
 /// `--allow-unsafe-backend-config`.
 pub fn check_trusted_backend_config(spec: &BackendConfigSpec) -> Findings {
-    let mut findings = Findings::default();
+    let mut findings = Collector::new(Scope::RulesAndAdvice);
     backend::check(spec, &mut findings);
-    findings
+    findings.finish()
+}
+
+fn copy_complete<C: Component>(object: &C, findings: &mut Collector) {
+    let mut complete = object.clone();
+    complete_component(&mut complete);
+    check_complete(&complete, findings);
 }
 
 fn complete_component<C: Component>(object: &mut C) {
@@ -105,8 +144,7 @@ fn complete_component<C: Component>(object: &mut C) {
     object.spec_mut().set_defaults(&name);
 }
 
-fn check_complete<C: Component>(object: &C) -> Findings {
-    let mut findings = Findings::default();
+fn check_complete<C: Component>(object: &C, findings: &mut Collector) {
     // An object whose name is yet to be generated from a prefix has none while it is admitted.
     match (object.meta().name.as_deref(), object.meta().generate_name.as_deref()) {
         (None | Some(""), Some(prefix)) if !prefix.is_empty() => {}
@@ -118,18 +156,17 @@ fn check_complete<C: Component>(object: &C) -> Findings {
     }
     let stored = object.meta().resource_version.as_deref().is_some_and(|version| !version.is_empty());
     let age = if stored { Age::Stored } else { Age::New };
-    component::check(&FieldPath::root("spec"), object.spec(), age, &mut findings);
-    findings
+    component::check(&FieldPath::root("spec"), object.spec(), age, findings);
 }
 
 /// The limits that stand beside the fields, as `#[validate]` attributes: they are in the schema too.
-fn check_shape<S: Spec>(path: &FieldPath, spec: &S, findings: &mut Findings) {
+fn check_shape<S: Spec>(path: &FieldPath, spec: &S, findings: &mut Collector) {
     if let Err(errors) = spec.validate() {
         shape_violations(path, &errors, findings);
     }
 }
 
-fn shape_violations(path: &FieldPath, errors: &validator::ValidationErrors, findings: &mut Findings) {
+fn shape_violations(path: &FieldPath, errors: &validator::ValidationErrors, findings: &mut Collector) {
     use validator::ValidationErrorsKind as Kind;
     let ordered: std::collections::BTreeMap<_, _> = errors.errors().iter().collect();
     for (name, kind) in ordered {

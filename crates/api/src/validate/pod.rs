@@ -5,10 +5,10 @@ use k8s_openapi::api::core::v1::Toleration;
 
 use crate::types::PodPolicy;
 
-use super::{FieldPath, Findings, labels};
+use super::{Collector, FieldPath, labels};
 
 /// Checks the policy that stands at `path`.
-pub(super) fn check(path: &FieldPath, pod: &PodPolicy, findings: &mut Findings) {
+pub(super) fn check(path: &FieldPath, pod: &PodPolicy, findings: &mut Collector) {
     for (map, field) in [(&pod.labels, "labels"), (&pod.node_selector, "nodeSelector")] {
         for (key, value) in map.iter().flatten() {
             let at = path.field(field).key(key);
@@ -37,7 +37,7 @@ pub(super) fn check(path: &FieldPath, pod: &PodPolicy, findings: &mut Findings) 
     }
 }
 
-fn toleration(path: &FieldPath, toleration: &Toleration, findings: &mut Findings) {
+fn toleration(path: &FieldPath, toleration: &Toleration, findings: &mut Collector) {
     let given = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
     let (key, value) = (given(&toleration.key), given(&toleration.value));
     let operator = given(&toleration.operator);

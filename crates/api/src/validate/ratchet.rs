@@ -1,13 +1,15 @@
 //! Rules for objects that were there before the rules.
 
-use std::collections::BTreeMap;
-
-use super::Findings;
+use super::collector::{Known, let_pass};
+use super::{Findings, Violation};
 
 /// Judges a change by what it makes worse. A rule that the object broke before as well, in the same field and
 /// with the same words, is no reason to refuse: it becomes a warning. What is broken for the first time, or
 /// once more than before, still is a violation. A component of a mesh is known by its name and any other item
 /// of a list by its fault, so that moving one within its list changes nothing.
+///
+/// Findings list only the first [`super::MAX_FINDINGS`]. [`super::check_component_change`] and
+/// [`super::check_mesh_change`] compare all of them.
 ///
 /// ```
 /// # use function_mesh_api::{Sink, validate::{check_component, ratchet}};
@@ -20,20 +22,17 @@ use super::Findings;
 /// ```
 #[must_use]
 pub fn ratchet(old: &Findings, new: Findings) -> Findings {
-    let mut known: BTreeMap<_, usize> = BTreeMap::new();
+    let mut known = Known::default();
     for violation in &old.violations {
-        *known.entry((violation.field.lasting().to_owned(), violation.message.clone())).or_default() += 1;
+        known.add(&violation.field, &violation.message);
     }
     let mut judged = Findings { violations: Vec::new(), warnings: Vec::new() };
     for violation in new.violations {
-        let place = (violation.field.lasting().to_owned(), violation.message.clone());
-        match known.get_mut(&place) {
-            Some(left) if *left > 0 => {
-                *left -= 1;
-                let message = format!("{} (let pass, since it was so before)", violation.message);
-                judged.warn(violation.field, message);
-            }
-            _ => judged.violations.push(violation),
+        if known.take(&violation.field, &violation.message) {
+            let message = let_pass(&violation.message);
+            judged.warnings.push(Violation { field: violation.field, message });
+        } else {
+            judged.violations.push(violation);
         }
     }
     judged.warnings.extend(new.warnings);
@@ -48,7 +47,7 @@ mod tests {
     fn findings(violations: &[(FieldPath, &str)]) -> Findings {
         let mut findings = Findings::default();
         for (field, message) in violations {
-            findings.deny(field.clone(), *message);
+            findings.violations.push(Violation { field: field.clone(), message: (*message).to_owned() });
         }
         findings
     }
@@ -99,7 +98,7 @@ mod tests {
     #[test]
     fn nothing_broken_before_leaves_all_as_it_is() {
         let mut new = findings(&[(spec().field("a"), "is wrong")]);
-        new.warn(spec(), "is odd");
+        new.warnings.push(Violation { field: spec(), message: "is odd".to_owned() });
         assert_eq!(ratchet(&Findings::default(), new.clone()), new);
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::component::{Common, Role, SpecView};
 use crate::quantity;
 
-use super::{FieldPath, Findings, rules};
+use super::{Collector, FieldPath, rules};
 
 /// Whether an object is new to the cluster, or was taken already.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,7 +20,7 @@ pub(super) enum Age {
     Stored,
 }
 
-pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, age: Age, findings: &mut Findings) {
+pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, age: Age, findings: &mut Collector) {
     let spec = &view.common;
     // Without an autoscaler any number of replicas will do, none included; minReplicas then means nothing.
     if let Some(most) = spec.max_replicas {
@@ -70,7 +70,7 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, age: Age, findings: &
     }
 }
 
-fn limits(path: &FieldPath, most: i32, least: i32, replicas: i32, age: Age, findings: &mut Findings) {
+fn limits(path: &FieldPath, most: i32, least: i32, replicas: i32, age: Age, findings: &mut Collector) {
     if replicas == 0 {
         findings.deny_rule(path, &rules::ZERO_UNDER_AUTOSCALER);
     }
@@ -109,7 +109,7 @@ fn builtin_resource(rule: &str) -> Option<&'static str> {
     matches!(percent, "80" | "50" | "20").then_some(resource)
 }
 
-pub(super) fn resources(path: &FieldPath, spec: &Common<'_>, findings: &mut Findings) {
+pub(super) fn resources(path: &FieldPath, spec: &Common<'_>, findings: &mut Collector) {
     let none = ResourceRequirements::default();
     let resources = spec.resources.unwrap_or(&none);
     let path = path.field("resources");

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use crate::FunctionMesh;
+use crate::budget::Budget;
 use crate::component::{Common, Role};
 
-use super::{FieldPath, Findings, grammar};
+use super::{Collector, FieldPath, grammar};
 
 /// Tenant, namespace and name: what Pulsar knows a component by.
 fn identity(common: &Common<'_>) -> String {
@@ -21,7 +22,7 @@ fn identity(common: &Common<'_>) -> String {
 }
 
 /// Two components of one identity share metrics and state, and their default subscription.
-pub(super) fn identities(mesh: &FunctionMesh, path: &FieldPath, findings: &mut Findings) {
+pub(super) fn identities(mesh: &FunctionMesh, path: &FieldPath, findings: &mut Collector) {
     let mut first: BTreeMap<String, Role> = BTreeMap::new();
     for (role, index, view) in mesh.spec.components() {
         let name = view.common.name.unwrap_or_default();
@@ -41,25 +42,40 @@ pub(super) fn identities(mesh: &FunctionMesh, path: &FieldPath, findings: &mut F
 }
 
 /// Two components that read a topic by the same subscription take messages from each other.
-pub(super) fn subscriptions(mesh: &FunctionMesh, path: &FieldPath, findings: &mut Findings) {
-    let mut subscriptions: BTreeMap<(String, String), String> = BTreeMap::new();
+pub(super) fn subscriptions(
+    mesh: &FunctionMesh,
+    path: &FieldPath,
+    budget: &mut Budget,
+    findings: &mut Collector,
+) {
+    // By number: the name may be long, and stands beside each topic.
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    let mut readers: BTreeMap<(String, usize), (Role, usize)> = BTreeMap::new();
     for (role, index, view) in mesh.spec.components() {
         let (Some(consuming), Some(input)) = (view.consuming, view.input()) else { continue };
         let given = consuming.subscription_name.filter(|name| !name.is_empty());
         let subscription = given.map_or_else(|| identity(&view.common), str::to_owned);
-        let at = format!("{}[{index}]", role.mesh_field());
+        let next = names.len();
+        let subscription = *names.entry(subscription).or_insert(next);
         for topic in input.all_topics() {
+            if !budget.spend(topic.len()) {
+                return;
+            }
             let Ok(full) = grammar::TopicName::parse(topic) else { continue };
-            let key = (full.to_string(), subscription.clone());
-            let same_list = |other: &str| given.is_none() && other.starts_with(role.mesh_field());
-            if let Some(other) = subscriptions.get(&key).filter(|other| **other != at && !same_list(other)) {
+            let first = *readers.entry((full.to_string(), subscription)).or_insert((role, index));
+            let (other, place) = first;
+            // Within one list the name itself is refused.
+            let is_same_list = given.is_none() && other == role;
+            if first != (role, index) && !is_same_list {
                 let name = view.common.name.unwrap_or_default();
+                let field = other.mesh_field();
                 findings.warn(
                     path.field(role.mesh_field()).item(index, name).field("subscriptionName"),
-                    format!("{other} reads {topic:?} with the same subscription; each message reaches only one of them"),
+                    format!(
+                        "{field}[{place}] reads {topic:?} with the same subscription; each message reaches only one of them"
+                    ),
                 );
             }
-            subscriptions.entry(key).or_insert_with(|| at.clone());
         }
     }
 }

@@ -6,16 +6,16 @@
 use std::collections::BTreeSet;
 
 use crate::FunctionMesh;
+use crate::budget::Budget;
 use crate::component::SpecView;
 use crate::topology::{Node, Topic, Topology, Use};
 use crate::validate::grammar::TopicName;
 
-use super::{FieldPath, Findings};
+use super::near::{Index, is_letter};
+use super::{Collector, FieldPath};
 
 /// More than this nobody reads.
 const MOST: usize = 50;
-/// Beyond this many loose topics names are not compared, since each is compared with each.
-const MOST_TOPICS: usize = 1000;
 /// Types of Pulsar's client that take messages of any schema.
 const ANY: [&str; 2] = [
     "org.apache.pulsar.client.api.schema.GenericRecord",
@@ -24,14 +24,15 @@ const ANY: [&str; 2] = [
 /// Shorter names than this differ by a letter on purpose.
 const SHORTEST: usize = 4;
 
-pub(super) fn check(mesh: &FunctionMesh, path: &FieldPath, findings: &mut Findings) {
-    let topology = Topology::of(&mesh.spec);
+pub(super) fn check(mesh: &FunctionMesh, path: &FieldPath, budget: &mut Budget, findings: &mut Collector) {
+    let topology = Topology::within(&mesh.spec, budget);
     let views: Vec<_> = mesh.spec.components().map(|(_, _, view)| view).collect();
     types(&topology, &views, path, findings);
-    if topology.components().len() < 2 {
+    // Of a part of the graph nobody can say what is missing in it.
+    if topology.components().len() < 2 || budget.is_spent() {
         return;
     }
-    let told = near_misses(&topology, path, findings);
+    let told = near_misses(&topology, path, budget, findings);
     for (place, component) in topology.isolated_places() {
         if !told.contains(&place) {
             let message = format!("{:?} shares no topic with the rest of the mesh", component.name);
@@ -44,7 +45,7 @@ fn at(path: &FieldPath, component: &Node) -> FieldPath {
     path.field(component.role.mesh_field()).item(component.index, &component.name)
 }
 
-fn types(topology: &Topology, views: &[SpecView<'_>], path: &FieldPath, findings: &mut Findings) {
+fn types(topology: &Topology, views: &[SpecView<'_>], path: &FieldPath, findings: &mut Collector) {
     let mut left = MOST;
     for feed in topology.feeds().iter().filter(|feed| feed.how == Use::Writes) {
         let (Some(writer), Some(reader)) = (views.get(feed.from), views.get(feed.to)) else { continue };
@@ -63,20 +64,22 @@ fn types(topology: &Topology, views: &[SpecView<'_>], path: &FieldPath, findings
 
 /// Warns of topics that are read, that nobody writes, and whose names are all but those of written ones that
 /// nobody reads. Returns the components on either side.
-fn near_misses(topology: &Topology, path: &FieldPath, findings: &mut Findings) -> BTreeSet<usize> {
+fn near_misses(
+    topology: &Topology,
+    path: &FieldPath,
+    budget: &mut Budget,
+    findings: &mut Collector,
+) -> BTreeSet<usize> {
     let name = |topic: &Topic| TopicName::parse(topic.name()).ok();
-    let read: Vec<_> = topology.entries().filter(|topic| !topic.is_pattern()).collect();
     let written: Vec<_> = topology.exits().filter_map(|topic| Some((topic, name(topic)?))).collect();
     let mut told = BTreeSet::new();
-    if read.len() > MOST_TOPICS || written.len() > MOST_TOPICS {
-        return told;
-    }
+    let Some(index) = Index::of(written.iter().map(|(_, name)| name), budget) else { return told };
     let mut left = MOST;
-    for topic in read {
+    for topic in topology.entries().filter(|topic| !topic.is_pattern()) {
         let Some(wanted) = name(topic) else { continue };
-        let Some((meant, _)) = written.iter().find(|(_, written)| is_near(&wanted, written)) else {
-            continue;
-        };
+        let Some(candidates) = index.candidates(&wanted, budget) else { return told };
+        let mut near = candidates.into_iter().filter_map(|place| written.get(place));
+        let Some((meant, _)) = near.find(|(_, written)| is_near(&wanted, written)) else { continue };
         let writers = || meant.uses().filter(|(_, how)| how.is_output()).map(|(place, _)| place);
         let readers = || topic.uses().filter(|(_, how)| !how.is_output()).map(|(place, _)| place);
         let writer = writers().find_map(|place| topology.components().get(place));
@@ -120,7 +123,7 @@ fn is_one_slip(one: &str, other: &str) -> bool {
         (one.get(same_start..).unwrap_or_default(), other.get(same_start..).unwrap_or_default());
     let same_end = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
     let cut = |text: &[char]| text.get(..text.len() - same_end).unwrap_or_default().to_vec();
-    let letter = |c: &char| c.is_alphabetic() || matches!(c, '-' | '_' | '.');
+    let letter = |letter: &char| is_letter(*letter);
     let (one, other) = (cut(one), cut(other));
     match (one.as_slice(), other.as_slice()) {
         ([extra], []) | ([], [extra]) => letter(extra),

@@ -4,9 +4,9 @@ use crate::component::{Role, SpecView};
 use crate::types::{CryptoConfig, InputConf};
 
 use super::grammar::TopicName;
-use super::{FieldPath, Findings, rules};
+use super::{Collector, FieldPath, rules};
 
-pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
+pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let function = view.function();
     let reads_topics = function.is_none_or(|function| function.source_config.is_none());
     let writes_topic = function.is_none_or(|function| function.sink_config.is_none());
@@ -32,13 +32,13 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findin
     optional(&path.field("deadLetterTopic"), dead_letters, findings);
 }
 
-fn optional(path: &FieldPath, topic: Option<&str>, findings: &mut Findings) {
+fn optional(path: &FieldPath, topic: Option<&str>, findings: &mut Collector) {
     if let Some(Err(fault)) = topic.filter(|topic| !topic.is_empty()).map(TopicName::parse) {
         findings.deny(path.clone(), fault);
     }
 }
 
-fn inputs(path: &FieldPath, input: &InputConf, findings: &mut Findings) {
+fn inputs(path: &FieldPath, input: &InputConf, findings: &mut Collector) {
     let mut check = |field: FieldPath, topic: &str| {
         if let Err(fault) = TopicName::parse(topic) {
             findings.deny(field, fault);
@@ -70,13 +70,13 @@ fn inputs(path: &FieldPath, input: &InputConf, findings: &mut Findings) {
     }
 }
 
-fn key_reader(path: &FieldPath, crypto: &CryptoConfig, findings: &mut Findings) {
+fn key_reader(path: &FieldPath, crypto: &CryptoConfig, findings: &mut Collector) {
     if crypto.crypto_key_reader_class_name.as_deref().unwrap_or_default().is_empty() {
         findings.deny(path.field("cryptoKeyReaderClassName"), "must name the class that reads the keys");
     }
 }
 
-fn output(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
+fn output(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let Some(topic) = view.output_topic() else { return };
     let at = path.field("output");
     optional(&at.field("topic"), Some(topic), findings);
@@ -91,7 +91,7 @@ fn output(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
 }
 
 /// A function that writes what it reads would feed itself for ever.
-fn same_topic(path: &FieldPath, view: &SpecView<'_>, input: &InputConf, findings: &mut Findings) {
+fn same_topic(path: &FieldPath, view: &SpecView<'_>, input: &InputConf, findings: &mut Collector) {
     let Some(output) = view.output_topic() else { return };
     let full = TopicName::parse(output).ok();
     for topic in input.all_topics() {

@@ -1,8 +1,11 @@
 //! What a rule has to say: which field, what is wrong, and what to do about it.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::rules::Rule;
+/// Longest key or name in a path.
+const MAX_STEP: usize = 120;
 
 /// The place of a field in an object, as people write it: `spec.functions[0].input.topics[1]`.
 ///
@@ -20,6 +23,24 @@ impl FieldPath {
         Self { text: field.to_owned(), lasting: field.to_owned() }
     }
 
+    /// Keys and names are cut in the text, and told apart by a hash in the other: a path is made for each of many
+    /// values, of which one may be as long as the object.
+    fn step(
+        &self,
+        text: impl FnOnce(&str) -> String,
+        lasting: impl FnOnce(&str) -> String,
+        name: &str,
+    ) -> Self {
+        match shorten(name, MAX_STEP) {
+            Cow::Borrowed(name) => self.then(&text(name), &lasting(name)),
+            Cow::Owned(short) => {
+                let mut hasher = DefaultHasher::new();
+                name.hash(&mut hasher);
+                self.then(&text(&short), &lasting(&format!("{short}{:x}", hasher.finish())))
+            }
+        }
+    }
+
     fn then(&self, text: &str, lasting: &str) -> Self {
         Self { text: format!("{}{text}", self.text), lasting: format!("{}{lasting}", self.lasting) }
     }
@@ -27,8 +48,8 @@ impl FieldPath {
     /// A field of the object here. A dotted name goes several steps down.
     #[must_use]
     pub fn field(&self, name: &str) -> Self {
-        let step = format!(".{name}");
-        self.then(&step, &step)
+        let step = |name: &str| format!(".{name}");
+        self.step(step, step, name)
     }
 
     /// An item of the list here.
@@ -40,14 +61,14 @@ impl FieldPath {
     /// An item of the list here that has a name of its own.
     #[must_use]
     pub fn item(&self, index: usize, name: &str) -> Self {
-        self.then(&format!("[{index}]"), &format!("[{name:?}]"))
+        self.step(|_| format!("[{index}]"), |name| format!("[{name:?}]"), name)
     }
 
     /// An entry of the map here.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        let step = format!("[{key:?}]");
-        self.then(&step, &step)
+        let step = |key: &str| format!("[{key:?}]");
+        self.step(step, step, key)
     }
 
     /// The path as text.
@@ -87,6 +108,18 @@ impl fmt::Display for FieldPath {
     }
 }
 
+/// A text of at most so many bytes: what is longer ends in `…`.
+pub(crate) fn shorten(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return Cow::Borrowed(text);
+    }
+    let mut end = most;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
+}
+
 /// One broken rule.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Violation {
@@ -114,21 +147,6 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Notes a broken rule.
-    pub(crate) fn deny(&mut self, field: FieldPath, message: impl Into<String>) {
-        self.violations.push(Violation { field, message: message.into() });
-    }
-
-    /// Notes that a component's specification at `path` breaks a rule.
-    pub(crate) fn deny_rule(&mut self, path: &FieldPath, rule: &Rule) {
-        self.deny(path.field(rule.field), rule.message);
-    }
-
-    /// Notes what is most likely not meant.
-    pub(crate) fn warn(&mut self, field: FieldPath, message: impl Into<String>) {
-        self.warnings.push(Violation { field, message: message.into() });
-    }
-
     /// Turns the findings into the error that lists all violations, if there are any.
     pub fn into_result(self) -> Result<Vec<Violation>, Violations> {
         if self.violations.is_empty() { Ok(self.warnings) } else { Err(Violations(self.violations)) }

@@ -6,14 +6,14 @@ use crate::component::SpecView;
 use crate::quantity;
 use crate::types::{CryptoConfig, PulsarMessaging, VolumeClaimRetention};
 
-use super::{FieldPath, Findings, rules};
+use super::{Collector, FieldPath, rules};
 
 /// Beginnings and ends of the names of volumes that the operator makes, beside those named by a Secret.
 const OPERATORS_OWN: [&str; 2] = ["filebeat-logs", "downloader-volume"];
 const LOG_CONFIGURATION: &str = "-log-conf";
 
 /// Checks the volumes of the component whose specification stands at `path`.
-pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findings) {
+pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let mut volumes = BTreeSet::new();
     for (index, volume) in view.common.pod.iter().flat_map(|pod| pod.volumes.iter().flatten()).enumerate() {
         if !volumes.insert(volume.name.as_str()) {
@@ -45,6 +45,19 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findin
             retention(path, policy, findings);
         }
     }
+    if findings.wants_advice() {
+        mounts(path, view, &volumes, &claims, findings);
+    }
+}
+
+/// What is known of mounts by their names alone, which is advice.
+fn mounts(
+    path: &FieldPath,
+    view: &SpecView<'_>,
+    volumes: &BTreeSet<&str>,
+    claims: &BTreeSet<&str>,
+    findings: &mut Collector,
+) {
     let secrets = secrets(view);
     let mut paths = BTreeSet::new();
     for (index, mount) in view.common.volume_mounts.iter().enumerate() {
@@ -54,7 +67,7 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findin
             || claims.contains(name)
             || OPERATORS_OWN.contains(&name)
             || name.ends_with(LOG_CONFIGURATION)
-            || secrets.iter().any(|secret| name.starts_with(secret.as_str()));
+            || begins_with_any(name, &secrets);
         if !is_known {
             let message = format!("{name:?} names no volume of `pod.volumes` or `volumeClaimTemplates`");
             findings.warn(at.field("name"), message);
@@ -66,7 +79,15 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Findin
     }
 }
 
-fn retention(path: &FieldPath, policy: &VolumeClaimRetention, findings: &mut Findings) {
+/// Whether a name begins with one of these. A longer name than 253 bytes is none of a volume.
+fn begins_with_any(name: &str, beginnings: &BTreeSet<String>) -> bool {
+    !beginnings.is_empty()
+        && (1..=name.len().min(253))
+            .filter_map(|end| name.get(..end))
+            .any(|beginning| beginnings.contains(beginning))
+}
+
+fn retention(path: &FieldPath, policy: &VolumeClaimRetention, findings: &mut Collector) {
     for (value, rule) in [
         (&policy.when_deleted, &rules::CLAIMS_WHEN_DELETED),
         (&policy.when_scaled, &rules::CLAIMS_WHEN_SCALED),

@@ -3,10 +3,10 @@
 use crate::types::WindowConfig;
 
 use super::grammar::TopicName;
-use super::{FieldPath, Findings, rules};
+use super::{Collector, FieldPath, rules};
 
 /// Checks the window of the function whose specification stands at `path`.
-pub(super) fn check(path: &FieldPath, window: &WindowConfig, findings: &mut Findings) {
+pub(super) fn check(path: &FieldPath, window: &WindowConfig, findings: &mut Collector) {
     match (window.window_length_count, window.window_length_duration_ms) {
         (None, None) => findings.deny_rule(path, &rules::WINDOW_WITHOUT_LENGTH),
         (Some(_), Some(_)) => findings.deny_rule(path, &rules::WINDOW_OF_TWO_LENGTHS),

@@ -3,8 +3,12 @@
 //! People give a connector's class, type and name either in the fields for them or among its configuration,
 //! as they stand in the configuration files of Pulsar's own tools.
 
-use function_mesh_api::types::{FreeForm, FunctionSinkConfig, FunctionSourceConfig};
-use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use function_mesh_api::types::{FreeForm, FunctionSinkConfig, FunctionSourceConfig, raw_entries};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::json;
 
@@ -14,10 +18,10 @@ const DESCRIPTIVE: [&str; 5] = ["archive", "builtin", "className", "typeClassNam
 /// What a connector's configuration says.
 #[derive(Debug, Default)]
 pub(super) struct Connector<'a> {
-    pub(super) class_name: Option<&'a str>,
-    pub(super) type_class_name: Option<&'a str>,
-    pub(super) builtin: Option<&'a str>,
-    pub(super) configs: FreeForm,
+    pub(super) class_name: Option<Cow<'a, str>>,
+    pub(super) type_class_name: Option<Cow<'a, str>>,
+    pub(super) builtin: Option<Cow<'a, str>>,
+    pub(super) configs: json::Entries<'a>,
     raw: Option<&'a FreeForm>,
 }
 
@@ -37,9 +41,8 @@ impl<'a> Connector<'a> {
         let FunctionSinkConfig { sink_type, class_name, type_class_name, configs } = config;
         let mut connector =
             Self::new(class_name.as_ref(), type_class_name.as_ref(), sink_type.as_ref(), configs.as_ref());
-        if let Some(builtin) = connector.builtin {
-            let name = || Value::String(builtin.to_owned());
-            connector.configs.entry("sinkType".to_owned()).or_insert_with(name);
+        if let Some(builtin) = &connector.builtin {
+            connector.configs.entry(Cow::Borrowed("sinkType")).or_insert_with(|| json::raw(builtin));
         }
         connector
     }
@@ -50,14 +53,23 @@ impl<'a> Connector<'a> {
         builtin: Option<&'a String>,
         configs: Option<&'a FreeForm>,
     ) -> Self {
-        let field = |field: Option<&'a String>| field.map(String::as_str).filter(|text| !text.is_empty());
-        let key = |key: &str| configs?.get(key)?.as_str().filter(|text| !text.is_empty());
-        let archive = || key("archive")?.strip_prefix("builtin://").filter(|name| !name.is_empty());
+        let entries = configs.map(FreeForm::entries).unwrap_or_default();
+        let field = |field: Option<&'a String>| {
+            field.map(|text| Cow::Borrowed(text.as_str())).filter(|text| !text.is_empty())
+        };
+        let key = |key: &str| as_text(entries.get(key)?).filter(|text| !text.is_empty());
+        let archive = || {
+            let archive = key("archive")?;
+            archive
+                .strip_prefix("builtin://")
+                .filter(|name| !name.is_empty())
+                .map(|name| Cow::Owned(name.to_owned()))
+        };
         Self {
             class_name: field(class_name).or_else(|| key("className")),
             type_class_name: field(type_class_name).or_else(|| key("typeClassName")),
             builtin: field(builtin).or_else(|| key("builtin")).or_else(archive),
-            configs: configs.map(flatten).unwrap_or_default(),
+            configs: flatten(&entries),
             raw: configs.filter(|configs| !configs.is_empty()),
         }
     }
@@ -65,29 +77,38 @@ impl<'a> Connector<'a> {
     /// Puts what is known of the connector in the place of what was there.
     pub(super) fn replace(
         &self,
-        class_name: &mut Option<&'a str>,
+        class_name: &mut Option<Cow<'a, str>>,
         configs: &mut Option<String>,
-        builtin: &mut Option<&'a str>,
+        builtin: &mut Option<Cow<'a, str>>,
     ) {
-        *class_name = self.class_name.or(*class_name);
-        *builtin = self.builtin.or(*builtin);
-        let known = Some(&self.configs).filter(|configs| !configs.is_empty()).or(self.raw);
-        *configs = known.map(json::text).or(configs.take());
+        *class_name = self.class_name.clone().or(class_name.take());
+        *builtin = self.builtin.clone().or(builtin.take());
+        let known = Some(&self.configs).filter(|configs| !configs.is_empty()).map(json::map_of);
+        *configs = known.or_else(|| self.raw.map(FreeForm::canonical)).or(configs.take());
     }
 }
 
+/// The value, when it is a text.
+fn as_text<'a>(value: &&'a RawValue) -> Option<Cow<'a, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'a>>(value.get()).ok().map(|text| text.0)
+}
+
 /// The configuration proper: the inner `configs` with what stands beside it on top.
-fn flatten(configs: &FreeForm) -> FreeForm {
-    let inner = configs.get("configs").and_then(Value::as_object).into_iter().flatten();
-    let outer = configs.iter().filter(|(key, _)| !DESCRIPTIVE.contains(&key.as_str()));
-    let is_set = |(key, value): &(&String, &Value)| !key.is_empty() && !value.is_null();
-    inner.chain(outer).filter(is_set).map(|(key, value)| (key.clone(), value.clone())).collect()
+fn flatten<'a>(configs: &BTreeMap<Cow<'a, str>, &'a RawValue>) -> json::Entries<'a> {
+    let inner = configs.get("configs").map(|inner| raw_entries(inner)).unwrap_or_default();
+    let outer = configs.iter().filter(|(key, _)| !DESCRIPTIVE.contains(&key.as_ref()));
+    let outer = outer.map(|(key, value)| (key.clone(), *value));
+    let is_set =
+        |(key, value): &(Cow<'a, str>, &'a RawValue)| !key.is_empty() && value.get().trim() != "null";
+    inner.into_iter().chain(outer).filter(is_set).map(|(key, value)| (key, Cow::Borrowed(value))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn source(config: Value) -> FunctionSourceConfig {
         serde_json::from_value(config).unwrap()
@@ -99,10 +120,10 @@ mod tests {
             "className": "Field", "configs": { "className": "Key", "typeClassName": "T", "builtin": "b", "x": 1 },
         }));
         let connector = Connector::source(&config);
-        assert_eq!(connector.class_name, Some("Field"));
-        assert_eq!(connector.type_class_name, Some("T"));
-        assert_eq!(connector.builtin, Some("b"));
-        assert_eq!(json::text(&connector.configs), r#"{"x":1}"#);
+        assert_eq!(connector.class_name.as_deref(), Some("Field"));
+        assert_eq!(connector.type_class_name.as_deref(), Some("T"));
+        assert_eq!(connector.builtin.as_deref(), Some("b"));
+        assert_eq!(json::map_of(&connector.configs), r#"{"x":1}"#);
     }
 
     #[test]
@@ -111,8 +132,8 @@ mod tests {
             "configs": { "archive": "builtin://kafka", "configs": { "a": 1, "b": 1, "n": null }, "b": 2, "": 3 },
         }));
         let connector = Connector::source(&config);
-        assert_eq!(connector.builtin, Some("kafka"));
-        assert_eq!(json::text(&connector.configs), r#"{"a":1,"b":2}"#);
+        assert_eq!(connector.builtin.as_deref(), Some("kafka"));
+        assert_eq!(json::map_of(&connector.configs), r#"{"a":1,"b":2}"#);
     }
 
     #[test]
@@ -120,16 +141,16 @@ mod tests {
         let config = source(json!({ "configs": { "className": "C" } }));
         let (mut class_name, mut configs, mut builtin) = (None, None, None);
         Connector::source(&config).replace(&mut class_name, &mut configs, &mut builtin);
-        assert_eq!((class_name, builtin), (Some("C"), None));
+        assert_eq!((class_name.as_deref(), builtin), (Some("C"), None));
         assert_eq!(configs.as_deref(), Some(r#"{"className":"C"}"#));
     }
 
     #[test]
     fn a_sink_is_told_its_own_type() {
         let config: FunctionSinkConfig = serde_json::from_value(json!({ "sinkType": "es" })).unwrap();
-        assert_eq!(json::text(&Connector::sink(&config).configs), r#"{"sinkType":"es"}"#);
+        assert_eq!(json::map_of(&Connector::sink(&config).configs), r#"{"sinkType":"es"}"#);
         let given = json!({ "sinkType": "es", "configs": { "sinkType": "own" } });
         let config: FunctionSinkConfig = serde_json::from_value(given).unwrap();
-        assert_eq!(json::text(&Connector::sink(&config).configs), r#"{"sinkType":"own"}"#);
+        assert_eq!(json::map_of(&Connector::sink(&config).configs), r#"{"sinkType":"own"}"#);
     }
 }

@@ -15,10 +15,9 @@ use std::collections::BTreeMap;
 use function_mesh_api::Role;
 use function_mesh_api::component::{Consuming, Particular};
 use function_mesh_api::quantity;
-use function_mesh_api::types::{FreeForm, ProcessingGuarantee, WindowConfig};
+use function_mesh_api::types::{FreeForm, ProcessingGuarantee, WindowConfig, canonical};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::context::{Context, Runtime};
 use crate::json::{self, is_default};
@@ -155,16 +154,6 @@ pub(crate) fn parallelism(context: &Context<'_>) -> i32 {
 
 /// What the code may ask for by name.
 pub(crate) fn user_config(context: &Context<'_>) -> Option<String> {
-    /// A value of the user's, or the window, whose fields keep their order.
-    #[derive(Serialize)]
-    #[serde(untagged)]
-    enum Entry<'a> {
-        Value(&'a Value),
-        Window(Box<WindowConfig>),
-    }
-    fn entries(config: Option<&FreeForm>) -> impl Iterator<Item = (&str, Entry<'_>)> {
-        config.into_iter().flatten().map(|(key, value)| (key.as_str(), Entry::Value(value)))
-    }
     match context.view.particular {
         Particular::Function(function) => {
             let window = function.window_config.as_ref().map(|window| WindowConfig {
@@ -172,9 +161,12 @@ pub(crate) fn user_config(context: &Context<'_>) -> Option<String> {
                 ..window.clone()
             });
             (function.func_config.is_some() || window.is_some()).then(|| {
-                let mut config: BTreeMap<_, _> = entries(function.func_config.as_ref()).collect();
-                config.extend(window.map(|window| ("__WINDOWCONFIGS__", Entry::Window(Box::new(window)))));
-                json::text(&config)
+                let entries = function.func_config.as_ref().map(FreeForm::entries).unwrap_or_default();
+                let mut config: BTreeMap<_, _> =
+                    entries.iter().map(|(key, value)| (key.as_ref(), canonical(value))).collect();
+                // The fields of the window keep their order.
+                config.extend(window.map(|window| ("__WINDOWCONFIGS__", json::text(&window))));
+                json::map(config)
             })
         }
         Particular::Source { config, .. } => config.map(json::text),

@@ -1,5 +1,6 @@
 //! Where a component's messages go, as runners are told.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use function_mesh_api::BYTES;
@@ -17,11 +18,11 @@ use super::crypto::CryptoSpec;
 #[serde(rename_all = "camelCase")]
 pub(super) struct SinkSpec<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    class_name: Option<&'a str>,
+    class_name: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     configs: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    type_class_name: Option<&'a str>,
+    type_class_name: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     topic: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +30,7 @@ pub(super) struct SinkSpec<'a> {
     #[serde(rename = "serDeClassName", skip_serializing_if = "Option::is_none")]
     serde_class_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    builtin: Option<&'a str>,
+    builtin: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     schema_type: Option<&'a str>,
     #[serde(skip_serializing_if = "is_default")]
@@ -94,7 +95,8 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SinkSpec<'a> {
             if let Some(config) = &function.sink_config {
                 let connector = Connector::sink(config);
                 connector.replace(&mut sink.class_name, &mut sink.configs, &mut sink.builtin);
-                sink.type_class_name = sink.type_class_name.or(connector.type_class_name).or(Some(BYTES));
+                sink.type_class_name =
+                    sink.type_class_name.or(connector.type_class_name).or(Some(Cow::Borrowed(BYTES)));
             }
             sink
         }
@@ -103,9 +105,13 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SinkSpec<'a> {
             SinkSpec { producer_spec: Some(sink.producer_spec.unwrap_or_default()), ..sink }
         }
         Particular::Sink { config } => SinkSpec {
-            class_name: context.common.class_name.filter(|name| !name.is_empty()),
+            class_name: context.common.class_name.filter(|name| !name.is_empty()).map(Cow::Borrowed),
             configs: config.map(json::text),
-            type_class_name: context.view.input().and_then(|input| given(input.type_class_name.as_ref())),
+            type_class_name: context
+                .view
+                .input()
+                .and_then(|input| given(input.type_class_name.as_ref()))
+                .map(Cow::Borrowed),
             ..SinkSpec::default()
         },
     }
@@ -118,7 +124,7 @@ fn topic<'a>(context: &Context<'a>) -> SinkSpec<'a> {
         return SinkSpec { forward_source_message_property, ..SinkSpec::default() };
     };
     SinkSpec {
-        type_class_name: given(output.type_class_name.as_ref()),
+        type_class_name: given(output.type_class_name.as_ref()).map(Cow::Borrowed),
         topic: given(output.topic.as_ref()),
         producer_spec: output.producer_conf.as_ref().map(ProducerSpec::from),
         serde_class_name: given(output.sink_serde_class_name.as_ref()),

@@ -1,5 +1,6 @@
 //! Where a component's messages come from, as runners are told.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use function_mesh_api::BYTES;
@@ -8,7 +9,6 @@ use function_mesh_api::types::{
     BatchSourceConfig, ConsumerConfig, FreeForm, InputConf, ProcessingGuarantee, SubscribePosition,
 };
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::context::Context;
 use crate::json::{self, is_default};
@@ -23,11 +23,11 @@ const BATCHES: &str = "org.apache.pulsar.functions.source.batch.BatchSourceExecu
 #[serde(rename_all = "camelCase")]
 pub(super) struct SourceSpec<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    class_name: Option<&'a str>,
+    class_name: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     configs: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    type_class_name: Option<&'a str>,
+    type_class_name: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subscription_type: Option<SubscriptionType>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -35,7 +35,7 @@ pub(super) struct SourceSpec<'a> {
     #[serde(serialize_with = "json::quoted", skip_serializing_if = "is_default")]
     timeout_ms: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    builtin: Option<&'a str>,
+    builtin: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subscription_name: Option<&'a str>,
     #[serde(skip_serializing_if = "is_default")]
@@ -153,10 +153,12 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SourceSpec<'a> {
             if let Some(config) = &function.source_config {
                 let connector = Connector::source(config);
                 connector.replace(&mut source.class_name, &mut source.configs, &mut source.builtin);
-                source.type_class_name = source.type_class_name.or(connector.type_class_name).or(Some(BYTES));
+                source.type_class_name =
+                    source.type_class_name.or(connector.type_class_name).or(Some(Cow::Borrowed(BYTES)));
                 if let Some(batch) = &config.batch_source_config {
-                    source.configs = Some(batch_configs(Some(&connector.configs), batch, source.class_name));
-                    source.class_name = Some(BATCHES);
+                    source.configs =
+                        Some(batch_configs(connector.configs, batch, source.class_name.as_deref()));
+                    source.class_name = Some(Cow::Borrowed(BATCHES));
                 }
             }
             source
@@ -169,7 +171,7 @@ fn topics<'a>(context: &Context<'a>) -> SourceSpec<'a> {
     let Some(consuming) = context.view.consuming else { return SourceSpec::default() };
     let input = consuming.input;
     SourceSpec {
-        type_class_name: input.and_then(|input| given(input.type_class_name.as_ref())),
+        type_class_name: input.and_then(|input| given(input.type_class_name.as_ref())).map(Cow::Borrowed),
         subscription_type: subscription_type(&consuming, context.common.processing_guarantee),
         input_specs: input.map(input_specs).unwrap_or_default(),
         timeout_ms: consuming.timeout.unwrap_or_default().max(0).into(),
@@ -197,21 +199,26 @@ fn connector_source<'a>(
     let class_name = context.common.class_name.filter(|name| !name.is_empty());
     let output = context.view.output();
     SourceSpec {
-        class_name: if batch.is_some() { Some(BATCHES) } else { class_name },
+        class_name: batch.map(|_| BATCHES).or(class_name).map(Cow::Borrowed),
         configs: match batch {
-            Some(batch) => Some(batch_configs(config, batch, class_name)),
+            Some(batch) => {
+                let config = config.map(json::entries).unwrap_or_default();
+                Some(batch_configs(config, batch, class_name))
+            }
             None => config.map(json::text),
         },
-        type_class_name: output.and_then(|output| given(output.type_class_name.as_ref())),
+        type_class_name: output.and_then(|output| given(output.type_class_name.as_ref())).map(Cow::Borrowed),
         ..SourceSpec::default()
     }
 }
 
 /// A connector's configuration with what the runner of batch sources wants to know besides.
-fn batch_configs(config: Option<&FreeForm>, batch: &BatchSourceConfig, class_name: Option<&str>) -> String {
-    let mut configs = config.cloned().unwrap_or_default();
-    configs.insert("__BATCHSOURCECONFIGS__".to_owned(), Value::String(json::text(batch)));
-    let class_name = class_name.unwrap_or_default().to_owned();
-    configs.insert("__BATCHSOURCECLASSNAME__".to_owned(), Value::String(class_name));
-    json::text(&configs)
+fn batch_configs(
+    mut configs: json::Entries<'_>,
+    batch: &BatchSourceConfig,
+    class_name: Option<&str>,
+) -> String {
+    configs.insert(Cow::Borrowed("__BATCHSOURCECONFIGS__"), json::raw(&json::text(batch)));
+    configs.insert(Cow::Borrowed("__BATCHSOURCECLASSNAME__"), json::raw(class_name.unwrap_or_default()));
+    json::map_of(&configs)
 }
