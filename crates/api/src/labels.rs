@@ -59,6 +59,10 @@ pub const SPECIFICATION: &str = "compute.functionmesh.io/specification";
 /// that nothing is to be changed or taken away.
 pub const APPLIED: &str = "compute.functionmesh.io/applied";
 
+/// Annotation of a StatefulSet: the subscriptions that its pods make or once made. It is written together with them, so
+/// that a change of the specification loses none.
+pub const SUBSCRIPTIONS: &str = "compute.functionmesh.io/subscriptions";
+
 /// Finalizer: subscriptions are to be cleaned up.
 pub const CLEANUP_FINALIZER: &str = "compute.functionmesh.io/subscription-cleanup";
 /// The older form of [`CLEANUP_FINALIZER`].

@@ -128,7 +128,7 @@ impl Renderer<'_> {
         self.push(maker, &service)?;
         autoscaler.iter().try_for_each(|child| self.push(maker, child))?;
         vertical_autoscaler.iter().try_for_each(|child| self.push(maker, child))?;
-        cleanup.iter().try_for_each(|cleanup| self.push(maker, &cleanup.job))
+        cleanup.iter().try_for_each(|cleanup| self.push(maker, cleanup))
     }
 
     /// The object as it is there already.

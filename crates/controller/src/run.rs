@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::backends::Changed;
-use crate::component::{JobSummary, PodSummary};
+use crate::component::{JobSummary, Peers, PodSummary};
 use crate::context::Shared;
 use crate::kit::backoff::Backoff;
 use crate::kit::cache::{self, Cache, Watched, Watches};
@@ -179,9 +179,15 @@ impl Control {
         };
         let meshes = parts.meshes()?;
         let wake_meshes = meshes.triggers();
-        let (functions, run_functions, backend_functions) = parts.component(&wake_meshes)?;
-        let (sources, run_sources, backend_sources) = parts.component(&wake_meshes)?;
-        let (sinks, run_sinks, backend_sinks) = parts.component(&wake_meshes)?;
+        let (functions, of_functions) = parts.watch(&watcher::Config::default());
+        let (sources, of_sources) = parts.watch(&watcher::Config::default());
+        let (sinks, of_sinks) = parts.watch(&watcher::Config::default());
+        let peers = Peers { functions: functions.clone(), sources: sources.clone(), sinks: sinks.clone() };
+        let (run_functions, backend_functions) =
+            parts.component(functions.clone(), of_functions, &peers, &wake_meshes)?;
+        let (run_sources, backend_sources) =
+            parts.component(sources.clone(), of_sources, &peers, &wake_meshes)?;
+        let (run_sinks, backend_sinks) = parts.component(sinks.clone(), of_sinks, &peers, &wake_meshes)?;
         let context = mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks };
         let run_meshes = run_meshes(meshes, context);
         for cache in &backends {
@@ -208,7 +214,7 @@ struct Parts<'a> {
     leadership: &'a Leadership,
 }
 
-type ComponentParts<C> = (Cache<Compact<C>>, BoxFuture<'static, ()>, Changed);
+type ComponentParts = (BoxFuture<'static, ()>, Changed);
 
 impl Parts<'_> {
     /// The program is ready only once this cache is full, of each namespace.
@@ -258,14 +264,15 @@ impl Parts<'_> {
         Ok(controller)
     }
 
-    /// The controller of one kind of component, with its cache and the way by which it hears of changed
-    /// BackendConfigs.
+    /// The controller of one kind of component, and the way by which it hears of changed BackendConfigs.
     fn component<C: Component>(
         &self,
+        objects: Cache<Compact<C>>,
+        changes: impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static,
+        peers: &Peers,
         meshes: &Triggers<Compact<FunctionMesh>>,
-    ) -> Result<ComponentParts<C>, prometheus::Error> {
+    ) -> Result<ComponentParts, prometheus::Error> {
         let children = cache::children_of(C::ROLE);
-        let (objects, changes) = self.watch::<Compact<C>>(&watcher::Config::default());
         let (stateful_sets, of_sets) = self.watch::<Compact<StatefulSet>>(&children);
         let (services, of_services) = self.watch::<Compact<Service>>(&children);
         let (autoscalers, of_autoscalers) = self.watch::<Compact<HorizontalPodAutoscaler>>(&children);
@@ -287,6 +294,7 @@ impl Parts<'_> {
             services,
             autoscalers,
             pods,
+            peers: peers.clone(),
         });
         let changes = objects::count(&self.shared.metrics, &objects, changes, objects::of_component)?;
         let (tell, backends) = mpsc::channel(QUEUE);
@@ -310,7 +318,7 @@ impl Parts<'_> {
             };
             controller.run(reconcile).await;
         };
-        Ok((objects, run.boxed(), tell))
+        Ok((run.boxed(), tell))
     }
 
     fn meshes(&self) -> Result<Controller<Compact<FunctionMesh>>, prometheus::Error> {

@@ -20,11 +20,12 @@ pub async fn pretend_to_run(client: &Client, namespace: &str) -> anyhow::Result<
     Ok(pods.len())
 }
 
-/// Gives the pods of a Job that have not ended the status of ones that ended with this exit code, and returns
-/// how many pods it has. Nothing did run.
+/// Gives the pods of the Jobs whose names begin so, and that have not ended, the status of ones that ended with this exit
+/// code, and returns how many pods there are. Nothing did run.
 pub async fn pretend_to_end(client: &Client, namespace: &str, job: &str, code: i32) -> anyhow::Result<usize> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
-    let pods = api.list(&ListParams::default().labels(&format!("job-name={job}"))).await?.items;
+    let mut pods = api.list(&ListParams::default().labels("job-name")).await?.items;
+    pods.retain(|pod| pod.labels().get("job-name").is_some_and(|name| name.starts_with(job)));
     let has_ended = |pod: &Pod| {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         matches!(phase, Some("Succeeded" | "Failed"))

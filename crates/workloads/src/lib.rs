@@ -24,6 +24,7 @@ mod json;
 mod log;
 mod mesh;
 pub mod names;
+mod pattern;
 mod pod;
 pub mod redact;
 mod service;
@@ -31,6 +32,7 @@ mod settings;
 mod shape;
 mod shell;
 mod stateful_set;
+pub mod subscriptions;
 #[cfg(test)]
 mod testing;
 mod volume_names;
@@ -41,17 +43,18 @@ use function_mesh_api::validate::Valid;
 use function_mesh_api::{BackendConfig, Component, Function, FunctionMesh, Sink, Source};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
 
 #[cfg(feature = "args")]
 pub use args::{SettingsArgs, switch};
 pub use backend::ignored as ignored_in_backend_config;
-pub use cleanup::Cleanup;
 pub use redact::message as without_credentials;
 pub use settings::{RunnerImages, Settings, SettingsError};
 pub use vpa::{VerticalPodAutoscaler, VerticalPodAutoscalerSpec};
 
 use context::Context;
+use subscriptions::Targets;
 
 /// The BackendConfigs that apply to a component.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,17 +89,36 @@ pub fn render<C: Component>(component: &Valid<C>, backends: Backends<'_>, settin
     }
 }
 
-/// The clean-up of what a component leaves behind in Pulsar, if it is to be removed.
+/// The Job that removes all subscriptions of a component when it is deleted, if they are to be removed.
 pub fn cleanup<C: Component>(
     component: &Valid<C>,
     backends: Backends<'_>,
     settings: &Settings,
-) -> Option<Cleanup> {
-    let mut cleanup = cleanup::of(&Context::new(component, backends, settings))?;
-    if let Some(pod) = cleanup.job.spec.as_mut().and_then(|job| job.template.spec.as_mut()) {
+) -> Option<Job> {
+    cleanup::of(&Context::new(component, backends, settings)).map(with_volume_names)
+}
+
+/// Whether subscriptions are to be removed with the component, by the operator.
+pub fn is_cleanup_wanted<C: Component>(component: &Valid<C>) -> bool {
+    let settings = Settings::default();
+    cleanup::is_wanted(&Context::new(component, Backends::default(), &settings))
+}
+
+/// The Job that removes some subscriptions of a component.
+pub fn cleanup_job<C: Component>(
+    component: &Valid<C>,
+    backends: Backends<'_>,
+    settings: &Settings,
+    targets: &Targets,
+) -> Job {
+    with_volume_names(cleanup::job(&Context::new(component, backends, settings), targets))
+}
+
+fn with_volume_names(mut job: Job) -> Job {
+    if let Some(pod) = job.spec.as_mut().and_then(|job| job.template.spec.as_mut()) {
         volume_names::settle(pod);
     }
-    Some(cleanup)
+    job
 }
 
 /// The components of a mesh, as objects of their own.

@@ -12,8 +12,24 @@ pub fn service(object: &str, role: Role) -> String {
     format!("{object}-{role}-headless")
 }
 
-/// Name of the Job that cleans up subscriptions.
-pub fn cleanup_job(object: &str, role: Role) -> String {
+/// Longest name that fits into a label, as a Job's must.
+const MAX_LABEL: usize = 63;
+
+/// Name of the Job that cleans up after one very object: with the head of its UID in it, so that it meets neither the
+/// Job of an earlier object of that name nor anybody else's. An object that no API server has seen has none.
+pub fn cleanup_job(object: &str, role: Role, uid: Option<&str>) -> String {
+    // The zero UID stands for none.
+    let is_given = |uid: &&str| uid.chars().any(|letter| letter.is_ascii_alphanumeric() && letter != '0');
+    let Some(uid) = uid.filter(is_given) else { return legacy_cleanup_job(object, role) };
+    let head: String =
+        uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect::<String>().to_lowercase();
+    let suffix = format!("-{role}-cleanup-{head}");
+    let object: String = object.chars().take(MAX_LABEL.saturating_sub(suffix.len())).collect();
+    format!("{}{suffix}", object.trim_end_matches(['-', '.']))
+}
+
+/// Name of that Job in earlier releases, and in the original operator.
+pub fn legacy_cleanup_job(object: &str, role: Role) -> String {
     format!("{object}-{role}-cleanup")
 }
 
@@ -48,8 +64,17 @@ mod tests {
     fn children_are_called_after_their_component() {
         assert_eq!(stateful_set("f", Role::Function), "f-function");
         assert_eq!(service("f", Role::Source), "f-source-headless");
-        assert_eq!(cleanup_job("f", Role::Sink), "f-sink-cleanup");
+        assert_eq!(legacy_cleanup_job("f", Role::Sink), "f-sink-cleanup");
         assert_eq!(component("mesh", "f"), "mesh-f");
+    }
+
+    #[test]
+    fn each_object_has_a_cleanup_job_of_its_own() {
+        let uid = Some("0A1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9");
+        assert_eq!(cleanup_job("f", Role::Sink, uid), "f-sink-cleanup-0a1b2c3d");
+        assert_eq!(cleanup_job("f", Role::Sink, None), "f-sink-cleanup");
+        let long = cleanup_job(&"x".repeat(43), Role::Function, uid);
+        assert!(long.len() == 63 && long.ends_with("x-function-cleanup-0a1b2c3d"), "{long}");
     }
 
     #[test]

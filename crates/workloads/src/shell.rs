@@ -215,6 +215,11 @@ impl Script {
         self.run(format!("exec {command}"))
     }
 
+    /// The script as text, to stand in another one.
+    pub(crate) fn text(self) -> String {
+        self.0.join(" && ")
+    }
+
     /// The script as the command of a container.
     pub(crate) fn into_command(self, shell: &str) -> Vec<String> {
         vec![shell.to_owned(), "-c".to_owned(), self.0.join(" && ")]

@@ -40,6 +40,34 @@ pub struct ComponentStatus {
     pub namespaced_backend_config_revision: Option<String>,
     /// Difference between the running StatefulSet and the wanted one that a paused rollout holds back.
     pub pending_change: Option<String>,
+    /// Subscriptions that its pods made before a change of name, tenant, topics or subscription, and no longer read.
+    /// With `cleanupSubscription` they are removed together with the component; without it they stay in Pulsar, and
+    /// keep their backlog, until somebody removes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub retired_subscriptions: Vec<Subscription>,
+}
+
+/// A subscription in Pulsar.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subscription {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// The topic, or the pattern that stands for topics.
+    #[serde(default)]
+    pub topic: String,
+    /// Whether that is a pattern.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_pattern: bool,
+}
+
+impl std::fmt::Display for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let of = if self.is_pattern { "all topics that match " } else { "" };
+        write!(f, "subscription {} of {of}{}", self.name, self.topic)
+    }
 }
 
 /// State of a component in one word.

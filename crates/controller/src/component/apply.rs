@@ -5,14 +5,15 @@ use std::sync::Arc;
 use function_mesh_api::validate::Valid;
 use function_mesh_api::{Component, Spec, labels};
 use function_mesh_workloads::difference::differences_of;
-use function_mesh_workloads::{VerticalPodAutoscaler, Workload, cleanup, names};
+use function_mesh_workloads::subscriptions::subscriptions;
+use function_mesh_workloads::{VerticalPodAutoscaler, Workload, is_cleanup_wanted, names};
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 
 use super::observe::{Hold, Observed};
 use super::status::Children as Status;
-use super::{Context, Error, finalizer, pending};
+use super::{Context, Error, finalizer, pending, subscribed};
 use crate::kit::children::{Applied, Change, Child, Children, is_owned_by};
 
 /// Writes the children. The Service comes first, since pods look for their names as they start; autoscalers
@@ -34,10 +35,13 @@ pub(super) async fn apply<C: Component>(
         manager: labels::managers::WORKLOAD,
     };
     give_first_number(&**component, given, &children).await?;
-    let cleanup = cleanup(component, observed.backends.as_backends(), &context.shared.settings);
-    finalizer::align(&**component, cleanup.is_some(), &children, context).await?;
+    finalizer::align(&**component, is_cleanup_wanted(component), &children, context).await?;
     let annotations = stateful_set.metadata.annotations.get_or_insert_default();
     annotations.insert(labels::SPECIFICATION.to_owned(), observed.digest);
+    // Where there is no StatefulSet that remembers them, the status may.
+    let before = component.status().filter(|_| observed.stateful_set.is_none());
+    let before = before.map(|status| status.retired_subscriptions.as_slice()).unwrap_or_default();
+    subscribed::write(&mut stateful_set, &subscriptions(&**component), before);
 
     let is_paused = observed.hold == Some(Hold::Paused);
     let service = place(&children, &service, observed.service, is_paused, context).await?;
@@ -45,7 +49,11 @@ pub(super) async fn apply<C: Component>(
     let (set, pending) = if let Some(live) = held {
         hold(&children, &stateful_set, live, context).await?
     } else {
-        let applied = children.apply(&stateful_set, observed.stateful_set, keep_immutable).await?;
+        let adjust = |wanted: &mut StatefulSet, live: &StatefulSet| {
+            keep_immutable(wanted, live);
+            subscribed::carry_over(wanted, live);
+        };
+        let applied = children.apply(&stateful_set, observed.stateful_set, adjust).await?;
         (count(context, applied), None)
     };
     let autoscaler = if let Some(wanted) = autoscaler {
@@ -67,6 +75,8 @@ pub(super) async fn apply<C: Component>(
     ];
     Ok(Status {
         kept: fixed(&stateful_set, &set.live),
+        // What is held back is not rolled out: the pods still read what they did.
+        retired: observed.hold.is_none().then(|| subscribed::retired(&**component, &set.live)),
         stateful_set: set.live,
         made: changes.into_iter().filter(|(_, change)| *change != Change::None).collect(),
         has_autoscaler: autoscaler.is_some(),

@@ -2,15 +2,13 @@
 //! original operator used counts as well, and is replaced.
 
 use function_mesh_api::{Component, labels};
-use function_mesh_workloads::names;
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::core::{NamespaceResourceScope, Request};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, Resource};
 use serde_json::json;
 
-use super::{Context, Error};
+use super::{Context, Error, cleanup_jobs};
 use crate::kit::answer::text;
 use crate::kit::children::Children;
 
@@ -36,7 +34,8 @@ pub(super) async fn align<C: Component>(
         return Ok(());
     }
     if is_legacy {
-        remove_sleeping_job(component, children).await?;
+        // The original operator made the Job together with the component and left it asleep for all of its life.
+        cleanup_jobs::find(component, children).await?;
     }
     let wanted = is_wanted.then_some(labels::CLEANUP_FINALIZER);
     write::<C>(meta, wanted, &context.shared.client).await
@@ -67,22 +66,4 @@ where
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(Error::Finalizer(Box::new(error))),
     }
-}
-
-/// The original operator made the Job together with the component and left it asleep for all of its life.
-async fn remove_sleeping_job<C: Component>(component: &C, children: &Children<'_>) -> Result<(), Error> {
-    let name = names::cleanup_job(&component.name_any(), C::ROLE);
-    if let Some(job) = children.read::<Job>(&name).await?
-        && is_sleeping(&job, &component.uid().unwrap_or_default())
-    {
-        children.delete_exactly(&job, &DeleteParams::background()).await?;
-    }
-    Ok(())
-}
-
-/// Whether a Job is the original operator's for this component: its labels are those of the component's pods.
-pub(super) fn is_sleeping(job: &Job, uid: &str) -> bool {
-    let labels = job.labels();
-    labels.get(labels::OWNER).is_some_and(|owner| owner == uid)
-        && labels.get(labels::APP_NAME) != job.metadata.name.as_ref()
 }

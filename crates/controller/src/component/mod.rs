@@ -6,14 +6,18 @@
 //! ```
 
 mod apply;
+mod cleanup_jobs;
+mod delete;
 mod deletion;
 mod finalizer;
 mod observe;
 mod pending;
 pub(crate) mod pods;
 mod report;
+mod sharing;
 mod specification;
 mod status;
+mod subscribed;
 mod summary;
 
 use std::sync::Arc;
@@ -30,21 +34,24 @@ use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
 use crate::kit::cache::{Cache, INCOMPLETE};
-use crate::kit::children::ChildError;
+use crate::kit::children::{ChildError, Children};
 use crate::kit::compact::{Compact, finalizers};
 use crate::kit::controller::Action;
 use crate::kit::position::{self, DecodeError};
 use crate::kit::queue::Key;
 use crate::metrics::Stage;
 
-use deletion::Step;
-pub use status::{Children, Outcome, Seen, status_of};
+use delete::Progress;
+pub use sharing::Peers;
+pub use status::{Children as SeenChildren, Outcome, Seen, status_of};
 pub use summary::{JobSummary, PodSummary};
 
 /// How long until a deletion is looked at again when nothing happens meanwhile, so that it comes to its end.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// What tells the wait for a component's end from the wait for its status.
 const END: &str = " (end)";
+/// How long until a Job of an earlier object is looked at again.
+const END_LEFT_OVER: Duration = Duration::from_secs(2);
 /// How long until something is tried again that was decided on old news.
 const CATCH_UP: Duration = Duration::from_millis(200);
 
@@ -60,6 +67,8 @@ pub struct Context {
     pub autoscalers: Cache<Compact<HorizontalPodAutoscaler>>,
     /// Pods of components of this kind.
     pub pods: Cache<PodSummary>,
+    /// All components, of every kind.
+    pub peers: Peers,
 }
 
 impl Context {
@@ -178,15 +187,19 @@ pub async fn reconcile<C: Component>(
         }
     };
     drop(whole);
-    let component = &*component;
+    let mut component = component;
     let is_deleted = component.meta().deletion_timestamp.is_some();
     if !is_deleted && !labels::is_managed(component.meta()) {
-        context.shared.backoff.forget(&key(component));
+        context.shared.backoff.forget(&key(&*component));
         work.skipped();
         return Ok(Action::await_change());
     }
-    let outcome =
-        if is_deleted { end(component, &context).await } else { bring_in_line(component, &context).await };
+    let outcome = if is_deleted {
+        reconcile_delete(&mut *component, &context).await
+    } else {
+        bring_in_line(&*component, &context).await
+    };
+    let component = &*component;
     let (outcome, action) = match outcome {
         Ok(outcome) => outcome,
         Err(error) if error.is_late() => {
@@ -228,6 +241,11 @@ async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result
         Ok((valid, workload))
     };
     let (valid, workload) = context.shared.compute.run(&namespace, plan).await.map_err(Error::Invalid)?;
+    if !observed.is_made(component)
+        && let Some(waits_for) = end_left_over(component, context).await?
+    {
+        return Ok((Some(Outcome::Waiting(waits_for)), Action::requeue(END_LEFT_OVER)));
+    }
     let revisions = observed.revisions.clone();
     // Boxed, since it holds all children by value.
     let children = Box::pin(apply::apply(component, &valid, workload, observed, context)).await?;
@@ -236,15 +254,52 @@ async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result
     Ok((Some(Outcome::Applied(Seen { children, trouble, revisions })), action))
 }
 
-/// Children of a deleted component go with it: they name it as their owner. What else is to be done comes first.
-async fn end<C: Component>(component: &C, context: &Context) -> Result<Done, Error> {
+/// Children of a deleted component go with it: they name it as their owner. What else is to be done comes first. It is
+/// decided on the component as the API server has it, since a clean-up cannot be undone.
+async fn reconcile_delete<C: Component>(component: &mut C, context: &Context) -> Result<Done, Error> {
     if let Err(violations) = context.shared.protected.check(component.namespace().as_deref()) {
-        return end_unseen(component, &violations, context).await;
+        return end_unseen(&*component, &violations, context).await;
     }
-    Ok(match deletion::proceed(component, context).await? {
-        Step::Released => (None, Action::await_change()),
-        Step::Waiting(what) => (Some(Outcome::Deleting(what)), Action::requeue(LOOK_AGAIN)),
+    if finalizer::is_on(component.meta()) {
+        let namespace = component.namespace().unwrap_or_default();
+        let newest = children(context, &namespace, "").read::<C>(&component.name_any()).await?;
+        match newest.filter(|newest| newest.meta().uid == component.meta().uid) {
+            Some(newest) => *component = newest,
+            None => return Ok((None, Action::await_change())),
+        }
+    }
+    Ok(match delete::proceed(component, context).await? {
+        Progress::Released => (None, Action::await_change()),
+        Progress::Waiting(what) => (Some(Outcome::Deleting(what)), Action::requeue(LOOK_AGAIN)),
+        Progress::Stopping(retired) => {
+            component.status_mut().get_or_insert_default().retired_subscriptions = retired;
+            (Some(Outcome::Deleting(deletion::STOPS.to_owned())), Action::requeue(LOOK_AGAIN))
+        }
     })
+}
+
+/// Ends the clean-up of an earlier object of this name, and says what is still to stop of it.
+async fn end_left_over<C: Component>(component: &C, context: &Context) -> Result<Option<String>, Error> {
+    let namespace = component.namespace().unwrap_or_default();
+    let uid = component.uid().unwrap_or_default();
+    let left = cleanup_jobs::end_left_over(component, &children(context, &namespace, &uid)).await?;
+    if left.is_empty() {
+        return Ok(None);
+    }
+    let note = format!(
+        "stopped Job {}, which cleaned up after an earlier object of this name; what it did not remove is left in Pulsar",
+        left.join(", ")
+    );
+    context
+        .shared
+        .events
+        .publish(&component.object_ref(&()), false, "CleanupCancelled", "CleanUp", &note)
+        .await;
+    Ok(Some(format!("waiting for Job {} of an earlier object of this name to stop", left.join(", "))))
+}
+
+fn children<'a>(context: &'a Context, namespace: &'a str, owner: &'a str) -> Children<'a> {
+    Children { client: &context.shared.client, namespace, owner, manager: labels::managers::WORKLOAD }
 }
 
 /// The end of a component in a protected namespace: no Job runs there for it, as no pod does.
@@ -256,7 +311,7 @@ async fn end_unseen<C: Component>(
     if finalizer::is_on(component.meta()) {
         let note = format!("left in Pulsar: its subscriptions: {violations}");
         let regarding = component.object_ref(&());
-        context.shared.events.publish(&regarding, false, "NotCleanedUp", "CleanUp", &note).await;
+        context.shared.events.publish(&regarding, false, "CleanupFailed", "CleanUp", &note).await;
         finalizer::release::<C>(component.meta(), &context.shared.client).await?;
     }
     Ok((None, Action::await_change()))
@@ -276,7 +331,7 @@ async fn undecodable<C: Component>(
     if object.meta().deletion_timestamp.is_some() {
         if finalizer::is_on(object.meta()) {
             let note = "left in Pulsar: its subscriptions, since the object cannot be read";
-            context.shared.events.publish(&regarding, false, "NotCleanedUp", "CleanUp", note).await;
+            context.shared.events.publish(&regarding, false, "CleanupFailed", "CleanUp", note).await;
             let metadata = ObjectMeta { finalizers: finalizers(json), ..object.meta().clone() };
             finalizer::release::<C>(&metadata, &context.shared.client).await?;
         }

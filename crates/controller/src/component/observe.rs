@@ -35,6 +35,14 @@ pub(super) struct Observed {
     pub(super) revisions: Revisions,
 }
 
+impl Observed {
+    /// Whether the component has its StatefulSet.
+    pub(super) fn is_made<C: Component>(&self, component: &C) -> bool {
+        let owner = component.uid().unwrap_or_default();
+        self.stateful_set.as_deref().is_some_and(|live| is_owned_by(live, &owner))
+    }
+}
+
 pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> Result<Observed, kube::Error> {
     let namespace = component.namespace().unwrap_or_default();
     let workload = names::stateful_set(&component.name_any(), C::ROLE);

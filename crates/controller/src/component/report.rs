@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use function_mesh_api::types::{ComponentStatus, Phase};
-use function_mesh_api::{Component, labels};
+use function_mesh_api::{Component, Spec as _, labels};
+use function_mesh_workloads::subscriptions::without;
 
 use kube::Resource;
 
@@ -12,6 +13,7 @@ use super::status::{Outcome, status_of};
 use crate::context::Shared;
 use crate::kit::children::Change;
 use crate::kit::compact::{Compact, status};
+use crate::kit::events::clip;
 use crate::kit::position::words;
 use crate::kit::status::write_status;
 
@@ -46,6 +48,7 @@ pub(super) async fn report<C: Component>(
     let is_transition = before.is_none_or(|before| before.phase != now.phase || worse(before, &now));
     write_status(&shared.client, component, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote(C::ROLE.kind(), "status");
+    report_retired(component, before, &now, shared).await;
     // That pods start after something was applied goes without saying.
     let is_expected = match now.phase {
         Phase::Pending => true,
@@ -86,6 +89,31 @@ pub(super) async fn report_undecodable<C: Component>(
             tracing::warn!(kind, namespace, name, error, "cannot write the status of what cannot be decoded");
         }
     }
+}
+
+/// Tells of subscriptions that a change left behind.
+async fn report_retired<C: Component>(
+    component: &C,
+    before: Option<&ComponentStatus>,
+    now: &ComponentStatus,
+    shared: &Shared,
+) {
+    let before = before.map(|before| before.retired_subscriptions.as_slice()).unwrap_or_default();
+    let retired = without(&now.retired_subscriptions, before);
+    if retired.is_empty() {
+        return;
+    }
+    let names = retired.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let names = clip(&names, 600);
+    let view = component.spec().view();
+    let is_removed = view.consuming.is_none_or(|consuming| consuming.cleanup_subscription);
+    let (normal, note) = if is_removed {
+        (true, format!("no longer read: {names}; removed when the {} is deleted", C::ROLE))
+    } else {
+        let what = "keeps its backlog in Pulsar; remove it with `pulsar-admin topics unsubscribe`, or set cleanupSubscription";
+        (false, format!("no longer read: {names}; it {what}"))
+    };
+    shared.events.publish(&component.object_ref(&()), normal, "SubscriptionRetired", "Report", &note).await;
 }
 
 /// Whether there is nothing to tell but that it goes on, or that it began.

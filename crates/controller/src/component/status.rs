@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use function_mesh_api::types::{ComponentStatus, Phase, ResourceCondition};
+use function_mesh_api::types::{ComponentStatus, Phase, ResourceCondition, Subscription};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -28,6 +28,8 @@ pub struct Children {
     pub has_vertical_autoscaler: bool,
     /// Fields of the StatefulSet that cannot be changed and were left as they are.
     pub kept: Vec<&'static str>,
+    /// Subscriptions that the pods once made and no longer make; unless a change is held back.
+    pub retired: Option<Vec<Subscription>>,
     /// What is held back of a change of the pods.
     pub pending: Option<String>,
     /// Whether that is so because rollouts are paused.
@@ -50,6 +52,8 @@ pub struct Seen {
 pub enum Outcome {
     /// The children are written.
     Applied(Seen),
+    /// Nothing is made yet: this has to happen first.
+    Waiting(String),
     /// The component is being deleted, and waits for this.
     Deleting(String),
     /// It came to no end.
@@ -115,8 +119,15 @@ pub fn status_of(
             (status.global_backend_config_revision, status.namespaced_backend_config_revision) =
                 seen.revisions.clone();
             status.pending_change.clone_from(&seen.children.pending);
+            if let Some(retired) = &seen.children.retired {
+                status.retired_subscriptions.clone_from(retired);
+            }
             status.conditions = conditions(&seen.children, pods);
             (status.phase, status.message) = phase(seen, pods);
+        }
+        Outcome::Waiting(waits_for) => {
+            status.phase = Phase::Progressing;
+            status.message = Some(waits_for.clone());
         }
         Outcome::Deleting(waits_for) => {
             status.phase = Phase::Deleting;
@@ -210,6 +221,7 @@ mod tests {
             has_autoscaler: false,
             has_vertical_autoscaler: false,
             kept: Vec::new(),
+            retired: None,
             pending: None,
             is_paused: false,
         };

@@ -112,6 +112,11 @@ impl<K: Watched> Cache<K> {
         true
     }
 
+    /// Whether the cache holds all that there is, in every namespace that is watched.
+    pub fn has_synced(&self) -> bool {
+        self.parts.iter().all(|part| *part.standing.borrow() == Standing::Filled)
+    }
+
     /// Whether the cache holds all that there is in a namespace, if it is watched at all. It waits while that is
     /// being listed for the first time; not when that failed, since it may be long until somebody allows it, and
     /// nobody of another namespace is to be kept from work meanwhile.

@@ -8,12 +8,13 @@ use function_mesh_api::labels;
 use function_mesh_workloads::difference::{differences, make_distinct};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
 use kube::core::Status;
 use kube::{Client, Resource, ResourceExt};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -330,6 +331,24 @@ impl Children<'_> {
         let request = self.request::<K>().patch_subresource("scale", &name, &self.params(false), &patch);
         let scaled = text(self.client, request).await;
         scaled.map(|_| ()).map_err(|source| api_error::<K>("scale", &name, source))
+    }
+
+    /// All objects that these labels select, past the cache.
+    pub async fn list<K: Child>(&self, selector: &str) -> Result<Vec<K>, ChildError> {
+        #[derive(Deserialize)]
+        struct List {
+            #[serde(default)]
+            items: Vec<Box<RawValue>>,
+        }
+        let request = self.request::<K>().list(&ListParams::default().labels(selector));
+        let listed = text(self.client, request).await;
+        let listed = listed.map_err(|source| api_error::<K>("list", selector, source))?;
+        let list: List = serde_json::from_str(&listed).map_err(|source| ChildError::Form {
+            kind: K::kind(&()).into_owned(),
+            name: selector.to_owned(),
+            source,
+        })?;
+        list.items.iter().map(|item| decode(selector, item.get())).collect()
     }
 
     /// Reads an object past the cache; None when it, or its kind, is not there.

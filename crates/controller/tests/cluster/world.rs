@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) plane: &'static ControlPlane,
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    /// Another namespace that the controller looks after.
+    pub(crate) second: Option<String>,
     /// What the controller writes.
     pub(crate) recorder: Recorder,
     pub(crate) settings: Settings,
@@ -57,6 +59,7 @@ impl World {
             plane,
             client,
             namespace,
+            second: None,
             recorder,
             settings,
             protected: Protected::default(),
@@ -71,7 +74,11 @@ impl World {
         let client = self.recorder.client(self.plane.config().await?)?;
         let options = Options {
             settings: self.settings.clone(),
-            namespaces: Namespaces::one(&self.namespace),
+            namespaces: [Some(&self.namespace), self.second.as_ref()]
+                .into_iter()
+                .flatten()
+                .map(|name| Namespaces::one(name))
+                .collect(),
             protected: self.protected.clone(),
             concurrency: 4,
             pause_rollout: self.pause_rollout,

@@ -1,0 +1,349 @@
+//! The Job that removes what a component leaves behind in Pulsar: subscriptions, and the topic between the
+//! parts of a batch source.
+//!
+//! It is made when the component is deleted, and does its work at once. It has no owner: the garbage collector
+//! would remove it together with the component whose deletion waits for it. The controller deletes it when it has
+//! succeeded; after a failure Kubernetes removes it an hour later.
+//!
+//! What the container runs is `cleanup.sh`, the same text for every component, with the targets as its arguments. It
+//! ends well only when the broker lists nothing of them any more.
+
+use std::collections::BTreeMap;
+
+use function_mesh_api::component::Particular;
+use function_mesh_api::types::Subscription;
+use function_mesh_api::validate::grammar::TopicName;
+use function_mesh_api::{Role, labels};
+use k8s_openapi::api::batch::v1::{
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
+};
+use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::admin::{Admin, Program};
+use crate::connection::Connection;
+use crate::container::{self, some};
+use crate::context::Context;
+use crate::shell::{Word, literal_value};
+use crate::subscriptions::{self, Targets};
+use crate::{images, names, pattern, pod, volumes};
+
+/// Attempts before the Job counts as failed.
+const ATTEMPTS: i32 = 3;
+/// Seconds for which the Job and its log can be looked at afterwards.
+const KEPT: i32 = 3600;
+
+/// Exit codes of a shell that cannot start a program: no further attempt can.
+const NO_PROGRAM: [i32; 2] = [126, 127];
+/// Name of the Job's container.
+const CONTAINER: &str = "cleanup";
+/// What the container runs.
+const SCRIPT: &str = include_str!("cleanup.sh");
+/// Matches topics as Pulsar does; see `TopicMatcher.java`.
+const MATCHER: &[u8] = include_bytes!("TopicMatcher.class");
+
+/// The Job that removes all subscriptions of a component, if that is wanted and is the operator's to do.
+pub(crate) fn of(context: &Context<'_>) -> Option<Job> {
+    is_wanted(context)
+        .then(|| job(context, &Targets::all(subscriptions::of(&context.view, context.object()))))
+}
+
+/// The Job that removes these subscriptions of a component.
+pub(crate) fn job(context: &Context<'_>, targets: &Targets) -> Job {
+    let connection = context.cleanup_connection();
+    let image = images::cleanup(context);
+    let volumes = volumes::of(context, &connection, false);
+    let shell = ["sh".to_owned(), "-c".to_owned(), script(context, connection, &image), CONTAINER.to_owned()];
+    let container = Container {
+        name: CONTAINER.to_owned(),
+        image: Some(image),
+        image_pull_policy: Some(images::pull_policy(context)),
+        command: Some(shell.into_iter().chain(arguments(context.role(), targets)).collect()),
+        env: Some(container::env(context)),
+        env_from: some(container::env_from(context)),
+        resources: Some(resources()),
+        security_context: Some(container::security_context()),
+        volume_mounts: some(volumes::cleanup_mounts(context, &connection, &volumes)),
+        ..Container::default()
+    };
+    let name = names::cleanup_job(context.object(), context.role(), context.meta.uid.as_deref());
+    let labels = job_labels(context, &name);
+    let template = ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() };
+    Job {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: context.meta.namespace.clone(),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
+        spec: Some(JobSpec {
+            active_deadline_seconds: Some(context.settings.cleanup_deadline),
+            backoff_limit: Some(ATTEMPTS),
+            pod_failure_policy: Some(fail_without_program()),
+            ttl_seconds_after_finished: Some(KEPT),
+            template: PodTemplateSpec {
+                metadata: Some(template),
+                spec: Some(PodSpec {
+                    containers: vec![container],
+                    restart_policy: Some("Never".to_owned()),
+                    volumes: some(volumes),
+                    ..pod::placement(context)
+                }),
+            },
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// An image without the program fails the Job at the first attempt.
+fn fail_without_program() -> PodFailurePolicy {
+    let on_exit_codes = PodFailurePolicyOnExitCodesRequirement {
+        container_name: Some(CONTAINER.to_owned()),
+        operator: "In".to_owned(),
+        values: NO_PROGRAM.to_vec(),
+    };
+    let rule = PodFailurePolicyRule {
+        action: "FailJob".to_owned(),
+        on_exit_codes: Some(on_exit_codes),
+        on_pod_conditions: None,
+    };
+    PodFailurePolicy { rules: vec![rule] }
+}
+
+/// Whether subscriptions are to be removed with the component, by the operator.
+pub(crate) fn is_wanted(context: &Context<'_>) -> bool {
+    let is_asked_for = match context.view.particular {
+        Particular::Source { batch, .. } => batch.is_some(),
+        Particular::Function(_) | Particular::Sink { .. } => {
+            context.view.consuming.is_some_and(|consuming| consuming.cleanup_subscription)
+        }
+    };
+    let is_declined = labels::annotation(context.meta, labels::NEED_CLEANUP) == Some("false");
+    let labels = context.meta.labels.as_ref();
+    let has_label = |key| labels.is_some_and(|labels| labels.contains_key(key));
+    let is_of_worker = has_label(labels::PULSAR_CLUSTER) || has_label(labels::LEGACY_PULSAR_CLUSTER);
+    is_asked_for && !is_declined && !is_of_worker
+}
+
+/// Labels that find the Job and yet are not those of the component's pods, which a Service and autoscalers
+/// select.
+fn job_labels(context: &Context<'_>, name: &str) -> BTreeMap<String, String> {
+    let namespace = context.meta.namespace.as_deref().unwrap_or_default();
+    let labels = [
+        (labels::APP_NAME, name),
+        (labels::COMPONENT, context.role().as_str()),
+        (labels::NAME, context.object()),
+        (labels::NAMESPACE, namespace),
+        (labels::OWNER, context.uid()),
+    ];
+    labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+/// Enough for the administration program, which may be one in Java.
+fn resources() -> ResourceRequirements {
+    let amounts = |cpu: &str, memory: &str| {
+        let amounts = [("cpu", cpu), ("memory", memory)];
+        Some(amounts.map(|(key, amount)| (key.to_owned(), Quantity(amount.to_owned()))).into())
+    };
+    ResourceRequirements { requests: amounts("50m", "128Mi"), limits: amounts("1", "512Mi"), claims: None }
+}
+
+/// The script, with the ways to call either program before it. Which of them runs is decided by what the image has; a
+/// component that says that it has pulsarctl has it looked for first.
+fn script(context: &Context<'_>, connection: Connection<'_>, image: &str) -> String {
+    let admin = |program| Admin { program, connection }.command(std::iter::empty::<&str>());
+    let (login, pulsarctl) = admin(Program::Pulsarctl);
+    let (_, pulsar_admin) = admin(Program::PulsarAdmin);
+    let programs = match images::admin_program(context) {
+        Program::Pulsarctl => "pulsarctl pulsar-admin",
+        Program::PulsarAdmin => "pulsar-admin pulsarctl",
+    };
+    let login = login.run(":").text();
+    format!(
+        "programs='{programs}'\nimage={}\nmatcher={}\nlogin() {{ {login}; }}\nctl() {{ {pulsarctl} \"$@\"; }}\nadmin() {{ {pulsar_admin} \"$@\"; }}\n{SCRIPT}",
+        Word::from(image),
+        base64(MATCHER),
+    )
+}
+
+/// The targets as the script takes them: five words each. Kubernetes reads them before any shell does.
+fn arguments(role: Role, targets: &Targets) -> Vec<String> {
+    let keep = targets
+        .keep
+        .iter()
+        .map(|it| ["keep".to_owned(), it.name.clone(), full(&it.topic), String::new(), String::new()]);
+    let remove = targets.remove.iter().map(|it| target(role, it));
+    keep.chain(remove).flatten().map(|word| literal_value(&word)).collect()
+}
+
+fn target(role: Role, subscription: &Subscription) -> [String; 5] {
+    let Subscription { name, topic, is_pattern } = subscription;
+    let parsed = TopicName::parse(topic);
+    if let (true, Ok(parsed)) = (*is_pattern, &parsed) {
+        // Pulsar leaves the scheme out of both when it matches, and takes the rest as it is.
+        let expression = topic.split_once("://").map_or(topic.as_str(), |(_, rest)| rest);
+        let namespace = format!("{}/{}", parsed.tenant, parsed.namespace);
+        let posix = pattern::to_posix(expression).unwrap_or_default();
+        return ["pattern".to_owned(), name.clone(), namespace, posix, expression.to_owned()];
+    }
+    let kind = if role == Role::Source { "batch" } else { "subscription" };
+    [kind.to_owned(), name.clone(), full(topic), String::new(), String::new()]
+}
+
+fn full(topic: &str) -> String {
+    TopicName::parse(topic).map_or_else(|_| topic.to_owned(), |name| name.to_string())
+}
+
+/// Text that every `base64 -d` reads.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for (at, shift) in [18, 12, 6, 0].into_iter().enumerate() {
+            let letter = LETTERS.get(usize::try_from(bits >> shift & 63).unwrap_or_default());
+            let is_there = at <= chunk.len();
+            text.push(letter.filter(|_| is_there).map_or('=', |letter| char::from(*letter)));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{function, of as look, sink, source};
+    use serde_json::{Value, json};
+
+    fn container(job: Job) -> Container {
+        job.spec.unwrap().template.spec.unwrap().containers.remove(0)
+    }
+
+    fn targets(job: Job) -> Vec<Vec<String>> {
+        let command = container(job).command.unwrap();
+        command[4..]
+            .chunks(5)
+            .map(|words| words.iter().filter(|it| !it.is_empty()).cloned().collect())
+            .collect()
+    }
+
+    fn cleaned(spec: Value) -> Vec<Vec<String>> {
+        let mut spec = spec;
+        spec["cleanupSubscription"] = json!(true);
+        targets(look(&sink(spec), super::of).unwrap())
+    }
+
+    #[test]
+    fn nothing_is_cleaned_up_unasked() {
+        assert_eq!(look(&sink(json!({})), super::of), None);
+        assert_eq!(look(&source(json!({})), super::of), None);
+    }
+
+    #[test]
+    fn it_can_be_declined_and_is_not_done_for_the_function_worker() {
+        let asked = sink(json!({ "cleanupSubscription": true }));
+        let meta = |annotation: Option<&str>, label: Option<&str>| {
+            let one = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+            ObjectMeta {
+                annotations: annotation.map(|value| one(labels::NEED_CLEANUP, value)),
+                labels: label.map(|key| one(key, "")),
+                ..ObjectMeta::default()
+            }
+        };
+        for (meta, wanted) in [
+            (meta(Some("true"), None), true),
+            (meta(Some("false"), None), false),
+            (meta(None, Some(labels::PULSAR_CLUSTER)), false),
+            (meta(None, Some(labels::LEGACY_PULSAR_CLUSTER)), false),
+        ] {
+            let found = look(&asked, |context| is_wanted(&Context { meta: &meta, ..context.clone() }));
+            assert_eq!(found, wanted, "{meta:?}");
+        }
+    }
+
+    #[test]
+    fn each_topic_loses_the_subscription() {
+        let expected = [
+            ["subscription", "public/default/f", "persistent://public/default/a"],
+            ["subscription", "public/default/f", "persistent://public/default/b"],
+        ];
+        assert_eq!(cleaned(json!({ "input": { "topics": ["b", "a"] } })), expected);
+    }
+
+    #[test]
+    fn a_pattern_goes_with_its_namespace_and_topics_beside_it_follow() {
+        let input = json!({ "topics": ["a", "t/n/b"], "topicPattern": "persistent://t/n/(?!x).*" });
+        let expected = [
+            vec!["subscription", "s", "persistent://public/default/a"],
+            vec!["pattern", "s", "t/n", "t/n/(?!x).*"],
+            vec!["subscription", "s", "persistent://t/n/b"],
+        ];
+        assert_eq!(cleaned(json!({ "input": input, "subscriptionName": "s" })), expected);
+        let input =
+            json!({ "topics": null, "sourceSpecs": { "persistent://t/n/a.*?": { "isRegexPattern": true } } });
+        let expected = [["pattern", "s", "t/n", "t/n/a.*", "t/n/a.*?"]];
+        assert_eq!(cleaned(json!({ "input": input, "subscriptionName": "s" })), expected);
+    }
+
+    #[test]
+    fn kubernetes_puts_nothing_in_place_of_a_name() {
+        let found = cleaned(json!({ "input": { "topics": ["a"] }, "subscriptionName": "$(HOME) $$" }));
+        assert_eq!(found[0][1], "$$(HOME) $$$");
+    }
+
+    #[test]
+    fn the_topic_inside_a_batch_source_is_removed_with_the_rights_to_do_so() {
+        let auth = |token: &str| json!({ "genericAuth": { "clientAuthenticationPlugin": "P", "clientAuthenticationParameters": token } });
+        let source = source(json!({
+            "batchSourceConfig": { "discoveryTriggererClassName": "T" },
+            "pulsar": { "authConfig": auth("less"), "cleanupAuthConfig": auth("more") },
+        }));
+        let job = look(&source, super::of).unwrap();
+        let script = container(job.clone()).command.unwrap().remove(2);
+        assert!(script.contains(" --auth-plugin P --auth-params more \"$@\"; }"), "{script}");
+        assert!(!script.contains("less") && !script.contains("delete -f"), "{script}");
+        let topic = "persistent://public/default/f-intermediate";
+        assert_eq!(targets(job), [["batch", "BatchSourceExecutor-public/default/f", topic]]);
+    }
+
+    #[test]
+    fn neither_a_service_nor_an_autoscaler_takes_it_for_the_component() {
+        let sink = sink(json!({ "cleanupSubscription": true, "pod": { "sidecars": [{ "name": "side" }] } }));
+        let job = look(&sink, super::of).unwrap();
+        #[allow(clippy::redundant_closure_for_method_calls, reason = "a method is not general enough")]
+        let selector = look(&sink, |context: &Context<'_>| context.labels());
+        assert_eq!(job.metadata.owner_references, None);
+        assert_eq!(job.metadata.labels.as_ref().unwrap()[labels::OWNER], "u-1");
+        let template = job.spec.unwrap().template;
+        let labels = template.metadata.unwrap().labels.unwrap();
+        assert!(selector.iter().any(|(key, value)| labels.get(key) != Some(value)));
+        assert_eq!(labels[labels::COMPONENT], "sink");
+        assert_eq!(template.spec.unwrap().containers.len(), 1);
+    }
+
+    #[test]
+    fn volumes_that_belong_to_a_replica_are_left_out() {
+        let function = function(json!({
+            "cleanupSubscription": true, "cleanupImage": "clean", "pod": { "volumes": [{ "name": "v" }] },
+            "volumeClaimTemplates": [{ "metadata": { "name": "claim" }, "spec": {} }],
+            "volumeMounts": [{ "name": "claim", "mountPath": "/c" }, { "name": "v", "mountPath": "/v" }],
+        }));
+        let container = container(look(&function, super::of).unwrap());
+        let paths: Vec<_> =
+            container.volume_mounts.unwrap().into_iter().map(|mount| mount.mount_path).collect();
+        assert_eq!(paths, ["/v"]);
+        assert_eq!(container.image.as_deref(), Some("clean"));
+    }
+
+    #[test]
+    fn base64_is_what_others_read() {
+        for (text, expected) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
+            assert_eq!(base64(text.as_bytes()), expected);
+        }
+    }
+}

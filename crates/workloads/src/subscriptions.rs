@@ -1,0 +1,178 @@
+//! The subscriptions that a component's pods make, and which of two components share one.
+//!
+//! It reads specifications as they are stored, defaults filled in or not, so that it serves for any live component.
+
+use std::collections::BTreeSet;
+
+use function_mesh_api::component::{Particular, SpecView};
+use function_mesh_api::types::Subscription;
+use function_mesh_api::validate::grammar::TopicName;
+use function_mesh_api::{Component, Spec as _};
+
+use crate::{details, pattern};
+
+/// The subscriptions of a component.
+pub fn subscriptions<C: Component>(component: &C) -> Vec<Subscription> {
+    of(&component.spec().view(), component.meta().name.as_deref().unwrap_or_default())
+}
+
+pub(crate) fn of(view: &SpecView<'_>, object: &str) -> Vec<Subscription> {
+    let or =
+        |text: Option<&str>, default: &str| text.filter(|it| !it.is_empty()).unwrap_or(default).to_owned();
+    let common = &view.common;
+    let path =
+        [or(common.tenant, "public"), or(common.namespace, "default"), or(common.name, object)].join("/");
+    let Some(consuming) = view.consuming else {
+        let is_batch = matches!(view.particular, Particular::Source { batch: Some(_), .. });
+        let name = format!("BatchSourceExecutor-{path}");
+        let topic = format!("persistent://{path}-intermediate");
+        return is_batch.then_some(Subscription { name, topic, is_pattern: false }).into_iter().collect();
+    };
+    let name = or(consuming.subscription_name, &path);
+    let specs = view.input().map(details::input_specs).unwrap_or_default();
+    let subscriptions = specs.iter().map(|(topic, spec)| Subscription {
+        name: name.clone(),
+        topic: (*topic).to_owned(),
+        is_pattern: spec.is_regex_pattern,
+    });
+    subscriptions.collect()
+}
+
+/// Whether two subscriptions may be one and the same. Of which Pulsar they are nobody can tell: the addresses stand in
+/// ConfigMaps, which the operator does not read. So all are taken for the same one.
+pub fn may_be_shared(one: &Subscription, other: &Subscription) -> bool {
+    if one.name != other.name {
+        return false;
+    }
+    let (Ok(a), Ok(b)) = (TopicName::parse(&one.topic), TopicName::parse(&other.topic)) else {
+        return one.topic == other.topic;
+    };
+    if (&a.tenant, &a.namespace) != (&b.tenant, &b.namespace) {
+        return false;
+    }
+    match (one.is_pattern, other.is_pattern) {
+        (false, false) => a.without_partition() == b.without_partition(),
+        (true, false) => b.local.starts_with(pattern::literal_prefix(&a.local)),
+        (false, true) => a.local.starts_with(pattern::literal_prefix(&b.local)),
+        (true, true) => {
+            let (a, b) = (pattern::literal_prefix(&a.local), pattern::literal_prefix(&b.local));
+            a.starts_with(b) || b.starts_with(a)
+        }
+    }
+}
+
+/// What is left to remove when some subscriptions are still in use.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Targets {
+    /// To be removed.
+    pub remove: Vec<Subscription>,
+    /// Topics that a pattern among those must leave alone: another component has the subscription there.
+    pub keep: Vec<Subscription>,
+    /// Not to be removed at all.
+    pub shared: Vec<Subscription>,
+}
+
+impl Targets {
+    /// Everything, without a look at others.
+    pub fn all(subscriptions: Vec<Subscription>) -> Self {
+        Self { remove: subscriptions, ..Self::default() }
+    }
+
+    /// Takes out what another component uses; whether that is anything.
+    pub fn leave(&mut self, used: &[Subscription]) -> bool {
+        let mut is_shared = false;
+        for used in used {
+            let mut rest = Vec::with_capacity(self.remove.len());
+            for own in std::mem::take(&mut self.remove) {
+                if !may_be_shared(&own, used) {
+                    rest.push(own);
+                    continue;
+                }
+                is_shared = true;
+                if own.is_pattern && !used.is_pattern {
+                    if !self.keep.contains(used) {
+                        self.keep.push(used.clone());
+                    }
+                    rest.push(own);
+                } else {
+                    self.shared.push(own);
+                }
+            }
+            self.remove = rest;
+        }
+        is_shared
+    }
+}
+
+impl Targets {
+    /// Takes out those for which this holds; whether there are any.
+    pub fn leave_those(&mut self, is_used: impl Fn(&Subscription) -> bool) -> bool {
+        let (used, rest) = std::mem::take(&mut self.remove).into_iter().partition(is_used);
+        let used: Vec<_> = used;
+        self.remove = rest;
+        let is_any = !used.is_empty();
+        self.shared.extend(used);
+        is_any
+    }
+}
+
+/// The subscriptions of both lists, each once, in order.
+pub fn union(one: &[Subscription], other: &[Subscription]) -> Vec<Subscription> {
+    let all: BTreeSet<_> = one.iter().chain(other).collect();
+    all.into_iter().cloned().collect()
+}
+
+/// Those of the first list that are not in the second one.
+pub fn without(one: &[Subscription], other: &[Subscription]) -> Vec<Subscription> {
+    let other: BTreeSet<_> = other.iter().collect();
+    one.iter().filter(|it| !other.contains(it)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(name: &str, topic: &str) -> Subscription {
+        Subscription { name: name.into(), topic: topic.into(), is_pattern: false }
+    }
+
+    fn pattern(name: &str, topic: &str) -> Subscription {
+        Subscription { is_pattern: true, ..plain(name, topic) }
+    }
+
+    #[test]
+    fn subscriptions_are_compared_by_their_place_in_pulsar() {
+        for (one, other, expected) in [
+            (plain("s", "a"), plain("s", "persistent://public/default/a"), true),
+            (plain("s", "a"), plain("s", "public/default/a-partition-3"), true),
+            (plain("s", "a"), plain("t", "a"), false),
+            (plain("s", "a"), plain("s", "t/n/a"), false),
+            (plain("s", "a"), plain("s", "non-persistent://public/default/a"), false),
+            (pattern("s", "persistent://t/n/orders-.*"), plain("s", "t/n/orders-1"), true),
+            (pattern("s", "persistent://t/n/orders-.*"), plain("s", "t/n/payments"), false),
+            (pattern("s", "persistent://t/n/.*"), plain("s", "t/m/payments"), false),
+            (plain("s", "t/n/x"), pattern("s", "persistent://t/n/(x|y)"), true),
+            (pattern("s", "persistent://t/n/a-.*"), pattern("s", "persistent://t/n/b-.*"), false),
+            (pattern("s", "persistent://t/n/a-.*"), pattern("s", "persistent://t/n/.*-b"), true),
+        ] {
+            assert_eq!(may_be_shared(&one, &other), expected, "{one:?} {other:?}");
+            assert_eq!(may_be_shared(&other, &one), expected, "{other:?} {one:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_leaves_the_topics_of_others_and_a_topic_that_is_shared_stays() {
+        let mut targets = Targets::all(vec![
+            plain("s", "a"),
+            plain("s", "b"),
+            pattern("s", "persistent://public/default/.*"),
+        ]);
+        assert!(!targets.leave(&[plain("t", "a")]));
+        assert!(targets.leave(&[plain("s", "a")]));
+        assert_eq!(targets.shared, [plain("s", "a")]);
+        assert_eq!(targets.keep, [plain("s", "a")]);
+        assert_eq!(targets.remove, [plain("s", "b"), pattern("s", "persistent://public/default/.*")]);
+        assert!(targets.leave(&[pattern("s", "persistent://public/default/x.*")]));
+        assert_eq!(targets.remove, [plain("s", "b")]);
+    }
+}
