@@ -48,7 +48,7 @@ fn measure<C: Component>(sort: &'static str, kind: &str, spec: &Value) -> Figure
     let all = |component| {
         let Workload { stateful_set, service, autoscaler, .. } =
             render(component, Backends::default(), &settings);
-        let job = cleanup(component, Backends::default(), &settings).map(|cleanup| cleanup.job);
+        let job = cleanup(component, Backends::default(), &settings);
         (stateful_set, service, autoscaler, job)
     };
     let sample = all(&components[0]);
