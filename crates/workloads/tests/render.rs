@@ -34,7 +34,7 @@ fn children<C: Component>(component: &Valid<C>, settings: &Settings) -> Vec<Valu
         Some(serde_json::to_value(service)),
         autoscaler.map(serde_json::to_value),
         vertical_autoscaler.map(serde_json::to_value),
-        job.map(|cleanup| serde_json::to_value(cleanup.job)),
+        job.map(serde_json::to_value),
     ];
     all.into_iter().flatten().map(|child| child.expect("JSON")).collect()
 }

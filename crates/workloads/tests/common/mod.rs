@@ -36,7 +36,7 @@ pub(crate) fn rendered<C: Component>(
         Some(serde_json::to_value(service)),
         autoscaler.map(serde_json::to_value),
         vertical_autoscaler.map(serde_json::to_value),
-        cleanup(component, backends, settings).map(|cleanup| serde_json::to_value(cleanup.job)),
+        cleanup(component, backends, settings).map(serde_json::to_value),
     ];
     all.into_iter().flatten().map(|object| object.expect("JSON")).collect()
 }
