@@ -52,8 +52,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 const END: &str = " (end)";
 /// How long until a Job of an earlier object is looked at again.
 const END_LEFT_OVER: Duration = Duration::from_secs(2);
-/// How long until something is tried again that was decided on old news.
-const CATCH_UP: Duration = Duration::from_millis(200);
 
 /// What the controller of one kind of component has to hand.
 pub struct Context {
@@ -141,8 +139,8 @@ impl Error {
         matches!(self, Self::Invalid(_) | Self::Undecodable(_))
     }
 
-    /// Whether it was only decided on old news: there is nothing to tell, and the next try knows better.
-    fn is_late(&self) -> bool {
+    /// Whether it was only decided on a stale cache: there is nothing to report, and the next try knows better.
+    fn is_conflict(&self) -> bool {
         match self {
             Self::Child(error) => error.is_conflict(),
             Self::Finalizer(error) => matches!(&**error, kube::Error::Api(status) if status.is_conflict()),
@@ -202,9 +200,9 @@ pub async fn reconcile<C: Component>(
     let component = &*component;
     let (outcome, action) = match outcome {
         Ok(outcome) => outcome,
-        Err(error) if error.is_late() => {
+        Err(error) if error.is_conflict() => {
             work.late();
-            return Ok(Action::requeue(CATCH_UP));
+            return Ok(Action::requeue(context.shared.backoff.conflicted(&key(component))));
         }
         Err(error) => (Some(Outcome::Failed(error)), Action::await_change()),
     };

@@ -21,6 +21,9 @@ use crate::kit::status::write_status;
 /// those run or do not, often within seconds.
 const UNDER_WAY: Duration = Duration::from_secs(3);
 
+/// How long another broken rule in place of one waits: somebody edits the object, or alternates two of them.
+const STILL_INVALID: Duration = Duration::from_secs(2);
+
 /// Writes the status if it says anything new, and tells what happened. News that can wait are told later: then
 /// this says when.
 pub(super) async fn report<C: Component>(
@@ -41,7 +44,13 @@ pub(super) async fn report<C: Component>(
         shared.patience.forget(&wait);
         return Ok(None);
     }
-    let longest = if is_under_way(before, &now) { UNDER_WAY } else { Duration::ZERO };
+    let longest = if is_under_way(before, &now) {
+        UNDER_WAY
+    } else if is_still_invalid(before, &now) {
+        STILL_INVALID
+    } else {
+        Duration::ZERO
+    };
     if let Some(rest) = shared.patience.rest(&wait, longest) {
         return Ok(Some(rest));
     }
@@ -120,6 +129,11 @@ async fn report_retired<C: Component>(
 fn is_under_way(before: Option<&ComponentStatus>, now: &ComponentStatus) -> bool {
     let began = before.is_none_or(|before| matches!(before.phase, Phase::Pending | Phase::Progressing));
     began && now.phase == Phase::Progressing
+}
+
+/// Whether the object was invalid before, in another way.
+fn is_still_invalid(before: Option<&ComponentStatus>, now: &ComponentStatus) -> bool {
+    now.phase == Phase::Invalid && before.is_some_and(|before| before.phase == Phase::Invalid)
 }
 
 /// What was done to the children, in words.

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use super::Error;
 use crate::context::Revisions;
 use crate::kit::children::Change;
-use crate::kit::events::clip;
+use crate::kit::events::for_people;
 
 /// Longest message in a status, in bytes.
 const LONGEST_MESSAGE: usize = 1024;
@@ -139,7 +139,7 @@ pub fn status_of(
             status.message = Some(error.to_string());
         }
     }
-    status.message = status.message.map(|message| clip(&message, LONGEST_MESSAGE).to_owned());
+    status.message = status.message.map(|message| for_people(&message, LONGEST_MESSAGE));
     status
 }
 

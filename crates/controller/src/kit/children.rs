@@ -281,6 +281,7 @@ impl Children<'_> {
         let name = live.name_any();
         let owner = controller_of(live).map(|owner| owner.uid.clone());
         let (uid, mut version) = (live.uid(), live.resource_version());
+        let mut attempts = 1;
         loop {
             let params = DeleteParams {
                 preconditions: Some(Preconditions { uid: uid.clone(), resource_version: version.clone() }),
@@ -295,9 +296,11 @@ impl Children<'_> {
             let newer = if error.is_conflict() { self.read::<K>(&name).await? } else { return Err(error) };
             let Some(newer) = newer.filter(|newer| newer.uid() == uid) else { return Ok(()) };
             let is_same_owner = controller_of(&newer).map(|owner| &owner.uid) == owner.as_ref();
-            if !is_same_owner || newer.resource_version() == version {
+            // One that changes all the time is a conflict, and backs off as such.
+            if !is_same_owner || newer.resource_version() == version || attempts == ATTEMPTS {
                 return Err(error);
             }
+            attempts += 1;
             version = newer.resource_version();
         }
     }

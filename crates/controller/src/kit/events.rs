@@ -1,10 +1,9 @@
 //! Events: what happened to an object, where `kubectl describe` shows it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use std::time::{Duration, Instant};
-
+use function_mesh_api::printable_lines;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -16,38 +15,21 @@ use kube::{Client, Resource};
 use serde_json::json;
 
 use super::answer::text;
+use super::event_budget::EventBudget;
 use super::refusal::words;
 
 /// Longest note that the API takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
 
-/// How long the same news count as a repetition.
-const SERIES: Duration = Duration::from_mins(6);
-
 const CONTROLLER: &str = "functionmesh.io/controller";
 
-/// Publishes events. Repetitions of one are counted, not repeated; one with another note is another event.
+/// Publishes events. Repetitions of one are counted, not repeated; one with another note is another event. Each object
+/// has a budget, see [`EventBudget`].
 #[derive(Clone)]
 pub struct Events {
     client: Client,
     instance: String,
-    recent: Arc<Mutex<HashMap<News, Published>>>,
-}
-
-/// What makes two events the same.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct News {
-    uid: Option<String>,
-    reason: String,
-    note: String,
-}
-
-#[derive(Clone, Debug)]
-struct Published {
-    name: String,
-    count: i32,
-    /// By a clock that nobody sets.
-    last: Instant,
+    budget: Arc<Mutex<EventBudget>>,
 }
 
 impl Events {
@@ -55,7 +37,7 @@ impl Events {
     pub fn new(client: Client) -> Self {
         // A pod's name; other machines have a host name or none, and events need none.
         let instance = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
-        Self { client, instance: instance.unwrap_or_else(|| CONTROLLER.to_owned()), recent: Arc::default() }
+        Self { client, instance: instance.unwrap_or_else(|| CONTROLLER.to_owned()), budget: Arc::default() }
     }
 
     /// Publishes that an object is skipped, since it cannot be read.
@@ -73,12 +55,22 @@ impl Events {
         action: &str,
         note: &str,
     ) {
-        let note = clip(note, LONGEST_NOTE);
+        let note = for_people(note, LONGEST_NOTE);
         let namespace = regarding.namespace.as_deref().unwrap_or("default");
         let request = Request::new(Event::url_path(&(), Some(namespace)));
-        let news = News { uid: regarding.uid.clone(), reason: reason.to_owned(), note: note.to_owned() };
         let now = Timestamp::now();
-        let published = self.note(news, regarding.name.as_deref().unwrap_or(CONTROLLER), now);
+        let name = regarding.name.as_deref().unwrap_or(CONTROLLER);
+        let object = regarding.uid.clone().unwrap_or_else(|| format!("{namespace}/{name}"));
+        let published = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(
+            &object,
+            (reason, &note),
+            Instant::now(),
+            || format!("{name}.{:x}", now.as_nanosecond()),
+        );
+        let Some(published) = published else {
+            tracing::debug!(namespace, name, reason, "event not published: the object's budget is spent");
+            return;
+        };
         let request = if published.count > 1 {
             let series = json!({ "count": published.count, "lastObservedTime": MicroTime(now) });
             let patch = Patch::Merge(json!({ "series": series }));
@@ -92,7 +84,7 @@ impl Events {
                     namespace: Some(namespace.to_owned()),
                     ..ObjectMeta::default()
                 },
-                note: Some(note.to_owned()),
+                note: Some(note),
                 reason: Some(reason.to_owned()),
                 regarding: Some(regarding.clone()),
                 reporting_controller: Some(CONTROLLER.to_owned()),
@@ -109,18 +101,11 @@ impl Events {
             tracing::warn!(reason, error, "cannot publish an event");
         }
     }
+}
 
-    /// Notes that something is published, and says under which name and for which time in a row.
-    fn note(&self, news: News, object: &str, now: Timestamp) -> Published {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|_, published| published.last.elapsed() < SERIES);
-        let name = || format!("{object}.{:x}", now.as_nanosecond());
-        let first = || Published { name: name(), count: 0, last: Instant::now() };
-        let published = recent.entry(news).or_insert_with(first);
-        published.count = published.count.saturating_add(1);
-        published.last = Instant::now();
-        published.clone()
-    }
+/// A text of the cluster as people may see it: no character that steers a terminal, and no longer than that.
+pub fn for_people(text: &str, longest: usize) -> String {
+    clip(&printable_lines(clip(text, longest)), longest).to_owned()
 }
 
 /// The beginning of a text, cut between characters.
@@ -135,6 +120,12 @@ pub fn clip(text: &str, longest: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_people_see_steers_no_terminal() {
+        assert_eq!(for_people("a\u{1b}[2J\u{202e}b", 100), "a\u{fffd}[2J\u{fffd}b");
+        assert_eq!(for_people(&"\u{1b}".repeat(10), 7), "\u{fffd}\u{fffd}");
+    }
 
     #[test]
     fn a_text_is_cut_between_characters() {

@@ -10,6 +10,7 @@ pub mod compact;
 pub mod compute;
 pub mod controller;
 pub mod election;
+mod event_budget;
 pub mod events;
 pub mod fence;
 mod heritage;

@@ -7,7 +7,6 @@ mod report;
 mod status;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use function_mesh_api::validate::{Violations, valid_mesh};
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
@@ -24,9 +23,6 @@ use crate::kit::position::{self, DecodeError};
 use crate::metrics::{Stage, Work};
 
 pub use status::{ComponentState, Outcome, Seen, status_of};
-
-/// How long until something is tried again that was decided on old news.
-const CATCH_UP: Duration = Duration::from_millis(200);
 
 /// What the mesh controller has to hand.
 pub struct Context {
@@ -74,8 +70,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it was only decided on old news: there is nothing to tell, and the next try knows better.
-    fn is_late(&self) -> bool {
+    /// Whether it was only decided on a stale cache: there is nothing to report, and the next try knows better.
+    fn is_conflict(&self) -> bool {
         matches!(self, Self::Children(errors) if errors.iter().all(ChildError::is_conflict))
     }
 
@@ -140,9 +136,9 @@ pub async fn reconcile(object: Arc<Compact<FunctionMesh>>, context: Arc<Context>
     } else {
         return let_go(mesh, &context, work).await;
     };
-    if outcome.error.as_ref().is_some_and(Error::is_late) {
+    if outcome.error.as_ref().is_some_and(Error::is_conflict) {
         work.late();
-        return Ok(Action::requeue(CATCH_UP));
+        return Ok(Action::requeue(context.shared.backoff.conflicted(&key(mesh))));
     }
     let result =
         report::report(mesh, &outcome, &context.shared).await.map_err(|e| Error::Report(Box::new(e)));

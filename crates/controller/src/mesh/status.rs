@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Error;
 use crate::kit::children::ChildError;
-use crate::kit::events::clip;
+use crate::kit::events::for_people;
 
 /// Longest message of a condition, in bytes; the API takes 32 KiB.
 const LONGEST_MESSAGE: usize = 2048;
@@ -144,7 +144,7 @@ impl Fact {
             type_: self.type_.to_owned(),
             status: status.to_owned(),
             reason: self.reason.to_owned(),
-            message: clip(&self.message, LONGEST_MESSAGE).to_owned(),
+            message: for_people(&self.message, LONGEST_MESSAGE),
             observed_generation: generation,
             last_transition_time: since.clone(),
         }

@@ -1,0 +1,103 @@
+//! One tenant does not crowd out the others.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use function_mesh_api::Function;
+use function_mesh_api::types::Phase;
+use function_mesh_controller::{CONTROLLERS, Options, Protected, run};
+use function_mesh_serving::Readiness;
+use function_mesh_serving::shutdown::CancellationToken;
+use function_mesh_testkit::{ControlPlane, SECONDS_30, apply, eventually, fixtures};
+use function_mesh_workloads::Settings;
+use futures::stream::{self, StreamExt};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::json;
+
+use crate::line::{Fault, Line};
+use crate::world::{Nothing, World};
+
+/// Functions of the tenant that is busy.
+const CROWD: usize = 300;
+/// How long a bystander waits at most. Without shares it is behind most of the crowd, which takes a minute and more.
+const BYSTANDER: Duration = Duration::from_secs(10);
+
+async fn create(client: &Client, namespace: &str, name: &str) -> Nothing {
+    let function: Function = fixtures::function(fixtures::python_function(name))?;
+    apply(client, namespace, &function).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_crowd_of_one_namespace_delays_no_other() -> Nothing {
+    let plane = ControlPlane::shared().await?;
+    let client = plane.client().await?;
+    let (crowd, bystander) =
+        (plane.namespace(&client, "crowd").await?, plane.namespace(&client, "bystander").await?);
+    let made: Vec<_> = (0..CROWD).map(|index| format!("f{index}")).collect();
+    let made = stream::iter(&made).map(|name| create(&client, &crowd, name)).buffer_unordered(16);
+    for result in made.collect::<Vec<_>>().await {
+        result?;
+    }
+    // Each request for the crowd takes half a second, as if their objects were expensive.
+    let line = Line::default();
+    line.fault(&format!("/namespaces/{crowd}/"), Fault::Delay(Duration::from_millis(500)));
+    let options = Options {
+        settings: Settings::default(),
+        namespaces: format!("{crowd},{bystander}").parse()?,
+        protected: Protected::default(),
+        concurrency: 4,
+        pause_rollout: false,
+        candidate: None,
+    };
+    let end = CancellationToken::new();
+    let readiness = Readiness::new(end.clone());
+    readiness.gate(CONTROLLERS);
+    let (token, ready, slow) = (end.clone(), readiness.clone(), line.client(plane.config().await?)?);
+    let running =
+        tokio::spawn(async move { run(slow, options, &prometheus::Registry::new(), &ready, token).await });
+    eventually(SECONDS_30, async || {
+        ensure!(readiness.missing().is_empty() && line.writes().len() > 8, "the crowd is not at work");
+        Ok(())
+    })
+    .await?;
+    create(&client, &bystander, "b").await?;
+    let begun = Instant::now();
+    let sets = Api::<StatefulSet>::namespaced(client.clone(), &bystander);
+    eventually(SECONDS_30 * 4, async || sets.get("b-function").await.context("it waits")).await?;
+    let waited = begun.elapsed();
+    println!("the bystander's StatefulSet after {:.2} s", waited.as_secs_f64());
+    let of_crowd = Api::<StatefulSet>::namespaced(client, &crowd).list(&ListParams::default()).await?;
+    end.cancel();
+    running.abort();
+    ensure!(of_crowd.items.len() < CROWD, "the crowd was done already");
+    ensure!(waited < BYSTANDER, "it waited for {waited:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tenant_that_alternates_broken_specifications_makes_few_events() -> Nothing {
+    let world = World::new("alternates").await?;
+    world.apply::<Function>(&fixtures::function(fixtures::python_function("f"))?).await?;
+    let functions = world.api::<Function>();
+    for edit in 0..80 {
+        // Past CEL and the webhook, which is not asked here: no such topic name.
+        let topic = format!("persistent://public/{}", if edit % 2 == 0 { "a" } else { "b" });
+        let change = json!({ "spec": { "output": { "topic": topic } } });
+        functions.patch("f", &PatchParams::default(), &Patch::Merge(change)).await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.phase::<Function>("f", Phase::Invalid).await?;
+    world.settle().await?;
+    let events = world.api::<Event>().list(&ListParams::default()).await?.items;
+    let told: i32 = events
+        .iter()
+        .filter(|event| event.involved_object.name.as_deref() == Some("f"))
+        .map(|event| event.series.as_ref().and_then(|series| series.count).unwrap_or(1))
+        .sum();
+    ensure!((1..=26).contains(&told), "{told} events");
+    Ok(())
+}
