@@ -298,7 +298,7 @@ impl<C: Component> End<'_, C> {
         let mut attempts = 1;
         loop {
             match finalizer::release::<C>(&meta, &self.context.shared.client).await {
-                Err(error) if error.is_late() && attempts < ATTEMPTS => attempts += 1,
+                Err(error) if error.is_conflict() && attempts < ATTEMPTS => attempts += 1,
                 result => break result?,
             }
             let newer = self.children.read::<C>(&self.component.name_any()).await?;
