@@ -315,8 +315,8 @@ fn rights_are_asked_for_only_where_they_are_checked() {
     assert!(!names_of(&off).iter().any(|name| name.ends_with("webhook-rights")));
     let on = rendered("admissionWebhook: {checkRights: true}");
     let role = find(&on, "ClusterRole", "mesh-function-mesh-webhook-rights");
-    let rule = json!([{ "apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"] }]);
-    assert_eq!(role["rules"], rule);
+    let allowed = json!([{ "apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"] }]);
+    assert_eq!(role["rules"], allowed);
     let arguments = arguments(find(&on, "Deployment", "function-mesh-webhook"));
     assert!(arguments.contains("--check-rights"));
     assert!(

@@ -440,7 +440,7 @@ mod tests {
             r#""functions":[{"pod":{"sidecars":[ITEMS]}}]"#,
             r#""sinks":[{"volumeMounts":[ITEMS]},{"pod":{"volumes":[ITEMS]}}]"#,
         ] {
-            let spec = list.replace("ITEMS", &["{}"; 400_000].join(","));
+            let spec = list.replace("ITEMS", &vec!["{}"; 400_000].join(","));
             let fault = parse_text::<FunctionMesh>(&format!(r#"{{"spec":{{{spec}}}}}"#)).expect_err(list);
             assert!(fault.message.contains("takes more than 32 MiB"), "{fault}");
         }

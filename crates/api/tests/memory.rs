@@ -1,5 +1,7 @@
 //! What an object takes in memory is what its weight says, whatever it holds.
 
+#![allow(clippy::unwrap_used, reason = "a test says so when it fails")]
+
 use std::alloc::System;
 use std::sync::Mutex;
 
@@ -14,6 +16,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Makes an object with so many values.
+type Maker = Box<dyn Fn(usize) -> String>;
 
 /// Tests run side by side, and the allocator counts for all of them.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -60,7 +65,7 @@ fn memory_stays_within_the_weight() {
             list(item, count)
         )
     };
-    let makers: Vec<(&str, Box<dyn Fn(usize) -> String>)> = vec![
+    let makers: Vec<(&str, Maker)> = vec![
         (
             "lists of small maps",
             Box::new(|n| function("funcConfig", &format!(r#"{{"a":{}}}"#, list(r#"{"":0}"#, n)))),

@@ -184,10 +184,9 @@ impl Control {
         let (sinks, of_sinks) = parts.watch(&watcher::Config::default());
         let peers = Peers { functions: functions.clone(), sources: sources.clone(), sinks: sinks.clone() };
         let (run_functions, backend_functions) =
-            parts.component(functions.clone(), of_functions, &peers, &wake_meshes)?;
-        let (run_sources, backend_sources) =
-            parts.component(sources.clone(), of_sources, &peers, &wake_meshes)?;
-        let (run_sinks, backend_sinks) = parts.component(sinks.clone(), of_sinks, &peers, &wake_meshes)?;
+            parts.component(&functions, of_functions, &peers, &wake_meshes)?;
+        let (run_sources, backend_sources) = parts.component(&sources, of_sources, &peers, &wake_meshes)?;
+        let (run_sinks, backend_sinks) = parts.component(&sinks, of_sinks, &peers, &wake_meshes)?;
         let context = mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks };
         let run_meshes = run_meshes(meshes, context);
         for cache in &backends {
@@ -267,7 +266,7 @@ impl Parts<'_> {
     /// The controller of one kind of component, and the way by which it hears of changed BackendConfigs.
     fn component<C: Component>(
         &self,
-        objects: Cache<Compact<C>>,
+        objects: &Cache<Compact<C>>,
         changes: impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static,
         peers: &Peers,
         meshes: &Triggers<Compact<FunctionMesh>>,
@@ -283,7 +282,7 @@ impl Parts<'_> {
             &cache::cleanups_of(C::ROLE),
             &self.watches,
         );
-        self.gate(C::ROLE.mesh_field(), &objects);
+        self.gate(C::ROLE.mesh_field(), objects);
         self.gate(&format!("StatefulSets of {}", C::ROLE.mesh_field()), &stateful_sets);
         self.gate(&format!("Services of {}", C::ROLE.mesh_field()), &services);
         self.gate(&format!("autoscalers of {}", C::ROLE.mesh_field()), &autoscalers);
@@ -296,11 +295,11 @@ impl Parts<'_> {
             pods,
             peers: peers.clone(),
         });
-        let changes = objects::count(&self.shared.metrics, &objects, changes, objects::of_component)?;
+        let changes = objects::count(&self.shared.metrics, objects, changes, objects::of_component)?;
         let (tell, backends) = mpsc::channel(QUEUE);
         let affected = backends::affected_by(backends, objects.clone(), Arc::clone(self.shared));
         let controller = self
-            .controller(C::ROLE.kind(), component::prefix::<C>(), &objects)?
+            .controller(C::ROLE.kind(), component::prefix::<C>(), objects)?
             .on(notify_owner_mesh(changes, meshes.clone()))
             .owns(of_sets)
             .owns(of_services)

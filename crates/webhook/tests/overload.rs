@@ -241,7 +241,7 @@ async fn the_largest_realistic_update_passes() {
     let body = large_update();
     assert!(body.len() > 2_500_000 && body.len() < 7 * MIB, "{}", body.len());
     // Without optimisation it takes longer than it may.
-    let limits = Limits { deadline: Duration::from_secs(60), ..Limits::default() };
+    let limits = Limits { deadline: Duration::from_mins(1), ..Limits::default() };
     let webhook = Webhook::start(limits).await;
     for action in ["mutate", "validate"] {
         let mut stream = TcpStream::connect(webhook.addr).await.unwrap();

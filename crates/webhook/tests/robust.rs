@@ -205,7 +205,7 @@ fn fuzz_any_body_is_answered() {
     let report = fuzz.run(|body| {
         // One handler for each input: there are more inputs then.
         number += 1;
-        let action = if number % 2 == 0 { Action::Mutate } else { Action::Validate };
+        let action = if number.is_multiple_of(2) { Action::Mutate } else { Action::Validate };
         let answer = match number % 3 {
             0 => answered::<Function>(action, body),
             1 => answered::<FunctionMesh>(action, body),

@@ -95,7 +95,7 @@ impl Translation<'_> {
         match text {
             '^' => self.atom("\\^"),
             _ if text.is_ascii_alphanumeric() || "-_/:=,@%~".contains(text) => {
-                self.atom(text.encode_utf8(&mut [0; 4]))
+                self.atom(text.encode_utf8(&mut [0; 4]));
             }
             _ if text.is_ascii_graphic() || text == ' ' => self.atom(&format!("[{text}]")),
             _ => return None,

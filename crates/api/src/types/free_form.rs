@@ -216,11 +216,8 @@ impl Serialize for Written<'_> {
             Some(_) => {
                 let number: Value = serde_json::from_str(text).map_err(S::Error::custom)?;
                 // Only JSON itself can take a number of more digits than a machine's.
-                if number.to_string() == text {
-                    number.serialize(serializer)
-                } else {
-                    self.0.serialize(serializer)
-                }
+                let written = number.to_string();
+                if written == text { number.serialize(serializer) } else { self.0.serialize(serializer) }
             }
         }
     }

@@ -74,6 +74,7 @@ mod tests {
     use crate::budget::MAX_STEPS;
     use crate::validate::{MAX_FINDINGS, Scope, check_mesh, check_mesh_for, valid_mesh};
 
+    #[allow(clippy::needless_pass_by_value, reason = "fixtures read better so")]
     fn mesh(functions: Vec<Value>, sinks: Vec<Value>) -> (FunctionMesh, usize) {
         let object =
             json!({ "metadata": { "name": "m" }, "spec": { "functions": functions, "sinks": sinks } });

@@ -58,7 +58,7 @@ pub(super) fn is_letter(character: char) -> bool {
 
 /// The hashes of a name, of the name in small letters, and of the name without each of its letters.
 fn hashes(name: &TopicName) -> Vec<u64> {
-    let whole = |text: &mut dyn Iterator<Item = char>| text.fold(1, |hash, letter| step(hash, letter));
+    let whole = |text: &mut dyn Iterator<Item = char>| text.fold(1, step);
     let small = whole(&mut name.local.chars().map(|letter| letter.to_ascii_lowercase()));
     let letters: Vec<char> = name.local.chars().collect();
     // The hash of what stands behind each place, and the weight of what stands before it.

@@ -7,6 +7,7 @@
 
 /// What is known of a component that is being deleted.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an observation of its own")]
 pub(super) struct CleanupState {
     /// Whether our finalizer is on it.
     pub(super) has_finalizer: bool,
@@ -119,7 +120,9 @@ pub(super) fn next_step(state: &CleanupState) -> CleanupStep {
     }
     match &state.job {
         CleanupJob::Ours { end: Some(End::Succeeded), .. } => CleanupStep::Succeed,
-        CleanupJob::Ours { end: Some(End::Failed(why)), .. } => CleanupStep::GiveUp(why.clone()),
+        CleanupJob::Ours { end: Some(End::Failed(why)), .. } | CleanupJob::Foreign(why) => {
+            CleanupStep::GiveUp(why.clone())
+        }
         CleanupJob::Ours { is_outdated: true, .. } if !state.is_late => {
             cancel(state).unwrap_or(CleanupStep::Wait(CANCELS))
         }
@@ -128,7 +131,6 @@ pub(super) fn next_step(state: &CleanupState) -> CleanupStep {
             CleanupStep::GiveUp("the clean-up Job did not end; check that Jobs run in this cluster".to_owned())
         }
         CleanupJob::Ours { .. } => CleanupStep::WaitForJob,
-        CleanupJob::Foreign(why) => CleanupStep::GiveUp(why.clone()),
         CleanupJob::Missing => match state.plan {
             Plan::AllShared => CleanupStep::KeepAll,
             Plan::Unclear if state.is_late => CleanupStep::GiveUp(

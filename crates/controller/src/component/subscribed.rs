@@ -68,7 +68,7 @@ fn bounded<'a>(all: impl Iterator<Item = &'a Subscription>, longest: usize) -> V
     let mut left = longest;
     let fits = |it: &&Subscription| {
         let length = serde_json::to_string(it).map_or(usize::MAX, |text| text.len() + 1);
-        left = left.checked_sub(length).unwrap_or_default();
+        left = left.saturating_sub(length);
         left > 0
     };
     all.take_while(fits).collect()

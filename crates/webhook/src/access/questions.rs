@@ -136,6 +136,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "fixtures read better so")]
     fn function(change: Value) -> Value {
         let mut spec = json!({ "pulsar": { "authSecret": "auth" }, "pod": { "serviceAccountName": "db" }, "replicas": 1 });
         json_patch::merge(&mut spec, &change);
