@@ -40,11 +40,12 @@ run() {
   return "$code"
 }
 
-# The program's own form of "HTTP 404"; a text with these digits in it is none.
+# The program's own form of "HTTP 404", which differs between releases: Pulsar 4.0 has the broker's reason alone, and the
+# code in its log. It is no proof of anything; the broker's lists are asked next.
 is_missing() {
   case $tool in
     ctl) printf '%s\n' "$out" | LC_ALL=C grep -Eq '^(\[[^]]*\] *)?code: 404 reason: ' ;;
-    *) printf '%s\n' "$out" | LC_ALL=C grep -q '^Reason: HTTP 404' ;;
+    *) printf '%s\n' "$out" | LC_ALL=C grep -Eq '^Reason: HTTP 404|NotFoundException: HTTP 404|^Reason: .*(not found|does not exist)' ;;
   esac
 }
 
