@@ -148,19 +148,39 @@ fn pair(written: &str, read: &str) -> Value {
 }
 
 #[test]
-fn a_configuration_that_no_command_line_holds_is_warned_of() {
-    let function = |size: usize| {
-        json!({
+fn s22_a_configuration_that_no_argument_holds_is_refused_with_size_and_limit() {
+    let function = |name: &str, config: Value| {
+        let mut function = json!({
             "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "Function", "metadata": { "name": "f" },
             "spec": {
                 "className": "C", "java": { "jar": "f.jar" }, "input": { "topics": ["in"] },
-                "pulsar": { "pulsarConfig": "pulsar" }, "funcConfig": { "table": "x".repeat(size) },
+                "pulsar": { "pulsarConfig": "pulsar" },
             },
-        })
+        });
+        function["spec"][name] = config;
+        function
     };
-    assert!(warnings(&function(100_000)).is_empty());
-    let [warning] = warnings(&function(130_000)).try_into().expect("one warning");
-    assert!(warning.starts_with("spec.funcConfig: makes a command line"), "{warning}");
+    let refused = |function: &Value| -> Vec<String> {
+        check(function).violations.iter().map(ToString::to_string).collect()
+    };
+    let table = |letter: &str, count: usize| json!({ "table": letter.repeat(count) });
+    assert_eq!(refused(&function("funcConfig", table("x", 130_000))), [""; 0]);
+    // A quote of a shell takes five bytes, one of JSON within JSON within JSON four.
+    for (letter, bytes) in [("x", 1), ("'", 5), ("\"", 4), ("\\", 4), ("\n", 3)] {
+        let count = 131_072 / bytes;
+        let found = refused(&function("funcConfig", table(letter, count)));
+        let [violation] = found.try_into().expect("one violation");
+        let size = count * bytes + r#"{\"table\":\"\"}"#.len();
+        assert!(violation.starts_with("spec.funcConfig: "), "{violation}");
+        assert!(
+            violation.contains(&format!("takes {size} bytes")) && violation.contains("131071"),
+            "{violation}"
+        );
+    }
+    // Two configurations stand in one argument.
+    let mut two = function("funcConfig", table("x", 70_000));
+    two["spec"]["sinkConfig"] = json!({ "configs": table("x", 70_000) });
+    assert!(refused(&two).iter().any(|violation| violation.contains("takes 1400")));
 }
 
 #[test]

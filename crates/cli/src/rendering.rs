@@ -112,23 +112,27 @@ impl Renderer<'_> {
                 if !is_child {
                     self.push(maker, &*component)?;
                 }
-                self.children(&component).map(Ok)
+                self.children(&component)
             }
             Err(violations) => Ok(Err(violations.0)),
         }
     }
 
-    fn children<C: Component>(&mut self, component: &Valid<C>) -> Result<(), Failure> {
+    fn children<C: Component>(&mut self, component: &Valid<C>) -> Rendered {
         let backends = backends_of(self.backends, self.settings, component.namespace().as_deref());
         let Workload { stateful_set, service, autoscaler, vertical_autoscaler } =
             function_mesh_workloads::render(component, backends, self.settings);
+        if let Err(violations) = function_mesh_workloads::check_arguments(&stateful_set) {
+            return Ok(Err(violations.0));
+        }
         let cleanup = self.with_cleanup.then(|| cleanup(component, backends, self.settings)).flatten();
         let maker = Maker::Component;
         self.push(maker, &stateful_set)?;
         self.push(maker, &service)?;
         autoscaler.iter().try_for_each(|child| self.push(maker, child))?;
         vertical_autoscaler.iter().try_for_each(|child| self.push(maker, child))?;
-        cleanup.iter().try_for_each(|cleanup| self.push(maker, cleanup))
+        cleanup.iter().try_for_each(|cleanup| self.push(maker, cleanup))?;
+        Ok(Ok(()))
     }
 
     /// The object as it is there already.

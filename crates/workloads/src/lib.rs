@@ -8,6 +8,7 @@
 mod admin;
 #[cfg(feature = "args")]
 mod args;
+mod arguments;
 mod backend;
 mod cleanup;
 mod command;
@@ -48,6 +49,7 @@ use k8s_openapi::api::core::v1::Service;
 
 #[cfg(feature = "args")]
 pub use args::{SettingsArgs, switch};
+pub use arguments::check_arguments;
 pub use backend::ignored as ignored_in_backend_config;
 pub use redact::message as without_credentials;
 pub use settings::{RunnerImages, Settings, SettingsError};

@@ -1,7 +1,7 @@
 //! The rules of one component, of whichever role.
 
 use crate::component::{Common, Particular, Role, Spec, SpecView};
-use crate::types::{FreeForm, ProcessingGuarantee};
+use crate::types::ProcessingGuarantee;
 
 use super::scaling::Age;
 use super::{Collector, FieldPath, grammar, messaging, pod, rules, scaling, topics, volumes, window};
@@ -115,11 +115,11 @@ fn connector(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     }
 }
 
-/// Most bytes of a configuration. The runner gets it in one argument with all else, and of an argument Linux takes
-/// 128 KiB.
-const MAX_CONFIG: usize = 120_000;
+/// Most bytes of one argument of a command: Linux's MAX_ARG_STRLEN, of which one is the zero at the end.
+pub const MAX_ARGUMENT: usize = 131_072 - 1;
 
-/// A configuration becomes JSON within JSON on the runner's command line, and has to fit there.
+/// The runner gets its configuration as JSON within JSON, quoted for a shell, in one argument with all else. What is
+/// too long without all else never starts; the controller measures the whole command.
 fn size(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let configs = match view.particular {
         Particular::Function(function) => vec![
@@ -133,16 +133,50 @@ fn size(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
         Particular::Source { config, .. } => vec![("sourceConfig", config)],
         Particular::Sink { config } => vec![("sinkConfig", config)],
     };
-    for (field, config) in configs {
-        let text = config.map(FreeForm::as_str).unwrap_or_default();
-        let quotes = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
-        if text.len() + quotes > MAX_CONFIG {
-            findings.warn(
-                path.field(field),
-                format!("makes a command line of more than {MAX_CONFIG} bytes, with which a container may not start; put large values into a ConfigMap and mount it"),
-            );
-        }
+    let sizes =
+        configs.into_iter().filter_map(|(field, config)| Some((field, quoted_size(config?.as_str()))));
+    let sizes: Vec<_> = sizes.collect();
+    let sum: usize = sizes.iter().map(|(_, size)| size).sum();
+    if sum > MAX_ARGUMENT
+        && let Some((field, _)) = sizes.iter().max_by_key(|(_, size)| *size)
+    {
+        findings.deny(
+            path.field(field),
+            format!(
+                "the runner cannot start: the configuration takes {sum} bytes of its command, quotes and escapes \
+                 included, and Linux takes {MAX_ARGUMENT} in one argument; move large values into a ConfigMap or \
+                 Secret and mount it"
+            ),
+        );
     }
+}
+
+/// The least that JSON takes as a string within JSON within single quotes of a shell.
+fn quoted_size(json: &str) -> usize {
+    let mut bytes = json.bytes();
+    let (mut size, mut in_string) = (0, false);
+    while let Some(byte) = bytes.next() {
+        size += match byte {
+            b' ' | b'\n' | b'\r' | b'\t' if !in_string => 0,
+            b'"' => {
+                in_string = !in_string;
+                2
+            }
+            b'\\' => match bytes.next() {
+                Some(b'"' | b'\\') => 4,
+                // Most letters that are written as \u0000 stand for themselves in the command.
+                Some(b'u') => {
+                    let _digits = bytes.nth(3);
+                    1
+                }
+                Some(b'/') => 1,
+                _ => 3,
+            },
+            b'\'' => 5,
+            _ => 1,
+        };
+    }
+    size
 }
 
 /// Delivery: acknowledgement, retries and order.

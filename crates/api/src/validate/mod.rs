@@ -35,6 +35,7 @@ use scaling::Age;
 pub use backend::is_unsafe_probe;
 pub(crate) use collector::Collector;
 pub use collector::{MAX_FINDINGS, Scope};
+pub use component::MAX_ARGUMENT;
 pub use environment::unsafe_variable;
 pub use ratchet::ratchet;
 pub(crate) use violation::shorten;

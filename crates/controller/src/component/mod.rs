@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use function_mesh_api::validate::{Violations, valid_component};
 use function_mesh_api::{Component, Role, labels};
-use function_mesh_workloads::{names, render};
+use function_mesh_workloads::{check_arguments, names, render};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
@@ -236,6 +236,7 @@ async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result
     let plan = || {
         let valid = valid_component(component.clone())?;
         let workload = render(&valid, observed.backends.as_backends(), &context.shared.settings);
+        check_arguments(&workload.stateful_set)?;
         Ok((valid, workload))
     };
     let (valid, workload) = context.shared.compute.run(&namespace, plan).await.map_err(Error::Invalid)?;

@@ -1,0 +1,67 @@
+//! What Linux takes when a container starts. A longer argument ends in "argument list too long" before any program
+//! runs, and no restart helps, so a component that renders to one is refused with its size and the limit.
+
+use function_mesh_api::validate::{FieldPath, MAX_ARGUMENT, Violation, Violations};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Container;
+
+/// Most bytes of all arguments and variables together: a quarter of the stack of 8 MiB that processes have by default.
+const MAX_ARGUMENTS: usize = 2 * 1024 * 1024;
+
+/// Refuses a StatefulSet with a container that Linux cannot start.
+pub fn check_arguments(stateful_set: &StatefulSet) -> Result<(), Violations> {
+    let pod = stateful_set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let containers =
+        pod.into_iter().flat_map(|pod| pod.init_containers.iter().flatten().chain(&pod.containers));
+    let found: Vec<_> = containers.filter_map(too_long).collect();
+    if found.is_empty() { Ok(()) } else { Err(Violations(found)) }
+}
+
+fn too_long(container: &Container) -> Option<Violation> {
+    let arguments = container.command.iter().chain(&container.args).flatten();
+    let arguments = arguments.map(|argument| ("one argument of the command", argument.len()));
+    let variables = container.env.iter().flatten().map(|variable| {
+        let value = variable.value.as_ref().map_or(0, String::len);
+        ("one environment variable", variable.name.len() + 1 + value)
+    });
+    let all: Vec<_> = arguments.chain(variables).collect();
+    // Each has a zero at its end and a pointer.
+    let sum: usize = all.iter().map(|(_, size)| size + 1 + size_of::<usize>()).sum();
+    let (what, size, limit) = match all.iter().max_by_key(|(_, size)| *size) {
+        Some((what, size)) if *size > MAX_ARGUMENT => (*what, *size, MAX_ARGUMENT),
+        _ if sum > MAX_ARGUMENTS => ("command and environment together", sum, MAX_ARGUMENTS),
+        _ => return None,
+    };
+    let name = &container.name;
+    let message = format!(
+        "container {name} cannot start: {what} takes {size} bytes, quotes and escapes included, and Linux takes \
+         {limit}; move large values into a ConfigMap or Secret and mount it"
+    );
+    Some(Violation { field: FieldPath::root("spec"), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn checked(container: &serde_json::Value) -> Result<(), String> {
+        let set =
+            json!({ "spec": { "selector": {}, "template": { "spec": { "containers": [container] } } } });
+        let set = serde_json::from_value(set).expect("a StatefulSet");
+        check_arguments(&set).map_err(|violations| violations.to_string())
+    }
+
+    #[test]
+    fn s22_an_argument_or_a_variable_above_the_limit_is_refused_with_its_size() {
+        let text = |length: usize| "x".repeat(length);
+        assert_eq!(checked(&json!({ "name": "c", "command": ["bash", "-c", text(MAX_ARGUMENT)] })), Ok(()));
+        let refused = checked(&json!({ "name": "c", "command": ["bash", "-c", text(MAX_ARGUMENT + 1)] }));
+        assert!(refused.is_err_and(|it| it.contains("takes 131072 bytes") && it.contains("131071")));
+        let refused = checked(&json!({ "name": "c", "env": [{ "name": "A", "value": text(MAX_ARGUMENT) }] }));
+        assert!(refused.is_err_and(|it| it.contains("takes 131073 bytes")));
+        let refused = checked(&json!({ "name": "c", "args": vec![text(100_000); 21] }));
+        assert!(refused.is_err_and(|it| it.contains("together takes 2100") && it.contains("2097152")));
+    }
+}
