@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use function_mesh_api::complexity::{MAX_VALUES, STEP, weigh};
 use function_mesh_api::validate::{
-    Scope, check_component_change, check_component_for, check_mesh, valid_mesh,
+    Scope, broken_rules_of_component, check_component_for, check_component_since, check_mesh, valid_mesh,
 };
 use function_mesh_api::{Function, FunctionMesh};
 use serde::de::DeserializeOwned;
@@ -196,7 +196,13 @@ fn checking_asks_for_memory_in_a_line_with_the_size() {
         [
             ("rules of a function", asked(|| drop(check_component_for(&function, Scope::Rules)))),
             ("rules and advice", asked(|| drop(check_component_for(&function, Scope::RulesAndAdvice)))),
-            ("a change", asked(|| drop(check_component_change(&function, &other, Scope::RulesAndAdvice)))),
+            (
+                "a change",
+                asked(|| {
+                    let known = broken_rules_of_component(&other);
+                    drop(check_component_since(&function, known, Scope::RulesAndAdvice));
+                }),
+            ),
             ("a mesh of long components", asked(|| drop(check_mesh(&long)))),
             ("a mesh of many components", asked(|| drop(check_mesh(&many)))),
             ("validity", asked(|| drop(valid_mesh(many.clone())))),

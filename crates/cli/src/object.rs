@@ -1,7 +1,7 @@
 //! Documents as objects of this project's kinds.
 
-use function_mesh_api::validate::Violation;
-use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source, labels, parse};
+use function_mesh_api::validate::{FieldPath, Violation};
+use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source, complexity, labels, parse};
 use kube::Resource;
 use serde::de::DeserializeOwned;
 
@@ -57,7 +57,6 @@ impl Object {
 
 /// What is wrong with the lines that say what an object is.
 pub(crate) fn header_fault(document: &Document) -> Option<Violation> {
-    use function_mesh_api::validate::FieldPath;
     let fault = |field, message| Some(Violation { field: FieldPath::root(field), message });
     if document.text(&["apiVersion"]).is_none_or(str::is_empty) {
         let message =
@@ -84,10 +83,35 @@ fn typed<K>(document: &Document, namespace: &str) -> Result<Box<K>, Violation>
 where
     K: Resource + DeserializeOwned,
 {
-    let mut object: K = parse(document.node.to_value())?;
+    let value = document.node.to_value();
+    complexity::check(value.to_string().as_bytes())
+        .map_err(|error| Violation { field: FieldPath::root(error.field()), message: error.to_string() })?;
+    let mut object: K = parse(value)?;
     let meta = object.meta_mut();
     if meta.namespace.as_deref().is_none_or(str::is_empty) {
         meta.namespace = Some(namespace.to_owned());
     }
     Ok(Box::new(object))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::load;
+    use std::rc::Rc;
+
+    fn fault(text: &str) -> String {
+        let source = Rc::new(crate::input::Source { name: "x".to_owned(), text: text.to_owned() });
+        let node = load(text).0.remove(0);
+        Object::read(&Document { source, node }, "default").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn too_complex_objects_are_refused_with_the_sentence_of_the_operator() {
+        let head = format!("apiVersion: {}\nkind: Function\nmetadata: {{name: f}}\n", labels::API_VERSION);
+        let deep = format!("{head}spec: {{funcConfig: {{a: {}{}}}}}\n", "[".repeat(80), "]".repeat(80));
+        assert!(fault(&deep).contains("object is nested more than 64 levels deep"), "{}", fault(&deep));
+        let wide = format!("{head}spec: {{funcConfig: {{a: [{}]}}}}\n", "{\"\": 0},".repeat(40_000));
+        assert!(fault(&wide).contains("object has too many values"), "{}", fault(&wide));
+    }
 }

@@ -10,6 +10,7 @@ use function_mesh_api::validate::{Findings, Violation, ratchet};
 use serde_json::value::RawValue;
 
 use crate::denial::{Subject, failure, shortened, warnings};
+use crate::kinds::BrokenRules;
 use crate::patch::complete;
 use crate::response::Response;
 use crate::review::{self, Operation, Outline, Request};
@@ -171,7 +172,7 @@ fn decide_on<K: Admitted>(action: Action, request: &Request<'_>, new: &Outline<'
         Action::Mutate => mutate::<K>(allowed, object, request.old_object, &subject),
         Action::Validate => {
             let findings = function_mesh_api::parse_text::<K>(object.get()).map(Admitted::check);
-            judge::<K>(allowed, or_violation(findings), request.old_object, &subject)
+            judge::<K>(allowed, or_violation(findings), object, request.old_object, &subject)
         }
     }
 }
@@ -193,7 +194,7 @@ fn mutate<K: Admitted>(
     };
     let patch = completed.patch.take();
     let findings = completed.object.check_rules();
-    let judged = judge::<K>(allowed.clone(), findings, old, subject);
+    let judged = judge::<K>(allowed.clone(), findings, object, old, subject);
     match patch {
         _ if judged.outcome == Outcome::Denied => judged,
         None => Decision::new(allowed, Outcome::Allowed),
@@ -205,6 +206,7 @@ fn mutate<K: Admitted>(
 fn judge<K: Admitted>(
     allowed: Response,
     mut findings: Findings,
+    object: &RawValue,
     old: Option<&RawValue>,
     subject: &Subject<'_>,
 ) -> Decision {
@@ -212,14 +214,29 @@ fn judge<K: Admitted>(
     if let Some(old) = old.filter(|_| !findings.violations.is_empty())
         && complexity::check(old.get().as_bytes()).is_ok()
     {
-        let before = or_violation(function_mesh_api::parse_text::<K>(old.get()).map(Admitted::check_rules));
-        findings = ratchet(&before, findings);
+        findings = since::<K>(old, object, findings);
     }
     let Findings { violations, warnings: warned, .. } = findings;
     if violations.is_empty() {
         return Decision::new(allowed.warned(warnings(&warned)), Outcome::Allowed);
     }
     denied(&allowed, &violations, &warned, subject)
+}
+
+/// What was found, less what the object broke before. Lists of findings are cut, so all are found once more and
+/// compared, one version of the object after the other, since both take memory.
+fn since<K: Admitted>(old: &RawValue, object: &RawValue, findings: Findings) -> Findings {
+    let old = match function_mesh_api::parse_text::<K>(old.get()) {
+        Ok(old) => old,
+        Err(violation) => return ratchet(&or_violation(Err(violation)), findings),
+    };
+    match old.broken_rules() {
+        BrokenRules::All(known) => match function_mesh_api::parse_text::<K>(object.get()) {
+            Ok(new) => new.check_since(known),
+            Err(_) => findings,
+        },
+        BrokenRules::Listed(before) => ratchet(&before, findings),
+    }
 }
 
 fn denied(

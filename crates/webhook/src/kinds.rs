@@ -2,13 +2,22 @@
 
 use std::borrow::Cow;
 
-use function_mesh_api::validate::{self, Findings};
+use function_mesh_api::validate::{self, Findings, Known, Scope};
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
 use kube::core::{ObjectMeta, Resource};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::admission::Action;
+
+/// The rules that an object breaks.
+#[derive(Debug)]
+pub enum BrokenRules {
+    /// All of them.
+    All(Known),
+    /// As many as findings list, of a kind that has no more.
+    Listed(Findings),
+}
 
 /// A kind that is admitted.
 pub trait Admitted: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Send + 'static {
@@ -20,6 +29,14 @@ pub trait Admitted: Resource<DynamicType = ()> + Serialize + DeserializeOwned + 
     fn check_rules(self) -> Findings {
         Findings { warnings: Vec::new(), ..self.check() }
     }
+    /// The rules that the object breaks.
+    fn broken_rules(self) -> BrokenRules {
+        BrokenRules::Listed(self.check_rules())
+    }
+    /// What the rules say of an object that broke these before.
+    fn check_since(self, _known: Known) -> Findings {
+        self.check()
+    }
 }
 
 macro_rules! component {
@@ -30,6 +47,15 @@ macro_rules! component {
             }
             fn check(self) -> Findings {
                 validate::check_component(&self)
+            }
+            fn check_rules(self) -> Findings {
+                validate::check_component_for(&self, Scope::Rules)
+            }
+            fn broken_rules(self) -> BrokenRules {
+                BrokenRules::All(validate::broken_rules_of_component(&self))
+            }
+            fn check_since(self, known: Known) -> Findings {
+                validate::check_component_since(&self, known, Scope::RulesAndAdvice)
             }
         }
     )*};
@@ -43,6 +69,15 @@ impl Admitted for FunctionMesh {
     }
     fn check(self) -> Findings {
         validate::check_mesh(&self)
+    }
+    fn check_rules(self) -> Findings {
+        validate::check_mesh_for(&self, Scope::Rules)
+    }
+    fn broken_rules(self) -> BrokenRules {
+        BrokenRules::All(validate::broken_rules_of_mesh(&self))
+    }
+    fn check_since(self, known: Known) -> Findings {
+        validate::check_mesh_since(&self, known, Scope::RulesAndAdvice)
     }
 }
 

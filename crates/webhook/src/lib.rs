@@ -34,7 +34,7 @@ pub mod router;
 mod same;
 
 pub use admission::{Action, Outcome, Verdict, decide};
-pub use kinds::{Admitted, Endpoint};
+pub use kinds::{Admitted, BrokenRules, Endpoint};
 pub use limits::{Limits, SMALL};
 pub use meters::Meters;
 pub use response::Response;

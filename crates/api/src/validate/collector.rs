@@ -23,7 +23,7 @@ pub enum Scope {
 
 /// The rules that an object broke before a change, as hashes: there may be as many as the object has values.
 #[derive(Debug, Default)]
-pub(crate) struct Known(HashMap<u64, usize>);
+pub struct Known(HashMap<u64, usize>);
 
 impl Known {
     pub(super) fn add(&mut self, field: &FieldPath, message: &str) {

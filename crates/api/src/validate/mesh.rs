@@ -72,7 +72,9 @@ mod tests {
 
     use super::*;
     use crate::budget::MAX_STEPS;
-    use crate::validate::{MAX_FINDINGS, Scope, check_mesh, check_mesh_for, valid_mesh};
+    use crate::validate::{
+        MAX_FINDINGS, Scope, broken_rules_of_mesh, check_mesh, check_mesh_for, check_mesh_since, valid_mesh,
+    };
 
     #[allow(clippy::needless_pass_by_value, reason = "fixtures read better so")]
     fn mesh(functions: Vec<Value>, sinks: Vec<Value>) -> (FunctionMesh, usize) {
@@ -195,7 +197,7 @@ mod tests {
                 (from..to).map(|index| sink(&format!("s{index}"), &json!({ "topics": ["a/b"] }))).collect();
             mesh(vec![], sinks).0
         };
-        let judge = |old, new| crate::validate::check_mesh_change(&old, &new, Scope::RulesAndAdvice);
+        let judge = |old, new| check_mesh_since(&new, broken_rules_of_mesh(&old), Scope::RulesAndAdvice);
         // The first of 250 is mended: the hundred and first comes into the list, and is as old as the others.
         assert_eq!(judge(of(0, 250), of(1, 250)).violations, []);
         let judged = judge(of(0, 250), of(0, 251));

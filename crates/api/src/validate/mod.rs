@@ -34,7 +34,7 @@ use scaling::Age;
 
 pub use backend::is_unsafe_probe;
 pub(crate) use collector::Collector;
-pub use collector::{MAX_FINDINGS, Scope};
+pub use collector::{Known, MAX_FINDINGS, Scope};
 pub use component::MAX_ARGUMENT;
 pub use environment::unsafe_variable;
 pub use ratchet::ratchet;
@@ -72,12 +72,17 @@ pub fn check_component_for<C: Component>(object: &C, scope: Scope) -> Findings {
     findings.finish()
 }
 
-/// What the rules say of a change of a component's object: see [`ratchet`].
-pub fn check_component_change<C: Component>(old: &C, new: &C, scope: Scope) -> Findings {
-    let mut before = Collector::recording();
-    copy_complete(old, &mut before);
-    let mut findings = Collector::since(scope, before.into_known());
-    copy_complete(new, &mut findings);
+/// The rules that a component's object breaks, to judge a change of it by [`check_component_since`].
+pub fn broken_rules_of_component<C: Component>(object: &C) -> Known {
+    let mut findings = Collector::recording();
+    copy_complete(object, &mut findings);
+    findings.into_known()
+}
+
+/// What the rules say of a component's object that broke these before: as [`ratchet`], however many they are.
+pub fn check_component_since<C: Component>(object: &C, known: Known, scope: Scope) -> Findings {
+    let mut findings = Collector::since(scope, known);
+    copy_complete(object, &mut findings);
     findings.finish()
 }
 
@@ -102,12 +107,17 @@ pub fn check_mesh_for(mesh: &FunctionMesh, scope: Scope) -> Findings {
     findings.finish()
 }
 
-/// What the rules say of a change of a mesh: see [`ratchet`].
-pub fn check_mesh_change(old: &FunctionMesh, new: &FunctionMesh, scope: Scope) -> Findings {
-    let mut before = Collector::recording();
-    mesh::check(old, &mut before);
-    let mut findings = Collector::since(scope, before.into_known());
-    mesh::check(new, &mut findings);
+/// The rules that a mesh breaks, to judge a change of it by [`check_mesh_since`].
+pub fn broken_rules_of_mesh(mesh: &FunctionMesh) -> Known {
+    let mut findings = Collector::recording();
+    mesh::check(mesh, &mut findings);
+    findings.into_known()
+}
+
+/// What the rules say of a mesh that broke these before: as [`ratchet`], however many they are.
+pub fn check_mesh_since(mesh: &FunctionMesh, known: Known, scope: Scope) -> Findings {
+    let mut findings = Collector::since(scope, known);
+    mesh::check(mesh, &mut findings);
     findings.finish()
 }
 

@@ -8,8 +8,8 @@ use super::{Findings, Violation};
 /// once more than before, still is a violation. A component of a mesh is known by its name and any other item
 /// of a list by its fault, so that moving one within its list changes nothing.
 ///
-/// Findings list only the first [`super::MAX_FINDINGS`]. [`super::check_component_change`] and
-/// [`super::check_mesh_change`] compare all of them.
+/// Findings list only the first [`super::MAX_FINDINGS`]. [`super::check_component_since`] and
+/// [`super::check_mesh_since`] compare all of them.
 ///
 /// ```
 /// # use function_mesh_api::{Sink, validate::{check_component, ratchet}};
