@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Number, Value};
 use serde_json::value::RawValue;
 
 use crate::complexity;
@@ -215,9 +215,16 @@ impl Serialize for Written<'_> {
             Some(b'n') | None => serializer.serialize_unit(),
             Some(_) => {
                 let number: Value = serde_json::from_str(text).map_err(S::Error::custom)?;
-                // Only JSON itself can take a number of more digits than a machine's.
                 let written = number.to_string();
-                if written == text { number.serialize(serializer) } else { self.0.serialize(serializer) }
+                if written == text {
+                    return number.serialize(serializer);
+                }
+                // serde_json reads a few numbers one unit beside the nearest one.
+                match text.parse().ok().and_then(Number::from_f64) {
+                    Some(exact) if exact.to_string() == text => exact.serialize(serializer),
+                    // Only JSON itself can take a number of more digits than a machine's.
+                    _ => self.0.serialize(serializer),
+                }
             }
         }
     }

@@ -29,11 +29,15 @@ const LIGHT: usize = 256 << 10;
 /// Cost of larger objects that are worked on at a time; one that costs more still is worked on alone.
 const UNDER_WORK: usize = 24 << 20;
 
+/// What a map of one entry takes when the keys of free-form configuration are sorted for the command.
+const MAP: usize = 700;
+
 /// What work on an object costs, in bytes: its text, and what becomes of its values.
 pub(super) fn cost(json: &str) -> usize {
     // One that is too complex is refused before anything is made of it.
     let tree = complexity::weigh(json.as_bytes()).map_or(0, |steps| steps * complexity::STEP);
-    COPIES * json.len() + tree
+    let maps = json.bytes().filter(|byte| *byte == b'{').count();
+    COPIES * json.len() + tree + MAP * maps
 }
 
 /// The memory of one program.
