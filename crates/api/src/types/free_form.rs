@@ -7,8 +7,8 @@ use std::fmt;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Number, Value};
 use serde_json::value::RawValue;
+use serde_json::{Number, Value};
 
 use crate::complexity;
 

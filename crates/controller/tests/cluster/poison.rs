@@ -136,6 +136,9 @@ fn annotate<K: Kind + 'static>(world: &World, name: &str) -> JoinHandle<()> {
     })
 }
 
+/// Without the mend it takes minutes, or for ever. Six tests share two cores here; hack/attack measures the real program.
+const SOON: Duration = Duration::from_secs(8);
+
 #[tokio::test]
 async fn s1_a_poisoned_object_of_each_kind_holds_up_nobody_before_the_start_and_while_it_runs() -> Nothing {
     let mut world = World::without_controller("poison").await?;
@@ -143,7 +146,7 @@ async fn s1_a_poisoned_object_of_each_kind_holds_up_nobody_before_the_start_and_
     // It fails unless all caches are full within ten seconds.
     world.start().await?;
     let took = bystander(&world, "early").await?;
-    ensure!(took < Duration::from_secs(3), "after the start: {took:?}");
+    ensure!(took < SOON, "after the start: {took:?}");
     let name = "poison-function-of-nobody";
     let tenant = Tenant(vec![
         annotate::<Function>(&world, "poison"),
@@ -156,7 +159,7 @@ async fn s1_a_poisoned_object_of_each_kind_holds_up_nobody_before_the_start_and_
     tokio::time::sleep(Duration::from_secs(5)).await;
     for number in 0..3 {
         let took = bystander(&world, &format!("late-{number}")).await?;
-        ensure!(took < Duration::from_secs(3), "while the tenant writes: {took:?}");
+        ensure!(took < SOON, "while the tenant writes: {took:?}");
     }
     drop(tenant);
     // What is poisoned is looked after, too: nothing of it that is read is odd.

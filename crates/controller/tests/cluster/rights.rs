@@ -62,7 +62,7 @@ async fn own_namespace_runs_no_clean_up() -> Nothing {
     ensure!(world.api::<Pod>().list(&ListParams::default()).await?.items.is_empty());
     eventually(SECONDS_10, async || {
         let events = world.events("Function", "f").await?;
-        ensure!(events.iter().any(|event| event.starts_with("Warning NotCleanedUp:")), "{events:?}");
+        ensure!(events.iter().any(|event| event.starts_with("Warning CleanupFailed:")), "{events:?}");
         Ok(())
     })
     .await
