@@ -212,7 +212,7 @@ impl Measure {
     }
 
     fn failure(&self, error: &anyhow::Error) {
-        let text: String = error.to_string().chars().take(120).collect();
+        let text: String = error.to_string().chars().take(400).collect();
         self.edit(|state| *state.delays.failed.entry(text).or_default() += 1);
     }
 }

@@ -21,6 +21,9 @@ const JOIN: &str = r#"[ -z "$0" ] || echo "$$" >"$0"; exec "$@""#;
 /// How long the kubelet waits before the first restarts.
 const BACKOFF: [Duration; 3] = [Duration::ZERO, Duration::from_secs(10), Duration::from_secs(20)];
 
+/// `terminationGracePeriodSeconds` of both Deployments.
+const GRACE: Duration = Duration::from_secs(20);
+
 /// How often the kernel is asked for the peak; it remembers the peak itself for as long as the process lives.
 const SAMPLE: Duration = Duration::from_millis(50);
 
@@ -167,12 +170,12 @@ fn ending(status: Option<&ExitStatus>) -> String {
     status.map_or_else(|| "unknown".to_owned(), ToString::to_string)
 }
 
-/// SIGTERM, and after five seconds SIGKILL.
+/// SIGTERM, and SIGKILL after the time that the chart gives.
 async fn end(child: &mut Child) {
     if let Some(pid) = child.id() {
         _ = Command::new("sh").args(["-c", r#"kill -TERM "$0""#, &pid.to_string()]).status().await;
     }
-    if timeout(Duration::from_secs(5), child.wait()).await.is_err() {
+    if timeout(GRACE, child.wait()).await.is_err() {
         _ = child.kill().await;
     }
     // Its port is free in the next moment.

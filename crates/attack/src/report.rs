@@ -136,7 +136,7 @@ impl Row {
 
     /// What stands below the table, where there is something to tell.
     pub(crate) fn notes(&self) -> String {
-        let mut text = String::new();
+        let mut text = format!("    {}\n", self.line());
         let attackers: Vec<_> =
             self.attackers.iter().map(|(what, count)| format!("{count} × {what}")).collect();
         _ = writeln!(text, "    attackers: {}", attackers.join(", "));

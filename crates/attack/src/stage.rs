@@ -161,10 +161,14 @@ impl Stage {
         let delays = measure.during(&self.admin, BYSTANDER, &probes, fight).await;
         let usage = self.stop(controller, webhook).await;
         let events = Api::<Event>::namespaced(self.admin.clone(), &namespace);
-        let events = events.list_metadata(&ListParams::default()).await?.items.len();
+        // An API server that was busy may have closed connections.
+        let events =
+            eventually(SECONDS_30, async || Ok(events.list_metadata(&ListParams::default()).await?))
+                .await
+                .map(|list| list.items.len());
         let done = std::mem::take(&mut *done.lock().unwrap_or_else(PoisonError::into_inner));
         self.clear(&namespace).await;
-        Ok(Row::new(attack, delays, usage, events, done))
+        Ok(Row::new(attack, delays, usage, events?, done))
     }
 
     async fn stop(&self, controller: Running, webhook: Running) -> [crate::program::Usage; 2] {
