@@ -3,9 +3,8 @@
 //! A program of its own, since a log belongs to a whole process.
 
 use std::convert::Infallible;
-use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::ensure;
 use function_mesh_api::{Function, Source};
@@ -13,7 +12,7 @@ use function_mesh_controller::kit::namespaces::Namespaces;
 use function_mesh_controller::{Options, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{ControlPlane, SECONDS_30, apply, eventually, fixtures};
+use function_mesh_testkit::{ControlPlane, LogBuffer, SECONDS_30, apply, eventually, fixtures};
 use function_mesh_workloads::Settings;
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -23,37 +22,8 @@ use kube::client::Body;
 use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
 use tower::service_fn;
-use tracing_subscriber::fmt::MakeWriter;
 
 const CANARY: &str = "c4n4ry-sings-in-the-coal-mine";
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 /// A Function of another form than ours.
 fn twisted(namespace: &str) -> Value {
@@ -127,7 +97,7 @@ fn behind_proxy(client: &Client, namespace: &str, is_broken: &Arc<AtomicBool>) -
 
 #[tokio::test]
 async fn s9_no_content_of_any_object_is_logged_or_told_when_everything_fails() -> anyhow::Result<()> {
-    let log = Log::default();
+    let log = LogBuffer::default();
     tracing_subscriber::fmt().with_env_filter("trace").with_ansi(false).with_writer(log.clone()).init();
     let plane = ControlPlane::shared().await?;
     let client = plane.client().await?;

@@ -2,56 +2,24 @@
 //!
 //! A program of its own, since a log belongs to a whole process.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use anyhow::ensure;
 use function_mesh_api::{Function, Sink};
 use function_mesh_controller::kit::namespaces::Namespaces;
 use function_mesh_controller::{Options, Protected, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{ControlPlane, SECONDS_30, apply, eventually, fixtures};
+use function_mesh_testkit::{ControlPlane, LogBuffer, SECONDS_30, apply, eventually, fixtures};
 use function_mesh_workloads::Settings;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use tracing_subscriber::fmt::MakeWriter;
 
 const PASSWORD: &str = "correct-horse-battery-staple";
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn passwords_are_never_logged() -> anyhow::Result<()> {
-    let log = Log::default();
+    let log = LogBuffer::default();
     tracing_subscriber::fmt().with_env_filter("trace").with_ansi(false).with_writer(log.clone()).init();
     let plane = ControlPlane::shared().await?;
     let client = plane.client().await?;
