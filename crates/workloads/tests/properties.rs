@@ -336,7 +336,7 @@ fn cleans_up_by_these_names(texts: &Texts) {
             assert_eq!(call.value("--admin-url"), "http://b:8080/a b");
             assert_eq!(call.value("--auth-params"), texts.parameters);
         }
-        let [removal, listing] = calls else { panic!("two calls") };
+        let [removal, listing]: &mut [_; 2] = calls.try_into().expect("two calls");
         let end = removal.args.split_off(removal.args.len() - 5);
         assert_eq!(end, ["topics", "unsubscribe", "-s", &texts.value, topic]);
         let end = listing.args.split_off(listing.args.len() - 3);
