@@ -54,7 +54,8 @@ app.kubernetes.io/component: admission-webhook
 {{- if $manager.globalBackendConfigNamespace }}{{ $manager.globalBackendConfigNamespace }}
 {{- else }}
 {{- $place := .Release.Namespace }}
-{{- if $manager.globalBackendConfig }}
+{{- /* lookup fails on a kind that the cluster does not have. */}}
+{{- if and $manager.globalBackendConfig (.Capabilities.APIVersions.Has "compute.functionmesh.io/v1alpha1") }}
 {{- $before := lookup "apps/v1" "Deployment" .Release.Namespace "function-mesh-controller-manager" | default dict }}
 {{- range ((($before.spec | default dict).template | default dict).spec | default dict).containers }}
 {{- $named := has (print "--global-backend-config=" $manager.globalBackendConfig) (.args | default list) }}
