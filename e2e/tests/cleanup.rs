@@ -55,13 +55,15 @@ async fn a_rename_in_a_mesh_with_the_same_subscription_loses_no_message() -> Res
 #[tokio::test]
 async fn an_image_without_the_admin_program_is_no_success_and_is_named() -> Result<()> {
     Story::tell("no-program", async |story| {
+        let part = reader(story, "bare", "left");
+        let (code_volume, code_mount) = (&part.spec()["pod"]["volumes"][0], &part.spec()["volumeMounts"][0]);
         // What is mounted there hides the image's own.
         let hidden = json!({
-            "pod": { "volumes": [{ "name": "empty", "emptyDir": {} }] },
-            "volumeMounts": [{ "name": "empty", "mountPath": "/pulsar/bin" }],
+            "pod": { "volumes": [code_volume, { "name": "empty", "emptyDir": {} }] },
+            "volumeMounts": [code_mount, { "name": "empty", "mountPath": "/pulsar/bin" }],
             "imageHasPulsarctl": true,
         });
-        let part = reader(story, "bare", "left").with(hidden);
+        let part = part.clone().with(hidden);
         story.start(&part, "in", PATIENCE).await?;
         story.api::<Function>().delete("bare", &DeleteParams::default()).await?;
         gone(story, "bare").await?;
@@ -107,8 +109,7 @@ async fn a_pattern_leaves_a_strangers_subscription_of_the_same_name_and_its_mess
         story.start(&wide, "orders-1", PATIENCE).await?;
         story
             .eventually("all orders are read", PATIENCE, async || {
-                let parts = story.pulsar.topic("orders-parts");
-                Ok(story.pulsar.subscriptions(&parts).await?.contains(&"team".to_owned()))
+                Ok(story.pulsar.subscriptions("orders-parts").await?.contains(&"team".to_owned()))
             })
             .await?;
         let sent = numbered(20);
@@ -153,6 +154,8 @@ async fn twins(story: &Story, twin: &Story) -> Result<()> {
     let addresses =
         json!({ "webServiceURL": broker.web_service_url, "brokerServiceURL": broker.broker_service_url });
     twin.config("pulsar", &addresses).await?;
+    // Its Job mounts what its pods would.
+    twin.config("functions", &json!({})).await?;
     // The same manifest, tenant and namespace of Pulsar included.
     let part = reader(story, "reader", "team");
     story.start(&part, "in", PATIENCE).await?;
