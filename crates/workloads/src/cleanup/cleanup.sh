@@ -82,7 +82,11 @@ cells() {
   esac
 }
 
-has_line() { LC_ALL=C grep -Fxq -e "$1"; }
+# Of two lines grep would make two patterns.
+has_line() {
+  case $1 in *"$newline"*) return 1 ;; esac
+  LC_ALL=C grep -Fxq -e "$1"
+}
 
 # Whether the listing of subscriptions holds this one; one that cannot be read does.
 is_listed() {
@@ -92,6 +96,11 @@ is_listed() {
   esac
   is_plain "$1" && return 1
   folded=$(printf '%s' "$1" | LC_ALL=C tr -d '| \n')
+  # A name of blanks alone looks like an empty row.
+  if test -z "$folded"; then
+    printf '%s' "$out" | LC_ALL=C grep -q '^[| ]*$'
+    return
+  fi
   case $(printf '%s' "$out" | LC_ALL=C tr -d '| \n') in
     *"$folded"*) return 0 ;;
   esac
