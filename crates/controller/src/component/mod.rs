@@ -50,7 +50,7 @@ pub use summary::{JobSummary, PodSummary};
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// What tells the wait for a component's end from the wait for its status.
 const END: &str = " (end)";
-/// How long until a Job of an earlier object is looked at again.
+/// How long until what is left of an earlier object is looked at again.
 const END_LEFT_OVER: Duration = Duration::from_secs(2);
 
 /// What the controller of one kind of component has to hand.
@@ -127,9 +127,10 @@ impl Error {
                 Stage::Observe
             }
             Self::Child(ChildError::Form { .. }) => Stage::Render,
-            Self::Child(ChildError::Foreign { .. } | ChildError::Api { .. }) | Self::Finalizer(_) => {
-                Stage::Apply
-            }
+            Self::Child(
+                ChildError::Foreign { .. } | ChildError::LeftOver { .. } | ChildError::Api { .. },
+            )
+            | Self::Finalizer(_) => Stage::Apply,
             Self::Report(_) => Stage::Report,
         }
     }
@@ -247,7 +248,12 @@ async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result
     }
     let revisions = observed.revisions.clone();
     // Boxed, since it holds all children by value.
-    let children = Box::pin(apply::apply(component, &valid, workload, observed, context)).await?;
+    let children = match Box::pin(apply::apply(component, &valid, workload, observed, context)).await {
+        Err(Error::Child(left @ ChildError::LeftOver { .. })) => {
+            return Ok((Some(Outcome::Waiting(left.to_string())), Action::requeue(END_LEFT_OVER)));
+        }
+        result => result?,
+    };
     let pods::Look { trouble, again } = pods::look(&children, component, context);
     let action = again.map_or_else(Action::await_change, Action::requeue);
     Ok((Some(Outcome::Applied(Seen { children, trouble, revisions })), action))

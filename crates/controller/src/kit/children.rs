@@ -41,6 +41,16 @@ pub enum ChildError {
         /// Whose it is.
         owner: String,
     },
+    /// An object of that name is left over from an earlier owner of the same name: the garbage collector removes it.
+    #[error("waiting for {kind} {name:?} of an earlier {owner} of this name to be removed")]
+    LeftOver {
+        /// Kind of the object.
+        kind: String,
+        /// Name of the object.
+        name: String,
+        /// Kind of the owner.
+        owner: String,
+    },
     /// The API server refused, or could not be reached.
     #[error("cannot {verb} {kind} {name:?}: {}", words(source))]
     Api {
@@ -89,7 +99,9 @@ impl ChildError {
                 kube::Error::Api(status) => Some(status),
                 _ => None,
             },
-            Self::Foreign { .. } | Self::Undecodable { .. } | Self::Form { .. } => None,
+            Self::Foreign { .. } | Self::LeftOver { .. } | Self::Undecodable { .. } | Self::Form { .. } => {
+                None
+            }
         }
     }
 
@@ -211,6 +223,7 @@ impl Children<'_> {
             let made = self.write::<K>(&name, stamped::<K>(form(wanted)?, mark, None), false).await?;
             return Ok(Applied { live: Arc::new(made), change: Change::Created });
         };
+        check_left_over(&*live, wanted)?;
         self.check_owner(&*live)?;
         let live = self.take_over(live).await?;
         let mut adjusted = wanted.clone();
@@ -394,6 +407,18 @@ impl Children<'_> {
         );
         Err(ChildError::Foreign { kind: K::kind(&()).into_owned(), name: live.name_any(), owner })
     }
+}
+
+/// The owner may have had a predecessor of the same name, whose children wait for the garbage collector.
+fn check_left_over<K: Child>(live: &K, wanted: &K) -> Result<(), ChildError> {
+    let (Some(earlier), Some(owner)) = (controller_of(live), controller_of(wanted)) else { return Ok(()) };
+    let name_of =
+        |owner: &OwnerReference| (owner.api_version.clone(), owner.kind.clone(), owner.name.clone());
+    if earlier.uid == owner.uid || name_of(earlier) != name_of(owner) {
+        return Ok(());
+    }
+    let (kind, name) = (K::kind(&()).into_owned(), live.name_any());
+    Err(ChildError::LeftOver { kind, name, owner: owner.kind.clone() })
 }
 
 /// The controlling owner of an object.

@@ -259,7 +259,8 @@ async fn a_left_over_job_of_an_earlier_object_ends_before_new_pods_start() -> No
     world.gone::<Function>("x").await?;
     world.settle().await?;
     world.apply(&cleaned("x")?).await?;
-    eventually(SECONDS_30, async || world.get::<StatefulSet>("x-function").await).await?;
+    // The garbage collector looks for new kinds each half a minute, and until then sees no owner of this kind go.
+    eventually(3 * SECONDS_30, async || world.get::<StatefulSet>("x-function").await).await?;
     assert!(world.find::<Job>(&old.name_any()).await?.is_none(), "it would remove the new subscription");
     let writes = texts(&world.settle().await?);
     let place = |part: &str| writes.iter().position(|write| write.contains(part));
