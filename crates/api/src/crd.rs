@@ -9,6 +9,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
+use crate::bounds::bound;
 use crate::component::Role;
 use crate::validate::grammar::MAX_COMPONENT_NAME;
 use crate::validate::rules;
@@ -55,6 +56,9 @@ fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, ser
         }
         if let Some(spec) = schema.pointer_mut("/properties/spec").and_then(Value::as_object_mut) {
             spec.insert("default".to_owned(), json!({}));
+        }
+        if let Some(spec) = schema.pointer_mut("/properties/spec") {
+            bound(spec, &|field| EMBEDDED.contains(&field));
         }
         match Role::ALL.into_iter().find(|role| role.kind() == kind) {
             Some(role) => rules_of_component(schema, role),

@@ -32,6 +32,7 @@
 //! assert_eq!(graph.entries().next().map(|topic| topic.short_name()), Some("words"));
 //! ```
 
+pub mod bounds;
 mod budget;
 pub mod complexity;
 pub mod component;

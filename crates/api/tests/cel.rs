@@ -6,11 +6,11 @@
 #[path = "cases/mod.rs"]
 mod cases;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use function_mesh_api::validate::{Findings, check_component, check_mesh, rules};
-use function_mesh_api::{Function, FunctionMesh, Role, Sink, Source, parse};
+use function_mesh_api::{Function, FunctionMesh, Role, Sink, Source, bounds, parse};
 use function_mesh_testkit::ControlPlane;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -102,7 +102,9 @@ fn without_rules(mut definition: CustomResourceDefinition) -> CustomResourceDefi
     fn strip(schema: &mut Value) {
         match schema {
             Value::Object(object) => {
-                object.remove("x-kubernetes-validations");
+                for rule in ["x-kubernetes-validations", "maxItems", "maxProperties", "maxLength"] {
+                    object.remove(rule);
+                }
                 object.values_mut().for_each(strip);
             }
             Value::Array(items) => items.iter_mut().for_each(strip),
@@ -152,7 +154,10 @@ async fn the_api_server_keeps_the_simple_rules_by_itself() -> anyhow::Result<()>
         assert!(!check(object).violations.is_empty(), "{object}");
         server.create(object, false).await.expect("nothing refuses it yet");
     }
+    let large = too_large("old-large", "topics");
+    server.create(&large, false).await.expect("nothing bounds it yet");
     server.install(definitions).await?;
+    what_is_too_large_is_refused(&server, &large).await;
     old_objects_can_be_changed_elsewhere(&server, &old).await;
     each_rule_is_kept(&server).await;
     each_rule_is_kept_in_a_mesh(&server).await;
@@ -168,6 +173,32 @@ fn old_objects() -> Vec<Value> {
     sink["metadata"]["name"] = "a-name-of-more-than-forty-three-characters-long".into();
     let parts = [part("Sink", "old", &broken), part("Sink", "fine", &json!({}))];
     vec![sink, mesh("old", &json!({ "sinks": parts }))]
+}
+
+/// A Function with one item, entry or character too many.
+fn too_large(name: &str, part_: &str) -> Value {
+    let change = match part_ {
+        "topics" => json!({ "input": { "topics": vec!["t"; bounds::MAX_ITEMS + 1], "typeClassName": "[B" } }),
+        "secretsMap" => {
+            let secret = json!({ "path": "s", "key": "k" });
+            let all: BTreeMap<_, _> =
+                (0..=bounds::MAX_PROPERTIES).map(|entry| (entry.to_string(), secret.clone())).collect();
+            json!({ "secretsMap": all })
+        }
+        _ => json!({ "className": "C".repeat(bounds::MAX_LENGTH + 1) }),
+    };
+    let mut object = cases::object("Function", &change);
+    object["metadata"]["name"] = name.into();
+    object
+}
+
+async fn what_is_too_large_is_refused(server: &Server, old: &Value) {
+    for part_ in ["topics", "secretsMap", "className"] {
+        let refused = server.create(&too_large("large", part_), true).await.expect_err(part_);
+        assert!(refused.iter().any(|(field, _)| field.ends_with(part_)), "{refused:?}");
+    }
+    let accepted = "what was too large before is no reason to refuse";
+    server.merge(old, &json!({ "spec": { "className": "C" } })).await.expect(accepted);
 }
 
 async fn old_objects_can_be_changed_elsewhere(server: &Server, old: &[Value]) {

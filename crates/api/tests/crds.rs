@@ -17,6 +17,24 @@ const BUDGET: [(&str, usize); 5] = [
     ("functionmeshes", 700_000),
 ];
 
+/// Fields whose types Kubernetes defines.
+const EMBEDDED: [&str; 14] = [
+    "affinity",
+    "autoScalingBehavior",
+    "autoScalingMetrics",
+    "env",
+    "imagePullSecrets",
+    "initContainers",
+    "resources",
+    "securityContext",
+    "sidecars",
+    "startupProbe",
+    "tolerations",
+    "volumeClaimTemplates",
+    "volumeMounts",
+    "volumes",
+];
+
 fn crds() -> &'static [CustomResourceDefinition] {
     static ALL: LazyLock<Vec<CustomResourceDefinition>> =
         LazyLock::new(|| function_mesh_api::crd::all().expect("definitions"));
@@ -58,24 +76,7 @@ fn every_field_of_ours_is_documented() {
             if property.get("description").is_none() {
                 missing.push(path.clone());
             }
-            let embedded = [
-                "affinity",
-                "autoScalingBehavior",
-                "autoScalingMetrics",
-                "env",
-                "imagePullSecrets",
-                "initContainers",
-                "resources",
-                "securityContext",
-                "sidecars",
-                "startupProbe",
-                "tolerations",
-                "volumeClaimTemplates",
-                "volumeMounts",
-                "volumes",
-                "conditions",
-            ];
-            if !embedded.contains(&name.as_str()) {
+            if !EMBEDDED.contains(&name.as_str()) && name != "conditions" {
                 walk(&path, property, missing);
                 walk(&format!("{path}[]"), property.get("items").unwrap_or(&Value::Null), missing);
                 walk(
@@ -211,4 +212,34 @@ fn quantities_and_ports_may_be_numbers() {
     let resources = function.spec.resources.expect("resources");
     assert_eq!(resources.requests.expect("requests")["memory"].0, "1000000000");
     assert_eq!(function_mesh_api::quantity::value(&resources.limits.expect("limits")["cpu"]), Some(0.5));
+}
+
+#[test]
+fn what_is_ours_is_bounded() {
+    fn walk(path: &str, schema: &Value, missing: &mut Vec<String>) {
+        let bound = match schema["type"].as_str() {
+            Some("array") => Some("maxItems"),
+            Some("object") if schema["additionalProperties"].is_object() => Some("maxProperties"),
+            Some("string") if schema["enum"].is_null() && schema["format"].is_null() => Some("maxLength"),
+            _ => None,
+        };
+        if bound.is_some_and(|bound| schema[bound].is_null()) {
+            missing.push(path.to_owned());
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            if !EMBEDDED.contains(&name.as_str()) {
+                walk(&format!("{path}.{name}"), property, missing);
+            }
+        }
+        for inner in ["items", "additionalProperties"] {
+            if schema[inner].is_object() {
+                walk(&format!("{path}[]"), &schema[inner], missing);
+            }
+        }
+    }
+    let mut missing = Vec::new();
+    for (plural, _) in BUDGET {
+        walk(plural, &schema(plural)["properties"]["spec"], &mut missing);
+    }
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -129,7 +129,11 @@ impl Stage {
         self.plane.kubectl(&["apply", "-f", "-"], &tenant(&namespace).to_string()).await?;
         let webhook = self.webhook.clone().start()?;
         let controller = self.controller.clone().start()?;
-        self.ready().await?;
+        if let Err(error) = self.ready(attack.name).await {
+            self.stop(controller, webhook).await;
+            self.clear(&namespace).await;
+            return Err(error);
+        }
         let measure = Measure::new();
         let done = Arc::new(Mutex::new(BTreeMap::new()));
         let plan = Plan {
@@ -191,8 +195,9 @@ impl Stage {
         usage
     }
 
-    /// Both say that they are ready, the API server asks the webhook, and the controller leads.
-    async fn ready(&self) -> anyhow::Result<()> {
+    /// Both say that they are ready, the API server asks the webhook, and the controller leads. That is seen by a
+    /// Function of its own: what the garbage collector still holds of the last one's would be waited for.
+    async fn ready(&self, attack: &str) -> anyhow::Result<()> {
         let log = |program: &Program| {
             let log = std::fs::read_to_string(&program.log).unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();
@@ -208,14 +213,14 @@ impl Stage {
         }
         eventually(SECONDS_30, async || {
             let path = format!("/apis/compute.functionmesh.io/v1alpha1/namespaces/{BYSTANDER}/functions");
-            let first = generate::function("first", "", "");
+            let first = generate::function(&format!("before-{attack}"), "", "");
             let request = Request::post(path).header("content-type", "application/json");
             let created = self.admin.request_text(request.body(first.into_bytes())?).await;
             let exists = matches!(&created, Err(kube::Error::Api(status)) if status.code == 409);
             ensure!(created.is_ok() || exists, "{created:?}");
             let sets =
                 Api::<k8s_openapi::api::apps::v1::StatefulSet>::namespaced(self.admin.clone(), BYSTANDER);
-            sets.get_metadata("first-function").await?;
+            sets.get_metadata(&format!("before-{attack}-function")).await?;
             Ok(())
         })
         .await

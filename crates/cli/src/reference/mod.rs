@@ -8,6 +8,7 @@ mod types;
 
 use std::fmt::{self, Write};
 
+use function_mesh_api::bounds::{MAX_ITEMS, MAX_LENGTH, MAX_PROPERTIES};
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
 use schemars::{Schema, schema_for};
 use serde_json::Value;
@@ -43,7 +44,10 @@ struct Kind {
 pub(crate) fn markdown() -> Result<String, serde_json::Error> {
     let kinds = kinds()?;
     let mut types = Types::default();
-    let mut document = Document(format!("{HEADER}{INTRODUCTION}"));
+    let mut document = Document(format!(
+        "{HEADER}{INTRODUCTION}- Where a field says nothing else, a list has at most {MAX_ITEMS} items, a map \
+         {MAX_PROPERTIES} entries, and a string\n  {MAX_LENGTH} characters.\n"
+    ));
     let mut parts = String::new();
     let rules: Vec<Vec<Rule>> = kinds.iter().map(|kind| rules::of(schema(&kind.definition))).collect();
     for (kind, own) in kinds.iter().zip(&rules) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use function_mesh_api::bounds::{MAX_ITEMS, MAX_LENGTH, MAX_PROPERTIES};
 use serde_json::Value;
 
 use super::{code, link, words};
@@ -179,10 +180,14 @@ fn constraints(schema: &Value) -> String {
         ("maximum", "at most"),
         ("minItems", "at least this many:"),
         ("maxItems", "at most this many:"),
+        ("maxProperties", "at most this many:"),
         ("maxLength", "letters at most:"),
     ];
+    let general = [("maxItems", MAX_ITEMS), ("maxProperties", MAX_PROPERTIES), ("maxLength", MAX_LENGTH)];
     for (key, text) in bounds {
-        if let Some(bound) = schema[key].as_f64() {
+        // What holds of every field is said once.
+        let is_general = general.iter().any(|(name, most)| *name == key && schema[key] == *most);
+        if let Some(bound) = schema[key].as_f64().filter(|_| !is_general) {
             all.push(format!("{text} {bound}"));
         }
     }
