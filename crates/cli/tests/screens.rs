@@ -91,6 +91,44 @@ fn s15_nothing_that_steers_a_terminal_is_shown() {
     assert!(shown > 200, "{shown}");
 }
 
+/// Nobody can tell what in a configuration is a secret; elsewhere names tell.
+#[test]
+fn s15_configuration_is_hidden_in_a_difference_unless_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let [new, old] = ["new.json", "old.json"].map(|name| folder.path().join(name));
+    for (file, value) in [(&new, "first-value"), (&old, "other-value")] {
+        let manifest = serde_json::json!({
+            "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "Sink", "metadata": { "name": "s" },
+            "spec": {
+                "className": "C", "java": { "jar": "/c.jar" }, "pulsar": { "pulsarConfig": "p" },
+                "input": { "topics": ["t"], "typeClassName": "[B" },
+                "sinkConfig": { "url": format!("url-of-{value}") },
+                "pod": {
+                    "env": [{ "name": "DB_PASSWORD", "value": format!("password-of-{value}") }],
+                    "annotations": { "team": format!("team-of-{value}") },
+                },
+            },
+        });
+        std::fs::write(file, manifest.to_string()).unwrap();
+    }
+    let diff = |more: &[&str]| {
+        let arguments = ["diff", "-f", new.to_str().unwrap(), "--against", old.to_str().unwrap()];
+        without_colours(&run(&[&arguments[..], more].concat()))
+    };
+    for format in [&[][..], &["-o", "json"], &["-o", "yaml"]] {
+        let safe = diff(format);
+        assert!(safe.contains("sinkConfig") && safe.contains("team-of-first-value"), "{safe}");
+        assert!(!safe.contains("url-of") && !safe.contains("password-of"), "{safe}");
+        let asked = diff(&[format, &["--show-values"]].concat());
+        assert!(asked.contains("url-of-first-value") && asked.contains("url-of-other-value"), "{asked}");
+        assert!(!asked.contains("password-of"), "{asked}");
+    }
+    let hints: Vec<_> =
+        diff(&[]).lines().filter(|line| line.contains("--show-values")).map(str::to_owned).collect();
+    assert!(!hints.is_empty(), "nothing says how to see it");
+    assert!(!diff(&["--show-values"]).contains("--show-values"), "it is asked for already");
+}
+
 /// Errors quote what is wrong.
 #[test]
 fn s15_errors_show_nothing_that_steers_a_terminal() {

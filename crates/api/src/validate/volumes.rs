@@ -1,6 +1,6 @@
 //! The rules of volumes and their mounts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::component::SpecView;
 use crate::quantity;
@@ -45,9 +45,42 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collec
             retention(path, policy, findings);
         }
     }
+    key_folders(path, view, findings);
     if findings.wants_advice() {
         mounts(path, view, &volumes, &claims, findings);
     }
+}
+
+/// In a folder only one volume can be mounted. With the other one's keys missing, messages would be lost, or sent
+/// unencrypted.
+fn key_folders(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
+    let mut folders = BTreeMap::new();
+    for (at, crypto) in cryptos(path, view) {
+        for (index, key) in crypto.crypto_secrets.iter().flatten().enumerate() {
+            let Some(folder) = key.as_volume.as_deref().filter(|folder| !folder.is_empty()) else { continue };
+            let source = (&key.secret_name, &key.secret_key);
+            let (name, held) = *folders.entry(folder).or_insert(source);
+            if (name, held) != source {
+                let at = at.field("cryptoSecrets").index(index).field("asVolume");
+                let message = format!(
+                    "holds key {held:?} of Secret {name:?} already; mount each key in a folder of its own"
+                );
+                findings.deny(at, message);
+            }
+        }
+    }
+}
+
+/// What encrypts what is written, and decrypts what is read, each with its place.
+fn cryptos<'a>(path: &FieldPath, view: &SpecView<'a>) -> impl Iterator<Item = (FieldPath, &'a CryptoConfig)> {
+    let producer = view.output().and_then(|output| output.producer_conf.as_ref()?.crypto_config.as_ref());
+    let producer = producer.map(|crypto| (path.field("output.producerConf.cryptoConfig"), crypto));
+    let consumers = view.input().and_then(|input| input.source_specs.as_ref());
+    let at = path.field("input.sourceSpecs");
+    let consumers = consumers.into_iter().flatten().filter_map(move |(topic, config)| {
+        Some((at.key(topic).field("cryptoConfig"), config.crypto_config.as_ref()?))
+    });
+    producer.into_iter().chain(consumers)
 }
 
 /// What is known of mounts by their names alone, which is advice.
@@ -58,7 +91,7 @@ fn mounts(
     claims: &BTreeSet<&str>,
     findings: &mut Collector,
 ) {
-    let secrets = secrets(view);
+    let secrets = secrets(path, view);
     let mut paths = BTreeSet::new();
     for (index, mount) in view.common.volume_mounts.iter().enumerate() {
         let at = path.field("volumeMounts").index(index);
@@ -99,7 +132,7 @@ fn retention(path: &FieldPath, policy: &VolumeClaimRetention, findings: &mut Col
 }
 
 /// Beginnings of the names of volumes that hold Secrets of the component.
-fn secrets(view: &SpecView<'_>) -> BTreeSet<String> {
+fn secrets(path: &FieldPath, view: &SpecView<'_>) -> BTreeSet<String> {
     let of_pulsar = |pulsar: &PulsarMessaging| {
         let tls = pulsar.tls_config.as_ref().and_then(|tls| tls.cert_secret_name.clone());
         let auths = [&pulsar.auth_config, &pulsar.cleanup_auth_config];
@@ -107,11 +140,8 @@ fn secrets(view: &SpecView<'_>) -> BTreeSet<String> {
         oauth2.map(|oauth2| oauth2.key_secret_name.clone()).chain(tls).collect::<Vec<_>>()
     };
     let pulsars = [view.common.pulsar, view.common.pulsar_package_service];
-    let producer = view.output().and_then(|output| output.producer_conf.as_ref()?.crypto_config.as_ref());
-    let consumers = view.input().and_then(|input| input.source_specs.as_ref());
-    let consumers = consumers.into_iter().flatten().filter_map(|(_, config)| config.crypto_config.as_ref());
-    let keys = |crypto: &CryptoConfig| crypto.crypto_secrets.clone().unwrap_or_default();
-    let keys = producer.into_iter().chain(consumers).flat_map(keys).map(|key| key.secret_name);
+    let keys = cryptos(path, view).flat_map(|(_, crypto)| crypto.crypto_secrets.iter().flatten());
+    let keys = keys.map(|key| key.secret_name.clone());
     pulsars
         .into_iter()
         .flatten()

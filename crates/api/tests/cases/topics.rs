@@ -124,7 +124,20 @@ pub(super) fn topics(t: &mut Table) {
         FS,
         &["spec.output.producerConf.cryptoConfig.encryptionKeys"],
         crypto(json!({ "cryptoKeyReaderClassName": "C" })),
-        crypto(whole),
+        crypto(whole.clone()),
+    );
+    let mounted = |second: Value| {
+        let mut config = whole.clone();
+        let first = json!({ "secretName": "a", "secretKey": "k", "asVolume": "/keys" });
+        config["cryptoSecrets"] = json!([first, second]);
+        crypto(config)
+    };
+    t.add(
+        "O5",
+        FS,
+        &["spec.output.producerConf.cryptoConfig.cryptoSecrets[1].asVolume"],
+        mounted(json!({ "secretName": "b", "secretKey": "k", "asVolume": "/keys" })),
+        mounted(json!({ "secretName": "b", "secretKey": "k", "asVolume": "/other" })),
     );
     t.add("L", F, &["spec.logTopic"], json!({ "logTopic": "a/b" }), json!({ "logTopic": "a/b/c" }));
     t.add(

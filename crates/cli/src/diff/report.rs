@@ -57,8 +57,11 @@ pub(crate) fn text(
             let (old, new) = match (old, new) {
                 // Of two texts that are hidden there is no more to say than that they differ.
                 (Some(old), Some(new)) if old == new => {
-                    let hint =
-                        if old == HIDDEN && values == Values::Safe { "; --show-values shows it" } else { "" };
+                    let full = |live| safe(&entry.id.kind, path, live, Values::Configuration);
+                    let is_asked_for = old == HIDDEN
+                        && values == Values::Safe
+                        && place.difference.live.as_ref().is_some_and(|live| full(live) != HIDDEN);
+                    let hint = if is_asked_for { "; --show-values shows it" } else { "" };
                     (Some(old), Some(format!("{new}, another one{hint}")))
                 }
                 (Some(old), Some(new)) if old.len() > WIDTH || new.len() > WIDTH => {
