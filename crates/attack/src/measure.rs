@@ -58,13 +58,14 @@ struct State {
 /// The measurement of one attack.
 #[derive(Clone)]
 pub(crate) struct Measure {
+    attack: &'static str,
     state: Arc<Mutex<State>>,
     end: CancellationToken,
 }
 
 impl Measure {
-    pub(crate) fn new() -> Self {
-        Self { state: Arc::default(), end: CancellationToken::new() }
+    pub(crate) fn new(attack: &'static str) -> Self {
+        Self { attack, state: Arc::default(), end: CancellationToken::new() }
     }
 
     fn edit<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -127,12 +128,13 @@ impl Measure {
         }
     }
 
-    /// Creates a Function every second.
+    /// Creates a Function every second, of a name that no earlier attack has had: the garbage collector may still hold
+    /// the Services of those.
     async fn create(self, client: Client, namespace: String) {
         let mut ticks = interval(Duration::from_secs(1));
         for number in 0_u32.. {
             tokio::select! { _ = ticks.tick() => {}, () = self.end.cancelled() => return }
-            let name = format!("by-{number}");
+            let name = format!("by-{}-{number}", self.attack);
             let body = generate::function(&name, "", "");
             let start = Instant::now();
             match create(&client, &path(&namespace), body).await {

@@ -134,7 +134,7 @@ impl Stage {
             self.clear(&namespace).await;
             return Err(error);
         }
-        let measure = Measure::new();
+        let measure = Measure::new(attack.name);
         let done = Arc::new(Mutex::new(BTreeMap::new()));
         let plan = Plan {
             mallory: self.mallory.clone(),
