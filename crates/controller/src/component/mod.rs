@@ -1,8 +1,8 @@
 //! The controller of Functions, Sources and Sinks: one driver for the three.
 //!
 //! ```text
-//! observe ──> validate ──> render ──> apply ──> report
-//!    caches     api        workloads    writes     status and events, on every path
+//! observe ──> validate ──> plan ──────────> apply ──> report
+//!   all reads   api          pure: renders     writes    status and events, on every path
 //! ```
 
 mod apply;
@@ -10,8 +10,10 @@ mod cleanup_jobs;
 mod delete;
 mod deletion;
 mod finalizer;
+mod immutable;
 mod observe;
 mod pending;
+mod plan;
 pub(crate) mod pods;
 mod report;
 mod sharing;
@@ -28,6 +30,7 @@ use function_mesh_api::{Component, Role, labels};
 use function_mesh_workloads::{check_arguments, names, render};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
@@ -43,7 +46,7 @@ use crate::metrics::Stage;
 
 use delete::Progress;
 pub use sharing::Peers;
-pub use status::{Children as SeenChildren, Outcome, Seen, status_of};
+pub use status::{Applied, Outcome, Seen, status_of};
 pub use summary::{JobSummary, PodSummary};
 
 /// How long until a deletion is looked at again when nothing happens meanwhile, so that it comes to its end.
@@ -51,7 +54,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// What tells the wait for a component's end from the wait for its status.
 const END: &str = " (end)";
 /// How long until what is left of an earlier object is looked at again.
-const END_LEFT_OVER: Duration = Duration::from_secs(2);
+const RECHECK_LEFT_OVER: Duration = Duration::from_secs(2);
 
 /// What the controller of one kind of component has to hand.
 pub struct Context {
@@ -196,7 +199,7 @@ pub async fn reconcile<C: Component>(
     let outcome = if is_deleted {
         reconcile_delete(&mut *component, &context).await
     } else {
-        bring_in_line(&*component, &context).await
+        reconcile_spec(&*component, &context).await
     };
     let component = &*component;
     let (outcome, action) = match outcome {
@@ -230,33 +233,31 @@ pub async fn reconcile<C: Component>(
 /// What is to be reported, if anything is left to report on, and when to look again.
 type Done = (Option<Outcome>, Action);
 
-async fn bring_in_line<C: Component>(component: &C, context: &Context) -> Result<Done, Error> {
+async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Result<Done, Error> {
     let namespace = component.namespace().unwrap_or_default();
     context.shared.protected.check(Some(&namespace)).map_err(Error::Invalid)?;
-    let observed = observe::observe(component, context).await.map_err(Error::observe)?;
+    let observed = observe::observe(component, context).await?;
     let plan = || {
         let valid = valid_component(component.clone())?;
         let workload = render(&valid, observed.backends.as_backends(), &context.shared.settings);
         check_arguments(&workload.stateful_set)?;
-        Ok((valid, workload))
+        Ok(plan::plan(component, &valid, workload, &observed))
     };
-    let (valid, workload) = context.shared.compute.run(&namespace, plan).await.map_err(Error::Invalid)?;
-    if !observed.is_made(component)
-        && let Some(waits_for) = end_left_over(component, context).await?
-    {
-        return Ok((Some(Outcome::Waiting(waits_for)), Action::requeue(END_LEFT_OVER)));
+    let plan = context.shared.compute.run(&namespace, plan).await.map_err(Error::Invalid)?;
+    if !observed.left_over_jobs.is_empty() {
+        let waits_for = stop_left_over(component, &observed.left_over_jobs, context).await?;
+        return Ok((Some(Outcome::Waiting(waits_for)), Action::requeue(RECHECK_LEFT_OVER)));
     }
-    let revisions = observed.revisions.clone();
     // Boxed, since it holds all children by value.
-    let children = match Box::pin(apply::apply(component, &valid, workload, observed, context)).await {
+    let applied = match Box::pin(apply::apply(component, plan, context)).await {
         Err(Error::Child(left @ ChildError::LeftOver { .. })) => {
-            return Ok((Some(Outcome::Waiting(left.to_string())), Action::requeue(END_LEFT_OVER)));
+            return Ok((Some(Outcome::Waiting(left.to_string())), Action::requeue(RECHECK_LEFT_OVER)));
         }
         result => result?,
     };
-    let pods::Look { trouble, again } = pods::look(&children, component, context);
+    let pods::Look { trouble, again } = pods::look(&applied, component, context);
     let action = again.map_or_else(Action::await_change, Action::requeue);
-    Ok((Some(Outcome::Applied(Seen { children, trouble, revisions })), action))
+    Ok((Some(Outcome::Applied(Seen { applied, trouble, revisions: observed.revisions })), action))
 }
 
 /// Children of a deleted component go with it: they name it as their owner. What else is to be done comes first. It is
@@ -283,24 +284,22 @@ async fn reconcile_delete<C: Component>(component: &mut C, context: &Context) ->
     })
 }
 
-/// Ends the clean-up of an earlier object of this name, and says what is still to stop of it.
-async fn end_left_over<C: Component>(component: &C, context: &Context) -> Result<Option<String>, Error> {
+/// Stops the clean-up of earlier objects of this name, and says what is still to stop of it.
+async fn stop_left_over<C: Component>(
+    component: &C,
+    jobs: &[Job],
+    context: &Context,
+) -> Result<String, Error> {
     let namespace = component.namespace().unwrap_or_default();
     let uid = component.uid().unwrap_or_default();
-    let left = cleanup_jobs::end_left_over(component, &children(context, &namespace, &uid)).await?;
-    if left.is_empty() {
-        return Ok(None);
-    }
+    cleanup_jobs::stop(jobs, &children(context, &namespace, &uid)).await?;
+    let names = jobs.iter().map(ResourceExt::name_any).collect::<Vec<_>>().join(", ");
     let note = format!(
-        "stopped Job {}, which cleaned up after an earlier object of this name; what it did not remove is left in Pulsar",
-        left.join(", ")
+        "stopped Job {names}, which cleaned up after an earlier object of this name; what it did not remove is left in Pulsar"
     );
-    context
-        .shared
-        .events
-        .publish(&component.object_ref(&()), false, "CleanupCancelled", "CleanUp", &note)
-        .await;
-    Ok(Some(format!("waiting for Job {} of an earlier object of this name to stop", left.join(", "))))
+    let regarding = component.object_ref(&());
+    context.shared.events.publish(&regarding, false, "CleanupCancelled", "CleanUp", &note).await;
+    Ok(format!("waiting for Job {names} of an earlier object of this name to stop"))
 }
 
 fn children<'a>(context: &'a Context, namespace: &'a str, owner: &'a str) -> Children<'a> {

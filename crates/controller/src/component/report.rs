@@ -139,7 +139,7 @@ fn is_still_invalid(before: Option<&ComponentStatus>, now: &ComponentStatus) -> 
 /// What was done to the children, in words.
 fn made(outcome: &Outcome) -> String {
     let Outcome::Applied(seen) = outcome else { return String::new() };
-    let made = seen.children.made.iter().map(|(kind, change)| format!("{kind} {}", verb(*change)));
+    let made = seen.applied.changes.iter().map(|(kind, change)| format!("{kind} {}", verb(*change)));
     made.collect::<Vec<_>>().join(", ")
 }
 
