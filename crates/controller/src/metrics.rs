@@ -199,18 +199,18 @@ impl Work {
         self.count("skipped");
     }
 
-    /// It was decided on old news, and is decided anew at once.
-    pub fn late(self) {
+    /// It was based on a stale cache, and is retried soon.
+    pub fn conflict(self) {
         self.count("late");
     }
 
-    /// The object could not be read.
+    /// The object could not be decoded.
     pub fn unreadable(self) {
         self.error(Stage::Observe);
         self.count("unreadable");
     }
 
-    /// It came to an end, with these errors.
+    /// It ended, with these errors.
     pub fn ended(self, errors: impl IntoIterator<Item = Stage>) {
         let mut outcome = "done";
         for stage in errors {

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::backends::Changed;
-use crate::component::{JobSummary, Peers, PodSummary};
+use crate::component::{ComponentReconciler, JobSummary, Peers, PodSummary};
 use crate::context::Shared;
 use crate::kit::backoff::Backoff;
 use crate::kit::cache::{self, Cache, Watched, Watches};
@@ -35,8 +35,10 @@ use crate::kit::namespaces::Namespaces;
 use crate::kit::patience::Patience;
 use crate::kit::queue::Key;
 use crate::kit::status::Reported;
+use crate::mesh::MeshReconciler;
 use crate::metrics::Metrics;
 use crate::protected::Protected;
+use crate::reconciler::{Reconciler, reconcile};
 use crate::{backends, component, mesh, objects};
 
 /// What a program's readiness waits for until [`run`] has named all that it waits for. Whoever serves probes
@@ -188,7 +190,7 @@ impl Control {
         let (run_sources, backend_sources) = parts.component(&sources, of_sources, &peers, &wake_meshes)?;
         let (run_sinks, backend_sinks) = parts.component(&sinks, of_sinks, &peers, &wake_meshes)?;
         let context = mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks };
-        let run_meshes = run_meshes(meshes, context);
+        let run_meshes = run_controller(meshes, MeshReconciler::new(context));
         for cache in &backends {
             parts.gate("backend configs", cache);
         }
@@ -307,17 +309,7 @@ impl Parts<'_> {
             .on_refs(component::pods::components_of(of_pods))
             .on_refs(component::pods::components_of(of_jobs))
             .on_refs(affected);
-        let run = async move {
-            let reconcile = move |object: Arc<Compact<C>>| {
-                let context = Arc::clone(&context);
-                async move {
-                    let result = component::reconcile::<C>(Arc::clone(&object), Arc::clone(&context)).await;
-                    result.unwrap_or_else(|error| component::on_error(&object, &error, &context))
-                }
-            };
-            controller.run(reconcile).await;
-        };
-        Ok((run.boxed(), tell))
+        Ok((run_controller(controller, ComponentReconciler::<C>::new(context)), tell))
     }
 
     fn meshes(&self) -> Result<Controller<Compact<FunctionMesh>>, prometheus::Error> {
@@ -328,22 +320,17 @@ impl Parts<'_> {
     }
 }
 
-fn run_meshes(
-    controller: Controller<Compact<FunctionMesh>>,
-    context: mesh::Context,
+/// Runs a controller until the end.
+fn run_controller<R: Reconciler + 'static>(
+    controller: Controller<Compact<R::Object>>,
+    reconciler: R,
 ) -> BoxFuture<'static, ()> {
-    let context = Arc::new(context);
-    let run = async move {
-        let reconcile = move |object: Arc<Compact<FunctionMesh>>| {
-            let context = Arc::clone(&context);
-            async move {
-                let result = mesh::reconcile(Arc::clone(&object), Arc::clone(&context)).await;
-                result.unwrap_or_else(|error| mesh::on_error(&object, &error, &context))
-            }
-        };
-        controller.run(reconcile).await;
+    let reconciler = Arc::new(reconciler);
+    let reconcile = move |object| {
+        let reconciler = Arc::clone(&reconciler);
+        async move { reconcile(object, &*reconciler).await }
     };
-    run.boxed()
+    async move { controller.run(reconcile).await }.boxed()
 }
 
 pub(crate) fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {

@@ -11,7 +11,8 @@ use serde_json::json;
 use super::observe::PauseReason;
 use super::plan::{Hold, Plan, SetStep, Step, keep_live};
 use super::status::Applied;
-use super::{Context, Error, finalizer, immutable, subscribed};
+use super::{Context, finalizer, immutable, subscribed};
+use crate::error::Error;
 use crate::kit::children::{self, Change, Child, Children};
 
 /// Writes the plan of a component.

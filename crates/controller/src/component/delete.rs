@@ -15,7 +15,8 @@ use kube::api::DeleteParams;
 
 use super::cleanup_jobs::{self, Found};
 use super::deletion::{CleanupJob, CleanupState, CleanupStep, Plan, Pods, next_step};
-use super::{Context, Error, finalizer, subscribed};
+use super::{Context, finalizer, subscribed};
+use crate::error::Error;
 use crate::kit::children::{ChildError, Children, controller_of, is_owned_by};
 use crate::kit::events::clip;
 

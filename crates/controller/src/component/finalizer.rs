@@ -8,7 +8,8 @@ use kube::core::{NamespaceResourceScope, Request};
 use kube::{Client, Resource};
 use serde_json::json;
 
-use super::{Error, cleanup_jobs};
+use super::cleanup_jobs;
+use crate::error::Error;
 use crate::kit::answer::text;
 use crate::kit::children::Children;
 

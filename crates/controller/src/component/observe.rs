@@ -10,8 +10,9 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
-use super::{Context, Error, cleanup_jobs, specification};
+use super::{Context, cleanup_jobs, specification};
 use crate::context::{HeldBackends, Revisions};
+use crate::error::Error;
 use crate::kit::children::{Children, is_owned_by};
 
 /// Why a rollout is held back.

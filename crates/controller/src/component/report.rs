@@ -8,9 +8,9 @@ use function_mesh_workloads::subscriptions::without;
 
 use kube::Resource;
 
-use super::Error;
 use super::status::{Outcome, status_of};
 use crate::context::Shared;
+use crate::error::Error;
 use crate::kit::children::Change;
 use crate::kit::compact::{Compact, status};
 use crate::kit::events::clip;

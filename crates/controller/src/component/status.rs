@@ -7,8 +7,8 @@ use function_mesh_api::types::{ComponentStatus, Phase, ResourceCondition, Subscr
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::Error;
 use crate::context::Revisions;
+use crate::error::Error;
 use crate::kit::children::Change;
 use crate::kit::events::for_people;
 

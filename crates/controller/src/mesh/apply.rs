@@ -10,8 +10,9 @@ use futures::stream::{self, StreamExt};
 use kube::ResourceExt;
 use serde_json::json;
 
+use super::Context;
 use super::status::{ComponentState, Outcome, Seen};
-use super::{Context, Error};
+use crate::error::Error;
 use crate::kit::cache::Cache;
 use crate::kit::children::{Applied, Change, ChildError, Children, is_owned_by};
 use crate::kit::compact::Compact;
@@ -41,8 +42,11 @@ pub(super) async fn apply(mesh: &Valid<FunctionMesh>, wanted: MeshComponents, co
         remove(&children, &sources, &context.sources, context, &mut seen, &mut errors).await;
         remove(&children, &sinks, &context.sinks, context, &mut seen, &mut errors).await;
     }
-    let error = (!errors.is_empty()).then_some(Error::Children(errors));
-    Outcome { seen, error }
+    if errors.is_empty() {
+        Outcome::Applied(seen)
+    } else {
+        Outcome::Failed { seen, error: Error::Children(errors) }
+    }
 }
 
 async fn write<C: Component>(
@@ -149,8 +153,8 @@ fn leave_replicas_of_others<C: Component>(wanted: &mut C, live: &C) {
     }
 }
 
-/// Takes the components of a mesh that is not managed out of management too.
-pub(super) async fn let_go(mesh: &FunctionMesh, context: &Context) -> Outcome {
+/// Takes the components of a mesh that is not managed out of management too. Returns what changed, and what failed.
+pub(super) async fn release(mesh: &FunctionMesh, context: &Context) -> (Vec<String>, Vec<ChildError>) {
     let (namespace, owner) = (mesh.namespace().unwrap_or_default(), mesh.uid().unwrap_or_default());
     let children = Children {
         client: &context.shared.client,
@@ -158,19 +162,18 @@ pub(super) async fn let_go(mesh: &FunctionMesh, context: &Context) -> Outcome {
         owner: &owner,
         manager: labels::managers::RELEASE,
     };
-    let (mut seen, mut errors) = (Seen::default(), Vec::new());
-    let_go_all(&children, &context.functions, context, &mut seen, &mut errors).await;
-    let_go_all(&children, &context.sources, context, &mut seen, &mut errors).await;
-    let_go_all(&children, &context.sinks, context, &mut seen, &mut errors).await;
-    let error = (!errors.is_empty()).then_some(Error::Children(errors));
-    Outcome { seen, error }
+    let (mut changes, mut errors) = (Vec::new(), Vec::new());
+    release_all(&children, &context.functions, context, &mut changes, &mut errors).await;
+    release_all(&children, &context.sources, context, &mut changes, &mut errors).await;
+    release_all(&children, &context.sinks, context, &mut changes, &mut errors).await;
+    (changes, errors)
 }
 
-async fn let_go_all<C: Component>(
+async fn release_all<C: Component>(
     children: &Children<'_>,
     cache: &Cache<Compact<C>>,
     context: &Context,
-    seen: &mut Seen,
+    changes: &mut Vec<String>,
     errors: &mut Vec<ChildError>,
 ) {
     for held in owned(children, cache) {
@@ -180,7 +183,7 @@ async fn let_go_all<C: Component>(
         }
         let annotations = json!({ labels::MANAGED: "false", labels::RELEASED_BY: children.owner });
         match children.apply_part(&live, json!({ "metadata": { "annotations": annotations } })).await {
-            Ok(_) => seen.changes.push(format!("{} {} let go", C::ROLE, live.name_any())),
+            Ok(_) => changes.push(format!("{} {} released", C::ROLE, live.name_any())),
             Err(error) => errors.push(error),
         }
     }
