@@ -8,11 +8,11 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::runtime::{Builder, Handle};
 
-use crate::kit::election::Candidate;
-use crate::kit::namespaces::Namespaces;
-use crate::kit::requests::Requests;
 use crate::protected::{self, Protected};
 use crate::run::{CONTROLLERS, Options, run_on};
+use function_mesh_kube::client::Requests;
+use function_mesh_kube::leader_election::Candidate;
+use function_mesh_kube::namespaces::Namespaces;
 
 /// Threads for probes, metrics and the election. One may be busy with a page of metrics.
 const FRONT_THREADS: usize = 2;

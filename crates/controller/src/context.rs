@@ -8,17 +8,17 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 
-use crate::kit::backoff::Backoff;
-use crate::kit::cache::{self, Cache};
-use crate::kit::compact::Compact;
-use crate::kit::compute::Compute;
-use crate::kit::election::Leadership;
-use crate::kit::events::Events;
-use crate::kit::memory::Memory;
-use crate::kit::patience::Patience;
-use crate::kit::status::Reported;
 use crate::metrics::Metrics;
 use crate::protected::Protected;
+use crate::runtime::backoff::Backoff;
+use crate::runtime::compute::Compute;
+use crate::runtime::debounce::Patience;
+use function_mesh_kube::cache::{self, Cache};
+use function_mesh_kube::compact::Compact;
+use function_mesh_kube::events::Events;
+use function_mesh_kube::leader_election::Leadership;
+use function_mesh_kube::memory::Memory;
+use function_mesh_kube::status::Reported;
 
 /// What all controllers share.
 pub struct Shared {
@@ -104,14 +104,14 @@ impl Shared {
         cache::whole(object, &self.client, &self.memory).await
     }
 
-    /// Whether all BackendConfigs are known that can apply in a namespace; see [`Cache::is_ready_for`]. Without
+    /// Whether all BackendConfigs are known that can apply in a namespace; see [`Cache::has_synced_for`]. Without
     /// the cluster's own one, pods would be rendered without its defaults, and restarted for it.
     pub async fn has_backends(&self, namespace: &str) -> bool {
         let global = self.settings.global_backend_config_namespace.as_str();
         let global = self.settings.global_backend_config.as_ref().map(|_| global);
         for cache in &self.backends {
             for namespace in [Some(namespace), global].into_iter().flatten() {
-                if !cache.is_ready_for(namespace).await {
+                if !cache.has_synced_for(namespace).await {
                     return false;
                 }
             }

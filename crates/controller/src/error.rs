@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use function_mesh_api::validate::Violations;
 
-use crate::kit::children::ChildError;
-use crate::kit::position::{self, DecodeError};
 use crate::metrics::Stage;
+use function_mesh_kube::apply::ChildError;
+use function_mesh_kube::decode_error::{self, DecodeError};
 
 /// How long until an object is looked at again whose obstacle nothing announces.
 pub(crate) const RECHECK: Duration = Duration::from_secs(15);
@@ -23,16 +23,16 @@ pub enum Error {
     #[error("cannot decode the object: {0}")]
     Undecodable(DecodeError),
     /// The API server did not answer a read.
-    #[error("failed to read from the API server: {}", position::words(.0))]
+    #[error("failed to read from the API server: {}", decode_error::words(.0))]
     Observe(#[source] Box<kube::Error>),
     /// Children could not be written. The others were.
     #[error("{}", list(.0))]
     Children(Vec<ChildError>),
     /// The finalizer could not be written.
-    #[error("failed to write the finalizer: {}", position::words(.0))]
+    #[error("failed to write the finalizer: {}", decode_error::words(.0))]
     Finalizer(#[source] Box<kube::Error>),
     /// The status could not be written.
-    #[error("failed to write the status: {}", position::words(.0))]
+    #[error("failed to write the status: {}", decode_error::words(.0))]
     Report(#[source] Box<kube::Error>),
 }
 

@@ -9,7 +9,6 @@ mod backends;
 pub mod component;
 pub mod context;
 pub mod error;
-pub mod kit;
 pub mod mesh;
 mod metrics;
 mod objects;
@@ -17,6 +16,7 @@ pub mod program;
 pub mod protected;
 pub mod reconciler;
 pub mod run;
+pub mod runtime;
 mod trial;
 
 pub use args::Args;

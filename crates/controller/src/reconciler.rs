@@ -15,10 +15,10 @@ use serde::de::DeserializeOwned;
 
 use crate::context::Shared;
 use crate::error::Error;
-use crate::kit::cache::INCOMPLETE;
-use crate::kit::compact::Compact;
-use crate::kit::controller::Action;
-use crate::kit::position::DecodeError;
+use crate::runtime::workers::Action;
+use function_mesh_kube::cache::INCOMPLETE;
+use function_mesh_kube::compact::Compact;
+use function_mesh_kube::decode_error::DecodeError;
 
 /// How one kind is reconciled.
 pub trait Reconciler: Send + Sync + Sized {

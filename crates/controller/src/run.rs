@@ -22,24 +22,24 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::backends::Changed;
 use crate::component::{ComponentReconciler, JobSummary, Peers, PodSummary};
 use crate::context::Shared;
-use crate::kit::backoff::Backoff;
-use crate::kit::cache::{self, Cache, Watched, Watches};
-use crate::kit::children::controller_of;
-use crate::kit::compact::Compact;
-use crate::kit::compute::Compute;
-use crate::kit::controller::{Controller, Triggers};
-use crate::kit::election::{self, Candidate, Leadership};
-use crate::kit::events::Events;
-use crate::kit::memory::Memory;
-use crate::kit::namespaces::Namespaces;
-use crate::kit::patience::Patience;
-use crate::kit::queue::Key;
-use crate::kit::status::Reported;
 use crate::mesh::MeshReconciler;
 use crate::metrics::Metrics;
 use crate::protected::Protected;
 use crate::reconciler::{Reconciler, reconcile};
+use crate::runtime::backoff::Backoff;
+use crate::runtime::compute::Compute;
+use crate::runtime::debounce::Patience;
+use crate::runtime::queue::Key;
+use crate::runtime::workers::{Controller, Triggers};
 use crate::{backends, component, mesh, objects};
+use function_mesh_kube::apply::controller_of;
+use function_mesh_kube::cache::{self, Cache, WatchMetrics, Watched};
+use function_mesh_kube::compact::Compact;
+use function_mesh_kube::events::Events;
+use function_mesh_kube::leader_election::{self, Candidate, Leadership};
+use function_mesh_kube::memory::Memory;
+use function_mesh_kube::namespaces::Namespaces;
+use function_mesh_kube::status::Reported;
 
 /// What a program's readiness waits for until [`run`] has named all that it waits for. Whoever serves probes
 /// before that makes a gate of this name.
@@ -66,7 +66,7 @@ pub struct Options {
     pub namespaces: Namespaces,
     /// Namespaces in which no component runs.
     pub protected: Protected,
-    /// Objects of each kind that are worked on at a time; how namespaces share them, see [`crate::kit::queue`].
+    /// Objects of each kind that are worked on at a time; how namespaces share them, see [`crate::runtime::queue`].
     pub concurrency: u16,
     /// Whether changes of running pods are held back, save those of a component's own specification.
     pub pause_rollout: bool,
@@ -115,7 +115,7 @@ async fn elect(
     control: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let Some(candidate) = candidate else {
-        election::gauge(registry)?.set(1);
+        leader_election::gauge(registry)?.set(1);
         return control.await;
     };
     let done = CancellationToken::new();
@@ -154,7 +154,7 @@ impl Control {
         let Self { settings, namespaces, protected, concurrency, pause_rollout, leadership } = self;
         let (client, end) = (leadership.fence.client(client), leadership.end.clone());
         let memory = Memory::default();
-        let watches = Watches::register(&registry, &memory)?;
+        let watches = WatchMetrics::register(&registry, &memory)?;
         let (backends, backend_changes) = backends::watch(&client, &settings, &namespaces, &watches, &end);
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
@@ -208,7 +208,7 @@ impl Control {
 /// What the controllers are made from.
 struct Parts<'a> {
     shared: &'a Arc<Shared>,
-    watches: Watches,
+    watches: WatchMetrics,
     namespaces: &'a Namespaces,
     concurrency: u16,
     readiness: &'a Readiness,
@@ -226,7 +226,7 @@ impl Parts<'_> {
             let gate = self.readiness.gate(&format!("the cache of {name}{place}"));
             let cache = cache.clone();
             tokio::spawn(async move {
-                if cache.is_filled(part.as_deref()).await {
+                if cache.wait_synced(part.as_deref()).await {
                     gate.set(true);
                 }
             });
@@ -278,7 +278,7 @@ impl Parts<'_> {
         let (services, of_services) = self.watch::<Compact<Service>>(&children);
         let (autoscalers, of_autoscalers) = self.watch::<Compact<HorizontalPodAutoscaler>>(&children);
         let (pods, of_pods) = self.watch::<PodSummary>(&children);
-        let of_jobs = cache::notices::<JobSummary>(
+        let of_jobs = cache::metadata_events::<JobSummary>(
             &self.shared.client,
             self.namespaces,
             &cache::cleanups_of(C::ROLE),

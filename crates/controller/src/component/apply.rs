@@ -13,7 +13,7 @@ use super::plan::{Hold, Plan, SetStep, Step, keep_live};
 use super::status::Applied;
 use super::{Context, finalizer, immutable, subscribed};
 use crate::error::Error;
-use crate::kit::children::{self, Change, Child, Children};
+use function_mesh_kube::apply::{Applied as Written, Change, Child, ChildApplier};
 
 /// Writes the plan of a component.
 pub(super) async fn apply<C: Component>(
@@ -26,8 +26,8 @@ pub(super) async fn apply<C: Component>(
     let children = super::children(context, &namespace, &owner);
     let mut writes = Writes { children: &children, context, changes: BTreeMap::new() };
     if let Some(replicas) = plan.seed_replicas {
-        let manager = Children { manager: labels::managers::REPLICAS, ..children };
-        manager.apply_part_of_owner(component, json!({ "spec": { "replicas": replicas } })).await?;
+        let manager = ChildApplier { manager: labels::managers::REPLICAS, ..children };
+        manager.apply_fields_of_owner(component, json!({ "spec": { "replicas": replicas } })).await?;
     }
     finalizer::apply(plan.finalizer, component, &children).await?;
     let has_autoscaler = plan.autoscaler.is_present();
@@ -41,7 +41,7 @@ pub(super) async fn apply<C: Component>(
 
 /// The writes of one reconcile, and what they changed.
 struct Writes<'a> {
-    children: &'a Children<'a>,
+    children: &'a ChildApplier<'a>,
     context: &'a Context,
     changes: BTreeMap<String, Change>,
 }
@@ -67,7 +67,7 @@ impl Writes<'_> {
             SetStep::Apply { wanted, live } => (wanted, live),
             SetStep::Hold(hold) => return self.hold(*hold).await,
         };
-        let children::Applied { live, change } = self.children.apply(&*wanted, live, keep_live).await?;
+        let Written { live, change } = self.children.apply(&*wanted, live, keep_live).await?;
         self.count::<StatefulSet>(change);
         let retired_subscriptions = Some(subscribed::retired(component, &live));
         Ok(Applied { retired_subscriptions, ..Applied::of(live.clone(), immutable::diffs(&wanted, &live)) })
@@ -76,9 +76,9 @@ impl Writes<'_> {
     async fn hold(&mut self, hold: Hold) -> Result<Applied, Error> {
         let Hold { mut live, reason, wanted, adopt, scale, pending } = hold;
         if let Some(digest) = adopt {
-            let manager = Children { manager: labels::managers::ADOPTION, ..*self.children };
+            let manager = ChildApplier { manager: labels::managers::ADOPTION, ..*self.children };
             let note = json!({ "metadata": { "annotations": { labels::SPECIFICATION: digest } } });
-            live = Arc::new(manager.apply_part(&*live, note).await?);
+            live = Arc::new(manager.apply_fields(&*live, note).await?);
         }
         if let Some(replicas) = scale {
             self.children.scale(&*live, replicas).await?;

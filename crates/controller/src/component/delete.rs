@@ -17,8 +17,8 @@ use super::cleanup_jobs::{self, Found};
 use super::deletion::{CleanupJob, CleanupState, CleanupStep, Plan, Pods, next_step};
 use super::{Context, finalizer, subscribed};
 use crate::error::Error;
-use crate::kit::children::{ChildError, Children, controller_of, is_owned_by};
-use crate::kit::events::clip;
+use function_mesh_kube::apply::{ChildApplier, ChildError, controller_of, is_owned_by};
+use function_mesh_kube::events::clip;
 
 /// Finalizer of an object whose children are to outlive it: `kubectl delete --cascade=orphan`.
 const ORPHAN: &str = "orphan";
@@ -52,7 +52,7 @@ struct Observed<C> {
 pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> Result<Progress, Error> {
     let namespace = component.namespace().unwrap_or_default();
     let uid = component.uid().unwrap_or_default();
-    let children = Children {
+    let children = ChildApplier {
         client: &context.shared.client,
         namespace: &namespace,
         owner: &uid,
@@ -72,7 +72,7 @@ pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> R
 
 struct End<'a, C> {
     component: &'a C,
-    children: &'a Children<'a>,
+    children: &'a ChildApplier<'a>,
     context: &'a Context,
 }
 
@@ -203,7 +203,7 @@ impl<C: Component> End<'_, C> {
             CleanupStep::StopPods => self.stop_pods(&observed).await,
             CleanupStep::CancelJob(what) => {
                 if let Some(job) = &observed.job {
-                    self.children.delete_exactly(&**job, &DeleteParams::foreground()).await?;
+                    self.children.delete_with_preconditions(&**job, &DeleteParams::foreground()).await?;
                 }
                 waiting(what)
             }
@@ -230,7 +230,7 @@ impl<C: Component> End<'_, C> {
     async fn stop_pods(&self, observed: &Observed<C>) -> Result<Progress, Error> {
         let Some(live) = &observed.stateful_set else { return Ok(Progress::Waiting(String::new())) };
         let retired = subscribed::note(self.component, live, &self.context.shared).await?;
-        self.children.delete_after_its_own(live).await?;
+        self.children.delete_foreground(live).await?;
         self.context.shared.metrics.wrote("StatefulSet", "deleted");
         Ok(Progress::Stopping(retired))
     }
@@ -255,7 +255,7 @@ impl<C: Component> End<'_, C> {
         self.record(true, "CleanedUp", &note).await;
         self.record_shared(observed).await;
         if let Some(job) = &observed.job {
-            self.children.delete_exactly(&**job, &DeleteParams::background()).await?;
+            self.children.delete_with_preconditions(&**job, &DeleteParams::background()).await?;
         }
         self.release().await
     }

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::cleanup_jobs;
 use crate::error::Error;
-use crate::kit::answer::text;
-use crate::kit::children::Children;
+use function_mesh_kube::apply::ChildApplier;
+use function_mesh_kube::request::text;
 
 const ALL: [&str; 2] = [labels::CLEANUP_FINALIZER, labels::LEGACY_CLEANUP_FINALIZER];
 
@@ -48,7 +48,7 @@ pub(super) fn step(meta: &ObjectMeta, is_wanted: bool) -> Step {
 pub(super) async fn apply<C: Component>(
     step: Step,
     component: &C,
-    children: &Children<'_>,
+    children: &ChildApplier<'_>,
 ) -> Result<(), Error> {
     let ours = match step {
         Step::None => return Ok(()),

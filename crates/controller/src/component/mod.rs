@@ -38,13 +38,13 @@ use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
 use crate::error::{Error, RECHECK, RECHECK_LEFT_OVER};
-use crate::kit::cache::Cache;
-use crate::kit::children::Children;
-use crate::kit::compact::{Compact, finalizers};
-use crate::kit::controller::Action;
-use crate::kit::position::DecodeError;
-use crate::kit::queue::Key;
 use crate::reconciler::{Reconciler, Round};
+use crate::runtime::queue::Key;
+use crate::runtime::workers::Action;
+use function_mesh_kube::apply::ChildApplier;
+use function_mesh_kube::cache::Cache;
+use function_mesh_kube::compact::{Compact, finalizers};
+use function_mesh_kube::decode_error::DecodeError;
 
 use delete::Progress;
 pub use sharing::Peers;
@@ -71,13 +71,13 @@ pub struct Context {
 }
 
 impl Context {
-    /// Whether all caches are full of a namespace; see [`Cache::is_ready_for`]. Else it would look as if children
+    /// Whether all caches are full of a namespace; see [`Cache::has_synced_for`]. Else it would look as if children
     /// or defaults were missing.
     pub async fn is_complete(&self, namespace: &str) -> bool {
-        self.stateful_sets.is_ready_for(namespace).await
-            && self.services.is_ready_for(namespace).await
-            && self.autoscalers.is_ready_for(namespace).await
-            && self.pods.is_ready_for(namespace).await
+        self.stateful_sets.has_synced_for(namespace).await
+            && self.services.has_synced_for(namespace).await
+            && self.autoscalers.has_synced_for(namespace).await
+            && self.pods.has_synced_for(namespace).await
             && self.shared.has_backends(namespace).await
     }
 
@@ -235,8 +235,8 @@ async fn stop_left_over<C: Component>(
     Ok(format!("waiting for Job {names} of an earlier object of this name to stop"))
 }
 
-fn children<'a>(context: &'a Context, namespace: &'a str, owner: &'a str) -> Children<'a> {
-    Children { client: &context.shared.client, namespace, owner, manager: labels::managers::WORKLOAD }
+fn children<'a>(context: &'a Context, namespace: &'a str, owner: &'a str) -> ChildApplier<'a> {
+    ChildApplier { client: &context.shared.client, namespace, owner, manager: labels::managers::WORKLOAD }
 }
 
 /// The end of a component in a protected namespace: no Job runs there for it, as no pod does.

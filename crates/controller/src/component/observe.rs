@@ -13,7 +13,7 @@ use kube::ResourceExt;
 use super::{Context, cleanup_jobs, specification};
 use crate::context::{HeldBackends, Revisions};
 use crate::error::Error;
-use crate::kit::children::{Children, is_owned_by};
+use function_mesh_kube::apply::{ChildApplier, is_owned_by};
 
 /// Why a rollout is held back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,7 +89,7 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
 async fn vertical_autoscaler<C: Component>(
     component: &C,
     name: &str,
-    children: &Children<'_>,
+    children: &ChildApplier<'_>,
 ) -> Result<Option<Arc<VerticalPodAutoscaler>>, Error> {
     let is_wanted = component.spec().view().common.pod.is_some_and(|pod| pod.vpa.is_some());
     let had_one =

@@ -6,7 +6,7 @@ use function_mesh_workloads::redact;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use serde_json::Value;
 
-use crate::kit::events::clip;
+use function_mesh_kube::events::clip;
 
 /// Longest text, in bytes.
 const LONGEST: usize = 4096;

@@ -16,7 +16,7 @@ use kube::{Resource, ResourceExt};
 
 use super::observe::{Observed, PauseReason};
 use super::{finalizer, immutable, pending, subscribed};
-use crate::kit::children::is_owned_by;
+use function_mesh_kube::apply::is_owned_by;
 
 /// What to write for one component, in this order.
 #[derive(Debug)]

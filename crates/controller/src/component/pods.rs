@@ -15,8 +15,8 @@ use kube::{Resource, ResourceExt};
 use super::Context;
 use super::status::Applied;
 use super::summary::{Container, PodSummary};
-use crate::kit::cache::{Cache, words};
-use crate::kit::compact::Compact;
+use function_mesh_kube::cache::{Cache, words};
+use function_mesh_kube::compact::Compact;
 
 /// Pods looked at; one is enough to tell what is wrong.
 const MOST_PODS: i32 = 20;

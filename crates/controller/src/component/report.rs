@@ -11,11 +11,11 @@ use kube::Resource;
 use super::status::{Outcome, status_of};
 use crate::context::Shared;
 use crate::error::Error;
-use crate::kit::children::Change;
-use crate::kit::compact::{Compact, status};
-use crate::kit::events::clip;
-use crate::kit::position::words;
-use crate::kit::status::write_status;
+use function_mesh_kube::apply::Change;
+use function_mesh_kube::compact::{Compact, status};
+use function_mesh_kube::decode_error::words;
+use function_mesh_kube::events::clip;
+use function_mesh_kube::status::write_status;
 
 /// How long news that something goes on may wait for what follows: children are made, then their pods, and then
 /// those run or do not, often within seconds.

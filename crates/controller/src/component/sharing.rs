@@ -5,8 +5,8 @@ use function_mesh_workloads::subscriptions::{Targets, subscriptions};
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
-use crate::kit::cache::Cache;
-use crate::kit::compact::Compact;
+use function_mesh_kube::cache::Cache;
+use function_mesh_kube::compact::Compact;
 
 /// All components of the namespaces that are watched.
 #[derive(Clone)]

@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::context::Revisions;
 use crate::error::Error;
-use crate::kit::children::Change;
-use crate::kit::events::for_people;
+use function_mesh_kube::apply::Change;
+use function_mesh_kube::events::for_people;
 
 /// Longest message in a status, in bytes.
 const LONGEST_MESSAGE: usize = 1024;

@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 
 use crate::context::Shared;
 use crate::error::Error;
-use crate::kit::status::write_status;
+use function_mesh_kube::status::write_status;
 
 /// Most subscriptions of before that are kept, as the definition of the status says.
 const MOST: usize = 1000;

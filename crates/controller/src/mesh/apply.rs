@@ -13,9 +13,9 @@ use serde_json::json;
 use super::Context;
 use super::status::{ComponentState, Outcome, Seen};
 use crate::error::Error;
-use crate::kit::cache::Cache;
-use crate::kit::children::{Applied, Change, ChildError, Children, is_owned_by};
-use crate::kit::compact::Compact;
+use function_mesh_kube::apply::{Applied, Change, ChildApplier, ChildError, is_owned_by};
+use function_mesh_kube::cache::Cache;
+use function_mesh_kube::compact::Compact;
 
 /// Components written at a time; a mesh of hundreds must not crowd out the others.
 const AT_A_TIME: usize = 8;
@@ -26,7 +26,7 @@ pub(super) async fn apply(mesh: &Valid<FunctionMesh>, wanted: MeshComponents, co
     let MeshComponents { functions, sources, sinks } = wanted;
     let namespace = mesh.namespace().unwrap_or_default();
     let owner = mesh.uid().unwrap_or_default();
-    let children = Children {
+    let children = ChildApplier {
         client: &context.shared.client,
         namespace: &namespace,
         owner: &owner,
@@ -50,7 +50,7 @@ pub(super) async fn apply(mesh: &Valid<FunctionMesh>, wanted: MeshComponents, co
 }
 
 async fn write<C: Component>(
-    children: &Children<'_>,
+    children: &ChildApplier<'_>,
     wanted: &[C],
     cache: &Cache<Compact<C>>,
     context: &Context,
@@ -80,7 +80,7 @@ async fn write<C: Component>(
 }
 
 async fn write_one<C: Component>(
-    children: &Children<'_>,
+    children: &ChildApplier<'_>,
     component: &C,
     cache: &Cache<Compact<C>>,
 ) -> Result<Applied<C>, ChildError> {
@@ -97,14 +97,14 @@ async fn write_one<C: Component>(
 }
 
 /// A component that was let go together with its mesh is managed again, now that the mesh is.
-async fn take_back<C: Component>(children: &Children<'_>, live: &Arc<C>) -> Result<Arc<C>, ChildError> {
+async fn take_back<C: Component>(children: &ChildApplier<'_>, live: &Arc<C>) -> Result<Arc<C>, ChildError> {
     if labels::annotation(live.meta(), labels::RELEASED_BY) != Some(children.owner)
         || !is_owned_by(&**live, children.owner)
     {
         return Ok(Arc::clone(live));
     }
-    let releasing = Children { manager: labels::managers::RELEASE, ..*children };
-    releasing.apply_part(&**live, json!({})).await.map(Arc::new)
+    let releasing = ChildApplier { manager: labels::managers::RELEASE, ..*children };
+    releasing.apply_fields(&**live, json!({})).await.map(Arc::new)
 }
 
 /// Sees to the number of replicas before it is the autoscaler's. When that is new, the number was the mesh's
@@ -112,7 +112,7 @@ async fn take_back<C: Component>(children: &Children<'_>, live: &Arc<C>) -> Resu
 /// number, that has to move first: no component is valid with more replicas than its most, or fewer than its
 /// least.
 async fn hand_over_replicas<C: Component>(
-    children: &Children<'_>,
+    children: &ChildApplier<'_>,
     wanted: &C,
     live: &C,
 ) -> Result<(), ChildError> {
@@ -120,8 +120,8 @@ async fn hand_over_replicas<C: Component>(
     let (Some(most), Some(now)) = (wanted.max_replicas, before.replicas) else { return Ok(()) };
     let replicas = now.min(most).max(wanted.min_replicas.unwrap_or(1));
     if before.max_replicas.is_none() {
-        let starter = Children { manager: labels::managers::REPLICAS, ..*children };
-        starter.apply_part(live, json!({ "spec": { "replicas": replicas } })).await.map(|_| ())
+        let starter = ChildApplier { manager: labels::managers::REPLICAS, ..*children };
+        starter.apply_fields(live, json!({ "spec": { "replicas": replicas } })).await.map(|_| ())
     } else if replicas == now {
         Ok(())
     } else {
@@ -156,7 +156,7 @@ fn leave_replicas_of_others<C: Component>(wanted: &mut C, live: &C) {
 /// Takes the components of a mesh that is not managed out of management too. Returns what changed, and what failed.
 pub(super) async fn release(mesh: &FunctionMesh, context: &Context) -> (Vec<String>, Vec<ChildError>) {
     let (namespace, owner) = (mesh.namespace().unwrap_or_default(), mesh.uid().unwrap_or_default());
-    let children = Children {
+    let children = ChildApplier {
         client: &context.shared.client,
         namespace: &namespace,
         owner: &owner,
@@ -170,7 +170,7 @@ pub(super) async fn release(mesh: &FunctionMesh, context: &Context) -> (Vec<Stri
 }
 
 async fn release_all<C: Component>(
-    children: &Children<'_>,
+    children: &ChildApplier<'_>,
     cache: &Cache<Compact<C>>,
     context: &Context,
     changes: &mut Vec<String>,
@@ -182,7 +182,7 @@ async fn release_all<C: Component>(
             continue;
         }
         let annotations = json!({ labels::MANAGED: "false", labels::RELEASED_BY: children.owner });
-        match children.apply_part(&live, json!({ "metadata": { "annotations": annotations } })).await {
+        match children.apply_fields(&live, json!({ "metadata": { "annotations": annotations } })).await {
             Ok(_) => changes.push(format!("{} {} released", C::ROLE, live.name_any())),
             Err(error) => errors.push(error),
         }
@@ -190,7 +190,7 @@ async fn release_all<C: Component>(
 }
 
 /// The components of a mesh that the cache holds, by name.
-fn owned<C: Component>(children: &Children<'_>, cache: &Cache<Compact<C>>) -> Vec<Arc<Compact<C>>> {
+fn owned<C: Component>(children: &ChildApplier<'_>, cache: &Cache<Compact<C>>) -> Vec<Arc<Compact<C>>> {
     let mut owned = cache.state_filter(|held| {
         held.namespace().as_deref() == Some(children.namespace) && is_owned_by(held, children.owner)
     });
@@ -199,7 +199,7 @@ fn owned<C: Component>(children: &Children<'_>, cache: &Cache<Compact<C>>) -> Ve
 }
 
 async fn remove<C: Component>(
-    children: &Children<'_>,
+    children: &ChildApplier<'_>,
     wanted: &[C],
     cache: &Cache<Compact<C>>,
     context: &Context,

@@ -16,11 +16,11 @@ use kube::Resource;
 
 use crate::context::Shared;
 use crate::error::Error;
-use crate::kit::cache::Cache;
-use crate::kit::compact::Compact;
-use crate::kit::controller::Action;
-use crate::kit::position::DecodeError;
 use crate::reconciler::{Reconciler, Round};
+use crate::runtime::workers::Action;
+use function_mesh_kube::cache::Cache;
+use function_mesh_kube::compact::Compact;
+use function_mesh_kube::decode_error::DecodeError;
 
 pub use status::{ComponentState, Outcome, Seen, status_of};
 
@@ -37,12 +37,12 @@ pub struct Context {
 }
 
 impl Context {
-    /// Whether all caches are full of a namespace; see [`Cache::is_ready_for`]. Else it would look as if
+    /// Whether all caches are full of a namespace; see [`Cache::has_synced_for`]. Else it would look as if
     /// components were missing.
     pub async fn is_complete(&self, namespace: &str) -> bool {
-        self.functions.is_ready_for(namespace).await
-            && self.sources.is_ready_for(namespace).await
-            && self.sinks.is_ready_for(namespace).await
+        self.functions.has_synced_for(namespace).await
+            && self.sources.has_synced_for(namespace).await
+            && self.sinks.has_synced_for(namespace).await
     }
 }
 

@@ -10,9 +10,9 @@ use kube::Resource;
 use super::status::{Outcome, status_of};
 use crate::context::Shared;
 use crate::error::Error;
-use crate::kit::compact::{Compact, status};
-use crate::kit::position::words;
-use crate::kit::status::write_status;
+use function_mesh_kube::compact::{Compact, status};
+use function_mesh_kube::decode_error::words;
+use function_mesh_kube::status::write_status;
 
 /// How long news that something goes on may wait for what follows.
 const UNDER_WAY: Duration = Duration::from_secs(1);

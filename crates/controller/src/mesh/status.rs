@@ -7,8 +7,8 @@ use function_mesh_api::{Component, Role};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::error::Error;
-use crate::kit::children::ChildError;
-use crate::kit::events::for_people;
+use function_mesh_kube::apply::ChildError;
+use function_mesh_kube::events::for_people;
 
 /// Longest message of a condition, in bytes; the API takes 32 KiB.
 const LONGEST_MESSAGE: usize = 2048;

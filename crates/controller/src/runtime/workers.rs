@@ -18,9 +18,9 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
-use super::cache::Watched;
-use super::election::Leadership;
 use super::queue::{Key, Queue};
+use function_mesh_kube::cache::Watched;
+use function_mesh_kube::leader_election::Leadership;
 
 /// After a reconcile that panicked. Programs that are released end then.
 const AFTER_PANIC: Duration = Duration::from_mins(1);

@@ -45,17 +45,17 @@ impl Fence {
     }
 
     /// Of one that does not lead yet.
-    pub(super) fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self { state: watch::Sender::new(State::Closed) }
     }
 
     /// Leadership is certain until then.
-    pub(super) fn open_until(&self, deadline: Instant) {
+    pub(crate) fn open_until(&self, deadline: Instant) {
         self.state.send_replace(State::OpenUntil(deadline));
     }
 
     /// Leadership is over.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.state.send_replace(State::Closed);
     }
 

@@ -14,9 +14,9 @@ use kube::core::request::Error as BuildError;
 use kube::{Client, Resource};
 use serde_json::json;
 
-use super::answer::text;
-use super::event_budget::EventBudget;
-use super::refusal::words;
+use crate::api_error::words;
+use crate::event_budget::EventBudget;
+use crate::request::text;
 
 /// Longest note that the API takes, in bytes.
 const LONGEST_NOTE: usize = 1024;

@@ -10,8 +10,8 @@ use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::text;
-use super::applied::applied;
+use crate::request::text;
+use crate::ssa_patch::ssa_patch;
 
 /// What was reported last of objects that cannot be decoded. Their status need not be decodable either, so it does not
 /// tell; and what is written anew each time is a change each time.
@@ -54,7 +54,7 @@ where
     });
     let params =
         PatchParams { field_manager: Some(manager.to_owned()), force: true, ..PatchParams::default() };
-    let patch = applied(&body)?;
+    let patch = ssa_patch(&body)?;
     let mut written = text(client, request.patch_subresource("status", &name, &params, &patch)).await;
     if let Ok(json) = &written
         && let Some(nothing) = leftovers(&part(json), &body["status"])
@@ -78,7 +78,7 @@ where
 
 /// The status of an object. One that cannot be decoded has nothing that is known to be said besides.
 fn part(json: &str) -> Value {
-    let status = super::compact::status(json).and_then(|status| serde_json::from_str(status.get()).ok());
+    let status = crate::compact::status(json).and_then(|status| serde_json::from_str(status.get()).ok());
     status.unwrap_or_default()
 }
 

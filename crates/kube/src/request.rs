@@ -7,16 +7,16 @@ use kube::client::Body;
 use kube::core::Status;
 use kube::core::request::Error as BuildError;
 
-use super::position::DecodeError;
+use crate::decode_error::DecodeError;
 
 /// A refusal is a few words.
 const LONGEST_REFUSAL: usize = 256 << 10;
 
 /// A request that could not be built is an error like any other.
-pub(crate) type Built = Result<Request<Vec<u8>>, BuildError>;
+pub type Built = Result<Request<Vec<u8>>, BuildError>;
 
 /// Sends a request. What the API server refuses is an error.
-pub(super) async fn send(client: &Client, request: Built) -> Result<Response<Body>, kube::Error> {
+pub(crate) async fn send(client: &Client, request: Built) -> Result<Response<Body>, kube::Error> {
     let request = request.map_err(kube::Error::BuildRequest)?;
     let answer = client.send(request.map(Body::from)).await?;
     let code = answer.status();
@@ -33,7 +33,7 @@ pub(super) async fn send(client: &Client, request: Built) -> Result<Response<Bod
 }
 
 /// Sends a request and reads the answer. Bytes that are no UTF-8 are replaced, as the API server does in most places.
-pub(crate) async fn text(client: &Client, request: Built) -> Result<String, kube::Error> {
+pub async fn text(client: &Client, request: Built) -> Result<String, kube::Error> {
     read(send(client, request).await?.into_body(), usize::MAX).await
 }
 
@@ -51,6 +51,6 @@ async fn read(mut body: Body, most: usize) -> Result<String, kube::Error> {
 }
 
 /// An answer that cannot be decoded, as an error of the client.
-pub(super) fn undecodable(error: DecodeError) -> kube::Error {
+pub(crate) fn undecodable(error: DecodeError) -> kube::Error {
     kube::Error::Service(Box::new(error))
 }

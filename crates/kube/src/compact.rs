@@ -15,10 +15,10 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::lean::{Lean, string_of};
-use super::list_watch::Item;
-use super::memory::{CacheBudget, Memory, Share, cost};
-use super::position::{DecodeError, decode};
+use crate::decode_error::{DecodeError, decode};
+use crate::list_watch::Item;
+use crate::memory::{CacheBudget, Memory, Share, cost};
+use crate::prune::{Lean, string_of};
 
 /// An object in a cache.
 pub struct Compact<K> {
@@ -80,7 +80,7 @@ impl<K> Compact<K> {
         matches!(self.body, Body::Large(_))
     }
 
-    /// What work on it costs; see [`Memory::room`](super::memory::Memory::room).
+    /// What work on it costs; see [`Memory::room`](crate::memory::Memory::room).
     pub fn cost(&self) -> usize {
         match &self.body {
             Body::Held(held) => cost(&held.json),
@@ -138,7 +138,7 @@ impl<K: 'static> Item for Compact<K> {
 }
 
 /// Whether an object can be found again.
-pub(crate) fn is_named(metadata: &ObjectMeta) -> bool {
+pub fn is_named(metadata: &ObjectMeta) -> bool {
     let is_there = |name: Option<&String>| name.is_some_and(|name| !name.is_empty());
     is_there(metadata.name.as_ref()) && is_there(metadata.namespace.as_ref())
 }

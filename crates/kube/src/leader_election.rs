@@ -33,7 +33,7 @@ use kube::{Api, Client};
 use prometheus::{IntGauge, Registry};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use super::fence::Fence;
+use crate::fence::Fence;
 
 /// How long a Lease counts without renewal. With the time between two looks it is 14 seconds until another
 /// leader acts in place of one that was killed.

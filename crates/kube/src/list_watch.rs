@@ -20,12 +20,12 @@ use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::answer::{Built, send, undecodable};
-use super::lean::Lean;
-use super::memory::{HEAVY, Memory};
-use super::position::DecodeError;
-use super::requests::LIMIT;
-use super::split::{Piece, Splitter};
+use crate::client::LIMIT;
+use crate::decode_error::DecodeError;
+use crate::memory::{HEAVY, Memory};
+use crate::prune::Lean;
+use crate::request::{Built, send, undecodable};
+use crate::split::{Piece, Splitter};
 
 /// Items of the first page; how many there are of later ones depends on how large they are.
 const FIRST_PAGE: u32 = 50;
@@ -52,7 +52,7 @@ pub trait Item: Sized + Send + 'static {
 
 /// What is listed and watched.
 #[derive(Clone)]
-pub(super) struct Target {
+pub(crate) struct Target {
     client: Client,
     request: Request,
     labels: Option<String>,
@@ -61,7 +61,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new<K: Resource<DynamicType = ()>>(
+    pub(crate) fn new<K: Resource<DynamicType = ()>>(
         client: &Client,
         namespace: Option<&str>,
         config: &watcher::Config,
@@ -110,7 +110,7 @@ impl Target {
 }
 
 /// One object by its name, by way of a list: the right to list is there anyway.
-pub(super) async fn read_one<K>(
+pub(crate) async fn read_one<K>(
     client: &Client,
     namespace: &str,
     name: &str,
@@ -139,7 +139,7 @@ where
 }
 
 /// All of a kind, and each change. The stream never ends; after an error it goes on where it was, or begins anew.
-pub(super) fn list_watch<K: Item>(
+pub(crate) fn list_watch<K: Item>(
     target: Target,
     passed_over: impl Fn(&DecodeError) + Send + 'static,
 ) -> impl Stream<Item = Result<Event<K>, Error>> + Send {

@@ -17,7 +17,7 @@ const LARGE: usize = 64 << 10;
 const BUDGET: usize = 32 << 20;
 
 /// An item of a list or an event of a watch that is above this size is read into memory only with a permit.
-pub(super) const HEAVY: usize = 256 << 10;
+pub(crate) const HEAVY: usize = 256 << 10;
 /// Such items that are read at a time.
 const HEAVY_AT_A_TIME: usize = 2;
 
@@ -33,7 +33,7 @@ const UNDER_WORK: usize = 24 << 20;
 const MAP: usize = 700;
 
 /// What work on an object costs, in bytes: its text, and what becomes of its values.
-pub(super) fn cost(json: &str) -> usize {
+pub(crate) fn cost(json: &str) -> usize {
     // One that is too complex is refused before anything is made of it.
     let tree = complexity::weigh(json.as_bytes()).map_or(0, |steps| steps * complexity::STEP);
     let maps = json.bytes().filter(|byte| *byte == b'{').count();
@@ -43,7 +43,7 @@ pub(super) fn cost(json: &str) -> usize {
 /// The memory of one program.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    pub(super) caches: CacheBudget,
+    pub(crate) caches: CacheBudget,
     heavy: Arc<Semaphore>,
     under_work: Arc<Semaphore>,
 }
@@ -66,7 +66,7 @@ pub struct Room {
 
 impl Memory {
     /// Waits until another heavy item may be read.
-    pub(super) async fn heavy(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn heavy(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.heavy).acquire_owned().await.ok()
     }
 
@@ -97,7 +97,7 @@ pub struct Share {
 
 impl CacheBudget {
     /// The share of an object of this size; None if it is not to be held. A small one takes nothing of the budget.
-    pub(super) fn admit(&self, bytes: usize) -> Option<Share> {
+    pub(crate) fn admit(&self, bytes: usize) -> Option<Share> {
         let share = |bytes| Share { budget: self.clone(), bytes };
         if bytes <= SMALL {
             return Some(share(0));

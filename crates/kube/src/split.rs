@@ -2,7 +2,7 @@
 //!
 //! It looks at brackets and quotes alone: whether an item is JSON shows when it is decoded.
 
-use super::position::DecodeError;
+use crate::decode_error::DecodeError;
 
 /// An item that is larger is passed over. The API server stores 1.5 MiB, which escapes make six times as large.
 const LONGEST_ITEM: usize = 24 << 20;
@@ -12,7 +12,7 @@ const LONGEST_KEY: usize = 64;
 
 /// A part of a list.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// An item.
     Item(Vec<u8>),
     /// An item that is too large to be read.
@@ -40,7 +40,7 @@ enum At {
 
 /// What of a list has arrived.
 #[derive(Debug)]
-pub(super) struct Splitter {
+pub(crate) struct Splitter {
     at: At,
     key: Vec<u8>,
     scan: Scan,
@@ -50,7 +50,7 @@ pub(super) struct Splitter {
 }
 
 impl Splitter {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             at: At::Start,
             key: Vec::new(),
@@ -62,12 +62,12 @@ impl Splitter {
     }
 
     /// Bytes of the item that has arrived in part.
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.value.len()
     }
 
     /// Takes up more of the list, up to the end of the next piece, and leaves the rest.
-    pub(super) fn next(&mut self, rest: &mut &[u8]) -> Result<Option<Piece>, DecodeError> {
+    pub(crate) fn next(&mut self, rest: &mut &[u8]) -> Result<Option<Piece>, DecodeError> {
         while let Some((&byte, after)) = rest.split_first() {
             let before = rest.len();
             let piece = match self.at {
@@ -92,7 +92,7 @@ impl Splitter {
     }
 
     /// The list is to end here.
-    pub(super) fn end(&self) -> Result<(), DecodeError> {
+    pub(crate) fn end(&self) -> Result<(), DecodeError> {
         if self.at == At::End { Ok(()) } else { Err(DecodeError::of_list("it ends early", self.bytes)) }
     }
 

@@ -20,21 +20,21 @@ const MOST_ENTRIES: usize = 16;
 const LONGEST_ENTRY: usize = 1024;
 
 /// An object as it is read.
-pub(crate) struct Lean<'a> {
+pub struct Lean<'a> {
     json: &'a str,
     /// Metadata by which an object is found.
-    pub(crate) metadata: ObjectMeta,
+    pub metadata: ObjectMeta,
     /// `managedFields`, as JSON.
-    pub(crate) managers: Option<&'a str>,
+    pub managers: Option<&'a str>,
     /// Labels, as JSON.
-    pub(crate) labels: Option<&'a str>,
+    pub labels: Option<&'a str>,
     /// Where `managedFields` stand, each with a comma.
     cuts: Vec<Range<usize>>,
 }
 
 impl<'a> Lean<'a> {
     /// Reads an object. It fails only where this is no JSON object.
-    pub(crate) fn read(json: &'a str) -> Result<Self, serde_json::Error> {
+    pub fn read(json: &'a str) -> Result<Self, serde_json::Error> {
         let mut lean =
             Self { json, metadata: ObjectMeta::default(), managers: None, labels: None, cuts: Vec::new() };
         let mut metadata = Vec::new();
@@ -86,17 +86,17 @@ impl<'a> Lean<'a> {
     }
 
     /// The value of a label.
-    pub(crate) fn label(&self, name: &str) -> Option<String> {
+    pub fn label(&self, name: &str) -> Option<String> {
         string_of(self.labels?, name).filter(|value| value.len() <= LONGEST_WORD)
     }
 
     /// Bytes of the text without `managedFields`.
-    pub(crate) fn length(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.json.len() - self.cuts.iter().map(ExactSizeIterator::len).sum::<usize>()
     }
 
     /// The text without `managedFields`.
-    pub(crate) fn without_managers(&self) -> String {
+    pub fn without_managers(&self) -> String {
         let mut text = String::with_capacity(self.length());
         let mut from = 0;
         for cut in &self.cuts {
@@ -190,7 +190,7 @@ fn word(json: &str, longest: usize) -> Option<String> {
 }
 
 /// The text that stands under this key of an object.
-pub(crate) fn string_of(json: &str, wanted: &str) -> Option<String> {
+pub fn string_of(json: &str, wanted: &str) -> Option<String> {
     let mut found = None;
     members(json, |key, value| {
         if is(key, wanted) {
@@ -202,7 +202,7 @@ pub(crate) fn string_of(json: &str, wanted: &str) -> Option<String> {
 }
 
 /// The items of a list, as they are written.
-pub(crate) fn items(json: &str) -> Vec<&str> {
+pub fn items(json: &str) -> Vec<&str> {
     struct Items;
     impl<'a> Visitor<'a> for Items {
         type Value = Vec<&'a str>;

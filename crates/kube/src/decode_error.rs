@@ -19,19 +19,20 @@ impl DecodeError {
     }
 
     /// What is wrong with a list that arrives piece by piece.
-    pub(super) fn of_list(fault: &str, byte: usize) -> Self {
+    pub(crate) fn of_list(fault: &str, byte: usize) -> Self {
         Self(format!("{fault} at byte {byte}"))
     }
 
-    pub(crate) fn unnamed() -> Self {
+    /// The object has no name.
+    pub fn unnamed() -> Self {
         Self("it has no name or no namespace".to_owned())
     }
 
-    pub(super) fn too_large() -> Self {
+    pub(crate) fn too_large() -> Self {
         Self("it is larger than any object that the API server stores".to_owned())
     }
 
-    pub(super) fn not_held() -> Self {
+    pub(crate) fn not_held() -> Self {
         Self("it is too large to be held in memory".to_owned())
     }
 }
@@ -46,7 +47,7 @@ pub(crate) fn decode<K: DeserializeOwned>(json: &str) -> Result<K, DecodeError> 
                 let field = error.path().to_string();
                 let error = error.into_inner();
                 let field =
-                    function_mesh_api::printable(super::events::clip(&field, LONGEST_FIELD)).into_owned();
+                    function_mesh_api::printable(crate::events::clip(&field, LONGEST_FIELD)).into_owned();
                 match field.as_str() {
                     "." => DecodeError::of_json(&error),
                     field => DecodeError(format!("{field}: {} at {}", fault(&error), place(&error))),

@@ -21,16 +21,16 @@ const REPETITION: Duration = Duration::from_mins(6);
 
 /// An Event that may be published.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Published {
+pub(crate) struct Published {
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// For which time in a row.
-    pub(super) count: i32,
+    pub(crate) count: i32,
 }
 
 /// What was published lately.
 #[derive(Debug, Default)]
-pub(super) struct EventBudget {
+pub(crate) struct EventBudget {
     objects: HashMap<String, Object>,
     /// Objects by when they were last used.
     by_use: BTreeMap<u64, String>,
@@ -55,7 +55,7 @@ struct Series {
 
 impl EventBudget {
     /// Takes an Event of an object from its budget; None if that is spent. `name` names a new one.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         object: &str,
         event: (&str, &str),

@@ -18,12 +18,12 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::answer::{Built, text};
-use super::applied::applied;
-use super::compact::{Compact, managers};
-use super::heritage::{Heir, inherited};
-use super::position::DecodeError;
-use super::refusal::{is_not_there, words};
+use crate::api_error::{is_not_there, words};
+use crate::compact::{Compact, managers};
+use crate::decode_error::DecodeError;
+use crate::managed_fields::{NewOwner, migrate};
+use crate::request::{Built, text};
+use crate::ssa_patch::ssa_patch;
 
 /// How often a write is decided anew because the object changed meanwhile.
 const ATTEMPTS: u32 = 4;
@@ -122,7 +122,7 @@ pub enum Change {
     Updated,
 }
 
-/// A child as it is after [`Children::apply`].
+/// A child as it is after [`ChildApplier::apply`].
 #[derive(Clone, Debug)]
 pub struct Applied<K> {
     /// The live object.
@@ -156,7 +156,7 @@ impl<K> Child for K where
 
 /// Writes the children of one object.
 #[derive(Clone, Copy)]
-pub struct Children<'a> {
+pub struct ChildApplier<'a> {
     /// The connection.
     pub client: &'a Client,
     /// Namespace of the owner and its children.
@@ -167,7 +167,7 @@ pub struct Children<'a> {
     pub manager: &'static str,
 }
 
-impl Children<'_> {
+impl ChildApplier<'_> {
     fn request<K: Child>(&self) -> Request {
         Request::new(K::url_path(&(), Some(self.namespace)))
     }
@@ -192,7 +192,7 @@ impl Children<'_> {
         adjust: impl Fn(&mut K, &K) + Send,
     ) -> Result<Applied<K>, ChildError> {
         let name = wanted.name_any();
-        let mark = fingerprint(&form(wanted)?);
+        let mark = hash(&form(wanted)?);
         let mut known = cached;
         let mut attempts = 1;
         loop {
@@ -249,8 +249,11 @@ impl Children<'_> {
         let name = live.name_any();
         // Caches hold no managers.
         let Some(json) = self.read_text::<K>(&name, &GetParams::default()).await? else { return Ok(live) };
-        let heir = if K::group(&()) == labels::GROUP { Heir::Nobody } else { Heir::Manager(self.manager) };
-        let Some(managers) = inherited(&managers(&json).unwrap_or_default(), heir) else { return Ok(live) };
+        let new_owner =
+            if K::group(&()) == labels::GROUP { NewOwner::Nobody } else { NewOwner::Manager(self.manager) };
+        let Some(managers) = migrate(&managers(&json).unwrap_or_default(), new_owner) else {
+            return Ok(live);
+        };
         let read: K = decode(&name, &json)?;
         if read.uid() != live.uid() {
             return Ok(live);
@@ -279,18 +282,22 @@ impl Children<'_> {
     /// Deletes a child of ours and leaves the rest to the garbage collector.
     pub async fn delete<K: Child>(&self, live: &K) -> Result<(), ChildError> {
         self.check_owner(live)?;
-        self.delete_exactly(live, &DeleteParams::background()).await
+        self.delete_with_preconditions(live, &DeleteParams::background()).await
     }
 
     /// Deletes a child of ours that stays visible until all that it controls is gone.
-    pub async fn delete_after_its_own<K: Child>(&self, live: &K) -> Result<(), ChildError> {
+    pub async fn delete_foreground<K: Child>(&self, live: &K) -> Result<(), ChildError> {
         self.check_owner(live)?;
-        self.delete_exactly(live, &DeleteParams::foreground()).await
+        self.delete_with_preconditions(live, &DeleteParams::foreground()).await
     }
 
     /// Deletes that very object: not a newer one of the same name, and not one that was given to another owner
     /// meanwhile. Others may write its status as often as they like.
-    pub async fn delete_exactly<K: Child>(&self, live: &K, how: &DeleteParams) -> Result<(), ChildError> {
+    pub async fn delete_with_preconditions<K: Child>(
+        &self,
+        live: &K,
+        how: &DeleteParams,
+    ) -> Result<(), ChildError> {
         let name = live.name_any();
         let owner = controller_of(live).map(|owner| owner.uid.clone());
         let (uid, mut version) = (live.uid(), live.resource_version());
@@ -320,13 +327,13 @@ impl Children<'_> {
 
     /// Owns a few fields of a child of ours, and nothing else of it. With nothing given it gives up what it
     /// owned.
-    pub async fn apply_part<K: Child>(&self, live: &K, part: Value) -> Result<K, ChildError> {
+    pub async fn apply_fields<K: Child>(&self, live: &K, part: Value) -> Result<K, ChildError> {
         self.check_owner(live)?;
-        self.apply_part_of_owner(live, part).await
+        self.apply_fields_of_owner(live, part).await
     }
 
     /// Owns a few fields of the owner itself.
-    pub async fn apply_part_of_owner<K: Child>(&self, live: &K, part: Value) -> Result<K, ChildError> {
+    pub async fn apply_fields_of_owner<K: Child>(&self, live: &K, part: Value) -> Result<K, ChildError> {
         let name = live.name_any();
         let mut body = json!({
             "apiVersion": K::api_version(&()),
@@ -386,7 +393,7 @@ impl Children<'_> {
     }
 
     async fn write<K: Child>(&self, name: &str, body: Value, force: bool) -> Result<K, ChildError> {
-        let patch = applied(&body).map_err(|source| api_error::<K>("apply", name, source))?;
+        let patch = ssa_patch(&body).map_err(|source| api_error::<K>("apply", name, source))?;
         let request = self.request::<K>().patch(name, &self.params(force), &patch);
         // It may be large, and is sent by now.
         drop((body, patch));
@@ -431,9 +438,9 @@ pub fn is_owned_by<K: Resource>(object: &K, uid: &str) -> bool {
     controller_of(object).is_some_and(|owner| owner.uid == uid)
 }
 
-/// A fingerprint of what is wanted. With it on the live object, a later reconcile sees that nothing was
+/// A hash of what is wanted. With it on the live object, a later reconcile sees that nothing was
 /// wanted before that is not wanted now, without a look at field ownership.
-pub fn fingerprint(body: &Value) -> String {
+pub fn hash(body: &Value) -> String {
     use std::fmt::Write as _;
     let digest = Sha256::digest(body.to_string().as_bytes());
     digest.iter().take(16).fold(String::new(), |mut text, byte| {

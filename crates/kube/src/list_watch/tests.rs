@@ -11,7 +11,7 @@ use kube::runtime::WatchStreamExt;
 use tower::service_fn;
 
 use super::*;
-use crate::kit::compact::Compact;
+use crate::compact::Compact;
 
 type Asked = Arc<Mutex<Vec<String>>>;
 
@@ -47,7 +47,7 @@ where
         Ok(Event::InitDone) => "done".to_owned(),
         Ok(Event::Apply(object)) => format!("applied {}", object.name_any()),
         Ok(Event::Delete(object)) => format!("deleted {}", object.name_any()),
-        Err(error) => crate::kit::cache::words(&error),
+        Err(error) => crate::cache::words(&error),
     };
     let events = events.take(count).map(word).collect();
     tokio::time::timeout(Duration::from_mins(10), events).await.expect("more events")

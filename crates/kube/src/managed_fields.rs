@@ -11,7 +11,7 @@ const ORIGINAL: &str = "manager";
 
 /// Whose becomes what it wrote.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Heir<'a> {
+pub(crate) enum NewOwner<'a> {
     /// This manager, so that what it does not want goes with its next apply.
     Manager(&'a str),
     /// Nobody: what is not applied stays as it is.
@@ -20,7 +20,10 @@ pub(super) enum Heir<'a> {
 
 /// The list of managers without the original operator; None when it is not among them. What it wrote by way of a
 /// subresource, such as a status, is not touched.
-pub(super) fn inherited(managers: &[ManagedFieldsEntry], heir: Heir<'_>) -> Option<Vec<ManagedFieldsEntry>> {
+pub(crate) fn migrate(
+    managers: &[ManagedFieldsEntry],
+    new_owner: NewOwner<'_>,
+) -> Option<Vec<ManagedFieldsEntry>> {
     let is_heritage = |entry: &ManagedFieldsEntry| {
         entry.manager.as_deref() == Some(ORIGINAL)
             && entry.operation.as_deref() == Some("Update")
@@ -37,15 +40,15 @@ pub(super) fn inherited(managers: &[ManagedFieldsEntry], heir: Heir<'_>) -> Opti
                 && entry.subresource.is_none()
         })
     };
-    let heir = match heir {
-        Heir::Manager(name) if !has_applied(name) => Some(name),
-        Heir::Manager(_) | Heir::Nobody => None,
+    let new_owner = match new_owner {
+        NewOwner::Manager(name) if !has_applied(name) => Some(name),
+        NewOwner::Manager(_) | NewOwner::Nobody => None,
     };
     let mut left: Vec<_> = managers.iter().filter(|entry| !is_heritage(entry)).cloned().collect();
     let heritage = managers.iter().find(|entry| is_heritage(entry)).cloned();
-    if let (Some(heir), Some(entry)) = (heir, heritage) {
+    if let (Some(new_owner), Some(entry)) = (new_owner, heritage) {
         left.push(ManagedFieldsEntry {
-            manager: Some(heir.to_owned()),
+            manager: Some(new_owner.to_owned()),
             operation: Some("Apply".to_owned()),
             ..entry
         });
@@ -84,27 +87,27 @@ mod tests {
             ("manager", "Update", Some("status")),
             ("kubectl-edit", "Update", None),
         ]);
-        let ours = names(inherited(&found, Heir::Manager("us")));
+        let ours = names(migrate(&found, NewOwner::Manager("us")));
         assert_eq!(ours.unwrap(), ["manager Update", "kubectl-edit Update", "us Apply"]);
-        let nobodys = names(inherited(&found, Heir::Nobody));
+        let nobodys = names(migrate(&found, NewOwner::Nobody));
         assert_eq!(nobodys.unwrap(), ["manager Update", "kubectl-edit Update"]);
     }
 
     #[test]
     fn without_the_original_nothing_is_to_be_done() {
         let found = managers(&[("us", "Apply", None), ("manager", "Update", Some("status"))]);
-        assert_eq!(inherited(&found, Heir::Manager("us")), None);
+        assert_eq!(migrate(&found, NewOwner::Manager("us")), None);
     }
 
     #[test]
     fn who_applied_before_gets_no_second_list() {
         let found = managers(&[("us", "Apply", None), ("manager", "Update", None)]);
-        assert_eq!(names(inherited(&found, Heir::Manager("us"))).unwrap(), ["us Apply"]);
+        assert_eq!(names(migrate(&found, NewOwner::Manager("us"))).unwrap(), ["us Apply"]);
     }
 
     #[test]
     fn who_only_scaled_before_is_the_heir() {
         let found = managers(&[("us", "Update", Some("scale")), ("manager", "Update", None)]);
-        assert_eq!(names(inherited(&found, Heir::Manager("us"))).unwrap(), ["us Update", "us Apply"]);
+        assert_eq!(names(migrate(&found, NewOwner::Manager("us"))).unwrap(), ["us Update", "us Apply"]);
     }
 }

@@ -3,19 +3,19 @@
 use kube::core::{Status, response::reason};
 
 /// What it said. The client's own words have all of the answer in them, twice.
-pub(super) fn words(error: &kube::Error) -> String {
+pub(crate) fn words(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if is_no_kind(status) => {
             "the cluster has no such kind; it is made once somebody installs it".to_owned()
         }
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        error => super::position::words(error),
+        error => crate::decode_error::words(error),
     }
 }
 
 /// Whether the object is not there, or not even its kind. Of a group that it does not know the API server says so in
 /// plain text, which the client does not take for "not found".
-pub(super) fn is_not_there(status: &Status) -> bool {
+pub(crate) fn is_not_there(status: &Status) -> bool {
     status.is_not_found() || status.code == 404
 }
 

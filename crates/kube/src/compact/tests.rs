@@ -92,7 +92,7 @@ fn s9_errors_tell_field_and_position_and_nothing_of_the_content() {
     let error = Compact::<Service>::from_json("{\"SECRET\": SECRET}").expect_err("no JSON").to_string();
     assert!(error.contains("invalid JSON at line 1") && !error.contains("SECRET"), "{error}");
     let error = kube::Error::SerdeError(serde_json::from_str::<i32>("\"SECRET\"").unwrap_err());
-    assert!(!crate::kit::position::words(&error).contains("SECRET"));
+    assert!(!crate::decode_error::words(&error).contains("SECRET"));
 }
 
 #[test]

@@ -17,12 +17,12 @@ use prometheus::{IntCounterVec, Opts, Registry};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch::Receiver;
 
-use super::compact::Compact;
-use super::list_watch::{Item, Target, list_watch, read_one};
-use super::memory::Memory;
-use super::merge::Merge;
-use super::namespaces::Namespaces;
-use super::position;
+use crate::compact::Compact;
+use crate::decode_error;
+use crate::list_watch::{Item, Target, list_watch, read_one};
+use crate::memory::Memory;
+use crate::namespaces::Namespaces;
+use crate::store::NamespacedStore;
 
 /// A kind that can be watched.
 pub trait Watched:
@@ -61,18 +61,18 @@ pub struct Cache<K: Watched> {
 /// What is watched in one go: a namespace, or, without a name, all of them.
 struct Part {
     namespace: Option<String>,
-    standing: Receiver<Standing>,
+    state: Receiver<SyncState>,
 }
 
 /// How far the first list of a part has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Standing {
+enum SyncState {
     /// It is under way.
-    Filling,
+    Syncing,
     /// It failed, and is tried again.
-    Failing,
+    Failed,
     /// It is done.
-    Filled,
+    Synced,
 }
 
 impl Part {
@@ -81,8 +81,8 @@ impl Part {
     }
 
     /// Waits for this to come about; false when the watch ends before.
-    async fn stands(&self, wanted: impl FnMut(&Standing) -> bool + Send) -> bool {
-        self.standing.clone().wait_for(wanted).await.is_ok()
+    async fn stands(&self, wanted: impl FnMut(&SyncState) -> bool + Send) -> bool {
+        self.state.clone().wait_for(wanted).await.is_ok()
     }
 }
 
@@ -98,14 +98,14 @@ impl<K: Watched> Cache<K> {
     }
 
     /// Waits until the cache holds all that there is in this part. False when the program ends before.
-    pub async fn is_filled(&self, part: Option<&str>) -> bool {
+    pub async fn wait_synced(&self, part: Option<&str>) -> bool {
         for part in self.parts.iter().filter(|it| it.namespace.as_deref() == part) {
-            let is_filled = tokio::select! {
+            let has_synced = tokio::select! {
                 biased;
                 () = self.end.cancelled() => false,
-                is_filled = part.stands(|standing| *standing == Standing::Filled) => is_filled,
+                has_synced = part.stands(|state| *state == SyncState::Synced) => has_synced,
             };
-            if !is_filled {
+            if !has_synced {
                 return false;
             }
         }
@@ -114,20 +114,20 @@ impl<K: Watched> Cache<K> {
 
     /// Whether the cache holds all that there is, in every namespace that is watched.
     pub fn has_synced(&self) -> bool {
-        self.parts.iter().all(|part| *part.standing.borrow() == Standing::Filled)
+        self.parts.iter().all(|part| *part.state.borrow() == SyncState::Synced)
     }
 
     /// Whether the cache holds all that there is in a namespace, if it is watched at all. It waits while that is
     /// being listed for the first time; not when that failed, since it may be long until somebody allows it, and
     /// nobody of another namespace is to be kept from work meanwhile.
-    pub async fn is_ready_for(&self, namespace: &str) -> bool {
+    pub async fn has_synced_for(&self, namespace: &str) -> bool {
         for part in self.parts.iter().filter(|part| part.covers(namespace)) {
             tokio::select! {
                 biased;
                 () = self.end.cancelled() => return false,
-                _ = part.stands(|standing| *standing != Standing::Filling) => {}
+                _ = part.stands(|state| *state != SyncState::Syncing) => {}
             }
-            if *part.standing.borrow() != Standing::Filled {
+            if *part.state.borrow() != SyncState::Synced {
                 return false;
             }
         }
@@ -183,13 +183,13 @@ impl<K: Watched> Deref for Cache<K> {
 
 /// How watches fare.
 #[derive(Clone, Debug)]
-pub struct Watches {
+pub struct WatchMetrics {
     lists: IntCounterVec,
     errors: IntCounterVec,
     memory: Memory,
 }
 
-impl Watches {
+impl WatchMetrics {
     /// Makes the metrics and registers them.
     pub fn register(registry: &Registry, memory: &Memory) -> prometheus::Result<Self> {
         let counter = |name, help| {
@@ -203,7 +203,7 @@ impl Watches {
             )?,
             errors: counter(
                 "function_mesh_watch_errors_total",
-                "Watches that failed; each is begun anew after a while.",
+                "WatchMetrics that failed; each is begun anew after a while.",
             )?,
             memory: memory.clone(),
         })
@@ -269,9 +269,9 @@ fn warn<K: Watched>(namespace: Option<&str>, error: &watcher::Error) {
 /// Why a watch failed, without a word of what could not be decoded.
 pub fn words(error: &watcher::Error) -> String {
     match error {
-        watcher::Error::InitialListFailed(error) => format!("cannot list: {}", position::words(error)),
-        watcher::Error::WatchStartFailed(error) => format!("cannot watch: {}", position::words(error)),
-        watcher::Error::WatchFailed(error) => format!("the watch failed: {}", position::words(error)),
+        watcher::Error::InitialListFailed(error) => format!("cannot list: {}", decode_error::words(error)),
+        watcher::Error::WatchStartFailed(error) => format!("cannot watch: {}", decode_error::words(error)),
+        watcher::Error::WatchFailed(error) => format!("the watch failed: {}", decode_error::words(error)),
         watcher::Error::WatchError(status) => format!("the watch failed: {}", status.message),
         watcher::Error::NoResourceVersion => error.to_string(),
     }
@@ -282,18 +282,18 @@ pub fn watch<K: Watched>(
     client: &Client,
     namespaces: &Namespaces,
     config: &watcher::Config,
-    watches: &Watches,
+    watches: &WatchMetrics,
     end: &CancellationToken,
 ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>) {
     let names = namespaces.parts();
     let (store, writer) = reflector::store();
-    let mut merge = Merge::new(writer, &names);
+    let mut shards = NamespacedStore::new(writer, &names);
     let events = watches.observe(client, &names, config);
-    let (standings, parts): (Vec<_>, Vec<_>) = names
+    let (senders, parts): (Vec<_>, Vec<_>) = names
         .into_iter()
         .map(|namespace| {
-            let (sender, standing) = tokio::sync::watch::channel(Standing::Filling);
-            (sender, Part { namespace, standing })
+            let (sender, state) = tokio::sync::watch::channel(SyncState::Syncing);
+            (sender, Part { namespace, state })
         })
         .unzip();
     let cache = Cache {
@@ -305,17 +305,17 @@ pub fn watch<K: Watched>(
     };
     let changes = events.flat_map(move |(at, event)| {
         let now = match &event {
-            Some(watcher::Event::InitDone) => Some(Standing::Filled),
-            None => Some(Standing::Failing),
+            Some(watcher::Event::InitDone) => Some(SyncState::Synced),
+            None => Some(SyncState::Failed),
             Some(_) => None,
         };
-        let changed = event.map(|event| merge.take(at, event)).unwrap_or_default();
-        if let (Some(now), Some(standing)) = (now, standings.get(at)) {
+        let changed = event.map(|event| shards.apply_event(at, event)).unwrap_or_default();
+        if let (Some(now), Some(state)) = (now, senders.get(at)) {
             // What was full once stays so, whatever becomes of its watch.
-            standing.send_if_modified(|standing| {
-                let is_news = *standing != Standing::Filled && *standing != now;
+            state.send_if_modified(|state| {
+                let is_news = *state != SyncState::Synced && *state != now;
                 if is_news {
-                    *standing = now;
+                    *state = now;
                 }
                 is_news
             });
@@ -326,11 +326,11 @@ pub fn watch<K: Watched>(
 }
 
 /// Notices of objects that were changed or deleted, for those who read them when they need them.
-pub fn notices<K: Watched>(
+pub fn metadata_events<K: Watched>(
     client: &Client,
     namespaces: &Namespaces,
     config: &watcher::Config,
-    watches: &Watches,
+    watches: &WatchMetrics,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + use<K> {
     let events = watches.observe(client, &namespaces.parts(), config);
     events.filter_map(|(_, event)| {

@@ -10,10 +10,10 @@ use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, store::Writer};
 use kube::runtime::watcher::Event;
 
-use super::cache::Watched;
+use crate::cache::Watched;
 
 /// A store that several watches fill, each of a part of it.
-pub(super) struct Merge<K: Watched> {
+pub(crate) struct NamespacedStore<K: Watched> {
     writer: Writer<K>,
     parts: Vec<Part<K>>,
 }
@@ -28,8 +28,8 @@ struct Part<K: Watched> {
     listed: Option<HashSet<ObjectRef<K>>>,
 }
 
-impl<K: Watched> Merge<K> {
-    pub(super) fn new(mut writer: Writer<K>, namespaces: &[Option<String>]) -> Self {
+impl<K: Watched> NamespacedStore<K> {
+    pub(crate) fn new(mut writer: Writer<K>, namespaces: &[Option<String>]) -> Self {
         // Whoever waits for objects of a namespace waits for its part, and none for the store.
         writer.apply_watcher_event(&Event::Init);
         writer.apply_watcher_event(&Event::InitDone);
@@ -39,7 +39,7 @@ impl<K: Watched> Merge<K> {
     }
 
     /// Takes up what the watch of this part tells, and gives the objects that have changed or are gone.
-    pub(super) fn take(&mut self, at: usize, event: Event<K>) -> Vec<K> {
+    pub(crate) fn apply_event(&mut self, at: usize, event: Event<K>) -> Vec<K> {
         let Some(part) = self.parts.get_mut(at) else { return Vec::new() };
         match event {
             Event::Init => {
@@ -96,7 +96,7 @@ mod tests {
     use kube::runtime::reflector;
 
     use super::*;
-    use crate::kit::compact::Compact;
+    use crate::compact::Compact;
 
     fn object(namespace: &str, name: &str) -> Compact<ConfigMap> {
         let object = serde_json::json!({ "metadata": { "namespace": namespace, "name": name } });
@@ -105,10 +105,10 @@ mod tests {
 
     fn merge(
         namespaces: &[Option<&str>],
-    ) -> (Merge<Compact<ConfigMap>>, reflector::Store<Compact<ConfigMap>>) {
+    ) -> (NamespacedStore<Compact<ConfigMap>>, reflector::Store<Compact<ConfigMap>>) {
         let (store, writer) = reflector::store();
         let namespaces: Vec<_> = namespaces.iter().map(|name| name.map(str::to_owned)).collect();
-        (Merge::new(writer, &namespaces), store)
+        (NamespacedStore::new(writer, &namespaces), store)
     }
 
     fn names(objects: impl IntoIterator<Item = Compact<ConfigMap>>) -> Vec<String> {
@@ -125,12 +125,16 @@ mod tests {
     }
 
     /// A whole list of one part. Gives what was told as it ended.
-    fn list(merge: &mut Merge<Compact<ConfigMap>>, at: usize, objects: &[Compact<ConfigMap>]) -> Vec<String> {
-        merge.take(at, Event::Init);
+    fn list(
+        merge: &mut NamespacedStore<Compact<ConfigMap>>,
+        at: usize,
+        objects: &[Compact<ConfigMap>],
+    ) -> Vec<String> {
+        merge.apply_event(at, Event::Init);
         for object in objects {
-            assert_eq!(merge.take(at, Event::InitApply(object.clone())).len(), 1);
+            assert_eq!(merge.apply_event(at, Event::InitApply(object.clone())).len(), 1);
         }
-        names(merge.take(at, Event::InitDone))
+        names(merge.apply_event(at, Event::InitDone))
     }
 
     #[test]
@@ -150,23 +154,23 @@ mod tests {
         let (mut merge, store) = merge(&[Some("a"), Some("b")]);
         list(&mut merge, 0, &[object("a", "x")]);
         list(&mut merge, 1, &[object("b", "x")]);
-        merge.take(0, Event::Init);
-        merge.take(1, Event::Init);
-        merge.take(0, Event::InitApply(object("a", "x")));
-        assert_eq!(names(merge.take(1, Event::InitDone)), ["b/x"]);
-        merge.take(1, Event::Apply(object("b", "y")));
-        assert_eq!(names(merge.take(0, Event::InitDone)), [""; 0]);
+        merge.apply_event(0, Event::Init);
+        merge.apply_event(1, Event::Init);
+        merge.apply_event(0, Event::InitApply(object("a", "x")));
+        assert_eq!(names(merge.apply_event(1, Event::InitDone)), ["b/x"]);
+        merge.apply_event(1, Event::Apply(object("b", "y")));
+        assert_eq!(names(merge.apply_event(0, Event::InitDone)), [""; 0]);
         assert_eq!(held(&store), ["a/x", "b/y"]);
     }
 
     #[test]
     fn a_first_list_that_breaks_off_leaves_nothing_behind() {
         let (mut merge, store) = merge(&[None]);
-        merge.take(0, Event::Init);
-        merge.take(0, Event::InitApply(object("a", "x")));
+        merge.apply_event(0, Event::Init);
+        merge.apply_event(0, Event::InitApply(object("a", "x")));
         assert_eq!(list(&mut merge, 0, &[object("b", "y")]), ["a/x"]);
         assert_eq!(held(&store), ["b/y"]);
-        assert_eq!(names(merge.take(0, Event::Delete(object("b", "y")))), ["b/y"]);
+        assert_eq!(names(merge.apply_event(0, Event::Delete(object("b", "y")))), ["b/y"]);
         assert_eq!(held(&store), [""; 0]);
     }
 }
