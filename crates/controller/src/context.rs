@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::protected::Protected;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
-use crate::runtime::debounce::Patience;
+use crate::runtime::debounce::{CleanupClock, StatusDebounce};
 use function_mesh_kube::cache::{self, Cache};
 use function_mesh_kube::compact::Compact;
 use function_mesh_kube::events::Events;
@@ -36,8 +36,10 @@ pub struct Shared {
     pub pause_rollout: bool,
     /// Failures in a row.
     pub backoff: Backoff,
-    /// Since when deleted components wait for their clean-up.
-    pub patience: Patience,
+    /// Statuses that wait for what follows.
+    pub status_debounce: StatusDebounce,
+    /// How long deleted components have waited for their clean-up.
+    pub cleanup_clock: CleanupClock,
     /// All BackendConfigs that are watched: in the namespaces that are looked after and, where the cluster's own
     /// one stands elsewhere, there.
     pub backends: Vec<Cache<Compact<BackendConfig>>>,
@@ -92,8 +94,8 @@ impl Shared {
     pub fn forget(&self, object: &str) {
         self.backoff.forget(object);
         self.undecodable.forget(object);
-        self.patience.forget(object);
-        self.patience.forget(&crate::component::end_key_of(object));
+        self.status_debounce.forget(object);
+        self.cleanup_clock.forget(object);
     }
 
     /// An object of a cache, read from the API server if it is too large to be held. None if it is gone by now.

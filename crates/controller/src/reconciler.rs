@@ -98,16 +98,16 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
     let Some(_room) = shared.memory.room(reconciler.cost(object)) else {
         return Ok(Action::requeue(memory_retry()));
     };
-    let work = shared.metrics.begin(R::KIND);
+    let timer = shared.metrics.begin(R::KIND);
     let whole = match shared.whole(object).await {
         Ok(Some(whole)) => whole,
         Ok(None) => {
-            work.skipped();
+            timer.skipped();
             return Ok(Action::await_change());
         }
         Err(error) => {
             let error = Error::observe(error);
-            work.ended([error.stage()]);
+            timer.ended([error.stage()]);
             return Err(error);
         }
     };
@@ -118,7 +118,7 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
             let (kind, name) = (R::KIND, whole.name_any());
             tracing::warn!(kind, namespace, name, %fault, "cannot decode the object; skipped");
             shared.events.unreadable(&whole.object_ref(&()), &fault.to_string()).await;
-            work.unreadable();
+            timer.decode_error();
             return reconciler.undecodable(fault, &whole).await.map(|()| Action::await_change());
         }
     };
@@ -127,21 +127,21 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
     match reconciler.run(&mut decoded).await {
         Round::Skipped => {
             shared.backoff.forget(&key);
-            work.skipped();
+            timer.skipped();
             Ok(Action::await_change())
         }
         Round::Silent(result) => {
-            work.ended(result.as_ref().err().map(Error::stage));
+            timer.ended(result.as_ref().err().map(Error::stage));
             result.inspect(|_| shared.backoff.forget(&key))
         }
         Round::Done(outcome, _) if R::error(&outcome).is_some_and(Error::is_conflict) => {
-            work.conflict();
+            timer.conflict();
             Ok(Action::requeue(shared.backoff.conflicted(&key)))
         }
         Round::Done(outcome, action) => {
             let reported = reconciler.report(&decoded, &outcome).await.map_err(Error::report);
             let errors = [R::error(&outcome), reported.as_ref().err()];
-            work.ended(errors.into_iter().flatten().map(Error::stage));
+            timer.ended(errors.into_iter().flatten().map(Error::stage));
             let later = reported?;
             match R::into_error(outcome) {
                 Some(error) if !error.is_final() => Err(error),

@@ -28,7 +28,7 @@ use crate::protected::Protected;
 use crate::reconciler::{Reconciler, reconcile};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
-use crate::runtime::debounce::Patience;
+use crate::runtime::debounce::{CleanupClock, StatusDebounce};
 use crate::runtime::queue::Key;
 use crate::runtime::workers::{Controller, Triggers};
 use crate::{backends, component, mesh, objects};
@@ -49,12 +49,12 @@ pub const CONTROLLERS: &str = "the controllers";
 const QUEUE: usize = 1024;
 
 const WAITING: (&str, &str) = (
-    "function_mesh_objects_waiting",
-    "Objects with a change, their own or of a child, that no reconcile has taken up yet.",
+    "function_mesh_workqueue_depth",
+    "Changed objects that wait for a worker.",
 );
 const IN_BACKOFF: (&str, &str) = (
     "function_mesh_objects_in_backoff",
-    "Objects whose last reconcile failed; each is tried again after a while.",
+    "Objects whose last reconcile failed and that wait for a retry.",
 );
 
 /// What the controllers are told.
@@ -160,7 +160,8 @@ impl Control {
             events: Events::new(client.clone()),
             metrics: Metrics::register(&registry)?,
             backoff: Backoff::default(),
-            patience: Patience::default(),
+            status_debounce: StatusDebounce::default(),
+            cleanup_clock: CleanupClock::default(),
             leadership: leadership.clone(),
             compute: Compute::default(),
             protected,

@@ -198,7 +198,7 @@ impl WatchMetrics {
         };
         Ok(Self {
             lists: counter(
-                "function_mesh_watch_lists_total",
+                "function_mesh_watch_relists_total",
                 "How often all objects of a kind were listed for a watch: at its start, and where its history is lost.",
             )?,
             errors: counter(

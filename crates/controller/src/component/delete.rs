@@ -58,7 +58,7 @@ pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> R
         owner: &uid,
         manager: labels::managers::WORKLOAD,
     };
-    let waited = context.shared.patience.waited_for(&super::end_key(component));
+    let waited = context.shared.cleanup_clock.elapsed(&super::key(component));
     let limit = Duration::from_secs(context.shared.settings.cleanup_deadline.unsigned_abs());
     let end = End { component, children: &children, context };
     let observed = match end.observe(waited, limit).await {
@@ -306,7 +306,7 @@ impl<C: Component> End<'_, C> {
             let Some(newer) = newer.filter(|newer| newer.uid() == meta.uid) else { break };
             meta = newer.meta().clone();
         }
-        self.context.shared.patience.forget(&super::end_key(self.component));
+        self.context.shared.cleanup_clock.forget(&super::key(self.component));
         Ok(Progress::Released)
     }
 

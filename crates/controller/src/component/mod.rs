@@ -51,9 +51,6 @@ pub use sharing::Peers;
 pub use status::{Applied, Outcome, Seen, status_of};
 pub use summary::{JobSummary, PodSummary};
 
-/// What tells the wait for a component's end from the wait for its status.
-const END: &str = " (end)";
-
 /// What the controller of one kind of component has to hand.
 pub struct Context {
     /// What all controllers share.
@@ -294,14 +291,4 @@ fn key<C: Component>(component: &C) -> String {
 fn key_of_meta<C: Component>(metadata: &ObjectMeta) -> String {
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     format!("{}{namespace}/{}", prefix::<C>(), metadata.name.as_deref().unwrap_or_default())
-}
-
-/// The name under which the end of a component is waited for.
-fn end_key<C: Component>(component: &C) -> String {
-    end_key_of(&key(component))
-}
-
-/// The same by the name of the component.
-pub(crate) fn end_key_of(key: &str) -> String {
-    format!("{key}{END}")
 }

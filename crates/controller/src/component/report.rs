@@ -41,7 +41,7 @@ pub(super) async fn report<C: Component>(
     }
     let wait = super::key(component);
     if before == Some(&now) {
-        shared.patience.forget(&wait);
+        shared.status_debounce.forget(&wait);
         return Ok(None);
     }
     let longest = if is_under_way(before, &now) {
@@ -51,8 +51,8 @@ pub(super) async fn report<C: Component>(
     } else {
         Duration::ZERO
     };
-    if let Some(rest) = shared.patience.rest(&wait, longest) {
-        return Ok(Some(rest));
+    if let Some(remaining) = shared.status_debounce.remaining(&wait, longest) {
+        return Ok(Some(remaining));
     }
     let is_transition = before.is_none_or(|before| before.phase != now.phase || worse(before, &now));
     write_status(&shared.client, component, &now, labels::managers::STATUS).await?;

@@ -35,7 +35,7 @@ pub(super) async fn report(
     }
     let wait = super::key(mesh);
     if before == Some(&now) {
-        shared.patience.forget(&wait);
+        shared.status_debounce.forget(&wait);
         return Ok(None);
     }
     // That a few more components came along may wait for those that follow.
@@ -45,8 +45,8 @@ pub(super) async fn report(
         generation && same(|it| &it.reason) && ready(&now).is_some_and(|it| it.reason == "ComponentsNotReady")
     });
     let longest = if is_under_way { UNDER_WAY } else { Duration::ZERO };
-    if let Some(rest) = shared.patience.rest(&wait, longest) {
-        return Ok(Some(rest));
+    if let Some(remaining) = shared.status_debounce.remaining(&wait, longest) {
+        return Ok(Some(remaining));
     }
     write_status(&shared.client, mesh, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote("FunctionMesh", "status");

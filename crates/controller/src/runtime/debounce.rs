@@ -1,36 +1,61 @@
-//! How long something was waited for, by a clock that nobody sets.
+//! How long something has been going on, by the monotonic clock: a status that may wait for what follows, and a
+//! deletion that may not wait for its clean-up for ever.
+//!
+//! A program that starts anew counts anew: late is better than early.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Since when each of several things is waited for. A program that starts anew begins to wait anew: being late
-/// is better than giving up early, as it would happen by a wall clock that jumps.
 #[derive(Debug, Default)]
-pub struct Patience {
-    since: Mutex<HashMap<String, Instant>>,
+struct Since(Mutex<HashMap<String, Instant>>);
+
+impl Since {
+    /// The time since the first call for this object.
+    fn elapsed(&self, object: &str) -> Duration {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.entry(object.to_owned()).or_insert_with(Instant::now).elapsed()
+    }
+
+    fn forget(&self, object: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
+    }
 }
 
-impl Patience {
-    /// How much longer this is to be waited for, when no longer than that in all; None when it was long enough,
-    /// and with that the wait is over.
-    pub fn rest(&self, what: &str, longest: Duration) -> Option<Duration> {
-        let rest = longest.checked_sub(self.waited_for(what)).filter(|rest| !rest.is_zero());
-        if rest.is_none() {
-            self.forget(what);
+/// Holds back a status that will soon be followed by another one.
+#[derive(Debug, Default)]
+pub struct StatusDebounce(Since);
+
+impl StatusDebounce {
+    /// How much longer the status of an object may wait, if no longer than `most` in all. None when it is to be written
+    /// now; the next one waits anew.
+    pub fn remaining(&self, object: &str, most: Duration) -> Option<Duration> {
+        let remaining = most.checked_sub(self.0.elapsed(object)).filter(|remaining| !remaining.is_zero());
+        if remaining.is_none() {
+            self.forget(object);
         }
-        rest
+        remaining
     }
 
-    /// How long this is waited for; the first question begins the wait.
-    pub fn waited_for(&self, what: &str) -> Duration {
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.entry(what.to_owned()).or_insert_with(Instant::now).elapsed()
+    /// The object has nothing new to say, or is gone.
+    pub fn forget(&self, object: &str) {
+        self.0.forget(object);
+    }
+}
+
+/// Measures how long a deleted component waits for its clean-up.
+#[derive(Debug, Default)]
+pub struct CleanupClock(Since);
+
+impl CleanupClock {
+    /// The time since the first call for this object.
+    pub fn elapsed(&self, object: &str) -> Duration {
+        self.0.elapsed(object)
     }
 
-    /// Forgets what needs no more waiting.
-    pub fn forget(&self, what: &str) {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
+    /// The clean-up has ended, or the object is gone.
+    pub fn forget(&self, object: &str) {
+        self.0.forget(object);
     }
 }
 
@@ -39,12 +64,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_has_an_end_and_begins_anew() {
-        let patience = Patience::default();
-        assert!(
-            patience.rest("a", Duration::from_mins(1)).is_some_and(|rest| rest <= Duration::from_mins(1))
-        );
-        assert_eq!(patience.rest("a", Duration::ZERO), None);
-        assert!(patience.waited_for("a") < Duration::from_mins(1));
+    fn a_status_waits_at_most_so_long_and_the_next_one_anew() {
+        let debounce = StatusDebounce::default();
+        let minute = Duration::from_mins(1);
+        assert!(debounce.remaining("a", minute).is_some_and(|remaining| remaining <= minute));
+        assert_eq!(debounce.remaining("a", Duration::ZERO), None);
+        assert!(debounce.remaining("a", minute).is_some());
+    }
+
+    #[test]
+    fn the_clock_of_a_clean_up_starts_with_the_first_question() {
+        let clock = CleanupClock::default();
+        let first = clock.elapsed("a");
+        assert!(clock.elapsed("a") >= first);
+        clock.forget("a");
+        assert!(clock.elapsed("a") < Duration::from_mins(1));
     }
 }
