@@ -194,7 +194,7 @@ pub trait Spec:
     fn view(&self) -> SpecView<'_>;
 
     /// Takes back any number of replicas: it is for somebody else to say.
-    fn leave_replicas_open(&mut self);
+    fn unset_replicas(&mut self);
 }
 
 impl Spec for FunctionSpec {
@@ -226,7 +226,7 @@ impl Spec for FunctionSpec {
         }
     }
 
-    fn leave_replicas_open(&mut self) {
+    fn unset_replicas(&mut self) {
         self.replicas = None;
     }
 }
@@ -250,7 +250,7 @@ impl Spec for SourceSpec {
         }
     }
 
-    fn leave_replicas_open(&mut self) {
+    fn unset_replicas(&mut self) {
         self.replicas = None;
     }
 }
@@ -281,7 +281,7 @@ impl Spec for SinkSpec {
         }
     }
 
-    fn leave_replicas_open(&mut self) {
+    fn unset_replicas(&mut self) {
         self.replicas = None;
     }
 }

@@ -29,7 +29,7 @@
 //!
 //! assert!(validate::check_mesh(&mesh).violations.is_empty());
 //! let graph = Topology::of(&mesh.spec);
-//! assert_eq!(graph.entries().next().map(|topic| topic.short_name()), Some("words"));
+//! assert_eq!(graph.external_inputs().next().map(|topic| topic.short_name()), Some("words"));
 //! ```
 
 pub mod bounds;

@@ -79,7 +79,7 @@ impl Targets {
     }
 
     /// Takes out what another component uses; whether that is anything.
-    pub fn leave(&mut self, used: &[Subscription]) -> bool {
+    pub fn exclude(&mut self, used: &[Subscription]) -> bool {
         let mut is_shared = false;
         for used in used {
             let mut rest = Vec::with_capacity(self.remove.len());
@@ -106,7 +106,7 @@ impl Targets {
 
 impl Targets {
     /// Takes out those for which this holds; whether there are any.
-    pub fn leave_those(&mut self, is_used: impl Fn(&Subscription) -> bool) -> bool {
+    pub fn exclude_if(&mut self, is_used: impl Fn(&Subscription) -> bool) -> bool {
         let (used, rest) = std::mem::take(&mut self.remove).into_iter().partition(is_used);
         let used: Vec<_> = used;
         self.remove = rest;
@@ -167,12 +167,12 @@ mod tests {
             plain("s", "b"),
             pattern("s", "persistent://public/default/.*"),
         ]);
-        assert!(!targets.leave(&[plain("t", "a")]));
-        assert!(targets.leave(&[plain("s", "a")]));
+        assert!(!targets.exclude(&[plain("t", "a")]));
+        assert!(targets.exclude(&[plain("s", "a")]));
         assert_eq!(targets.shared, [plain("s", "a")]);
         assert_eq!(targets.keep, [plain("s", "a")]);
         assert_eq!(targets.remove, [plain("s", "b"), pattern("s", "persistent://public/default/.*")]);
-        assert!(targets.leave(&[pattern("s", "persistent://public/default/x.*")]));
+        assert!(targets.exclude(&[pattern("s", "persistent://public/default/x.*")]));
         assert_eq!(targets.remove, [plain("s", "b")]);
     }
 }

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use crate::budget::MAX_STEPS;
     use crate::validate::{
-        MAX_FINDINGS, Scope, broken_rules_of_mesh, check_mesh, check_mesh_for, check_mesh_since, valid_mesh,
+        MAX_FINDINGS, Scope, check_mesh, check_mesh_for, check_mesh_update, mesh_violations, valid_mesh,
     };
 
     #[allow(clippy::needless_pass_by_value, reason = "fixtures read better so")]
@@ -140,7 +140,7 @@ mod tests {
     fn advice_takes_no_more_steps_than_its_budget() {
         for (what, mesh, size) in hostile(300) {
             let mut budget = Budget::default();
-            let mut findings = Collector::new(Scope::RulesAndAdvice);
+            let mut findings = Collector::new(Scope::RulesAndWarnings);
             let path = FieldPath::root("spec");
             sharing::subscriptions(&mesh, &path, &mut budget, &mut findings);
             slips::check(&mesh, &path, &mut budget, &mut findings);
@@ -197,7 +197,7 @@ mod tests {
                 (from..to).map(|index| sink(&format!("s{index}"), &json!({ "topics": ["a/b"] }))).collect();
             mesh(vec![], sinks).0
         };
-        let judge = |old, new| check_mesh_since(&new, broken_rules_of_mesh(&old), Scope::RulesAndAdvice);
+        let judge = |old, new| check_mesh_update(&new, mesh_violations(&old), Scope::RulesAndWarnings);
         // The first of 250 is mended: the hundred and first comes into the list, and is as old as the others.
         assert_eq!(judge(of(0, 250), of(1, 250)).violations, []);
         let judged = judge(of(0, 250), of(0, 251));

@@ -34,7 +34,7 @@ use scaling::Age;
 
 pub use backend::is_unsafe_probe;
 pub(crate) use collector::Collector;
-pub use collector::{Known, MAX_FINDINGS, Scope};
+pub use collector::{KnownViolations, MAX_FINDINGS, Scope};
 pub use component::MAX_ARGUMENT;
 pub use environment::unsafe_variable;
 pub use ratchet::ratchet;
@@ -62,7 +62,7 @@ impl<T> Valid<T> {
 
 /// What the rules say of a component's object, and advice. It is completed first, in a copy.
 pub fn check_component<C: Component>(object: &C) -> Findings {
-    check_component_for(object, Scope::RulesAndAdvice)
+    check_component_for(object, Scope::RulesAndWarnings)
 }
 
 /// The same, of which advice may be left out.
@@ -72,15 +72,15 @@ pub fn check_component_for<C: Component>(object: &C, scope: Scope) -> Findings {
     findings.finish()
 }
 
-/// The rules that a component's object breaks, to judge a change of it by [`check_component_since`].
-pub fn broken_rules_of_component<C: Component>(object: &C) -> Known {
+/// The rules that a component's object breaks, to judge a change of it by [`check_component_update`].
+pub fn component_violations<C: Component>(object: &C) -> KnownViolations {
     let mut findings = Collector::recording();
     copy_complete(object, &mut findings);
     findings.into_known()
 }
 
 /// What the rules say of a component's object that broke these before: as [`ratchet`], however many they are.
-pub fn check_component_since<C: Component>(object: &C, known: Known, scope: Scope) -> Findings {
+pub fn check_component_update<C: Component>(object: &C, known: KnownViolations, scope: Scope) -> Findings {
     let mut findings = Collector::since(scope, known);
     copy_complete(object, &mut findings);
     findings.finish()
@@ -97,7 +97,7 @@ pub fn valid_component<C: Component>(mut object: C) -> Result<Valid<C>, Violatio
 
 /// What the rules say of a mesh: of each component as if it stood alone, and of all together; and advice.
 pub fn check_mesh(mesh: &FunctionMesh) -> Findings {
-    check_mesh_for(mesh, Scope::RulesAndAdvice)
+    check_mesh_for(mesh, Scope::RulesAndWarnings)
 }
 
 /// The same, of which advice may be left out.
@@ -107,15 +107,15 @@ pub fn check_mesh_for(mesh: &FunctionMesh, scope: Scope) -> Findings {
     findings.finish()
 }
 
-/// The rules that a mesh breaks, to judge a change of it by [`check_mesh_since`].
-pub fn broken_rules_of_mesh(mesh: &FunctionMesh) -> Known {
+/// The rules that a mesh breaks, to judge a change of it by [`check_mesh_update`].
+pub fn mesh_violations(mesh: &FunctionMesh) -> KnownViolations {
     let mut findings = Collector::recording();
     mesh::check(mesh, &mut findings);
     findings.into_known()
 }
 
 /// What the rules say of a mesh that broke these before: as [`ratchet`], however many they are.
-pub fn check_mesh_since(mesh: &FunctionMesh, known: Known, scope: Scope) -> Findings {
+pub fn check_mesh_update(mesh: &FunctionMesh, known: KnownViolations, scope: Scope) -> Findings {
     let mut findings = Collector::since(scope, known);
     mesh::check(mesh, &mut findings);
     findings.finish()
@@ -130,7 +130,7 @@ pub fn valid_mesh(mut mesh: FunctionMesh) -> Result<Valid<FunctionMesh>, Violati
 
 /// What the rules say of defaults for components, those on instructions to shells and runtimes included; and advice.
 pub fn check_backend_config(spec: &BackendConfigSpec) -> Findings {
-    let mut findings = Collector::new(Scope::RulesAndAdvice);
+    let mut findings = Collector::new(Scope::RulesAndWarnings);
     backend::check(spec, &mut findings);
     backend::check_safe(spec, &mut findings);
     findings.finish()
@@ -139,7 +139,7 @@ pub fn check_backend_config(spec: &BackendConfigSpec) -> Findings {
 /// What the rules say of defaults for components where whoever writes those may run code in the pods: with
 /// `--allow-unsafe-backend-config`.
 pub fn check_trusted_backend_config(spec: &BackendConfigSpec) -> Findings {
-    let mut findings = Collector::new(Scope::RulesAndAdvice);
+    let mut findings = Collector::new(Scope::RulesAndWarnings);
     backend::check(spec, &mut findings);
     findings.finish()
 }

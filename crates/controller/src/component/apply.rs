@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use function_mesh_api::validate::Valid;
 use function_mesh_api::{Component, Spec, labels};
-use function_mesh_workloads::difference::differences_of;
+use function_mesh_workloads::diff::differences_of;
 use function_mesh_workloads::subscriptions::subscriptions;
 use function_mesh_workloads::{VerticalPodAutoscaler, Workload, is_cleanup_wanted, names};
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
@@ -37,7 +37,7 @@ pub(super) async fn apply<C: Component>(
     give_first_number(&**component, given, &children).await?;
     finalizer::align(&**component, is_cleanup_wanted(component), &children, context).await?;
     let annotations = stateful_set.metadata.annotations.get_or_insert_default();
-    annotations.insert(labels::SPECIFICATION.to_owned(), observed.digest);
+    annotations.insert(labels::POD_SPEC_HASH.to_owned(), observed.digest);
     // Where there is no StatefulSet that remembers them, the status may.
     let before = component.status().filter(|_| observed.stateful_set.is_none());
     let before = before.map(|status| status.retired_subscriptions.as_slice()).unwrap_or_default();
@@ -145,12 +145,12 @@ async fn adopt(
     wanted: &StatefulSet,
     live: Arc<StatefulSet>,
 ) -> Result<Arc<StatefulSet>, Error> {
-    let Some(digest) = labels::annotation(&wanted.metadata, labels::SPECIFICATION) else { return Ok(live) };
-    if labels::annotation(&live.metadata, labels::SPECIFICATION).is_some() {
+    let Some(digest) = labels::annotation(&wanted.metadata, labels::POD_SPEC_HASH) else { return Ok(live) };
+    if labels::annotation(&live.metadata, labels::POD_SPEC_HASH).is_some() {
         return Ok(live);
     }
     let adoption = Children { manager: labels::managers::ADOPTION, ..*children };
-    let note = json!({ "metadata": { "annotations": { labels::SPECIFICATION: digest } } });
+    let note = json!({ "metadata": { "annotations": { labels::POD_SPEC_HASH: digest } } });
     Ok(Arc::new(adoption.apply_part(&*live, note).await?))
 }
 

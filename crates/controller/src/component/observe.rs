@@ -61,7 +61,7 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
     // Of one that another operator made nobody knows what it was made from: while rollouts are paused that is noted
     // before anything else.
     let is_unknown =
-        ours.is_some_and(|live| labels::annotation(&live.metadata, labels::SPECIFICATION).is_none());
+        ours.is_some_and(|live| labels::annotation(&live.metadata, labels::POD_SPEC_HASH).is_none());
     let hold = match applied {
         _ if is_paused && (is_unchanged || is_unknown) => Some(Hold::Paused),
         Some(applied) if backends.are_to_wait(applied) => Some(Hold::Backends),
@@ -85,7 +85,7 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
 /// Whether a StatefulSet was made from the specification as it is now. One that somebody else made does not say;
 /// then it counts whether the specification as it is was acted on.
 fn is_made_of<C: Component>(live: &StatefulSet, digest: &str, component: &C) -> bool {
-    match labels::annotation(&live.metadata, labels::SPECIFICATION) {
+    match labels::annotation(&live.metadata, labels::POD_SPEC_HASH) {
         Some(made_of) => made_of == digest,
         None => component.status().is_some_and(|status| {
             status.observed_generation.is_some() && status.observed_generation == component.meta().generation

@@ -182,8 +182,8 @@ pub(crate) fn resources(resources: Option<&ResourceRequirements>) -> Resources {
     Resources {
         // Nanocores are the least there is; beyond them are only the errors of binary fractions.
         cpu: (cpu * 1e9).round() / 1e9,
-        ram: request("memory").and_then(quantity::whole).unwrap_or_default(),
-        disk: request("storage").and_then(quantity::whole).unwrap_or_default(),
+        ram: request("memory").and_then(quantity::bytes).unwrap_or_default(),
+        disk: request("storage").and_then(quantity::bytes).unwrap_or_default(),
     }
 }
 
