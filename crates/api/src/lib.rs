@@ -40,6 +40,7 @@ pub mod crd;
 mod defaulting;
 pub mod labels;
 mod mesh;
+pub mod names;
 mod parse;
 mod printable;
 pub mod quantity;

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use function_mesh_api::component::{Particular, SpecView};
+use function_mesh_api::component::{KindSpecific, SpecView};
+use function_mesh_api::names::TopicName;
 use function_mesh_api::types::Subscription;
-use function_mesh_api::validate::grammar::TopicName;
 use function_mesh_api::{Component, Spec as _};
 
 use crate::{details, pattern};
@@ -23,7 +23,7 @@ pub(crate) fn of(view: &SpecView<'_>, object: &str) -> Vec<Subscription> {
     let path =
         [or(common.tenant, "public"), or(common.namespace, "default"), or(common.name, object)].join("/");
     let Some(consuming) = view.consuming else {
-        let is_batch = matches!(view.particular, Particular::Source { batch: Some(_), .. });
+        let is_batch = matches!(view.kind_specific, KindSpecific::Source { batch: Some(_), .. });
         let name = format!("BatchSourceExecutor-{path}");
         let topic = format!("persistent://{path}-intermediate");
         return is_batch.then_some(Subscription { name, topic, is_pattern: false }).into_iter().collect();

@@ -14,7 +14,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use crate::FunctionMeshSpec;
 use crate::budget::Budget;
 use crate::component::{Role, SpecView};
-use crate::validate::grammar::TopicName;
+use crate::names::TopicName;
 
 pub use pattern::TopicPattern;
 

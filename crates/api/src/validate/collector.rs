@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::rules::Rule;
-use super::{FieldPath, Findings, Violation, shorten};
+use super::violation::{FieldPath, Findings, Violation, shorten};
 
 /// Most violations, and most warnings, that are listed. One more entry says how many others there are.
 pub const MAX_FINDINGS: usize = 100;
@@ -44,7 +44,7 @@ impl KnownViolations {
 
 fn hash(field: &FieldPath, message: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (field.lasting(), message).hash(&mut hasher);
+    (field.stable_path(), message).hash(&mut hasher);
     hasher.finish()
 }
 

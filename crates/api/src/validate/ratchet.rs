@@ -1,7 +1,7 @@
 //! Rules for objects that were there before the rules.
 
 use super::collector::{KnownViolations, let_pass};
-use super::{Findings, Violation};
+use super::violation::{Findings, Violation};
 
 /// Judges a change by what it makes worse. A rule that the object broke before as well, in the same field and
 /// with the same words, is no reason to refuse: it becomes a warning. What is broken for the first time, or
@@ -41,7 +41,7 @@ pub fn ratchet(old: &Findings, new: Findings) -> Findings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FieldPath;
+    use super::super::violation::FieldPath;
     use super::*;
 
     fn findings(violations: &[(FieldPath, &str)]) -> Findings {

@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use crate::FunctionMesh;
 use crate::budget::Budget;
 use crate::component::SpecView;
+use crate::names::TopicName;
 use crate::topology::{Node, Topic, Topology, Usage};
-use crate::validate::grammar::TopicName;
 
-use super::near::{Index, is_letter};
-use super::{Collector, FieldPath};
+use super::collector::Collector;
+use super::typo_index::{Index, is_letter};
+use super::violation::FieldPath;
 
 /// More than this nobody reads.
 const MOST: usize = 50;
