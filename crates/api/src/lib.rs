@@ -36,6 +36,7 @@ pub mod bounds;
 mod budget;
 pub mod complexity;
 pub mod component;
+pub mod conditions;
 pub mod crd;
 mod defaulting;
 pub mod labels;
