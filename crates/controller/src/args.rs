@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_serving::{Certificates, Readiness, ServingArgs, endpoints, logging, metrics, shutdown};
-use function_mesh_workloads::{SettingsArgs, switch};
+use function_mesh_workloads::{SettingsArgs, parse_bool};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::runtime::{Builder, Handle};
@@ -41,7 +41,7 @@ pub struct Args {
         default_value = "false",
         default_missing_value = "true",
         action = clap::ArgAction::Set,
-        value_parser = switch("ALLOW_OWN_NAMESPACE", false)
+        value_parser = parse_bool("ALLOW_OWN_NAMESPACE", false)
     )]
     allow_own_namespace: bool,
     /// Namespaces in which no component may run, with commas between them
@@ -67,7 +67,7 @@ pub struct Args {
         default_value = "false",
         default_missing_value = "true",
         action = clap::ArgAction::Set,
-        value_parser = switch("PAUSE_ROLLOUT", false)
+        value_parser = parse_bool("PAUSE_ROLLOUT", false)
     )]
     pause_rollout: bool,
     /// Wait for a Lease before acting, so that several of these programs may run and one acts

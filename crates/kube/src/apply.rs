@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use function_mesh_api::labels;
-use function_mesh_workloads::difference::{differences, make_distinct};
+use function_mesh_workloads::diff::{dedup_keyed_lists, differences};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -229,7 +229,7 @@ impl ChildApplier<'_> {
         let mut adjusted = wanted.clone();
         adjust(&mut adjusted, &live);
         let body = form(&adjusted)?;
-        let is_current = live.annotations().get(labels::APPLIED).is_some_and(|applied| applied == mark);
+        let is_current = live.annotations().get(labels::APPLIED_HASH).is_some_and(|applied| applied == mark);
         let difference =
             differences(&body, &form(&*live)?).first().map(|difference| difference.path.to_string());
         if is_current && difference.is_none() {
@@ -243,7 +243,7 @@ impl ChildApplier<'_> {
     /// Before the first apply, what the original operator wrote passes to us. Of a component it passes to nobody:
     /// beside what its mesh says there are defaults, and taking those away would be a change of the component.
     async fn take_over<K: Child>(&self, live: Arc<K>) -> Result<Arc<K>, ChildError> {
-        if live.annotations().contains_key(labels::APPLIED) {
+        if live.annotations().contains_key(labels::APPLIED_HASH) {
             return Ok(live);
         }
         let name = live.name_any();
@@ -453,7 +453,7 @@ fn stamped<K: Child>(mut body: Value, mark: &str, live: Option<&K>) -> Value {
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
         if let Some(annotations) = annotations.as_object_mut() {
-            annotations.insert(labels::APPLIED.to_owned(), Value::String(mark.to_owned()));
+            annotations.insert(labels::APPLIED_HASH.to_owned(), Value::String(mark.to_owned()));
         }
         // With these the API server refuses to touch another object of that name, or a newer version.
         let mut guard = |key: &str, value: Option<String>| {
@@ -471,7 +471,7 @@ fn form<K: Child>(object: &K) -> Result<Value, ChildError> {
         let kind = K::kind(&()).into_owned();
         ChildError::Form { kind, name: object.name_any(), source }
     })?;
-    make_distinct(&mut body);
+    dedup_keyed_lists(&mut body);
     Ok(body)
 }
 

@@ -77,7 +77,7 @@ impl Writes<'_> {
         let Hold { mut live, reason, wanted, adopt, scale, pending } = hold;
         if let Some(digest) = adopt {
             let manager = ChildApplier { manager: labels::managers::ADOPTION, ..*self.children };
-            let note = json!({ "metadata": { "annotations": { labels::SPECIFICATION: digest } } });
+            let note = json!({ "metadata": { "annotations": { labels::POD_SPEC_HASH: digest } } });
             live = Arc::new(manager.apply_fields(&*live, note).await?);
         }
         if let Some(replicas) = scale {

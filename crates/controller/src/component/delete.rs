@@ -160,7 +160,8 @@ impl<C: Component> End<'_, C> {
 
     fn pods(&self, live: Option<&StatefulSet>) -> Pods {
         let Some(live) = live else { return Pods::Gone };
-        if controller_of(live).is_none() && labels::annotation(&live.metadata, labels::APPLIED).is_some() {
+        if controller_of(live).is_none() && labels::annotation(&live.metadata, labels::APPLIED_HASH).is_some()
+        {
             return Pods::Orphaned;
         }
         if !is_owned_by(live, self.children.owner) {

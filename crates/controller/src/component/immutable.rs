@@ -1,6 +1,6 @@
 //! Fields of a StatefulSet that the API server does not let anybody change after creation.
 
-use function_mesh_workloads::difference::differences_of;
+use function_mesh_workloads::diff::differences_of;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use kube::Resource;
 

@@ -59,7 +59,7 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
     let is_paused = context.shared.pause_rollout || labels::is_paused(component.meta());
     // A StatefulSet of another operator has no digest: while rollouts are paused it gets one before anything else.
     let is_unknown =
-        ours.is_some_and(|live| labels::annotation(&live.metadata, labels::SPECIFICATION).is_none());
+        ours.is_some_and(|live| labels::annotation(&live.metadata, labels::POD_SPEC_HASH).is_none());
     let pause = match applied {
         _ if is_paused && (is_unchanged || is_unknown) => Some(PauseReason::Rollouts),
         Some(applied) if backends.are_to_wait(applied) => Some(PauseReason::BackendConfig),
@@ -105,7 +105,7 @@ async fn vertical_autoscaler<C: Component>(
 /// Whether a StatefulSet was made from the specification as it is now. One that somebody else made does not say;
 /// then it counts whether the specification as it is was acted on.
 fn is_made_of<C: Component>(live: &StatefulSet, digest: &str, component: &C) -> bool {
-    match labels::annotation(&live.metadata, labels::SPECIFICATION) {
+    match labels::annotation(&live.metadata, labels::POD_SPEC_HASH) {
         Some(made_of) => made_of == digest,
         None => component.status().is_some_and(|status| {
             status.observed_generation.is_some() && status.observed_generation == component.meta().generation

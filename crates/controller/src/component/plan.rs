@@ -86,7 +86,7 @@ pub(super) fn plan<C: Component>(
     let Workload { mut stateful_set, service, autoscaler, vertical_autoscaler } = rendered;
     let owner = component.uid().unwrap_or_default();
     let annotations = stateful_set.metadata.annotations.get_or_insert_default();
-    annotations.insert(labels::SPECIFICATION.to_owned(), observed.digest.clone());
+    annotations.insert(labels::POD_SPEC_HASH.to_owned(), observed.digest.clone());
     // Where there is no StatefulSet that remembers them, the status may.
     let before = component.status().filter(|_| observed.stateful_set.is_none());
     let before = before.map(|status| status.retired_subscriptions.as_slice()).unwrap_or_default();
@@ -128,8 +128,8 @@ fn set_step(wanted: StatefulSet, observed: &Observed) -> SetStep {
     let (Some(reason), Some(live)) = (observed.pause, live.clone()) else {
         return SetStep::Apply { wanted: Box::new(wanted), live };
     };
-    let digest = labels::annotation(&wanted.metadata, labels::SPECIFICATION);
-    let is_unknown = labels::annotation(&live.metadata, labels::SPECIFICATION).is_none();
+    let digest = labels::annotation(&wanted.metadata, labels::POD_SPEC_HASH);
+    let is_unknown = labels::annotation(&live.metadata, labels::POD_SPEC_HASH).is_none();
     let adopt = digest.filter(|_| is_unknown).map(str::to_owned);
     let replicas = |set: &StatefulSet| set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let scale = Some(replicas(&wanted)).filter(|wanted| *wanted != replicas(&live));

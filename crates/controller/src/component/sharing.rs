@@ -67,9 +67,9 @@ async fn leave<C: Component>(
             continue;
         }
         let is_shared = match whole.decode() {
-            Ok(component) => targets.leave(&subscriptions(&component)),
+            Ok(component) => targets.exclude(&subscriptions(&component)),
             // What it reads nobody knows, so all that it mentions counts.
-            Err(_) => targets.leave_those(|it| {
+            Err(_) => targets.exclude_if(|it| {
                 whole.json().is_some_and(|json| {
                     json.contains(&fragment(&it.name)) && json.contains(&fragment(&it.topic))
                 })

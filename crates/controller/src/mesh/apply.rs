@@ -135,7 +135,7 @@ fn with_replicas_noted<C: Component>(component: &C) -> C {
     let mut component = component.clone();
     let common = component.spec().view().common;
     if common.max_replicas.is_some() {
-        component.spec_mut().leave_replicas_open();
+        component.spec_mut().unset_replicas();
     } else if let Some(replicas) = common.replicas {
         let annotations = component.meta_mut().annotations.get_or_insert_default();
         annotations.insert(labels::MESH_REPLICAS.to_owned(), replicas.to_string());
@@ -149,7 +149,7 @@ fn leave_replicas_of_others<C: Component>(wanted: &mut C, live: &C) {
     let given = labels::annotation(live.meta(), labels::MESH_REPLICAS);
     let is_old_news = given.is_some() && given == labels::annotation(wanted.meta(), labels::MESH_REPLICAS);
     if is_old_news && live.spec().view().common.replicas != wanted.spec().view().common.replicas {
-        wanted.spec_mut().leave_replicas_open();
+        wanted.spec_mut().unset_replicas();
     }
 }
 

@@ -138,7 +138,10 @@ async fn everything_is_taken_over_with_one_change_of_pods_at_most() -> Nothing {
     eventually(SECONDS_30, async || {
         for set in SETS {
             let live = world.get::<StatefulSet>(set).await?;
-            ensure!(labels::annotation(&live.metadata, labels::APPLIED).is_some(), "{set} is not taken over");
+            ensure!(
+                labels::annotation(&live.metadata, labels::APPLIED_HASH).is_some(),
+                "{set} is not taken over"
+            );
         }
         Ok(())
     })

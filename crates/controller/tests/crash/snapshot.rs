@@ -121,7 +121,7 @@ fn normalised(
         .annotations()
         .iter()
         // A hash of what has the namespace and the owner's UID in it.
-        .map(|(key, value)| (key, if key == labels::APPLIED { "…" } else { value.as_str() }))
+        .map(|(key, value)| (key, if key == labels::APPLIED_HASH { "…" } else { value.as_str() }))
         .collect();
     // The built-in autoscaler tells in words and times that it has no metrics.
     let mut status =

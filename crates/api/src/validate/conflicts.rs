@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use crate::FunctionMesh;
 use crate::budget::Budget;
 use crate::component::{Common, Role};
+use crate::names;
 
-use super::{Collector, FieldPath, grammar};
+use super::collector::Collector;
+use super::violation::FieldPath;
 
 /// Tenant, namespace and name: what Pulsar knows a component by.
 fn identity(common: &Common<'_>) -> String {
@@ -61,7 +63,7 @@ pub(super) fn subscriptions(
             if !budget.spend(topic.len()) {
                 return;
             }
-            let Ok(full) = grammar::TopicName::parse(topic) else { continue };
+            let Ok(full) = names::TopicName::parse(topic) else { continue };
             let first = *readers.entry((full.to_string(), subscription)).or_insert((role, index));
             let (other, place) = first;
             // Within one list the name itself is refused.

@@ -5,7 +5,7 @@
 //! hash of itself and of all that it becomes by taking away a letter.
 
 use crate::budget::Budget;
-use crate::validate::grammar::TopicName;
+use crate::names::TopicName;
 
 /// Most entries: 16 bytes each.
 const MAX_ENTRIES: usize = 500_000;

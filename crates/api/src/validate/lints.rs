@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use crate::FunctionMesh;
 use crate::budget::Budget;
 use crate::component::SpecView;
-use crate::topology::{Node, Topic, Topology, Use};
-use crate::validate::grammar::TopicName;
+use crate::names::TopicName;
+use crate::topology::{Node, Topic, Topology, Usage};
 
-use super::near::{Index, is_letter};
-use super::{Collector, FieldPath};
+use super::collector::Collector;
+use super::typo_index::{Index, is_letter};
+use super::violation::FieldPath;
 
 /// More than this nobody reads.
 const MOST: usize = 50;
@@ -47,12 +48,12 @@ fn at(path: &FieldPath, component: &Node) -> FieldPath {
 
 fn types(topology: &Topology, views: &[SpecView<'_>], path: &FieldPath, findings: &mut Collector) {
     let mut left = MOST;
-    for feed in topology.feeds().iter().filter(|feed| feed.how == Use::Writes) {
-        let (Some(writer), Some(reader)) = (views.get(feed.from), views.get(feed.to)) else { continue };
+    for edge in topology.edges().iter().filter(|edge| edge.usage == Usage::Writes) {
+        let (Some(writer), Some(reader)) = (views.get(edge.from), views.get(edge.to)) else { continue };
         let written = writer.output().and_then(|output| output.type_class_name.as_deref());
         let read = reader.input().and_then(|input| input.type_class_name.as_deref());
         let (Some(written), Some(read)) = (written, read) else { continue };
-        let Some(component) = topology.components().get(feed.to) else { continue };
+        let Some(component) = topology.components().get(edge.to) else { continue };
         if written != read && !ANY.contains(&read) && left > 0 {
             left -= 1;
             let writer = writer.common.name.unwrap_or_default();
@@ -71,16 +72,17 @@ fn near_misses(
     findings: &mut Collector,
 ) -> BTreeSet<usize> {
     let name = |topic: &Topic| TopicName::parse(topic.name()).ok();
-    let written: Vec<_> = topology.exits().filter_map(|topic| Some((topic, name(topic)?))).collect();
+    let written: Vec<_> =
+        topology.external_outputs().filter_map(|topic| Some((topic, name(topic)?))).collect();
     let mut told = BTreeSet::new();
     let Some(index) = Index::of(written.iter().map(|(_, name)| name), budget) else { return told };
     let mut left = MOST;
-    for topic in topology.entries().filter(|topic| !topic.is_pattern()) {
+    for topic in topology.external_inputs().filter(|topic| !topic.is_pattern()) {
         let Some(wanted) = name(topic) else { continue };
         let Some(candidates) = index.candidates(&wanted, budget) else { return told };
         let mut near = candidates.into_iter().filter_map(|place| written.get(place));
         let Some((meant, _)) = near.find(|(_, written)| is_near(&wanted, written)) else { continue };
-        let writers = || meant.uses().filter(|(_, how)| how.is_output()).map(|(place, _)| place);
+        let writers = || meant.uses().filter(|(_, usage)| usage.is_output()).map(|(place, _)| place);
         let readers = || topic.uses().filter(|(_, how)| !how.is_output()).map(|(place, _)| place);
         let writer = writers().find_map(|place| topology.components().get(place));
         for component in readers().filter_map(|place| topology.components().get(place)) {

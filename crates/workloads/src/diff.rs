@@ -112,7 +112,7 @@ pub fn exact_differences(wanted: &Value, live: &Value) -> Vec<Difference> {
 /// A value that stands at this place of an object of a kind, with `stand_in` for all configuration in it that is the
 /// user's own.
 #[must_use]
-pub fn without_configuration(kind: &str, path: &Path, value: &Value, stand_in: &str) -> Value {
+pub fn mask_free_form(kind: &str, path: &Path, value: &Value, stand_in: &str) -> Value {
     let into = |shape: Shape, step: &Step| match step {
         Step::Field(name) => shape.field(name),
         Step::Item(_) | Step::Index(_) => shape,
@@ -258,7 +258,7 @@ fn is_same_amount(a: &Value, b: &Value) -> bool {
 /// Leaves one of each name in the lists of pods whose items have names: in the first one's place, since later
 /// items may refer to it, with the last one's content. Of two variables of one name the later counts anyway,
 /// and server-side apply refuses such a list. Lists within configuration that is the user's own stay.
-pub fn make_distinct(object: &mut Value) {
+pub fn dedup_keyed_lists(object: &mut Value) {
     let shape = Shape::of_kind(kind(object));
     distinct(object, shape);
 }
@@ -385,7 +385,7 @@ mod tests {
         let pod = json!({ "containers": [{ "env": env, "command": ["a", "a"] }],
             "tolerations": [{ "key": "k" }, { "key": "k" }] });
         let mut value = json!({ "kind": "Job", "spec": { "template": { "spec": pod } } });
-        make_distinct(&mut value);
+        dedup_keyed_lists(&mut value);
         let pod = &value["spec"]["template"]["spec"];
         let expected = json!([{ "name": "A", "value": "3" }, { "name": "B", "value": "$(A)" }]);
         assert_eq!(pod["containers"][0]["env"], expected);
