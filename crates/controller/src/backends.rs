@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use function_mesh_api::conditions::Reason;
 use function_mesh_api::validate::Violation;
 use function_mesh_api::{BackendConfig, Component};
 use function_mesh_serving::shutdown::CancellationToken;
@@ -134,7 +135,7 @@ fn ignored(config: &BackendConfig, shared: &Shared) -> Option<String> {
 
 async fn publish_ignored(config: Arc<BackendConfig>, note: String, shared: Arc<Shared>) {
     let regarding = config.object_ref(&());
-    shared.events.publish(&regarding, false, "UnsafeBackendConfig", "Read", &note).await;
+    shared.events.publish(&regarding, false, Reason::UnsafeBackendConfig, "Read", &note).await;
 }
 
 fn ignored_note(ignored: &[Violation]) -> String {

@@ -15,6 +15,10 @@ pub struct ComponentStatus {
     /// One entry for each child: `StatefulSet`, `Service`, `HorizontalPodAutoscaler`, `VerticalPodAutoscaler`.
     #[serde(default)]
     pub conditions: BTreeMap<String, ResourceCondition>,
+    /// Standard conditions: Ready, Progressing, Degraded, Paused, Accepted. `conditions` is a map in this version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub standard_conditions: Vec<Condition>,
     /// Replicas that the StatefulSet was told to run.
     #[serde(default)]
     pub replicas: i32,
@@ -140,7 +144,7 @@ pub struct FunctionMeshStatus {
     pub sink_conditions: Option<BTreeMap<String, ResourceCondition>>,
     /// The mesh as a whole.
     pub condition: Option<ResourceCondition>,
-    /// Standard conditions: Ready, Progressing, Degraded, Paused, Valid.
+    /// Standard conditions: Ready, Progressing, Degraded, Paused, Accepted.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Option<Vec<Condition>>,
     /// Ready components and all components, for example `2/3`.
