@@ -3,7 +3,7 @@
 use function_mesh_api::types::Phase;
 
 const TROUBLESHOOTING: &str = include_str!("../../../docs/troubleshooting.md");
-const STEERING: &str = include_str!("../../../docs/steering.md");
+const STEERING: &str = include_str!("../../../docs/annotations.md");
 
 const PHASES: [Phase; 8] = [
     Phase::Pending,

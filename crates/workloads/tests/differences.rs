@@ -1,4 +1,4 @@
-//! Deliberate differences from the original operator, as `docs/differences.md` lists them: those that no other
+//! Deliberate differences from the original operator, as `docs/upstream-differences.md` lists them: those that no other
 //! test holds, and that each of the list has a test at all.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on is to stop")]
@@ -204,7 +204,7 @@ fn sources(folder: &Path) -> String {
 #[test]
 fn every_difference_is_held_by_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let list = fs::read_to_string(root.join("docs/differences.md")).expect("the list");
+    let list = fs::read_to_string(root.join("docs/upstream-differences.md")).expect("the list");
     let deviations = fs::read_to_string(root.join("docs/deviations.json")).expect("the deviations");
     let all = sources(&root.join("crates")) + &sources(&root.join("e2e"));
     let exists = |test: &str| all.contains(&format!("fn {test}("));
