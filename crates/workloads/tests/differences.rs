@@ -208,9 +208,12 @@ fn every_difference_is_held_by_a_test() {
     let deviations = fs::read_to_string(root.join("docs/deviations.json")).expect("the deviations");
     let all = sources(&root.join("crates")) + &sources(&root.join("e2e"));
     let exists = |test: &str| all.contains(&format!("fn {test}("));
+    let readme = fs::read_to_string(root.join("README.md")).expect("the README");
+    let compared: Vec<_> = readme.lines().filter(|line| line.starts_with("| **")).collect();
+    assert!(compared.len() >= 10, "{compared:?}");
     let mut rows = 0;
     let listed = list.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Upstream"));
-    for row in listed {
+    for row in listed.chain(compared) {
         let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
         assert_eq!(cells.len(), 4, "{row}");
         let tests: Vec<_> = cells[3].split('`').skip(1).step_by(2).collect();
