@@ -150,6 +150,12 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* Each arena of the allocator keeps what one large object took, so their number bounds memory: 60 MiB instead of 196
+     in the attack forty-functions. */}}
+{{- define "fm.container.memory" -}}
+- {name: MALLOC_ARENA_MAX, value: "2"}
+{{- end }}
+
 {{/* Where the pods of a program go: as the values say, else one to a node and evenly over zones, where it can be. */}}
 {{- define "fm.placement" -}}
 {{- with .values.priorityClassName }}

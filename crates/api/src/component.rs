@@ -137,7 +137,7 @@ pub struct Producing<'a> {
 /// What only one role has.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "each field is documented in the specification of its kind")]
-pub enum Particular<'a> {
+pub enum KindSpecific<'a> {
     Function(&'a FunctionSpec),
     Source { config: Option<&'a FreeForm>, batch: Option<&'a BatchSourceConfig> },
     Sink { config: Option<&'a FreeForm> },
@@ -155,15 +155,15 @@ pub struct SpecView<'a> {
     /// How it writes, unless it is a sink.
     pub producing: Option<Producing<'a>>,
     /// What only its role has.
-    pub particular: Particular<'a>,
+    pub kind_specific: KindSpecific<'a>,
 }
 
 impl<'a> SpecView<'a> {
     /// The specification of a function, when it is one.
     pub fn function(&self) -> Option<&'a FunctionSpec> {
-        match self.particular {
-            Particular::Function(spec) => Some(spec),
-            Particular::Source { .. } | Particular::Sink { .. } => None,
+        match self.kind_specific {
+            KindSpecific::Function(spec) => Some(spec),
+            KindSpecific::Source { .. } | KindSpecific::Sink { .. } => None,
         }
     }
 
@@ -194,7 +194,46 @@ pub trait Spec:
     fn view(&self) -> SpecView<'_>;
 
     /// Takes back any number of replicas: it is for somebody else to say.
-    fn leave_replicas_open(&mut self);
+    fn unset_replicas(&mut self);
+}
+
+/// The fields that every component has, borrowed from one of the three specifications.
+macro_rules! common {
+    ($spec:expr) => {
+        Common {
+            name: $spec.name.as_deref(),
+            class_name: $spec.class_name.as_deref(),
+            tenant: $spec.tenant.as_deref(),
+            namespace: $spec.namespace.as_deref(),
+            cluster_name: $spec.cluster_name.as_deref(),
+            replicas: $spec.replicas,
+            min_replicas: $spec.min_replicas,
+            max_replicas: $spec.max_replicas,
+            show_precise_parallelism: $spec.show_precise_parallelism.unwrap_or_default(),
+            processing_guarantee: $spec.processing_guarantee.unwrap_or_default(),
+            runtime_flags: $spec.runtime_flags.as_deref(),
+            secrets_map: $spec.secrets_map.as_ref(),
+            log_topic: $spec.log_topic.as_deref(),
+            log_topic_agent: $spec.log_topic_agent,
+            filebeat_image: $spec.filebeat_image.as_deref(),
+            resources: $spec.resources.as_ref(),
+            volume_mounts: $spec.volume_mounts.as_deref().unwrap_or_default(),
+            pod: $spec.pod.as_ref(),
+            pulsar: $spec.pulsar.as_ref(),
+            pulsar_package_service: $spec.pulsar_package_service.as_ref(),
+            java: $spec.java.as_ref(),
+            python: $spec.python.as_ref(),
+            golang: $spec.golang.as_ref(),
+            generic_runtime: $spec.generic_runtime.as_ref(),
+            stateful_config: $spec.stateful_config.as_ref(),
+            image: $spec.image.as_deref(),
+            image_pull_policy: $spec.image_pull_policy.as_deref(),
+            image_has_pulsarctl: $spec.image_has_pulsarctl.unwrap_or_default(),
+            image_has_wget: $spec.image_has_wget.unwrap_or_default(),
+            downloader_image: $spec.downloader_image.as_deref(),
+            cleanup_image: $spec.cleanup_image.as_deref(),
+        }
+    };
 }
 
 impl Spec for FunctionSpec {
@@ -203,7 +242,7 @@ impl Spec for FunctionSpec {
     fn view(&self) -> SpecView<'_> {
         SpecView {
             role: Self::ROLE,
-            common: self.common(),
+            common: common!(self),
             consuming: Some(Consuming {
                 input: self.input.as_ref(),
                 timeout: self.timeout,
@@ -222,11 +261,11 @@ impl Spec for FunctionSpec {
                 output: self.output.as_ref(),
                 forward_source_message_property: self.forward_source_message_property,
             }),
-            particular: Particular::Function(self),
+            kind_specific: KindSpecific::Function(self),
         }
     }
 
-    fn leave_replicas_open(&mut self) {
+    fn unset_replicas(&mut self) {
         self.replicas = None;
     }
 }
@@ -237,20 +276,20 @@ impl Spec for SourceSpec {
     fn view(&self) -> SpecView<'_> {
         SpecView {
             role: Self::ROLE,
-            common: self.common(),
+            common: common!(self),
             consuming: None,
             producing: Some(Producing {
                 output: self.output.as_ref(),
                 forward_source_message_property: self.forward_source_message_property,
             }),
-            particular: Particular::Source {
+            kind_specific: KindSpecific::Source {
                 config: self.source_config.as_ref(),
                 batch: self.batch_source_config.as_ref(),
             },
         }
     }
 
-    fn leave_replicas_open(&mut self) {
+    fn unset_replicas(&mut self) {
         self.replicas = None;
     }
 }
@@ -261,7 +300,7 @@ impl Spec for SinkSpec {
     fn view(&self) -> SpecView<'_> {
         SpecView {
             role: Self::ROLE,
-            common: self.common(),
+            common: common!(self),
             consuming: Some(Consuming {
                 input: self.input.as_ref(),
                 timeout: self.timeout,
@@ -277,11 +316,11 @@ impl Spec for SinkSpec {
                 negative_ack_redelivery_delay_ms: self.negative_ack_redelivery_delay_ms,
             }),
             producing: None,
-            particular: Particular::Sink { config: self.sink_config.as_ref() },
+            kind_specific: KindSpecific::Sink { config: self.sink_config.as_ref() },
         }
     }
 
-    fn leave_replicas_open(&mut self) {
+    fn unset_replicas(&mut self) {
         self.replicas = None;
     }
 }

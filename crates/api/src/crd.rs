@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bounds::bound;
 use crate::component::Role;
-use crate::validate::grammar::MAX_COMPONENT_NAME;
+use crate::names::MAX_COMPONENT_NAME;
 use crate::validate::rules;
 use crate::{BackendConfig, Function, FunctionMesh, Sink, Source};
 
@@ -34,23 +34,23 @@ const EMBEDDED: [&str; 14] = [
 ];
 
 /// Lists of which several managers may each own items, by the field that tells the items apart.
-const KEYED: [&str; 3] = ["initContainers", "sidecars", "volumes"];
+const LIST_MAP_KEYS: [&str; 3] = ["initContainers", "sidecars", "volumes"];
 
 /// All definitions, in the order in which they are best applied.
 pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     [BackendConfig::crd(), Function::crd(), Source::crd(), Sink::crd(), FunctionMesh::crd()]
         .into_iter()
-        .map(finish)
+        .map(finalize)
         .collect()
 }
 
-fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
+fn finalize(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
     let kind = crd.spec.names.kind.clone();
     let mut raw = serde_json::to_value(crd)?;
     let versions = raw.pointer_mut("/spec/versions").and_then(Value::as_array_mut);
     for version in versions.into_iter().flatten() {
         let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") else { continue };
-        polish(schema);
+        prune_schema(schema);
         if let Some(root) = schema.as_object_mut() {
             root.remove("required");
         }
@@ -61,8 +61,8 @@ fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, ser
             bound(spec, &|field| EMBEDDED.contains(&field));
         }
         match Role::ALL.into_iter().find(|role| role.kind() == kind) {
-            Some(role) => rules_of_component(schema, role),
-            None if kind == "FunctionMesh" => rules_of_mesh(schema),
+            Some(role) => add_component_rules(schema, role),
+            None if kind == "FunctionMesh" => add_mesh_rules(schema),
             None => {}
         }
     }
@@ -72,7 +72,7 @@ fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, ser
 /// Gives the API server the simple rules of a component. It judges a change as [`crate::validate::ratchet`] does: what
 /// was broken before is no reason to refuse. The name cannot change at all. The rules stand at the top, since at
 /// the specification they would have to hold for its default, too.
-fn rules_of_component(schema: &mut Value, role: Role) {
+fn add_component_rules(schema: &mut Value, role: Role) {
     let name = json!({
         "rule": format!("self.metadata.name.matches('^[a-z]([-a-z0-9]{{0,{}}}[a-z0-9])?$') || oldSelf.hasValue()",
             MAX_COMPONENT_NAME - 2),
@@ -101,7 +101,7 @@ fn rules_of_component(schema: &mut Value, role: Role) {
 /// these are about the lists, and cannot say which component is meant: what they may cost is estimated, and a
 /// name has no bounds there. Each rule comes twice, for a list that is new and for one that changes. Of that it
 /// looks at the old list as a whole; the webhook looks at each component.
-fn rules_of_mesh(schema: &mut Value) {
+fn add_mesh_rules(schema: &mut Value) {
     for role in Role::ALL {
         let Some(list) = schema.pointer_mut(&format!("/properties/spec/properties/{}", role.mesh_field()))
         else {
@@ -138,7 +138,7 @@ fn insert(schema: &mut Value, key: &str, value: Value) {
     }
 }
 
-fn polish(schema: &mut Value) {
+fn prune_schema(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     // A default of nothing says nothing, and would make a required field look given.
     if matches!(object.get("default"), Some(Value::Null)) || object.get("default") == Some(&json!("")) {
@@ -153,27 +153,27 @@ fn polish(schema: &mut Value) {
                 property.remove("nullable");
             }
             if EMBEDDED.contains(&name.as_str()) {
-                embedded(name, property);
+                prune_embedded(name, property);
             } else {
-                polish(property);
+                prune_schema(property);
             }
         }
     }
     for inner in ["items", "additionalProperties"] {
         if let Some(inner) = object.get_mut(inner) {
-            polish(inner);
+            prune_schema(inner);
         }
     }
 }
 
-fn embedded(name: &str, property: &mut Value) {
+fn prune_embedded(name: &str, property: &mut Value) {
     let Some(object) = property.as_object_mut() else { return };
     let description = object.remove("description");
     for inner in object.values_mut() {
         drop_descriptions(inner);
     }
     object.extend(description.map(|text| ("description".to_owned(), text)));
-    if KEYED.contains(&name) {
+    if LIST_MAP_KEYS.contains(&name) {
         object.insert("x-kubernetes-list-type".to_owned(), json!("map"));
         object.insert("x-kubernetes-list-map-keys".to_owned(), json!(["name"]));
     }
@@ -191,7 +191,7 @@ fn drop_descriptions(schema: &mut Value) {
             for (key, inner) in object.iter_mut() {
                 match inner {
                     // Here the keys are names of fields, of which one may be called "description".
-                    Value::Object(fields) if key == "properties" => each_field(fields),
+                    Value::Object(fields) if key == "properties" => drop_field_descriptions(fields),
                     inner => drop_descriptions(inner),
                 }
             }
@@ -201,6 +201,6 @@ fn drop_descriptions(schema: &mut Value) {
     }
 }
 
-fn each_field(fields: &mut Map<String, Value>) {
+fn drop_field_descriptions(fields: &mut Map<String, Value>) {
     fields.values_mut().for_each(drop_descriptions);
 }

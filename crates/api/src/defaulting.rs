@@ -9,9 +9,8 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::quantity;
-use crate::spec::{FunctionSpec, SinkSpec, SourceSpec};
+use crate::spec::{Function, FunctionSpec, Sink, SinkSpec, Source, SourceSpec};
 use crate::types::{LogTopicAgent, ProcessingGuarantee, ProducerConfig, WindowConfig};
-use crate::{Function, FunctionMeshSpec, Sink, Source};
 
 /// Payload class of topics for which none is given: plain bytes.
 pub const BYTES: &str = "[B";
@@ -48,7 +47,7 @@ macro_rules! common_defaults {
         if $spec.log_topic.as_deref().is_some_and(|topic| !topic.is_empty()) {
             $spec.log_topic_agent.get_or_insert($log_agent);
         }
-        complete_resources($spec.resources.get_or_insert_default());
+        apply_resource_defaults($spec.resources.get_or_insert_default());
     }};
 }
 
@@ -70,7 +69,7 @@ impl SetDefaults for FunctionSpec {
             or_default(&mut self.output.get_or_insert_default().type_class_name, BYTES);
         }
         if let Some(window) = &mut self.window_config {
-            complete_window(window, self.class_name.as_deref());
+            apply_window_defaults(window, self.class_name.as_deref());
         }
     }
 }
@@ -120,20 +119,10 @@ macro_rules! object_defaults {
 
 object_defaults!(Function, Source, Sink);
 
-impl FunctionMeshSpec {
-    /// Fills in the one thing that a mesh decides for its components: `minReplicas`. Everything else is left
-    /// to the component's own object, so that a mesh keeps saying what its author wrote.
-    pub fn set_defaults(&mut self) {
-        self.functions.iter_mut().flatten().for_each(SetDefaults::set_mesh_defaults);
-        self.sources.iter_mut().flatten().for_each(SetDefaults::set_mesh_defaults);
-        self.sinks.iter_mut().flatten().for_each(SetDefaults::set_mesh_defaults);
-    }
-}
-
 /// Requests and limits of memory complete each other; what is given stays as it is. A component that says
 /// nothing at all requests [`CPU`] and [`MEMORY`]; one that names some resource and leaves CPU out gets none,
 /// since it may mean to share what the node has left.
-fn complete_resources(resources: &mut ResourceRequirements) {
+fn apply_resource_defaults(resources: &mut ResourceRequirements) {
     let limits = resources.limits.get_or_insert_default();
     let requests = resources.requests.get_or_insert_default();
     if limits.is_empty() && requests.is_empty() {
@@ -152,7 +141,7 @@ fn is_unset(list: &BTreeMap<String, Quantity>, resource: &str) -> bool {
     list.get(resource).is_none_or(|amount| quantity::value(amount) == Some(0.0))
 }
 
-fn complete_window(window: &mut WindowConfig, class_name: Option<&str>) {
+fn apply_window_defaults(window: &mut WindowConfig, class_name: Option<&str>) {
     if let Some(class_name) = class_name.filter(|name| !name.is_empty()) {
         window.actual_window_function_class_name = Some(class_name.to_owned());
     }

@@ -47,17 +47,17 @@ pub const SUSPEND: &str = "compute.functionmesh.io/suspend";
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 /// Annotations that a mesh passes on to its components. Whether it is managed is passed on in another way: a
 /// mesh that is not managed passes on nothing else.
-pub const PASSED_ON: [&str; 4] = [PAUSE_ROLLOUT, NEED_CLEANUP, SUSPEND, RESTARTED_AT];
+pub const PROPAGATED: [&str; 4] = [PAUSE_ROLLOUT, NEED_CLEANUP, SUSPEND, RESTARTED_AT];
 /// Annotation of a component: the number of replicas that its mesh gave it. While the mesh says the same,
 /// another number is somebody else's choice and stays.
 pub const MESH_REPLICAS: &str = "compute.functionmesh.io/mesh-replicas";
 /// Annotation of a component that is not managed because its mesh is not: UID of the mesh.
 pub const RELEASED_BY: &str = "compute.functionmesh.io/released-by";
 /// Annotation of a StatefulSet: digest of the specification that it was made from, as far as that shapes pods.
-pub const SPECIFICATION: &str = "compute.functionmesh.io/specification";
+pub const POD_SPEC_HASH: &str = "compute.functionmesh.io/pod-spec-hash";
 /// Annotation of a child: fingerprint of what the operator last applied, by which it knows without a write
 /// that nothing is to be changed or taken away.
-pub const APPLIED: &str = "compute.functionmesh.io/applied";
+pub const APPLIED_HASH: &str = "compute.functionmesh.io/applied-hash";
 
 /// Annotation of a StatefulSet: the subscriptions that its pods make or once made. It is written together with them, so
 /// that a change of the specification loses none.

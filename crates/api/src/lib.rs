@@ -29,17 +29,19 @@
 //!
 //! assert!(validate::check_mesh(&mesh).violations.is_empty());
 //! let graph = Topology::of(&mesh.spec);
-//! assert_eq!(graph.entries().next().map(|topic| topic.short_name()), Some("words"));
+//! assert_eq!(graph.external_inputs().next().map(|topic| topic.short_name()), Some("words"));
 //! ```
 
 pub mod bounds;
 mod budget;
 pub mod complexity;
 pub mod component;
+pub mod conditions;
 pub mod crd;
 mod defaulting;
 pub mod labels;
 mod mesh;
+pub mod names;
 mod parse;
 mod printable;
 pub mod quantity;

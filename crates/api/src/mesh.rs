@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use crate::component::{Role, Spec, SpecView};
+use crate::defaulting::SetDefaults;
 use crate::spec::{FunctionSpec, SinkSpec, SourceSpec};
 use crate::types::{FunctionMeshStatus, PodPolicy};
 
@@ -62,6 +63,14 @@ impl FunctionMeshSpec {
             list.into_iter().flatten().enumerate().map(|(index, spec)| (S::ROLE, index, spec.view()))
         }
         views(self.functions.as_ref()).chain(views(self.sources.as_ref())).chain(views(self.sinks.as_ref()))
+    }
+
+    /// Fills in the one thing that a mesh decides for its components: `minReplicas`. Everything else is left
+    /// to the component's own object, so that a mesh keeps saying what its author wrote.
+    pub fn set_defaults(&mut self) {
+        self.functions.iter_mut().flatten().for_each(SetDefaults::set_mesh_defaults);
+        self.sources.iter_mut().flatten().for_each(SetDefaults::set_mesh_defaults);
+        self.sinks.iter_mut().flatten().for_each(SetDefaults::set_mesh_defaults);
     }
 }
 

@@ -41,7 +41,7 @@ fn scale(suffix: &str) -> Option<f64> {
 
 /// The amount rounded up to a whole number: bytes.
 #[allow(clippy::cast_possible_truncation, reason = "a cast saturates, and no node has 2^63 bytes")]
-pub fn whole(quantity: &Quantity) -> Option<i64> {
+pub fn bytes(quantity: &Quantity) -> Option<i64> {
     value(quantity).map(|amount| amount.ceil() as i64)
 }
 
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn rounds_bytes_up() {
-        assert_eq!(whole(&Quantity("1.1G".into())), Some(1_100_000_000));
-        assert_eq!(whole(&Quantity("0.5".into())), Some(1));
+        assert_eq!(bytes(&Quantity("1.1G".into())), Some(1_100_000_000));
+        assert_eq!(bytes(&Quantity("0.5".into())), Some(1));
     }
 }

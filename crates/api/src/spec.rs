@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use validator::Validate;
 
-use crate::component::Common;
 use crate::types::{
     BatchSourceConfig, ComponentStatus, FreeForm, FunctionSinkConfig, FunctionSourceConfig, GenericRuntime,
     GoRuntime, InputConf, JavaRuntime, LogTopicAgent, OutputConf, PodPolicy, ProcessingGuarantee,
@@ -118,45 +117,6 @@ macro_rules! component_spec {
             pub downloader_image: Option<String>,
             /// Image that cleans up subscriptions. Default: the runner's.
             pub cleanup_image: Option<String>,
-        }
-
-        impl $spec {
-            /// The fields that every component has.
-            pub(crate) fn common(&self) -> Common<'_> {
-                Common {
-                    name: self.name.as_deref(),
-                    class_name: self.class_name.as_deref(),
-                    tenant: self.tenant.as_deref(),
-                    namespace: self.namespace.as_deref(),
-                    cluster_name: self.cluster_name.as_deref(),
-                    replicas: self.replicas,
-                    min_replicas: self.min_replicas,
-                    max_replicas: self.max_replicas,
-                    show_precise_parallelism: self.show_precise_parallelism.unwrap_or_default(),
-                    processing_guarantee: self.processing_guarantee.unwrap_or_default(),
-                    runtime_flags: self.runtime_flags.as_deref(),
-                    secrets_map: self.secrets_map.as_ref(),
-                    log_topic: self.log_topic.as_deref(),
-                    log_topic_agent: self.log_topic_agent,
-                    filebeat_image: self.filebeat_image.as_deref(),
-                    resources: self.resources.as_ref(),
-                    volume_mounts: self.volume_mounts.as_deref().unwrap_or_default(),
-                    pod: self.pod.as_ref(),
-                    pulsar: self.pulsar.as_ref(),
-                    pulsar_package_service: self.pulsar_package_service.as_ref(),
-                    java: self.java.as_ref(),
-                    python: self.python.as_ref(),
-                    golang: self.golang.as_ref(),
-                    generic_runtime: self.generic_runtime.as_ref(),
-                    stateful_config: self.stateful_config.as_ref(),
-                    image: self.image.as_deref(),
-                    image_pull_policy: self.image_pull_policy.as_deref(),
-                    image_has_pulsarctl: self.image_has_pulsarctl.unwrap_or_default(),
-                    image_has_wget: self.image_has_wget.unwrap_or_default(),
-                    downloader_image: self.downloader_image.as_deref(),
-                    cleanup_image: self.cleanup_image.as_deref(),
-                }
-            }
         }
     };
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use function_mesh_api::complexity::{MAX_VALUES, STEP, weigh};
 use function_mesh_api::validate::{
-    Scope, broken_rules_of_component, check_component_for, check_component_since, check_mesh, valid_mesh,
+    Scope, check_component_for, check_component_update, check_mesh, component_violations, valid_mesh,
 };
 use function_mesh_api::{Function, FunctionMesh};
 use serde::de::DeserializeOwned;
@@ -195,12 +195,12 @@ fn checking_asks_for_memory_in_a_line_with_the_size() {
         let other = broken(count + 1).0;
         [
             ("rules of a function", asked(|| drop(check_component_for(&function, Scope::Rules)))),
-            ("rules and advice", asked(|| drop(check_component_for(&function, Scope::RulesAndAdvice)))),
+            ("rules and advice", asked(|| drop(check_component_for(&function, Scope::RulesAndWarnings)))),
             (
                 "a change",
                 asked(|| {
-                    let known = broken_rules_of_component(&other);
-                    drop(check_component_since(&function, known, Scope::RulesAndAdvice));
+                    let known = component_violations(&other);
+                    drop(check_component_update(&function, known, Scope::RulesAndWarnings));
                 }),
             ),
             ("a mesh of long components", asked(|| drop(check_mesh(&long)))),

@@ -162,7 +162,12 @@ fn mesh_holds(raw: &Value) -> Result<(), TestCaseError> {
     let findings = in_time(|| check_mesh(&mesh))?;
     let graph = in_time(|| Topology::of(&mesh.spec))?;
     in_time(|| {
-        (graph.entries().count(), graph.exits().count(), graph.isolated().count(), graph.cycles().len())
+        (
+            graph.external_inputs().count(),
+            graph.external_outputs().count(),
+            graph.isolated().count(),
+            graph.cycles().len(),
+        )
     })?;
     let mut complete = mesh.clone();
     complete.spec.set_defaults();

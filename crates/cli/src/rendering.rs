@@ -99,7 +99,7 @@ impl Renderer<'_> {
     fn component<C: Component>(&mut self, mut component: C, maker: Maker) -> Rendered {
         let is_child = maker == Maker::Mesh;
         if is_child && self.leaves_replicas && component.spec().view().common.max_replicas.is_some() {
-            component.spec_mut().leave_replicas_open();
+            component.spec_mut().unset_replicas();
         }
         if is_child {
             self.push(maker, &component)?;

@@ -3,16 +3,16 @@
 use anyhow::Context as _;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_serving::{Certificates, Readiness, ServingArgs, endpoints, logging, metrics, shutdown};
-use function_mesh_workloads::{SettingsArgs, switch};
+use function_mesh_workloads::{SettingsArgs, parse_bool};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::runtime::{Builder, Handle};
 
-use crate::kit::election::Candidate;
-use crate::kit::namespaces::Namespaces;
-use crate::kit::requests::Requests;
 use crate::protected::{self, Protected};
 use crate::run::{CONTROLLERS, Options, run_on};
+use function_mesh_kube::client::Requests;
+use function_mesh_kube::leader_election::Candidate;
+use function_mesh_kube::namespaces::Namespaces;
 
 /// Threads for probes, metrics and the election. One may be busy with a page of metrics.
 const FRONT_THREADS: usize = 2;
@@ -41,7 +41,7 @@ pub struct Args {
         default_value = "false",
         default_missing_value = "true",
         action = clap::ArgAction::Set,
-        value_parser = switch("ALLOW_OWN_NAMESPACE", false)
+        value_parser = parse_bool("ALLOW_OWN_NAMESPACE", false)
     )]
     allow_own_namespace: bool,
     /// Namespaces in which no component may run, with commas between them
@@ -67,7 +67,7 @@ pub struct Args {
         default_value = "false",
         default_missing_value = "true",
         action = clap::ArgAction::Set,
-        value_parser = switch("PAUSE_ROLLOUT", false)
+        value_parser = parse_bool("PAUSE_ROLLOUT", false)
     )]
     pause_rollout: bool,
     /// Wait for a Lease before acting, so that several of these programs may run and one acts

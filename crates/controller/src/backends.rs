@@ -15,10 +15,10 @@ use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
 use crate::context::Shared;
-use crate::kit::cache::{self, Cache, Watches, words};
-use crate::kit::compact::Compact;
-use crate::kit::namespaces::Namespaces;
-use crate::kit::position;
+use function_mesh_kube::cache::{self, Cache, WatchMetrics, words};
+use function_mesh_kube::compact::Compact;
+use function_mesh_kube::decode_error;
+use function_mesh_kube::namespaces::Namespaces;
 
 /// The way by which one controller hears of changes.
 pub(crate) type Changed = mpsc::Sender<Arc<BackendConfig>>;
@@ -28,13 +28,13 @@ const MOST_TOLD: usize = 3;
 
 type Changes = BoxStream<'static, Result<Compact<BackendConfig>, watcher::Error>>;
 
-/// Watches BackendConfigs where they can apply: in the namespaces that are looked after. The cluster's own one may
+/// WatchMetrics BackendConfigs where they can apply: in the namespaces that are looked after. The cluster's own one may
 /// stand outside of those; then it is watched alone, and none of another name there.
 pub(crate) fn watch(
     client: &Client,
     settings: &Settings,
     namespaces: &Namespaces,
-    watches: &Watches,
+    watches: &WatchMetrics,
     end: &CancellationToken,
 ) -> (Vec<Cache<Compact<BackendConfig>>>, Changes) {
     let watch = |namespaces: &Namespaces, config| {
@@ -146,6 +146,6 @@ fn ignored_note(ignored: &[Violation]) -> String {
 
 /// A BackendConfig; None if it is gone.
 async fn read(config: &Compact<BackendConfig>, shared: &Shared) -> Result<Option<BackendConfig>, String> {
-    let whole = shared.whole(config).await.map_err(|error| position::words(&error))?;
+    let whole = shared.whole(config).await.map_err(|error| decode_error::words(&error))?;
     whole.map(|whole| whole.decode().map_err(|error| error.to_string())).transpose()
 }

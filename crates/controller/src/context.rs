@@ -8,17 +8,17 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 
-use crate::kit::backoff::Backoff;
-use crate::kit::cache::{self, Cache};
-use crate::kit::compact::Compact;
-use crate::kit::compute::Compute;
-use crate::kit::election::Leadership;
-use crate::kit::events::Events;
-use crate::kit::memory::Memory;
-use crate::kit::patience::Patience;
-use crate::kit::status::Reported;
 use crate::metrics::Metrics;
 use crate::protected::Protected;
+use crate::runtime::backoff::Backoff;
+use crate::runtime::compute::Compute;
+use crate::runtime::debounce::{CleanupClock, StatusDebounce};
+use function_mesh_kube::cache::{self, Cache};
+use function_mesh_kube::compact::Compact;
+use function_mesh_kube::events::Events;
+use function_mesh_kube::leader_election::Leadership;
+use function_mesh_kube::memory::Memory;
+use function_mesh_kube::status::Reported;
 
 /// What all controllers share.
 pub struct Shared {
@@ -36,8 +36,10 @@ pub struct Shared {
     pub pause_rollout: bool,
     /// Failures in a row.
     pub backoff: Backoff,
-    /// Since when deleted components wait for their clean-up.
-    pub patience: Patience,
+    /// Statuses that wait for what follows.
+    pub status_debounce: StatusDebounce,
+    /// How long deleted components have waited for their clean-up.
+    pub cleanup_clock: CleanupClock,
     /// All BackendConfigs that are watched: in the namespaces that are looked after and, where the cluster's own
     /// one stands elsewhere, there.
     pub backends: Vec<Cache<Compact<BackendConfig>>>,
@@ -92,8 +94,8 @@ impl Shared {
     pub fn forget(&self, object: &str) {
         self.backoff.forget(object);
         self.undecodable.forget(object);
-        self.patience.forget(object);
-        self.patience.forget(&crate::component::end_key_of(object));
+        self.status_debounce.forget(object);
+        self.cleanup_clock.forget(object);
     }
 
     /// An object of a cache, read from the API server if it is too large to be held. None if it is gone by now.
@@ -104,14 +106,14 @@ impl Shared {
         cache::whole(object, &self.client, &self.memory).await
     }
 
-    /// Whether all BackendConfigs are known that can apply in a namespace; see [`Cache::is_ready_for`]. Without
+    /// Whether all BackendConfigs are known that can apply in a namespace; see [`Cache::has_synced_for`]. Without
     /// the cluster's own one, pods would be rendered without its defaults, and restarted for it.
     pub async fn has_backends(&self, namespace: &str) -> bool {
         let global = self.settings.global_backend_config_namespace.as_str();
         let global = self.settings.global_backend_config.as_ref().map(|_| global);
         for cache in &self.backends {
             for namespace in [Some(namespace), global].into_iter().flatten() {
-                if !cache.is_ready_for(namespace).await {
+                if !cache.has_synced_for(namespace).await {
                     return false;
                 }
             }

@@ -1,5 +1,5 @@
-//! Metrics of the controllers. Labels come from fixed sets, never from objects, and what can be counted begins
-//! at zero, so that the first fault is an increase.
+//! Metrics of the controllers, in the shape of `controller_runtime_*` and `workqueue_*`. Labels come from fixed sets, never
+//! from objects, and counters are initialised to zero, so that the first error is an increase.
 
 use std::time::Instant;
 
@@ -21,21 +21,21 @@ const CHILDREN: [&str; 7] = [
     "StatefulSet",
     "VerticalPodAutoscaler",
 ];
-const OUTCOMES: [&str; 6] = ["done", "failed", "invalid", "late", "skipped", "unreadable"];
+const RESULTS: [&str; 6] = ["conflict", "decode_error", "error", "invalid", "skipped", "success"];
 
-/// A reconcile takes a few requests.
+/// Seconds; a reconcile makes a few requests.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0, 60.0];
-/// Changes are gathered for 50 ms; beyond that an object waits for a free place.
+/// Seconds; changes are debounced for 50 ms, and then wait for a free worker.
 const WAITS: [f64; 9] = [0.055, 0.075, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
 
-/// The part of a reconcile in which an error arose.
+/// The stage of a reconcile.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stage {
     /// Something could not be read.
     Observe,
     /// A rule is broken.
     Validate,
-    /// What is wanted could not be put in words.
+    /// Children could not be rendered.
     Render,
     /// Something could not be written.
     Apply,
@@ -80,44 +80,44 @@ impl Metrics {
             registered(registry, HistogramVec::new(options, &["kind"])?)
         };
         let in_progress =
-            Opts::new("function_mesh_reconciles_in_progress", "Reconciles that are being worked on.");
+            Opts::new("function_mesh_active_workers", "Workers that run a reconcile.");
         let metrics = Self {
             reconciles: counter(
-                "function_mesh_reconciles_total",
-                "Reconciles by kind and outcome.",
-                &["kind", "outcome"],
+                "function_mesh_reconcile_total",
+                "Reconciles by kind and result.",
+                &["kind", "result"],
             )?,
             seconds: histogram(
-                "function_mesh_reconcile_duration_seconds",
-                "Time that a reconcile takes.",
+                "function_mesh_reconcile_time_seconds",
+                "Duration of a reconcile.",
                 &BUCKETS,
             )?,
             errors: counter(
                 "function_mesh_reconcile_errors_total",
-                "Errors of reconciles by kind and the stage in which they arose.",
+                "Reconcile errors by kind and stage.",
                 &["kind", "stage"],
             )?,
             in_progress: registered(registry, IntGaugeVec::new(in_progress, &["kind"])?)?,
             waits: histogram(
-                "function_mesh_change_wait_seconds",
-                "Time from a change of an object, or of its children, to the reconcile that takes it up.",
+                "function_mesh_workqueue_queue_duration_seconds",
+                "Time from a change of an object, or of its children, to its reconcile.",
                 &WAITS,
             )?,
             writes: counter(
                 "function_mesh_writes_total",
-                "Writes to the API server by kind and what they did.",
+                "Writes to the API server by kind and change.",
                 &["kind", "change"],
             )?,
             registry: registry.clone(),
         };
-        metrics.begin_at_zero();
+        metrics.initialise();
         Ok(metrics)
     }
 
-    fn begin_at_zero(&self) {
+    fn initialise(&self) {
         for kind in KINDS {
-            for outcome in OUTCOMES {
-                self.reconciles.with_label_values(&[kind, outcome]);
+            for result in RESULTS {
+                self.reconciles.with_label_values(&[kind, result]);
             }
             for stage in Stage::ALL {
                 self.errors.with_label_values(&[kind, stage.as_str()]);
@@ -135,10 +135,10 @@ impl Metrics {
     }
 
     /// A reconcile begins.
-    pub fn begin(&self, kind: &'static str) -> Work {
+    pub fn begin(&self, kind: &'static str) -> ReconcileTimer {
         let in_progress = self.in_progress.with_label_values(&[kind]);
         in_progress.inc();
-        Work { metrics: self.clone(), kind, begun: Instant::now(), in_progress }
+        ReconcileTimer { metrics: self.clone(), kind, begun: Instant::now(), in_progress }
     }
 
     /// Counts a write.
@@ -184,58 +184,58 @@ fn registered<C: Collector + Clone + 'static>(
     Ok(collector)
 }
 
-/// A reconcile that is being worked on, until this goes.
+/// Measures one reconcile, until it is dropped.
 #[must_use]
-pub struct Work {
+pub struct ReconcileTimer {
     metrics: Metrics,
     kind: &'static str,
     begun: Instant,
     in_progress: IntGauge,
 }
 
-impl Work {
-    /// There was nothing to be done: the object is being deleted, or is somebody else's.
+impl ReconcileTimer {
+    /// The object is not managed, or is gone.
     pub fn skipped(self) {
         self.count("skipped");
     }
 
-    /// It was decided on old news, and is decided anew at once.
-    pub fn late(self) {
-        self.count("late");
+    /// It was based on a stale cache, and is retried soon.
+    pub fn conflict(self) {
+        self.count("conflict");
     }
 
-    /// The object could not be read.
-    pub fn unreadable(self) {
+    /// The object could not be decoded.
+    pub fn decode_error(self) {
         self.error(Stage::Observe);
-        self.count("unreadable");
+        self.count("decode_error");
     }
 
-    /// It came to an end, with these errors.
+    /// It ended, with these errors.
     pub fn ended(self, errors: impl IntoIterator<Item = Stage>) {
-        let mut outcome = "done";
+        let mut result = "success";
         for stage in errors {
             self.error(stage);
-            // A rule that is broken is the author's matter; anything else is ours.
+            // The author mends an invalid object; anything else is retried.
             if stage != Stage::Validate {
-                outcome = "failed";
-            } else if outcome == "done" {
-                outcome = "invalid";
+                result = "error";
+            } else if result == "success" {
+                result = "invalid";
             }
         }
-        self.count(outcome);
+        self.count(result);
     }
 
     fn error(&self, stage: Stage) {
         self.metrics.errors.with_label_values(&[self.kind, stage.as_str()]).inc();
     }
 
-    fn count(&self, outcome: &str) {
-        self.metrics.reconciles.with_label_values(&[self.kind, outcome]).inc();
+    fn count(&self, result: &str) {
+        self.metrics.reconciles.with_label_values(&[self.kind, result]).inc();
         self.metrics.seconds.with_label_values(&[self.kind]).observe(self.begun.elapsed().as_secs_f64());
     }
 }
 
-impl Drop for Work {
+impl Drop for ReconcileTimer {
     fn drop(&mut self) {
         self.in_progress.dec();
     }
@@ -275,17 +275,17 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_tells_whose_matter_it_is() {
+    fn results_tell_errors_of_the_author_from_others() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
-        for (errors, outcome) in [
-            (vec![], "done"),
+        for (errors, result) in [
+            (vec![], "success"),
             (vec![Stage::Validate], "invalid"),
-            (vec![Stage::Validate, Stage::Report], "failed"),
-            (vec![Stage::Apply], "failed"),
+            (vec![Stage::Validate, Stage::Report], "error"),
+            (vec![Stage::Apply], "error"),
         ] {
             let count = || {
-                value(&registry, "function_mesh_reconciles_total", &[("kind", "Sink"), ("outcome", outcome)])
+                value(&registry, "function_mesh_reconcile_total", &[("kind", "Sink"), ("result", result)])
             };
             let before = count();
             metrics.begin("Sink").ended(errors.clone());
@@ -302,10 +302,10 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_dropped_is_no_longer_in_progress() {
+    fn a_dropped_reconcile_is_not_active() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
-        let in_progress = || value(&registry, "function_mesh_reconciles_in_progress", &[("kind", "Source")]);
+        let in_progress = || value(&registry, "function_mesh_active_workers", &[("kind", "Source")]);
         let work = metrics.begin("Source");
         assert!(in_progress() > 0.5);
         drop(work);
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_computed_gauge_of_each_kind_is_as_of_the_moment_it_is_read() {
+    fn computed_gauges_are_current_when_read() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         for (kind, number) in [("Sink", 1), ("Source", 2)] {

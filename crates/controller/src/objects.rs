@@ -13,9 +13,9 @@ use prometheus::IntGaugeVec;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::kit::cache::Cache;
-use crate::kit::compact::Compact;
 use crate::metrics::Metrics;
+use function_mesh_kube::cache::Cache;
+use function_mesh_kube::compact::Compact;
 
 /// Phases of objects that the controllers do not speak of in a status.
 const UNREADABLE: &str = "Unreadable";

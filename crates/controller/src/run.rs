@@ -20,24 +20,26 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::backends::Changed;
-use crate::component::{JobSummary, Peers, PodSummary};
+use crate::component::{ComponentReconciler, JobSummary, Peers, PodSummary};
 use crate::context::Shared;
-use crate::kit::backoff::Backoff;
-use crate::kit::cache::{self, Cache, Watched, Watches};
-use crate::kit::children::controller_of;
-use crate::kit::compact::Compact;
-use crate::kit::compute::Compute;
-use crate::kit::controller::{Controller, Triggers};
-use crate::kit::election::{self, Candidate, Leadership};
-use crate::kit::events::Events;
-use crate::kit::memory::Memory;
-use crate::kit::namespaces::Namespaces;
-use crate::kit::patience::Patience;
-use crate::kit::queue::Key;
-use crate::kit::status::Reported;
+use crate::mesh::MeshReconciler;
 use crate::metrics::Metrics;
 use crate::protected::Protected;
+use crate::reconciler::{Reconciler, reconcile};
+use crate::runtime::backoff::Backoff;
+use crate::runtime::compute::Compute;
+use crate::runtime::debounce::{CleanupClock, StatusDebounce};
+use crate::runtime::queue::Key;
+use crate::runtime::workers::{Controller, Triggers};
 use crate::{backends, component, mesh, objects};
+use function_mesh_kube::apply::controller_of;
+use function_mesh_kube::cache::{self, Cache, WatchMetrics, Watched};
+use function_mesh_kube::compact::Compact;
+use function_mesh_kube::events::Events;
+use function_mesh_kube::leader_election::{self, Candidate, Leadership};
+use function_mesh_kube::memory::Memory;
+use function_mesh_kube::namespaces::Namespaces;
+use function_mesh_kube::status::Reported;
 
 /// What a program's readiness waits for until [`run`] has named all that it waits for. Whoever serves probes
 /// before that makes a gate of this name.
@@ -47,12 +49,12 @@ pub const CONTROLLERS: &str = "the controllers";
 const QUEUE: usize = 1024;
 
 const WAITING: (&str, &str) = (
-    "function_mesh_objects_waiting",
-    "Objects with a change, their own or of a child, that no reconcile has taken up yet.",
+    "function_mesh_workqueue_depth",
+    "Changed objects that wait for a worker.",
 );
 const IN_BACKOFF: (&str, &str) = (
     "function_mesh_objects_in_backoff",
-    "Objects whose last reconcile failed; each is tried again after a while.",
+    "Objects whose last reconcile failed and that wait for a retry.",
 );
 
 /// What the controllers are told.
@@ -64,7 +66,7 @@ pub struct Options {
     pub namespaces: Namespaces,
     /// Namespaces in which no component runs.
     pub protected: Protected,
-    /// Objects of each kind that are worked on at a time; how namespaces share them, see [`crate::kit::queue`].
+    /// Objects of each kind that are worked on at a time; how namespaces share them, see [`crate::runtime::queue`].
     pub concurrency: u16,
     /// Whether changes of running pods are held back, save those of a component's own specification.
     pub pause_rollout: bool,
@@ -113,7 +115,7 @@ async fn elect(
     control: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let Some(candidate) = candidate else {
-        election::gauge(registry)?.set(1);
+        leader_election::gauge(registry)?.set(1);
         return control.await;
     };
     let done = CancellationToken::new();
@@ -152,13 +154,14 @@ impl Control {
         let Self { settings, namespaces, protected, concurrency, pause_rollout, leadership } = self;
         let (client, end) = (leadership.fence.client(client), leadership.end.clone());
         let memory = Memory::default();
-        let watches = Watches::register(&registry, &memory)?;
+        let watches = WatchMetrics::register(&registry, &memory)?;
         let (backends, backend_changes) = backends::watch(&client, &settings, &namespaces, &watches, &end);
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
             metrics: Metrics::register(&registry)?,
             backoff: Backoff::default(),
-            patience: Patience::default(),
+            status_debounce: StatusDebounce::default(),
+            cleanup_clock: CleanupClock::default(),
             leadership: leadership.clone(),
             compute: Compute::default(),
             protected,
@@ -188,7 +191,7 @@ impl Control {
         let (run_sources, backend_sources) = parts.component(&sources, of_sources, &peers, &wake_meshes)?;
         let (run_sinks, backend_sinks) = parts.component(&sinks, of_sinks, &peers, &wake_meshes)?;
         let context = mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks };
-        let run_meshes = run_meshes(meshes, context);
+        let run_meshes = run_controller(meshes, MeshReconciler::new(context));
         for cache in &backends {
             parts.gate("backend configs", cache);
         }
@@ -206,7 +209,7 @@ impl Control {
 /// What the controllers are made from.
 struct Parts<'a> {
     shared: &'a Arc<Shared>,
-    watches: Watches,
+    watches: WatchMetrics,
     namespaces: &'a Namespaces,
     concurrency: u16,
     readiness: &'a Readiness,
@@ -224,7 +227,7 @@ impl Parts<'_> {
             let gate = self.readiness.gate(&format!("the cache of {name}{place}"));
             let cache = cache.clone();
             tokio::spawn(async move {
-                if cache.is_filled(part.as_deref()).await {
+                if cache.wait_synced(part.as_deref()).await {
                     gate.set(true);
                 }
             });
@@ -276,7 +279,7 @@ impl Parts<'_> {
         let (services, of_services) = self.watch::<Compact<Service>>(&children);
         let (autoscalers, of_autoscalers) = self.watch::<Compact<HorizontalPodAutoscaler>>(&children);
         let (pods, of_pods) = self.watch::<PodSummary>(&children);
-        let of_jobs = cache::notices::<JobSummary>(
+        let of_jobs = cache::metadata_events::<JobSummary>(
             &self.shared.client,
             self.namespaces,
             &cache::cleanups_of(C::ROLE),
@@ -307,17 +310,7 @@ impl Parts<'_> {
             .on_refs(component::pods::components_of(of_pods))
             .on_refs(component::pods::components_of(of_jobs))
             .on_refs(affected);
-        let run = async move {
-            let reconcile = move |object: Arc<Compact<C>>| {
-                let context = Arc::clone(&context);
-                async move {
-                    let result = component::reconcile::<C>(Arc::clone(&object), Arc::clone(&context)).await;
-                    result.unwrap_or_else(|error| component::on_error(&object, &error, &context))
-                }
-            };
-            controller.run(reconcile).await;
-        };
-        Ok((run.boxed(), tell))
+        Ok((run_controller(controller, ComponentReconciler::<C>::new(context)), tell))
     }
 
     fn meshes(&self) -> Result<Controller<Compact<FunctionMesh>>, prometheus::Error> {
@@ -328,22 +321,17 @@ impl Parts<'_> {
     }
 }
 
-fn run_meshes(
-    controller: Controller<Compact<FunctionMesh>>,
-    context: mesh::Context,
+/// Runs a controller until the end.
+fn run_controller<R: Reconciler + 'static>(
+    controller: Controller<Compact<R::Object>>,
+    reconciler: R,
 ) -> BoxFuture<'static, ()> {
-    let context = Arc::new(context);
-    let run = async move {
-        let reconcile = move |object: Arc<Compact<FunctionMesh>>| {
-            let context = Arc::clone(&context);
-            async move {
-                let result = mesh::reconcile(Arc::clone(&object), Arc::clone(&context)).await;
-                result.unwrap_or_else(|error| mesh::on_error(&object, &error, &context))
-            }
-        };
-        controller.run(reconcile).await;
+    let reconciler = Arc::new(reconciler);
+    let reconcile = move |object| {
+        let reconciler = Arc::clone(&reconciler);
+        async move { reconcile(object, &*reconciler).await }
     };
-    run.boxed()
+    async move { controller.run(reconcile).await }.boxed()
 }
 
 pub(crate) fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::ensure;
 use function_mesh_api::{Function, Source};
-use function_mesh_controller::kit::namespaces::Namespaces;
 use function_mesh_controller::{Options, run};
+use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{ControlPlane, LogBuffer, SECONDS_30, apply, eventually, fixtures};

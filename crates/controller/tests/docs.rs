@@ -40,7 +40,7 @@ fn every_phase_and_every_bad_reason_is_explained() {
         include_str!("../src/component/mod.rs"),
         include_str!("../src/component/report.rs"),
         include_str!("../src/component/deletion.rs"),
-        include_str!("../src/kit/events.rs"),
+        include_str!("../../kube/src/events.rs"),
     ];
     // Conditions themselves, actions of events, and states in which all is well.
     let unsaid = [

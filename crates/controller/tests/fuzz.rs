@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
-use function_mesh_controller::kit::compact::Compact;
+use function_mesh_kube::compact::Compact;
 use function_mesh_testkit::Fuzz;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use function_mesh_api::validate::{self, Findings, Known, Scope};
+use function_mesh_api::validate::{self, Findings, KnownViolations, Scope};
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
 use kube::core::{ObjectMeta, Resource};
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ use crate::admission::Action;
 #[derive(Debug)]
 pub enum BrokenRules {
     /// All of them.
-    All(Known),
+    All(KnownViolations),
     /// As many as findings list, of a kind that has no more.
     Listed(Findings),
 }
@@ -34,7 +34,7 @@ pub trait Admitted: Resource<DynamicType = ()> + Serialize + DeserializeOwned + 
         BrokenRules::Listed(self.check_rules())
     }
     /// What the rules say of an object that broke these before.
-    fn check_since(self, _known: Known) -> Findings {
+    fn check_since(self, _known: KnownViolations) -> Findings {
         self.check()
     }
 }
@@ -52,10 +52,10 @@ macro_rules! component {
                 validate::check_component_for(&self, Scope::Rules)
             }
             fn broken_rules(self) -> BrokenRules {
-                BrokenRules::All(validate::broken_rules_of_component(&self))
+                BrokenRules::All(validate::component_violations(&self))
             }
-            fn check_since(self, known: Known) -> Findings {
-                validate::check_component_since(&self, known, Scope::RulesAndAdvice)
+            fn check_since(self, known: KnownViolations) -> Findings {
+                validate::check_component_update(&self, known, Scope::RulesAndWarnings)
             }
         }
     )*};
@@ -74,10 +74,10 @@ impl Admitted for FunctionMesh {
         validate::check_mesh_for(&self, Scope::Rules)
     }
     fn broken_rules(self) -> BrokenRules {
-        BrokenRules::All(validate::broken_rules_of_mesh(&self))
+        BrokenRules::All(validate::mesh_violations(&self))
     }
-    fn check_since(self, known: Known) -> Findings {
-        validate::check_mesh_since(&self, known, Scope::RulesAndAdvice)
+    fn check_since(self, known: KnownViolations) -> Findings {
+        validate::check_mesh_update(&self, known, Scope::RulesAndWarnings)
     }
 }
 

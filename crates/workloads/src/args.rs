@@ -19,7 +19,7 @@ pub struct SettingsArgs {
     /// Download packages in an init container instead of before the runner starts
     #[arg(long, env = "ENABLE_INIT_CONTAINERS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set,
-        value_parser = switch("ENABLE_INIT_CONTAINERS", false))]
+        value_parser = parse_bool("ENABLE_INIT_CONTAINERS", false))]
     pub enable_init_containers: bool,
 
     /// Name of the BackendConfig for the whole cluster
@@ -44,19 +44,19 @@ pub struct SettingsArgs {
     /// code in the pods of everybody whom the BackendConfig reaches
     #[arg(long, env = "ALLOW_UNSAFE_BACKEND_CONFIG", visible_alias = "allow-unsafe-backend-env", value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        action = clap::ArgAction::Set, value_parser = switch("ALLOW_UNSAFE_BACKEND_CONFIG", false))]
+        action = clap::ArgAction::Set, value_parser = parse_bool("ALLOW_UNSAFE_BACKEND_CONFIG", false))]
     pub allow_unsafe_backend_config: bool,
 
     /// Spread the pods of a component over nodes
     #[arg(long, env = "ADD_DEFAULT_AFFINITY", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value = "true", action = clap::ArgAction::Set,
-        value_parser = switch("ADD_DEFAULT_AFFINITY", true))]
+        value_parser = parse_bool("ADD_DEFAULT_AFFINITY", true))]
     pub add_default_affinity: bool,
 
     /// Have the kubelet refuse images that run as root
     #[arg(long, env = "RUN_AS_NON_ROOT", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set,
-        value_parser = switch("RUN_AS_NON_ROOT", false))]
+        value_parser = parse_bool("RUN_AS_NON_ROOT", false))]
     pub run_as_non_root: bool,
 
     /// Seconds that removing the subscriptions of a deleted component may take; then it is given up, with a
@@ -101,7 +101,7 @@ fn config(file: &Path) -> Result<Value, SettingsError> {
 }
 
 /// Reads a switch in the forms that the original took. A variable that is set to nothing counts as unset.
-pub fn switch(
+pub fn parse_bool(
     variable: &'static str,
     default: bool,
 ) -> impl Fn(&str) -> Result<bool, String> + Clone + Send + Sync + 'static {

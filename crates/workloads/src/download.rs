@@ -5,7 +5,7 @@
 
 use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, EnvVar, Volume, VolumeMount};
 
-use function_mesh_api::validate::grammar::split_digest;
+use function_mesh_api::names::split_digest;
 
 use crate::admin::{Admin, Program};
 use crate::connection::Connection;

@@ -16,7 +16,7 @@ mod connection;
 mod container;
 mod context;
 mod details;
-pub mod difference;
+pub mod diff;
 mod download;
 mod filebeat;
 mod hpa;
@@ -48,7 +48,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
 
 #[cfg(feature = "args")]
-pub use args::{SettingsArgs, switch};
+pub use args::{SettingsArgs, parse_bool};
 pub use arguments::check_arguments;
 pub use backend::ignored as ignored_in_backend_config;
 pub use redact::message as without_credentials;

@@ -34,7 +34,7 @@ fn object<C: Component>(mesh: &FunctionMesh, spec: &C::Spec) -> C {
     meta.labels =
         is_label_value(mesh_name).then(|| BTreeMap::from([(labels::MESH.to_owned(), mesh_name.to_owned())]));
     let passed_on =
-        labels::PASSED_ON.into_iter().filter_map(|key| Some((key, labels::annotation(owner, key)?)));
+        labels::PROPAGATED.into_iter().filter_map(|key| Some((key, labels::annotation(owner, key)?)));
     let annotations: BTreeMap<_, _> =
         passed_on.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     meta.annotations = (!annotations.is_empty()).then_some(annotations);

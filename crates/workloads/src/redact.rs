@@ -9,7 +9,7 @@ mod scan;
 
 use serde_json::Value;
 
-use crate::difference::{Path, Step};
+use crate::diff::{Path, Step};
 
 /// Stands for what is hidden.
 pub const HIDDEN: &str = "(hidden)";

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use function_mesh_api::component::{Particular, SpecView};
+use function_mesh_api::component::{KindSpecific, SpecView};
+use function_mesh_api::names::TopicName;
 use function_mesh_api::types::Subscription;
-use function_mesh_api::validate::grammar::TopicName;
 use function_mesh_api::{Component, Spec as _};
 
 use crate::{details, pattern};
@@ -23,7 +23,7 @@ pub(crate) fn of(view: &SpecView<'_>, object: &str) -> Vec<Subscription> {
     let path =
         [or(common.tenant, "public"), or(common.namespace, "default"), or(common.name, object)].join("/");
     let Some(consuming) = view.consuming else {
-        let is_batch = matches!(view.particular, Particular::Source { batch: Some(_), .. });
+        let is_batch = matches!(view.kind_specific, KindSpecific::Source { batch: Some(_), .. });
         let name = format!("BatchSourceExecutor-{path}");
         let topic = format!("persistent://{path}-intermediate");
         return is_batch.then_some(Subscription { name, topic, is_pattern: false }).into_iter().collect();
@@ -79,7 +79,7 @@ impl Targets {
     }
 
     /// Takes out what another component uses; whether that is anything.
-    pub fn leave(&mut self, used: &[Subscription]) -> bool {
+    pub fn exclude(&mut self, used: &[Subscription]) -> bool {
         let mut is_shared = false;
         for used in used {
             let mut rest = Vec::with_capacity(self.remove.len());
@@ -106,7 +106,7 @@ impl Targets {
 
 impl Targets {
     /// Takes out those for which this holds; whether there are any.
-    pub fn leave_those(&mut self, is_used: impl Fn(&Subscription) -> bool) -> bool {
+    pub fn exclude_if(&mut self, is_used: impl Fn(&Subscription) -> bool) -> bool {
         let (used, rest) = std::mem::take(&mut self.remove).into_iter().partition(is_used);
         let used: Vec<_> = used;
         self.remove = rest;
@@ -167,12 +167,12 @@ mod tests {
             plain("s", "b"),
             pattern("s", "persistent://public/default/.*"),
         ]);
-        assert!(!targets.leave(&[plain("t", "a")]));
-        assert!(targets.leave(&[plain("s", "a")]));
+        assert!(!targets.exclude(&[plain("t", "a")]));
+        assert!(targets.exclude(&[plain("s", "a")]));
         assert_eq!(targets.shared, [plain("s", "a")]);
         assert_eq!(targets.keep, [plain("s", "a")]);
         assert_eq!(targets.remove, [plain("s", "b"), pattern("s", "persistent://public/default/.*")]);
-        assert!(targets.leave(&[pattern("s", "persistent://public/default/x.*")]));
+        assert!(targets.exclude(&[pattern("s", "persistent://public/default/x.*")]));
         assert_eq!(targets.remove, [plain("s", "b")]);
     }
 }

@@ -15,7 +15,7 @@ use function_mesh_api::validate::{
 };
 use function_mesh_api::{BackendConfig, Component, Function, FunctionMesh, Sink, Source, parse};
 use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
-use function_mesh_workloads::difference::{differences, make_distinct};
+use function_mesh_workloads::diff::{dedup_keyed_lists, differences};
 use function_mesh_workloads::{Backends, Settings, components};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, ValidationDirective};
 use kube::{Api, Client};
@@ -163,7 +163,7 @@ async fn an_api_server_takes_every_example_and_all_that_becomes_of_it() -> anyho
             all.extend(outcome(&file, &documents, &settings));
         }
         for mut object in all {
-            make_distinct(&mut object);
+            dedup_keyed_lists(&mut object);
             let name = format!("{file}: {} {}", kind(&object), object["metadata"]["name"]);
             let taken = offer(&client, &object).await.with_context(|| name.clone())?;
             let lost: Vec<_> = differences(&comparable(object), &taken)

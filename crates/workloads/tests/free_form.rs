@@ -6,7 +6,7 @@
 use function_mesh_api::FunctionMesh;
 use function_mesh_api::validate::valid_mesh;
 use function_mesh_workloads::components;
-use function_mesh_workloads::difference::{all_differences, differences, make_distinct};
+use function_mesh_workloads::diff::{all_differences, dedup_keyed_lists, differences};
 use proptest::prelude::*;
 use serde_json::{Map, Number, Value, json};
 
@@ -102,7 +102,7 @@ fn written(mesh: &Value) -> [Value; 3] {
         serde_json::to_value(&all.sources[0]).expect("JSON"),
         serde_json::to_value(&all.sinks[0]).expect("JSON"),
     ];
-    written.iter_mut().for_each(make_distinct);
+    written.iter_mut().for_each(dedup_keyed_lists);
     written
 }
 
@@ -142,7 +142,7 @@ fn s10_what_a_pod_is_made_of_is_still_merged_by_its_keys() {
     // A rule refuses it of volumes; one that was stored before the rule is merged all the same.
     let volumes = json!([{ "name": "v", "emptyDir": {} }, { "name": "v", "hostPath": { "path": "/x" } }]);
     let mut stored = json!({ "kind": "Function", "spec": { "pod": { "volumes": volumes } } });
-    make_distinct(&mut stored);
+    dedup_keyed_lists(&mut stored);
     assert_eq!(stored["spec"]["pod"]["volumes"], json!([{ "name": "v", "hostPath": { "path": "/x" } }]));
 }
 

@@ -52,14 +52,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let graph = Topology::of(&valid.spec);
     println!("\nthe way of the messages:");
-    for feed in graph.feeds() {
+    for edge in graph.edges() {
         let name = |component: usize| &graph.components()[component].name;
-        let topic = graph.topics()[feed.topic].short_name();
-        println!("  {} --{topic}--> {}", name(feed.from), name(feed.to));
+        let topic = graph.topics()[edge.topic].short_name();
+        println!("  {} --{topic}--> {}", name(edge.from), name(edge.to));
     }
-    let names: Vec<_> = graph.entries().map(|topic| topic.short_name()).collect();
+    let names: Vec<_> = graph.external_inputs().map(|topic| topic.short_name()).collect();
     println!("  reads from elsewhere: {}", names.join(", "));
-    let names: Vec<_> = graph.exits().map(|topic| topic.short_name()).collect();
+    let names: Vec<_> = graph.external_outputs().map(|topic| topic.short_name()).collect();
     println!("  writes for others: {}", names.join(", "));
 
     println!("\nthe manifest:\n{}", serde_saphyr::to_string(&valid.into_inner())?);

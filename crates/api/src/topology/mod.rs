@@ -1,4 +1,4 @@
-//! Which component feeds which, through which topic.
+//! The graph of a mesh: components connected by topics.
 //!
 //! A mesh lists components; topics join them into a graph. [`Topology::of`] reads that graph from a
 //! specification alone: exact topics, patterns, dead letters, late data and log lines, with the topics that
@@ -14,12 +14,12 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use crate::FunctionMeshSpec;
 use crate::budget::Budget;
 use crate::component::{Role, SpecView};
-use crate::validate::grammar::TopicName;
+use crate::names::TopicName;
 
 pub use pattern::TopicPattern;
 
-/// Most feeds that are listed. A graph with more says nothing to anybody, and would fill the memory.
-const MAX_FEEDS: usize = 100_000;
+/// Most edges that are listed, which bounds memory.
+const MAX_EDGES: usize = 100_000;
 
 /// A component of the graph.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,7 +34,7 @@ pub struct Node {
 
 /// What a component does with a topic.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Use {
+pub enum Usage {
     /// Reads it.
     Reads,
     /// Writes its results to it.
@@ -47,7 +47,7 @@ pub enum Use {
     Logs,
 }
 
-impl Use {
+impl Usage {
     /// Whether messages go from the component to the topic.
     pub const fn is_output(self) -> bool {
         !matches!(self, Self::Reads)
@@ -59,7 +59,7 @@ impl Use {
 pub struct Topic {
     name: String,
     is_pattern: bool,
-    uses: Vec<(usize, Use)>,
+    uses: Vec<(usize, Usage)>,
 }
 
 impl Topic {
@@ -79,25 +79,25 @@ impl Topic {
         self.is_pattern
     }
 
-    /// The components that use it, by their place in [`Topology::components`], and how.
-    pub fn uses(&self) -> impl Iterator<Item = (usize, Use)> {
+    /// The components that use it, by their index in [`Topology::components`], with their usage of it.
+    pub fn uses(&self) -> impl Iterator<Item = (usize, Usage)> {
         self.uses.iter().copied()
     }
 
     /// Whether a component of the mesh writes it.
     pub fn is_written(&self) -> bool {
-        self.uses.iter().any(|(_, how)| how.is_output())
+        self.uses.iter().any(|(_, usage)| usage.is_output())
     }
 
     /// Whether a component of the mesh reads it.
     pub fn is_read(&self) -> bool {
-        self.uses.iter().any(|(_, how)| *how == Use::Reads)
+        self.uses.iter().any(|(_, usage)| *usage == Usage::Reads)
     }
 }
 
-/// One component feeds another through a topic.
+/// A topic connects a writer to a reader.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Feed {
+pub struct Edge {
     /// The component that writes, by its place in [`Topology::components`].
     pub from: usize,
     /// The component that reads.
@@ -107,7 +107,7 @@ pub struct Feed {
     /// The topic or pattern by which it is read.
     pub read_as: usize,
     /// What the writer writes there.
-    pub how: Use,
+    pub usage: Usage,
 }
 
 /// The graph of a mesh. Its order is that of the specification; topics come in the order of their names.
@@ -122,7 +122,7 @@ pub struct Topology {
 /// the same.
 #[derive(Clone, Debug, Default)]
 struct Links {
-    feeds: Vec<Feed>,
+    edges: Vec<Edge>,
     /// Topics and patterns by which a component reads what another one writes.
     fed: BTreeSet<usize>,
     /// Topics written that a component reads.
@@ -143,9 +143,9 @@ impl Topology {
     ///     "functions": [{ "name": "clean", "input": { "topics": ["raw"] }, "output": { "topic": "clean" } }],
     /// })).expect("a mesh");
     /// let graph = Topology::of(&mesh);
-    /// let feed = graph.feeds()[0];
-    /// assert_eq!(graph.components()[feed.from].name, "in");
-    /// assert_eq!(graph.components()[feed.to].name, "clean");
+    /// let edge = graph.edges()[0];
+    /// assert_eq!(graph.components()[edge.from].name, "in");
+    /// assert_eq!(graph.components()[edge.to].name, "clean");
     /// assert!(graph.cycles().is_empty());
     /// ```
     pub fn of(mesh: &FunctionMeshSpec) -> Self {
@@ -160,7 +160,7 @@ impl Topology {
             let place = components.len();
             let name = view.common.name.unwrap_or_default().to_owned();
             components.push(Node { role, index, name });
-            for (text, is_pattern, how) in topics_of(&view) {
+            for (text, is_pattern, usage) in topics_of(&view) {
                 let Ok(full) = TopicName::parse(text) else { continue };
                 let full = if is_pattern { full } else { full.without_partition() };
                 let name = full.to_string();
@@ -171,8 +171,8 @@ impl Topology {
                 });
                 // Components come one after the other, so the uses of this one are the last.
                 let mut own = topic.uses.iter().rev().take_while(|(other, _)| *other == place);
-                if !own.any(|(_, other)| *other == how) {
-                    topic.uses.push((place, how));
+                if !own.any(|(_, other)| *other == usage) {
+                    topic.uses.push((place, usage));
                 }
             }
         }
@@ -181,7 +181,7 @@ impl Topology {
         Self { components, topics, links }
     }
 
-    /// Whether the mesh is so large that not all patterns were compared, or not all feeds are listed.
+    /// Whether the mesh is so large that not all patterns were compared, or not all edges are listed.
     pub fn is_partial(&self) -> bool {
         self.links.is_partial
     }
@@ -196,13 +196,13 @@ impl Topology {
         &self.topics
     }
 
-    /// Which component feeds which.
-    pub fn feeds(&self) -> &[Feed] {
-        &self.links.feeds
+    /// The edges, from writers to readers.
+    pub fn edges(&self) -> &[Edge] {
+        &self.links.edges
     }
 
     /// Topics that the mesh reads and no component of it writes: what comes from outside.
-    pub fn entries(&self) -> impl Iterator<Item = &Topic> {
+    pub fn external_inputs(&self) -> impl Iterator<Item = &Topic> {
         let fed = &self.links.fed;
         self.topics
             .iter()
@@ -212,7 +212,7 @@ impl Topology {
     }
 
     /// Topics that the mesh writes and no component of it reads: what goes outside.
-    pub fn exits(&self) -> impl Iterator<Item = &Topic> {
+    pub fn external_outputs(&self) -> impl Iterator<Item = &Topic> {
         let read = &self.links.read;
         self.topics
             .iter()
@@ -232,12 +232,12 @@ impl Topology {
         self.components.iter().enumerate().filter(move |(place, _)| !joined.contains(place))
     }
 
-    /// The cycles: groups of components in which each feeds each other, directly or by way of others.
+    /// The cycles: groups of components that reach each other along edges.
     /// Components come in the order of the specification.
     pub fn cycles(&self) -> Vec<Vec<usize>> {
         let mut graph = DiGraph::<(), ()>::new();
         let nodes: Vec<NodeIndex> = self.components.iter().map(|_| graph.add_node(())).collect();
-        let pairs: BTreeSet<_> = self.feeds().iter().map(|feed| (feed.from, feed.to)).collect();
+        let pairs: BTreeSet<_> = self.edges().iter().map(|edge| (edge.from, edge.to)).collect();
         for (from, to) in &pairs {
             if let (Some(from), Some(to)) = (nodes.get(*from), nodes.get(*to)) {
                 graph.add_edge(*from, *to, ());
@@ -261,7 +261,7 @@ impl Topology {
 }
 
 /// Every topic that a component names, with whether it is a pattern.
-fn topics_of<'a>(view: &SpecView<'a>) -> Vec<(&'a str, bool, Use)> {
+fn topics_of<'a>(view: &SpecView<'a>) -> Vec<(&'a str, bool, Usage)> {
     let mut found = Vec::new();
     if let Some(input) = view.input() {
         let patterns: BTreeSet<_> = input
@@ -273,17 +273,17 @@ fn topics_of<'a>(view: &SpecView<'a>) -> Vec<(&'a str, bool, Use)> {
             .chain(input.pattern())
             .collect();
         found.extend(
-            input.all_topics().into_iter().map(|topic| (topic, patterns.contains(&topic), Use::Reads)),
+            input.all_topics().into_iter().map(|topic| (topic, patterns.contains(&topic), Usage::Reads)),
         );
     }
-    let mut write = |topic: Option<&'a str>, how| {
-        found.extend(topic.filter(|topic| !topic.is_empty()).map(|topic| (topic, false, how)));
+    let mut write = |topic: Option<&'a str>, usage| {
+        found.extend(topic.filter(|topic| !topic.is_empty()).map(|topic| (topic, false, usage)));
     };
-    write(view.output_topic(), Use::Writes);
-    write(view.consuming.and_then(|consuming| consuming.dead_letter_topic), Use::DeadLetters);
+    write(view.output_topic(), Usage::Writes);
+    write(view.consuming.and_then(|consuming| consuming.dead_letter_topic), Usage::DeadLetters);
     let window = view.function().and_then(|function| function.window_config.as_ref());
-    write(window.and_then(|window| window.late_data_topic.as_deref()), Use::LateData);
-    write(view.common.log_topic, Use::Logs);
+    write(window.and_then(|window| window.late_data_topic.as_deref()), Usage::LateData);
+    write(view.common.log_topic, Usage::Logs);
     found
 }
 
@@ -303,7 +303,7 @@ fn links(topics: &[Topic], budget: &mut Budget) -> Links {
             links.join((read_as, reading), (read_as, reading));
         }
     }
-    links.feeds.sort_unstable();
+    links.edges.sort_unstable();
     links
 }
 
@@ -334,8 +334,8 @@ fn by_pattern(
 impl Links {
     /// Notes that what is written to one topic is read by way of another, or of the same.
     fn join(&mut self, (topic, writing): (usize, &Topic), (read_as, reading): (usize, &Topic)) {
-        let writers = || writing.uses().filter(|(_, how)| how.is_output());
-        let readers = || reading.uses().filter(|(_, how)| !how.is_output()).map(|(place, _)| place);
+        let writers = || writing.uses().filter(|(_, usage)| usage.is_output());
+        let readers = || reading.uses().filter(|(_, usage)| !usage.is_output()).map(|(place, _)| place);
         let (Some((first_writer, _)), Some(first_reader)) = (writers().next(), readers().next()) else {
             return;
         };
@@ -347,10 +347,10 @@ impl Links {
         self.joined
             .extend(writers().map(|(place, _)| place).filter(|place| others_read || *place != first_reader));
         self.joined.extend(readers().filter(|place| others_write || *place != first_writer));
-        for (from, how) in writers() {
-            let left = MAX_FEEDS.saturating_sub(self.feeds.len());
-            self.feeds.extend(readers().map(|to| Feed { from, to, topic, read_as, how }).take(left));
-            if self.feeds.len() >= MAX_FEEDS {
+        for (from, usage) in writers() {
+            let left = MAX_EDGES.saturating_sub(self.edges.len());
+            self.edges.extend(readers().map(|to| Edge { from, to, topic, read_as, usage }).take(left));
+            if self.edges.len() >= MAX_EDGES {
                 self.is_partial = true;
                 return;
             }

@@ -4,7 +4,7 @@ use regex_automata::nfa::thompson;
 use regex_automata::nfa::thompson::pikevm::{Cache, PikeVM};
 use regex_automata::util::syntax;
 
-use crate::validate::grammar::TopicName;
+use crate::names::TopicName;
 
 /// Longest expression that is compiled; a longer one matches nothing here, and is Pulsar's to judge.
 const MAX_PATTERN: usize = 2048;

@@ -8,7 +8,7 @@ fn graph(mesh: serde_json::Value) -> Topology {
 
 fn fed(graph: &Topology) -> Vec<String> {
     let name = |place: usize| &graph.components()[place].name;
-    graph.feeds().iter().map(|feed| format!("{} -> {}", name(feed.from), name(feed.to))).collect()
+    graph.edges().iter().map(|edge| format!("{} -> {}", name(edge.from), name(edge.to))).collect()
 }
 
 #[test]
@@ -20,8 +20,8 @@ fn short_and_full_names_of_a_topic_are_one_topic() {
         ],
     }));
     assert_eq!(fed(&graph), ["a -> b"]);
-    assert_eq!(graph.entries().map(Topic::short_name).collect::<Vec<_>>(), ["in"]);
-    assert_eq!(graph.exits().map(Topic::short_name).collect::<Vec<_>>(), ["out"]);
+    assert_eq!(graph.external_inputs().map(Topic::short_name).collect::<Vec<_>>(), ["in"]);
+    assert_eq!(graph.external_outputs().map(Topic::short_name).collect::<Vec<_>>(), ["out"]);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_pattern_that_is_no_expression_joins_nothing() {
         ],
     }));
     assert!(fed(&graph).is_empty());
-    assert_eq!(graph.entries().count(), 1);
+    assert_eq!(graph.external_inputs().count(), 1);
 }
 
 #[test]
@@ -77,7 +77,10 @@ fn dead_letters_and_logs_are_edges_too() {
         }],
         "sinks": [{ "name": "alarm", "input": { "topics": ["dead", "log"] } }],
     }));
-    assert_eq!(graph.feeds().iter().map(|feed| feed.how).collect::<Vec<_>>(), [Use::DeadLetters, Use::Logs]);
+    assert_eq!(
+        graph.edges().iter().map(|edge| edge.usage).collect::<Vec<_>>(),
+        [Usage::DeadLetters, Usage::Logs]
+    );
 }
 
 #[test]

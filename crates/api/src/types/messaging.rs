@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use validator::Validate;
 
-use super::{FreeForm, schema};
+use super::free_form::FreeForm;
+use super::schema;
 
 /// Where Pulsar is and how to log in to it.
 #[skip_serializing_none]

@@ -2,7 +2,9 @@
 
 use crate::BackendConfigSpec;
 
-use super::{Collector, FieldPath, environment, labels, pod};
+use super::collector::Collector;
+use super::violation::FieldPath;
+use super::{environment, labels, pod};
 use k8s_openapi::api::core::v1::Probe;
 
 pub(super) fn check(spec: &BackendConfigSpec, findings: &mut Collector) {

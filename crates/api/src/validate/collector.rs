@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::rules::Rule;
-use super::{FieldPath, Findings, Violation, shorten};
+use super::violation::{FieldPath, Findings, Violation, shorten};
 
 /// Most violations, and most warnings, that are listed. One more entry says how many others there are.
 pub const MAX_FINDINGS: usize = 100;
@@ -18,14 +18,14 @@ pub enum Scope {
     /// and wherever nobody reads warnings.
     Rules,
     /// Broken rules and advice: for those who read it.
-    RulesAndAdvice,
+    RulesAndWarnings,
 }
 
 /// The rules that an object broke before a change, as hashes: there may be as many as the object has values.
 #[derive(Debug, Default)]
-pub struct Known(HashMap<u64, usize>);
+pub struct KnownViolations(HashMap<u64, usize>);
 
-impl Known {
+impl KnownViolations {
     pub(super) fn add(&mut self, field: &FieldPath, message: &str) {
         *self.0.entry(hash(field, message)).or_default() += 1;
     }
@@ -44,7 +44,7 @@ impl Known {
 
 fn hash(field: &FieldPath, message: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (field.lasting(), message).hash(&mut hasher);
+    (field.stable_path(), message).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -55,9 +55,9 @@ pub(super) fn let_pass(message: &str) -> String {
 
 enum Mode {
     /// Remembers broken rules, and nothing else.
-    Record(Known),
+    Record(KnownViolations),
     /// Lists what is found, except for rules that were broken before.
-    List { scope: Scope, known: Known },
+    List { scope: Scope, known: KnownViolations },
 }
 
 /// Takes what the rules find.
@@ -70,21 +70,26 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(super) fn new(scope: Scope) -> Self {
-        Self::since(scope, Known::default())
+        Self::since(scope, KnownViolations::default())
     }
 
     /// For an object that broke these rules before.
-    pub(super) fn since(scope: Scope, known: Known) -> Self {
+    pub(super) fn since(scope: Scope, known: KnownViolations) -> Self {
         Self { mode: Mode::List { scope, known }, findings: Findings::default(), denied: 0, warned: 0 }
     }
 
     pub(super) fn recording() -> Self {
-        Self { mode: Mode::Record(Known::default()), findings: Findings::default(), denied: 0, warned: 0 }
+        Self {
+            mode: Mode::Record(KnownViolations::default()),
+            findings: Findings::default(),
+            denied: 0,
+            warned: 0,
+        }
     }
 
     /// Whether warnings are wanted. What costs more than a look is computed only then.
     pub(super) fn wants_advice(&self) -> bool {
-        matches!(self.mode, Mode::List { scope: Scope::RulesAndAdvice, .. })
+        matches!(self.mode, Mode::List { scope: Scope::RulesAndWarnings, .. })
     }
 
     /// Notes a broken rule.
@@ -129,10 +134,10 @@ impl Collector {
         self.findings
     }
 
-    pub(super) fn into_known(self) -> Known {
+    pub(super) fn into_known(self) -> KnownViolations {
         match self.mode {
             Mode::Record(known) => known,
-            Mode::List { .. } => Known::default(),
+            Mode::List { .. } => KnownViolations::default(),
         }
     }
 }

@@ -1,19 +1,22 @@
 //! The rules of one component, of whichever role.
 
-use crate::component::{Common, Particular, Role, Spec, SpecView};
+use crate::component::{Common, KindSpecific, Role, Spec, SpecView};
+use crate::names;
 use crate::types::ProcessingGuarantee;
 
-use super::scaling::Age;
-use super::{Collector, FieldPath, grammar, messaging, pod, rules, scaling, topics, volumes, window};
+use super::collector::Collector;
+use super::scaling::Lifecycle;
+use super::violation::FieldPath;
+use super::{field_limits, messaging, pod, rules, scaling, topics, volumes, window};
 
 /// Checks a complete specification that stands at `path`.
-pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, age: Age, findings: &mut Collector) {
-    super::check_shape(path, spec, findings);
+pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, lifecycle: Lifecycle, findings: &mut Collector) {
+    field_limits::check(path, spec, findings);
     let view = spec.view();
     runtime(path, &view, findings);
     topics::check(path, &view, findings);
     delivery(path, &view, findings);
-    scaling::check(path, &view, age, findings);
+    scaling::check(path, &view, lifecycle, findings);
     scaling::resources(path, &view.common, findings);
     messaging::check(path, &view.common, findings);
     connector(path, &view, findings);
@@ -80,9 +83,9 @@ fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
 
 fn location(path: &FieldPath, location: Option<&str>, findings: &mut Collector) {
     let given = location.filter(|location| !location.is_empty());
-    if let Some(fault) = given.and_then(grammar::package_location_fault) {
+    if let Some(fault) = given.and_then(names::package_location_fault) {
         findings.deny(path.clone(), fault);
-    } else if given.is_some_and(grammar::is_replaceable_package) {
+    } else if given.is_some_and(names::is_replaceable_package) {
         findings.warn(
             path.clone(),
             "is downloaded by plain HTTP, so anybody on the way can replace it; use https://, or add `#sha256=` and \
@@ -92,15 +95,15 @@ fn location(path: &FieldPath, location: Option<&str>, findings: &mut Collector) 
 }
 
 fn connector(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
-    if let Particular::Source { batch: Some(batch), .. } = view.particular
+    if let KindSpecific::Source { batch: Some(batch), .. } = view.kind_specific
         && batch.discovery_triggerer_class_name.is_empty()
     {
         findings.deny_rule(path, &rules::NO_TRIGGERER);
     }
-    match view.particular {
-        Particular::Source { config: None, .. } => findings.deny_rule(path, &rules::NO_SOURCE_CONFIG),
-        Particular::Sink { config: None } => findings.deny_rule(path, &rules::NO_SINK_CONFIG),
-        Particular::Function(_) | Particular::Source { .. } | Particular::Sink { .. } => {}
+    match view.kind_specific {
+        KindSpecific::Source { config: None, .. } => findings.deny_rule(path, &rules::NO_SOURCE_CONFIG),
+        KindSpecific::Sink { config: None } => findings.deny_rule(path, &rules::NO_SINK_CONFIG),
+        KindSpecific::Function(_) | KindSpecific::Source { .. } | KindSpecific::Sink { .. } => {}
     }
     if let Some(stateful) = view.common.stateful_config.and_then(|config| config.pulsar.as_ref())
         && view.role == Role::Function
@@ -121,8 +124,8 @@ pub const MAX_ARGUMENT: usize = 131_072 - 1;
 /// The runner gets its configuration as JSON within JSON, quoted for a shell, in one argument with all else. What is
 /// too long without all else never starts; the controller measures the whole command.
 fn size(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
-    let configs = match view.particular {
-        Particular::Function(function) => vec![
+    let configs = match view.kind_specific {
+        KindSpecific::Function(function) => vec![
             ("funcConfig", function.func_config.as_ref()),
             (
                 "sourceConfig.configs",
@@ -130,8 +133,8 @@ fn size(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
             ),
             ("sinkConfig.configs", function.sink_config.as_ref().and_then(|sink| sink.configs.as_ref())),
         ],
-        Particular::Source { config, .. } => vec![("sourceConfig", config)],
-        Particular::Sink { config } => vec![("sinkConfig", config)],
+        KindSpecific::Source { config, .. } => vec![("sourceConfig", config)],
+        KindSpecific::Sink { config } => vec![("sinkConfig", config)],
     };
     let sizes =
         configs.into_iter().filter_map(|(field, config)| Some((field, quoted_size(config?.as_str()))));

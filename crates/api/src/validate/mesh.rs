@@ -7,9 +7,12 @@ use kube::ResourceExt;
 use crate::FunctionMesh;
 use crate::budget::Budget;
 use crate::component::{Role, Spec};
+use crate::names;
 
-use super::scaling::Age;
-use super::{Collector, FieldPath, component, grammar, rules, sharing, slips};
+use super::collector::Collector;
+use super::scaling::Lifecycle;
+use super::violation::FieldPath;
+use super::{component, conflicts, lints, rules};
 
 pub(super) fn check(mesh: &FunctionMesh, findings: &mut Collector) {
     let name = mesh.name_any();
@@ -20,9 +23,9 @@ pub(super) fn check(mesh: &FunctionMesh, findings: &mut Collector) {
     // All of these give advice, and compare components with one another; nobody reads it about so many.
     if findings.wants_advice() && mesh.spec.components().count() <= Role::ALL.len() * rules::MAX_COMPONENTS {
         let mut budget = Budget::default();
-        sharing::identities(mesh, &lists, findings);
-        sharing::subscriptions(mesh, &lists, &mut budget, findings);
-        slips::check(mesh, &lists, &mut budget, findings);
+        conflicts::identities(mesh, &lists, findings);
+        conflicts::subscriptions(mesh, &lists, &mut budget, findings);
+        lints::check(mesh, &lists, &mut budget, findings);
         if budget.is_spent() {
             let message =
                 "the mesh is too large to look for all slips; topics were compared in part, or not at all";
@@ -51,7 +54,7 @@ fn list<S: Spec>(mesh: &str, path: &FieldPath, specs: Option<&[S]>, findings: &m
         let mut complete = spec.clone();
         complete.set_mesh_defaults();
         complete.set_defaults("");
-        component::check(&at, &complete, Age::New, findings);
+        component::check(&at, &complete, Lifecycle::New, findings);
     }
 }
 
@@ -59,9 +62,9 @@ fn list<S: Spec>(mesh: &str, path: &FieldPath, specs: Option<&[S]>, findings: &m
 fn name_of_component(mesh: &str, at: &FieldPath, name: &str, findings: &mut Collector) {
     if name.is_empty() {
         findings.deny_rule(at, &rules::NO_NAME);
-    } else if let Some(fault) = grammar::component_name_fault(name) {
+    } else if let Some(fault) = names::component_name_fault(name) {
         findings.deny(at.field("name"), fault);
-    } else if let Some(fault) = grammar::component_name_fault(&format!("{mesh}-{name}")) {
+    } else if let Some(fault) = names::component_name_fault(&format!("{mesh}-{name}")) {
         findings.deny(at.field("name"), format!("together with the mesh's name: {fault}"));
     }
 }
@@ -73,7 +76,7 @@ mod tests {
     use super::*;
     use crate::budget::MAX_STEPS;
     use crate::validate::{
-        MAX_FINDINGS, Scope, broken_rules_of_mesh, check_mesh, check_mesh_for, check_mesh_since, valid_mesh,
+        MAX_FINDINGS, Scope, check_mesh, check_mesh_for, check_mesh_update, mesh_violations, valid_mesh,
     };
 
     #[allow(clippy::needless_pass_by_value, reason = "fixtures read better so")]
@@ -140,10 +143,10 @@ mod tests {
     fn advice_takes_no_more_steps_than_its_budget() {
         for (what, mesh, size) in hostile(300) {
             let mut budget = Budget::default();
-            let mut findings = Collector::new(Scope::RulesAndAdvice);
+            let mut findings = Collector::new(Scope::RulesAndWarnings);
             let path = FieldPath::root("spec");
-            sharing::subscriptions(&mesh, &path, &mut budget, &mut findings);
-            slips::check(&mesh, &path, &mut budget, &mut findings);
+            conflicts::subscriptions(&mesh, &path, &mut budget, &mut findings);
+            lints::check(&mesh, &path, &mut budget, &mut findings);
             assert!(budget.taken() <= MAX_STEPS, "{what}: {}", budget.taken());
             let has_patterns = what.contains("patterns");
             // Without patterns: so many steps for each byte, or the budget was spent on names that are nearly one.
@@ -197,7 +200,7 @@ mod tests {
                 (from..to).map(|index| sink(&format!("s{index}"), &json!({ "topics": ["a/b"] }))).collect();
             mesh(vec![], sinks).0
         };
-        let judge = |old, new| check_mesh_since(&new, broken_rules_of_mesh(&old), Scope::RulesAndAdvice);
+        let judge = |old, new| check_mesh_update(&new, mesh_violations(&old), Scope::RulesAndWarnings);
         // The first of 250 is mended: the hundred and first comes into the list, and is as old as the others.
         assert_eq!(judge(of(0, 250), of(1, 250)).violations, []);
         let judged = judge(of(0, 250), of(0, 251));

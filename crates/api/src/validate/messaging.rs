@@ -2,7 +2,9 @@
 
 use crate::component::Common;
 
-use super::{Collector, FieldPath, rules};
+use super::collector::Collector;
+use super::rules;
+use super::violation::FieldPath;
 
 pub(super) fn check(path: &FieldPath, spec: &Common<'_>, findings: &mut Collector) {
     let has_address = |pulsar: &crate::types::PulsarMessaging| {

@@ -7,38 +7,37 @@
 mod backend;
 mod collector;
 mod component;
+mod conflicts;
 mod environment;
-pub mod grammar;
+mod field_limits;
 mod labels;
+mod lints;
 mod mesh;
 mod messaging;
-mod near;
 mod pod;
 mod ratchet;
 pub mod rules;
 mod scaling;
-mod sharing;
-mod slips;
 mod topics;
+mod typo_index;
 mod violation;
 mod volumes;
 mod window;
 
 use std::ops::Deref;
 
-use crate::component::{Component, Spec};
+use crate::component::Component;
 use crate::defaulting::SetDefaults;
-use crate::{BackendConfigSpec, FunctionMesh};
+use crate::{BackendConfigSpec, FunctionMesh, names};
 
-use scaling::Age;
+use scaling::Lifecycle;
 
 pub use backend::is_unsafe_probe;
 pub(crate) use collector::Collector;
-pub use collector::{Known, MAX_FINDINGS, Scope};
+pub use collector::{KnownViolations, MAX_FINDINGS, Scope};
 pub use component::MAX_ARGUMENT;
 pub use environment::unsafe_variable;
 pub use ratchet::ratchet;
-pub(crate) use violation::shorten;
 pub use violation::{FieldPath, Findings, Violation, Violations};
 
 /// An object that is complete and keeps all rules.
@@ -62,42 +61,42 @@ impl<T> Valid<T> {
 
 /// What the rules say of a component's object, and advice. It is completed first, in a copy.
 pub fn check_component<C: Component>(object: &C) -> Findings {
-    check_component_for(object, Scope::RulesAndAdvice)
+    check_component_for(object, Scope::RulesAndWarnings)
 }
 
 /// The same, of which advice may be left out.
 pub fn check_component_for<C: Component>(object: &C, scope: Scope) -> Findings {
     let mut findings = Collector::new(scope);
-    copy_complete(object, &mut findings);
+    check_with_defaults(object, &mut findings);
     findings.finish()
 }
 
-/// The rules that a component's object breaks, to judge a change of it by [`check_component_since`].
-pub fn broken_rules_of_component<C: Component>(object: &C) -> Known {
+/// The rules that a component's object breaks, to judge a change of it by [`check_component_update`].
+pub fn component_violations<C: Component>(object: &C) -> KnownViolations {
     let mut findings = Collector::recording();
-    copy_complete(object, &mut findings);
+    check_with_defaults(object, &mut findings);
     findings.into_known()
 }
 
 /// What the rules say of a component's object that broke these before: as [`ratchet`], however many they are.
-pub fn check_component_since<C: Component>(object: &C, known: Known, scope: Scope) -> Findings {
+pub fn check_component_update<C: Component>(object: &C, known: KnownViolations, scope: Scope) -> Findings {
     let mut findings = Collector::since(scope, known);
-    copy_complete(object, &mut findings);
+    check_with_defaults(object, &mut findings);
     findings.finish()
 }
 
 /// Completes a component and lets it pass if it keeps all rules.
 pub fn valid_component<C: Component>(mut object: C) -> Result<Valid<C>, Violations> {
-    complete_component(&mut object);
+    apply_defaults(&mut object);
     let mut findings = Collector::new(Scope::Rules);
-    check_complete(&object, &mut findings);
+    check_component_object(&object, &mut findings);
     findings.finish().into_result()?;
     Ok(Valid(object))
 }
 
 /// What the rules say of a mesh: of each component as if it stood alone, and of all together; and advice.
 pub fn check_mesh(mesh: &FunctionMesh) -> Findings {
-    check_mesh_for(mesh, Scope::RulesAndAdvice)
+    check_mesh_for(mesh, Scope::RulesAndWarnings)
 }
 
 /// The same, of which advice may be left out.
@@ -107,15 +106,15 @@ pub fn check_mesh_for(mesh: &FunctionMesh, scope: Scope) -> Findings {
     findings.finish()
 }
 
-/// The rules that a mesh breaks, to judge a change of it by [`check_mesh_since`].
-pub fn broken_rules_of_mesh(mesh: &FunctionMesh) -> Known {
+/// The rules that a mesh breaks, to judge a change of it by [`check_mesh_update`].
+pub fn mesh_violations(mesh: &FunctionMesh) -> KnownViolations {
     let mut findings = Collector::recording();
     mesh::check(mesh, &mut findings);
     findings.into_known()
 }
 
 /// What the rules say of a mesh that broke these before: as [`ratchet`], however many they are.
-pub fn check_mesh_since(mesh: &FunctionMesh, known: Known, scope: Scope) -> Findings {
+pub fn check_mesh_update(mesh: &FunctionMesh, known: KnownViolations, scope: Scope) -> Findings {
     let mut findings = Collector::since(scope, known);
     mesh::check(mesh, &mut findings);
     findings.finish()
@@ -130,7 +129,7 @@ pub fn valid_mesh(mut mesh: FunctionMesh) -> Result<Valid<FunctionMesh>, Violati
 
 /// What the rules say of defaults for components, those on instructions to shells and runtimes included; and advice.
 pub fn check_backend_config(spec: &BackendConfigSpec) -> Findings {
-    let mut findings = Collector::new(Scope::RulesAndAdvice);
+    let mut findings = Collector::new(Scope::RulesAndWarnings);
     backend::check(spec, &mut findings);
     backend::check_safe(spec, &mut findings);
     findings.finish()
@@ -139,79 +138,33 @@ pub fn check_backend_config(spec: &BackendConfigSpec) -> Findings {
 /// What the rules say of defaults for components where whoever writes those may run code in the pods: with
 /// `--allow-unsafe-backend-config`.
 pub fn check_trusted_backend_config(spec: &BackendConfigSpec) -> Findings {
-    let mut findings = Collector::new(Scope::RulesAndAdvice);
+    let mut findings = Collector::new(Scope::RulesAndWarnings);
     backend::check(spec, &mut findings);
     findings.finish()
 }
 
-fn copy_complete<C: Component>(object: &C, findings: &mut Collector) {
+fn check_with_defaults<C: Component>(object: &C, findings: &mut Collector) {
     let mut complete = object.clone();
-    complete_component(&mut complete);
-    check_complete(&complete, findings);
+    apply_defaults(&mut complete);
+    check_component_object(&complete, findings);
 }
 
-fn complete_component<C: Component>(object: &mut C) {
+fn apply_defaults<C: Component>(object: &mut C) {
     let name = object.meta().name.clone().unwrap_or_default();
     object.spec_mut().set_defaults(&name);
 }
 
-fn check_complete<C: Component>(object: &C, findings: &mut Collector) {
+fn check_component_object<C: Component>(object: &C, findings: &mut Collector) {
     // An object whose name is yet to be generated from a prefix has none while it is admitted.
     match (object.meta().name.as_deref(), object.meta().generate_name.as_deref()) {
         (None | Some(""), Some(prefix)) if !prefix.is_empty() => {}
         (name, _) => {
-            if let Some(fault) = grammar::component_name_fault(name.unwrap_or_default()) {
+            if let Some(fault) = names::component_name_fault(name.unwrap_or_default()) {
                 findings.deny(FieldPath::root("metadata.name"), fault);
             }
         }
     }
     let stored = object.meta().resource_version.as_deref().is_some_and(|version| !version.is_empty());
-    let age = if stored { Age::Stored } else { Age::New };
-    component::check(&FieldPath::root("spec"), object.spec(), age, findings);
-}
-
-/// The limits that stand beside the fields, as `#[validate]` attributes: they are in the schema too.
-fn check_shape<S: Spec>(path: &FieldPath, spec: &S, findings: &mut Collector) {
-    if let Err(errors) = spec.validate() {
-        shape_violations(path, &errors, findings);
-    }
-}
-
-fn shape_violations(path: &FieldPath, errors: &validator::ValidationErrors, findings: &mut Collector) {
-    use validator::ValidationErrorsKind as Kind;
-    let ordered: std::collections::BTreeMap<_, _> = errors.errors().iter().collect();
-    for (name, kind) in ordered {
-        let field = path.field(&camel_case(name));
-        match kind {
-            Kind::Struct(nested) => shape_violations(&field, nested, findings),
-            Kind::List(items) => {
-                for (index, nested) in items {
-                    shape_violations(&field.index(*index), nested, findings);
-                }
-            }
-            Kind::Field(errors) => {
-                for error in errors {
-                    let message = match (error.code.as_ref(), error.params.get("min")) {
-                        ("length", _) => "must not be empty".to_owned(),
-                        ("range", Some(least)) => format!("must be {least} or more"),
-                        (code, _) => format!("breaks the rule `{code}`"),
-                    };
-                    findings.deny(field.clone(), message);
-                }
-            }
-        }
-    }
-}
-
-fn camel_case(snake: &str) -> String {
-    let mut upper = false;
-    let mut camel = String::with_capacity(snake.len());
-    for letter in snake.chars() {
-        match letter {
-            '_' => upper = true,
-            _ if std::mem::take(&mut upper) => camel.extend(letter.to_uppercase()),
-            _ => camel.push(letter),
-        }
-    }
-    camel
+    let lifecycle = if stored { Lifecycle::Stored } else { Lifecycle::New };
+    component::check(&FieldPath::root("spec"), object.spec(), lifecycle, findings);
 }

@@ -5,7 +5,9 @@ use k8s_openapi::api::core::v1::Toleration;
 
 use crate::types::PodPolicy;
 
-use super::{Collector, FieldPath, labels};
+use super::collector::Collector;
+use super::labels;
+use super::violation::FieldPath;
 
 /// Checks the policy that stands at `path`.
 pub(super) fn check(path: &FieldPath, pod: &PodPolicy, findings: &mut Collector) {

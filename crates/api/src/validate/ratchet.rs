@@ -1,15 +1,15 @@
 //! Rules for objects that were there before the rules.
 
-use super::collector::{Known, let_pass};
-use super::{Findings, Violation};
+use super::collector::{KnownViolations, let_pass};
+use super::violation::{Findings, Violation};
 
 /// Judges a change by what it makes worse. A rule that the object broke before as well, in the same field and
 /// with the same words, is no reason to refuse: it becomes a warning. What is broken for the first time, or
 /// once more than before, still is a violation. A component of a mesh is known by its name and any other item
 /// of a list by its fault, so that moving one within its list changes nothing.
 ///
-/// Findings list only the first [`super::MAX_FINDINGS`]. [`super::check_component_since`] and
-/// [`super::check_mesh_since`] compare all of them.
+/// Findings list only the first [`super::MAX_FINDINGS`]. [`super::check_component_update`] and
+/// [`super::check_mesh_update`] compare all of them.
 ///
 /// ```
 /// # use function_mesh_api::{Sink, validate::{check_component, ratchet}};
@@ -22,7 +22,7 @@ use super::{Findings, Violation};
 /// ```
 #[must_use]
 pub fn ratchet(old: &Findings, new: Findings) -> Findings {
-    let mut known = Known::default();
+    let mut known = KnownViolations::default();
     for violation in &old.violations {
         known.add(&violation.field, &violation.message);
     }
@@ -41,7 +41,7 @@ pub fn ratchet(old: &Findings, new: Findings) -> Findings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FieldPath;
+    use super::super::violation::FieldPath;
     use super::*;
 
     fn findings(violations: &[(FieldPath, &str)]) -> Findings {

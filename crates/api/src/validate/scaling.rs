@@ -9,22 +9,24 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::component::{Common, Role, SpecView};
 use crate::quantity;
 
-use super::{Collector, FieldPath, rules};
+use super::collector::Collector;
+use super::rules;
+use super::violation::FieldPath;
 
 /// Whether an object is new to the cluster, or was taken already.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Age {
+pub(super) enum Lifecycle {
     /// It is about to be created, or stands in a mesh.
     New,
     /// It is stored. Then its number of replicas is the autoscaler's, and no fault of whoever changes a limit.
     Stored,
 }
 
-pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, age: Age, findings: &mut Collector) {
+pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, lifecycle: Lifecycle, findings: &mut Collector) {
     let spec = &view.common;
     // Without an autoscaler any number of replicas will do, none included; minReplicas then means nothing.
     if let Some(most) = spec.max_replicas {
-        limits(path, most, spec.min_replicas.unwrap_or(1), spec.replicas.unwrap_or(1), age, findings);
+        limits(path, most, spec.min_replicas.unwrap_or(1), spec.replicas.unwrap_or(1), lifecycle, findings);
     }
     let Some(pod) = spec.pod else { return };
     let pod_path = path.field("pod");
@@ -70,7 +72,14 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, age: Age, findings: &
     }
 }
 
-fn limits(path: &FieldPath, most: i32, least: i32, replicas: i32, age: Age, findings: &mut Collector) {
+fn limits(
+    path: &FieldPath,
+    most: i32,
+    least: i32,
+    replicas: i32,
+    lifecycle: Lifecycle,
+    findings: &mut Collector,
+) {
     if replicas == 0 {
         findings.deny_rule(path, &rules::ZERO_UNDER_AUTOSCALER);
     }
@@ -85,13 +94,13 @@ fn limits(path: &FieldPath, most: i32, least: i32, replicas: i32, age: Age, find
         () if least <= most && least > replicas => Some(("minReplicas", "must not be more than `replicas`")),
         () => None,
     };
-    match (outside, age) {
-        (Some((field, message)), Age::New) => findings.deny(path.field(field), message),
+    match (outside, lifecycle) {
+        (Some((field, message)), Lifecycle::New) => findings.deny(path.field(field), message),
         // Zero switches the autoscaler off, so it moves nothing then.
-        (Some((field, message)), Age::Stored) if replicas != 0 => {
+        (Some((field, message)), Lifecycle::Stored) if replicas != 0 => {
             findings.warn(path.field(field), format!("{message}; the autoscaler will move them"));
         }
-        (Some(_), Age::Stored) | (None, _) => {}
+        (Some(_), Lifecycle::Stored) | (None, _) => {}
     }
 }
 

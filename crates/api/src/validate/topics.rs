@@ -3,8 +3,10 @@
 use crate::component::{Role, SpecView};
 use crate::types::{CryptoConfig, InputConf};
 
-use super::grammar::TopicName;
-use super::{Collector, FieldPath, rules};
+use super::collector::Collector;
+use super::rules;
+use super::violation::FieldPath;
+use crate::names::TopicName;
 
 pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let function = view.function();

@@ -14,13 +14,13 @@ const MAX_STEP: usize = 120;
 #[derive(Clone, Debug)]
 pub struct FieldPath {
     text: String,
-    lasting: String,
+    stable_path: String,
 }
 
 impl FieldPath {
     /// The path of a top-level field.
     pub fn root(field: &str) -> Self {
-        Self { text: field.to_owned(), lasting: field.to_owned() }
+        Self { text: field.to_owned(), stable_path: field.to_owned() }
     }
 
     /// Keys and names are cut in the text, and told apart by a hash in the other: a path is made for each of many
@@ -28,21 +28,24 @@ impl FieldPath {
     fn step(
         &self,
         text: impl FnOnce(&str) -> String,
-        lasting: impl FnOnce(&str) -> String,
+        stable_path: impl FnOnce(&str) -> String,
         name: &str,
     ) -> Self {
         match shorten(name, MAX_STEP) {
-            Cow::Borrowed(name) => self.then(&text(name), &lasting(name)),
+            Cow::Borrowed(name) => self.then(&text(name), &stable_path(name)),
             Cow::Owned(short) => {
                 let mut hasher = DefaultHasher::new();
                 name.hash(&mut hasher);
-                self.then(&text(&short), &lasting(&format!("{short}{:x}", hasher.finish())))
+                self.then(&text(&short), &stable_path(&format!("{short}{:x}", hasher.finish())))
             }
         }
     }
 
-    fn then(&self, text: &str, lasting: &str) -> Self {
-        Self { text: format!("{}{text}", self.text), lasting: format!("{}{lasting}", self.lasting) }
+    fn then(&self, text: &str, stable_path: &str) -> Self {
+        Self {
+            text: format!("{}{text}", self.text),
+            stable_path: format!("{}{stable_path}", self.stable_path),
+        }
     }
 
     /// A field of the object here. A dotted name goes several steps down.
@@ -77,8 +80,8 @@ impl FieldPath {
     }
 
     /// The path by which the field is found again in another version of the object.
-    pub(crate) fn lasting(&self) -> &str {
-        &self.lasting
+    pub(crate) fn stable_path(&self) -> &str {
+        &self.stable_path
     }
 }
 

@@ -6,7 +6,9 @@ use crate::component::SpecView;
 use crate::quantity;
 use crate::types::{CryptoConfig, PulsarMessaging, VolumeClaimRetention};
 
-use super::{Collector, FieldPath, rules};
+use super::collector::Collector;
+use super::rules;
+use super::violation::FieldPath;
 
 /// Beginnings and ends of the names of volumes that the operator makes, beside those named by a Secret.
 const OPERATORS_OWN: [&str; 2] = ["filebeat-logs", "downloader-volume"];

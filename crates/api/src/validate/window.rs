@@ -2,8 +2,10 @@
 
 use crate::types::WindowConfig;
 
-use super::grammar::TopicName;
-use super::{Collector, FieldPath, rules};
+use super::collector::Collector;
+use super::rules;
+use super::violation::FieldPath;
+use crate::names::TopicName;
 
 /// Checks the window of the function whose specification stands at `path`.
 pub(super) fn check(path: &FieldPath, window: &WindowConfig, findings: &mut Collector) {

@@ -136,7 +136,7 @@ fn against_files(
     }
     let mut snapshot = Snapshot::new();
     for mut item in before {
-        function_mesh_workloads::difference::make_distinct(&mut item.value);
+        function_mesh_workloads::diff::dedup_keyed_lists(&mut item.value);
         snapshot.insert(Id::of(&item.value), item.value);
     }
     Ok(Some(compare(after, &snapshot, Against::Files)))

@@ -1,7 +1,7 @@
 //! One object beside the one that is there.
 
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source, parse};
-use function_mesh_workloads::difference::{
+use function_mesh_workloads::diff::{
     Difference, Path, Step, all_differences, all_differences_of, differences, differences_of,
     exact_differences,
 };

@@ -11,7 +11,7 @@ pub(crate) mod report;
 use std::collections::BTreeSet;
 
 use function_mesh_api::labels;
-use function_mesh_workloads::difference::{Difference, make_distinct};
+use function_mesh_workloads::diff::{Difference, dedup_keyed_lists};
 use serde_json::Value;
 
 use crate::id::{Id, Snapshot, controller, uid};
@@ -92,7 +92,7 @@ pub(crate) struct Entry {
 pub(crate) fn compare(items: Vec<Item>, before: &Snapshot, against: Against) -> Vec<Entry> {
     let mut items = items;
     for item in &mut items {
-        make_distinct(&mut item.value);
+        dedup_keyed_lists(&mut item.value);
     }
     let alone = left_alone(&items);
     let told = |item: &Item| {
@@ -145,7 +145,7 @@ fn entry(item: &Item, before: &Snapshot, against: Against) -> Entry {
         return Entry { id, change, places: Vec::new(), verdict: None, notes: vec![note] };
     }
     let mut live = live.clone();
-    make_distinct(&mut live);
+    dedup_keyed_lists(&mut live);
     let places = compare::places(item, &live, against);
     let change = if places.is_empty() { Change::Unchanged } else { Change::Changed };
     let mut notes = Vec::new();

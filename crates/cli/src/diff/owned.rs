@@ -2,7 +2,7 @@
 //! manager the fields that it applied last.
 
 use function_mesh_api::labels;
-use function_mesh_workloads::difference::{Difference, Path, Step};
+use function_mesh_workloads::diff::{Difference, Path, Step};
 use serde_json::{Map, Value};
 
 /// What server-side apply by this manager takes away from an object when it is applied as wanted.
@@ -19,7 +19,7 @@ pub(super) fn no_longer_applied(wanted: &Value, live: &Value, manager: &str) -> 
     }
     // The operator's own mark is not part of what it renders.
     found.retain(
-        |difference| !matches!(difference.path.0.last(), Some(Step::Field(name)) if name == labels::APPLIED),
+        |difference| !matches!(difference.path.0.last(), Some(Step::Field(name)) if name == labels::APPLIED_HASH),
     );
     found
 }
@@ -103,10 +103,10 @@ mod tests {
         let live = json!({
             "metadata": {
                 "labels": { "ours": "1", "gone": "1", "theirs": "1" },
-                "annotations": { "compute.functionmesh.io/applied": "x" },
+                "annotations": { "compute.functionmesh.io/applied-hash": "x" },
                 "managedFields": [{ "manager": "m", "operation": "Apply", "fieldsV1": {
                     "f:metadata": { "f:labels": { "f:ours": {}, "f:gone": {} },
-                        "f:annotations": { "f:compute.functionmesh.io/applied": {} } },
+                        "f:annotations": { "f:compute.functionmesh.io/applied-hash": {} } },
                     "f:spec": {
                         "f:ports": { "k:{\"port\":80,\"protocol\":\"TCP\"}": { ".": {}, "f:port": {} } },
                         "f:env": { "k:{\"name\":\"A\"}": { ".": {}, "f:name": {} }, "k:{\"name\":\"B\"}": { ".": {}, "f:name": {} } },

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use function_mesh_workloads::difference::{Path, Step, without_configuration};
+use function_mesh_workloads::diff::{Path, Step, mask_free_form};
 use function_mesh_workloads::redact::{self, HIDDEN};
 use serde_json::{Value, json};
 
@@ -129,7 +129,7 @@ pub(crate) fn data(entries: &[Entry], values: Values) -> Value {
 
 /// A value without secrets. Commands within are taken apart, so that their options have names.
 fn safe(kind: &str, path: &Path, value: &Value, values: Values) -> Value {
-    let mut hidden = without_configuration(kind, path, value, HIDDEN);
+    let mut hidden = mask_free_form(kind, path, value, HIDDEN);
     let is_configuration = hidden == HIDDEN || is_of_command(path);
     if values == Values::Configuration && (hidden != *value || is_configuration) {
         return value.clone();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use function_mesh_workloads::difference::{Path, Step};
+use function_mesh_workloads::diff::{Path, Step};
 use serde_json::Value;
 
 /// Every single value: its place with items of lists by their names, its place with items by their numbers, and

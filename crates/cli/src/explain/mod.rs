@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use function_mesh_api::validate::{Violation, valid_component, valid_mesh};
 use function_mesh_api::{BackendConfig, Component, Function, FunctionMesh, Role, Sink, Source, parse};
-use function_mesh_workloads::difference::{Path, Step, make_distinct};
+use function_mesh_workloads::diff::{Path, Step, dedup_keyed_lists};
 use function_mesh_workloads::{Backends, RunnerImages, Settings, Workload, components};
 use serde_json::Value;
 
@@ -254,7 +254,7 @@ fn of_component<C: Component>(mut component: C, layers: &Layers) -> Result<Leave
     ];
     let mut all = Leaves::new();
     for (rank, mut object) in objects.into_iter().enumerate() {
-        make_distinct(&mut object);
+        dedup_keyed_lists(&mut object);
         if let Some(fields) = object.as_object_mut() {
             fields.retain(|key, _| !matches!(key.as_str(), "apiVersion" | "kind"));
         }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use function_mesh_api::printable;
-use function_mesh_workloads::difference::{Path, Step};
+use function_mesh_workloads::diff::{Path, Step};
 use function_mesh_workloads::redact;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;

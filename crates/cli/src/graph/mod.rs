@@ -20,7 +20,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use function_mesh_api::component::SpecView;
-use function_mesh_api::topology::{Topology, Use};
+use function_mesh_api::topology::{Topology, Usage};
 use function_mesh_api::{FunctionMeshSpec, Role};
 
 pub use dot::dot;
@@ -167,8 +167,8 @@ impl Graph {
 
     fn topics(&mut self, topology: &Topology) {
         let first = self.vertices.len();
-        let entries: Vec<_> = topology.entries().map(std::ptr::from_ref).collect();
-        let exits: Vec<_> = topology.exits().map(std::ptr::from_ref).collect();
+        let entries: Vec<_> = topology.external_inputs().map(std::ptr::from_ref).collect();
+        let exits: Vec<_> = topology.external_outputs().map(std::ptr::from_ref).collect();
         for (place, topic) in topology.topics().iter().enumerate() {
             let edge = if entries.contains(&std::ptr::from_ref(topic)) {
                 Edge::Entry
@@ -196,8 +196,8 @@ impl Graph {
                 rate: None,
             });
         }
-        for feed in topology.feeds().iter().filter(|feed| feed.topic != feed.read_as) {
-            let (from, to) = (first + feed.topic, first + feed.read_as);
+        for edge in topology.edges().iter().filter(|edge| edge.topic != edge.read_as) {
+            let (from, to) = (first + edge.topic, first + edge.read_as);
             let arrow = Arrow { from, to, flow: Flow::Matches, in_cycle: false };
             if !self.arrows.contains(&arrow) {
                 self.arrows.push(arrow);
@@ -210,10 +210,10 @@ impl Graph {
         let first = topology.components().len();
         let cycles = topology.cycles();
         let mut marked: Vec<(usize, usize)> = Vec::new();
-        for feed in topology.feeds() {
-            if cycles.iter().any(|cycle| cycle.contains(&feed.from) && cycle.contains(&feed.to)) {
-                let (topic, read_as) = (first + feed.topic, first + feed.read_as);
-                marked.extend([(feed.from, topic), (topic, read_as), (read_as, feed.to)]);
+        for edge in topology.edges() {
+            if cycles.iter().any(|cycle| cycle.contains(&edge.from) && cycle.contains(&edge.to)) {
+                let (topic, read_as) = (first + edge.topic, first + edge.read_as);
+                marked.extend([(edge.from, topic), (topic, read_as), (read_as, edge.to)]);
             }
         }
         marked.sort_unstable();
@@ -249,12 +249,12 @@ impl Graph {
     }
 }
 
-fn flow(how: Use) -> Flow {
-    match how {
-        Use::Reads | Use::Writes => Flow::Messages,
-        Use::DeadLetters => Flow::DeadLetters,
-        Use::LateData => Flow::LateData,
-        Use::Logs => Flow::Logs,
+fn flow(usage: Usage) -> Flow {
+    match usage {
+        Usage::Reads | Usage::Writes => Flow::Messages,
+        Usage::DeadLetters => Flow::DeadLetters,
+        Usage::LateData => Flow::LateData,
+        Usage::Logs => Flow::Logs,
     }
 }
 

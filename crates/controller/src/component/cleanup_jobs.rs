@@ -8,7 +8,7 @@ use kube::api::DeleteParams;
 use kube::{Resource, ResourceExt};
 
 use super::deletion::End;
-use crate::kit::children::{ChildError, Children};
+use function_mesh_kube::apply::{ChildApplier, ChildError};
 
 /// A Job under the name of a clean-up.
 pub(super) enum Found {
@@ -18,7 +18,10 @@ pub(super) enum Found {
 }
 
 /// The Job that cleans up after this very object. What the original operator left asleep for it is deleted.
-pub(super) async fn find<C: Component>(component: &C, children: &Children<'_>) -> Result<Found, ChildError> {
+pub(super) async fn find<C: Component>(
+    component: &C,
+    children: &ChildApplier<'_>,
+) -> Result<Found, ChildError> {
     let (object, uid) = (component.name_any(), component.uid().unwrap_or_default());
     let name = names::cleanup_job(&object, C::ROLE, Some(&uid));
     if let Some(job) = children.read::<Job>(&name).await? {
@@ -35,7 +38,7 @@ pub(super) async fn find<C: Component>(component: &C, children: &Children<'_>) -
     };
     if is_sleeping(&job, &object, C::ROLE) && job.labels().get(labels::OWNER) == Some(&uid) {
         if job.meta().deletion_timestamp.is_none() {
-            children.delete_exactly(&job, &DeleteParams::background()).await?;
+            children.delete_with_preconditions(&job, &DeleteParams::background()).await?;
         }
         return Ok(Found::Missing);
     }
@@ -43,25 +46,25 @@ pub(super) async fn find<C: Component>(component: &C, children: &Children<'_>) -
     Ok(if is_ours { Found::Ours(Box::new(job)) } else { Found::Missing })
 }
 
-/// Ends the Jobs that clean up after earlier objects of this name, and says which of them have still to stop. One of
-/// them would remove the subscriptions that new pods are about to make.
-pub(super) async fn end_left_over<C: Component>(
+/// Jobs that still clean up after earlier objects of this name. One of them would delete the subscriptions that new
+/// pods are about to create.
+pub(super) async fn left_over<C: Component>(
     component: &C,
-    children: &Children<'_>,
-) -> Result<Vec<String>, ChildError> {
+    children: &ChildApplier<'_>,
+) -> Result<Vec<Job>, ChildError> {
     let (object, uid) = (component.name_any(), component.uid().unwrap_or_default());
     let selector = format!("{}={},{}={object}", labels::COMPONENT, C::ROLE, labels::NAME);
-    let mut left = Vec::new();
-    for job in children.list::<Job>(&selector).await? {
-        if !is_left_over(&job, &object, C::ROLE, &uid) {
-            continue;
-        }
-        if job.metadata.deletion_timestamp.is_none() {
-            children.delete_exactly(&job, &DeleteParams::foreground()).await?;
-        }
-        left.push(job.name_any());
+    let mut jobs = children.list::<Job>(&selector).await?;
+    jobs.retain(|job| is_left_over(job, &object, C::ROLE, &uid));
+    Ok(jobs)
+}
+
+/// Deletes left-over Jobs together with their pods.
+pub(super) async fn stop(jobs: &[Job], children: &ChildApplier<'_>) -> Result<(), ChildError> {
+    for job in jobs.iter().filter(|job| job.metadata.deletion_timestamp.is_none()) {
+        children.delete_with_preconditions(job, &DeleteParams::foreground()).await?;
     }
-    Ok(left)
+    Ok(())
 }
 
 fn is_left_over(job: &Job, object: &str, role: Role, uid: &str) -> bool {

@@ -15,9 +15,10 @@ use kube::api::DeleteParams;
 
 use super::cleanup_jobs::{self, Found};
 use super::deletion::{CleanupJob, CleanupState, CleanupStep, Plan, Pods, next_step};
-use super::{Context, Error, finalizer, subscribed};
-use crate::kit::children::{ChildError, Children, controller_of, is_owned_by};
-use crate::kit::events::clip;
+use super::{Context, finalizer, subscribed};
+use crate::error::Error;
+use function_mesh_kube::apply::{ChildApplier, ChildError, controller_of, is_owned_by};
+use function_mesh_kube::events::clip;
 
 /// Finalizer of an object whose children are to outlive it: `kubectl delete --cascade=orphan`.
 const ORPHAN: &str = "orphan";
@@ -51,13 +52,13 @@ struct Observed<C> {
 pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> Result<Progress, Error> {
     let namespace = component.namespace().unwrap_or_default();
     let uid = component.uid().unwrap_or_default();
-    let children = Children {
+    let children = ChildApplier {
         client: &context.shared.client,
         namespace: &namespace,
         owner: &uid,
         manager: labels::managers::WORKLOAD,
     };
-    let waited = context.shared.patience.waited_for(&super::end_key(component));
+    let waited = context.shared.cleanup_clock.elapsed(&super::key(component));
     let limit = Duration::from_secs(context.shared.settings.cleanup_deadline.unsigned_abs());
     let end = End { component, children: &children, context };
     let observed = match end.observe(waited, limit).await {
@@ -71,7 +72,7 @@ pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> R
 
 struct End<'a, C> {
     component: &'a C,
-    children: &'a Children<'a>,
+    children: &'a ChildApplier<'a>,
     context: &'a Context,
 }
 
@@ -159,7 +160,8 @@ impl<C: Component> End<'_, C> {
 
     fn pods(&self, live: Option<&StatefulSet>) -> Pods {
         let Some(live) = live else { return Pods::Gone };
-        if controller_of(live).is_none() && labels::annotation(&live.metadata, labels::APPLIED).is_some() {
+        if controller_of(live).is_none() && labels::annotation(&live.metadata, labels::APPLIED_HASH).is_some()
+        {
             return Pods::Orphaned;
         }
         if !is_owned_by(live, self.children.owner) {
@@ -202,7 +204,7 @@ impl<C: Component> End<'_, C> {
             CleanupStep::StopPods => self.stop_pods(&observed).await,
             CleanupStep::CancelJob(what) => {
                 if let Some(job) = &observed.job {
-                    self.children.delete_exactly(&**job, &DeleteParams::foreground()).await?;
+                    self.children.delete_with_preconditions(&**job, &DeleteParams::foreground()).await?;
                 }
                 waiting(what)
             }
@@ -229,7 +231,7 @@ impl<C: Component> End<'_, C> {
     async fn stop_pods(&self, observed: &Observed<C>) -> Result<Progress, Error> {
         let Some(live) = &observed.stateful_set else { return Ok(Progress::Waiting(String::new())) };
         let retired = subscribed::note(self.component, live, &self.context.shared).await?;
-        self.children.delete_after_its_own(live).await?;
+        self.children.delete_foreground(live).await?;
         self.context.shared.metrics.wrote("StatefulSet", "deleted");
         Ok(Progress::Stopping(retired))
     }
@@ -254,7 +256,7 @@ impl<C: Component> End<'_, C> {
         self.record(true, "CleanedUp", &note).await;
         self.record_shared(observed).await;
         if let Some(job) = &observed.job {
-            self.children.delete_exactly(&**job, &DeleteParams::background()).await?;
+            self.children.delete_with_preconditions(&**job, &DeleteParams::background()).await?;
         }
         self.release().await
     }
@@ -305,7 +307,7 @@ impl<C: Component> End<'_, C> {
             let Some(newer) = newer.filter(|newer| newer.uid() == meta.uid) else { break };
             meta = newer.meta().clone();
         }
-        self.context.shared.patience.forget(&super::end_key(self.component));
+        self.context.shared.cleanup_clock.forget(&super::key(self.component));
         Ok(Progress::Released)
     }
 

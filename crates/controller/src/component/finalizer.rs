@@ -8,9 +8,10 @@ use kube::core::{NamespaceResourceScope, Request};
 use kube::{Client, Resource};
 use serde_json::json;
 
-use super::{Context, Error, cleanup_jobs};
-use crate::kit::answer::text;
-use crate::kit::children::Children;
+use super::cleanup_jobs;
+use crate::error::Error;
+use function_mesh_kube::apply::ChildApplier;
+use function_mesh_kube::request::text;
 
 const ALL: [&str; 2] = [labels::CLEANUP_FINALIZER, labels::LEGACY_CLEANUP_FINALIZER];
 
@@ -19,26 +20,46 @@ pub(super) fn is_on(meta: &ObjectMeta) -> bool {
     meta.finalizers.iter().flatten().any(|name| ALL.contains(&name.as_str()))
 }
 
-/// Sees to it that the finalizer is there when a clean-up is wanted, and only then. It has to be there before
-/// the first pod is, since that one subscribes.
-pub(super) async fn align<C: Component>(
-    component: &C,
-    is_wanted: bool,
-    children: &Children<'_>,
-    context: &Context,
-) -> Result<(), Error> {
-    let meta = component.meta();
+/// What to do about the finalizer of a live component.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Step {
+    /// It is as wanted.
+    None,
+    /// Add or remove ours.
+    Write { ours: Option<&'static str> },
+    /// The same, in place of upstream's. Upstream made the clean-up Job together with the component, suspended.
+    Replace { ours: Option<&'static str> },
+}
+
+/// Decides: the finalizer is there when a clean-up is wanted, and only then.
+pub(super) fn step(meta: &ObjectMeta, is_wanted: bool) -> Step {
     let has = |name: &str| meta.finalizers.iter().flatten().any(|it| it == name);
-    let is_legacy = has(labels::LEGACY_CLEANUP_FINALIZER);
-    if is_wanted == has(labels::CLEANUP_FINALIZER) && !is_legacy {
-        return Ok(());
+    let ours = is_wanted.then_some(labels::CLEANUP_FINALIZER);
+    if has(labels::LEGACY_CLEANUP_FINALIZER) {
+        Step::Replace { ours }
+    } else if is_wanted == has(labels::CLEANUP_FINALIZER) {
+        Step::None
+    } else {
+        Step::Write { ours }
     }
-    if is_legacy {
-        // The original operator made the Job together with the component and left it asleep for all of its life.
-        cleanup_jobs::find(component, children).await?;
-    }
-    let wanted = is_wanted.then_some(labels::CLEANUP_FINALIZER);
-    write::<C>(meta, wanted, &context.shared.client).await
+}
+
+/// Executes a step.
+pub(super) async fn apply<C: Component>(
+    step: Step,
+    component: &C,
+    children: &ChildApplier<'_>,
+) -> Result<(), Error> {
+    let ours = match step {
+        Step::None => return Ok(()),
+        Step::Write { ours } => ours,
+        Step::Replace { ours } => {
+            // This deletes upstream's suspended Job.
+            cleanup_jobs::find(component, children).await?;
+            ours
+        }
+    };
+    write::<C>(component.meta(), ours, children.client).await
 }
 
 /// Lets a deleted object go.
@@ -65,5 +86,29 @@ where
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(Error::Finalizer(Box::new(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decides_on_what_is_there_and_what_is_wanted() {
+        let (new, old) = (labels::CLEANUP_FINALIZER, labels::LEGACY_CLEANUP_FINALIZER);
+        for (there, is_wanted, expected) in [
+            (&[][..], false, Step::None),
+            (&[], true, Step::Write { ours: Some(new) }),
+            (&[new], true, Step::None),
+            (&[new], false, Step::Write { ours: None }),
+            (&["a.io/b"], false, Step::None),
+            (&[old], true, Step::Replace { ours: Some(new) }),
+            (&[old, new], true, Step::Replace { ours: Some(new) }),
+            (&[old], false, Step::Replace { ours: None }),
+        ] {
+            let finalizers = Some(there.iter().map(|name| (*name).to_owned()).collect());
+            let meta = ObjectMeta { finalizers, ..ObjectMeta::default() };
+            assert_eq!(step(&meta, is_wanted), expected, "{there:?}, wanted: {is_wanted}");
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! What a held-back rollout would change, in words: it stands in `status.pendingChange`.
 
 use function_mesh_api::printable;
-use function_mesh_workloads::difference::{Difference, Step, differences};
+use function_mesh_workloads::diff::{Difference, Step, differences};
 use function_mesh_workloads::redact;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use serde_json::Value;
 
-use crate::kit::events::clip;
+use function_mesh_kube::events::clip;
 
 /// Longest text, in bytes.
 const LONGEST: usize = 4096;

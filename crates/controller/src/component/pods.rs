@@ -13,10 +13,10 @@ use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 
 use super::Context;
-use super::status::Children;
+use super::status::Applied;
 use super::summary::{Container, PodSummary};
-use crate::kit::cache::{Cache, words};
-use crate::kit::compact::Compact;
+use function_mesh_kube::cache::{Cache, words};
+use function_mesh_kube::compact::Compact;
 
 /// Pods looked at; one is enough to tell what is wrong.
 const MOST_PODS: i32 = 20;
@@ -52,10 +52,10 @@ pub(crate) fn components_of<K: Resource, C: Component>(
 }
 
 /// Looks at a component's pods.
-pub(super) fn look<C: Component>(children: &Children, component: &C, context: &Context) -> Look {
-    let mut look = look_at(&of(&context.pods, component, children.wanted()), Timestamp::now());
+pub(super) fn look<C: Component>(applied: &Applied, component: &C, context: &Context) -> Look {
+    let mut look = look_at(&of(&context.pods, component, applied.wanted()), Timestamp::now());
     // Of pods that are all ready nothing is wrong but what passes with time.
-    if children.are_ready() && look.again.is_none() {
+    if applied.are_ready() && look.again.is_none() {
         look.trouble = None;
     }
     look

@@ -8,14 +8,14 @@ use function_mesh_workloads::subscriptions::without;
 
 use kube::Resource;
 
-use super::Error;
 use super::status::{Outcome, status_of};
 use crate::context::Shared;
-use crate::kit::children::Change;
-use crate::kit::compact::{Compact, status};
-use crate::kit::events::clip;
-use crate::kit::position::words;
-use crate::kit::status::write_status;
+use crate::error::Error;
+use function_mesh_kube::apply::Change;
+use function_mesh_kube::compact::{Compact, status};
+use function_mesh_kube::decode_error::words;
+use function_mesh_kube::events::clip;
+use function_mesh_kube::status::write_status;
 
 /// How long news that something goes on may wait for what follows: children are made, then their pods, and then
 /// those run or do not, often within seconds.
@@ -41,7 +41,7 @@ pub(super) async fn report<C: Component>(
     }
     let wait = super::key(component);
     if before == Some(&now) {
-        shared.patience.forget(&wait);
+        shared.status_debounce.forget(&wait);
         return Ok(None);
     }
     let longest = if is_under_way(before, &now) {
@@ -51,8 +51,8 @@ pub(super) async fn report<C: Component>(
     } else {
         Duration::ZERO
     };
-    if let Some(rest) = shared.patience.rest(&wait, longest) {
-        return Ok(Some(rest));
+    if let Some(remaining) = shared.status_debounce.remaining(&wait, longest) {
+        return Ok(Some(remaining));
     }
     let is_transition = before.is_none_or(|before| before.phase != now.phase || worse(before, &now));
     write_status(&shared.client, component, &now, labels::managers::STATUS).await?;
@@ -139,7 +139,7 @@ fn is_still_invalid(before: Option<&ComponentStatus>, now: &ComponentStatus) -> 
 /// What was done to the children, in words.
 fn made(outcome: &Outcome) -> String {
     let Outcome::Applied(seen) = outcome else { return String::new() };
-    let made = seen.children.made.iter().map(|(kind, change)| format!("{kind} {}", verb(*change)));
+    let made = seen.applied.changes.iter().map(|(kind, change)| format!("{kind} {}", verb(*change)));
     made.collect::<Vec<_>>().join(", ")
 }
 

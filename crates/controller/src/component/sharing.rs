@@ -5,8 +5,8 @@ use function_mesh_workloads::subscriptions::{Targets, subscriptions};
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
-use crate::kit::cache::Cache;
-use crate::kit::compact::Compact;
+use function_mesh_kube::cache::Cache;
+use function_mesh_kube::compact::Compact;
 
 /// All components of the namespaces that are watched.
 #[derive(Clone)]
@@ -67,9 +67,9 @@ async fn leave<C: Component>(
             continue;
         }
         let is_shared = match whole.decode() {
-            Ok(component) => targets.leave(&subscriptions(&component)),
+            Ok(component) => targets.exclude(&subscriptions(&component)),
             // What it reads nobody knows, so all that it mentions counts.
-            Err(_) => targets.leave_those(|it| {
+            Err(_) => targets.exclude_if(|it| {
                 whole.json().is_some_and(|json| {
                     json.contains(&fragment(&it.name)) && json.contains(&fragment(&it.topic))
                 })

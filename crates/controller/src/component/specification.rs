@@ -4,7 +4,7 @@
 use function_mesh_api::{Component, labels};
 use serde_json::{Value, json};
 
-use crate::kit::children::fingerprint;
+use function_mesh_kube::apply::hash;
 
 /// Places in a specification that do not shape pods: they say how many there are, and what comes after them.
 const ELSEWHERE: [&[&str]; 9] = [
@@ -33,7 +33,7 @@ pub(super) fn digest<C: Component>(component: &C) -> String {
     if let Some(spec) = spec.as_object_mut() {
         spec.retain(|_, value| value.as_object().is_none_or(|object| !object.is_empty()));
     }
-    fingerprint(&json!([spec, labels::annotation(component.meta(), labels::RESTARTED_AT)]))
+    hash(&json!([spec, labels::annotation(component.meta(), labels::RESTARTED_AT)]))
 }
 
 #[cfg(test)]

@@ -7,47 +7,48 @@ use function_mesh_api::types::{ComponentStatus, Phase, ResourceCondition, Subscr
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::Error;
 use crate::context::Revisions;
-use crate::kit::children::Change;
-use crate::kit::events::for_people;
+use crate::error::Error;
+use function_mesh_kube::apply::Change;
+use function_mesh_kube::events::for_people;
 
 /// Longest message in a status, in bytes.
 const LONGEST_MESSAGE: usize = 1024;
 
-/// The children after they were written.
+/// The children after the plan was written. The status accepts nothing else.
 #[derive(Debug)]
-pub struct Children {
+pub struct Applied {
     /// The StatefulSet.
     pub stateful_set: Arc<StatefulSet>,
-    /// What was written just now.
-    pub made: BTreeMap<&'static str, Change>,
+    /// What this reconcile changed, by kind.
+    pub changes: BTreeMap<String, Change>,
     /// Whether there is a horizontal autoscaler.
     pub has_autoscaler: bool,
     /// Whether there is a vertical autoscaler.
     pub has_vertical_autoscaler: bool,
-    /// Fields of the StatefulSet that cannot be changed and were left as they are.
-    pub kept: Vec<&'static str>,
-    /// Subscriptions that the pods once made and no longer make; unless a change is held back.
-    pub retired: Option<Vec<Subscription>>,
-    /// What is held back of a change of the pods.
+    /// Immutable fields of the StatefulSet that differ from what is wanted.
+    pub immutable_diffs: Vec<&'static str>,
+    /// Subscriptions that earlier pods made and the component no longer names. None while a rollout is held back: the
+    /// pods still read them.
+    pub retired_subscriptions: Option<Vec<Subscription>>,
+    /// What a rollout that is held back would change.
     pub pending: Option<String>,
-    /// Whether that is so because rollouts are paused.
+    /// Whether it is held back because rollouts are paused.
     pub is_paused: bool,
 }
 
-/// What was seen of a component that keeps the rules and whose children were written.
+/// A valid component whose plan was written, and what its pods say.
 #[derive(Debug)]
 pub struct Seen {
     /// The children.
-    pub children: Children,
+    pub applied: Applied,
     /// What is wrong with a pod, when that is more than a matter of time.
     pub trouble: Option<String>,
     /// The BackendConfigs that the StatefulSet is in line with.
     pub revisions: Revisions,
 }
 
-/// The end of a reconcile.
+/// What a reconcile came to.
 #[derive(Debug)]
 pub enum Outcome {
     /// The children are written.
@@ -56,7 +57,7 @@ pub enum Outcome {
     Waiting(String),
     /// The component is being deleted, and waits for this.
     Deleting(String),
-    /// It came to no end.
+    /// It failed.
     Failed(Error),
 }
 
@@ -87,7 +88,21 @@ impl Pods {
     }
 }
 
-impl Children {
+impl Applied {
+    /// A StatefulSet alone, with nothing changed, held back or retired.
+    pub fn of(stateful_set: Arc<StatefulSet>, immutable_diffs: Vec<&'static str>) -> Self {
+        Self {
+            stateful_set,
+            immutable_diffs,
+            changes: BTreeMap::new(),
+            has_autoscaler: false,
+            has_vertical_autoscaler: false,
+            retired_subscriptions: None,
+            pending: None,
+            is_paused: false,
+        }
+    }
+
     /// Whether all pods are there, ready and of the newest version.
     pub fn are_ready(&self) -> bool {
         Pods::of(&self.stateful_set).are_ready()
@@ -109,20 +124,20 @@ pub fn status_of(
     let mut status = previous.cloned().unwrap_or_default();
     match outcome {
         Outcome::Applied(seen) => {
-            let pods = Pods::of(&seen.children.stateful_set);
+            let pods = Pods::of(&seen.applied.stateful_set);
             status.replicas = pods.wanted;
             status.ready_replicas = pods.ready;
             status.updated_replicas = pods.updated;
-            let spec = seen.children.stateful_set.spec.as_ref();
+            let spec = seen.applied.stateful_set.spec.as_ref();
             status.selector = spec.map(|spec| selector_text(&spec.selector)).unwrap_or_default();
             status.observed_generation = generation;
             (status.global_backend_config_revision, status.namespaced_backend_config_revision) =
                 seen.revisions.clone();
-            status.pending_change.clone_from(&seen.children.pending);
-            if let Some(retired) = &seen.children.retired {
+            status.pending_change.clone_from(&seen.applied.pending);
+            if let Some(retired) = &seen.applied.retired_subscriptions {
                 status.retired_subscriptions.clone_from(retired);
             }
-            status.conditions = conditions(&seen.children, pods);
+            status.conditions = conditions(&seen.applied, pods);
             (status.phase, status.message) = phase(seen, pods);
         }
         Outcome::Waiting(waits_for) => {
@@ -144,12 +159,12 @@ pub fn status_of(
 }
 
 fn phase(seen: &Seen, pods: Pods) -> (Phase, Option<String>) {
-    let kept = (!seen.children.kept.is_empty()).then(|| {
-        let fields = seen.children.kept.join(", ");
+    let kept = (!seen.applied.immutable_diffs.is_empty()).then(|| {
+        let fields = seen.applied.immutable_diffs.join(", ");
         format!("the StatefulSet keeps its {fields}, which cannot be changed; delete it to have them changed")
     });
     if pods.are_ready() && seen.trouble.is_none() {
-        if seen.children.pending.is_some() && seen.children.is_paused {
+        if seen.applied.pending.is_some() && seen.applied.is_paused {
             let message = "rollouts are paused; status.pendingChange says what is held back";
             return (Phase::Paused, Some(message.to_owned()));
         }
@@ -169,7 +184,7 @@ fn phase(seen: &Seen, pods: Pods) -> (Phase, Option<String>) {
     (Phase::Progressing, Some(message))
 }
 
-fn conditions(children: &Children, pods: Pods) -> BTreeMap<String, ResourceCondition> {
+fn conditions(applied: &Applied, pods: Pods) -> BTreeMap<String, ResourceCondition> {
     let there = |kind: &str, condition: &str| {
         // What was just written is known to be there; the API server took it.
         let entry = ResourceCondition {
@@ -180,16 +195,16 @@ fn conditions(children: &Children, pods: Pods) -> BTreeMap<String, ResourceCondi
         (kind.to_owned(), entry)
     };
     let (kind, mut stateful_set) = there("StatefulSet", "StatefulSetReady");
-    if children.pending.is_some() || !pods.are_ready() {
-        let action = if children.pending.is_some() { "Update" } else { "Wait" };
+    if applied.pending.is_some() || !pods.are_ready() {
+        let action = if applied.pending.is_some() { "Update" } else { "Wait" };
         stateful_set.status = Some("False".to_owned());
         stateful_set.action = Some(action.to_owned());
     }
     let mut conditions = BTreeMap::from([(kind, stateful_set), there("Service", "ServiceReady")]);
-    if children.has_autoscaler {
+    if applied.has_autoscaler {
         conditions.extend([there("HorizontalPodAutoscaler", "HPAReady")]);
     }
-    if children.has_vertical_autoscaler {
+    if applied.has_vertical_autoscaler {
         conditions.extend([there("VerticalPodAutoscaler", "VPAReady")]);
     }
     conditions
@@ -215,17 +230,8 @@ mod tests {
             "spec": { "replicas": wanted, "selector": { "matchLabels": { "b": "2", "a": "1" } }, "template": {} },
             "status": status,
         }));
-        let children = Children {
-            stateful_set: Arc::new(stateful_set.expect("a StatefulSet")),
-            made: BTreeMap::new(),
-            has_autoscaler: false,
-            has_vertical_autoscaler: false,
-            kept: Vec::new(),
-            retired: None,
-            pending: None,
-            is_paused: false,
-        };
-        Outcome::Applied(Seen { children, trouble: trouble.map(str::to_owned), revisions: (None, None) })
+        let applied = Applied::of(Arc::new(stateful_set.expect("a StatefulSet")), Vec::new());
+        Outcome::Applied(Seen { applied, trouble: trouble.map(str::to_owned), revisions: (None, None) })
     }
 
     fn ready(count: i32) -> serde_json::Value {
@@ -272,8 +278,8 @@ mod tests {
     fn a_held_back_change_is_told_and_hides_no_trouble() {
         let paused = |status: serde_json::Value, trouble: Option<&str>| {
             let Outcome::Applied(mut seen) = seen(1, status, trouble) else { panic!("it is applied") };
-            seen.children.pending = Some("image".to_owned());
-            seen.children.is_paused = true;
+            seen.applied.pending = Some("image".to_owned());
+            seen.applied.is_paused = true;
             status_of(None, None, &Outcome::Applied(seen))
         };
         let found = paused(ready(1), None);

@@ -7,9 +7,9 @@ use function_mesh_api::types::Subscription;
 use function_mesh_workloads::subscriptions::{subscriptions, union, without};
 use k8s_openapi::api::apps::v1::StatefulSet;
 
-use super::Error;
 use crate::context::Shared;
-use crate::kit::status::write_status;
+use crate::error::Error;
+use function_mesh_kube::status::write_status;
 
 /// Most subscriptions of before that are kept, as the definition of the status says.
 const MOST: usize = 1000;
@@ -61,7 +61,7 @@ pub(super) async fn note<C: Component>(
     }
     status.retired_subscriptions.clone_from(&all);
     let written = write_status(&shared.client, component, &status, labels::managers::STATUS).await;
-    written.map(|()| all).map_err(|error| Error::Report(Box::new(error)))
+    written.map(|()| all).map_err(Error::report)
 }
 
 fn bounded<'a>(all: impl Iterator<Item = &'a Subscription>, longest: usize) -> Vec<&'a Subscription> {

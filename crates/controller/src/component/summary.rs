@@ -16,12 +16,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::kit::compact::is_named;
-use crate::kit::events::clip;
-use crate::kit::lean::{Lean, items};
-use crate::kit::list_watch::Item;
-use crate::kit::memory::Memory;
-use crate::kit::position::DecodeError;
+use function_mesh_kube::compact::is_named;
+use function_mesh_kube::decode_error::DecodeError;
+use function_mesh_kube::events::clip;
+use function_mesh_kube::list_watch::Item;
+use function_mesh_kube::memory::Memory;
+use function_mesh_kube::prune::{Lean, items};
 
 /// Containers of a pod that are looked at.
 const MOST_CONTAINERS: usize = 32;
@@ -155,7 +155,7 @@ impl PodSummary {
     /// Takes a pod up.
     pub(crate) fn read(json: &str) -> Result<Self, DecodeError> {
         let lean = Lean::read(json).map_err(|error| DecodeError::of_json(&error))?;
-        let status = crate::kit::compact::status(json);
+        let status = function_mesh_kube::compact::status(json);
         let status = status.and_then(|status| serde_json::from_str::<Status<'_>>(status.get()).ok());
         let status = status.unwrap_or_default();
         let init = list(status.init_container_statuses).take(MOST_CONTAINERS);

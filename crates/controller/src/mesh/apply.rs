@@ -10,11 +10,12 @@ use futures::stream::{self, StreamExt};
 use kube::ResourceExt;
 use serde_json::json;
 
+use super::Context;
 use super::status::{ComponentState, Outcome, Seen};
-use super::{Context, Error};
-use crate::kit::cache::Cache;
-use crate::kit::children::{Applied, Change, ChildError, Children, is_owned_by};
-use crate::kit::compact::Compact;
+use crate::error::Error;
+use function_mesh_kube::apply::{Applied, Change, ChildApplier, ChildError, is_owned_by};
+use function_mesh_kube::cache::Cache;
+use function_mesh_kube::compact::Compact;
 
 /// Components written at a time; a mesh of hundreds must not crowd out the others.
 const AT_A_TIME: usize = 8;
@@ -25,7 +26,7 @@ pub(super) async fn apply(mesh: &Valid<FunctionMesh>, wanted: MeshComponents, co
     let MeshComponents { functions, sources, sinks } = wanted;
     let namespace = mesh.namespace().unwrap_or_default();
     let owner = mesh.uid().unwrap_or_default();
-    let children = Children {
+    let children = ChildApplier {
         client: &context.shared.client,
         namespace: &namespace,
         owner: &owner,
@@ -41,12 +42,15 @@ pub(super) async fn apply(mesh: &Valid<FunctionMesh>, wanted: MeshComponents, co
         remove(&children, &sources, &context.sources, context, &mut seen, &mut errors).await;
         remove(&children, &sinks, &context.sinks, context, &mut seen, &mut errors).await;
     }
-    let error = (!errors.is_empty()).then_some(Error::Children(errors));
-    Outcome { seen, error }
+    if errors.is_empty() {
+        Outcome::Applied(seen)
+    } else {
+        Outcome::Failed { seen, error: Error::Children(errors) }
+    }
 }
 
 async fn write<C: Component>(
-    children: &Children<'_>,
+    children: &ChildApplier<'_>,
     wanted: &[C],
     cache: &Cache<Compact<C>>,
     context: &Context,
@@ -76,7 +80,7 @@ async fn write<C: Component>(
 }
 
 async fn write_one<C: Component>(
-    children: &Children<'_>,
+    children: &ChildApplier<'_>,
     component: &C,
     cache: &Cache<Compact<C>>,
 ) -> Result<Applied<C>, ChildError> {
@@ -93,14 +97,14 @@ async fn write_one<C: Component>(
 }
 
 /// A component that was let go together with its mesh is managed again, now that the mesh is.
-async fn take_back<C: Component>(children: &Children<'_>, live: &Arc<C>) -> Result<Arc<C>, ChildError> {
+async fn take_back<C: Component>(children: &ChildApplier<'_>, live: &Arc<C>) -> Result<Arc<C>, ChildError> {
     if labels::annotation(live.meta(), labels::RELEASED_BY) != Some(children.owner)
         || !is_owned_by(&**live, children.owner)
     {
         return Ok(Arc::clone(live));
     }
-    let releasing = Children { manager: labels::managers::RELEASE, ..*children };
-    releasing.apply_part(&**live, json!({})).await.map(Arc::new)
+    let releasing = ChildApplier { manager: labels::managers::RELEASE, ..*children };
+    releasing.apply_fields(&**live, json!({})).await.map(Arc::new)
 }
 
 /// Sees to the number of replicas before it is the autoscaler's. When that is new, the number was the mesh's
@@ -108,7 +112,7 @@ async fn take_back<C: Component>(children: &Children<'_>, live: &Arc<C>) -> Resu
 /// number, that has to move first: no component is valid with more replicas than its most, or fewer than its
 /// least.
 async fn hand_over_replicas<C: Component>(
-    children: &Children<'_>,
+    children: &ChildApplier<'_>,
     wanted: &C,
     live: &C,
 ) -> Result<(), ChildError> {
@@ -116,8 +120,8 @@ async fn hand_over_replicas<C: Component>(
     let (Some(most), Some(now)) = (wanted.max_replicas, before.replicas) else { return Ok(()) };
     let replicas = now.min(most).max(wanted.min_replicas.unwrap_or(1));
     if before.max_replicas.is_none() {
-        let starter = Children { manager: labels::managers::REPLICAS, ..*children };
-        starter.apply_part(live, json!({ "spec": { "replicas": replicas } })).await.map(|_| ())
+        let starter = ChildApplier { manager: labels::managers::REPLICAS, ..*children };
+        starter.apply_fields(live, json!({ "spec": { "replicas": replicas } })).await.map(|_| ())
     } else if replicas == now {
         Ok(())
     } else {
@@ -131,7 +135,7 @@ fn with_replicas_noted<C: Component>(component: &C) -> C {
     let mut component = component.clone();
     let common = component.spec().view().common;
     if common.max_replicas.is_some() {
-        component.spec_mut().leave_replicas_open();
+        component.spec_mut().unset_replicas();
     } else if let Some(replicas) = common.replicas {
         let annotations = component.meta_mut().annotations.get_or_insert_default();
         annotations.insert(labels::MESH_REPLICAS.to_owned(), replicas.to_string());
@@ -145,32 +149,31 @@ fn leave_replicas_of_others<C: Component>(wanted: &mut C, live: &C) {
     let given = labels::annotation(live.meta(), labels::MESH_REPLICAS);
     let is_old_news = given.is_some() && given == labels::annotation(wanted.meta(), labels::MESH_REPLICAS);
     if is_old_news && live.spec().view().common.replicas != wanted.spec().view().common.replicas {
-        wanted.spec_mut().leave_replicas_open();
+        wanted.spec_mut().unset_replicas();
     }
 }
 
-/// Takes the components of a mesh that is not managed out of management too.
-pub(super) async fn let_go(mesh: &FunctionMesh, context: &Context) -> Outcome {
+/// Takes the components of a mesh that is not managed out of management too. Returns what changed, and what failed.
+pub(super) async fn release(mesh: &FunctionMesh, context: &Context) -> (Vec<String>, Vec<ChildError>) {
     let (namespace, owner) = (mesh.namespace().unwrap_or_default(), mesh.uid().unwrap_or_default());
-    let children = Children {
+    let children = ChildApplier {
         client: &context.shared.client,
         namespace: &namespace,
         owner: &owner,
         manager: labels::managers::RELEASE,
     };
-    let (mut seen, mut errors) = (Seen::default(), Vec::new());
-    let_go_all(&children, &context.functions, context, &mut seen, &mut errors).await;
-    let_go_all(&children, &context.sources, context, &mut seen, &mut errors).await;
-    let_go_all(&children, &context.sinks, context, &mut seen, &mut errors).await;
-    let error = (!errors.is_empty()).then_some(Error::Children(errors));
-    Outcome { seen, error }
+    let (mut changes, mut errors) = (Vec::new(), Vec::new());
+    release_all(&children, &context.functions, context, &mut changes, &mut errors).await;
+    release_all(&children, &context.sources, context, &mut changes, &mut errors).await;
+    release_all(&children, &context.sinks, context, &mut changes, &mut errors).await;
+    (changes, errors)
 }
 
-async fn let_go_all<C: Component>(
-    children: &Children<'_>,
+async fn release_all<C: Component>(
+    children: &ChildApplier<'_>,
     cache: &Cache<Compact<C>>,
     context: &Context,
-    seen: &mut Seen,
+    changes: &mut Vec<String>,
     errors: &mut Vec<ChildError>,
 ) {
     for held in owned(children, cache) {
@@ -179,15 +182,15 @@ async fn let_go_all<C: Component>(
             continue;
         }
         let annotations = json!({ labels::MANAGED: "false", labels::RELEASED_BY: children.owner });
-        match children.apply_part(&live, json!({ "metadata": { "annotations": annotations } })).await {
-            Ok(_) => seen.changes.push(format!("{} {} let go", C::ROLE, live.name_any())),
+        match children.apply_fields(&live, json!({ "metadata": { "annotations": annotations } })).await {
+            Ok(_) => changes.push(format!("{} {} released", C::ROLE, live.name_any())),
             Err(error) => errors.push(error),
         }
     }
 }
 
 /// The components of a mesh that the cache holds, by name.
-fn owned<C: Component>(children: &Children<'_>, cache: &Cache<Compact<C>>) -> Vec<Arc<Compact<C>>> {
+fn owned<C: Component>(children: &ChildApplier<'_>, cache: &Cache<Compact<C>>) -> Vec<Arc<Compact<C>>> {
     let mut owned = cache.state_filter(|held| {
         held.namespace().as_deref() == Some(children.namespace) && is_owned_by(held, children.owner)
     });
@@ -196,7 +199,7 @@ fn owned<C: Component>(children: &Children<'_>, cache: &Cache<Compact<C>>) -> Ve
 }
 
 async fn remove<C: Component>(
-    children: &Children<'_>,
+    children: &ChildApplier<'_>,
     wanted: &[C],
     cache: &Cache<Compact<C>>,
     context: &Context,

@@ -7,12 +7,12 @@ use function_mesh_api::{FunctionMesh, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::Resource;
 
-use super::Error;
-use super::status::{Outcome, Seen, status_of};
+use super::status::{Outcome, status_of};
 use crate::context::Shared;
-use crate::kit::compact::{Compact, status};
-use crate::kit::position::words;
-use crate::kit::status::write_status;
+use crate::error::Error;
+use function_mesh_kube::compact::{Compact, status};
+use function_mesh_kube::decode_error::words;
+use function_mesh_kube::status::write_status;
 
 /// How long news that something goes on may wait for what follows.
 const UNDER_WAY: Duration = Duration::from_secs(1);
@@ -28,13 +28,14 @@ pub(super) async fn report(
     let before = mesh.status.as_ref();
     let now = status_of(before, mesh.metadata.generation, outcome, &Time(jiff::Timestamp::now()));
     let regarding = mesh.object_ref(&());
-    if !outcome.seen.changes.is_empty() {
-        let note = outcome.seen.changes.join(", ");
+    let changes = outcome.seen().map(|seen| seen.changes.as_slice()).unwrap_or_default();
+    if !changes.is_empty() {
+        let note = changes.join(", ");
         shared.events.publish(&regarding, true, "Applied", "Apply", &note).await;
     }
     let wait = super::key(mesh);
     if before == Some(&now) {
-        shared.patience.forget(&wait);
+        shared.status_debounce.forget(&wait);
         return Ok(None);
     }
     // That a few more components came along may wait for those that follow.
@@ -44,14 +45,14 @@ pub(super) async fn report(
         generation && same(|it| &it.reason) && ready(&now).is_some_and(|it| it.reason == "ComponentsNotReady")
     });
     let longest = if is_under_way { UNDER_WAY } else { Duration::ZERO };
-    if let Some(rest) = shared.patience.rest(&wait, longest) {
-        return Ok(Some(rest));
+    if let Some(remaining) = shared.status_debounce.remaining(&wait, longest) {
+        return Ok(Some(remaining));
     }
     write_status(&shared.client, mesh, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote("FunctionMesh", "status");
     let (earlier, ready) = (before.and_then(ready), ready(&now));
     // That components start after something was applied goes without saying.
-    let is_expected = earlier.is_none() || !outcome.seen.changes.is_empty();
+    let is_expected = earlier.is_none() || !changes.is_empty();
     let turned = earlier.map(|c| (&c.status, &c.reason)) != ready.map(|c| (&c.status, &c.reason));
     if let Some(ready) = ready
         && turned
@@ -69,7 +70,7 @@ pub(super) async fn report_undecodable(object: &Compact<FunctionMesh>, error: Er
     let before = status(object.json().unwrap_or_default());
     let before = before.and_then(|status| serde_json::from_str::<FunctionMeshStatus>(status.get()).ok());
     let is_news = shared.undecodable.note(&super::key(object), &error.to_string());
-    let outcome = Outcome { seen: Seen::default(), error: Some(error) };
+    let outcome = Outcome::failed(error);
     let now = Time(jiff::Timestamp::now());
     let now = status_of(before.as_ref(), object.meta().generation, &outcome, &now);
     if before.as_ref() == Some(&now) || before.is_none() && !is_news {

@@ -6,9 +6,9 @@ use function_mesh_api::types::{FunctionMeshStatus, Phase, ResourceCondition};
 use function_mesh_api::{Component, Role};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::Error;
-use crate::kit::children::ChildError;
-use crate::kit::events::for_people;
+use crate::error::Error;
+use function_mesh_kube::apply::ChildError;
+use function_mesh_kube::events::for_people;
 
 /// Longest message of a condition, in bytes; the API takes 32 KiB.
 const LONGEST_MESSAGE: usize = 2048;
@@ -61,13 +61,36 @@ pub struct Seen {
     pub changes: Vec<String>,
 }
 
-/// The end of a reconcile: what was seen, and what went wrong.
+/// What a reconcile came to.
 #[derive(Debug)]
-pub struct Outcome {
-    /// What was seen.
-    pub seen: Seen,
-    /// What went wrong.
-    pub error: Option<Error>,
+pub enum Outcome {
+    /// All components are written.
+    Applied(Seen),
+    /// The mesh is being deleted, and its components with it.
+    Deleting,
+    /// It failed. What was seen counts all the same.
+    Failed {
+        /// What was seen.
+        seen: Seen,
+        /// What went wrong.
+        error: Error,
+    },
+}
+
+impl Outcome {
+    /// It failed before anything was seen.
+    pub fn failed(error: Error) -> Self {
+        Self::Failed { seen: Seen::default(), error }
+    }
+
+    /// What was seen, unless it was nothing.
+    pub fn seen(&self) -> Option<&Seen> {
+        match self {
+            Self::Applied(seen) => Some(seen),
+            Self::Failed { seen, error } => (!error.is_final()).then_some(seen),
+            Self::Deleting => None,
+        }
+    }
 }
 
 /// The status after a reconcile. `now` is used only where a condition turns over.
@@ -78,23 +101,21 @@ pub fn status_of(
     now: &Time,
 ) -> FunctionMeshStatus {
     let mut status = previous.cloned().unwrap_or_default();
-    let saw_nothing =
-        matches!(outcome.error, Some(Error::Invalid(_) | Error::Undecodable(_) | Error::Deleting));
-    if !saw_nothing {
+    if let Some(seen) = outcome.seen() {
         let entries = |role: Role| {
-            let of_role = outcome.seen.components.iter().filter(move |((found, _), _)| *found == role);
+            let of_role = seen.components.iter().filter(move |((found, _), _)| *found == role);
             Some(of_role.map(|((role, name), state)| (name.clone(), component_entry(*role, state))).collect())
         };
         status.function_conditions = entries(Role::Function);
         status.source_conditions = entries(Role::Source);
         status.sink_conditions = entries(Role::Sink);
-        let ready = outcome.seen.components.values().filter(|state| state.is_ready()).count();
-        status.components = Some(format!("{ready}/{}", outcome.seen.components.len()));
+        let ready = seen.components.values().filter(|state| state.is_ready()).count();
+        status.components = Some(format!("{ready}/{}", seen.components.len()));
     }
     let facts = facts(outcome);
     let is_ready = facts.iter().any(|fact| fact.type_ == "Ready" && fact.holds);
     status.condition = Some(entry("MeshReady", is_ready, if is_ready { "NoAction" } else { "Wait" }));
-    if outcome.error.is_none() {
+    if matches!(outcome, Outcome::Applied(_)) {
         status.observed_generation = generation;
     }
     let before = status.conditions.take().unwrap_or_default();
@@ -152,26 +173,38 @@ impl Fact {
 }
 
 fn facts(outcome: &Outcome) -> Vec<Fact> {
-    let fact =
-        |type_, holds, reason, message: &str| Fact { type_, holds, reason, message: message.to_owned() };
-    if let Some(violations @ (Error::Invalid(_) | Error::Undecodable(_))) = &outcome.error {
-        let message = violations.to_string();
-        return vec![
-            fact("Ready", false, "Invalid", &message),
-            fact("Progressing", false, "Invalid", "nothing is changed until the mesh is valid"),
-            fact("Degraded", true, "Invalid", &message),
-            fact("Valid", false, "RulesBroken", &message),
-        ];
+    match outcome {
+        Outcome::Deleting => deleting(),
+        Outcome::Failed { error, .. } if error.is_final() => invalid(&error.to_string()),
+        Outcome::Failed { seen, error } => observed(seen, Some(&error.to_string())),
+        Outcome::Applied(seen) => observed(seen, None),
     }
-    if matches!(outcome.error, Some(Error::Deleting)) {
-        let message = "the mesh is being deleted, and its components with it";
-        return vec![
-            fact("Ready", false, "Deleting", message),
-            fact("Progressing", true, "Deleting", message),
-            fact("Degraded", false, "Deleting", message),
-        ];
-    }
-    let waiting: Vec<_> = outcome.seen.components.iter().filter(|(_, state)| !state.is_ready()).collect();
+}
+
+fn fact(type_: &'static str, holds: bool, reason: &'static str, message: &str) -> Fact {
+    Fact { type_, holds, reason, message: message.to_owned() }
+}
+
+fn invalid(message: &str) -> Vec<Fact> {
+    vec![
+        fact("Ready", false, "Invalid", message),
+        fact("Progressing", false, "Invalid", "nothing is changed until the mesh is valid"),
+        fact("Degraded", true, "Invalid", message),
+        fact("Valid", false, "RulesBroken", message),
+    ]
+}
+
+fn deleting() -> Vec<Fact> {
+    let message = "the mesh is being deleted, and its components with it";
+    vec![
+        fact("Ready", false, "Deleting", message),
+        fact("Progressing", true, "Deleting", message),
+        fact("Degraded", false, "Deleting", message),
+    ]
+}
+
+fn observed(seen: &Seen, failed: Option<&str>) -> Vec<Fact> {
+    let waiting: Vec<_> = seen.components.iter().filter(|(_, state)| !state.is_ready()).collect();
     let bad = |state: &ComponentState| matches!(state.phase, Phase::Degraded | Phase::Invalid);
     let told = waiting.iter().filter(|(_, state)| bad(state)).map(|((role, name), state)| {
         format!("{role} {name}: {}", state.message.as_deref().unwrap_or("says nothing"))
@@ -179,15 +212,14 @@ fn facts(outcome: &Outcome) -> Vec<Fact> {
     let degraded = told.collect::<Vec<_>>().join("; ");
     // How far each has come stands in its own status; here it would make for a write with each step.
     let named = |state: &dyn Fn(&ComponentState) -> bool| {
-        let named = outcome.seen.components.iter().filter(|(_, it)| state(it));
+        let named = seen.components.iter().filter(|(_, it)| state(it));
         named.map(|((role, name), _)| format!("{role} {name}")).collect::<Vec<_>>().join(", ")
     };
     let moving = named(&|state| !state.is_ready() && !bad(state));
     let moving = if moving.is_empty() { moving } else { format!("waiting for {moving}") };
     let held_back = named(&|state| state.phase == Phase::Paused);
-    let failed = outcome.error.as_ref().map(ToString::to_string);
-    let all = format!("all {} components are ready", outcome.seen.components.len());
-    let ready = match (&failed, degraded.is_empty(), moving.is_empty()) {
+    let all = format!("all {} components are ready", seen.components.len());
+    let ready = match (failed, degraded.is_empty(), moving.is_empty()) {
         (Some(failed), _, _) => fact("Ready", false, "ApplyFailed", failed),
         (None, false, _) => fact("Ready", false, "ComponentsDegraded", &degraded),
         (None, true, false) => fact("Ready", false, "ComponentsNotReady", &moving),
@@ -198,7 +230,7 @@ fn facts(outcome: &Outcome) -> Vec<Fact> {
     } else {
         fact("Progressing", true, "ComponentsChanging", &moving)
     };
-    let degraded = match (&failed, degraded.is_empty()) {
+    let degraded = match (failed, degraded.is_empty()) {
         (Some(failed), _) => fact("Degraded", true, "ApplyFailed", failed),
         (None, false) => fact("Degraded", true, "ComponentsDegraded", &degraded),
         (None, true) => fact("Degraded", false, "NoTrouble", "no component is in trouble"),
@@ -227,7 +259,7 @@ mod tests {
             let state = ComponentState { phase: *phase, message: message.map(str::to_owned) };
             ((Role::Function, (*name).to_owned()), state)
         });
-        Outcome { seen: Seen { components: components.collect(), changes: Vec::new() }, error: None }
+        Outcome::Applied(Seen { components: components.collect(), changes: Vec::new() })
     }
 
     fn condition<'a>(status: &'a FunctionMeshStatus, type_: &str) -> &'a Condition {
@@ -290,8 +322,8 @@ mod tests {
         let before = status_of(None, Some(1), &outcome(&[("a", Phase::Ready, None)]), &time(1));
         let violation =
             Violation { field: FieldPath::root("spec.functions[0].java"), message: "is missing".into() };
-        let error = Some(Error::Invalid(Violations(vec![violation])));
-        let status = status_of(Some(&before), Some(2), &Outcome { seen: Seen::default(), error }, &time(2));
+        let error = Error::Invalid(Violations(vec![violation]));
+        let status = status_of(Some(&before), Some(2), &Outcome::failed(error), &time(2));
         assert_eq!(condition(&status, "Valid").status, "False");
         assert_eq!(condition(&status, "Ready").message, "spec.functions[0].java: is missing");
         assert_eq!(status.components.as_deref(), Some("1/1"));

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use function_mesh_api::Function;
-use function_mesh_controller::kit::election::Candidate;
-use function_mesh_controller::kit::namespaces::Namespaces;
 use function_mesh_controller::{Options, Protected, run};
+use function_mesh_kube::leader_election::Candidate;
+use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{Recorder, SECONDS_10, SECONDS_30, eventually, fixtures};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::FunctionMesh;
-use function_mesh_controller::kit::namespaces::Namespaces;
 use function_mesh_controller::{Options, Protected, run};
+use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{

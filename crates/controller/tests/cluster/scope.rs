@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
-use function_mesh_controller::kit::election::Candidate;
-use function_mesh_controller::kit::namespaces::Namespaces;
 use function_mesh_controller::{CONTROLLERS, Options, Protected, run};
+use function_mesh_kube::leader_election::Candidate;
+use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::faults::Faults;
@@ -345,7 +345,7 @@ async fn is_cut_off_and_comes_back(namespaces: &[&str]) -> Nothing {
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     ensure!(uid(&client, cut, "m-feed-source").await.is_err(), "nothing is heard of {cut}, and yet it acts");
 
-    // Watches that failed several times in a row wait for a while.
+    // WatchMetrics that failed several times in a row wait for a while.
     scoped.faults.connect();
     eventually(SECONDS_30 * 2, async || {
         ensure!(uid(&client, cut, "m-feed-source").await? != before);

@@ -75,8 +75,16 @@ async fn a_paused_rollout_is_held_back_and_told_until_the_component_itself_chang
     let pending = status.pending_change.context("nothing is pending")?;
     assert!(pending.contains(".env[COLOUR]: changes"), "{pending}");
     assert_eq!(status.conditions["StatefulSet"].action.as_deref(), Some("Update"));
-    let told = world.condition("m", "Paused", ("True", "RolloutsPaused")).await?.message;
-    assert_eq!(told, "rollouts are paused, and changes held back of function shout, sink drain");
+    // One component comes after the other.
+    eventually(SECONDS_10, async || {
+        let message = world.condition("m", "Paused", ("True", "RolloutsPaused")).await?.message;
+        ensure!(
+            message == "rollouts are paused, and changes held back of function shout, sink drain",
+            "{message}"
+        );
+        Ok(())
+    })
+    .await?;
     // What runs goes on, and the mesh says so.
     world.condition("m", "Ready", ("True", "AllReady")).await?;
     has_colour(&world, None).await?;

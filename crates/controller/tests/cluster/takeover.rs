@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
-use function_mesh_controller::kit::election::Candidate;
+use function_mesh_kube::leader_election::Candidate;
 use function_mesh_testkit::{Kind, SECONDS_30, eventually, pretend_to_end, pretend_to_run};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -138,7 +138,10 @@ async fn everything_is_taken_over_with_one_change_of_pods_at_most() -> Nothing {
     eventually(SECONDS_30, async || {
         for set in SETS {
             let live = world.get::<StatefulSet>(set).await?;
-            ensure!(labels::annotation(&live.metadata, labels::APPLIED).is_some(), "{set} is not taken over");
+            ensure!(
+                labels::annotation(&live.metadata, labels::APPLIED_HASH).is_some(),
+                "{set} is not taken over"
+            );
         }
         Ok(())
     })

@@ -1,8 +1,8 @@
 //! The operator under test: started, stopped, and killed in the middle of a request.
 
 use anyhow::Context;
-use function_mesh_controller::kit::namespaces::Namespaces;
 use function_mesh_controller::{CONTROLLERS, Options, Protected, run};
+use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::SECONDS_10;

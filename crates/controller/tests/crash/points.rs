@@ -66,7 +66,7 @@ pub(crate) struct Reference {
     plane: &'static ControlPlane,
     pub(crate) flow: Flow,
     pub(crate) asked: Vec<Asked>,
-    /// Watches that were begun.
+    /// WatchMetrics that were begun.
     pub(crate) watches: usize,
     pub(crate) end: Snapshot,
 }

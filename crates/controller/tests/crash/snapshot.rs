@@ -120,8 +120,8 @@ fn normalised(
     let annotations: BTreeMap<_, _> = object
         .annotations()
         .iter()
-        // A fingerprint of what has the namespace and the owner's UID in it.
-        .map(|(key, value)| (key, if key == labels::APPLIED { "…" } else { value.as_str() }))
+        // A hash of what has the namespace and the owner's UID in it.
+        .map(|(key, value)| (key, if key == labels::APPLIED_HASH { "…" } else { value.as_str() }))
         .collect();
     // The built-in autoscaler tells in words and times that it has no metrics.
     let mut status =

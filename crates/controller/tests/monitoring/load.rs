@@ -80,13 +80,13 @@ impl Load {
         becomes(prometheus, &objects("Function", "Degraded"), 1.0).await?;
         becomes(prometheus, "function_mesh_objects_in_backoff{kind=\"Function\"}", 1.0).await?;
         becomes(prometheus, "function_mesh_leader", 1.0).await?;
-        becomes(prometheus, "sum(function_mesh_objects_waiting)", 0.0).await?;
+        becomes(prometheus, "sum(function_mesh_workqueue_depth)", 0.0).await?;
         for above in [
             "function_mesh_reconcile_errors_total{kind=\"Function\", stage=\"apply\"}",
             "function_mesh_reconcile_errors_total{kind=\"FunctionMesh\", stage=\"validate\"}",
-            "function_mesh_reconciles_total{kind=\"FunctionMesh\", outcome=\"invalid\"}",
-            "function_mesh_reconciles_total{kind=\"Function\", outcome=\"failed\"}",
-            "function_mesh_change_wait_seconds_count{kind=\"FunctionMesh\"}",
+            "function_mesh_reconcile_total{kind=\"FunctionMesh\", result=\"invalid\"}",
+            "function_mesh_reconcile_total{kind=\"Function\", result=\"error\"}",
+            "function_mesh_workqueue_queue_duration_seconds_count{kind=\"FunctionMesh\"}",
             "function_mesh_admission_decisions_total{kind=\"Function\", outcome=\"denied\"}",
             "function_mesh_admission_decisions_total{kind=\"FunctionMesh\", outcome=\"allowed\"}",
             "function_mesh_writes_total{kind=\"StatefulSet\", change=\"created\"}",

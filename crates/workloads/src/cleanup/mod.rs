@@ -10,9 +10,9 @@
 
 use std::collections::BTreeMap;
 
-use function_mesh_api::component::Particular;
+use function_mesh_api::component::KindSpecific;
+use function_mesh_api::names::TopicName;
 use function_mesh_api::types::Subscription;
-use function_mesh_api::validate::grammar::TopicName;
 use function_mesh_api::{Role, labels};
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
@@ -114,9 +114,9 @@ fn fail_without_program() -> PodFailurePolicy {
 
 /// Whether subscriptions are to be removed with the component, by the operator.
 pub(crate) fn is_wanted(context: &Context<'_>) -> bool {
-    let is_asked_for = match context.view.particular {
-        Particular::Source { batch, .. } => batch.is_some(),
-        Particular::Function(_) | Particular::Sink { .. } => {
+    let is_asked_for = match context.view.kind_specific {
+        KindSpecific::Source { batch, .. } => batch.is_some(),
+        KindSpecific::Function(_) | KindSpecific::Sink { .. } => {
             context.view.consuming.is_some_and(|consuming| consuming.cleanup_subscription)
         }
     };

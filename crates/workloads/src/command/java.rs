@@ -93,7 +93,7 @@ fn state_provider<'a>(context: &Context<'a>) -> Option<&'a str> {
 
 /// A fifth of the memory limit, for buffers outside the heap. Without a limit the JVM decides.
 fn direct_memory(context: &Context<'_>) -> Option<String> {
-    let limit = context.common.resources?.limits.as_ref()?.get("memory").and_then(quantity::whole)?;
+    let limit = context.common.resources?.limits.as_ref()?.get("memory").and_then(quantity::bytes)?;
     let mut size = limit / 5;
     if size <= 0 {
         return None;

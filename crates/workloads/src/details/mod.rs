@@ -13,7 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use function_mesh_api::Role;
-use function_mesh_api::component::{Consuming, Particular};
+use function_mesh_api::component::{Consuming, KindSpecific};
 use function_mesh_api::quantity;
 use function_mesh_api::types::{FreeForm, ProcessingGuarantee, WindowConfig, canonical};
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -134,10 +134,10 @@ fn details<'a>(context: &Context<'a>) -> FunctionDetails<'a> {
 }
 
 fn class_name<'a>(context: &Context<'a>) -> &'a str {
-    match context.view.particular {
-        Particular::Function(function) if function.window_config.is_some() => WINDOWS,
-        Particular::Function(_) => context.common.class_name.unwrap_or_default(),
-        Particular::Source { .. } | Particular::Sink { .. } => IDENTITY,
+    match context.view.kind_specific {
+        KindSpecific::Function(function) if function.window_config.is_some() => WINDOWS,
+        KindSpecific::Function(_) => context.common.class_name.unwrap_or_default(),
+        KindSpecific::Source { .. } | KindSpecific::Sink { .. } => IDENTITY,
     }
 }
 
@@ -154,8 +154,8 @@ pub(crate) fn parallelism(context: &Context<'_>) -> i32 {
 
 /// What the code may ask for by name.
 pub(crate) fn user_config(context: &Context<'_>) -> Option<String> {
-    match context.view.particular {
-        Particular::Function(function) => {
+    match context.view.kind_specific {
+        KindSpecific::Function(function) => {
             let window = function.window_config.as_ref().map(|window| WindowConfig {
                 actual_window_function_class_name: function.class_name.clone(),
                 ..window.clone()
@@ -169,8 +169,8 @@ pub(crate) fn user_config(context: &Context<'_>) -> Option<String> {
                 json::map(config)
             })
         }
-        Particular::Source { config, .. } => config.map(json::text),
-        Particular::Sink { .. } => None,
+        KindSpecific::Source { config, .. } => config.map(json::text),
+        KindSpecific::Sink { .. } => None,
     }
 }
 
@@ -182,8 +182,8 @@ pub(crate) fn resources(resources: Option<&ResourceRequirements>) -> Resources {
     Resources {
         // Nanocores are the least there is; beyond them are only the errors of binary fractions.
         cpu: (cpu * 1e9).round() / 1e9,
-        ram: request("memory").and_then(quantity::whole).unwrap_or_default(),
-        disk: request("storage").and_then(quantity::whole).unwrap_or_default(),
+        ram: request("memory").and_then(quantity::bytes).unwrap_or_default(),
+        disk: request("storage").and_then(quantity::bytes).unwrap_or_default(),
     }
 }
 

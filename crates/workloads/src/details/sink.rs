@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use function_mesh_api::BYTES;
-use function_mesh_api::component::Particular;
+use function_mesh_api::component::KindSpecific;
 use function_mesh_api::types::{CompressionType, ConsumerConfig, OutputConf, ProducerConfig};
 use serde::Serialize;
 
@@ -84,8 +84,8 @@ fn given(text: Option<&String>) -> Option<&str> {
 }
 
 pub(super) fn of<'a>(context: &Context<'a>) -> SinkSpec<'a> {
-    match context.view.particular {
-        Particular::Function(function) => {
+    match context.view.kind_specific {
+        KindSpecific::Function(function) => {
             let mut sink = topic(context);
             if let Some(output) = &function.output {
                 let consumer = schema(output);
@@ -100,11 +100,11 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SinkSpec<'a> {
             }
             sink
         }
-        Particular::Source { .. } => {
+        KindSpecific::Source { .. } => {
             let sink = topic(context);
             SinkSpec { producer_spec: Some(sink.producer_spec.unwrap_or_default()), ..sink }
         }
-        Particular::Sink { config } => SinkSpec {
+        KindSpecific::Sink { config } => SinkSpec {
             class_name: context.common.class_name.filter(|name| !name.is_empty()).map(Cow::Borrowed),
             configs: config.map(json::text),
             type_class_name: context

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use function_mesh_api::BYTES;
-use function_mesh_api::component::{Consuming, Particular};
+use function_mesh_api::component::{Consuming, KindSpecific};
 use function_mesh_api::types::{
     BatchSourceConfig, ConsumerConfig, FreeForm, InputConf, ProcessingGuarantee, SubscribePosition,
 };
@@ -146,9 +146,9 @@ pub(crate) fn subscription_type(
 }
 
 pub(super) fn of<'a>(context: &Context<'a>) -> SourceSpec<'a> {
-    match context.view.particular {
-        Particular::Source { config, batch } => connector_source(context, config, batch),
-        Particular::Function(function) => {
+    match context.view.kind_specific {
+        KindSpecific::Source { config, batch } => connector_source(context, config, batch),
+        KindSpecific::Function(function) => {
             let mut source = topics(context);
             if let Some(config) = &function.source_config {
                 let connector = Connector::source(config);
@@ -163,7 +163,7 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SourceSpec<'a> {
             }
             source
         }
-        Particular::Sink { .. } => topics(context),
+        KindSpecific::Sink { .. } => topics(context),
     }
 }
 

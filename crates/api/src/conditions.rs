@@ -1,0 +1,227 @@
+//! Types of conditions, and reasons of conditions and Events: the one list that status, Events, tests and the
+//! generated tables of the docs share.
+//!
+//! Both are part of the API: scripts and alerts match them, so a name changes only with a deprecation. A condition
+//! type says what is judged, a reason is one CamelCase word for why, and the message beside it is for people.
+//!
+//! ```
+//! use function_mesh_api::conditions::{ConditionType, Reason};
+//!
+//! assert_eq!(ConditionType::Accepted.as_str(), "Accepted");
+//! assert_eq!(Reason::ValidationFailed.to_string(), "ValidationFailed");
+//! assert!(Reason::ALL.iter().all(|reason| !reason.description().is_empty()));
+//! ```
+
+use std::fmt;
+
+use crate::types::Phase;
+
+/// An enum whose variants are written as they are called, each with one line of documentation that a program can print.
+macro_rules! documented_names {
+    ($(#[$meta:meta])* $name:ident { $(#[doc = $doc:literal] $variant:ident,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub enum $name {
+            $(#[doc = $doc] $variant,)+
+        }
+
+        impl $name {
+            /// Every one, in the order in which a table lists them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name in a status or an Event.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($variant),)+
+                }
+            }
+
+            /// What it means, in one sentence without markup other than backticks.
+            pub const fn description(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $doc.trim_ascii(),)+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+documented_names! {
+    /// What a condition judges.
+    ///
+    /// The first five are standard conditions, in `status.conditions` of a FunctionMesh. The others are the entries
+    /// that Function Mesh for Go defines, by role or by child, which stay as they are.
+    ConditionType {
+        /// All pods run the current spec and are ready, or none are wanted.
+        Ready,
+        /// Pods are being created, replaced or stopped.
+        Progressing,
+        /// Something keeps pods from becoming ready and needs a person.
+        Degraded,
+        /// An annotation defers changes of running pods.
+        Paused,
+        /// The spec is valid, so the operator acts on it.
+        Accepted,
+        /// Entry of a mesh: this Function is ready.
+        FunctionReady,
+        /// Entry of a mesh: this Source is ready.
+        SourceReady,
+        /// Entry of a mesh: this Sink is ready.
+        SinkReady,
+        /// Entry of a mesh: all its components are ready.
+        MeshReady,
+        /// Entry of a component: all pods of the StatefulSet are updated and ready.
+        StatefulSetReady,
+        /// Entry of a component: the headless Service exists.
+        ServiceReady,
+        /// Entry of a component: the HorizontalPodAutoscaler exists.
+        HPAReady,
+        /// Entry of a component: the VerticalPodAutoscaler exists.
+        VPAReady,
+    }
+}
+
+impl ConditionType {
+    /// The standard conditions, in the order in which a status lists them.
+    pub const STANDARD: [Self; 5] =
+        [Self::Ready, Self::Progressing, Self::Degraded, Self::Paused, Self::Accepted];
+}
+
+documented_names! {
+    /// Why a condition has its status, or what an Event reports.
+    Reason {
+        /// The component is accepted and has no pods yet.
+        Pending,
+        /// All pods of the component run the current spec and are ready.
+        PodsReady,
+        /// Pods cannot start, crash or are not scheduled; the message names the first one and its error.
+        Degraded,
+        /// The component is scaled to zero or suspended by annotation.
+        Suspended,
+        /// All components of the mesh are ready, suspended, or ready with a deferred change.
+        ComponentsReady,
+        /// The components named are starting or rolling out.
+        ComponentsNotReady,
+        /// The components named are degraded or invalid; the message has their own.
+        ComponentsDegraded,
+        /// The API server rejected a write of a child or a component; the operator retries.
+        ApplyFailed,
+        /// Pods or components are rolling out a change.
+        RolloutInProgress,
+        /// Nothing is rolling out.
+        Stable,
+        /// No component is degraded.
+        AsExpected,
+        /// The annotation `compute.functionmesh.io/pause-rollout` defers changes of the components named.
+        RolloutPaused,
+        /// No change of pods is deferred.
+        NotPaused,
+        /// The spec satisfies all validation rules.
+        ValidationSucceeded,
+        /// The spec violates a validation rule; the message names each field, and nothing was changed.
+        ValidationFailed,
+        /// The object does not match its CRD schema and is skipped; the message names the field.
+        InvalidObject,
+        /// The object is being deleted and waits for its children.
+        Deleting,
+        /// The operator created or updated the children named.
+        Applied,
+        /// The components named are no longer managed, because their mesh is not.
+        Released,
+        /// The broker no longer lists the subscriptions named.
+        CleanupSucceeded,
+        /// The subscriptions named remain in Pulsar, and the message says why.
+        CleanupFailed,
+        /// The subscriptions named are kept, because another component uses them.
+        CleanupSkipped,
+        /// The operator stopped a clean-up Job of an earlier object with the same name.
+        CleanupCancelled,
+        /// A change of name, tenant, topics or subscription left the subscriptions named without a consumer.
+        SubscriptionRetired,
+        /// Fields of a BackendConfig that run code in pods, or select their Pulsar, are ignored.
+        UnsafeBackendConfig,
+    }
+}
+
+impl From<Phase> for Reason {
+    /// The reason of the Event that reports this phase.
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Pending => Self::Pending,
+            Phase::Progressing => Self::RolloutInProgress,
+            Phase::Ready => Self::PodsReady,
+            Phase::Degraded => Self::Degraded,
+            Phase::Paused => Self::RolloutPaused,
+            Phase::Suspended => Self::Suspended,
+            Phase::Deleting => Self::Deleting,
+            Phase::Invalid => Self::ValidationFailed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Name and description of every condition type and every reason.
+    fn all() -> Vec<(&'static str, &'static str)> {
+        let types = ConditionType::ALL.iter().map(|it| (it.as_str(), it.description()));
+        let reasons = Reason::ALL.iter().map(|it| (it.as_str(), it.description()));
+        types.chain(reasons).collect()
+    }
+
+    #[test]
+    fn names_are_unique_within_each_enum() {
+        let types: BTreeSet<_> = ConditionType::ALL.iter().map(ToString::to_string).collect();
+        assert_eq!(types.len(), ConditionType::ALL.len());
+        let reasons: BTreeSet<_> = Reason::ALL.iter().map(ToString::to_string).collect();
+        assert_eq!(reasons.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn names_are_camel_case_words() {
+        for (name, _) in all() {
+            assert!(name.starts_with(|first: char| first.is_ascii_uppercase()), "{name}");
+            assert!(name.chars().all(|letter| letter.is_ascii_alphanumeric()), "{name}");
+            assert!(name.len() <= 32, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_is_documented_in_one_sentence() {
+        for (name, description) in all() {
+            assert!(description.len() > 20 && description.ends_with('.'), "{name}: {description:?}");
+            assert_eq!(description, description.trim(), "{name}");
+            assert!(!description.contains(['\n', '|']), "{name} does not fit into a table: {description}");
+        }
+    }
+
+    #[test]
+    fn standard_conditions_come_first() {
+        assert_eq!(ConditionType::ALL.get(..5), Some(&ConditionType::STANDARD[..]));
+    }
+
+    #[test]
+    fn each_phase_has_a_reason_of_its_own() {
+        let phases = [
+            Phase::Pending,
+            Phase::Progressing,
+            Phase::Ready,
+            Phase::Degraded,
+            Phase::Paused,
+            Phase::Suspended,
+            Phase::Deleting,
+            Phase::Invalid,
+        ];
+        let reasons: BTreeSet<_> = phases.into_iter().map(Reason::from).collect();
+        assert_eq!(reasons.len(), phases.len());
+    }
+}

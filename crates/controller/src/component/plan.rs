@@ -1,0 +1,298 @@
+//! Stage three: what to write, as a pure function of what was observed.
+//!
+//! Everything that is decided about the children of a live component is decided here: what is seeded, held back,
+//! adopted, applied and deleted. `apply.rs` writes the plan and decides nothing.
+
+use std::sync::Arc;
+
+use function_mesh_api::validate::Valid;
+use function_mesh_api::{Component, Spec, labels};
+use function_mesh_workloads::subscriptions::subscriptions;
+use function_mesh_workloads::{VerticalPodAutoscaler, Workload, is_cleanup_wanted};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::Service;
+use kube::{Resource, ResourceExt};
+
+use super::observe::{Observed, PauseReason};
+use super::{finalizer, immutable, pending, subscribed};
+use function_mesh_kube::apply::is_owned_by;
+
+/// What to write for one component, in this order.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// A number of replicas for an autoscaler to start from. Without one it counts as switched off.
+    pub(super) seed_replicas: Option<i32>,
+    /// The finalizer comes before the first pod, since that one subscribes.
+    pub(super) finalizer: finalizer::Step,
+    /// The Service comes before the pods, since they resolve its names as they start.
+    pub(super) service: Step<Service>,
+    pub(super) stateful_set: SetStep,
+    pub(super) autoscaler: Step<HorizontalPodAutoscaler>,
+    pub(super) vertical_autoscaler: Step<VerticalPodAutoscaler>,
+}
+
+/// What to do about one child.
+#[derive(Debug, PartialEq)]
+pub(super) enum Step<K> {
+    /// Neither wanted nor there.
+    None,
+    /// Rollouts are paused: it stays as it is.
+    Keep(Arc<K>),
+    /// Create it, or bring it in line.
+    Apply { wanted: Box<K>, live: Option<Arc<K>> },
+    /// It is ours and no longer wanted.
+    Delete(Arc<K>),
+}
+
+/// What to do about the StatefulSet.
+#[derive(Debug, PartialEq)]
+pub(super) enum SetStep {
+    /// Create it, or bring it in line.
+    Apply { wanted: Box<StatefulSet>, live: Option<Arc<StatefulSet>> },
+    /// Leave its pods as they are.
+    Hold(Box<Hold>),
+}
+
+/// A rollout that is held back. The number of replicas never is.
+#[derive(Debug, PartialEq)]
+pub(super) struct Hold {
+    pub(super) live: Arc<StatefulSet>,
+    pub(super) reason: PauseReason,
+    /// The StatefulSet as it would be written, with the immutable fields of the live one.
+    pub(super) wanted: StatefulSet,
+    /// Another operator made it and did not note from which specification: this hash counts from now on.
+    pub(super) adopt: Option<String>,
+    /// The number of replicas to set.
+    pub(super) scale: Option<i32>,
+    /// What the rollout would change.
+    pub(super) pending: Option<String>,
+}
+
+impl<K> Step<K> {
+    /// Whether the child exists once the plan is written.
+    pub(super) fn is_present(&self) -> bool {
+        matches!(self, Self::Keep(_) | Self::Apply { .. })
+    }
+}
+
+/// Decides what to write. `given` is the component as its author wrote it, `component` the same with its defaults.
+pub(super) fn plan<C: Component>(
+    given: &C,
+    component: &Valid<C>,
+    rendered: Workload,
+    observed: &Observed,
+) -> Plan {
+    let Workload { mut stateful_set, service, autoscaler, vertical_autoscaler } = rendered;
+    let owner = component.uid().unwrap_or_default();
+    let annotations = stateful_set.metadata.annotations.get_or_insert_default();
+    annotations.insert(labels::POD_SPEC_HASH.to_owned(), observed.digest.clone());
+    // Where there is no StatefulSet that remembers them, the status may.
+    let before = component.status().filter(|_| observed.stateful_set.is_none());
+    let before = before.map(|status| status.retired_subscriptions.as_slice()).unwrap_or_default();
+    subscribed::write(&mut stateful_set, &subscriptions(&**component), before);
+    let is_paused = observed.pause == Some(PauseReason::Rollouts);
+    Plan {
+        seed_replicas: seed_replicas(&**component, given),
+        finalizer: finalizer::step(component.meta(), is_cleanup_wanted(component)),
+        service: step(Some(service), observed.service.clone(), is_paused, &owner),
+        stateful_set: set_step(stateful_set, observed),
+        autoscaler: step(autoscaler, observed.autoscaler.clone(), is_paused, &owner),
+        vertical_autoscaler: step(
+            vertical_autoscaler,
+            observed.vertical_autoscaler.clone(),
+            is_paused,
+            &owner,
+        ),
+    }
+}
+
+/// An autoscaler takes a missing number of replicas for zero, which switches it off.
+fn seed_replicas<C: Component>(complete: &C, given: &C) -> Option<i32> {
+    let (complete, common) = (complete.spec().view().common, given.spec().view().common);
+    (common.max_replicas.is_some() && common.replicas.is_none()).then_some(complete.replicas).flatten()
+}
+
+fn step<K: Resource>(wanted: Option<K>, live: Option<Arc<K>>, is_paused: bool, owner: &str) -> Step<K> {
+    let is_ours = live.as_deref().is_some_and(|live| is_owned_by(live, owner));
+    match (wanted, live) {
+        (Some(_), Some(live)) if is_paused && is_ours => Step::Keep(live),
+        (Some(wanted), live) => Step::Apply { wanted: Box::new(wanted), live },
+        (None, Some(live)) if is_ours => Step::Delete(live),
+        (None, _) => Step::None,
+    }
+}
+
+fn set_step(wanted: StatefulSet, observed: &Observed) -> SetStep {
+    let live = observed.stateful_set.clone();
+    let (Some(reason), Some(live)) = (observed.pause, live.clone()) else {
+        return SetStep::Apply { wanted: Box::new(wanted), live };
+    };
+    let digest = labels::annotation(&wanted.metadata, labels::POD_SPEC_HASH);
+    let is_unknown = labels::annotation(&live.metadata, labels::POD_SPEC_HASH).is_none();
+    let adopt = digest.filter(|_| is_unknown).map(str::to_owned);
+    let replicas = |set: &StatefulSet| set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let scale = Some(replicas(&wanted)).filter(|wanted| *wanted != replicas(&live));
+    let mut kept = wanted.clone();
+    immutable::keep(&mut kept, &live);
+    let pending = pending::change(&kept, &live);
+    SetStep::Hold(Box::new(Hold { live, reason, wanted, adopt, scale, pending }))
+}
+
+/// What of the live StatefulSet a write must keep, whatever is wanted: the immutable fields and the subscriptions that
+/// earlier pods made. It is decided on the object that the write replaces, which may be newer than the cache.
+pub(super) fn keep_live(wanted: &mut StatefulSet, live: &StatefulSet) {
+    immutable::keep(wanted, live);
+    subscribed::carry_over(wanted, live);
+}
+
+#[cfg(test)]
+mod tests {
+    use function_mesh_api::Function;
+    use function_mesh_api::validate::valid_component;
+    use function_mesh_testkit::fixtures;
+    use function_mesh_workloads::{Backends, Settings, render};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::component::specification;
+    use crate::context::HeldBackends;
+
+    fn function(change: &Value) -> Function {
+        let mut function = Function::with_spec("f", fixtures::java_function("f"));
+        function.metadata.uid = Some("uid".to_owned());
+        let mut spec = serde_json::to_value(&function.spec).expect("JSON");
+        for (field, value) in change.as_object().expect("fields") {
+            spec[field] = value.clone();
+        }
+        function.spec = serde_json::from_value(spec).expect("a specification");
+        function
+    }
+
+    fn rendered(function: &Function) -> (Valid<Function>, Workload) {
+        let valid = valid_component(function.clone()).expect("a valid function");
+        let workload = render(&valid, Backends::default(), &Settings::default());
+        (valid, workload)
+    }
+
+    fn observed(function: &Function) -> Observed {
+        Observed {
+            stateful_set: None,
+            service: None,
+            autoscaler: None,
+            vertical_autoscaler: None,
+            left_over_jobs: Vec::new(),
+            backends: HeldBackends::default(),
+            pause: None,
+            digest: specification::digest(function),
+            revisions: (None, None),
+        }
+    }
+
+    fn planned(function: &Function, observed: &Observed) -> Plan {
+        let (valid, workload) = rendered(function);
+        plan(function, &valid, workload, observed)
+    }
+
+    /// What the API server holds after everything of this function was written.
+    fn written(function: &Function) -> Observed {
+        let Plan { service, stateful_set, autoscaler, .. } = planned(function, &observed(function));
+        let SetStep::Apply { wanted, .. } = stateful_set else { panic!("it is written") };
+        let live = |step| match step {
+            Step::Apply { wanted, .. } => Some(Arc::new(*wanted)),
+            _ => None,
+        };
+        let autoscaler = match autoscaler {
+            Step::Apply { wanted, .. } => Some(Arc::new(*wanted)),
+            _ => None,
+        };
+        Observed {
+            stateful_set: Some(Arc::new(*wanted)),
+            service: live(service),
+            autoscaler,
+            ..observed(function)
+        }
+    }
+
+    #[test]
+    fn seeds_replicas_only_for_an_autoscaler_without_a_number() {
+        for (change, expected) in [
+            (json!({}), None),
+            (json!({ "replicas": 2 }), None),
+            (json!({ "maxReplicas": 5 }), Some(1)),
+            (json!({ "minReplicas": 2, "maxReplicas": 5 }), Some(2)),
+            (json!({ "replicas": 3, "maxReplicas": 5 }), None),
+        ] {
+            let function = function(&change);
+            assert_eq!(planned(&function, &observed(&function)).seed_replicas, expected, "{change}");
+        }
+    }
+
+    #[test]
+    fn creates_all_children_of_a_new_component() {
+        for (change, scaled) in [
+            (json!({}), [false, false]),
+            (json!({ "maxReplicas": 5 }), [true, false]),
+            (json!({ "pod": { "vpa": {} } }), [false, true]),
+        ] {
+            let function = function(&change);
+            let plan = planned(&function, &observed(&function));
+            assert!(matches!(plan.service, Step::Apply { live: None, .. }), "{change}");
+            assert!(matches!(plan.stateful_set, SetStep::Apply { live: None, .. }), "{change}");
+            let found = [plan.autoscaler.is_present(), plan.vertical_autoscaler.is_present()];
+            assert_eq!(found, scaled, "{change}");
+            assert_eq!(plan.finalizer, finalizer::Step::None, "{change}");
+        }
+    }
+
+    #[test]
+    fn deletes_an_autoscaler_that_is_ours_and_leaves_a_foreign_one() {
+        let before = written(&function(&json!({ "maxReplicas": 5 })));
+        let now = function(&json!({}));
+        assert!(matches!(planned(&now, &before).autoscaler, Step::Delete(_)));
+        let mut foreign = before;
+        if let Some(autoscaler) = &mut foreign.autoscaler {
+            Arc::make_mut(autoscaler).metadata.owner_references = None;
+        }
+        assert_eq!(planned(&now, &foreign).autoscaler, Step::None);
+    }
+
+    #[test]
+    fn holds_a_rollout_back_but_not_the_number_of_replicas() {
+        let mut before = written(&function(&json!({})));
+        let now = function(&json!({ "replicas": 4, "image": "new" }));
+        for reason in [PauseReason::Rollouts, PauseReason::BackendConfig] {
+            before.pause = Some(reason);
+            let plan = planned(&now, &before);
+            let SetStep::Hold(hold) = plan.stateful_set else { panic!("{reason:?}: it is held back") };
+            assert_eq!((hold.reason, hold.scale, hold.adopt), (reason, Some(4), None));
+            assert!(hold.pending.expect("a change").contains("image"), "{reason:?}");
+            // Only a pause of rollouts keeps the other children, too.
+            assert_eq!(matches!(plan.service, Step::Keep(_)), reason == PauseReason::Rollouts);
+        }
+    }
+
+    #[test]
+    fn adopts_a_stateful_set_without_a_digest_while_paused() {
+        let function = function(&json!({}));
+        let mut before = written(&function);
+        before.pause = Some(PauseReason::Rollouts);
+        if let Some(set) = &mut before.stateful_set {
+            Arc::make_mut(set).metadata.annotations = None;
+        }
+        let SetStep::Hold(hold) = planned(&function, &before).stateful_set else { panic!("it is held back") };
+        assert_eq!(hold.adopt, Some(before.digest.clone()));
+        assert_eq!((hold.scale, hold.pending), (None, None));
+    }
+
+    #[test]
+    fn creates_what_is_missing_while_paused() {
+        let function = function(&json!({}));
+        let mut before = written(&function);
+        before.pause = Some(PauseReason::Rollouts);
+        (before.service, before.stateful_set) = (None, None);
+        let plan = planned(&function, &before);
+        assert!(matches!(plan.service, Step::Apply { live: None, .. }));
+        assert!(matches!(plan.stateful_set, SetStep::Apply { live: None, .. }));
+    }
+}

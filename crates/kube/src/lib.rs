@@ -1,0 +1,30 @@
+//! What controller, webhook and command line share about the Kubernetes API: requests, caches, server-side apply, events
+//! and leader election. Nothing here knows how a component is reconciled.
+//!
+//! - [`client`], [`request`], [`api_error`], [`decode_error`]: requests with metrics and timeouts, and errors that quote no
+//!   content of objects.
+//! - [`list_watch`], [`cache`], [`compact`], [`memory`], [`namespaces`]: caches in which one object cannot hold up others.
+//! - [`apply`], [`managed_fields`], [`status`]: writes, only where something changes and never to foreign objects.
+//! - [`events`]: Events with a budget for each object.
+//! - [`leader_election`], [`fence`]: one leader, and no write without leadership.
+
+pub mod api_error;
+pub mod apply;
+pub mod cache;
+pub mod client;
+pub mod compact;
+pub mod decode_error;
+mod event_budget;
+pub mod events;
+pub mod fence;
+pub mod leader_election;
+pub mod list_watch;
+mod managed_fields;
+pub mod memory;
+pub mod namespaces;
+pub mod prune;
+pub mod request;
+mod split;
+mod ssa_patch;
+pub mod status;
+mod store;
