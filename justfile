@@ -33,6 +33,15 @@ crds:
     cargo run --quiet --bin kubectl-mesh -- crds --output markdown --dir docs
     hack/deploy
 
+# Writes the generated pages and builds the site of docs/, in target/site/book
+site:
+    hack/reference
+    hack/site
+
+# Prints every word of these files that the style in .vale/ does not allow: `just words crates/api`
+words *paths:
+    hack/vocabulary {{paths}}
+
 # Builds the operator's images, without a container engine
 image:
     hack/image

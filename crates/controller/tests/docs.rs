@@ -4,7 +4,7 @@ use function_mesh_api::conditions::Reason;
 use function_mesh_api::types::Phase;
 
 const TROUBLESHOOTING: &str = include_str!("../../../docs/troubleshooting.md");
-const STEERING: &str = include_str!("../../../docs/steering.md");
+const ANNOTATIONS: &str = include_str!("../../../docs/annotations.md");
 
 const PHASES: [Phase; 8] = [
     Phase::Pending,
@@ -41,13 +41,13 @@ fn every_phase_and_every_bad_reason_is_explained() {
 }
 
 #[test]
-fn every_annotation_that_steers_is_explained() {
+fn every_annotation_for_operations_is_explained() {
     let labels = include_str!("../../api/src/labels.rs");
-    let steering = ["MANAGED", "PAUSE_ROLLOUT", "NEED_CLEANUP", "SUSPEND", "RESTARTED_AT"];
-    for name in steering {
+    let documented = ["MANAGED", "PAUSE_ROLLOUT", "NEED_CLEANUP", "SUSPEND", "RESTARTED_AT"];
+    for name in documented {
         let line = labels.lines().find(|line| line.contains(&format!("const {name}:"))).expect(name);
         let value = line.split('"').nth(1).expect("a value");
-        assert!(STEERING.contains(&format!("`{value}`")), "{value}");
+        assert!(ANNOTATIONS.contains(&format!("`{value}`")), "{value}");
     }
 }
 

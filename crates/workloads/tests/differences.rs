@@ -1,4 +1,4 @@
-//! Deliberate differences from the original operator, as `docs/differences.md` lists them: those that no other
+//! Deliberate differences from the original operator, as `docs/upstream-differences.md` lists them: those that no other
 //! test holds, and that each of the list has a test at all.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on is to stop")]
@@ -204,12 +204,16 @@ fn sources(folder: &Path) -> String {
 #[test]
 fn every_difference_is_held_by_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let list = fs::read_to_string(root.join("docs/differences.md")).expect("the list");
+    let list = fs::read_to_string(root.join("docs/upstream-differences.md")).expect("the list");
     let deviations = fs::read_to_string(root.join("docs/deviations.json")).expect("the deviations");
     let all = sources(&root.join("crates")) + &sources(&root.join("e2e"));
     let exists = |test: &str| all.contains(&format!("fn {test}("));
+    let readme = fs::read_to_string(root.join("README.md")).expect("the README");
+    let compared: Vec<_> = readme.lines().filter(|line| line.starts_with("| **")).collect();
+    assert!(compared.len() >= 10, "{compared:?}");
     let mut rows = 0;
-    for row in list.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| The original")) {
+    let listed = list.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Upstream"));
+    for row in listed.chain(compared) {
         let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
         assert_eq!(cells.len(), 4, "{row}");
         let tests: Vec<_> = cells[3].split('`').skip(1).step_by(2).collect();

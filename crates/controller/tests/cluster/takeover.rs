@@ -24,7 +24,7 @@ use crate::world::{Nothing, World, json as to_json, texts};
 /// A namespace as the original operator leaves it, with pods that run.
 async fn left_behind(name: &str) -> anyhow::Result<World> {
     let mut world = World::without_controller(name).await?;
-    // Whoever takes over keeps the images that run, as docs/coming-from-the-original.md says.
+    // Whoever takes over keeps the images that run, as docs/migration.md says.
     world.settings.runner_images = original::runner_images();
     Original { client: &world.client, namespace: &world.namespace }.install().await?;
     all_run(&world).await?;
