@@ -37,6 +37,10 @@ crds:
 image:
     hack/image
 
+# Makes all files of a release, without publishing: `just release --dry-run 0.1.0`
+release *args:
+    hack/release {{args}}
+
 # Lists what is in each program, as CycloneDX and with licence texts, in target/sbom
 sbom *args:
     hack/sbom {{args}}
