@@ -32,8 +32,8 @@ fn component<C: Component>(kind: &str, mut spec: Value, patch: Value) -> Valid<C
         "metadata": { "name": "f", "namespace": "ns", "uid": "u-1" },
         "spec": spec,
     });
-    let object = function_mesh_api::parse(object).unwrap_or_else(|fault| panic!("{fault}"));
-    valid_component(object).unwrap_or_else(|faults| panic!("{faults}"))
+    let object = function_mesh_api::parse(object).unwrap_or_else(|error| panic!("{error}"));
+    valid_component(object).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 /// A function without a runtime, with fields of its own.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use function_mesh_api::BYTES;
+use function_mesh_api::DEFAULT_TYPE_CLASS;
 use function_mesh_api::component::KindSpecific;
 use function_mesh_api::types::{CompressionType, ConsumerConfig, OutputConf, ProducerConfig};
 use serde::Serialize;
@@ -95,8 +95,10 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SinkSpec<'a> {
             if let Some(config) = &function.sink_config {
                 let connector = Connector::sink(config);
                 connector.replace(&mut sink.class_name, &mut sink.configs, &mut sink.builtin);
-                sink.type_class_name =
-                    sink.type_class_name.or(connector.type_class_name).or(Some(Cow::Borrowed(BYTES)));
+                sink.type_class_name = sink
+                    .type_class_name
+                    .or(connector.type_class_name)
+                    .or(Some(Cow::Borrowed(DEFAULT_TYPE_CLASS)));
             }
             sink
         }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use function_mesh_api::BYTES;
+use function_mesh_api::DEFAULT_TYPE_CLASS;
 use function_mesh_api::component::{Consuming, KindSpecific};
 use function_mesh_api::types::{
     BatchSourceConfig, ConsumerConfig, FreeForm, InputConf, ProcessingGuarantee, SubscribePosition,
@@ -153,8 +153,10 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SourceSpec<'a> {
             if let Some(config) = &function.source_config {
                 let connector = Connector::source(config);
                 connector.replace(&mut source.class_name, &mut source.configs, &mut source.builtin);
-                source.type_class_name =
-                    source.type_class_name.or(connector.type_class_name).or(Some(Cow::Borrowed(BYTES)));
+                source.type_class_name = source
+                    .type_class_name
+                    .or(connector.type_class_name)
+                    .or(Some(Cow::Borrowed(DEFAULT_TYPE_CLASS)));
                 if let Some(batch) = &config.batch_source_config {
                     source.configs =
                         Some(batch_configs(connector.configs, batch, source.class_name.as_deref()));

@@ -60,7 +60,7 @@ fn java_is_configured_in_yaml_on_request() {
         let mut log = log;
         log["javaLog4JConfigFileType"] = json!("yaml");
         let text = java(log);
-        let config: Value = serde_saphyr::from_str(&text).unwrap_or_else(|fault| panic!("{fault}: {text}"));
+        let config: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         let config = &config["Configuration"];
         assert_eq!(config["monitorInterval"], 30);
         assert!(config["Appenders"]["RollingRandomAccessFile"]["Policies"][policy].is_object(), "{text}");
