@@ -76,7 +76,7 @@ enum Name {
 }
 
 impl Name {
-    fn of(name: &str) -> Self {
+    fn classify(name: &str) -> Self {
         // Topics are keys too, and called as people like.
         if name.contains("://") {
             return Self::Plain;
@@ -111,23 +111,23 @@ pub fn value_at(path: &Path, value: &Value) -> Value {
     let mut in_volumes = false;
     let mut last = Name::Plain;
     for name in names {
-        last = Name::of(name);
+        last = Name::classify(name);
         if last == Name::Reference || (in_volumes && name == "secret") {
-            return within(value, Some(false));
+            return redact(value, Some(false));
         }
         in_volumes |= matches!(name, "volumes" | "sources");
         is_secret |= last == Name::Secret;
     }
     if is_secret {
-        return within(value, Some(true));
+        return redact(value, Some(true));
     }
-    field(last, false, value)
+    redact_field(last, false, value)
 }
 
 /// A value as it may be shown.
 #[must_use]
 pub fn value(value: &Value) -> Value {
-    within(value, None)
+    redact(value, None)
 }
 
 /// A text as it may be shown: JSON by its keys, anything else by the forms that secrets usually have.
@@ -136,7 +136,7 @@ pub fn text(text: &str) -> String {
     if text.trim_start().starts_with(['{', '['])
         && let Ok(value @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text)
     {
-        return within(&value, None).to_string();
+        return redact(&value, None).to_string();
     }
     scan::text(text)
 }
@@ -161,21 +161,21 @@ pub fn message(text: &str) -> String {
 }
 
 /// `hidden` is what has been decided already for all that is within.
-fn within(value: &Value, hidden: Option<bool>) -> Value {
+fn redact(value: &Value, hidden: Option<bool>) -> Value {
     match value {
         Value::Object(fields) => {
             // A variable or a header: its name tells what its value is.
-            let named = fields.get("name").and_then(Value::as_str).map_or(Name::Plain, Name::of);
+            let named = fields.get("name").and_then(Value::as_str).map_or(Name::Plain, Name::classify);
             let shown = |(key, value): (&String, &Value)| {
                 let shown = match hidden {
-                    Some(_) => within(value, hidden),
-                    None => field(Name::of(key), named.is_secret() && key == "value", value),
+                    Some(_) => redact(value, hidden),
+                    None => redact_field(Name::classify(key), named.is_secret() && key == "value", value),
                 };
                 (key.clone(), shown)
             };
             Value::Object(fields.iter().map(shown).collect())
         }
-        Value::Array(items) => items.iter().map(|item| within(item, hidden)).collect(),
+        Value::Array(items) => items.iter().map(|item| redact(item, hidden)).collect(),
         Value::String(_) | Value::Number(_) if hidden == Some(true) => Value::String(HIDDEN.to_owned()),
         Value::String(words) if hidden.is_none() => Value::String(text(words)),
         Value::String(words) => Value::String(scan::text(words)),
@@ -183,17 +183,17 @@ fn within(value: &Value, hidden: Option<bool>) -> Value {
     }
 }
 
-fn field(name: Name, is_secret_variable: bool, value: &Value) -> Value {
+fn redact_field(name: Name, is_secret_variable: bool, value: &Value) -> Value {
     let is_text = |value: &Value| value.is_string() || value.is_number();
     match name {
-        Name::Secret => within(value, Some(true)),
-        Name::Reference => within(value, Some(false)),
-        _ if is_secret_variable => within(value, Some(true)),
+        Name::Secret => redact(value, Some(true)),
+        Name::Reference => redact(value, Some(false)),
+        _ if is_secret_variable => redact(value, Some(true)),
         Name::SecretText if is_text(value) => Value::String(HIDDEN.to_owned()),
         Name::SecretText if value.as_array().is_some_and(|items| items.iter().all(is_text)) => {
-            within(value, Some(true))
+            redact(value, Some(true))
         }
-        Name::SecretText | Name::Plain => within(value, None),
+        Name::SecretText | Name::Plain => redact(value, None),
     }
 }
 

@@ -13,10 +13,10 @@ use crate::{details, pattern};
 
 /// The subscriptions of a component.
 pub fn subscriptions<C: Component>(component: &C) -> Vec<Subscription> {
-    of(&component.spec().view(), component.meta().name.as_deref().unwrap_or_default())
+    list(&component.spec().view(), component.meta().name.as_deref().unwrap_or_default())
 }
 
-pub(crate) fn of(view: &SpecView<'_>, object: &str) -> Vec<Subscription> {
+pub(crate) fn list(view: &SpecView<'_>, object: &str) -> Vec<Subscription> {
     let or =
         |text: Option<&str>, default: &str| text.filter(|it| !it.is_empty()).unwrap_or(default).to_owned();
     let common = &view.common;

@@ -32,8 +32,8 @@ fn component<C: Component>(kind: &str, mut spec: Value, patch: Value) -> Valid<C
         "metadata": { "name": "f", "namespace": "ns", "uid": "u-1" },
         "spec": spec,
     });
-    let object = function_mesh_api::parse(object).unwrap_or_else(|fault| panic!("{fault}"));
-    valid_component(object).unwrap_or_else(|faults| panic!("{faults}"))
+    let object = function_mesh_api::parse(object).unwrap_or_else(|error| panic!("{error}"));
+    valid_component(object).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 /// A function without a runtime, with fields of its own.
@@ -61,17 +61,20 @@ pub(crate) fn sink(patch: Value) -> Valid<Sink> {
 }
 
 /// Looks at a component with these settings.
-pub(crate) fn with<C: Component, T>(
+pub(crate) fn with_settings<C: Component, T>(
     component: &Valid<C>,
     settings: &Settings,
-    look: impl FnOnce(&Context<'_>) -> T,
+    read: impl FnOnce(&Context<'_>) -> T,
 ) -> T {
-    look(&Context::new(component, Backends::default(), settings))
+    read(&Context::new(component, Backends::default(), settings))
 }
 
 /// Looks at a component with the settings that an operator has by default.
-pub(crate) fn of<C: Component, T>(component: &Valid<C>, look: impl FnOnce(&Context<'_>) -> T) -> T {
-    with(component, &Settings::default(), look)
+pub(crate) fn with_defaults<C: Component, T>(
+    component: &Valid<C>,
+    read: impl FnOnce(&Context<'_>) -> T,
+) -> T {
+    with_settings(component, &Settings::default(), read)
 }
 
 /// Settings under which init containers download packages.
@@ -81,13 +84,13 @@ pub(crate) fn init_containers() -> Settings {
 
 /// The text that a component's container gives to its shell.
 pub(crate) fn script<C: Component>(component: &Valid<C>, settings: &Settings) -> String {
-    let command = with(component, settings, crate::command::of).expect("a command");
+    let command = with_settings(component, settings, crate::command::build_command).expect("a command");
     command.into_iter().nth(2).expect("a script")
 }
 
 /// The `function_details` of a component.
 pub(crate) fn details<C: Component>(component: &Valid<C>) -> Value {
-    serde_json::from_str(&of(component, crate::details::text)).expect("JSON")
+    serde_json::from_str(&with_defaults(component, crate::details::build_function_details)).expect("JSON")
 }
 
 /// What a shell makes of a script, with this environment.

@@ -16,7 +16,7 @@ use serde_json::{Value, from_value, json, to_value};
 use tempfile::TempDir;
 
 /// A broker in two files: `topics`, one a line, and `subscriptions`, `TOPIC SUBSCRIPTION`. It speaks as pulsar-admin or
-/// as pulsarctl does, and has the faults that files of those names ask for.
+/// as pulsarctl does, and has the errors that files of those names ask for.
 const BROKER: &str = r#"#!/bin/sh
 cd "$BROKER" || exit 9
 echo "$*" >> calls
@@ -245,17 +245,17 @@ fn a_404_counts_when_the_broker_knows_the_topic_or_lists_its_namespace_without_i
     everywhere(|shell, tool| {
         // No such subscription; no such topic; no such namespace.
         let cases = [(&[A][..], "", 0), (&[B][..], "", 0), (&[][..], "gone", 0)];
-        for ((known, fault, code), is_old) in cases.into_iter().flat_map(|case| [(case, true), (case, false)])
+        for ((known, error, code), is_old) in cases.into_iter().flat_map(|case| [(case, true), (case, false)])
         {
             let world = World::new(shell, tool, known, &[]);
             if is_old {
                 world.write("broker/old", "");
             }
-            if !fault.is_empty() {
-                world.write(&format!("broker/{fault}"), "");
+            if !error.is_empty() {
+                world.write(&format!("broker/{error}"), "");
             }
             let end = world.run(topics(&["a"]), |_| {});
-            assert_eq!(end.code, Some(code), "{shell} {tool} {known:?} {fault}: {}", end.log);
+            assert_eq!(end.code, Some(code), "{shell} {tool} {known:?} {error}: {}", end.log);
         }
     });
 }

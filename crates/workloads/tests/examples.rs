@@ -37,7 +37,7 @@ fn manifests() -> BTreeMap<String, Vec<Value>> {
         .map(|path| {
             let text = fs::read_to_string(&path).expect("text");
             let documents = serde_saphyr::from_multiple(&text)
-                .unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             (path.file_name().expect("a name").to_string_lossy().into_owned(), documents)
         })
         .collect();
@@ -51,7 +51,7 @@ fn kind(document: &Value) -> &str {
 
 /// Every field of a document is one that its type knows.
 fn read<K: serde::de::DeserializeOwned + Serialize>(file: &str, document: &Value) -> K {
-    let object: K = parse(document.clone()).unwrap_or_else(|fault| panic!("{file}: {fault}"));
+    let object: K = parse(document.clone()).unwrap_or_else(|error| panic!("{file}: {error}"));
     let known = serde_json::to_value(&object).expect("JSON");
     let lost: Vec<_> = differences(document, &known).into_iter().map(|it| it.path.to_string()).collect();
     assert_eq!(lost, [""; 0], "{file} has fields that nobody knows");

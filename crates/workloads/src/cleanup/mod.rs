@@ -21,13 +21,14 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec, ResourceRe
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::admin::{Admin, Program};
+use crate::admin::{AdminTool, PulsarAdmin};
 use crate::connection::Connection;
-use crate::container::{self, some};
+use crate::container;
 use crate::context::Context;
-use crate::shell::{Word, literal_value};
+use crate::optional::none_if_empty;
+use crate::shell::{ShellWord, escape_references};
 use crate::subscriptions::{self, Targets};
-use crate::{images, names, pattern, pod, volumes};
+use crate::{container_parts, images, names, pattern, pod, volumes};
 
 /// Attempts before the Job counts as failed.
 const ATTEMPTS: i32 = 3;
@@ -44,16 +45,17 @@ const SCRIPT: &str = include_str!("cleanup.sh");
 const MATCHER: &[u8] = include_bytes!("TopicMatcher.class");
 
 /// The Job that removes all subscriptions of a component, if that is wanted and is the operator's to do.
-pub(crate) fn of(context: &Context<'_>) -> Option<Job> {
-    is_wanted(context)
-        .then(|| job(context, &Targets::all(subscriptions::of(&context.view, context.object()))))
+pub(crate) fn build_job(context: &Context<'_>) -> Option<Job> {
+    is_wanted(context).then(|| {
+        build_job_for(context, &Targets::all(subscriptions::list(&context.view, context.object_name())))
+    })
 }
 
 /// The Job that removes these subscriptions of a component.
-pub(crate) fn job(context: &Context<'_>, targets: &Targets) -> Job {
+pub(crate) fn build_job_for(context: &Context<'_>, targets: &Targets) -> Job {
     let connection = context.cleanup_connection();
     let image = images::cleanup(context);
-    let volumes = volumes::of(context, &connection, false);
+    let volumes = volumes::build_volumes(context, &connection, false);
     let shell = ["sh".to_owned(), "-c".to_owned(), script(context, connection, &image), CONTAINER.to_owned()];
     let container = Container {
         name: CONTAINER.to_owned(),
@@ -61,13 +63,13 @@ pub(crate) fn job(context: &Context<'_>, targets: &Targets) -> Job {
         image_pull_policy: Some(images::pull_policy(context)),
         command: Some(shell.into_iter().chain(arguments(context.role(), targets)).collect()),
         env: Some(container::env(context)),
-        env_from: some(container::env_from(context)),
+        env_from: none_if_empty(container::env_from(context)),
         resources: Some(resources()),
-        security_context: Some(container::security_context()),
-        volume_mounts: some(volumes::cleanup_mounts(context, &connection, &volumes)),
+        security_context: Some(container_parts::security_context()),
+        volume_mounts: none_if_empty(volumes::build_cleanup_mounts(context, &connection, &volumes)),
         ..Container::default()
     };
-    let name = names::cleanup_job(context.object(), context.role(), context.meta.uid.as_deref());
+    let name = names::cleanup_job(context.object_name(), context.role(), context.meta.uid.as_deref());
     let labels = job_labels(context, &name);
     let template = ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() };
     Job {
@@ -87,8 +89,8 @@ pub(crate) fn job(context: &Context<'_>, targets: &Targets) -> Job {
                 spec: Some(PodSpec {
                     containers: vec![container],
                     restart_policy: Some("Never".to_owned()),
-                    volumes: some(volumes),
-                    ..pod::placement(context)
+                    volumes: none_if_empty(volumes),
+                    ..pod::build_scheduling(context)
                 }),
             },
             ..JobSpec::default()
@@ -134,7 +136,7 @@ fn job_labels(context: &Context<'_>, name: &str) -> BTreeMap<String, String> {
     let labels = [
         (labels::APP_NAME, name),
         (labels::COMPONENT, context.role().as_str()),
-        (labels::NAME, context.object()),
+        (labels::NAME, context.object_name()),
         (labels::NAMESPACE, namespace),
         (labels::OWNER, context.uid()),
     ];
@@ -153,17 +155,17 @@ fn resources() -> ResourceRequirements {
 /// The script, with the ways to call either program before it. Which of them runs is decided by what the image has; a
 /// component that says that it has pulsarctl has it looked for first.
 fn script(context: &Context<'_>, connection: Connection<'_>, image: &str) -> String {
-    let admin = |program| Admin { program, connection }.command(std::iter::empty::<&str>());
-    let (login, pulsarctl) = admin(Program::Pulsarctl);
-    let (_, pulsar_admin) = admin(Program::PulsarAdmin);
-    let programs = match images::admin_program(context) {
-        Program::Pulsarctl => "pulsarctl pulsar-admin",
-        Program::PulsarAdmin => "pulsar-admin pulsarctl",
+    let admin = |tool| PulsarAdmin { tool, connection }.command(std::iter::empty::<&str>());
+    let (login, pulsarctl) = admin(AdminTool::Pulsarctl);
+    let (_, pulsar_admin) = admin(AdminTool::PulsarAdmin);
+    let programs = match images::admin_tool(context) {
+        AdminTool::Pulsarctl => "pulsarctl pulsar-admin",
+        AdminTool::PulsarAdmin => "pulsar-admin pulsarctl",
     };
-    let login = login.run(":").text();
+    let login = login.run(":").into_text();
     format!(
         "programs='{programs}'\nimage={}\nmatcher={}\nlogin() {{ {login}; }}\nctl() {{ {pulsarctl} \"$@\"; }}\nadmin() {{ {pulsar_admin} \"$@\"; }}\n{SCRIPT}",
-        Word::from(image),
+        ShellWord::from(image),
         base64(MATCHER),
     )
 }
@@ -175,7 +177,7 @@ fn arguments(role: Role, targets: &Targets) -> Vec<String> {
         .iter()
         .map(|it| ["keep".to_owned(), it.name.clone(), full(&it.topic), String::new(), String::new()]);
     let remove = targets.remove.iter().map(|it| target(role, it));
-    keep.chain(remove).flatten().map(|word| literal_value(&word)).collect()
+    keep.chain(remove).flatten().map(|word| escape_references(&word)).collect()
 }
 
 fn target(role: Role, subscription: &Subscription) -> [String; 5] {
@@ -215,7 +217,7 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{function, of as look, sink, source};
+    use crate::testing::{function, sink, source, with_defaults};
     use serde_json::{Value, json};
 
     fn container(job: Job) -> Container {
@@ -233,13 +235,13 @@ mod tests {
     fn cleaned(spec: Value) -> Vec<Vec<String>> {
         let mut spec = spec;
         spec["cleanupSubscription"] = json!(true);
-        targets(look(&sink(spec), super::of).unwrap())
+        targets(with_defaults(&sink(spec), super::build_job).unwrap())
     }
 
     #[test]
     fn nothing_is_cleaned_up_unasked() {
-        assert_eq!(look(&sink(json!({})), super::of), None);
-        assert_eq!(look(&source(json!({})), super::of), None);
+        assert_eq!(with_defaults(&sink(json!({})), super::build_job), None);
+        assert_eq!(with_defaults(&source(json!({})), super::build_job), None);
     }
 
     #[test]
@@ -259,7 +261,8 @@ mod tests {
             (meta(None, Some(labels::PULSAR_CLUSTER)), false),
             (meta(None, Some(labels::LEGACY_PULSAR_CLUSTER)), false),
         ] {
-            let found = look(&asked, |context| is_wanted(&Context { meta: &meta, ..context.clone() }));
+            let found =
+                with_defaults(&asked, |context| is_wanted(&Context { meta: &meta, ..context.clone() }));
             assert_eq!(found, wanted, "{meta:?}");
         }
     }
@@ -301,7 +304,7 @@ mod tests {
             "batchSourceConfig": { "discoveryTriggererClassName": "T" },
             "pulsar": { "authConfig": auth("less"), "cleanupAuthConfig": auth("more") },
         }));
-        let job = look(&source, super::of).unwrap();
+        let job = with_defaults(&source, super::build_job).unwrap();
         let script = container(job.clone()).command.unwrap().remove(2);
         assert!(script.contains(" --auth-plugin P --auth-params more \"$@\"; }"), "{script}");
         assert!(!script.contains("less") && !script.contains("delete -f"), "{script}");
@@ -312,9 +315,9 @@ mod tests {
     #[test]
     fn neither_a_service_nor_an_autoscaler_takes_it_for_the_component() {
         let sink = sink(json!({ "cleanupSubscription": true, "pod": { "sidecars": [{ "name": "side" }] } }));
-        let job = look(&sink, super::of).unwrap();
+        let job = with_defaults(&sink, super::build_job).unwrap();
         #[allow(clippy::redundant_closure_for_method_calls, reason = "a method is not general enough")]
-        let selector = look(&sink, |context: &Context<'_>| context.labels());
+        let selector = with_defaults(&sink, |context: &Context<'_>| context.labels());
         assert_eq!(job.metadata.owner_references, None);
         assert_eq!(job.metadata.labels.as_ref().unwrap()[labels::OWNER], "u-1");
         let template = job.spec.unwrap().template;
@@ -331,7 +334,7 @@ mod tests {
             "volumeClaimTemplates": [{ "metadata": { "name": "claim" }, "spec": {} }],
             "volumeMounts": [{ "name": "claim", "mountPath": "/c" }, { "name": "v", "mountPath": "/v" }],
         }));
-        let container = container(look(&function, super::of).unwrap());
+        let container = container(with_defaults(&function, super::build_job).unwrap());
         let paths: Vec<_> =
             container.volume_mounts.unwrap().into_iter().map(|mount| mount.mount_path).collect();
         assert_eq!(paths, ["/v"]);

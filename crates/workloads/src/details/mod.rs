@@ -90,7 +90,7 @@ pub(crate) struct RetryDetails {
 }
 
 /// The JSON argument for a component.
-pub(crate) fn text(context: &Context<'_>) -> String {
+pub(crate) fn build_function_details(context: &Context<'_>) -> String {
     json::text(&details(context))
 }
 
@@ -118,8 +118,8 @@ fn details<'a>(context: &Context<'a>) -> FunctionDetails<'a> {
         },
         auto_ack: consuming.and_then(|consuming| consuming.auto_ack).unwrap_or(true),
         parallelism: parallelism(context),
-        source: source::of(context),
-        sink: sink::of(context),
+        source: source::build_source_spec(context),
+        sink: sink::build_sink_spec(context),
         resources: resources(common.resources),
         retry_details: consuming.and_then(|consuming| retry_details(context, &consuming)),
         runtime_flags: common.runtime_flags.filter(|flags| !flags.is_empty()),

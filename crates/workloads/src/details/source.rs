@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use function_mesh_api::BYTES;
+use function_mesh_api::DEFAULT_TYPE_CLASS;
 use function_mesh_api::component::{Consuming, KindSpecific};
 use function_mesh_api::types::{
     BatchSourceConfig, ConsumerConfig, FreeForm, InputConf, ProcessingGuarantee, SubscribePosition,
@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::json::{self, is_default};
+use crate::optional::non_empty;
 
 use super::connector::Connector;
 use super::crypto::CryptoSpec;
@@ -92,16 +93,12 @@ impl ConsumerSpec<'_> {
     }
 }
 
-fn given(text: Option<&String>) -> Option<&str> {
-    text.map(String::as_str).filter(|text| !text.is_empty())
-}
-
 impl<'a> From<&'a ConsumerConfig> for ConsumerSpec<'a> {
     fn from(config: &'a ConsumerConfig) -> Self {
         let some = |map: &'a Option<BTreeMap<String, String>>| map.as_ref().filter(|map| !map.is_empty());
         Self {
-            schema_type: given(config.schema_type.as_ref()),
-            serde_class_name: given(config.serde_class_name.as_ref()),
+            schema_type: non_empty(config.schema_type.as_ref()),
+            serde_class_name: non_empty(config.serde_class_name.as_ref()),
             is_regex_pattern: config.is_regex_pattern.unwrap_or_default(),
             receiver_queue_size: config.receiver_queue_size.map(|value| ReceiverQueueSize { value }),
             schema_properties: some(&config.schema_properties),
@@ -145,7 +142,7 @@ pub(crate) fn subscription_type(
     }
 }
 
-pub(super) fn of<'a>(context: &Context<'a>) -> SourceSpec<'a> {
+pub(super) fn build_source_spec<'a>(context: &Context<'a>) -> SourceSpec<'a> {
     match context.view.kind_specific {
         KindSpecific::Source { config, batch } => connector_source(context, config, batch),
         KindSpecific::Function(function) => {
@@ -153,8 +150,10 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SourceSpec<'a> {
             if let Some(config) = &function.source_config {
                 let connector = Connector::source(config);
                 connector.replace(&mut source.class_name, &mut source.configs, &mut source.builtin);
-                source.type_class_name =
-                    source.type_class_name.or(connector.type_class_name).or(Some(Cow::Borrowed(BYTES)));
+                source.type_class_name = source
+                    .type_class_name
+                    .or(connector.type_class_name)
+                    .or(Some(Cow::Borrowed(DEFAULT_TYPE_CLASS)));
                 if let Some(batch) = &config.batch_source_config {
                     source.configs =
                         Some(batch_configs(connector.configs, batch, source.class_name.as_deref()));
@@ -171,7 +170,7 @@ fn topics<'a>(context: &Context<'a>) -> SourceSpec<'a> {
     let Some(consuming) = context.view.consuming else { return SourceSpec::default() };
     let input = consuming.input;
     SourceSpec {
-        type_class_name: input.and_then(|input| given(input.type_class_name.as_ref())).map(Cow::Borrowed),
+        type_class_name: input.and_then(|input| non_empty(input.type_class_name.as_ref())).map(Cow::Borrowed),
         subscription_type: subscription_type(&consuming, context.common.processing_guarantee),
         input_specs: input.map(input_specs).unwrap_or_default(),
         timeout_ms: consuming.timeout.unwrap_or_default().max(0).into(),
@@ -207,7 +206,9 @@ fn connector_source<'a>(
             }
             None => config.map(json::text),
         },
-        type_class_name: output.and_then(|output| given(output.type_class_name.as_ref())).map(Cow::Borrowed),
+        type_class_name: output
+            .and_then(|output| non_empty(output.type_class_name.as_ref()))
+            .map(Cow::Borrowed),
         ..SourceSpec::default()
     }
 }

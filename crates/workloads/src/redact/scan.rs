@@ -96,7 +96,7 @@ impl<'a> Scan<'a> {
 
     /// A word that may be the name of a secret, a scheme, or the beginning of an address.
     fn word(&mut self, word: &'a str) {
-        let is_secret = Name::of(word).is_secret();
+        let is_secret = Name::classify(word).is_secret();
         self.show(word.len());
         if let Some(mark) = scheme_mark(self.rest) {
             self.show(mark);
