@@ -153,3 +153,7 @@ fn apply_window_defaults(window: &mut WindowConfig, class_name: Option<&str>) {
         window.watermark_emit_interval_ms.get_or_insert(1000);
     }
 }
+/// A number of replicas within the bounds of an autoscaler; the lower bound is 1 by default.
+pub fn bounded_replicas(replicas: i32, min: Option<i32>, max: i32) -> i32 {
+    replicas.min(max).max(min.unwrap_or(1).min(max))
+}

@@ -53,7 +53,7 @@ pub mod types;
 pub mod validate;
 
 pub use component::{Component, Role, Spec, SpecView};
-pub use defaulting::{DEFAULT_CPU, DEFAULT_MEMORY, DEFAULT_TYPE_CLASS, SetDefaults};
+pub use defaulting::{DEFAULT_CPU, DEFAULT_MEMORY, DEFAULT_TYPE_CLASS, SetDefaults, bounded_replicas};
 pub use mesh::{BackendConfig, BackendConfigSpec, BackendConfigStatus, FunctionMesh, FunctionMeshSpec};
 pub use parse::{drop_nulls, normalise, parse};
 pub use printable::{REPLACEMENT, is_printable, printable, printable_lines};

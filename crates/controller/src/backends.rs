@@ -43,11 +43,10 @@ pub(crate) fn watch(
         (cache, changes.boxed())
     };
     let (local, changes) = watch(namespaces, watcher::Config::default());
-    let elsewhere = &settings.global_backend_config_namespace;
-    match &settings.global_backend_config {
-        Some(name) if !namespaces.contains(elsewhere) => {
-            let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-            let (global, of_global) = watch(&Namespaces::one(elsewhere), only);
+    match settings.global_backend_config_ref() {
+        Some(global) if !namespaces.contains(global.namespace) => {
+            let only = watcher::Config::default().fields(&format!("metadata.name={}", global.name));
+            let (global, of_global) = watch(&Namespaces::one(global.namespace), only);
             (vec![local, global], futures::stream::select(changes, of_global).boxed())
         }
         _ => (vec![local], changes),

@@ -55,7 +55,7 @@ pub use arguments::check_arguments;
 pub use backend::{Backends, ignored as ignored_in_backend_config};
 pub use mesh::MeshComponents;
 pub use redact::message as without_credentials;
-pub use settings::{RunnerImages, Settings, SettingsError};
+pub use settings::{BackendConfigRef, RunnerImages, Settings, SettingsError};
 pub use vpa::{VerticalPodAutoscaler, VerticalPodAutoscalerSpec};
 
 use context::Context;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use function_mesh_api::BackendConfig;
 use serde_json::{Map, Value};
 
 /// Apache Pulsar's image, with the Java and Python instances.
@@ -73,6 +74,37 @@ pub struct Settings {
     pub global_backend_config_namespace: String,
     /// Name of the namespaced BackendConfigs.
     pub namespaced_backend_config: Option<String>,
+}
+
+/// Name and namespace of a BackendConfig.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BackendConfigRef<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its namespace.
+    pub namespace: &'a str,
+}
+
+impl BackendConfigRef<'_> {
+    /// Whether this is the object's name and namespace.
+    pub fn is_of(&self, config: &BackendConfig) -> bool {
+        config.metadata.name.as_deref() == Some(self.name)
+            && config.metadata.namespace.as_deref() == Some(self.namespace)
+    }
+}
+
+impl Settings {
+    /// The global BackendConfig, unless there is to be none.
+    pub fn global_backend_config_ref(&self) -> Option<BackendConfigRef<'_>> {
+        let name = self.global_backend_config.as_deref().filter(|name| !name.is_empty())?;
+        Some(BackendConfigRef { name, namespace: &self.global_backend_config_namespace })
+    }
+
+    /// The BackendConfig of a namespace, unless there is to be none.
+    pub fn namespaced_backend_config_ref<'a>(&'a self, namespace: &'a str) -> Option<BackendConfigRef<'a>> {
+        let name = self.namespaced_backend_config.as_deref().filter(|name| !name.is_empty())?;
+        Some(BackendConfigRef { name, namespace })
+    }
 }
 
 impl Default for Settings {

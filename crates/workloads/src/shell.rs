@@ -86,7 +86,7 @@ impl Display for ShellWord {
                 Fragment::Text(text) => write_quoted(f, text)?,
                 Fragment::Variable { name, default: None } => write!(f, "\"${{{name}}}\"")?,
                 Fragment::Variable { name, default: Some(default) } => {
-                    write!(f, "\"${{{name}:-{default}}}\"")?
+                    write!(f, "\"${{{name}:-{default}}}\"")?;
                 }
                 Fragment::Glob(pattern) => write!(f, "\"$(echo {pattern})\"")?,
                 Fragment::Syntax(text) => f.write_str(text)?,
