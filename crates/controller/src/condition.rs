@@ -71,6 +71,9 @@ mod tests {
         let turned = ready(false, std::slice::from_ref(&first), 20);
         assert!(turned.last_transition_time > first.last_transition_time);
         // The clock was set back.
-        assert_eq!(ready(false, &[first.clone()], 5).last_transition_time, first.last_transition_time);
+        assert_eq!(
+            ready(false, std::slice::from_ref(&first), 5).last_transition_time,
+            first.last_transition_time
+        );
     }
 }

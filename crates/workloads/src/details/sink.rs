@@ -1,4 +1,4 @@
-//! Where a component's messages go, as runners are told.
+//! The sink of a component in `function_details`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -133,8 +133,7 @@ fn topic<'a>(context: &Context<'a>) -> SinkSpec<'a> {
     }
 }
 
-/// The schema of the output topic: a consumer's configuration that is written as JSON text. One that cannot be
-/// read says nothing.
+/// The schema of the output topic, a consumer configuration in JSON. Invalid JSON is ignored.
 fn schema(output: &OutputConf) -> ConsumerConfig {
     let schemas = output.custom_schema_sinks.as_ref();
     let text = schemas.zip(output.topic.as_ref()).and_then(|(schemas, topic)| schemas.get(topic));

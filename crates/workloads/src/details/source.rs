@@ -1,4 +1,4 @@
-//! Where a component's messages come from, as runners are told.
+//! The source of a component in `function_details`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::optional::non_empty;
 use super::connector::Connector;
 use super::crypto::CryptoSpec;
 
-/// The class that runs a batch source.
+/// Source class that runs batch sources.
 const BATCHES: &str = "org.apache.pulsar.functions.source.batch.BatchSourceExecutor";
 
 #[derive(Debug, Default, Serialize)]
@@ -49,14 +49,13 @@ pub(super) struct SourceSpec<'a> {
     skip_to_latest: bool,
 }
 
-/// How the replicas of a component share a subscription. Any of them may take any message unless this says
-/// otherwise.
+/// Subscription type of a component, other than the default Shared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum SubscriptionType {
-    /// One replica reads, the others stand by.
+    /// One replica consumes, the others are standby.
     Failover = 1,
-    /// Messages of one key go to one replica.
+    /// All messages of a key go to the same replica.
     KeyShared = 2,
 }
 
@@ -79,7 +78,7 @@ pub(crate) struct ConsumerSpec<'a> {
     crypto_spec: Option<CryptoSpec<'a>>,
 }
 
-/// A number of which absence and zero differ.
+/// A number for which absent and zero differ.
 #[derive(Debug, Serialize)]
 struct ReceiverQueueSize {
     #[serde(skip_serializing_if = "is_default")]
@@ -87,7 +86,7 @@ struct ReceiverQueueSize {
 }
 
 impl ConsumerSpec<'_> {
-    /// Messages held in the receiver queue, 0 where the runner decides.
+    /// Size of the receiver queue in messages, or 0 for the runner's default.
     pub(crate) fn receiver_queue_size(&self) -> i32 {
         self.receiver_queue_size.as_ref().map_or(0, |size| size.value)
     }
@@ -108,8 +107,7 @@ impl<'a> From<&'a ConsumerConfig> for ConsumerSpec<'a> {
     }
 }
 
-/// What is read, by topic or pattern, and how. A topic that is named more than once is read as the most
-/// particular of its namings says.
+/// Consumers by topic or topic pattern. If several fields contain a topic, the most specific one wins.
 pub(crate) fn input_specs(input: &InputConf) -> BTreeMap<&str, ConsumerSpec<'_>> {
     let mut specs = BTreeMap::new();
     for topic in input.topics.iter().flatten() {
@@ -130,7 +128,7 @@ pub(crate) fn input_specs(input: &InputConf) -> BTreeMap<&str, ConsumerSpec<'_>>
     specs
 }
 
-/// How the replicas share the subscription, when not any of them may take any message.
+/// The subscription type, or None for Shared.
 pub(crate) fn subscription_type(
     consuming: &Consuming<'_>,
     guarantee: ProcessingGuarantee,
@@ -213,7 +211,7 @@ fn connector_source<'a>(
     }
 }
 
-/// A connector's configuration with what the runner of batch sources wants to know besides.
+/// The configuration of a connector with the entries for the batch source executor.
 fn batch_configs(
     mut configs: json::Entries<'_>,
     batch: &BatchSourceConfig,
