@@ -46,6 +46,10 @@ words *paths:
 image:
     hack/image
 
+# Makes all files of a release, without publishing: `just release --dry-run 0.1.0`
+release *args:
+    hack/release {{args}}
+
 # Lists what is in each program, as CycloneDX and with licence texts, in target/sbom
 sbom *args:
     hack/sbom {{args}}

@@ -70,6 +70,15 @@ need() {
   ((${#missing[@]} == 0)) || die "not found: ${missing[*]}. Needed are Rust (cargo), Go, Java 17 with Maven, Python 3 and curl"
 }
 
+# archive FOLDER [NAME…]: writes a tar of FOLDER that depends on nothing but the contents and SOURCE_DATE_EPOCH.
+archive() {
+  local folder=$1
+  shift
+  (($#)) || set -- .
+  tar --sort=name --format=ustar --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w \
+    --mtime="@$SOURCE_DATE_EPOCH" -C "$folder" -cf - "$@"
+}
+
 # packages PACKAGE…: installs what is missing of these Debian packages.
 packages() {
   local package missing=()

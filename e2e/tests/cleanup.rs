@@ -46,7 +46,7 @@ async fn a_rename_in_a_mesh_with_the_same_subscription_loses_no_message() -> Res
         let kept = format!("Function {}/m-after uses it", story.namespace);
         let skipped = told(story, "m-before", "CleanupSkipped").await?;
         ensure!(skipped.len() == 1 && skipped[0].contains(&kept), "{skipped:?}");
-        ensure!(told(story, "m-before", "CleanedUp").await?.is_empty());
+        ensure!(told(story, "m-before", "CleanupSucceeded").await?.is_empty());
         Ok(())
     })
     .await
@@ -73,7 +73,7 @@ async fn an_image_without_the_admin_program_is_no_success_and_is_named() -> Resu
             failed.len() == 1 && failed[0].contains("subscription left of ") && failed[0].contains(&why),
             "{failed:?}"
         );
-        ensure!(told(story, "bare", "CleanedUp").await?.is_empty());
+        ensure!(told(story, "bare", "CleanupSucceeded").await?.is_empty());
         ensure!(story.pulsar.subscriptions("in").await? == ["left"], "it is not there");
         let jobs = story.api::<Job>().list(&ListParams::default()).await?.items;
         ensure!(
@@ -124,7 +124,7 @@ async fn a_pattern_leaves_a_strangers_subscription_of_the_same_name_and_its_mess
         }
         ensure!(story.pulsar.backlog("payments", "team").await? == 20, "the stranger lost messages");
         ensure!(story.pulsar.backlog("orders-by-hand", "team").await? == 20, "the neighbour lost messages");
-        let cleaned = told(story, "wide", "CleanedUp").await?;
+        let cleaned = told(story, "wide", "CleanupSucceeded").await?;
         ensure!(cleaned.len() == 1, "{cleaned:?}; {:?}", told(story, "wide", "CleanupFailed").await?);
         Ok(())
     })

@@ -38,8 +38,8 @@ async fn a_mesh_takes_the_subscriptions_along_that_it_was_asked_to_and_no_other(
         let removed =
             |name: &str, topic| format!("removed subscription {name} of {}", story.pulsar.topic(topic));
         let deliver = format!("public/{}/deliver", story.namespace);
-        ensure!(told(story, "m-named", "CleanedUp").await? == [removed("of my own", "in")]);
-        ensure!(told(story, "m-deliver", "CleanedUp").await? == [removed(&deliver, "people")]);
+        ensure!(told(story, "m-named", "CleanupSucceeded").await? == [removed("of my own", "in")]);
+        ensure!(told(story, "m-deliver", "CleanupSucceeded").await? == [removed(&deliver, "people")]);
         Ok(())
     })
     .await
@@ -75,7 +75,7 @@ async fn a_pattern_and_topics_beside_it_lose_the_subscription_and_strangers_keep
         story.api::<Function>().delete("wide", &DeleteParams::default()).await?;
         all_gone(story).await?;
         ensure!(subscribes(&["stranger"]).await?, "{:?}", story.pulsar.subscriptions("p-1").await?);
-        let removed = told(story, "wide", "CleanedUp").await?;
+        let removed = told(story, "wide", "CleanupSucceeded").await?;
         let expected = format!(
             "removed subscription {name} of all topics that match {}, subscription {name} of {}",
             story.pulsar.topic("p-.*"),

@@ -26,7 +26,9 @@ def cargo(*arguments):
 @functools.cache
 def metadata():
     """All packages that cargo knows of, by name and version."""
-    text = cargo("metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET)
+    # Build scripts and macros have crates of their own, which depend on the machine that builds.
+    host = subprocess.run(["rustc", "--print", "host-tuple"], check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+    text = cargo("metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET, "--filter-platform", host)
     return {(package["name"], package["version"]): package for package in json.loads(text)["packages"]}
 
 

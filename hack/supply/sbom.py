@@ -105,9 +105,11 @@ def main():
     parser = argparse.ArgumentParser(prog="hack/sbom", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dir", type=Path, default=graph.ROOT / "target/sbom", help="folder to write to (target/sbom)")
+    parser.add_argument("--target", default=graph.TARGET, help=f"what the programs are built for ({graph.TARGET})")
     parser.add_argument("--check", action="store_true", help="compare each with what Cargo builds, and write nothing")
     parser.add_argument("program", nargs="*", help=f"of these: {', '.join(PROGRAMS)} (all)")
     arguments = parser.parse_args()
+    graph.TARGET = arguments.target
     found = []
     for program in arguments.program or PROGRAMS:
         if program not in PROGRAMS:

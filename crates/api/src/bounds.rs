@@ -1,35 +1,34 @@
-//! How large lists, maps and strings of our own may be: far above what anybody needs, and enough for the API server to
-//! refuse what only costs. With bounds, it also knows what its rules cost at most.
+//! Size limits of lists, maps and strings in the CRD schemas, far above what components need. The API server rejects
+//! oversized objects by them, and needs them to estimate the cost of CEL rules.
 //!
-//! What an object costs as a whole is bounded by [`crate::complexity`].
+//! [`crate::complexity`] limits the size of an object as a whole.
 
 use serde_json::{Value, json};
 
-/// Most items of a list.
+/// Maximum items of a list.
 pub const MAX_ITEMS: usize = 4096;
-/// Most entries of a map.
+/// Maximum entries of a map.
 pub const MAX_PROPERTIES: usize = 4096;
-/// Most characters of a string: half of what the kernel takes as one argument of a command.
+/// Maximum length of a string: half of what Linux accepts as one argument of a command.
 pub const MAX_LENGTH: usize = 65_536;
 
-/// Bounds what has none, at every level. Fields for which `is_foreign` holds are bounded themselves, but not what is in
-/// them.
-pub(crate) fn bound(schema: &mut Value, is_foreign: &impl Fn(&str) -> bool) {
-    bound_this(schema);
+/// Adds the limits at every level that has none. Fields of embedded types get a limit, but their contents do not.
+pub(crate) fn add_limits(schema: &mut Value, is_embedded: &impl Fn(&str) -> bool) {
+    add_limit(schema);
     let Some(object) = schema.as_object_mut() else { return };
     if let Some(Value::Object(properties)) = object.get_mut("properties") {
         for (name, property) in properties.iter_mut() {
-            if is_foreign(name) { bound_this(property) } else { bound(property, is_foreign) }
+            if is_embedded(name) { add_limit(property) } else { add_limits(property, is_embedded) }
         }
     }
     for inner in ["items", "additionalProperties"] {
         if let Some(inner) = object.get_mut(inner) {
-            bound(inner, is_foreign);
+            add_limits(inner, is_embedded);
         }
     }
 }
 
-fn bound_this(schema: &mut Value) {
+fn add_limit(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     let is_closed = ["enum", "format"].iter().any(|key| object.contains_key(*key));
     let (key, most) = match object.get("type").and_then(Value::as_str) {
@@ -46,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_a_bound_keeps_it_and_what_is_foreign_is_bounded_as_a_whole() {
+    fn keeps_existing_limits_and_skips_embedded_contents() {
         let mut schema = json!({ "type": "object", "properties": {
             "topics": { "type": "array", "items": { "type": "string" } },
             "few": { "type": "array", "maxItems": 2, "items": { "type": "string", "enum": ["a"] } },
@@ -54,7 +53,7 @@ mod tests {
             "volumes": { "type": "array", "items": { "type": "string" } },
             "config": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
         } });
-        bound(&mut schema, &|name| name == "volumes");
+        add_limits(&mut schema, &|name| name == "volumes");
         let expected = json!({ "type": "object", "properties": {
             "topics": {
                 "type": "array", "maxItems": MAX_ITEMS, "items": { "type": "string", "maxLength": MAX_LENGTH },

@@ -1,10 +1,10 @@
-//! Steps that advice may take: it is worth little, so it must cost little.
+//! Limit of the work that warnings may cost: they are optional, so an object must not make them expensive.
 
-/// Most steps for all the advice on one object: less than half a second. A step is a letter that is looked at, or a
-/// state of a pattern that is tried on a letter.
+/// Maximum steps for all warnings of one object, less than half a second. A step compares one character, or one state of
+/// a pattern with one character.
 pub(crate) const MAX_STEPS: usize = 10_000_000;
 
-/// What is left of them.
+/// The steps that remain.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     left: usize,
@@ -18,7 +18,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Takes so many steps, if there are as many left. Else nothing more is to be done, and nothing is let pass.
+    /// Takes steps from the budget. False once the budget is exceeded, for all later calls too.
     pub(crate) fn spend(&mut self, steps: usize) -> bool {
         match self.left.checked_sub(steps) {
             Some(left) if !self.is_spent => {
@@ -32,12 +32,12 @@ impl Budget {
         }
     }
 
-    /// Whether something was left undone.
+    /// Whether the budget was exceeded, so that some checks were skipped.
     pub(crate) fn is_spent(&self) -> bool {
         self.is_spent
     }
 
-    /// Steps that were taken.
+    /// The steps taken so far.
     #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         MAX_STEPS - self.left

@@ -1,33 +1,33 @@
-//! How much an object holds, counted in its text before anything is built of it.
+//! Complexity limits of objects, checked on the JSON text before it is parsed.
 //!
-//! A few bytes of JSON can become hundreds once they are read: `{"":0}` is 6 bytes and takes 660, and `{}` as a
-//! component of a mesh takes more than 4000. The size of a body says nothing about that, so every program counts
-//! first. [`check`] is one pass over the text without recursion and without a tree. It is no parser: what is no
-//! JSON may pass, and is the parser's to refuse.
+//! Parsing can multiply memory: `{"":0}` is 6 bytes of text and 660 bytes in memory, and `{}` as a component of a mesh
+//! takes more than 4000. The size of a request does not limit that, so every program checks objects first. [`check`] is
+//! a single pass without recursion or allocation per value. It is not a parser: invalid JSON can pass, and fails in the
+//! parser.
 //!
-//! Values are weighed by the memory that they take at most, as a `serde_json::Value` or in the types of this crate,
-//! in steps of [`STEP`] bytes. `metadata.managedFields` is left out of the count: the API server writes it, and
-//! readers must leave it out as well, since its depth and size are not checked here.
+//! The weight of a value is the maximum memory that it takes as a `serde_json::Value` or as a type of this crate, in
+//! units of [`STEP`] bytes. `metadata.managedFields` does not count, since only the API server writes it. Readers must
+//! skip it as well: its depth and size are unchecked.
 
 use std::fmt::{self, Write};
 
 use crate::printable;
 
-/// Most weight of an object: 25 MB. A mesh of 2000 ordinary components, which is about what the API server can store,
-/// weighs as much; everything smaller passes.
+/// Maximum weight of an object, 25 MB. A mesh of 2000 ordinary components, about the maximum that the API server can
+/// store, has this weight.
 pub const MAX_VALUES: usize = 400_000;
-/// Most lists and maps within each other, the object itself among them.
+/// Maximum nesting of lists and maps, including the object itself.
 pub const MAX_DEPTH: usize = 64;
-/// Bytes of memory that one step of weight stands for.
+/// Bytes of memory for one unit of weight.
 pub const STEP: usize = 64;
 
-/// Weight of a text, a number, a boolean, null, and of the key of a field.
+/// Weight of a string, number, boolean, null or key.
 const SCALAR: usize = 1;
 /// Weight of a list.
 const LIST: usize = 3;
-/// Weight of a map: its first entry makes room for eleven.
+/// Weight of a map, whose first entry allocates space for eleven.
 const MAP: usize = 11;
-/// Weight of a map in the list of this name, whose type has a place for every field that could be given.
+/// Weight of an item in the list of this name, whose type has space for all its optional fields.
 const ITEMS: [(&[u8], usize); 9] = [
     (b"functions", 72),
     (b"sources", 72),
@@ -39,22 +39,22 @@ const ITEMS: [(&[u8], usize); 9] = [
     (b"volumeClaimTemplates", 64),
     (b"autoScalingMetrics", 52),
 ];
-/// Weight of the map of this name, whose first entry makes room for eleven large ones.
+/// Weight of the map of this name, whose first entry allocates space for eleven large values.
 const MAPS: [(&[u8], usize); 1] = [(b"sourceSpecs", 54)];
 
-/// Longest part of a field's path that is shown.
+/// Maximum length of a key in a field path of an error.
 const MAX_SHOWN_KEY: usize = 40;
-/// Most parts of a field's path that are shown.
+/// Maximum depth of a field path in an error.
 const MAX_SHOWN_STEPS: usize = 8;
 
-/// An object that holds more than the programs read.
+/// The error of an object beyond a limit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TooComplex {
     limit: Limit,
     field: String,
 }
 
-/// Which limit an object is beyond.
+/// The limit that an object exceeds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Limit {
     /// [`MAX_VALUES`].
@@ -64,12 +64,12 @@ pub enum Limit {
 }
 
 impl TooComplex {
-    /// Which limit the object is beyond.
+    /// The limit that the object exceeds.
     pub const fn limit(&self) -> Limit {
         self.limit
     }
 
-    /// The field at which the limit was reached. Long paths and keys are cut.
+    /// The field at which the limit is exceeded. Long paths and keys are truncated.
     pub fn field(&self) -> &str {
         &self.field
     }
@@ -93,7 +93,7 @@ impl fmt::Display for TooComplex {
 
 impl std::error::Error for TooComplex {}
 
-/// Refuses an object that would take too much memory, or too deep a stack, once it is read.
+/// Rejects an object that would need too much memory or stack when parsed.
 ///
 /// ```
 /// use function_mesh_api::complexity::check;
@@ -106,12 +106,12 @@ pub fn check(json: &[u8]) -> Result<(), TooComplex> {
     weigh(json).map(drop)
 }
 
-/// The weight of an object, in steps of [`STEP`] bytes, unless it is refused.
+/// The weight of an object, in units of [`STEP`] bytes.
 pub fn weigh(json: &[u8]) -> Result<usize, TooComplex> {
     scan(json, true)
 }
 
-/// The same for a part of an object, in which nothing is left out.
+/// Like [`check`], for a field of an object, in which every value counts.
 pub(crate) fn check_part(json: &[u8]) -> Result<(), TooComplex> {
     scan(json, false).map(drop)
 }
@@ -122,16 +122,16 @@ fn scan(json: &[u8], is_object: bool) -> Result<usize, TooComplex> {
     Ok(scan.weight)
 }
 
-/// A list or map that has begun and not ended.
+/// An open list or map.
 struct Open<'a> {
     is_map: bool,
-    /// Whether the next text is a key.
+    /// Whether the next string is a key.
     is_key_next: bool,
-    /// The key of the entry that is read.
+    /// The key of the current entry.
     key: &'a [u8],
-    /// The place of the item that is read.
+    /// The index of the current item.
     index: usize,
-    /// Weight of a map that is an item here.
+    /// Weight of a map as an item of this list.
     item: usize,
 }
 
@@ -206,7 +206,7 @@ impl<'a> Scan<'a> {
             && object.key == b"metadata" && metadata.key == b"managedFields")
     }
 
-    /// Passes over a list or map and all that is in it.
+    /// Skips a list or map with its contents.
     fn skip(&mut self) {
         let mut depth = 0_usize;
         while let Some(byte) = self.json.get(self.at) {
@@ -226,7 +226,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Passes over a text and returns what is between its quotes, as it is written.
+    /// Skips a string and returns its raw contents, escapes included.
     fn text(&mut self) -> &'a [u8] {
         let start = self.at + 1;
         let mut end = start;
@@ -242,7 +242,7 @@ impl<'a> Scan<'a> {
         self.json.get(start..end).unwrap_or_default()
     }
 
-    /// Passes over a number, `true`, `false` or `null`.
+    /// Skips a number, `true`, `false` or `null`.
     fn word(&mut self) {
         let rest = self.json.get(self.at..).unwrap_or_default();
         let is_end = |byte: &u8| {
@@ -251,7 +251,7 @@ impl<'a> Scan<'a> {
         self.at += rest.iter().position(is_end).unwrap_or(rest.len()).max(1);
     }
 
-    /// The field that is read.
+    /// The path of the current field.
     fn path(&self) -> String {
         let mut path = String::new();
         for (place, open) in self.open.iter().enumerate() {
@@ -272,7 +272,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// The weight that a field gives. A key with an escape may be any, so the greatest is taken.
+/// The weight by field name. A key with escapes can be any name, so it gets the largest weight.
 fn weight_of(key: &[u8], fields: &[(&[u8], usize)]) -> usize {
     if key.contains(&b'\\') {
         return fields.iter().map(|(_, weight)| *weight).max().unwrap_or(MAP);

@@ -1,7 +1,7 @@
-//! One view of Function, Source and Sink, for everything that need not know which of them it has.
+//! A kind-independent view of Function, Source and Sink.
 //!
-//! [`Spec`] is implemented by the three specifications, [`Component`] by the three kinds. Defaults, rules,
-//! rendering, topology and reconciling are written once, over these.
+//! The three specs implement [`Spec`], the three kinds implement [`Component`]. Validation, rendering, topology and
+//! reconciliation are generic over these traits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,19 +21,19 @@ use crate::types::{
 };
 use crate::{Function, Sink, Source};
 
-/// What a component is to the mesh.
+/// Role of a component.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Role {
-    /// Reads topics and may write one.
+    /// Consumes topics and can produce to one.
     Function,
-    /// Writes a topic with data from outside.
+    /// Produces external data to a topic.
     Source,
-    /// Reads topics and carries the data outside.
+    /// Consumes topics and writes to an external system.
     Sink,
 }
 
 impl Role {
-    /// All roles, in the order in which a mesh lists them.
+    /// All roles, in the order of the lists of a mesh.
     pub const ALL: [Self; 3] = [Self::Function, Self::Source, Self::Sink];
 
     /// The name in labels and child names: `function`, `source` or `sink`.
@@ -70,9 +70,9 @@ impl fmt::Display for Role {
     }
 }
 
-/// The fields that every component has, borrowed. Texts are absent or as given; nothing is defaulted here.
+/// The fields of every component, borrowed. No defaults are applied.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs, reason = "each field is documented in the specification of its kind")]
+#[allow(missing_docs, reason = "each field is documented in the spec of its kind")]
 pub struct Common<'a> {
     pub name: Option<&'a str>,
     pub class_name: Option<&'a str>,
@@ -107,10 +107,10 @@ pub struct Common<'a> {
     pub cleanup_image: Option<&'a str>,
 }
 
-/// How a component reads its input; functions and sinks have it.
+/// Consumer settings of functions and sinks.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs, reason = "each field is documented in the specification of its kind")]
-#[allow(clippy::struct_excessive_bools, reason = "they are the user's own switches")]
+#[allow(missing_docs, reason = "each field is documented in the spec of its kind")]
+#[allow(clippy::struct_excessive_bools, reason = "they are the booleans of the spec")]
 pub struct Consuming<'a> {
     pub input: Option<&'a InputConf>,
     pub timeout: Option<i32>,
@@ -126,40 +126,40 @@ pub struct Consuming<'a> {
     pub negative_ack_redelivery_delay_ms: Option<i32>,
 }
 
-/// How a component writes its output; functions and sources have it.
+/// Producer settings of functions and sources.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs, reason = "each field is documented in the specification of its kind")]
+#[allow(missing_docs, reason = "each field is documented in the spec of its kind")]
 pub struct Producing<'a> {
     pub output: Option<&'a OutputConf>,
     pub forward_source_message_property: Option<bool>,
 }
 
-/// What only one role has.
+/// The fields of a single role.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs, reason = "each field is documented in the specification of its kind")]
+#[allow(missing_docs, reason = "each field is documented in the spec of its kind")]
 pub enum KindSpecific<'a> {
     Function(&'a FunctionSpec),
     Source { config: Option<&'a FreeForm>, batch: Option<&'a BatchSourceConfig> },
     Sink { config: Option<&'a FreeForm> },
 }
 
-/// A specification of any role, borrowed.
+/// A spec of any role, borrowed.
 #[derive(Clone, Copy, Debug)]
 pub struct SpecView<'a> {
     /// The role.
     pub role: Role,
-    /// The fields that every component has.
+    /// The fields of every component.
     pub common: Common<'a>,
-    /// How it reads, unless it is a source.
+    /// Consumer settings, unless it is a source.
     pub consuming: Option<Consuming<'a>>,
-    /// How it writes, unless it is a sink.
+    /// Producer settings, unless it is a sink.
     pub producing: Option<Producing<'a>>,
-    /// What only its role has.
+    /// The fields of its role alone.
     pub kind_specific: KindSpecific<'a>,
 }
 
 impl<'a> SpecView<'a> {
-    /// The specification of a function, when it is one.
+    /// The spec, if it is a function's.
     pub fn function(&self) -> Option<&'a FunctionSpec> {
         match self.kind_specific {
             KindSpecific::Function(spec) => Some(spec),
@@ -167,37 +167,37 @@ impl<'a> SpecView<'a> {
         }
     }
 
-    /// What the component reads.
+    /// The input topics.
     pub fn input(&self) -> Option<&'a InputConf> {
         self.consuming.and_then(|consuming| consuming.input)
     }
 
-    /// What the component writes.
+    /// The output topic and its producer.
     pub fn output(&self) -> Option<&'a OutputConf> {
         self.producing.and_then(|producing| producing.output)
     }
 
-    /// The topic that it writes, when one is given.
+    /// The name of the output topic, unless it is empty.
     pub fn output_topic(&self) -> Option<&'a str> {
         self.output()?.topic.as_deref().filter(|topic| !topic.is_empty())
     }
 }
 
-/// A specification of a component: [`FunctionSpec`], [`SourceSpec`] or [`SinkSpec`].
+/// A component spec: [`FunctionSpec`], [`SourceSpec`] or [`SinkSpec`].
 pub trait Spec:
     Clone + fmt::Debug + Default + PartialEq + Serialize + DeserializeOwned + SetDefaults + Validate + Send + Sync
 {
-    /// The role that this specification describes.
+    /// The role that this spec belongs to.
     const ROLE: Role;
 
-    /// The specification without its kind.
+    /// The kind-independent view.
     fn view(&self) -> SpecView<'_>;
 
-    /// Takes back any number of replicas: it is for somebody else to say.
+    /// Unsets the replicas, which another manager sets.
     fn unset_replicas(&mut self);
 }
 
-/// The fields that every component has, borrowed from one of the three specifications.
+/// Borrows the fields of every component from one of the three specs.
 macro_rules! common {
     ($spec:expr) => {
         Common {
@@ -336,21 +336,21 @@ pub trait Component:
     + Sync
     + 'static
 {
-    /// The specification of this kind.
+    /// The spec of this kind.
     type Spec: Spec;
 
     /// The role of this kind.
     const ROLE: Role = Self::Spec::ROLE;
 
-    /// An object with this name and specification, and nothing else.
+    /// A new object with this name and spec.
     fn with_spec(name: &str, spec: Self::Spec) -> Self;
-    /// The specification.
+    /// The spec.
     fn spec(&self) -> &Self::Spec;
-    /// The specification, to change it.
+    /// The spec, mutable.
     fn spec_mut(&mut self) -> &mut Self::Spec;
-    /// The status, once there is one.
+    /// The status, unless none was written yet.
     fn status(&self) -> Option<&ComponentStatus>;
-    /// The status, to change it.
+    /// The status, mutable.
     fn status_mut(&mut self) -> &mut Option<ComponentStatus>;
 }
 

@@ -1,21 +1,20 @@
-//! The CustomResourceDefinitions, as a cluster gets them.
+//! Generates the CustomResourceDefinitions.
 //!
-//! The derived schemas are right in substance. What is left to do here is for the people who read them and
-//! for the API server: documentation of embedded Kubernetes types is dropped (it would make the FunctionMesh
-//! definition larger than a request may be), lists that people merge get their keys, and an absent
-//! `spec` means an empty one.
+//! Derives the schemas from the types, then finalizes them: removes the documentation of embedded Kubernetes types (with
+//! it the FunctionMesh CRD exceeds the size limit of a request), sets list map keys for server-side apply, adds size
+//! limits and CEL rules, and defaults `spec` to an empty object.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use crate::bounds::bound;
+use crate::bounds::add_limits;
 use crate::component::Role;
 use crate::names::MAX_COMPONENT_NAME;
 use crate::validate::rules;
 use crate::{BackendConfig, Function, FunctionMesh, Sink, Source};
 
-/// Fields whose type Kubernetes defines; `kubectl explain pod.spec` documents them.
+/// Fields of Kubernetes types, which `kubectl explain pod.spec` documents.
 const EMBEDDED: [&str; 14] = [
     "affinity",
     "autoScalingBehavior",
@@ -33,10 +32,10 @@ const EMBEDDED: [&str; 14] = [
     "volumes",
 ];
 
-/// Lists of which several managers may each own items, by the field that tells the items apart.
+/// Lists that become list maps keyed by `name`, so that several field managers can own items.
 const LIST_MAP_KEYS: [&str; 3] = ["initContainers", "sidecars", "volumes"];
 
-/// All definitions, in the order in which they are best applied.
+/// All CRDs, in the order to apply them. The error is that of JSON conversion, which the types exclude.
 pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     [BackendConfig::crd(), Function::crd(), Source::crd(), Sink::crd(), FunctionMesh::crd()]
         .into_iter()
@@ -58,7 +57,7 @@ fn finalize(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, s
             spec.insert("default".to_owned(), json!({}));
         }
         if let Some(spec) = schema.pointer_mut("/properties/spec") {
-            bound(spec, &|field| EMBEDDED.contains(&field));
+            add_limits(spec, &|field| EMBEDDED.contains(&field));
         }
         match Role::ALL.into_iter().find(|role| role.kind() == kind) {
             Some(role) => add_component_rules(schema, role),
@@ -69,9 +68,9 @@ fn finalize(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, s
     serde_json::from_value(raw)
 }
 
-/// Gives the API server the simple rules of a component. It judges a change as [`crate::validate::ratchet`] does: what
-/// was broken before is no reason to refuse. The name cannot change at all. The rules stand at the top, since at
-/// the specification they would have to hold for its default, too.
+/// Adds the CEL rules of a component, with ratcheting as in [`crate::validate::ratchet`]: an update may keep a violation.
+/// The name is immutable, so it needs no ratcheting on update. The rules are at the root of the schema, since at `spec`
+/// they would also apply to its default.
 fn add_component_rules(schema: &mut Value, role: Role) {
     let name = json!({
         "rule": format!("self.metadata.name.matches('^[a-z]([-a-z0-9]{{0,{}}}[a-z0-9])?$') || oldSelf.hasValue()",
@@ -84,8 +83,8 @@ fn add_component_rules(schema: &mut Value, role: Role) {
         json!({
             "rule": format!(
                 "({}) || (oldSelf.hasValue() && !({}))",
-                rule.about("self.spec"),
-                rule.about("oldSelf.value().spec")
+                rule.cel_for("self.spec"),
+                rule.cel_for("oldSelf.value().spec")
             ),
             "message": rule.message,
             "fieldPath": format!(".spec.{}", rule.field),
@@ -97,21 +96,21 @@ fn add_component_rules(schema: &mut Value, role: Role) {
     insert(schema, "x-kubernetes-validations", json!(all));
 }
 
-/// The same for the components of a mesh. A rule about an item of a list cannot see what the item was before, so
-/// these are about the lists, and cannot say which component is meant: what they may cost is estimated, and a
-/// name has no bounds there. Each rule comes twice, for a list that is new and for one that changes. Of that it
-/// looks at the old list as a whole; the webhook looks at each component.
+/// Adds the CEL rules of the components of a mesh. A rule on an item cannot access its old value, so the rules are on the
+/// lists. They cannot name the component: the cost estimate excludes names without a length limit. Each rule exists
+/// twice, for create and for update. On update it compares with the old list as a whole; the webhook compares each
+/// component.
 fn add_mesh_rules(schema: &mut Value) {
     for role in Role::ALL {
         let Some(list) = schema.pointer_mut(&format!("/properties/spec/properties/{}", role.mesh_field()))
         else {
             continue;
         };
-        // The bound is for the estimate.
+        // The API server needs the limit for its cost estimate.
         insert(list, "maxItems", json!(rules::MAX_COMPONENTS));
         let rules = std::iter::once(&rules::NO_NAME).chain(rules::ALL);
         let both = rules.filter(|rule| rule.roles.contains(&role)).flat_map(|rule| {
-            let holds = rule.about("c");
+            let holds = rule.cel_for("c");
             let message = format!("`{}` of a {role}: {}", rule.field, rule.message);
             [
                 json!({
@@ -140,13 +139,13 @@ fn insert(schema: &mut Value, key: &str, value: Value) {
 
 fn prune_schema(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
-    // A default of nothing says nothing, and would make a required field look given.
+    // An empty default is noise, and makes a required field look optional.
     if matches!(object.get("default"), Some(Value::Null)) || object.get("default") == Some(&json!("")) {
         object.remove("default");
     }
     if let Some(Value::Object(properties)) = object.get_mut("properties") {
         for (name, property) in properties.iter_mut() {
-            // A null that is kept is no number to the scale subresource, and no absent value to a default.
+            // A stored null breaks the scale subresource and is not defaulted.
             if matches!(name.as_str(), "replicas" | "minReplicas")
                 && let Some(property) = property.as_object_mut()
             {
@@ -190,7 +189,7 @@ fn drop_descriptions(schema: &mut Value) {
             }
             for (key, inner) in object.iter_mut() {
                 match inner {
-                    // Here the keys are names of fields, of which one may be called "description".
+                    // The keys are field names, and a field can be named "description".
                     Value::Object(fields) if key == "properties" => drop_field_descriptions(fields),
                     inner => drop_descriptions(inner),
                 }

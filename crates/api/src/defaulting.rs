@@ -1,7 +1,7 @@
-//! Defaults: what a specification means where it says nothing.
+//! Defaults of component specs.
 //!
-//! The webhook writes them into objects, the controller applies them again before it renders, so that the
-//! outcome does not depend on whether the webhook was there. Defaulting twice changes nothing.
+//! The webhook writes them into objects. The controller applies them again before it renders, so that the result is
+//! the same without the webhook. Defaulting is idempotent.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +12,20 @@ use crate::quantity;
 use crate::spec::{Function, FunctionSpec, Sink, SinkSpec, Source, SourceSpec};
 use crate::types::{LogTopicAgent, ProcessingGuarantee, ProducerConfig, WindowConfig};
 
-/// Payload class of topics for which none is given: plain bytes.
-pub const BYTES: &str = "[B";
-/// Memory that a component requests when it says nothing.
-pub const MEMORY: &str = "1Gi";
-/// CPU that a component requests when it says nothing.
-pub const CPU: &str = "1";
+/// Default type class of messages: plain bytes.
+pub const DEFAULT_TYPE_CLASS: &str = "[B";
+/// Default memory request.
+pub const DEFAULT_MEMORY: &str = "1Gi";
+/// Default CPU request.
+pub const DEFAULT_CPU: &str = "1";
 
-/// Fills in what a specification leaves open.
+/// Sets the defaults of a component spec.
 pub trait SetDefaults {
-    /// Fills in what is left open. `object` is the name of the object that the specification stands in, or
-    /// is about to get; empty while the API server has yet to generate it.
+    /// Sets all unset fields that have a default. `object` is the name of the object, or empty before the API server
+    /// generates one.
     fn set_defaults(&mut self, object: &str);
 
-    /// Fills in what a mesh decides for its components: `minReplicas`.
+    /// Sets the only default that a mesh sets for its components, `minReplicas`.
     fn set_mesh_defaults(&mut self);
 }
 
@@ -61,12 +61,12 @@ impl SetDefaults for FunctionSpec {
         self.auto_ack.get_or_insert(true);
         self.max_pending_async_requests.get_or_insert(1000);
         self.forward_source_message_property.get_or_insert(true);
-        // A connector in place of a topic brings a payload class of its own.
+        // A connector that replaces a topic has its own type class.
         if self.source_config.is_none() {
-            or_default(&mut self.input.get_or_insert_default().type_class_name, BYTES);
+            or_default(&mut self.input.get_or_insert_default().type_class_name, DEFAULT_TYPE_CLASS);
         }
         if self.sink_config.is_none() {
-            or_default(&mut self.output.get_or_insert_default().type_class_name, BYTES);
+            or_default(&mut self.output.get_or_insert_default().type_class_name, DEFAULT_TYPE_CLASS);
         }
         if let Some(window) = &mut self.window_config {
             apply_window_defaults(window, self.class_name.as_deref());
@@ -83,7 +83,7 @@ impl SetDefaults for SourceSpec {
         common_defaults!(self, object, LogTopicAgent::Sidecar);
         self.forward_source_message_property.get_or_insert(true);
         let output = self.output.get_or_insert_default();
-        or_default(&mut output.type_class_name, BYTES);
+        or_default(&mut output.type_class_name, DEFAULT_TYPE_CLASS);
         output.producer_conf.get_or_insert_with(|| ProducerConfig {
             max_pending_messages: Some(1000),
             max_pending_messages_across_partitions: Some(1000),
@@ -101,14 +101,14 @@ impl SetDefaults for SinkSpec {
     fn set_defaults(&mut self, object: &str) {
         common_defaults!(self, object, LogTopicAgent::Sidecar);
         self.auto_ack.get_or_insert(true);
-        or_default(&mut self.input.get_or_insert_default().type_class_name, BYTES);
+        or_default(&mut self.input.get_or_insert_default().type_class_name, DEFAULT_TYPE_CLASS);
     }
 }
 
 macro_rules! object_defaults {
     ($($kind:ident),*) => {$(
         impl $kind {
-            /// Fills in what the object leaves open.
+            /// Sets all unset fields that have a default.
             pub fn set_defaults(&mut self) {
                 let name = self.metadata.name.clone().unwrap_or_default();
                 self.spec.set_defaults(&name);
@@ -119,18 +119,17 @@ macro_rules! object_defaults {
 
 object_defaults!(Function, Source, Sink);
 
-/// Requests and limits of memory complete each other; what is given stays as it is. A component that says
-/// nothing at all requests [`CPU`] and [`MEMORY`]; one that names some resource and leaves CPU out gets none,
-/// since it may mean to share what the node has left.
+/// Memory requests and limits default to each other, then to [`DEFAULT_MEMORY`]. Only a component without any requests
+/// and limits gets [`DEFAULT_CPU`]: one that omits just CPU can mean to run without a CPU request.
 fn apply_resource_defaults(resources: &mut ResourceRequirements) {
     let limits = resources.limits.get_or_insert_default();
     let requests = resources.requests.get_or_insert_default();
     if limits.is_empty() && requests.is_empty() {
-        requests.insert("cpu".to_owned(), Quantity(CPU.to_owned()));
+        requests.insert("cpu".to_owned(), Quantity(DEFAULT_CPU.to_owned()));
     }
     if is_unset(requests, "memory") {
         let limit = limits.get("memory").filter(|_| !is_unset(limits, "memory")).cloned();
-        requests.insert("memory".to_owned(), limit.unwrap_or_else(|| Quantity(MEMORY.to_owned())));
+        requests.insert("memory".to_owned(), limit.unwrap_or_else(|| Quantity(DEFAULT_MEMORY.to_owned())));
     }
     if is_unset(limits, "memory") {
         limits.extend(requests.get_key_value("memory").map(|(key, amount)| (key.clone(), amount.clone())));
@@ -153,4 +152,8 @@ fn apply_window_defaults(window: &mut WindowConfig, class_name: Option<&str>) {
         window.max_lag_ms.get_or_insert(0);
         window.watermark_emit_interval_ms.get_or_insert(1000);
     }
+}
+/// A number of replicas within the bounds of an autoscaler; the lower bound is 1 by default.
+pub fn bounded_replicas(replicas: i32, min: Option<i32>, max: i32) -> i32 {
+    replicas.min(max).max(min.unwrap_or(1).min(max))
 }

@@ -1,11 +1,11 @@
 //! Typed custom resources of Function Mesh.
 //!
-//! A [`FunctionMesh`] is a set of Pulsar Functions and Pulsar IO connectors that hang together through topics
-//! and live and die as one. Each of them may also stand alone, as a [`Function`], [`Source`] or [`Sink`].
+//! A [`FunctionMesh`] is a set of Pulsar Functions and Pulsar IO connectors that are connected by topics and share
+//! a lifecycle. Each of them can also be created without a mesh, as a [`Function`], [`Source`] or [`Sink`].
 //! [`BackendConfig`] holds defaults for all components of a namespace or of the cluster.
 //!
 //! Everything here is a pure function of its inputs: no client, no clock, no runtime. Another tool can
-//! build a mesh, check it by the rules that the operator uses, and look at its graph:
+//! build a mesh, validate it with the operator's rules, and read its topology:
 //!
 //! ```
 //! use function_mesh_api::topology::Topology;
@@ -53,14 +53,14 @@ pub mod types;
 pub mod validate;
 
 pub use component::{Component, Role, Spec, SpecView};
-pub use defaulting::{BYTES, CPU, MEMORY, SetDefaults};
+pub use defaulting::{DEFAULT_CPU, DEFAULT_MEMORY, DEFAULT_TYPE_CLASS, SetDefaults, bounded_replicas};
 pub use mesh::{BackendConfig, BackendConfigSpec, BackendConfigStatus, FunctionMesh, FunctionMeshSpec};
 pub use parse::{drop_nulls, normalise, parse};
 pub use printable::{REPLACEMENT, is_printable, printable, printable_lines};
 pub use spec::{Function, FunctionSpec, Sink, SinkSpec, Source, SourceSpec};
 pub use text::{MAX_MEMORY, parse_text};
 
-/// The example that registries show.
+/// Compiles the example of the README, which package registries show.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

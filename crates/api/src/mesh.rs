@@ -1,4 +1,4 @@
-//! FunctionMesh: components that live and die together, and BackendConfig: defaults for all of them.
+//! FunctionMesh: components with a common lifecycle, and BackendConfig: defaults for components.
 
 #![allow(clippy::duplicated_attributes, reason = "each column has a name, a type and a path")]
 
@@ -14,7 +14,7 @@ use crate::defaulting::SetDefaults;
 use crate::spec::{FunctionSpec, SinkSpec, SourceSpec};
 use crate::types::{FunctionMeshStatus, PodPolicy};
 
-/// The components of a mesh. Topics connect them: what one writes, others read.
+/// The components of a mesh, which topics connect.
 #[skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[kube(
@@ -27,7 +27,7 @@ use crate::types::{FunctionMeshStatus, PodPolicy};
     namespaced,
     status = "FunctionMeshStatus",
     derive = "PartialEq",
-    doc = "A mesh of Pulsar Functions, sources and sinks that hang together through topics.",
+    doc = "A mesh of Pulsar Functions, sources and sinks that are connected by topics.",
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -48,16 +48,16 @@ use crate::types::{FunctionMeshStatus, PodPolicy};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionMeshSpec {
-    /// Functions of the mesh.
+    /// Functions of the mesh. Each needs a name that is unique among the functions.
     pub functions: Option<Vec<FunctionSpec>>,
-    /// Sources of the mesh.
+    /// Sources of the mesh. Each needs a name that is unique among the sources.
     pub sources: Option<Vec<SourceSpec>>,
-    /// Sinks of the mesh.
+    /// Sinks of the mesh. Each needs a name that is unique among the sinks.
     pub sinks: Option<Vec<SinkSpec>>,
 }
 
 impl FunctionMeshSpec {
-    /// All components with their role and their place in the list of that role: functions, sources, sinks.
+    /// All components with their role and their index in the list of that role: functions, sources, sinks.
     pub fn components(&self) -> impl Iterator<Item = (Role, usize, SpecView<'_>)> {
         fn views<S: Spec>(list: Option<&Vec<S>>) -> impl Iterator<Item = (Role, usize, SpecView<'_>)> {
             list.into_iter().flatten().enumerate().map(|(index, spec)| (S::ROLE, index, spec.view()))
@@ -65,8 +65,8 @@ impl FunctionMeshSpec {
         views(self.functions.as_ref()).chain(views(self.sources.as_ref())).chain(views(self.sinks.as_ref()))
     }
 
-    /// Fills in the one thing that a mesh decides for its components: `minReplicas`. Everything else is left
-    /// to the component's own object, so that a mesh keeps saying what its author wrote.
+    /// Sets the only default of a mesh, `minReplicas` of its components. All others are applied to the component
+    /// objects, so that the mesh keeps the spec that its author wrote.
     pub fn set_defaults(&mut self) {
         self.functions.iter_mut().flatten().for_each(SetDefaults::set_mesh_defaults);
         self.sources.iter_mut().flatten().for_each(SetDefaults::set_mesh_defaults);
@@ -74,7 +74,7 @@ impl FunctionMeshSpec {
     }
 }
 
-/// Defaults for the components of a namespace, or of the whole cluster.
+/// Defaults for the components of a namespace or of the cluster.
 #[skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[kube(
@@ -86,23 +86,23 @@ impl FunctionMeshSpec {
     namespaced,
     status = "BackendConfigStatus",
     derive = "PartialEq",
-    doc = "Defaults for the components of a namespace, or of the whole cluster.",
+    doc = "Defaults for the components of a namespace or of the cluster.",
     printcolumn(name = "Auto-Update", type_ = "boolean", json_path = ".spec.autoUpdate"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BackendConfigSpec {
-    /// Not used; kept for compatibility.
+    /// Accepted for compatibility; ignored.
     pub name: Option<String>,
-    /// Environment of every container of every component. What a component sets itself takes precedence.
+    /// Environment variables of every container. Component settings override them.
     pub env: Option<BTreeMap<String, String>>,
-    /// Policy of the pods. What a component sets itself takes precedence.
+    /// Settings of the pods. Component settings override them.
     pub pod: Option<PodPolicy>,
-    /// Whether a change takes effect at once, by replacing pods. Default: false, with the next change of
-    /// each component.
+    /// Whether a change of the BackendConfig rolls out to running components. Defaults to false: each component
+    /// gets it with the next change of its own spec.
     pub auto_update: Option<bool>,
 }
 
-/// Nothing is reported on a BackendConfig.
+/// Empty: the operator reports nothing on a BackendConfig.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct BackendConfigStatus {}

@@ -1,15 +1,15 @@
-//! Objects as people write them: `null` where nothing is meant, numbers where quantities are.
+//! Parsing of objects from JSON: `null` means absent, and numbers are accepted as quantities.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::validate::{FieldPath, Violation};
 
-/// Fields whose content is the user's own, null included.
+/// Fields with free-form configuration, in which null is a value.
 pub(crate) const FREE_FORM: [&str; 6] =
     ["funcConfig", "sourceConfig", "sinkConfig", "configs", "discoveryTriggererConfig", "config"];
 
-/// Reads an object, taking null for absent. The error names the field that could not be read.
+/// Parses an object. The error names the field that failed.
 ///
 /// ```
 /// let raw = serde_json::json!({
@@ -18,14 +18,14 @@ pub(crate) const FREE_FORM: [&str; 6] =
 ///     "metadata": { "name": "f" },
 ///     "spec": { "replicas": "three" },
 /// });
-/// let fault = function_mesh_api::parse::<function_mesh_api::Function>(raw).unwrap_err();
-/// assert_eq!(fault.field.as_str(), "spec.replicas");
+/// let error = function_mesh_api::parse::<function_mesh_api::Function>(raw).unwrap_err();
+/// assert_eq!(error.field.as_str(), "spec.replicas");
 /// ```
 pub fn parse<T: DeserializeOwned>(mut raw: Value) -> Result<T, Violation> {
     drop_nulls(&mut raw);
     normalise(&mut raw);
     if let Value::Object(object) = &mut raw {
-        // The API server fills this in; a file may leave it out.
+        // The API server defaults it, so a manifest can omit it.
         object.entry("spec").or_insert_with(|| Value::Object(serde_json::Map::default()));
     }
     serde_path_to_error::deserialize(raw).map_err(|error| {
@@ -35,8 +35,8 @@ pub fn parse<T: DeserializeOwned>(mut raw: Value) -> Result<T, Violation> {
     })
 }
 
-/// Turns numbers into text where quantities stand in a type that holds 32-bit integers only: the limits of
-/// vertical scaling. Everywhere else the types read numbers by themselves. What users configure freely stays.
+/// Converts numeric quantities to strings where the type only accepts 32-bit integers: the limits of a
+/// VerticalPodAutoscaler. Elsewhere the types accept numbers. Free-form configuration stays unchanged.
 pub fn normalise(raw: &mut Value) {
     match raw {
         Value::Object(object) => {
@@ -62,7 +62,7 @@ pub(crate) fn quantity_to_text(amount: &mut Value) {
     }
 }
 
-/// Removes every null that stands for an absent field. What users configure freely stays as it is.
+/// Removes every null. Free-form configuration stays unchanged.
 pub fn drop_nulls(raw: &mut Value) {
     match raw {
         Value::Object(object) => {
@@ -89,7 +89,7 @@ mod tests {
     use crate::Function;
 
     #[test]
-    fn quantities_are_read_however_people_write_them() {
+    fn quantities_can_be_numbers_or_strings() {
         let function: Function = parse(json!({
             "apiVersion": "compute.functionmesh.io/v1alpha1",
             "kind": "Function",

@@ -1,15 +1,15 @@
-//! Text of others on screens, in statuses and in Events: what would steer a terminal, turn the direction of
-//! writing, break a line or hide is replaced by a visible mark.
+//! Sanitizes untrusted text for terminals, statuses and Events: replaces control, bidirectional, line-breaking and
+//! invisible characters.
 //!
-//! Objects are written by many people and read by others. An escape sequence in a name must not reach the
+//! The author of an object and its reader are different people. An escape sequence in a name must not reach the
 //! reader's terminal, and a direction mark must not make one text look like another.
 
 use std::borrow::Cow;
 
-/// Stands for each character that is not shown.
+/// Replaces each character that is not printable.
 pub const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
-/// A text for one line: every character that is not [printable](is_printable) is replaced, line breaks too.
+/// Sanitizes a single line: replaces every character that is not [printable](is_printable), line breaks included.
 ///
 /// ```
 /// use function_mesh_api::printable;
@@ -18,20 +18,19 @@ pub const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 /// assert_eq!(printable("a\u{1b}[2Jb\r\nc\u{202e}d"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d");
 /// ```
 pub fn printable(text: &str) -> Cow<'_, str> {
-    replaced(text, is_printable)
+    replace_unless(text, is_printable)
 }
 
-/// A text of several lines: as [`printable`], but line feeds and tabs stay. A carriage return does not, since
-/// it writes over the line before it.
+/// Sanitizes several lines: like [`printable`], but keeps line feeds and tabs. A carriage return is replaced, since it
+/// overwrites the line in a terminal.
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
-    replaced(text, |letter| matches!(letter, '\n' | '\t') || is_printable(letter))
+    replace_unless(text, |letter| matches!(letter, '\n' | '\t') || is_printable(letter))
 }
 
-/// Whether a character shows, and changes nothing but its own place.
+/// Whether a character is visible and affects no other character.
 ///
-/// Not so are control characters, line and paragraph separators, noncharacters, interlinear annotations, and all
-/// that Unicode calls default ignorable: direction marks, zero-width and tag characters, variation selectors,
-/// fillers.
+/// Not printable are control characters, line and paragraph separators, noncharacters, interlinear annotations, and
+/// default ignorable code points: direction marks, zero-width and tag characters, variation selectors, fillers.
 pub const fn is_printable(letter: char) -> bool {
     let code = letter as u32;
     let is_control = matches!(code, 0..=0x1f | 0x7f..=0x9f);
@@ -41,7 +40,7 @@ pub const fn is_printable(letter: char) -> bool {
     !(is_control || is_line_break || is_annotation || is_noncharacter || is_default_ignorable(code))
 }
 
-/// The property `Default_Ignorable_Code_Point` of Unicode, assigned or not.
+/// Unicode's property `Default_Ignorable_Code_Point`, unassigned code points included.
 const fn is_default_ignorable(code: u32) -> bool {
     matches!(
         code,
@@ -64,7 +63,7 @@ const fn is_default_ignorable(code: u32) -> bool {
     )
 }
 
-fn replaced(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
+fn replace_unless(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
     if text.chars().all(&is_kept) {
         return Cow::Borrowed(text);
     }
@@ -78,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s15_s23_steering_and_hidden_characters_are_replaced() {
+    fn replaces_control_and_invisible_characters() {
         for letter in [
             '\0',
             '\u{7}',
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_all_scripts_stays_and_is_not_copied() {
+    fn borrows_printable_text_of_all_scripts() {
         for text in ["", "plain", "grün", "日本語", "עברית", "हिन्दी", "e\u{301}", "🙂", "a b", "\u{fffd}"]
         {
             assert!(matches!(printable(text), Cow::Borrowed(same) if same == text), "{text}");
@@ -134,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn of_several_lines_line_feeds_and_tabs_stay() {
+    fn printable_lines_keeps_line_feeds_and_tabs() {
         assert_eq!(printable_lines("a\n\tb\r\nc\u{1b}[0m"), "a\n\tb\u{fffd}\nc\u{fffd}[0m");
         assert!(matches!(printable_lines("a\n\tb"), Cow::Borrowed(_)));
     }
 
     proptest! {
         #[test]
-        fn every_character_keeps_its_place(text in "\\PC*|.*") {
+        fn replaces_one_character_by_one(text in "\\PC*|.*") {
             let shown = printable(&text);
             prop_assert_eq!(shown.chars().count(), text.chars().count());
             prop_assert!(shown.chars().all(is_printable));

@@ -1,8 +1,8 @@
-//! Amounts of resources: `500m`, `1Gi`, `1e3`. Kubernetes compares them by value, and so do we.
+//! Values of Kubernetes quantities: `500m`, `1Gi`, `1e3`.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// The amount as a number: cores of CPU, bytes of memory or storage. None when it is not a quantity.
+/// The value in cores of CPU, or bytes of memory or storage. None for an invalid quantity.
 pub fn value(quantity: &Quantity) -> Option<f64> {
     let text = quantity.0.trim();
     let end =
@@ -39,7 +39,7 @@ fn scale(suffix: &str) -> Option<f64> {
     })
 }
 
-/// The amount rounded up to a whole number: bytes.
+/// The value in bytes, rounded up. None for an invalid quantity.
 #[allow(clippy::cast_possible_truncation, reason = "a cast saturates, and no node has 2^63 bytes")]
 pub fn bytes(quantity: &Quantity) -> Option<i64> {
     value(quantity).map(|amount| amount.ceil() as i64)
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_kubernetes_reads() {
+    fn parses_all_suffixes() {
         for (text, expected) in [
             ("1", 1.0),
             ("0.2", 0.2),
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_quantity() {
+    fn rejects_invalid_quantities() {
         for text in ["", "abc", "1 G", "1KB", "m", "1e", "--", "1e999"] {
             assert_eq!(value(&Quantity(text.into())), None, "{text}");
         }

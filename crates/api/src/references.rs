@@ -1,8 +1,8 @@
-//! What of its namespace a component is given: the Secrets that its pods read and the account that they have.
+//! References of a component to Secrets and to the ServiceAccount of its pods.
 //!
-//! Whoever writes a component gets these through its pods, so a cluster of several tenants asks whether they may have
-//! them. Found are the fields of this project one by one, and those of Kubernetes by their names, wherever in the
-//! policy of the pods they stand.
+//! The author of a component gains access to these through its pods, so a multi-tenant cluster authorizes each
+//! reference. Fields of this API are listed one by one; fields of embedded Kubernetes types are found by name, anywhere
+//! in the pod settings.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::component::Spec;
 use crate::types::{AuthConfig, CryptoConfig, PodPolicy, PulsarMessaging};
 use crate::validate::FieldPath;
 
-/// What is referred to.
+/// Kind of the referenced object.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Target {
     /// A Secret.
@@ -23,18 +23,18 @@ pub enum Target {
 /// One reference.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reference {
-    /// The field that refers to it.
+    /// The field with the reference.
     pub field: FieldPath,
-    /// What it is.
+    /// Kind of the referenced object.
     pub target: Target,
-    /// Its name.
+    /// Name of the referenced object.
     pub name: String,
 }
 
-/// The account that every pod has which names none.
+/// The ServiceAccount of pods that name none, which needs no authorization.
 const DEFAULT_ACCOUNT: &str = "default";
 
-/// What a component's specification, which stands at `path`, refers to, in the order of the fields.
+/// The references of a component spec at `path`, in the order of the fields.
 pub fn references<S: Spec>(path: &FieldPath, spec: &S) -> Vec<Reference> {
     let view = spec.view();
     let mut found = Found::default();
@@ -63,7 +63,7 @@ pub fn references<S: Spec>(path: &FieldPath, spec: &S) -> Vec<Reference> {
     found.0
 }
 
-/// What the pods of others are given by a BackendConfig.
+/// The references that a BackendConfig adds to the pods of components.
 pub fn references_of_backend(spec: &BackendConfigSpec) -> Vec<Reference> {
     let mut found = Found::default();
     if let Some(pod) = &spec.pod {
@@ -117,12 +117,12 @@ impl Found {
     fn pod(&mut self, path: &FieldPath, pod: &PodPolicy) {
         let account = pod.service_account_name.as_deref().filter(|name| *name != DEFAULT_ACCOUNT);
         self.add(path.field("serviceAccountName"), Target::ServiceAccount, account);
-        // What cannot be written as JSON cannot have been read from it.
+        // The value was parsed from JSON, so it serializes.
         let Ok(pod) = serde_json::to_value(pod) else { return };
         self.kubernetes(path, &pod);
     }
 
-    /// Fields of Kubernetes that name a Secret: `secretName`, the many forms of `secretRef`, and lists of pull secrets.
+    /// Fields of Kubernetes types that name a Secret: `secretName`, the forms of `secretRef`, and image pull secrets.
     fn kubernetes(&mut self, path: &FieldPath, value: &Value) {
         match value {
             Value::Object(fields) => {
@@ -135,7 +135,7 @@ impl Found {
                                 self.secret(path.index(index).field("name"), named(item));
                             }
                         }
-                        // Of a projected volume. The one of a volume has `secretName`.
+                        // A projected volume; a plain Secret volume has `secretName`.
                         "secret" if named(value).is_some() => self.secret(path.field("name"), named(value)),
                         _ if is_reference(name) => self.secret(path.field("name"), named(value)),
                         _ => self.kubernetes(&path, value),
@@ -152,7 +152,7 @@ impl Found {
     }
 }
 
-/// `secretRef`, `secretKeyRef`, `nodePublishSecretRef` and their kin.
+/// `secretRef`, `secretKeyRef`, `nodePublishSecretRef` and similar fields.
 fn is_reference(field: &str) -> bool {
     field == "secretKeyRef" || field == "secretRef" || field.ends_with("SecretRef")
 }
@@ -169,7 +169,7 @@ mod tests {
     use crate::FunctionSpec;
 
     #[test]
-    fn every_secret_and_the_account_are_found() {
+    fn finds_every_secret_and_service_account() {
         let container = json!({
             "name": "c", "env": [{ "name": "A", "valueFrom": { "secretKeyRef": { "name": "env", "key": "k" } } }],
             "envFrom": [{ "secretRef": { "name": "env-from" } }],
@@ -185,7 +185,7 @@ mod tests {
         };
         let crypto = |name: &str| json!({ "cryptoSecrets": [{ "secretName": name, "secretKey": "k" }] });
         let spec: FunctionSpec = serde_json::from_value(json!({
-            "funcConfig": { "secretName": "configuration is the function's own" },
+            "funcConfig": { "secretName": "free-form configuration" },
             "secretsMap": { "A": { "path": "map", "key": "k" } },
             "pulsar": messaging("p"), "pulsarPackageService": messaging("q"),
             "input": { "sourceSpecs": { "t": { "cryptoConfig": crypto("crypto-in") } } },
@@ -242,12 +242,12 @@ mod tests {
             (account.field.as_str(), account.name.as_str()),
             ("spec.pod.serviceAccountName", "account")
         );
-        let csi = found.iter().find(|it| it.name == "csi").expect("it");
+        let csi = found.iter().find(|it| it.name == "csi").expect("a reference");
         assert_eq!(csi.field.as_str(), "spec.pod.volumes[2].csi.nodePublishSecretRef.name");
     }
 
     #[test]
-    fn default_account_and_empty_names_are_none() {
+    fn ignores_the_default_account_and_empty_names() {
         let spec: FunctionSpec = serde_json::from_value(json!({
             "pulsar": { "authSecret": "" }, "pod": { "serviceAccountName": "default" },
         }))

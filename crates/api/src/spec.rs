@@ -1,8 +1,7 @@
-//! The specifications of the three components.
+//! The specs of Function, Source and Sink.
 //!
-//! Function, Source and Sink share most of their fields. [`component_spec!`] lists the shared ones once and
-//! puts them into each of the three structs, after the fields of its own, together with the accessor by which
-//! the rest of the project reads them without knowing the kind ([`crate::component`]).
+//! The three kinds share most of their fields. [`component_spec!`] lists the shared fields once and appends them to
+//! the fields of each kind. Other modules read them independent of the kind, through [`crate::component`].
 
 use std::collections::BTreeMap;
 
@@ -47,179 +46,179 @@ macro_rules! component_spec {
         pub struct $spec {
             $($(#[$own_meta])* pub $own: $own_type,)*
 
-            /// Name of the component in Pulsar. Default: the object's name. In a FunctionMesh it also names
-            /// the component's own object, `<mesh>-<name>`.
+            /// Name of the component in Pulsar. Defaults to the object's name. Required in a FunctionMesh, where it
+            /// also names the component's own object, `<mesh>-<name>`.
             pub name: Option<String>,
-            /// Class of the component's code; for Go and generic runtimes any text.
+            /// Class that implements the function or connector. Required for Java and Python.
             pub class_name: Option<String>,
-            /// Pulsar tenant. Default: public.
+            /// Pulsar tenant. Defaults to `public`.
             pub tenant: Option<String>,
-            /// Pulsar namespace. Default: default.
+            /// Pulsar namespace. Defaults to `default`.
             pub namespace: Option<String>,
-            /// Name of the Pulsar cluster. Default: kubernetes.
+            /// Name of the Pulsar cluster. Defaults to `kubernetes`.
             pub cluster_name: Option<String>,
-            /// Number of pods. Default: `minReplicas`. With `maxReplicas` set the autoscaler decides it.
+            /// Number of pods. Defaults to `minReplicas`. With `maxReplicas` the HorizontalPodAutoscaler sets it.
             #[validate(range(min = 0))]
             pub replicas: Option<i32>,
-            /// Least number of pods under an autoscaler. Default: 1.
+            /// Lower limit of the HorizontalPodAutoscaler. Defaults to 1.
             #[validate(range(min = 0))]
             #[schemars(extend("default" = 1))]
             pub min_replicas: Option<i32>,
-            /// Greatest number of pods. Setting it turns horizontal autoscaling on.
+            /// Upper limit of the HorizontalPodAutoscaler. Setting it enables horizontal autoscaling.
             pub max_replicas: Option<i32>,
-            /// Whether the component is told its number of replicas. Changing replicas then restarts it.
+            /// Whether the runner gets the number of replicas as its parallelism. A change of replicas then restarts all pods.
             pub show_precise_parallelism: Option<bool>,
-            /// How often a message takes effect. Default: atleast_once.
+            /// Processing guarantee. Defaults to `atleast_once`.
             pub processing_guarantee: Option<ProcessingGuarantee>,
-            /// Flags that are passed on to the runtime.
+            /// Runtime flags, passed to the runner unchanged.
             pub runtime_flags: Option<String>,
-            /// Values of Secrets that the component may read, by the names that it uses.
+            /// Secrets that the code reads by name: each entry maps a name to a key of a Secret.
             pub secrets_map: Option<BTreeMap<String, SecretRef>>,
-            /// Topic that the component's log lines go to.
+            /// Topic that receives the component's logs.
             pub log_topic: Option<String>,
-            /// Who writes to the log topic. Default: runtime for a function, sidecar for a source or sink.
+            /// What produces to the log topic. Defaults to `runtime` for functions, `sidecar` for sources and sinks.
             pub log_topic_agent: Option<LogTopicAgent>,
-            /// Image of the log sidecar.
+            /// Image of the Filebeat sidecar that produces to the log topic.
             pub filebeat_image: Option<String>,
-            /// CPU, memory and storage. Memory is what a Java component sizes its heap by.
+            /// Compute resources of the main container. The memory limit sizes the heap of the JVM.
             pub resources: Option<ResourceRequirements>,
-            /// Mounts of the volumes in `pod.volumes` and `volumeClaimTemplates`.
+            /// Volume mounts of the main container, for volumes of `pod.volumes` and `volumeClaimTemplates`.
             pub volume_mounts: Option<Vec<VolumeMount>>,
-            /// Policy of the pods.
+            /// Settings of the pods.
             pub pod: Option<PodPolicy>,
-            /// How the component reaches Pulsar.
+            /// Connection to the Pulsar cluster: service URLs, authentication and TLS.
             #[validate(nested)]
             pub pulsar: Option<PulsarMessaging>,
-            /// Where packages are downloaded from, when that is not the Pulsar of `pulsar`.
+            /// Connection to the Pulsar cluster that serves packages. Defaults to `pulsar`.
             #[validate(nested)]
             pub pulsar_package_service: Option<PulsarMessaging>,
-            /// A component in Java.
+            /// Java runtime. Required for sources and sinks.
             pub java: Option<JavaRuntime>,
-            /// A function in Python.
+            /// Python runtime, for functions.
             pub python: Option<PythonRuntime>,
-            /// A function in Go.
+            /// Go runtime, for functions.
             pub golang: Option<GoRuntime>,
-            /// A function in a language that the generic runner serves.
+            /// Generic runtime, for functions in other languages.
             #[validate(nested)]
             pub generic_runtime: Option<GenericRuntime>,
-            /// State of the component, kept outside its pods.
+            /// State store of the component.
             pub stateful_config: Option<Stateful>,
-            /// Image of the runner. Default: the operator's image for the runtime.
+            /// Image of the runner. Defaults to the operator's image for the runtime.
             pub image: Option<String>,
-            /// When the image is pulled: Always, IfNotPresent or Never.
+            /// Image pull policy of the runner: `Always`, `IfNotPresent` or `Never`.
             pub image_pull_policy: Option<String>,
-            /// Whether the image has pulsarctl for downloads.
+            /// Whether the image contains pulsarctl, which then downloads packages and deletes subscriptions.
             pub image_has_pulsarctl: Option<bool>,
-            /// Whether the image has wget for downloads.
+            /// Whether the image contains wget, which then downloads packages over HTTP.
             #[serde(rename = "imageHasGet")]
             pub image_has_wget: Option<bool>,
-            /// Image that downloads packages in an init container.
+            /// Image of the init container that downloads packages.
             pub downloader_image: Option<String>,
-            /// Image that cleans up subscriptions. Default: the runner's.
+            /// Image of the Job that deletes subscriptions. Defaults to the runner's image.
             pub cleanup_image: Option<String>,
         }
     };
 }
 
 component_spec! {
-    /// A Pulsar Function: code that reads topics, and may write one.
+    /// A Pulsar Function: code that consumes topics and can produce to one.
     #[kube(kind = "Function", shortname = "fn", doc = "A Pulsar Function that runs on this cluster.")]
     pub struct FunctionSpec {
-        /// What the function reads.
+        /// Input topics and their consumers.
         pub input: Option<InputConf>,
-        /// What the function writes.
+        /// Output topic and its producer.
         pub output: Option<OutputConf>,
-        /// Configuration that the function's code reads.
+        /// User configuration, which the code reads from its context. Any JSON object.
         #[serde(default)]
         #[schemars(schema_with = "schema::free_form")]
         pub func_config: Option<FreeForm>,
-        /// A source connector in place of input topics.
+        /// Source connector that replaces the input topics.
         pub source_config: Option<FunctionSourceConfig>,
-        /// A sink connector in place of an output topic.
+        /// Sink connector that replaces the output topic.
         pub sink_config: Option<FunctionSinkConfig>,
-        /// Milliseconds after which an unacknowledged message is delivered again. 0: never.
+        /// Acknowledgement timeout in milliseconds: Pulsar redelivers unacknowledged messages after it. 0 disables it.
         pub timeout: Option<i32>,
-        /// Whether messages are acknowledged for the code. Default: true.
+        /// Whether the runner acknowledges messages. Defaults to true.
         pub auto_ack: Option<bool>,
-        /// How often a message is tried again before it goes to the dead-letter topic.
+        /// Redeliveries of a failed message before it goes to the dead-letter topic.
         pub max_message_retry: Option<i32>,
-        /// Topic for messages that failed `maxMessageRetry` times.
+        /// Dead-letter topic, for messages that failed `maxMessageRetry` redeliveries.
         pub dead_letter_topic: Option<String>,
-        /// Whether messages are processed in order; one replica reads at a time.
+        /// Whether messages are processed in order, with a Failover subscription: one replica consumes at a time.
         pub retain_ordering: Option<bool>,
-        /// Whether messages of one key are processed in order.
+        /// Whether messages of one key are processed in order, with a Key_Shared subscription.
         pub retain_key_ordering: Option<bool>,
-        /// Whether properties of the input message are copied to the output. Default: true.
+        /// Whether properties of the input message are copied to the output message. Defaults to true.
         pub forward_source_message_property: Option<bool>,
-        /// Asynchronous requests that may be open at a time. Default: 1000.
+        /// Most pending asynchronous requests of the function. Defaults to 1000.
         pub max_pending_async_requests: Option<i32>,
-        /// Name of the subscription. Default: tenant/namespace/name.
+        /// Name of the subscription. Defaults to `<tenant>/<namespace>/<name>`.
         pub subscription_name: Option<String>,
-        /// Whether the subscription is removed with the function. Default: false.
+        /// Whether deleting the function deletes its subscriptions. Defaults to false.
         pub cleanup_subscription: Option<bool>,
-        /// Where a new subscription begins. Default: earliest.
+        /// Initial position of a new subscription. Defaults to `earliest`.
         pub subscription_position: Option<SubscribePosition>,
-        /// Whether the function skips what came while it did not run.
+        /// Whether consumers seek to the latest message when the function starts, skipping the backlog.
         pub skip_to_latest: Option<bool>,
-        /// A window, for code that takes several messages at a time.
+        /// Window over the input, for window functions.
         pub window_config: Option<WindowConfig>,
-        /// Volume claims, one set a pod.
+        /// PersistentVolumeClaim templates of the StatefulSet.
         pub volume_claim_templates: Option<Vec<PersistentVolumeClaim>>,
-        /// What becomes of the volume claims.
+        /// Retention policy of the PersistentVolumeClaims.
         pub persistent_volume_claim_retention_policy: Option<VolumeClaimRetention>,
     }
 }
 
 component_spec! {
-    /// A Pulsar IO source: a connector that brings data from outside into a topic.
+    /// A Pulsar IO source: a connector that produces external data to a topic.
     #[kube(kind = "Source", shortname = "src", doc = "A Pulsar IO source that runs on this cluster.")]
     pub struct SourceSpec {
-        /// What the source writes.
+        /// Output topic and its producer.
         pub output: Option<OutputConf>,
-        /// Name of a built-in connector; kept for compatibility, `java.jar` decides.
+        /// Name of a built-in connector. Accepted for compatibility; `java.jar` selects the connector.
         pub source_type: Option<String>,
-        /// Configuration of the connector.
+        /// Configuration of the connector. Any JSON object.
         #[serde(default)]
         #[schemars(schema_with = "schema::free_form")]
         pub source_config: Option<FreeForm>,
-        /// Discovery, when the connector is a batch source.
+        /// Discovery of work, for batch sources.
         pub batch_source_config: Option<BatchSourceConfig>,
-        /// Whether properties of the record are copied to the message. Default: true.
+        /// Whether properties of the source record are copied to the message. Defaults to true.
         pub forward_source_message_property: Option<bool>,
     }
 }
 
 component_spec! {
-    /// A Pulsar IO sink: a connector that carries data from topics to the outside.
+    /// A Pulsar IO sink: a connector that consumes topics and writes to an external system.
     #[kube(kind = "Sink", shortname = "snk", doc = "A Pulsar IO sink that runs on this cluster.")]
     pub struct SinkSpec {
-        /// What the sink reads.
+        /// Input topics and their consumers.
         pub input: Option<InputConf>,
-        /// Name of a built-in connector; kept for compatibility, `java.jar` decides.
+        /// Name of a built-in connector. Accepted for compatibility; `java.jar` selects the connector.
         pub sink_type: Option<String>,
-        /// Configuration of the connector.
+        /// Configuration of the connector. Any JSON object.
         #[serde(default)]
         #[schemars(schema_with = "schema::free_form")]
         pub sink_config: Option<FreeForm>,
-        /// Milliseconds after which an unacknowledged message is delivered again. 0: never.
+        /// Acknowledgement timeout in milliseconds: Pulsar redelivers unacknowledged messages after it. 0 disables it.
         pub timeout: Option<i32>,
-        /// Milliseconds after which a message that the sink refused is delivered again.
+        /// Delay in milliseconds before Pulsar redelivers a negatively acknowledged message.
         pub negative_ack_redelivery_delay_ms: Option<i32>,
-        /// Whether messages are acknowledged for the code. Default: true.
+        /// Whether the runner acknowledges messages. Defaults to true.
         pub auto_ack: Option<bool>,
-        /// How often a message is tried again before it goes to the dead-letter topic.
+        /// Redeliveries of a failed message before it goes to the dead-letter topic.
         pub max_message_retry: Option<i32>,
-        /// Topic for messages that failed `maxMessageRetry` times.
+        /// Dead-letter topic, for messages that failed `maxMessageRetry` redeliveries.
         pub dead_letter_topic: Option<String>,
-        /// Whether messages are processed in order; one replica reads at a time.
+        /// Whether messages are processed in order, with a Failover subscription: one replica consumes at a time.
         pub retain_ordering: Option<bool>,
-        /// Whether messages of one key are processed in order.
+        /// Whether messages of one key are processed in order, with a Key_Shared subscription.
         pub retain_key_ordering: Option<bool>,
-        /// Name of the subscription. Default: tenant/namespace/name.
+        /// Name of the subscription. Defaults to `<tenant>/<namespace>/<name>`.
         pub subscription_name: Option<String>,
-        /// Whether the subscription is removed with the sink. Default: false.
+        /// Whether deleting the sink deletes its subscriptions. Defaults to false.
         pub cleanup_subscription: Option<bool>,
-        /// Where a new subscription begins. Default: earliest.
+        /// Initial position of a new subscription. Defaults to `earliest`.
         pub subscription_position: Option<SubscribePosition>,
     }
 }

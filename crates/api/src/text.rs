@@ -1,9 +1,8 @@
-//! Objects read straight from their text, without a tree of it.
+//! Streaming deserialization of objects from JSON text, without an intermediate tree.
 //!
-//! What [`crate::parse`] does to a tree happens here while the text passes by: nulls are absent, numbers are
-//! quantities where quantities stand. Unknown fields cost nothing, whatever they hold. What is kept is charged
-//! against a budget by the size of its types, so that a short text cannot become a large object: `[{},{},…]` is
-//! two bytes an item as text and kilobytes as a list of containers.
+//! Applies the conversions of [`crate::parse`] on the fly: null means absent, and numbers are accepted as quantities.
+//! Unknown fields cost no memory. Known values are charged against a memory limit by the size of their types, so that a
+//! short text cannot become a large object: an item of `[{},{},…]` is two bytes of text and kilobytes as a container.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -20,20 +19,20 @@ use serde_json::{Error, Map, Value};
 use crate::parse::{FREE_FORM, quantity_to_text};
 use crate::validate::{FieldPath, Violation};
 
-/// Bytes that an object may take in memory. A mesh of two thousand ordinary components takes less.
+/// Maximum memory of a parsed object, in bytes. A mesh of two thousand ordinary components takes less.
 pub const MAX_MEMORY: usize = 32 * 1024 * 1024;
-/// Levels below which nothing of ours stands.
+/// Maximum nesting of lists and maps.
 const MAX_DEPTH: usize = 64;
-/// The name by which `RawValue` asks for text.
+/// The name by which `RawValue` requests text from serde_json.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
-/// Reads the specification and the metadata of an object as [`crate::parse`] does. `status` and
-/// `metadata.managedFields` are skipped: nothing is decided by them.
+/// Parses the metadata and the spec of an object like [`crate::parse`]. Skips `status` and `metadata.managedFields`, which
+/// admission does not need. The error names the field that failed.
 ///
 /// ```
 /// let text = r#"{"metadata":{"name":"f"},"spec":{"replicas":"three"}}"#;
-/// let fault = function_mesh_api::parse_text::<function_mesh_api::Function>(text).unwrap_err();
-/// assert_eq!(fault.field.as_str(), "spec.replicas");
+/// let error = function_mesh_api::parse_text::<function_mesh_api::Function>(text).unwrap_err();
+/// assert_eq!(error.field.as_str(), "spec.replicas");
 /// ```
 pub fn parse_text<T: DeserializeOwned>(text: &str) -> Result<T, Violation> {
     let left = Cell::new(MAX_MEMORY);
@@ -45,7 +44,7 @@ pub fn parse_text<T: DeserializeOwned>(text: &str) -> Result<T, Violation> {
     })
 }
 
-/// A position would be one within a part of the text, which nobody has seen.
+/// Removes the position from an error: it would refer to a fragment of the text.
 fn without_position(message: &str) -> &str {
     match message.rsplit_once(" at line ") {
         Some((message, position)) if position.starts_with(|c: char| c.is_ascii_digit()) => message,
@@ -53,20 +52,20 @@ fn without_position(message: &str) -> &str {
     }
 }
 
-/// What the text at hand is.
+/// Which part of the object the text is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Place {
     /// The whole object.
     Object,
     /// Its metadata.
     Metadata,
-    /// The limits of vertical scaling.
+    /// The limits of a VerticalPodAutoscaler.
     Quantities,
-    /// One of them.
+    /// One of these limits.
     Quantity,
-    /// The user's own configuration, null included.
+    /// Free-form configuration, in which null is a value.
     FreeForm,
-    /// Anything else.
+    /// Any other value.
     Other,
 }
 
@@ -103,7 +102,7 @@ impl<'de> Reader<'_, 'de> {
         self.text.starts_with('[')
     }
 
-    /// A value that is neither list nor map; of those no more than the kind, for the error.
+    /// The scalar, or an empty list or map, whose type the error names.
     fn scalar(self) -> Result<Value, Error> {
         if self.is_map() {
             return Ok(Value::Object(Map::new()));
@@ -122,7 +121,7 @@ impl<'de> Reader<'_, 'de> {
     fn charge(&self, bytes: usize) -> Result<(), Error> {
         let left = self.left.get().checked_sub(bytes).ok_or_else(|| {
             Error::custom(format!(
-                "the object takes more than {} MiB of memory; write fewer items, or split the object",
+                "the object takes more than {} MiB of memory; use fewer items or split the object",
                 MAX_MEMORY / 1024 / 1024
             ))
         })?;
@@ -130,14 +129,14 @@ impl<'de> Reader<'_, 'de> {
         Ok(())
     }
 
-    /// As it is, nulls included.
+    /// The deserializer of serde_json, without conversions.
     fn plain(&self) -> serde_json::Deserializer<serde_json::de::StrRead<'de>> {
         serde_json::Deserializer::from_str(self.text)
     }
 
     fn below(self, text: &'de RawValue, place: Place) -> Result<Self, Error> {
         if self.depth == MAX_DEPTH {
-            return Err(Error::custom(format!("lists and maps are nested more than {MAX_DEPTH} deep")));
+            return Err(Error::custom(format!("nested more than {MAX_DEPTH} levels deep")));
         }
         Ok(Self { text: text.get(), place, depth: self.depth + 1, ..self })
     }
@@ -265,7 +264,7 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
     }
 }
 
-/// Stands between the text and the visitor of a list or a map.
+/// Wraps the visitor of a list or map to convert its values.
 struct Walk<'a, 'de, V> {
     reader: Reader<'a, 'de>,
     visitor: V,
@@ -302,7 +301,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Items<'_, 'de, A> {
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
         while let Some(text) = self.inner.next_element::<&RawValue>().map_err(Error::custom)? {
             if text.get() != "null" {
-                // Lists grow by doubling, so there is room for as much again.
+                // A Vec doubles its capacity, so it can allocate twice its items.
                 self.reader.charge(2 * size_of::<S::Value>())?;
                 return seed.deserialize(self.reader.below(text, Place::Other)?).map(Some);
             }
@@ -315,7 +314,7 @@ struct Entries<'a, 'de, A> {
     reader: Reader<'a, 'de>,
     inner: A,
     is_struct: bool,
-    /// The API server fills it in; a file may leave it out.
+    /// The API server defaults `spec`, so a manifest can omit it.
     needs_spec: bool,
     value: Option<Reader<'a, 'de>>,
 }
@@ -354,7 +353,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, 'de, A> {
     }
 }
 
-/// A key, as it stands in the text where no escape is in it.
+/// A key, borrowed from the text unless it contains escapes.
 struct Key<'de>(Cow<'de, str>);
 
 impl<'de> serde::Deserialize<'de> for Key<'de> {
@@ -380,69 +379,4 @@ impl<'de> serde::Deserialize<'de> for Key<'de> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::{Function, FunctionMesh, parse};
-
-    fn same(raw: &Value) {
-        let (tree, text) = (parse::<Function>(raw.clone()), parse_text::<Function>(&raw.to_string()));
-        match (tree, text) {
-            (Ok(tree), Ok(text)) => assert_eq!(tree.spec, text.spec, "{raw}"),
-            (Err(tree), Err(text)) => assert_eq!(tree, text, "{raw}"),
-            (tree, text) => panic!("{raw}: {tree:?} {text:?}"),
-        }
-    }
-
-    #[test]
-    fn text_is_read_as_a_tree_is() {
-        for spec in [
-            json!({}),
-            json!(null),
-            json!("x"),
-            json!({ "replicas": "three" }),
-            json!({ "replicas": 1.5 }),
-            json!({ "replicas": null, "input": { "topics": [null, "a", null] } }),
-            json!({ "input": { "topics": "a" } }),
-            json!({ "input": { "topics": [{}] } }),
-            json!({ "input": [] }),
-            json!({ "funcConfig": { "a": [null, 1.0, { "b": null }] }, "unknown": [{ "": 0 }] }),
-            json!({ "funcConfig": "x" }),
-            json!({ "resources": { "requests": { "cpu": 0.5, "memory": 1_000_000_000 }, "limits": null } }),
-            json!({ "pod": { "labels": { "config": "a", "b": 1 } } }),
-            json!({ "pod": { "vpa": { "resourcePolicy": { "containerPolicies": [{
-                "minAllowed": { "cpu": 0.5, "memory": 1024, "a": null }, "maxAllowed": { "memory": 8_589_934_592_i64 },
-            }] } } } }),
-            json!({ "processingGuarantee": "never" }),
-            json!({ "pod": { "sidecars": [{ "name": "s", "ports": [{ "containerPort": "x" }] }] } }),
-        ] {
-            same(&json!({ "metadata": { "name": "f" }, "spec": spec }));
-        }
-        same(&json!({ "metadata": { "name": "f", "labels": { "a": null } } }));
-        same(&json!([]));
-        same(&json!(1));
-    }
-
-    #[test]
-    fn what_is_not_read_costs_nothing() {
-        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        let text = format!(
-            r#"{{"metadata":{{"name":"f","managedFields":{deep}}},"spec":{{"unknown":{deep}}},"status":{deep}}}"#
-        );
-        assert_eq!(parse_text::<Function>(&text).expect("an object").metadata.name.as_deref(), Some("f"));
-    }
-
-    #[test]
-    fn a_short_text_does_not_become_a_large_object() {
-        for list in [
-            r#""functions":[ITEMS]"#,
-            r#""functions":[{"pod":{"sidecars":[ITEMS]}}]"#,
-            r#""sinks":[{"volumeMounts":[ITEMS]},{"pod":{"volumes":[ITEMS]}}]"#,
-        ] {
-            let spec = list.replace("ITEMS", &vec!["{}"; 400_000].join(","));
-            let fault = parse_text::<FunctionMesh>(&format!(r#"{{"spec":{{{spec}}}}}"#)).expect_err(list);
-            assert!(fault.message.contains("takes more than 32 MiB"), "{fault}");
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,5 @@
-//! What a real API server says by itself, with no webhook there: it takes the definitions, refuses what breaks a
-//! simple rule with the words of the Rust rule, refuses nothing else, and lets old objects be.
+//! CEL rules on a real API server without the webhook: it accepts the CRDs, rejects violations of the simple rules with the
+//! message of the Rust rule, rejects nothing else, and ratchets stored objects.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
 
@@ -37,7 +37,7 @@ fn mesh(name: &str, spec: &Value) -> Value {
     })
 }
 
-fn part(kind: &str, name: &str, change: &Value) -> Value {
+fn component(kind: &str, name: &str, change: &Value) -> Value {
     let mut spec = cases::object(kind, change)["spec"].clone();
     spec["name"] = name.into();
     spec
@@ -45,8 +45,8 @@ fn part(kind: &str, name: &str, change: &Value) -> Value {
 
 struct Server(Client);
 
-/// A refusal: fields and messages.
-type Refusal = Vec<(String, String)>;
+/// Fields and messages of a rejection.
+type Rejection = Vec<(String, String)>;
 
 impl Server {
     fn api(&self, kind: &str) -> Api<DynamicObject> {
@@ -59,17 +59,17 @@ impl Server {
         Api::namespaced_with(self.0.clone(), "default", &resource)
     }
 
-    async fn create(&self, object: &Value, dry_run: bool) -> Result<(), Refusal> {
+    async fn create(&self, object: &Value, dry_run: bool) -> Result<(), Rejection> {
         let kind = object["kind"].as_str().unwrap_or_default();
         let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
         let params = PostParams { dry_run, ..PostParams::default() };
-        refusal(self.api(kind).create(&params, &object).await)
+        rejection(self.api(kind).create(&params, &object).await)
     }
 
-    async fn merge(&self, object: &Value, change: &Value) -> Result<(), Refusal> {
+    async fn merge(&self, object: &Value, change: &Value) -> Result<(), Rejection> {
         let (kind, name) = (object["kind"].as_str().unwrap_or_default(), object["metadata"]["name"].as_str());
         let api = self.api(kind);
-        refusal(api.patch(name.unwrap_or_default(), &PatchParams::default(), &Patch::Merge(change)).await)
+        rejection(api.patch(name.unwrap_or_default(), &PatchParams::default(), &Patch::Merge(change)).await)
     }
 
     async fn install(&self, definitions: Vec<CustomResourceDefinition>) -> anyhow::Result<()> {
@@ -80,13 +80,13 @@ impl Server {
                 .await
                 .with_context(|| definition.name_any())?;
         }
-        // A change of a definition takes a moment to take effect.
+        // The API server applies a changed CRD after a moment.
         tokio::time::sleep(std::time::Duration::from_secs(2)).await;
         Ok(())
     }
 }
 
-fn refusal<T>(answer: kube::Result<T>) -> Result<(), Refusal> {
+fn rejection<T>(answer: kube::Result<T>) -> Result<(), Rejection> {
     match answer {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) => {
@@ -117,34 +117,35 @@ fn without_rules(mut definition: CustomResourceDefinition) -> CustomResourceDefi
     definition
 }
 
-/// What the API server refuses is what the Rust rules refuse, in the same field and with the same words.
-fn agrees(object: &Value, refusal: &Refusal) {
+/// The Rust rules reject the same fields with the same messages as the API server.
+fn assert_agrees(object: &Value, rejection: &Rejection) {
     let findings = check(object);
     let is_mesh = object["kind"] == "FunctionMesh";
-    let told =
-        refusal.iter().filter(|(_, message)| !message.contains("some validation rules were not checked"));
-    for (field, message) in told {
+    let reported =
+        rejection.iter().filter(|(_, message)| !message.contains("some validation rules were not checked"));
+    for (field, message) in reported {
         let field = field.trim_start_matches('.');
         let known = findings.violations.iter().any(|violation| {
             let at = violation.field.as_str();
-            // For bounds the schema has words of its own.
-            let says = message.contains(&violation.message)
+            // The schema has other messages for its limits.
+            let is_same = message.contains(&violation.message)
                 || message.contains(" in body should ")
                 || message.contains("should be a non-negative integer")
                 || at == "metadata.name" && message.contains(rules::OBJECT_NAME)
                 || message.contains("Required value")
                 || message.contains("Duplicate value");
-            says && (at == field
-                || message.contains(rules::OBJECT_NAME)
-                || is_mesh && at.starts_with(&format!("{field}["))
-                || at.starts_with(field))
+            is_same
+                && (at == field
+                    || message.contains(rules::OBJECT_NAME)
+                    || is_mesh && at.starts_with(&format!("{field}["))
+                    || at.starts_with(field))
         });
         assert!(known, "{field}: {message}\nis not in {findings:?}\nof {object}");
     }
 }
 
 #[tokio::test]
-async fn the_api_server_keeps_the_simple_rules_by_itself() -> anyhow::Result<()> {
+async fn api_server_enforces_cel_rules() -> anyhow::Result<()> {
     let plane = ControlPlane::start().await?;
     let server = Server(plane.client().await?);
     let definitions = function_mesh_api::crd::all()?;
@@ -152,32 +153,32 @@ async fn the_api_server_keeps_the_simple_rules_by_itself() -> anyhow::Result<()>
     let old = old_objects();
     for object in &old {
         assert!(!check(object).violations.is_empty(), "{object}");
-        server.create(object, false).await.expect("nothing refuses it yet");
+        server.create(object, false).await.expect("an API server without rules");
     }
     let large = too_large("old-large", "topics");
-    server.create(&large, false).await.expect("nothing bounds it yet");
+    server.create(&large, false).await.expect("an API server without limits");
     server.install(definitions).await?;
-    what_is_too_large_is_refused(&server, &large).await;
-    old_objects_can_be_changed_elsewhere(&server, &old).await;
-    each_rule_is_kept(&server).await;
-    each_rule_is_kept_in_a_mesh(&server).await;
-    nothing_else_is_refused(&server).await;
-    a_scale_to_zero_under_an_autoscaler_is_refused(&server).await;
+    oversized_fields_are_rejected(&server, &large).await;
+    known_violations_do_not_block_updates(&server, &old).await;
+    component_rules_are_enforced(&server).await;
+    mesh_rules_are_enforced(&server).await;
+    rust_rules_reject_at_least_as_much(&server).await;
+    scale_to_zero_with_autoscaler_is_rejected(&server).await;
     Ok(())
 }
 
-/// Objects as an installation of the original has them, stored before there were rules.
+/// Objects that were stored before the CRDs had rules.
 fn old_objects() -> Vec<Value> {
     let broken = json!({ "timeout": 5, "processingGuarantee": "effectively_once" });
     let mut sink = cases::object("Sink", &broken);
     sink["metadata"]["name"] = "a-name-of-more-than-forty-three-characters-long".into();
-    let parts = [part("Sink", "old", &broken), part("Sink", "fine", &json!({}))];
-    vec![sink, mesh("old", &json!({ "sinks": parts }))]
+    let components = [component("Sink", "old", &broken), component("Sink", "fine", &json!({}))];
+    vec![sink, mesh("old", &json!({ "sinks": components }))]
 }
 
-/// A Function with one item, entry or character too many.
-fn too_large(name: &str, part_: &str) -> Value {
-    let change = match part_ {
+/// A Function with one item, entry or character too many in a field.
+fn too_large(name: &str, field: &str) -> Value {
+    let change = match field {
         "topics" => json!({ "input": { "topics": vec!["t"; bounds::MAX_ITEMS + 1], "typeClassName": "[B" } }),
         "secretsMap" => {
             let secret = json!({ "path": "s", "key": "k" });
@@ -192,39 +193,42 @@ fn too_large(name: &str, part_: &str) -> Value {
     object
 }
 
-async fn what_is_too_large_is_refused(server: &Server, old: &Value) {
-    for part_ in ["topics", "secretsMap", "className"] {
-        let refused = server.create(&too_large("large", part_), true).await.expect_err(part_);
-        assert!(refused.iter().any(|(field, _)| field.ends_with(part_)), "{refused:?}");
+async fn oversized_fields_are_rejected(server: &Server, old: &Value) {
+    for name in ["topics", "secretsMap", "className"] {
+        let rejected = server.create(&too_large("large", name), true).await.expect_err(name);
+        assert!(rejected.iter().any(|(field, _)| field.ends_with(name)), "{rejected:?}");
     }
-    let accepted = "what was too large before is no reason to refuse";
+    let accepted = "a stored field may exceed the limit";
     server.merge(old, &json!({ "spec": { "className": "C" } })).await.expect(accepted);
 }
 
-async fn old_objects_can_be_changed_elsewhere(server: &Server, old: &[Value]) {
+async fn known_violations_do_not_block_updates(server: &Server, old: &[Value]) {
     let [sink, mesh] = old else { panic!("two objects") };
-    let accepted = "what was broken before is no reason to refuse";
+    let accepted = "a known violation does not block the update";
     server.merge(sink, &json!({ "spec": { "timeout": 6, "className": "C" } })).await.expect(accepted);
     server.merge(sink, &json!({ "metadata": { "finalizers": ["a.io/b"] } })).await.expect(accepted);
-    let refused = server.merge(sink, &json!({ "spec": { "className": "" } })).await.unwrap_err();
-    assert_eq!(refused[0].0, "spec.className");
+    let rejected = server.merge(sink, &json!({ "spec": { "className": "" } })).await.unwrap_err();
+    assert_eq!(rejected[0].0, "spec.className");
     let mut sinks = mesh["spec"]["sinks"].clone();
     sinks[1]["className"] = "C".into();
     sinks.as_array_mut().expect("a list").reverse();
     server.merge(mesh, &json!({ "spec": { "sinks": sinks } })).await.expect(accepted);
     sinks[0]["className"] = "".into();
-    let refused = server.merge(mesh, &json!({ "spec": { "sinks": sinks } })).await.unwrap_err();
-    assert!(refused[0].1.contains("`className` of a sink: must name the class that runs"), "{refused:?}");
+    let rejected = server.merge(mesh, &json!({ "spec": { "sinks": sinks } })).await.unwrap_err();
+    assert!(
+        rejected[0].1.contains("`className` of a sink: must be the class of the function or connector"),
+        "{rejected:?}"
+    );
     server.merge(sink, &json!({ "metadata": { "finalizers": null } })).await.expect(accepted);
 }
 
-async fn each_rule_is_kept(server: &Server) {
+async fn component_rules_are_enforced(server: &Server) {
     let mut seen = BTreeSet::new();
     for case in cases::all() {
         let (bad, good) = (cases::object(case.kind, &case.bad), cases::object(case.kind, &case.good));
-        if let Err(refusal) = server.create(&bad, true).await {
-            agrees(&bad, &refusal);
-            seen.extend(refusal.into_iter().map(|(field, message)| (case.kind, field, message)));
+        if let Err(rejection) = server.create(&bad, true).await {
+            assert_agrees(&bad, &rejection);
+            seen.extend(rejection.into_iter().map(|(field, message)| (case.kind, field, message)));
         }
         let accepted = server.create(&good, true).await;
         assert!(accepted.is_ok(), "{} of {}: {}: {accepted:?}", case.rule, case.kind, case.good);
@@ -233,28 +237,28 @@ async fn each_rule_is_kept(server: &Server) {
         let is_seen = seen.iter().any(|(kind, field, message)| {
             *kind == role.kind() && field == &format!("spec.{}", rule.field) && message.contains(rule.message)
         });
-        assert!(is_seen, "no object breaks the rule about {} of a {role}: {}", rule.field, rule.message);
+        assert!(is_seen, "no case violates the rule on {} of a {role}: {}", rule.field, rule.message);
     }
     assert!(seen.iter().any(|(_, _, message)| message.contains(rules::OBJECT_NAME)));
 }
 
-async fn each_rule_is_kept_in_a_mesh(server: &Server) {
+async fn mesh_rules_are_enforced(server: &Server) {
     let mut seen = BTreeSet::new();
     let unnamed = json!({ "name": null });
     for role in Role::ALL {
         let object = mesh("m", &json!({ role.mesh_field(): [cases::object(role.kind(), &unnamed)["spec"]] }));
-        let refusal = server.create(&object, true).await.expect_err("it has no name");
-        agrees(&object, &refusal);
-        assert!(refusal[0].1.contains("each component of a mesh needs a name"), "{refusal:?}");
+        let rejection = server.create(&object, true).await.expect_err("it has no name");
+        assert_agrees(&object, &rejection);
+        assert!(rejection[0].1.contains("each component of a mesh requires a name"), "{rejection:?}");
     }
     for case in cases::all() {
         let list = format!("{}s", case.kind.to_lowercase());
-        let fine = part(case.kind, "fine", &json!({}));
-        let of = |change| mesh("m", &json!({ &list: [fine, part(case.kind, "it", change)] }));
+        let fine = component(case.kind, "fine", &json!({}));
+        let of = |change| mesh("m", &json!({ &list: [fine, component(case.kind, "it", change)] }));
         let bad = of(&case.bad);
-        if let Err(refusal) = server.create(&bad, true).await {
-            agrees(&bad, &refusal);
-            seen.extend(refusal);
+        if let Err(rejection) = server.create(&bad, true).await {
+            assert_agrees(&bad, &rejection);
+            seen.extend(rejection);
         }
         let accepted = server.create(&of(&case.good), true).await;
         assert!(accepted.is_ok(), "{} of {}: {}: {accepted:?}", case.rule, case.kind, case.good);
@@ -264,14 +268,14 @@ async fn each_rule_is_kept_in_a_mesh(server: &Server) {
         let is_seen = seen.iter().any(|(field, message)| {
             field == &format!("spec.{}", role.mesh_field()) && message.contains(&text)
         });
-        assert!(is_seen, "no mesh breaks the rule about {} of a {role}: {}", rule.field, rule.message);
+        assert!(is_seen, "no mesh violates the rule on {} of a {role}: {}", rule.field, rule.message);
     }
 }
 
-/// Objects that break any number of rules, or none: what the API server refuses, the Rust rules refuse too.
-async fn nothing_else_is_refused(server: &Server) {
+/// Objects with any number of violations: the Rust rules reject whatever the API server rejects.
+async fn rust_rules_reject_at_least_as_much(server: &Server) {
     let mut runner = TestRunner::deterministic();
-    let (mut refused, mut accepted) = (0, 0);
+    let (mut rejected, mut accepted) = (0, 0);
     for kind in ["Function", "Sink", "Source"] {
         let changes: Vec<_> = cases::all()
             .into_iter()
@@ -289,16 +293,16 @@ async fn nothing_else_is_refused(server: &Server) {
                 cases::merge(&mut object["spec"], &change);
             }
             match server.create(&object, true).await {
-                Err(refusal) => {
-                    refused += 1;
-                    agrees(&object, &refusal);
+                Err(rejection) => {
+                    rejected += 1;
+                    assert_agrees(&object, &rejection);
                 }
                 Ok(()) => accepted += 1,
             }
         }
     }
-    assert!(refused > 50 && accepted > 50, "{refused} refused, {accepted} accepted");
-    // Null is absent, and defaults of the webhook may be there or not.
+    assert!(rejected > 50 && accepted > 50, "{rejected} rejected, {accepted} accepted");
+    // Null means absent, and the rules hold with and without the webhook's defaults.
     let nulls = json!({
         "python": null, "golang": null, "genericRuntime": null, "maxReplicas": null, "replicas": null,
         "timeout": null, "deadLetterTopic": null, "windowConfig": null, "statefulConfig": null, "pod": null,
@@ -313,15 +317,15 @@ async fn nothing_else_is_refused(server: &Server) {
     server.create(&serde_json::to_value(&function).expect("JSON"), true).await.expect("a complete object");
 }
 
-async fn a_scale_to_zero_under_an_autoscaler_is_refused(server: &Server) {
-    for (name, most, is_refused) in [("fixed", Value::Null, false), ("scaled", json!(3), true)] {
+async fn scale_to_zero_with_autoscaler_is_rejected(server: &Server) {
+    for (name, most, is_rejected) in [("fixed", Value::Null, false), ("scaled", json!(3), true)] {
         let mut object = cases::object("Function", &json!({ "maxReplicas": most, "replicas": 1 }));
         object["metadata"]["name"] = name.into();
         server.create(&object, false).await.expect("an object");
         let zero = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
         let answer = server.api("Function").patch_scale(name, &PatchParams::default(), &zero).await;
-        assert_eq!(answer.is_err(), is_refused, "{name}: {answer:?}");
-        // An autoscaler may be out of its range for a moment, when a limit was moved.
+        assert_eq!(answer.is_err(), is_rejected, "{name}: {answer:?}");
+        // An autoscaler can exceed its range for a moment after a change of the limits.
         let five = Patch::Merge(json!({ "spec": { "replicas": 5 } }));
         server.api("Function").patch_scale(name, &PatchParams::default(), &five).await.expect("it scales");
     }

@@ -1,14 +1,14 @@
-//! What the definitions promise to people and to the API server.
+//! The generated CRDs: size, documentation, defaults, required fields and limits.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
-#![allow(clippy::print_stdout, reason = "sizes are worth a look when a test fails")]
+#![allow(clippy::print_stdout, reason = "a failed test shows all sizes")]
 
 use std::sync::LazyLock;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 
-/// A request to the API server may be 3 MiB, an object in etcd 1.5 MiB; people read and diff these files.
+/// The API server accepts requests of 3 MiB, etcd objects of 1.5 MiB; people also read and diff these files.
 const BUDGET: [(&str, usize); 5] = [
     ("backendconfigs", 150_000),
     ("functions", 190_000),
@@ -17,7 +17,7 @@ const BUDGET: [(&str, usize); 5] = [
     ("functionmeshes", 700_000),
 ];
 
-/// Fields whose types Kubernetes defines.
+/// Fields of Kubernetes types.
 const EMBEDDED: [&str; 14] = [
     "affinity",
     "autoScalingBehavior",
@@ -58,7 +58,7 @@ fn at<'a>(schema: &'a Value, path: &str) -> &'a Value {
 }
 
 #[test]
-fn each_definition_keeps_its_budget() {
+fn sizes_are_within_budget() {
     for (plural, budget) in BUDGET {
         let crd = crds().iter().find(|crd| crd.spec.names.plural == plural).expect(plural);
         let size = serde_json::to_vec(crd).expect("JSON").len();
@@ -67,16 +67,18 @@ fn each_definition_keeps_its_budget() {
     }
 }
 
-/// Every field of ours is explained; fields within embedded Kubernetes types are not.
+/// Every field is documented, except within embedded Kubernetes types.
 #[test]
-fn every_field_of_ours_is_documented() {
+fn fields_are_documented() {
     fn walk(path: &str, schema: &Value, missing: &mut Vec<String>) {
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let path = format!("{path}.{name}");
             if property.get("description").is_none() {
                 missing.push(path.clone());
             }
-            if !EMBEDDED.contains(&name.as_str()) && name != "conditions" {
+            if !EMBEDDED.contains(&name.as_str())
+                && !matches!(name.as_str(), "conditions" | "standardConditions")
+            {
                 walk(&path, property, missing);
                 walk(&format!("{path}[]"), property.get("items").unwrap_or(&Value::Null), missing);
                 walk(
@@ -96,7 +98,7 @@ fn every_field_of_ours_is_documented() {
 }
 
 #[test]
-fn only_min_replicas_has_a_default_in_a_specification() {
+fn only_min_replicas_has_a_default() {
     fn walk(path: &str, schema: &Value, found: &mut Vec<(String, Value)>) {
         if let Some(default) = schema.get("default") {
             found.push((path.to_owned(), default.clone()));
@@ -121,7 +123,7 @@ fn only_min_replicas_has_a_default_in_a_specification() {
 }
 
 #[test]
-fn required_fields_are_those_of_the_original() {
+fn required_fields_equal_those_of_function_mesh_for_go() {
     let functions = schema("functions");
     assert_eq!(at(&functions, "spec").get("required"), None);
     for (path, required) in [
@@ -138,12 +140,12 @@ fn required_fields_are_those_of_the_original() {
     ] {
         assert_eq!(at(&functions, path).get("required"), Some(&required), "{path}");
     }
-    // What the original's own webhook fills in may be left out.
+    // The webhook of Function Mesh for Go sets them, so they are optional.
     assert_eq!(at(&functions, "spec.windowConfig").get("required"), None);
 }
 
 #[test]
-fn components_scale_and_have_a_status() {
+fn components_have_scale_and_status_subresources() {
     for crd in crds() {
         let version = crd.spec.versions.first().expect("a version");
         let subresources = version.subresources.as_ref().expect("subresources");
@@ -156,7 +158,7 @@ fn components_scale_and_have_a_status() {
 }
 
 #[test]
-fn integers_have_formats_that_the_api_server_knows() {
+fn integer_formats_are_signed() {
     for crd in crds() {
         let text = serde_json::to_string(crd).expect("JSON");
         assert!(!text.contains("\"uint"), "{}", crd.spec.names.kind);
@@ -164,7 +166,7 @@ fn integers_have_formats_that_the_api_server_knows() {
 }
 
 #[test]
-fn free_form_configuration_survives_unchanged() {
+fn free_form_configuration_is_preserved() {
     let raw = json!({
         "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "Sink", "metadata": { "name": "k" },
         "spec": { "sinkConfig": {
@@ -200,7 +202,7 @@ fn null_means_absent() {
 }
 
 #[test]
-fn quantities_and_ports_may_be_numbers() {
+fn quantities_and_ports_can_be_numbers() {
     let raw = json!({
         "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "Function", "metadata": { "name": "f" },
         "spec": {
@@ -215,7 +217,7 @@ fn quantities_and_ports_may_be_numbers() {
 }
 
 #[test]
-fn what_is_ours_is_bounded() {
+fn fields_have_size_limits() {
     fn walk(path: &str, schema: &Value, missing: &mut Vec<String>) {
         let bound = match schema["type"].as_str() {
             Some("array") => Some("maxItems"),

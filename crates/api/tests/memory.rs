@@ -1,4 +1,4 @@
-//! What an object takes in memory is what its weight says, whatever it holds.
+//! Memory of parsed objects stays within their weight, and validation allocates linearly.
 
 #![allow(clippy::unwrap_used, reason = "a test says so when it fails")]
 
@@ -17,14 +17,14 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Makes an object with so many values.
-type Maker = Box<dyn Fn(usize) -> String>;
+/// Generates an object with a number of values.
+type Generator = Box<dyn Fn(usize) -> String>;
 
-/// Tests run side by side, and the allocator counts for all of them.
-static ALONE: Mutex<()> = Mutex::new(());
+/// Serializes the tests, since the allocator counts for all threads.
+static SERIAL: Mutex<()> = Mutex::new(());
 
-/// Bytes that are held once a text was read.
-fn held<T: DeserializeOwned>(text: &str) -> usize {
+/// Bytes that a parsed text retains.
+fn retained<T: DeserializeOwned>(text: &str) -> usize {
     let region = Region::new(ALLOCATOR);
     let read: Result<T, _> = serde_json::from_str(text);
     let change = region.change();
@@ -45,18 +45,18 @@ fn map(value: &str, count: usize) -> String {
     format!("{{{}}}", entries.join(","))
 }
 
-/// The hostile object of the greatest size that is let pass. Weight grows in a line with the count.
-fn largest(make: impl Fn(usize) -> String) -> String {
-    let weight = |count| weigh(make(count).as_bytes()).unwrap();
+/// The largest accepted object of a generator. Its weight is linear in the count.
+fn largest(generate: impl Fn(usize) -> String) -> String {
+    let weight = |count| weigh(generate(count).as_bytes()).unwrap();
     let each = (weight(300) - weight(100)).div_ceil(200);
     let count = (MAX_VALUES - weight(100)) / each;
-    assert!(weigh(make(count + count / 10).as_bytes()).is_err());
-    make(count)
+    assert!(weigh(generate(count + count / 10).as_bytes()).is_err());
+    generate(count)
 }
 
 #[test]
-fn memory_stays_within_the_weight() {
-    let _alone = ALONE.lock();
+fn parsed_objects_stay_within_their_weight() {
+    let _serial = SERIAL.lock();
     let pod =
         |field: &str, item: &str, count| function("pod", &format!(r#"{{"{field}":{}}}"#, list(item, count)));
     let mesh = |field: &str, item: &str, count| {
@@ -65,7 +65,7 @@ fn memory_stays_within_the_weight() {
             list(item, count)
         )
     };
-    let makers: Vec<(&str, Maker)> = vec![
+    let generators: Vec<(&str, Generator)> = vec![
         (
             "lists of small maps",
             Box::new(|n| function("funcConfig", &format!(r#"{{"a":{}}}"#, list(r#"{"":0}"#, n)))),
@@ -126,13 +126,16 @@ fn memory_stays_within_the_weight() {
         ),
     ];
     let mut over = Vec::new();
-    for (name, make) in makers {
-        let text = largest(make);
-        // A list that grows has room for twice its items, which costs addresses rather than memory.
+    for (name, generate) in generators {
+        let text = largest(generate);
+        // A growing Vec reserves up to twice its items, mostly as untouched address space.
         let limit = MAX_VALUES * STEP * 3 / 2;
-        let tree = held::<Value>(&text);
-        let typed =
-            if text.contains("FunctionMesh") { held::<FunctionMesh>(&text) } else { held::<Function>(&text) };
+        let tree = retained::<Value>(&text);
+        let typed = if text.contains("FunctionMesh") {
+            retained::<FunctionMesh>(&text)
+        } else {
+            retained::<Function>(&text)
+        };
         println!(
             "{name}: {} KB of text, {} KB as a tree, {} KB typed",
             text.len() / 1000,
@@ -146,18 +149,18 @@ fn memory_stays_within_the_weight() {
     assert!(over.is_empty(), "{over:#?}");
 }
 
-/// Bytes that are asked for while something runs: the steps of a program that copies what it should not.
-fn asked(run: impl FnOnce()) -> usize {
+/// Bytes that a call allocates, which reveals unnecessary copies.
+fn allocated(run: impl FnOnce()) -> usize {
     let region = Region::new(ALLOCATOR);
     run();
     region.change().bytes_allocated
 }
 
 #[test]
-fn checking_asks_for_memory_in_a_line_with_the_size() {
-    let _alone = ALONE.lock();
+fn validation_allocates_linearly() {
+    let _serial = SERIAL.lock();
     let name = |count: usize| "n".repeat(count * 20);
-    let broken = |count: usize| {
+    let invalid = |count: usize| {
         let mut object = json!({
             "metadata": { "name": "f" },
             "spec": {
@@ -191,25 +194,28 @@ fn checking_asks_for_memory_in_a_line_with_the_size() {
         )
     };
     let runs = |count: usize| {
-        let (function, long, many) = broken(count);
-        let other = broken(count + 1).0;
+        let (function, long, many) = invalid(count);
+        let other = invalid(count + 1).0;
         [
-            ("rules of a function", asked(|| drop(check_component_for(&function, Scope::Rules)))),
-            ("rules and advice", asked(|| drop(check_component_for(&function, Scope::RulesAndWarnings)))),
+            ("rules of a function", allocated(|| drop(check_component_for(&function, Scope::Rules)))),
             (
-                "a change",
-                asked(|| {
+                "rules and warnings",
+                allocated(|| drop(check_component_for(&function, Scope::RulesAndWarnings))),
+            ),
+            (
+                "an update",
+                allocated(|| {
                     let known = component_violations(&other);
                     drop(check_component_update(&function, known, Scope::RulesAndWarnings));
                 }),
             ),
-            ("a mesh of long components", asked(|| drop(check_mesh(&long)))),
-            ("a mesh of many components", asked(|| drop(check_mesh(&many)))),
-            ("validity", asked(|| drop(valid_mesh(many.clone())))),
+            ("a mesh of long components", allocated(|| drop(check_mesh(&long)))),
+            ("a mesh of many components", allocated(|| drop(check_mesh(&many)))),
+            ("validity", allocated(|| drop(valid_mesh(many.clone())))),
         ]
     };
     for ((what, one), (_, three)) in runs(500).into_iter().zip(runs(1500)) {
         println!("{what}: {} KB, {} KB", one / 1000, three / 1000);
-        assert!(three < 4 * one, "{what}: {one} bytes for one, {three} for three times as much");
+        assert!(three < 4 * one, "{what}: {one} bytes, then {three} for three times the size");
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever arrives: no panic, an answer in bounded time, and answers that agree with one another.
+//! Arbitrary input: no panic, bounded time, and consistent results.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
 
@@ -16,8 +16,8 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value, json};
 
-/// Far more than any answer takes, and far less than the webhook has.
-const LONGEST: Duration = Duration::from_secs(3);
+/// Far more than validation takes, and far less than the webhook timeout.
+const MAX_DURATION: Duration = Duration::from_secs(3);
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -83,25 +83,25 @@ fn key() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Every place in a value, by the steps that lead there.
-fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+/// JSON pointers of all values in a value.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
         Value::Object(object) => {
             for (key, inner) in object {
-                places(inner, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+                pointers(inner, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
             }
         }
         Value::Array(items) => {
             for (index, inner) in items.iter().enumerate() {
-                places(inner, &format!("{at}/{index}"), found);
+                pointers(inner, &format!("{at}/{index}"), found);
             }
         }
         _ => {}
     }
 }
 
-/// A specification that is nearly right: some changes from the table of rules, then some places overwritten.
+/// A nearly valid spec: some changes from the table of rules, then some overwritten values.
 fn spec(kind: &'static str) -> impl Strategy<Value = Value> {
     let changes: Vec<_> = cases::all()
         .into_iter()
@@ -117,10 +117,10 @@ fn spec(kind: &'static str) -> impl Strategy<Value = Value> {
         let mut spec = object["spec"].take();
         for (index, value) in overwritten {
             let mut all = Vec::new();
-            places(&spec, "", &mut all);
-            let place: &String = index.get(&all);
-            if let Some(place) = spec.pointer_mut(place) {
-                *place = value;
+            pointers(&spec, "", &mut all);
+            let pointer: &String = index.get(&all);
+            if let Some(target) = spec.pointer_mut(pointer) {
+                *target = value;
             }
         }
         spec
@@ -136,28 +136,28 @@ fn object(kind: &str, spec: &Value) -> Value {
 fn in_time<T>(what: impl FnOnce() -> T) -> Result<T, TestCaseError> {
     let begun = Instant::now();
     let result = what();
-    prop_assert!(begun.elapsed() < LONGEST, "it took {:?}", begun.elapsed());
+    prop_assert!(begun.elapsed() < MAX_DURATION, "it took {:?}", begun.elapsed());
     Ok(result)
 }
 
-fn component_holds<C: Component + PartialEq>(raw: &Value) -> Result<(), TestCaseError> {
+fn check_component_properties<C: Component + PartialEq>(raw: &Value) -> Result<(), TestCaseError> {
     let Ok(object) = in_time(|| parse::<C>(raw.clone()))? else { return Ok(()) };
     let findings = in_time(|| check_component(&object))?;
     let mut complete = object.clone();
     complete.spec_mut().set_defaults("it");
     let mut twice = complete.clone();
     twice.spec_mut().set_defaults("it");
-    prop_assert_eq!(&complete, &twice, "defaulting twice");
-    prop_assert_eq!(&check_component(&complete), &findings, "defaulting changes what the rules say");
+    prop_assert_eq!(&complete, &twice, "defaulting is idempotent");
+    prop_assert_eq!(&check_component(&complete), &findings, "defaulting does not change the findings");
     prop_assert_eq!(valid_component(object).is_ok(), findings.violations.is_empty());
     let written = serde_json::to_value(&complete).expect("JSON");
-    prop_assert_eq!(&parse::<C>(written).expect("what was written can be read"), &complete);
+    prop_assert_eq!(&parse::<C>(written).expect("serialized objects parse"), &complete);
     prop_assert!(ratchet(&findings, findings.clone()).violations.is_empty(), "nothing is new");
     prop_assert_eq!(&ratchet(&Findings::default(), findings.clone()), &findings, "all is new");
     Ok(())
 }
 
-fn mesh_holds(raw: &Value) -> Result<(), TestCaseError> {
+fn check_mesh_properties(raw: &Value) -> Result<(), TestCaseError> {
     let Ok(mesh) = in_time(|| parse::<FunctionMesh>(raw.clone()))? else { return Ok(()) };
     let findings = in_time(|| check_mesh(&mesh))?;
     let graph = in_time(|| Topology::of(&mesh.spec))?;
@@ -189,17 +189,17 @@ proptest! {
 
     #[test]
     fn functions(spec in spec("Function")) {
-        component_holds::<Function>(&object("Function", &spec))?;
+        check_component_properties::<Function>(&object("Function", &spec))?;
     }
 
     #[test]
     fn sources(spec in spec("Source")) {
-        component_holds::<Source>(&object("Source", &spec))?;
+        check_component_properties::<Source>(&object("Source", &spec))?;
     }
 
     #[test]
     fn sinks(spec in spec("Sink")) {
-        component_holds::<Sink>(&object("Sink", &spec))?;
+        check_component_properties::<Sink>(&object("Sink", &spec))?;
     }
 
     #[test]
@@ -208,12 +208,12 @@ proptest! {
         sinks in prop::collection::vec(spec("Sink"), 0..3),
         sources in prop_oneof![prop::collection::vec(spec("Source"), 0..3).prop_map(Value::from), any_json()],
     ) {
-        mesh_holds(&object("FunctionMesh", &json!({ "functions": functions, "sinks": sinks, "sources": sources })))?;
+        check_mesh_properties(&object("FunctionMesh", &json!({ "functions": functions, "sinks": sinks, "sources": sources })))?;
     }
 
-    /// The order of the components changes nothing that an update is refused for.
+    /// Reordering components adds no violation to an update.
     #[test]
-    fn a_mesh_in_another_order(functions in prop::collection::vec(spec("Function"), 0..5)) {
+    fn reordered_meshes(functions in prop::collection::vec(spec("Function"), 0..5)) {
         let named = |(index, mut spec): (usize, Value)| {
             if let Some(spec) = spec.as_object_mut() {
                 spec.insert("name".to_owned(), format!("f{index}").into());
@@ -232,11 +232,11 @@ proptest! {
     }
 
     #[test]
-    fn anything_at_all(raw in any_json(), spec in any_json()) {
+    fn arbitrary_json(raw in any_json(), spec in any_json()) {
         for raw in [&raw, &object("Any", &spec)] {
-            component_holds::<Function>(raw)?;
-            component_holds::<Sink>(raw)?;
-            mesh_holds(raw)?;
+            check_component_properties::<Function>(raw)?;
+            check_component_properties::<Sink>(raw)?;
+            check_mesh_properties(raw)?;
             if let Ok(config) = parse::<BackendConfig>(raw.clone()) {
                 check_backend_config(&config.spec);
             }
@@ -244,9 +244,9 @@ proptest! {
     }
 }
 
-/// Nothing that fits into a request takes long, even when it is made to.
+/// Hostile meshes of the maximum size of a request are validated in bounded time.
 #[test]
-fn a_hostile_mesh_is_judged_in_time() {
+fn hostile_meshes_are_validated_in_time() {
     let hub = |count: usize| -> Vec<Value> {
         (0..count)
             .map(|n| json!({ "name": format!("f{n}"), "input": { "topics": ["a"] }, "output": { "topic": "a" }, "logTopic": "a" }))
@@ -269,7 +269,7 @@ fn a_hostile_mesh_is_judged_in_time() {
         let mesh: FunctionMesh = parse(object("FunctionMesh", &spec)).expect("a mesh");
         let begun = Instant::now();
         check_mesh(&mesh);
-        // Four seconds is what the webhook has, and this is not even optimised.
+        // The webhook has four seconds; this build is not optimized.
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
         println!("{:?}", begun.elapsed());
     }

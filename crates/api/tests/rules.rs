@@ -1,4 +1,4 @@
-//! Every rule, by an object that breaks just it and one that keeps it; and what is warned of.
+//! Validation rules: each is violated by one object and satisfied by another; warnings; ratcheting.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
 
@@ -29,15 +29,15 @@ fn mesh(spec: &Value) -> Value {
     })
 }
 
-/// A component of a mesh, as the base of its kind with changes.
-fn part(kind: &str, name: &str, change: &Value) -> Value {
+/// A component spec for a mesh: the base of its kind with changes.
+fn component(kind: &str, name: &str, change: &Value) -> Value {
     let mut spec = cases::object(kind, change)["spec"].clone();
     spec["name"] = name.into();
     spec
 }
 
 #[test]
-fn each_rule_is_broken_by_its_object_alone_and_kept_by_its_twin() {
+fn each_rule_has_an_invalid_and_a_valid_object() {
     for case in cases::all() {
         let bad = check(&cases::object(case.kind, &case.bad));
         assert_eq!(fields(&bad), case.fields, "{} of {}: {}: {bad:?}", case.rule, case.kind, case.bad);
@@ -46,9 +46,9 @@ fn each_rule_is_broken_by_its_object_alone_and_kept_by_its_twin() {
     }
 }
 
-/// The paths that rules name are those of the definitions, so that `kubectl explain` finds them.
+/// The CRDs contain the fields of all violations, so that `kubectl explain` finds them.
 #[test]
-fn fields_at_fault_are_real_fields() {
+fn violations_name_fields_of_the_crds() {
     let crds = function_mesh_api::crd::all().expect("definitions");
     for case in cases::all() {
         let crd = crds.iter().find(|crd| crd.spec.names.kind == case.kind).expect("a definition");
@@ -74,10 +74,10 @@ fn fields_at_fault_are_real_fields() {
 }
 
 #[test]
-fn a_component_of_a_mesh_keeps_the_rules_of_one_on_its_own() {
+fn mesh_components_follow_the_component_rules() {
     for case in cases::all().into_iter().filter(|case| !case.fields.contains(&"metadata.name")) {
         let list = format!("{}s", case.kind.to_lowercase());
-        let of = |change| check(&mesh(&json!({ &list: [part(case.kind, "a", change)] })));
+        let of = |change| check(&mesh(&json!({ &list: [component(case.kind, "a", change)] })));
         let expected: Vec<_> =
             case.fields.iter().map(|field| field.replacen("spec", &format!("spec.{list}[0]"), 1)).collect();
         assert_eq!(fields(&of(&case.bad)), expected, "{}: {}", case.rule, case.bad);
@@ -86,7 +86,7 @@ fn a_component_of_a_mesh_keeps_the_rules_of_one_on_its_own() {
 }
 
 #[test]
-fn an_object_without_a_name_is_refused_unless_one_is_generated() {
+fn name_is_required_unless_generated() {
     let mut object = cases::base("Function");
     object["metadata"] = json!({});
     assert_eq!(fields(&check(&object)), ["metadata.name"]);
@@ -94,10 +94,9 @@ fn an_object_without_a_name_is_refused_unless_one_is_generated() {
     assert_eq!(fields(&check(&object)), [""; 0]);
 }
 
-/// With an autoscaler the number of replicas in a stored object is the autoscaler's, or an older default. Whoever
-/// moves a limit past it has done nothing wrong.
+/// An autoscaler may have set the replicas of a stored object, so they do not block a change of the limits.
 #[test]
-fn limits_may_move_past_the_replicas_of_a_stored_object() {
+fn stored_replicas_do_not_block_new_limits() {
     for (change, field) in [
         (json!({ "replicas": 5, "minReplicas": 1, "maxReplicas": 3 }), "spec.maxReplicas"),
         (json!({ "replicas": 1, "minReplicas": 2, "maxReplicas": 3 }), "spec.minReplicas"),
@@ -112,9 +111,9 @@ fn limits_may_move_past_the_replicas_of_a_stored_object() {
 }
 
 #[test]
-fn a_mesh_is_checked_as_a_whole() {
+fn mesh_names_are_unique_and_valid() {
     let functions = |names: &[&str]| -> Vec<Value> {
-        names.iter().map(|name| part("Function", name, &json!({}))).collect()
+        names.iter().map(|name| component("Function", name, &json!({}))).collect()
     };
     for (spec, field) in [
         (json!({ "functions": functions(&["a", "b", "a"]) }), "spec.functions[2].name"),
@@ -126,10 +125,10 @@ fn a_mesh_is_checked_as_a_whole() {
     }
     let of_two_roles = json!({
         "functions": functions(&["a", &"b".repeat(41)]),
-        "sinks": [part("Sink", "a", &json!({ "input": { "topics": ["out"] } }))],
+        "sinks": [component("Sink", "a", &json!({ "input": { "topics": ["out"] } }))],
     });
     assert_eq!(fields(&check(&mesh(&of_two_roles))), [""; 0]);
-    let many: Vec<_> = (0..2001).map(|n| part("Sink", &format!("k{n}"), &json!({}))).collect();
+    let many: Vec<_> = (0..2001).map(|n| component("Sink", &format!("k{n}"), &json!({}))).collect();
     assert_eq!(fields(&check(&mesh(&json!({ "sinks": many })))), ["spec.sinks"]);
 }
 
@@ -139,16 +138,16 @@ fn warnings(object: &Value) -> Vec<String> {
     findings.warnings.iter().map(ToString::to_string).collect()
 }
 
-/// A mesh of one writer and one reader.
-fn pair(written: &str, read: &str) -> Value {
+/// A mesh of a source that produces to one topic and a sink that consumes another.
+fn pair(output: &str, input: &str) -> Value {
     mesh(&json!({
-        "sources": [part("Source", "feed", &json!({ "output": { "topic": written } }))],
-        "sinks": [part("Sink", "drain", &json!({ "input": { "topics": [read] } }))],
+        "sources": [component("Source", "feed", &json!({ "output": { "topic": output } }))],
+        "sinks": [component("Sink", "drain", &json!({ "input": { "topics": [input] } }))],
     }))
 }
 
 #[test]
-fn s22_a_configuration_that_no_argument_holds_is_refused_with_size_and_limit() {
+fn configuration_longer_than_an_argument_is_rejected() {
     let function = |name: &str, config: Value| {
         let mut function = json!({
             "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "Function", "metadata": { "name": "f" },
@@ -160,15 +159,15 @@ fn s22_a_configuration_that_no_argument_holds_is_refused_with_size_and_limit() {
         function["spec"][name] = config;
         function
     };
-    let refused = |function: &Value| -> Vec<String> {
+    let violations = |function: &Value| -> Vec<String> {
         check(function).violations.iter().map(ToString::to_string).collect()
     };
     let table = |letter: &str, count: usize| json!({ "table": letter.repeat(count) });
-    assert_eq!(refused(&function("funcConfig", table("x", 130_000))), [""; 0]);
+    assert_eq!(violations(&function("funcConfig", table("x", 130_000))), [""; 0]);
     // A quote of a shell takes five bytes, one of JSON within JSON within JSON four.
     for (letter, bytes) in [("x", 1), ("'", 5), ("\"", 4), ("\\", 4), ("\n", 3)] {
         let count = 131_072 / bytes;
-        let found = refused(&function("funcConfig", table(letter, count)));
+        let found = violations(&function("funcConfig", table(letter, count)));
         let [violation] = found.try_into().expect("one violation");
         let size = count * bytes + r#"{\"table\":\"\"}"#.len();
         assert!(violation.starts_with("spec.funcConfig: "), "{violation}");
@@ -177,63 +176,73 @@ fn s22_a_configuration_that_no_argument_holds_is_refused_with_size_and_limit() {
             "{violation}"
         );
     }
-    // Two configurations stand in one argument.
+    // Both configurations are part of the same argument.
     let mut two = function("funcConfig", table("x", 70_000));
     two["spec"]["sinkConfig"] = json!({ "configs": table("x", 70_000) });
-    assert!(refused(&two).iter().any(|violation| violation.contains("takes 1400")));
+    assert!(violations(&two).iter().any(|violation| violation.contains("takes 1400")));
 }
 
 #[test]
-fn topics_that_are_nearly_the_same_are_warned_of() {
-    for (written, read) in [
+fn similar_topic_names_are_warnings() {
+    for (output, input) in [
         ("orders", "order"),
         ("orders", "Orders"),
         ("orders", "ordres"),
         ("orders", "non-persistent://public/default/orders"),
         ("a/b/orders", "persistent://a/b/orderz"),
     ] {
-        let [warning] = warnings(&pair(written, read)).try_into().expect("one warning");
-        assert!(warning.starts_with("spec.sinks[0].input: no component of the mesh writes"), "{warning}");
-        assert!(warning.contains("did you mean") && warning.ends_with("which \"feed\" writes?"), "{warning}");
+        let [warning] = warnings(&pair(output, input)).try_into().expect("one warning");
+        assert!(
+            warning.starts_with("spec.sinks[0].input: no component of the mesh produces to"),
+            "{warning}"
+        );
+        assert!(
+            warning.contains("did you mean") && warning.ends_with("the output of \"feed\"?"),
+            "{warning}"
+        );
     }
-    for (written, read) in
+    for (output, input) in
         [("orders-1", "orders-2"), ("in", "on"), ("a/b/orders", "orders"), ("orders", "events")]
     {
-        let found = warnings(&pair(written, read));
-        assert!(found.iter().all(|warning| warning.contains("shares no topic")), "{found:?}");
+        let found = warnings(&pair(output, input));
+        assert!(found.iter().all(|warning| warning.contains("no topic connects")), "{found:?}");
     }
     assert_eq!(warnings(&pair("orders", "orders")), [""; 0]);
 }
 
 #[test]
-fn what_components_share_is_warned_of() {
+fn conflicts_between_components_are_warnings() {
     let types = |read: &str| {
         warnings(&mesh(&json!({
-            "sources": [part("Source", "feed", &json!({ "output": { "topic": "t", "typeClassName": "A" } }))],
-            "sinks": [part("Sink", "drain", &json!({ "input": { "topics": ["t"], "typeClassName": read } }))],
+            "sources": [component("Source", "feed", &json!({ "output": { "topic": "t", "typeClassName": "A" } }))],
+            "sinks": [component("Sink", "drain", &json!({ "input": { "topics": ["t"], "typeClassName": read } }))],
         })))
     };
     assert_eq!(
         types("B"),
-        ["spec.sinks[0].input.typeClassName: reads B, and \"feed\" writes A to the same topic"]
+        [
+            "spec.sinks[0].input.typeClassName: type mismatch: consumes B, but \"feed\" produces A to the same topic"
+        ]
     );
-    // It takes messages of any schema.
+    // GenericRecord accepts any schema.
     assert_eq!(types("org.apache.pulsar.client.api.schema.GenericRecord"), [""; 0]);
     let one_name = |more: Value| {
         warnings(&mesh(&json!({
-            "functions": [part("Function", "a", &json!({}))],
-            "sinks": [part("Sink", "a", &more)],
+            "functions": [component("Function", "a", &json!({}))],
+            "sinks": [component("Sink", "a", &more)],
         })))
     };
     let found = one_name(json!({ "input": { "topics": ["in", "out"] } }));
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].starts_with("spec.sinks[0].name: a function of this mesh is \"public/default/a\""));
-    assert!(found[1].starts_with("spec.sinks[0].subscriptionName: functions[0] reads \"in\" with the same"));
+    assert!(found[0].starts_with("spec.sinks[0].name: a function of this mesh has the same identity"));
+    assert!(
+        found[1].starts_with("spec.sinks[0].subscriptionName: functions[0] consumes \"in\" with the same")
+    );
     assert_eq!(one_name(json!({ "tenant": "other", "input": { "topics": ["out"] } })), [""; 0]);
 }
 
 #[test]
-fn what_has_no_effect_is_warned_of() {
+fn ignored_fields_are_warnings() {
     for (kind, change, field) in [
         (
             "Function",
@@ -285,7 +294,7 @@ fn what_has_no_effect_is_warned_of() {
 }
 
 #[test]
-fn defaults_for_components_are_checked() {
+fn backend_configs_are_validated() {
     for (spec, field) in [
         (json!({ "env": { "": "x" } }), "spec.env[\"\"]"),
         (json!({ "env": { "A=B": "x" } }), "spec.env[\"A=B\"]"),
@@ -310,19 +319,20 @@ fn defaults_for_components_are_checked() {
     assert_eq!(check_backend_config(&serde_json::from_value(good).expect("a spec")), Findings::default());
 }
 
-/// A mesh of an installation that exists breaks a rule in one component; the others can still be changed, and
-/// components added, removed and moved.
+/// A violation in one component of a stored mesh does not block changes of other components, nor adding, removing and
+/// moving components.
 #[test]
-fn a_mesh_that_broke_a_rule_before_can_be_changed_elsewhere() {
-    let broken = part("Sink", "old", &json!({ "timeout": 5, "processingGuarantee": "effectively_once" }));
-    let fine = part("Sink", "fine", &json!({}));
+fn known_violation_does_not_block_other_changes() {
+    let broken =
+        component("Sink", "old", &json!({ "timeout": 5, "processingGuarantee": "effectively_once" }));
+    let fine = component("Sink", "fine", &json!({}));
     let before = check(&mesh(&json!({ "sinks": [broken, fine] })));
     assert_eq!(before.violations.len(), 1);
     let mut changed = fine.clone();
     changed["className"] = "org.example.Other".into();
     let after = ratchet(
         &before,
-        check(&mesh(&json!({ "sinks": [part("Sink", "new", &json!({})), changed, broken] }))),
+        check(&mesh(&json!({ "sinks": [component("Sink", "new", &json!({})), changed, broken] }))),
     );
     assert_eq!(after.violations, []);
     assert!(

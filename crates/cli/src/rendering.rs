@@ -3,8 +3,10 @@
 use function_mesh_api::validate::{
     Valid, Violation, check_backend_config, check_trusted_backend_config, valid_component, valid_mesh,
 };
-use function_mesh_api::{BackendConfig, Component, FunctionMesh, Spec};
-use function_mesh_workloads::{Backends, MeshComponents, Settings, Workload, cleanup, components};
+use function_mesh_api::{BackendConfig, Component, FunctionMesh, Spec, bounded_replicas};
+use function_mesh_workloads::{
+    BackendConfigRef, Backends, MeshComponents, Settings, Workload, cleanup, components,
+};
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
@@ -148,12 +150,16 @@ impl Renderer<'_> {
     fn with_live_replicas<C: Component>(&self, component: C) -> Result<C, Failure> {
         let common = component.spec().view().common;
         let Some(live) = self.there(C::ROLE.kind(), &component) else { return Ok(component) };
-        let there = |field: &str| live.pointer(&format!("/spec/{field}")).and_then(Value::as_i64);
-        // The operator moves them into the bounds of the autoscaler.
-        let most = common.max_replicas.map_or(i64::MAX, i64::from);
-        let least = common.min_replicas.map(i64::from).or_else(|| there("minReplicas")).map(|n| n.min(most));
-        let lowest = common.max_replicas.and(least).unwrap_or_default();
-        let now = there("replicas").map(|now| now.max(lowest).min(most));
+        let there = |field: &str| {
+            let number = live.pointer(&format!("/spec/{field}")).and_then(Value::as_i64);
+            number.and_then(|number| i32::try_from(number).ok())
+        };
+        let least = common.min_replicas.or_else(|| there("minReplicas"));
+        let least = least.map(|least| common.max_replicas.map_or(least, |most| least.min(most)));
+        let now = there("replicas").map(|now| match common.max_replicas {
+            Some(most) => bounded_replicas(now, least, most),
+            None => now,
+        });
         let mut value = serde_json::to_value(&component)?;
         if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
             for (field, number) in [("replicas", now), ("minReplicas", least)] {
@@ -194,13 +200,11 @@ pub(crate) fn backends_of<'a>(
     settings: &Settings,
     namespace: Option<&str>,
 ) -> Backends<'a> {
-    let find = |name: Option<&str>, namespace: Option<&str>| {
-        let name = name?;
-        all.iter().find(|backend| backend.name_any() == name && backend.namespace().as_deref() == namespace)
-    };
-    let global_namespace = Some(settings.global_backend_config_namespace.as_str());
+    let find = |of: BackendConfigRef<'_>| all.iter().find(|backend| of.is_of(backend));
     Backends {
-        global: find(settings.global_backend_config.as_deref(), global_namespace),
-        namespaced: find(settings.namespaced_backend_config.as_deref(), namespace),
+        global: settings.global_backend_config_ref().and_then(find),
+        namespaced: namespace
+            .and_then(|namespace| settings.namespaced_backend_config_ref(namespace))
+            .and_then(find),
     }
 }

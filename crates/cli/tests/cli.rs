@@ -142,7 +142,7 @@ fn validate_points_at_every_fault() {
         ("error: spec.functions[0].maxMessageRetry: must be 1 or more", ":23:7", "- name: echo"),
         ("receiverQueueSize: must be 0 or more", ":25:97", "input: {topics: [in]"),
         ("error: spec.functions[0].output.topic: \"in\" is an input topic too", ":27:16", "topic: in"),
-        ("warning: spec.functions[1]: \"alone\" shares no topic", ":31:7", "- name: alone"),
+        ("warning: spec.functions[1]: no topic connects \"alone\"", ":31:7", "- name: alone"),
     ] {
         let found = text.split("\n\n").find(|part| part.contains(message));
         let found = found.unwrap_or_else(|| panic!("{message} is missing in\n{text}"));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use function_mesh_api::conditions::Reason;
 use function_mesh_api::validate::Violation;
 use function_mesh_api::{BackendConfig, Component};
 use function_mesh_serving::shutdown::CancellationToken;
@@ -42,11 +43,10 @@ pub(crate) fn watch(
         (cache, changes.boxed())
     };
     let (local, changes) = watch(namespaces, watcher::Config::default());
-    let elsewhere = &settings.global_backend_config_namespace;
-    match &settings.global_backend_config {
-        Some(name) if !namespaces.contains(elsewhere) => {
-            let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-            let (global, of_global) = watch(&Namespaces::one(elsewhere), only);
+    match settings.global_backend_config_ref() {
+        Some(global) if !namespaces.contains(global.namespace) => {
+            let only = watcher::Config::default().fields(&format!("metadata.name={}", global.name));
+            let (global, of_global) = watch(&Namespaces::one(global.namespace), only);
             (vec![local, global], futures::stream::select(changes, of_global).boxed())
         }
         _ => (vec![local], changes),
@@ -134,7 +134,7 @@ fn ignored(config: &BackendConfig, shared: &Shared) -> Option<String> {
 
 async fn publish_ignored(config: Arc<BackendConfig>, note: String, shared: Arc<Shared>) {
     let regarding = config.object_ref(&());
-    shared.events.publish(&regarding, false, "UnsafeBackendConfig", "Read", &note).await;
+    shared.events.publish(&regarding, false, Reason::UnsafeBackendConfig, "Read", &note).await;
 }
 
 fn ignored_note(ignored: &[Violation]) -> String {

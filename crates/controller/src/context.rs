@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use function_mesh_api::BackendConfig;
-use function_mesh_workloads::{Backends, Settings};
+use function_mesh_workloads::{BackendConfigRef, Backends, Settings};
 use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
@@ -109,8 +109,7 @@ impl Shared {
     /// Whether all BackendConfigs are known that can apply in a namespace; see [`Cache::has_synced_for`]. Without
     /// the cluster's own one, pods would be rendered without its defaults, and restarted for it.
     pub async fn has_backends(&self, namespace: &str) -> bool {
-        let global = self.settings.global_backend_config_namespace.as_str();
-        let global = self.settings.global_backend_config.as_ref().map(|_| global);
+        let global = self.settings.global_backend_config_ref().map(|global| global.namespace);
         for cache in &self.backends {
             for namespace in [Some(namespace), global].into_iter().flatten() {
                 if !cache.has_synced_for(namespace).await {
@@ -129,22 +128,19 @@ impl Shared {
 
     /// The BackendConfigs that apply to a component in this namespace.
     pub async fn backends_for(&self, namespace: &str) -> Result<HeldBackends, kube::Error> {
-        let settings = &self.settings;
-        let global = settings.global_backend_config.as_ref();
         Ok(HeldBackends {
-            global: self.backend(global, &settings.global_backend_config_namespace).await?,
-            namespaced: self.backend(settings.namespaced_backend_config.as_ref(), namespace).await?,
+            global: self.backend(self.settings.global_backend_config_ref()).await?,
+            namespaced: self.backend(self.settings.namespaced_backend_config_ref(namespace)).await?,
         })
     }
 
     async fn backend(
         &self,
-        name: Option<&String>,
-        namespace: &str,
+        of: Option<BackendConfigRef<'_>>,
     ) -> Result<Option<Arc<BackendConfig>>, kube::Error> {
-        let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+        let Some(of) = of else { return Ok(None) };
         for cache in &self.backends {
-            if let Some(found) = cache.fetch(name, namespace).await? {
+            if let Some(found) = cache.fetch(of.name, of.namespace).await? {
                 return Ok(Some(found));
             }
         }
@@ -153,11 +149,10 @@ impl Shared {
 
     /// Whether a change of this BackendConfig is to reach the components of a namespace at once.
     pub fn touches(&self, config: &BackendConfig, namespace: &str) -> bool {
-        let (name, at) = (config.metadata.name.as_ref(), config.metadata.namespace.as_deref());
-        let settings = &self.settings;
-        let is_global = name == settings.global_backend_config.as_ref()
-            && at == Some(settings.global_backend_config_namespace.as_str());
-        let is_namespaced = name == settings.namespaced_backend_config.as_ref() && at == Some(namespace);
-        name.is_some() && config.spec.auto_update.unwrap_or_default() && (is_global || is_namespaced)
+        let of = [
+            self.settings.global_backend_config_ref(),
+            self.settings.namespaced_backend_config_ref(namespace),
+        ];
+        config.spec.auto_update.unwrap_or_default() && of.into_iter().flatten().any(|of| of.is_of(config))
     }
 }

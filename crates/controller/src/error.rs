@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use function_mesh_api::conditions::Reason;
 use function_mesh_api::validate::Violations;
 
 use crate::metrics::Stage;
@@ -70,6 +71,11 @@ impl Error {
     /// Whether only a change of the object can help.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Invalid(_) | Self::Undecodable(_))
+    }
+
+    /// The reason in a status of an error that only a change of the object can mend.
+    pub(crate) fn final_reason(&self) -> Reason {
+        if matches!(self, Self::Undecodable(_)) { Reason::InvalidObject } else { Reason::ValidationFailed }
     }
 
     /// Whether it was based on a stale cache: there is nothing to report, and the next try knows better.

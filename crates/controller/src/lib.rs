@@ -7,6 +7,7 @@
 pub mod args;
 mod backends;
 pub mod component;
+mod condition;
 pub mod context;
 pub mod error;
 pub mod mesh;

@@ -18,7 +18,7 @@ use function_mesh_kube::cache::Cache;
 use function_mesh_kube::compact::Compact;
 
 /// Phases of objects that the controllers do not speak of in a status.
-const UNREADABLE: &str = "Unreadable";
+const UNREADABLE: &str = "InvalidObject";
 const UNMANAGED: &str = "Unmanaged";
 
 const PHASES: [&str; 10] = [
@@ -167,7 +167,7 @@ mod tests {
     fn a_mesh_stands_as_its_condition_says() {
         for (ready, phase) in [
             (None, "Pending"),
-            (Some(("True", "AllReady")), "Ready"),
+            (Some(("True", "ComponentsReady")), "Ready"),
             (Some(("False", "ComponentsNotReady")), "Progressing"),
             (Some(("False", "ComponentsDegraded")), "Degraded"),
             (Some(("False", "ApplyFailed")), "Degraded"),
@@ -177,9 +177,9 @@ mod tests {
             assert_eq!(phase_label(&mesh(&json!({}), ready), of_mesh), phase, "{ready:?}");
         }
         let going = json!({ "deletionTimestamp": "2020-01-01T00:00:00Z" });
-        assert_eq!(phase_label(&mesh(&going, Some(("True", "AllReady"))), of_mesh), "Deleting");
+        assert_eq!(phase_label(&mesh(&going, Some(("True", "ComponentsReady"))), of_mesh), "Deleting");
         let others = json!({ "annotations": { labels::MANAGED: "false" } });
-        assert_eq!(phase_label(&mesh(&others, Some(("True", "AllReady"))), of_mesh), "Unmanaged");
+        assert_eq!(phase_label(&mesh(&others, Some(("True", "ComponentsReady"))), of_mesh), "Unmanaged");
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
             "metadata": { "name": "f" }, "spec": { "replicas": "three" },
         }))
         .unwrap();
-        assert_eq!(phase_label(&function, of_component), "Unreadable");
+        assert_eq!(phase_label(&function, of_component), "InvalidObject");
     }
 
     #[test]

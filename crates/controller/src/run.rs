@@ -48,14 +48,9 @@ pub const CONTROLLERS: &str = "the controllers";
 /// Changes of BackendConfigs that wait to be worked on.
 const QUEUE: usize = 1024;
 
-const WAITING: (&str, &str) = (
-    "function_mesh_workqueue_depth",
-    "Changed objects that wait for a worker.",
-);
-const IN_BACKOFF: (&str, &str) = (
-    "function_mesh_objects_in_backoff",
-    "Objects whose last reconcile failed and that wait for a retry.",
-);
+const WAITING: (&str, &str) = ("function_mesh_workqueue_depth", "Changed objects that wait for a worker.");
+const IN_BACKOFF: (&str, &str) =
+    ("function_mesh_objects_in_backoff", "Objects whose last reconcile failed and that wait for a retry.");
 
 /// What the controllers are told.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use function_mesh_api::conditions::Reason;
 use function_mesh_api::printable_lines;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -43,7 +44,7 @@ impl Events {
     /// Publishes that an object is skipped, since it cannot be read.
     pub async fn unreadable(&self, regarding: &ObjectReference, fault: &str) {
         let note = format!("left as it is, since it cannot be read: {fault}");
-        self.publish(regarding, false, "Unreadable", "Read", &note).await;
+        self.publish(regarding, false, Reason::InvalidObject, "Read", &note).await;
     }
 
     /// Publishes an event. It is a courtesy: a failure is logged, and nothing else suffers from it.
@@ -51,7 +52,7 @@ impl Events {
         &self,
         regarding: &ObjectReference,
         normal: bool,
-        reason: &str,
+        reason: Reason,
         action: &str,
         note: &str,
     ) {
@@ -63,12 +64,12 @@ impl Events {
         let object = regarding.uid.clone().unwrap_or_else(|| format!("{namespace}/{name}"));
         let published = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(
             &object,
-            (reason, &note),
+            (reason.as_str(), &note),
             Instant::now(),
             || format!("{name}.{:x}", now.as_nanosecond()),
         );
         let Some(published) = published else {
-            tracing::debug!(namespace, name, reason, "event not published: the object's budget is spent");
+            tracing::debug!(namespace, name, %reason, "event not published: the object's budget is spent");
             return;
         };
         let request = if published.count > 1 {
@@ -85,7 +86,7 @@ impl Events {
                     ..ObjectMeta::default()
                 },
                 note: Some(note),
-                reason: Some(reason.to_owned()),
+                reason: Some(reason.to_string()),
                 regarding: Some(regarding.clone()),
                 reporting_controller: Some(CONTROLLER.to_owned()),
                 reporting_instance: Some(self.instance.clone()),
@@ -98,7 +99,7 @@ impl Events {
         };
         if let Err(error) = text(&self.client, request).await {
             let error = words(&error);
-            tracing::warn!(reason, error, "cannot publish an event");
+            tracing::warn!(%reason, error, "cannot publish an event");
         }
     }
 }

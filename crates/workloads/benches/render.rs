@@ -1,9 +1,9 @@
-//! How long it takes to render a component, and how much memory is asked for meanwhile.
+//! Time and allocations of rendering a component.
 //!
-//! `cargo bench -p function-mesh-workloads` prints the figures; nothing is asserted.
+//! `cargo bench -p function-mesh-workloads` prints the figures and asserts nothing.
 
-#![allow(clippy::print_stdout, reason = "it prints figures")]
-#![allow(clippy::expect_used, reason = "there is nobody to handle an error")]
+#![allow(clippy::print_stdout, reason = "the benchmark prints figures")]
+#![allow(clippy::expect_used, reason = "an error aborts the benchmark")]
 #![allow(clippy::cast_precision_loss, reason = "the figures have three digits")]
 
 use std::alloc::System;
@@ -18,12 +18,12 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Components of each sort.
-const EACH: usize = 2_000;
+/// Number of components of each sample.
+const COUNT: usize = 2_000;
 
-/// One sort of component, and what rendering all of its kind took.
+/// Totals of rendering all components of a sample.
 struct Figures {
-    sort: &'static str,
+    sample: &'static str,
     time: Duration,
     allocations: usize,
     bytes: usize,
@@ -42,9 +42,9 @@ fn component<C: Component>(kind: &str, number: usize, mut spec: Value) -> Valid<
     valid_component(parse(object).expect("an object")).expect("a valid object")
 }
 
-fn measure<C: Component>(sort: &'static str, kind: &str, spec: &Value) -> Figures {
+fn measure<C: Component>(name: &'static str, kind: &str, spec: &Value) -> Figures {
     let settings = Settings::default();
-    let components: Vec<Valid<C>> = (0..EACH).map(|number| component(kind, number, spec.clone())).collect();
+    let components: Vec<Valid<C>> = (0..COUNT).map(|number| component(kind, number, spec.clone())).collect();
     let all = |component| {
         let Workload { stateful_set, service, autoscaler, .. } =
             render(component, Backends::default(), &settings);
@@ -61,7 +61,7 @@ fn measure<C: Component>(sort: &'static str, kind: &str, spec: &Value) -> Figure
     let time = start.elapsed();
     let change = region.change();
     Figures {
-        sort,
+        sample: name,
         time,
         allocations: change.allocations + change.reallocations,
         bytes: change.bytes_allocated,
@@ -121,20 +121,21 @@ fn main() {
         "{:<20} {:>12} {:>14} {:>14} {:>14}",
         "each of", "µs", "allocations", "KiB allocated", "KiB of JSON"
     );
-    let line = |sort: &str, count: usize, time: Duration, allocations: usize, bytes: usize, output: usize| {
-        let each = |total: usize| total as f64 / count as f64;
-        println!(
-            "{sort:<20} {:>12.1} {:>14.0} {:>14.1} {:>14.1}",
-            time.as_secs_f64() * 1e6 / count as f64,
-            each(allocations),
-            each(bytes) / 1024.0,
-            output as f64 / 1024.0,
-        );
-    };
-    for Figures { sort, time, allocations, bytes, output } in &figures {
-        line(sort, EACH, *time, *allocations, *bytes, *output);
+    let line =
+        |sample: &str, count: usize, time: Duration, allocations: usize, bytes: usize, output: usize| {
+            let each = |total: usize| total as f64 / count as f64;
+            println!(
+                "{sample:<20} {:>12.1} {:>14.0} {:>14.1} {:>14.1}",
+                time.as_secs_f64() * 1e6 / count as f64,
+                each(allocations),
+                each(bytes) / 1024.0,
+                output as f64 / 1024.0,
+            );
+        };
+    for Figures { sample, time, allocations, bytes, output } in &figures {
+        line(sample, COUNT, *time, *allocations, *bytes, *output);
     }
-    let count = EACH * figures.len();
+    let count = COUNT * figures.len();
     let total = |field: fn(&Figures) -> usize| figures.iter().map(field).sum::<usize>();
     let time = figures.iter().map(|it| it.time).sum();
     let output = total(|it| it.output) / figures.len();

@@ -1,32 +1,32 @@
-//! Commands of Pulsar's administration, with pulsarctl or with Pulsar's own pulsar-admin.
+//! Commands of Pulsar's admin tools, pulsarctl and pulsar-admin.
 
 use crate::connection::{Auth, Connection, Tls};
-use crate::shell::{Command, Script, Word};
+use crate::shell::{Command, Script, ShellWord};
 
-/// Which of the two programs an image has.
+/// Admin tool of an image.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Program {
+pub(crate) enum AdminTool {
     /// pulsarctl.
     Pulsarctl,
     /// pulsar-admin.
     PulsarAdmin,
 }
 
-/// A way to administer a Pulsar.
+/// An admin tool with its connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Admin<'a> {
-    pub(crate) program: Program,
+pub(crate) struct PulsarAdmin<'a> {
+    pub(crate) tool: AdminTool,
     pub(crate) connection: Connection<'a>,
 }
 
-impl Admin<'_> {
-    /// One command of the program, and what has to run before it.
-    pub(crate) fn command<'w>(&self, words: impl IntoIterator<Item = &'w str>) -> (Script, Command) {
-        let (script, command) = match self.program {
-            Program::Pulsarctl => self.pulsarctl(Script::default()),
-            Program::PulsarAdmin => (Script::default(), self.pulsar_admin()),
+impl PulsarAdmin<'_> {
+    /// A command of the tool, and the script that logs in before it.
+    pub(crate) fn command<'w>(&self, args: impl IntoIterator<Item = &'w str>) -> (Script, Command) {
+        let (script, command) = match self.tool {
+            AdminTool::Pulsarctl => self.pulsarctl(Script::default()),
+            AdminTool::PulsarAdmin => (Script::default(), self.pulsar_admin()),
         };
-        (script, command.args(words))
+        (script, command.args(args))
     }
 
     fn pulsarctl(&self, script: Script) -> (Script, Command) {
@@ -51,7 +51,7 @@ impl Admin<'_> {
                 let Some((plugin, parameters)) = self.connection.auth_plugin() else {
                     return (script, program().option("--admin-service-url", url));
                 };
-                // Only some parameters are OAuth2; with the others this fails, and is not needed.
+                // Activation fails, and is unnecessary, unless the parameters are OAuth2's.
                 let activate =
                     program().args(["oauth2", "activate"]).option("--auth-params", parameters.clone());
                 let command = program()
@@ -74,8 +74,8 @@ impl Admin<'_> {
                 let insecure = connection.variable_or("tlsAllowInsecureConnection", "false");
                 let verify = connection.variable_or("tlsHostnameVerificationEnable", "true");
                 command
-                    .arg(Word::from(INSECURE).then(insecure))
-                    .arg(Word::from(VERIFY).then(verify))
+                    .arg(ShellWord::from(INSECURE).then(insecure))
+                    .arg(ShellWord::from(VERIFY).then(verify))
                     .option(FILE, connection.variable("tlsTrustCertsFilePath"))
             }
             Tls::Config(tls) if tls.is_enabled() => {
@@ -125,9 +125,9 @@ mod tests {
     use function_mesh_api::types::PulsarMessaging;
     use serde_json::{Value, json};
 
-    fn command(program: Program, pulsar: Value) -> String {
+    fn command(tool: AdminTool, pulsar: Value) -> String {
         let pulsar: PulsarMessaging = serde_json::from_value(pulsar).unwrap();
-        let admin = Admin { program, connection: Connection::packages(&pulsar) };
+        let admin = PulsarAdmin { tool, connection: Connection::packages(&pulsar) };
         let (script, command) = admin.command(["a", "b c"]);
         let script = script.run(command).into_command("sh").remove(2);
         script.strip_prefix("export PATH=\"$PATH\":/pulsar/bin && ").unwrap_or(&script).to_owned()
@@ -140,22 +140,22 @@ mod tests {
     }
 
     #[test]
-    fn without_credentials_the_address_is_all() {
+    fn command_without_authentication() {
         let url = "\"${PACKAGE_webServiceURL}\"";
         assert_eq!(
-            command(Program::Pulsarctl, json!({})),
+            command(AdminTool::Pulsarctl, json!({})),
             format!("pulsarctl --admin-service-url {url} a 'b c'")
         );
         assert_eq!(
-            command(Program::PulsarAdmin, json!({})),
+            command(AdminTool::PulsarAdmin, json!({})),
             format!("/pulsar/bin/pulsar-admin --admin-url {url} a 'b c'")
         );
     }
 
     #[test]
-    fn pulsarctl_logs_in_before_it_uses_oauth2() {
+    fn pulsarctl_activates_oauth2_first() {
         assert_eq!(
-            command(Program::Pulsarctl, oauth2()),
+            command(AdminTool::Pulsarctl, oauth2()),
             "pulsarctl context set downloader --admin-service-url \"${PACKAGE_webServiceURL}\" --issuer-endpoint \
              https://i --audience urn:a --key-file /etc/oauth2-package-service/k --scope 's t' && \
              pulsarctl oauth2 activate && pulsarctl a 'b c'"
@@ -163,8 +163,8 @@ mod tests {
     }
 
     #[test]
-    fn pulsar_admin_gets_the_parameters_of_the_plugin() {
-        let command = command(Program::PulsarAdmin, oauth2());
+    fn pulsar_admin_gets_plugin_parameters() {
+        let command = command(AdminTool::PulsarAdmin, oauth2());
         assert!(
             command
                 .contains(" --auth-plugin org.apache.pulsar.client.impl.auth.oauth2.AuthenticationOAuth2 ")
@@ -173,16 +173,16 @@ mod tests {
     }
 
     #[test]
-    fn switches_of_tls_are_written_as_each_program_wants_them() {
+    fn tls_flags_of_both_tools() {
         let tls = json!({ "tlsConfig": {
             "enabled": true, "hostnameVerification": true, "certSecretName": "s", "certSecretKey": "ca",
         } });
         let file = "--tls-trust-cert-path /etc/tls/pulsar-functions-package-service/ca a 'b c'";
         let expected = format!("--tls-allow-insecure=false --tls-enable-hostname-verification=true {file}");
-        assert!(command(Program::Pulsarctl, tls.clone()).ends_with(&expected));
+        assert!(command(AdminTool::Pulsarctl, tls.clone()).ends_with(&expected));
         let expected = format!("\" --tls-enable-hostname-verification {file}");
-        assert!(command(Program::PulsarAdmin, tls).ends_with(&expected));
-        let secret = command(Program::Pulsarctl, json!({ "tlsSecret": "s", "authSecret": "a" }));
+        assert!(command(AdminTool::PulsarAdmin, tls).ends_with(&expected));
+        let secret = command(AdminTool::Pulsarctl, json!({ "tlsSecret": "s", "authSecret": "a" }));
         assert!(secret.starts_with("{ pulsarctl oauth2 activate --auth-params "), "{secret}");
         assert!(
             secret.contains(r#" --tls-allow-insecure="${PACKAGE_tlsAllowInsecureConnection:-false}" "#),

@@ -1,5 +1,5 @@
-//! The settings as command-line flags and environment variables. A flag beats the environment, the
-//! environment beats the default; a switch may stand alone or be given a value, `--flag=false`.
+//! Settings as command-line flags and environment variables. Flags override variables, variables override defaults. A
+//! boolean flag can have a value: `--flag=false`.
 
 use std::path::Path;
 
@@ -8,25 +8,25 @@ use serde_json::Value;
 
 use crate::settings::{Settings, SettingsError};
 
-/// Flags that shape what is rendered.
+/// Flags of the rendering settings.
 #[derive(Args, Clone, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the operator")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the operator")]
 pub struct SettingsArgs {
-    /// YAML file with runner images, pull secrets, and labels and annotations of pods
+    /// YAML file with runner images, image pull secrets, and labels and annotations of pods
     #[arg(long, env = "CONFIG_FILE", value_name = "FILE", default_value = "")]
     pub config_file: String,
 
-    /// Download packages in an init container instead of before the runner starts
+    /// Download packages in an init container instead of the main container
     #[arg(long, env = "ENABLE_INIT_CONTAINERS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set,
         value_parser = parse_bool("ENABLE_INIT_CONTAINERS", false))]
     pub enable_init_containers: bool,
 
-    /// Name of the BackendConfig for the whole cluster
+    /// Name of the global BackendConfig
     #[arg(long, env = "GLOBAL_BACKEND_CONFIG", value_name = "NAME", default_value = "")]
     pub global_backend_config: String,
 
-    /// Namespace of the BackendConfig for the whole cluster
+    /// Namespace of the global BackendConfig
     #[arg(
         long,
         env = "GLOBAL_BACKEND_CONFIG_NAMESPACE",
@@ -35,39 +35,38 @@ pub struct SettingsArgs {
     )]
     pub global_backend_config_namespace: String,
 
-    /// Name of the BackendConfig that each namespace may have
+    /// Name of the namespaced BackendConfig, in each namespace
     #[arg(long, env = "NAMESPACED_BACKEND_CONFIG", value_name = "NAME", default_value = "backend-config")]
     pub namespaced_backend_config: String,
 
-    /// Let BackendConfigs set variables that are instructions to shells, loaders and runtimes or decide which Pulsar
-    /// components log in to, and startup probes that run a command. Without it these are ignored, since they run
-    /// code in the pods of everybody whom the BackendConfig reaches
+    /// Allow BackendConfigs to set variables that control shells, loaders and runtimes or select the Pulsar cluster, and
+    /// exec startup probes. Ignored by default, since they run code in all pods that use the BackendConfig
     #[arg(long, env = "ALLOW_UNSAFE_BACKEND_CONFIG", visible_alias = "allow-unsafe-backend-env", value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         action = clap::ArgAction::Set, value_parser = parse_bool("ALLOW_UNSAFE_BACKEND_CONFIG", false))]
     pub allow_unsafe_backend_config: bool,
 
-    /// Spread the pods of a component over nodes
+    /// Add an anti-affinity that spreads the pods of a component over nodes
     #[arg(long, env = "ADD_DEFAULT_AFFINITY", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value = "true", action = clap::ArgAction::Set,
         value_parser = parse_bool("ADD_DEFAULT_AFFINITY", true))]
     pub add_default_affinity: bool,
 
-    /// Have the kubelet refuse images that run as root
+    /// Set runAsNonRoot, so that the kubelet rejects images that run as root
     #[arg(long, env = "RUN_AS_NON_ROOT", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set,
         value_parser = parse_bool("RUN_AS_NON_ROOT", false))]
     pub run_as_non_root: bool,
 
-    /// Seconds that removing the subscriptions of a deleted component may take; then it is given up, with a
-    /// warning that names what is left
+    /// Deadline in seconds for deleting the subscriptions of a deleted component. Afterwards the component is deleted
+    /// with a Warning Event that names the remaining subscriptions
     #[arg(long, env = "CLEANUP_DEADLINE", value_name = "SECONDS", default_value_t = 600,
         value_parser = clap::value_parser!(i64).range(1..))]
     pub cleanup_deadline: i64,
 }
 
 impl SettingsArgs {
-    /// The settings that the flags and the configuration file make.
+    /// The settings from the flags and the configuration file. The error names the file or the key.
     pub fn settings(&self) -> Result<Settings, SettingsError> {
         Ok(Settings {
             enable_init_containers: self.enable_init_containers,
@@ -100,7 +99,8 @@ fn config(file: &Path) -> Result<Value, SettingsError> {
     }
 }
 
-/// Reads a switch in the forms that the original took. A variable that is set to nothing counts as unset.
+/// Parses a boolean like Go's `strconv.ParseBool`, for compatibility with existing command lines. An empty value means
+/// unset: charts set variables to an empty string. clap's `BoolishValueParser` accepts neither.
 pub fn parse_bool(
     variable: &'static str,
     default: bool,
@@ -109,7 +109,7 @@ pub fn parse_bool(
         "" => Ok(default),
         "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
-        _ => Err(format!("write true or false, here or in the environment variable {variable}")),
+        _ => Err(format!("expected true or false, in the flag or the environment variable {variable}")),
     }
 }
 
@@ -124,19 +124,19 @@ mod tests {
         settings: SettingsArgs,
     }
 
-    fn parse(words: &[&str]) -> Result<Settings, String> {
-        let words = ["operator"].iter().chain(words);
-        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+    fn parse(args: &[&str]) -> Result<Settings, String> {
+        let args = ["operator"].iter().chain(args);
+        let cli = Cli::try_parse_from(args).map_err(|error| error.to_string())?;
         cli.settings.settings().map_err(|error| error.to_string())
     }
 
     #[test]
-    fn without_flags_settings_have_their_defaults() {
+    fn defaults_without_flags() {
         assert_eq!(parse(&[]), Ok(Settings::default()));
     }
 
     #[test]
-    fn switches_stand_alone_or_with_a_value() {
+    fn boolean_flags_with_and_without_value() {
         let settings =
             parse(&["--enable-init-containers", "--add-default-affinity=F", "--run-as-non-root=1"]).unwrap();
         assert!(settings.enable_init_containers);
@@ -146,20 +146,20 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_that_is_neither_on_nor_off_is_refused_by_name() {
+    fn invalid_boolean_names_the_variable() {
         let error = parse(&["--run-as-non-root=yes"]).unwrap_err();
         assert!(error.contains("RUN_AS_NON_ROOT"), "{error}");
     }
 
     #[test]
-    fn names_may_be_emptied() {
+    fn empty_name_disables_the_backend_config() {
         let settings = parse(&["--namespaced-backend-config=", "--global-backend-config", "g"]).unwrap();
         assert_eq!(settings.namespaced_backend_config, None);
         assert_eq!(settings.global_backend_config.as_deref(), Some("g"));
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_named() {
+    fn missing_file_is_named() {
         let error = parse(&["--config-file", "/no/such/file"]).unwrap_err();
         assert!(error.contains("/no/such/file"), "{error}");
     }

@@ -1,14 +1,14 @@
-//! What Linux takes when a container starts. A longer argument ends in "argument list too long" before any program
-//! runs, and no restart helps, so a component that renders to one is refused with its size and the limit.
+//! Linux' limits for arguments and environment variables. A container beyond them fails with "argument list too long"
+//! before any program runs, and restarts do not help. So such a component is rejected with its size and the limit.
 
 use function_mesh_api::validate::{FieldPath, MAX_ARGUMENT, Violation, Violations};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Container;
 
-/// Most bytes of all arguments and variables together: a quarter of the stack of 8 MiB that processes have by default.
+/// Maximum bytes of all arguments and variables: a quarter of the default stack limit of 8 MiB.
 const MAX_ARGUMENTS: usize = 2 * 1024 * 1024;
 
-/// Refuses a StatefulSet with a container that Linux cannot start.
+/// Rejects a StatefulSet with a container that Linux cannot start.
 pub fn check_arguments(stateful_set: &StatefulSet) -> Result<(), Violations> {
     let pod = stateful_set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     let containers =
@@ -25,7 +25,7 @@ fn too_long(container: &Container) -> Option<Violation> {
         ("one environment variable", variable.name.len() + 1 + value)
     });
     let all: Vec<_> = arguments.chain(variables).collect();
-    // Each has a zero at its end and a pointer.
+    // Each has a terminating NUL and a pointer.
     let sum: usize = all.iter().map(|(_, size)| size + 1 + size_of::<usize>()).sum();
     let (what, size, limit) = match all.iter().max_by_key(|(_, size)| *size) {
         Some((what, size)) if *size > MAX_ARGUMENT => (*what, *size, MAX_ARGUMENT),
@@ -34,7 +34,7 @@ fn too_long(container: &Container) -> Option<Violation> {
     };
     let name = &container.name;
     let message = format!(
-        "container {name} cannot start: {what} takes {size} bytes, quotes and escapes included, and Linux takes \
+        "container {name} cannot start: {what} takes {size} bytes with quotes and escapes, and Linux limits it to \
          {limit}; move large values into a ConfigMap or Secret and mount it"
     );
     Some(Violation { field: FieldPath::root("spec"), message })
@@ -54,14 +54,15 @@ mod tests {
     }
 
     #[test]
-    fn s22_an_argument_or_a_variable_above_the_limit_is_refused_with_its_size() {
+    fn arguments_and_variables_beyond_the_limits_are_rejected() {
         let text = |length: usize| "x".repeat(length);
         assert_eq!(checked(&json!({ "name": "c", "command": ["bash", "-c", text(MAX_ARGUMENT)] })), Ok(()));
-        let refused = checked(&json!({ "name": "c", "command": ["bash", "-c", text(MAX_ARGUMENT + 1)] }));
-        assert!(refused.is_err_and(|it| it.contains("takes 131072 bytes") && it.contains("131071")));
-        let refused = checked(&json!({ "name": "c", "env": [{ "name": "A", "value": text(MAX_ARGUMENT) }] }));
-        assert!(refused.is_err_and(|it| it.contains("takes 131073 bytes")));
-        let refused = checked(&json!({ "name": "c", "args": vec![text(100_000); 21] }));
-        assert!(refused.is_err_and(|it| it.contains("together takes 2100") && it.contains("2097152")));
+        let rejected = checked(&json!({ "name": "c", "command": ["bash", "-c", text(MAX_ARGUMENT + 1)] }));
+        assert!(rejected.is_err_and(|it| it.contains("takes 131072 bytes") && it.contains("131071")));
+        let rejected =
+            checked(&json!({ "name": "c", "env": [{ "name": "A", "value": text(MAX_ARGUMENT) }] }));
+        assert!(rejected.is_err_and(|it| it.contains("takes 131073 bytes")));
+        let rejected = checked(&json!({ "name": "c", "args": vec![text(100_000); 21] }));
+        assert!(rejected.is_err_and(|it| it.contains("together takes 2100") && it.contains("2097152")));
     }
 }

@@ -1,7 +1,7 @@
-//! BackendConfigs: the cluster's and the namespace's, merged into one set of defaults.
+//! Merges the global and the namespaced BackendConfig into one set of defaults.
 //!
-//! The namespace's takes precedence over the cluster's, and what a component says over both; the builders of
-//! the parts see to the latter. What would run code in the pods of others is left out, see [`ignored`].
+//! The namespaced BackendConfig overrides the global one. Builders let component settings override both. Fields that run
+//! code in the pods of other users are omitted; see [`ignored`].
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,18 @@ use k8s_openapi::api::core::v1::{
     Affinity, EnvVar, LocalObjectReference, PodSecurityContext, Probe, Toleration,
 };
 
-use crate::{Backends, Settings};
+use crate::settings::Settings;
 
-/// Defaults for a component's pods.
+/// The BackendConfigs of a component.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backends<'a> {
+    /// The global BackendConfig.
+    pub global: Option<&'a BackendConfig>,
+    /// The BackendConfig of the component's namespace, which overrides the global one.
+    pub namespaced: Option<&'a BackendConfig>,
+}
+
+/// Merged defaults for the pods of a component.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Backend {
     env: BTreeMap<String, String>,
@@ -36,7 +45,7 @@ impl Backend {
     pub(crate) fn merge(backends: Backends<'_>, settings: &Settings) -> Self {
         let mut merged = Self::default();
         for config in [backends.global, backends.namespaced].into_iter().flatten() {
-            merged.overlay(safe(config, settings));
+            merged.overlay(effective(config, settings));
         }
         merged
     }
@@ -57,7 +66,7 @@ impl Backend {
         replace(&mut self.startup_probe, pod.startup_probe);
     }
 
-    /// A container's environment with these defaults before it: of two variables of one name the later counts.
+    /// Prepends the defaults to the variables of a container: the last variable of a name wins.
     pub(crate) fn env(&self, own: Vec<EnvVar>) -> Vec<EnvVar> {
         let defaults = self.env.iter().map(|(name, value)| EnvVar {
             name: name.clone(),
@@ -68,8 +77,8 @@ impl Backend {
     }
 }
 
-/// What of a BackendConfig takes effect: all of it, or all that runs no code.
-fn safe(config: &BackendConfig, settings: &Settings) -> BackendConfigSpec {
+/// The effective fields of a BackendConfig: without those that run code, unless the settings allow them.
+fn effective(config: &BackendConfig, settings: &Settings) -> BackendConfigSpec {
     let mut spec = config.spec.clone();
     if settings.allow_unsafe_backend_config {
         return spec;
@@ -83,8 +92,7 @@ fn safe(config: &BackendConfig, settings: &Settings) -> BackendConfigSpec {
     spec
 }
 
-/// What of a BackendConfig is ignored, and why: the fields that would run code in the pods of others, unless the
-/// settings allow them.
+/// The ignored fields of a BackendConfig: those that run code in the pods of other users, unless the settings allow them.
 #[must_use]
 pub fn ignored(config: &BackendConfig, settings: &Settings) -> Vec<Violation> {
     if settings.allow_unsafe_backend_config {
@@ -113,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_namespace_beats_the_cluster_key_by_key() {
+    fn namespaced_overrides_global_by_key() {
         let global = config(json!({
             "env": { "A": "g", "B": "g" },
             "pod": {
@@ -146,18 +154,18 @@ mod tests {
     }
 
     #[test]
-    fn without_configs_nothing_is_set() {
+    fn no_backend_configs_set_no_defaults() {
         assert_eq!(Backend::merge(Backends::default(), &Settings::default()), Backend::default());
     }
 
     #[test]
-    fn instructions_to_shells_take_no_effect_unless_allowed() {
+    fn unsafe_fields_are_ignored_unless_allowed() {
         let hostile = config(json!({
             "env": { "BASH_ENV": "$(id)", "LD_PRELOAD": "/x.so", "webServiceURL": "http://evil", "A": "1" },
             "pod": { "startupProbe": { "exec": { "command": ["id"] } } },
         }));
         let names = |settings: &Settings| {
-            // The one of the cluster and that of the namespace alike.
+            // Global and namespaced alike.
             let backends = [
                 Backends { global: Some(&hostile), namespaced: None },
                 Backends { global: None, namespaced: Some(&hostile) },

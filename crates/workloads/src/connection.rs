@@ -1,4 +1,4 @@
-//! How a container reaches Pulsar: where it finds addresses, credentials and certificates.
+//! Connections of containers to Pulsar: service URLs, credentials and certificates.
 
 use function_mesh_api::types::{GenericAuth, OAuth2Config, PulsarMessaging, PulsarTlsConfig};
 use k8s_openapi::api::core::v1::{
@@ -7,57 +7,58 @@ use k8s_openapi::api::core::v1::{
 use serde::Serialize;
 
 use crate::names;
-use crate::shell::Word;
+use crate::optional::non_empty;
+use crate::shell::ShellWord;
 use crate::volume_names;
 
-/// The Pulsar client's own OAuth2 plugin.
+/// OAuth2 plugin of the Pulsar client.
 pub(crate) const OAUTH2_PLUGIN: &str = "org.apache.pulsar.client.impl.auth.oauth2.AuthenticationOAuth2";
-/// The Pulsar client's own plugin for tokens.
+/// Token plugin of the Pulsar client.
 pub(crate) const TOKEN_PLUGIN: &str = "org.apache.pulsar.client.impl.auth.AuthenticationToken";
 
-/// How a container says who it is.
+/// Authentication of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Auth<'a> {
-    /// Not at all.
+    /// No authentication.
     None,
-    /// By OAuth2 client credentials, in a mounted file.
+    /// OAuth2 client credentials in a mounted file.
     OAuth2(&'a OAuth2Config),
-    /// By a plugin and its parameters.
+    /// A plugin and its parameters.
     Generic(&'a GenericAuth),
-    /// By a plugin and its parameters from a Secret, in the environment.
+    /// A plugin and its parameters from a Secret, in environment variables.
     Secret,
 }
 
-/// How a container secures its connection.
+/// TLS of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tls<'a> {
-    /// Not at all.
+    /// No TLS.
     None,
-    /// As the specification says.
+    /// Settings of the spec.
     Config(&'a PulsarTlsConfig),
-    /// As a Secret says, in the environment.
+    /// Settings from a Secret, in environment variables.
     Secret,
 }
 
-/// Where a connection's settings are found in a container.
+/// Which cluster a connection is for. Determines its variables and mount paths.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Place {
-    /// The Pulsar that the component works with.
+enum Cluster {
+    /// The cluster of the component.
     Runtime,
-    /// Another Pulsar, of which only packages are downloaded.
+    /// The package service.
     Packages,
 }
 
-/// A way to Pulsar.
+/// A connection to Pulsar.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Connection<'a> {
     pulsar: &'a PulsarMessaging,
-    place: Place,
+    cluster: Cluster,
     pub(crate) auth: Auth<'a>,
     pub(crate) tls: Tls<'a>,
 }
 
-/// Parameters of the Pulsar client's OAuth2 plugin. Clients disagree about the names of the same things.
+/// Parameters of the OAuth2 plugin. Clients use different names for the same parameters.
 #[derive(Serialize)]
 struct OAuth2Parameters<'a> {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -73,22 +74,18 @@ struct OAuth2Parameters<'a> {
     scope: &'a str,
 }
 
-fn given(text: Option<&str>) -> Option<&str> {
-    text.filter(|text| !text.is_empty())
-}
-
 impl<'a> Connection<'a> {
-    /// To the Pulsar that the component works with.
+    /// Connection to the cluster of the component.
     pub(crate) fn runtime(pulsar: &'a PulsarMessaging) -> Self {
-        Self::new(pulsar, Place::Runtime)
+        Self::new(pulsar, Cluster::Runtime)
     }
 
-    /// To the Pulsar that packages are downloaded from, when that is another one.
+    /// Connection to the package service.
     pub(crate) fn packages(pulsar: &'a PulsarMessaging) -> Self {
-        Self::new(pulsar, Place::Packages)
+        Self::new(pulsar, Cluster::Packages)
     }
 
-    /// To the Pulsar that the component works with, with the rights to clean up there.
+    /// Connection to the cluster of the component with the clean-up authentication.
     pub(crate) fn cleanup(pulsar: &'a PulsarMessaging) -> Self {
         let auth = if pulsar.cleanup_auth_config.is_some() {
             auth(pulsar.cleanup_auth_config.as_ref(), None)
@@ -98,57 +95,57 @@ impl<'a> Connection<'a> {
         Self { auth, ..Self::runtime(pulsar) }
     }
 
-    fn new(pulsar: &'a PulsarMessaging, place: Place) -> Self {
+    fn new(pulsar: &'a PulsarMessaging, cluster: Cluster) -> Self {
         let tls = match &pulsar.tls_config {
             Some(config) => Tls::Config(config),
-            None if given(pulsar.tls_secret.as_deref()).is_some() => Tls::Secret,
+            None if non_empty(pulsar.tls_secret.as_deref()).is_some() => Tls::Secret,
             None => Tls::None,
         };
-        Self { pulsar, place, auth: auth(pulsar.auth_config.as_ref(), pulsar.auth_secret.as_deref()), tls }
+        Self { pulsar, cluster, auth: auth(pulsar.auth_config.as_ref(), pulsar.auth_secret.as_deref()), tls }
     }
 
     fn prefix(&self) -> Option<String> {
-        (self.place == Place::Packages).then(|| "PACKAGE_".to_owned())
+        (self.cluster == Cluster::Packages).then(|| "PACKAGE_".to_owned())
     }
 
-    /// Name of the environment variable that holds a setting.
+    /// Name of the environment variable of a setting.
     pub(crate) fn variable_name(&self, setting: &str) -> String {
         self.prefix().unwrap_or_default() + setting
     }
 
-    /// A setting from the environment.
-    pub(crate) fn variable(&self, setting: &str) -> Word {
-        Word::variable(self.variable_name(setting))
+    /// Reference to the environment variable of a setting.
+    pub(crate) fn variable(&self, setting: &str) -> ShellWord {
+        ShellWord::variable(self.variable_name(setting))
     }
 
-    /// A setting from the environment, or its default.
-    pub(crate) fn variable_or(&self, setting: &str, default: &str) -> Word {
-        Word::variable_or(self.variable_name(setting), default)
+    /// Reference to the environment variable of a setting, with a default.
+    pub(crate) fn variable_or(&self, setting: &str, default: &str) -> ShellWord {
+        ShellWord::variable_or(self.variable_name(setting), default)
     }
 
-    fn oauth2_folder(&self) -> &'static str {
-        match self.place {
-            Place::Runtime => "/etc/oauth2",
-            Place::Packages => "/etc/oauth2-package-service",
+    fn oauth2_mount_path(&self) -> &'static str {
+        match self.cluster {
+            Cluster::Runtime => "/etc/oauth2",
+            Cluster::Packages => "/etc/oauth2-package-service",
         }
     }
 
-    fn tls_folder(&self) -> &'static str {
-        match self.place {
-            Place::Runtime => "/etc/tls/pulsar-functions",
-            Place::Packages => "/etc/tls/pulsar-functions-package-service",
+    fn tls_mount_path(&self) -> &'static str {
+        match self.cluster {
+            Cluster::Runtime => "/etc/tls/pulsar-functions",
+            Cluster::Packages => "/etc/tls/pulsar-functions-package-service",
         }
     }
 
     /// Path of the credentials file.
     pub(crate) fn credentials_file(&self, oauth2: &OAuth2Config) -> String {
-        format!("{}/{}", self.oauth2_folder(), oauth2.key_secret_key)
+        format!("{}/{}", self.oauth2_mount_path(), oauth2.key_secret_key)
     }
 
-    /// Path of the trusted certificates, when they are mounted.
+    /// Path of the trusted CA certificates, if they are mounted.
     pub(crate) fn certificate_file(&self) -> Option<String> {
         let (_, key) = self.certificate()?;
-        Some(format!("{}/{key}", self.tls_folder()))
+        Some(format!("{}/{key}", self.tls_mount_path()))
     }
 
     fn certificate(&self) -> Option<(&'a str, &'a str)> {
@@ -165,7 +162,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Parameters of the OAuth2 plugin, with the kind of grant where a client wants to be told.
+    /// Parameters of the OAuth2 plugin, with the grant type for clients that require it.
     pub(crate) fn oauth2_parameters(&self, oauth2: &OAuth2Config, grant: Option<&'static str>) -> String {
         let file = self.credentials_file(oauth2);
         crate::json::text(&OAuth2Parameters {
@@ -180,8 +177,8 @@ impl<'a> Connection<'a> {
         })
     }
 
-    /// Plugin and parameters of authentication, if there is any.
-    pub(crate) fn auth_plugin(&self) -> Option<(Word, Word)> {
+    /// Authentication plugin and parameters, if any.
+    pub(crate) fn auth_plugin(&self) -> Option<(ShellWord, ShellWord)> {
         match self.auth {
             Auth::None => None,
             Auth::OAuth2(oauth2) => Some((OAUTH2_PLUGIN.into(), self.oauth2_parameters(oauth2, None).into())),
@@ -196,15 +193,15 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// The objects that hold the settings, as sources of environment variables.
+    /// The ConfigMap and Secrets with the settings, as sources of environment variables.
     pub(crate) fn env_from(&self) -> impl Iterator<Item = EnvFromSource> + use<'a> {
         let prefix = self.prefix();
-        let address = given(self.pulsar.pulsar_config.as_deref()).map(|name| EnvFromSource {
+        let address = non_empty(self.pulsar.pulsar_config.as_deref()).map(|name| EnvFromSource {
             config_map_ref: Some(ConfigMapEnvSource { name: name.to_owned(), optional: None }),
             ..EnvFromSource::default()
         });
         let secrets = [&self.pulsar.auth_secret, &self.pulsar.tls_secret];
-        let secrets = secrets.map(|name| given(name.as_deref())).into_iter().flatten();
+        let secrets = secrets.map(|name| non_empty(name.as_deref())).into_iter().flatten();
         let secrets = secrets.map(|name| EnvFromSource {
             secret_ref: Some(SecretEnvSource { name: name.to_owned(), optional: None }),
             ..EnvFromSource::default()
@@ -213,31 +210,29 @@ impl<'a> Connection<'a> {
         sources.map(move |source| EnvFromSource { prefix: prefix.clone(), ..source })
     }
 
-    /// Volumes with certificates and credentials.
+    /// Volumes of certificates and credentials.
     pub(crate) fn volumes(&self) -> impl Iterator<Item = Volume> + use<'a> {
         let secrets = [self.certificate(), self.credentials()];
         secrets.into_iter().flatten().map(|(name, key)| secret_volume(name, key))
     }
 
-    /// Where those volumes are mounted.
+    /// Mounts of these volumes.
     pub(crate) fn mounts(&self) -> impl Iterator<Item = VolumeMount> + use<'a> {
-        let tls = self.certificate().map(|secret| (secret, self.tls_folder()));
-        let oauth2 = self.credentials().map(|secret| (secret, self.oauth2_folder()));
-        tls.into_iter()
-            .chain(oauth2)
-            .map(|((name, key), folder)| mount(secret_volume_name(name, key), folder))
+        let tls = self.certificate().map(|secret| (secret, self.tls_mount_path()));
+        let oauth2 = self.credentials().map(|secret| (secret, self.oauth2_mount_path()));
+        tls.into_iter().chain(oauth2).map(|((name, key), path)| mount(secret_volume_name(name, key), path))
     }
 }
 
 fn auth<'a>(config: Option<&'a function_mesh_api::types::AuthConfig>, secret: Option<&str>) -> Auth<'a> {
-    // An authentication that is given and says nothing switches the Secret off.
+    // An empty authConfig disables the Secret.
     match config {
         Some(config) => match (&config.oauth2_config, &config.generic_auth) {
             (Some(oauth2), _) => Auth::OAuth2(oauth2),
             (None, Some(generic)) => Auth::Generic(generic),
             (None, None) => Auth::None,
         },
-        None if given(secret).is_some() => Auth::Secret,
+        None if non_empty(secret).is_some() => Auth::Secret,
         None => Auth::None,
     }
 }
@@ -246,7 +241,7 @@ fn secret_volume_name(name: &str, key: &str) -> String {
     volume_names::provisional(&names::volume(&format!("{name}-{key}")), &["secret", name, key])
 }
 
-/// A volume with one key of a Secret, under the key's own name.
+/// A volume with one key of a Secret, as a file of the same name.
 pub(crate) fn secret_volume(name: &str, key: &str) -> Volume {
     Volume {
         name: secret_volume_name(name, key),
@@ -259,11 +254,11 @@ pub(crate) fn secret_volume(name: &str, key: &str) -> Volume {
     }
 }
 
-/// A mount of such a volume.
-pub(crate) fn secret_mount(name: &str, key: &str, folder: &str) -> VolumeMount {
-    mount(secret_volume_name(name, key), folder)
+/// The mount of that volume.
+pub(crate) fn secret_mount(name: &str, key: &str, path: &str) -> VolumeMount {
+    mount(secret_volume_name(name, key), path)
 }
 
-fn mount(name: String, folder: &str) -> VolumeMount {
-    VolumeMount { name, mount_path: folder.to_owned(), ..VolumeMount::default() }
+fn mount(name: String, path: &str) -> VolumeMount {
+    VolumeMount { name, mount_path: path.to_owned(), ..VolumeMount::default() }
 }

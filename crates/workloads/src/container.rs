@@ -1,53 +1,35 @@
-//! The container that runs the component.
+//! The main container, which runs the component.
 
 use function_mesh_api::types::{Liveness, LogLevel};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction,
-    ObjectFieldSelector, Probe, SecretKeySelector, SecurityContext,
+    Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction, Probe, SecretKeySelector,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::connection::Connection;
+use crate::container_parts::{self, GRPC, METRICS};
 use crate::context::{Context, Runtime};
-use crate::{command, images, shell, volumes};
+use crate::optional::none_if_empty;
+use crate::{command, images, volumes};
 
-/// Port of the runner's health and statistics.
-pub(crate) const GRPC: (&str, i32) = ("tcp-grpc", 9093);
-/// Port of the runner's metrics.
-pub(crate) const METRICS: (&str, i32) = ("http-metrics", 9094);
-
-/// A list, unless it is empty.
-pub(crate) fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
-    (!list.is_empty()).then_some(list)
-}
-
-/// Security settings of every container that the operator adds.
-pub(crate) fn security_context() -> SecurityContext {
-    SecurityContext {
-        allow_privilege_escalation: Some(false),
-        capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
-        ..SecurityContext::default()
-    }
-}
-
-/// The container that runs the component.
-pub(crate) fn main(context: &Context<'_>) -> Container {
+/// Builds the main container.
+pub(crate) fn build_main_container(context: &Context<'_>) -> Container {
     let backend = &context.backend;
     let liveness = context.pod.liveness.as_ref().and_then(liveness);
     let startup = context.pod.startup_probe.as_ref().or(backend.startup_probe.as_ref());
     Container {
-        name: context.container(),
+        name: context.container_name(),
         image: Some(images::runner(context)),
         image_pull_policy: Some(images::pull_policy(context)),
-        command: command::of(context),
+        command: command::build_command(context),
         env: Some(backend.env(env(context))),
-        env_from: some(env_from(context)),
+        env_from: none_if_empty(env_from(context)),
         ports: Some([GRPC, METRICS].into_iter().map(port).collect()),
         resources: context.common.resources.cloned(),
-        security_context: Some(security_context()),
+        security_context: Some(container_parts::security_context()),
         liveness_probe: liveness.or_else(|| backend.liveness.as_ref().and_then(self::liveness)),
         startup_probe: startup.cloned(),
-        volume_mounts: some(volumes::main_mounts(context)),
+        volume_mounts: none_if_empty(volumes::build_main_mounts(context)),
         ..Container::default()
     }
 }
@@ -61,23 +43,7 @@ fn port((name, number): (&str, i32)) -> ContainerPort {
     }
 }
 
-/// Name of the pod: the runner reads its own number from it.
-pub(crate) fn pod_name() -> EnvVar {
-    let field = ObjectFieldSelector { api_version: None, field_path: "metadata.name".to_owned() };
-    EnvVar {
-        name: "POD_NAME".to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() }),
-    }
-}
-
-/// A variable with a value that is known here.
-pub(crate) fn variable(name: &str, value: &str) -> EnvVar {
-    let value = shell::literal_value(value);
-    EnvVar { name: name.to_owned(), value: Some(value), value_from: None }
-}
-
-/// The component's own environment.
+/// Environment variables of the component.
 pub(crate) fn env(context: &Context<'_>) -> Vec<EnvVar> {
     let secrets = context.common.secrets_map.into_iter().flatten().map(|(name, secret)| EnvVar {
         name: name.clone(),
@@ -91,13 +57,13 @@ pub(crate) fn env(context: &Context<'_>) -> Vec<EnvVar> {
             ..EnvVarSource::default()
         }),
     });
-    let mut env = vec![pod_name()];
+    let mut env = vec![container_parts::pod_name()];
     env.extend(secrets);
     env.extend(context.pod.env.iter().flatten().cloned());
     if let Some(Runtime::Go(go)) = context.runtime {
         let log = go.log.as_ref();
         if log.is_none_or(|log| log.log_config.is_none()) {
-            env.push(variable("LOGGING_LEVEL", go_level(log.and_then(|log| log.level))));
+            env.push(container_parts::variable("LOGGING_LEVEL", go_level(log.and_then(|log| log.level))));
         }
     }
     env
@@ -115,14 +81,14 @@ fn go_level(level: Option<LogLevel>) -> &'static str {
     }
 }
 
-/// The objects that the environment is taken from.
+/// Sources of environment variables: the ConfigMaps and Secrets of the connections.
 pub(crate) fn env_from(context: &Context<'_>) -> Vec<EnvFromSource> {
     let packages = context.package_connection();
     let packages = packages.iter().flat_map(Connection::env_from);
     context.connection().env_from().chain(packages).collect()
 }
 
-/// The check that restarts a runner which no longer answers, when it is switched on.
+/// The liveness probe, if it is enabled.
 fn liveness(liveness: &Liveness) -> Option<Probe> {
     let period = liveness.period_seconds.filter(|seconds| *seconds > 0)?;
     Some(Probe {

@@ -1,4 +1,4 @@
-//! What every builder looks at: one component, what applies to it, and the decisions they share.
+//! The input of all builders: a component with its BackendConfigs and settings, and values that builders share.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -11,19 +11,18 @@ use function_mesh_api::validate::Valid;
 use function_mesh_api::{Component, Role, Spec, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use crate::Backends;
-use crate::backend::Backend;
+use crate::backend::{Backend, Backends};
 use crate::connection::Connection;
 use crate::names;
 use crate::settings::Settings;
 
-/// The identity of an object that no API server has seen.
+/// The UID of an object that is not in the cluster.
 const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
 
 static NO_POLICY: LazyLock<PodPolicy> = LazyLock::new(PodPolicy::default);
 static NO_PULSAR: LazyLock<PulsarMessaging> = LazyLock::new(PulsarMessaging::default);
 
-/// What runs the code.
+/// The runtime of a component.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Runtime<'a> {
     Java(&'a JavaRuntime),
@@ -33,7 +32,7 @@ pub(crate) enum Runtime<'a> {
 }
 
 impl<'a> Runtime<'a> {
-    fn of(view: &SpecView<'a>) -> Option<Self> {
+    fn select(view: &SpecView<'a>) -> Option<Self> {
         let Common { java, python, golang, generic_runtime, .. } = view.common;
         let java = java.map(Self::Java);
         if view.role != Role::Function {
@@ -42,7 +41,7 @@ impl<'a> Runtime<'a> {
         java.or(python.map(Self::Python)).or(golang.map(Self::Go)).or(generic_runtime.map(Self::Generic))
     }
 
-    /// The file that holds the code, in the container.
+    /// Path of the code in the container.
     pub(crate) fn file(self) -> &'a str {
         match self {
             Self::Java(java) => &java.jar,
@@ -52,7 +51,7 @@ impl<'a> Runtime<'a> {
         }
     }
 
-    /// Where that file is downloaded from, when it is not in the image.
+    /// Location of the package, unless the code is in the image.
     pub(crate) fn location(self) -> Option<&'a str> {
         let location = match self {
             Self::Java(java) => java.jar_location.as_deref(),
@@ -64,7 +63,7 @@ impl<'a> Runtime<'a> {
     }
 }
 
-/// One component, what applies to it, and the decisions that builders share.
+/// A component with its BackendConfigs and settings.
 #[derive(Clone, Debug)]
 pub(crate) struct Context<'a> {
     pub(crate) meta: &'a ObjectMeta,
@@ -87,73 +86,73 @@ impl<'a> Context<'a> {
             meta: component.meta(),
             view,
             common: view.common,
-            runtime: Runtime::of(&view),
+            runtime: Runtime::select(&view),
             pod: view.common.pod.unwrap_or(&NO_POLICY),
             backend: Backend::merge(backends, settings),
             settings,
         }
     }
 
-    /// The component's role.
+    /// Role of the component.
     pub(crate) fn role(&self) -> Role {
         self.view.role
     }
 
-    /// Name of the component's object.
-    pub(crate) fn object(&self) -> &'a str {
+    /// Name of the component object.
+    pub(crate) fn object_name(&self) -> &'a str {
         self.meta.name.as_deref().unwrap_or_default()
     }
 
-    /// Identity of the component's object.
+    /// UID of the component object.
     pub(crate) fn uid(&self) -> &'a str {
         self.meta.uid.as_deref().filter(|uid| !uid.is_empty()).unwrap_or(NO_UID)
     }
 
     /// Name of the component in Pulsar.
     pub(crate) fn name(&self) -> &'a str {
-        self.common.name.filter(|name| !name.is_empty()).unwrap_or(self.object())
+        self.common.name.filter(|name| !name.is_empty()).unwrap_or(self.object_name())
     }
 
-    /// The component's name as part of the name of a file. A slash would end the folder's name, and log4j puts
-    /// dates and variables in where it finds the two others.
+    /// The component name as part of a file name. Replaces `/`, which separates directories, and `%` and `$`, which Log4j
+    /// expands.
     pub(crate) fn file_name(&self) -> String {
         self.name().replace(['/', '%', '$'], "_")
     }
 
-    /// Name of the container that runs the component.
-    pub(crate) fn container(&self) -> String {
+    /// Name of the main container.
+    pub(crate) fn container_name(&self) -> String {
         format!("pulsar-{}", self.role())
     }
 
-    /// The way to the Pulsar that the component works with.
+    /// Connection to the Pulsar cluster of the component.
     pub(crate) fn connection(&self) -> Connection<'a> {
         Connection::runtime(self.common.pulsar.unwrap_or(&NO_PULSAR))
     }
 
-    /// The same way, with the rights to clean up.
+    /// Connection to the same cluster with the clean-up authentication.
     pub(crate) fn cleanup_connection(&self) -> Connection<'a> {
         Connection::cleanup(self.common.pulsar.unwrap_or(&NO_PULSAR))
     }
 
-    /// The way to the Pulsar that packages come from, when that is another one.
+    /// Connection to the package service, if it is another cluster.
     pub(crate) fn package_connection(&self) -> Option<Connection<'a>> {
         self.common.pulsar_package_service.map(Connection::packages)
     }
 
-    /// Whether log lines reach the log topic through files, which a sidecar reads.
+    /// Whether a sidecar reads log files and produces to the log topic.
     pub(crate) fn logs_to_files(&self) -> bool {
         self.common.log_topic_agent == Some(LogTopicAgent::Sidecar)
     }
 
-    /// The topic for log lines, when one is given.
+    /// The log topic, unless it is empty.
     pub(crate) fn log_topic(&self) -> Option<&'a str> {
         self.common.log_topic.filter(|topic| !topic.is_empty())
     }
 
-    /// Labels by which children are selected. They are the same for as long as the component lives.
+    /// Labels of the selector, which are immutable.
     pub(crate) fn labels(&self) -> BTreeMap<String, String> {
         let role = self.role();
-        let name = self.object();
+        let name = self.object_name();
         let namespace = self.meta.namespace.as_deref().unwrap_or_default();
         let stateful_set = names::stateful_set(name, role);
         let [legacy_app, legacy_component, legacy_name, legacy_namespace] = labels::LEGACY;
@@ -173,20 +172,20 @@ impl<'a> Context<'a> {
         all.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
-    /// Metadata of a child that lives and dies with the component.
-    pub(crate) fn child(&self, name: String) -> ObjectMeta {
+    /// Metadata of a child, with labels and the controller reference.
+    pub(crate) fn child_metadata(&self, name: String) -> ObjectMeta {
         ObjectMeta {
             name: Some(name),
             namespace: self.meta.namespace.clone(),
             labels: Some(self.labels()),
-            owner_references: Some(vec![controller_of(self.role().kind(), self.meta)]),
+            owner_references: Some(vec![owner_reference(self.role().kind(), self.meta)]),
             ..ObjectMeta::default()
         }
     }
 }
 
-/// A reference to the object that a child belongs to.
-pub(crate) fn controller_of(kind: &str, owner: &ObjectMeta) -> OwnerReference {
+/// The controller reference of a child.
+pub(crate) fn owner_reference(kind: &str, owner: &ObjectMeta) -> OwnerReference {
     OwnerReference {
         api_version: labels::API_VERSION.to_owned(),
         kind: kind.to_owned(),

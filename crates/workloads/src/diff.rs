@@ -1,9 +1,8 @@
-//! In what an object differs from what is wanted of it. Pure: no client.
+//! Differences between a desired and a live object. Pure: no client.
 //!
-//! The API server only ever adds to what it is given: defaults, metadata, a status. So what is wanted is
-//! there when it is a part of what is live. Amounts are equal by value, and nothing is equal to empty. None of
-//! this holds within configuration that is the user's own: that is equal or it is not. Which is which the
-//! object's kind and the place in it tell.
+//! The API server only adds to an applied object: defaults, metadata, status. So the objects match if the desired one is a
+//! subset of the live one. Quantities are compared by value, and an absent field equals an empty one. Free-form
+//! configuration is compared exactly. The shape of the kind decides which comparison a field gets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,45 +13,45 @@ use serde_json::{Map, Value};
 
 use crate::shape::Shape;
 
-/// Fields by which the items of a list of objects are told apart, where they have one.
+/// Fields that identify the items of a list of objects.
 const KEYS: [&str; 2] = ["name", "mountPath"];
 
-/// One step down into an object.
+/// A step of a path.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Step {
     /// A field, or an entry of a map.
     Field(String),
-    /// An item of a list, by its name.
+    /// A list item, by name.
     Item(String),
-    /// An item of a list, by its place.
+    /// A list item, by index.
     Index(usize),
 }
 
-/// A place in an object.
+/// A path in an object.
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Path(pub Vec<Step>);
 
 impl Path {
-    /// This place with one step more.
+    /// The path with another step.
     #[must_use]
     pub fn then(&self, step: Step) -> Self {
         Self(self.0.iter().cloned().chain([step]).collect())
     }
 
-    /// Whether this place is at or within a field that is so many fields down.
+    /// Whether the path is at or below a field.
     pub fn is_within(&self, fields: &[&str]) -> bool {
         fields.len() <= self.0.len()
             && fields.iter().zip(&self.0).all(|(field, step)| matches!(step, Step::Field(it) if it == field))
     }
 
-    /// Whether this place is, or holds, another one.
+    /// Whether the path equals or contains another one.
     pub fn holds(&self, other: &Self) -> bool {
         other.0.starts_with(&self.0)
     }
 }
 
 impl fmt::Display for Path {
-    /// As people write it: `spec.template.spec.containers[main].image`, `metadata.labels["a.b/c"]`.
+    /// For example `spec.template.spec.containers[main].image` or `metadata.labels["a.b/c"]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, step) in self.0.iter().enumerate() {
             match step {
@@ -66,34 +65,34 @@ impl fmt::Display for Path {
     }
 }
 
-/// One place at which two objects differ.
+/// A difference between two objects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// Where.
+    /// Path of the difference.
     pub path: Path,
-    /// What is there; None where there is nothing.
+    /// The live value, or None if it is absent.
     pub live: Option<Value>,
-    /// What is wanted; None where nothing is wanted any more.
+    /// The desired value, or None if it is absent.
     pub wanted: Option<Value>,
 }
 
-/// Every place at which `wanted` is not a part of `live`. What `live` has beyond that is no difference, but in
-/// configuration that is the user's own it is. The kind is the one that `wanted` says.
+/// The differences that make `wanted` not a subset of `live`. Additional fields of `live` are ignored, except in free-form
+/// configuration. `wanted` must contain its kind.
 pub fn differences(wanted: &Value, live: &Value) -> Vec<Difference> {
     differences_of(kind(wanted), wanted, live)
 }
 
-/// The same for objects, or parts of them, that do not say which kind they are of.
+/// Like [`differences`], for objects or parts of them without a kind.
 pub fn differences_of(kind: &str, wanted: &Value, live: &Value) -> Vec<Difference> {
     found(Shape::of_kind(kind), wanted, live)
 }
 
-/// Every place at which two objects differ, what only the live one has included.
+/// All differences, including fields that only the live object has.
 pub fn all_differences(wanted: &Value, live: &Value) -> Vec<Difference> {
     all_differences_of(kind(wanted), wanted, live)
 }
 
-/// The same for objects, or parts of them, that do not say which kind they are of.
+/// Like [`all_differences`], for objects or parts of them without a kind.
 pub fn all_differences_of(kind: &str, wanted: &Value, live: &Value) -> Vec<Difference> {
     let mut found = differences_of(kind, wanted, live);
     for Difference { path, live, wanted } in differences_of(kind, live, wanted) {
@@ -104,32 +103,31 @@ pub fn all_differences_of(kind: &str, wanted: &Value, live: &Value) -> Vec<Diffe
     found
 }
 
-/// Every place at which two values differ that are the user's own. There is none only if they are equal.
+/// The differences of free-form values, which are compared exactly.
 pub fn exact_differences(wanted: &Value, live: &Value) -> Vec<Difference> {
-    found(Shape::Free, wanted, live)
+    found(Shape::FreeForm, wanted, live)
 }
 
-/// A value that stands at this place of an object of a kind, with `stand_in` for all configuration in it that is the
-/// user's own.
+/// The value at a path of an object, with `mask` in place of free-form configuration.
 #[must_use]
-pub fn mask_free_form(kind: &str, path: &Path, value: &Value, stand_in: &str) -> Value {
+pub fn mask_free_form(kind: &str, path: &Path, value: &Value, mask: &str) -> Value {
     let into = |shape: Shape, step: &Step| match step {
         Step::Field(name) => shape.field(name),
         Step::Item(_) | Step::Index(_) => shape,
     };
-    masked(path.0.iter().fold(Shape::of_kind(kind), into), value, stand_in)
+    mask_value(path.0.iter().fold(Shape::of_kind(kind), into), value, mask)
 }
 
-fn masked(shape: Shape, value: &Value, stand_in: &str) -> Value {
+fn mask_value(shape: Shape, value: &Value, mask: &str) -> Value {
     match value {
         Value::Null => Value::Null,
-        _ if matches!(shape, Shape::Free) => Value::String(stand_in.to_owned()),
+        _ if matches!(shape, Shape::FreeForm) => Value::String(mask.to_owned()),
         Value::Object(fields) => {
             let field =
-                |(name, value): (&String, &Value)| (name.clone(), masked(shape.field(name), value, stand_in));
+                |(name, value): (&String, &Value)| (name.clone(), mask_value(shape.field(name), value, mask));
             Value::Object(fields.iter().map(field).collect())
         }
-        Value::Array(items) => items.iter().map(|item| masked(shape, item, stand_in)).collect(),
+        Value::Array(items) => items.iter().map(|item| mask_value(shape, item, mask)).collect(),
         Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
 }
@@ -150,7 +148,7 @@ struct Walk {
 
 impl Walk {
     fn values(&mut self, path: &Path, wanted: &Value, live: &Value, shape: Shape) {
-        let is_free = matches!(shape, Shape::Free);
+        let is_free = matches!(shape, Shape::FreeForm);
         match (wanted, live) {
             (Value::Object(ours), Value::Object(theirs)) => {
                 self.objects(path, ours, theirs, shape);
@@ -160,7 +158,7 @@ impl Walk {
                 }
             }
             (Value::Array(ours), Value::Array(theirs)) => {
-                let key = KEYS.into_iter().find(|key| !is_free && tells_apart(ours, key));
+                let key = KEYS.into_iter().find(|key| !is_free && is_key(ours, key));
                 if let Some(key) = key {
                     self.named(path, (ours, theirs), key, shape);
                 } else if ours.len() == theirs.len() {
@@ -180,11 +178,11 @@ impl Walk {
         for (key, wanted) in wanted {
             let path = path.then(Step::Field(key.clone()));
             let field = shape.field(key);
-            // In a map of the user's the key alone says something, and so does an empty configuration.
+            // An empty value counts in maps with user-defined keys and in free-form configuration.
             let is_counted = match (shape, field) {
-                (Shape::Free, _) => true,
-                (Shape::Map(_), _) | (_, Shape::Free) => !wanted.is_null(),
-                _ => !is_nothing(wanted),
+                (Shape::FreeForm, _) => true,
+                (Shape::Map(_), _) | (_, Shape::FreeForm) => !wanted.is_null(),
+                _ => !is_empty(wanted),
             };
             match live.get(key) {
                 Some(live) => self.values(&path, wanted, live, field),
@@ -214,21 +212,21 @@ impl Walk {
 fn is_same(a: &Value, b: &Value, shape: Shape) -> bool {
     a == b
         || match shape {
-            Shape::Amount => is_same_amount(a, b),
-            Shape::Free => is_same_number(a, b),
+            Shape::Quantity => is_same_quantity(a, b),
+            Shape::FreeForm => is_same_number(a, b),
             _ => false,
         }
 }
 
-/// Whether two numbers are one to the API server, which writes `1.0` as `1` and holds what is larger than an
-/// integer as a floating-point number.
+/// Whether two numbers are equal for the API server, which stores `1.0` as `1` and numbers beyond 64 bits as floating
+/// point.
 fn is_same_number(a: &Value, b: &Value) -> bool {
     let is_float = |value: &Value| value.is_number() && !value.is_i64();
     (is_float(a) || is_float(b)) && a.as_f64().is_some() && a.as_f64() == b.as_f64()
 }
 
-/// Whether every item has this field, each with a value of its own.
-fn tells_apart(items: &[Value], key: &str) -> bool {
+/// Whether the field identifies all items: it exists and is unique.
+fn is_key(items: &[Value], key: &str) -> bool {
     let mut seen = BTreeSet::new();
     !items.is_empty()
         && items
@@ -236,17 +234,17 @@ fn tells_apart(items: &[Value], key: &str) -> bool {
             .all(|item| item.get(key).and_then(Value::as_str).is_some_and(|name| seen.insert(name)))
 }
 
-fn is_nothing(value: &Value) -> bool {
+fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::Object(object) => object.values().all(is_nothing),
+        Value::Object(object) => object.values().all(is_empty),
         Value::Array(items) => items.is_empty(),
         Value::String(text) => text.is_empty(),
         Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
-fn is_same_amount(a: &Value, b: &Value) -> bool {
+fn is_same_quantity(a: &Value, b: &Value) -> bool {
     let amount = |value: &Value| match value {
         Value::String(text) => quantity::value(&Quantity(text.clone())),
         Value::Number(number) => number.as_f64(),
@@ -255,37 +253,37 @@ fn is_same_amount(a: &Value, b: &Value) -> bool {
     amount(a).is_some() && amount(a) == amount(b)
 }
 
-/// Leaves one of each name in the lists of pods whose items have names: in the first one's place, since later
-/// items may refer to it, with the last one's content. Of two variables of one name the later counts anyway,
-/// and server-side apply refuses such a list. Lists within configuration that is the user's own stay.
+/// Removes duplicate items from list maps, which server-side apply rejects. The last duplicate wins, as for environment
+/// variables, at the position of the first one, since later items can refer to it. Free-form configuration stays
+/// unchanged.
 pub fn dedup_keyed_lists(object: &mut Value) {
     let shape = Shape::of_kind(kind(object));
-    distinct(object, shape);
+    dedup(object, shape);
 }
 
-fn distinct(value: &mut Value, shape: Shape) {
-    if matches!(shape, Shape::Plain | Shape::Amount | Shape::Free) {
+fn dedup(value: &mut Value, shape: Shape) {
+    if matches!(shape, Shape::Plain | Shape::Quantity | Shape::FreeForm) {
         return;
     }
     match value {
         Value::Object(fields) => {
             for (name, value) in fields.iter_mut() {
-                distinct(value, shape.field(name));
+                dedup(value, shape.field(name));
             }
         }
         Value::Array(items) => {
             for item in items.iter_mut() {
-                distinct(item, shape);
+                dedup(item, shape);
             }
-            if let Shape::Keyed(key, _) = shape {
-                merge(items, key);
+            if let Shape::ListMap(key, _) = shape {
+                dedup_items(items, key);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-fn merge(items: &mut Vec<Value>, key: &str) {
+fn dedup_items(items: &mut Vec<Value>, key: &str) {
     let mut places = BTreeMap::new();
     let mut merged: Vec<Value> = Vec::with_capacity(items.len());
     for item in items.drain(..) {
@@ -307,16 +305,16 @@ mod tests {
 
     use super::*;
 
-    fn places(found: &[Difference]) -> Vec<String> {
+    fn paths(found: &[Difference]) -> Vec<String> {
         found.iter().map(|difference| difference.path.to_string()).collect()
     }
 
     fn of(wanted: Value, live: Value) -> Vec<String> {
-        places(&differences(&wanted, &live))
+        paths(&differences(&wanted, &live))
     }
 
     #[test]
-    fn what_the_api_server_adds_is_no_difference() {
+    fn additions_of_the_api_server_are_ignored() {
         let wanted =
             json!({ "spec": { "ports": [{ "name": "http", "port": 80 }], "selector": { "a": "b" } } });
         let live = json!({
@@ -328,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_equal_by_value_and_only_amounts_are() {
+    fn only_quantities_compare_by_value() {
         let set = |cpu: &str, memory: &str| {
             let container = json!({ "name": "c", "resources": { "limits": { "cpu": cpu, "memory": memory } },
                 "env": [{ "name": "A", "value": cpu }] });
@@ -339,24 +337,24 @@ mod tests {
     }
 
     #[test]
-    fn nothing_equals_empty() {
+    fn absent_equals_empty() {
         assert_eq!(of(json!({ "a": {}, "b": [], "c": { "d": null }, "e": "" }), json!({})), [""; 0]);
         assert_eq!(of(json!({ "a": false }), json!({})), ["a"]);
     }
 
     #[test]
-    fn every_difference_is_told_with_both_its_sides() {
+    fn differences_contain_both_values() {
         let wanted = json!({ "image": "b", "more": 1, "labels": { "a.b/c": "x" }, "names": [{ "name": "n", "v": 1 }] });
         let live =
             json!({ "image": "a", "labels": { "a.b/c": "y" }, "names": [{ "name": "o" }], "extra": 1 });
         let found = differences(&wanted, &live);
-        assert_eq!(places(&found), ["image", "labels[\"a.b/c\"]", "more", "names[n]"]);
+        assert_eq!(paths(&found), ["image", "labels[\"a.b/c\"]", "more", "names[n]"]);
         assert_eq!((&found[0].live, &found[0].wanted), (&Some(json!("a")), &Some(json!("b"))));
         assert_eq!((&found[2].live, &found[2].wanted), (&None, &Some(json!(1))));
     }
 
     #[test]
-    fn lists_without_names_are_compared_by_place_and_by_length() {
+    fn lists_without_keys_compare_by_index() {
         let wanted = json!({ "command": ["a", "b"] });
         assert_eq!(of(wanted.clone(), json!({ "command": ["a", "c"] })), ["command[1]"]);
         assert_eq!(of(wanted, json!({ "command": ["a"] })), ["command"]);
@@ -369,15 +367,15 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_what_is_no_longer_wanted_is_a_difference_too() {
+    fn all_differences_include_removed_fields() {
         let (wanted, live) = (json!({ "a": { "b": 1 } }), json!({ "a": { "b": 2, "c": 3 }, "d": {} }));
         let found = all_differences(&wanted, &live);
-        assert_eq!(places(&found), ["a.b", "a.c"]);
+        assert_eq!(paths(&found), ["a.b", "a.c"]);
         assert_eq!((&found[1].live, &found[1].wanted), (&Some(json!(3)), &None));
     }
 
     #[test]
-    fn the_last_of_one_name_counts_and_stands_where_the_first_stood() {
+    fn dedup_keeps_first_position_and_last_value() {
         let env = json!([
             { "name": "A", "value": "1" }, { "name": "B", "value": "$(A)" },
             { "name": "A", "value": "2" }, { "name": "A", "value": "3" },

@@ -1,4 +1,4 @@
-//! The sidecar that carries log lines from files to the log topic.
+//! The Filebeat sidecar, which tails the log files and produces to the log topic.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,15 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, SecurityContext};
 
 use crate::connection::{OAUTH2_PLUGIN, TOKEN_PLUGIN};
 use crate::context::Context;
+use crate::optional::none_if_empty;
 use crate::shell::{Command, Script};
-use crate::{container, images, volumes};
+use crate::{container_parts, images, volumes};
 
 const CONFIG: &str = "/usr/share/filebeat/config/filebeat.yaml";
 const PROGRAM: &str = "/usr/share/filebeat/filebeat";
 
-/// Filebeat itself replaces the variables; after the colon stands what it takes when one is not set.
-const TEXT: &str = r#"filebeat.inputs:
+/// Filebeat expands the variables; the text after a colon is the default.
+const CONFIG_TEXT: &str = r#"filebeat.inputs:
 - type: log
   paths: ["/pulsar/logs/functions/*.log"]
 output.pulsar:
@@ -32,13 +33,13 @@ output.pulsar:
 logging.level: info
 "#;
 
-/// The sidecar, when the component logs through it.
-pub(crate) fn sidecar(context: &Context<'_>) -> Option<Container> {
+/// Builds the sidecar. None without a log topic, or if the runner produces to it.
+pub(crate) fn build_sidecar(context: &Context<'_>) -> Option<Container> {
     let topic = context.log_topic().filter(|_| context.logs_to_files())?;
     let command = Command::new(PROGRAM).arg("-e").option("-c", CONFIG);
-    let script = Script::default().write(TEXT, CONFIG).exec(&command);
+    let script = Script::default().write(CONFIG_TEXT, CONFIG).exec(&command);
     let mut env: Vec<EnvVar> = context.pod.env.iter().flatten().cloned().collect();
-    env.extend([container::variable("logTopic", topic), container::pod_name()]);
+    env.extend([container_parts::variable("logTopic", topic), container_parts::pod_name()]);
     env.extend(credentials(context));
     Some(Container {
         name: "filebeat".to_owned(),
@@ -46,25 +47,28 @@ pub(crate) fn sidecar(context: &Context<'_>) -> Option<Container> {
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(script.into_command("/bin/sh")),
         env: Some(context.backend.env(env)),
-        env_from: container::some(context.connection().env_from().collect()),
-        security_context: Some(SecurityContext { run_as_user: Some(1000), ..container::security_context() }),
-        volume_mounts: Some(volumes::filebeat_mounts(context)),
+        env_from: none_if_empty(context.connection().env_from().collect()),
+        security_context: Some(SecurityContext {
+            run_as_user: Some(1000),
+            ..container_parts::security_context()
+        }),
+        volume_mounts: Some(volumes::build_filebeat_mounts(context)),
         ..Container::default()
     })
 }
 
-/// Who the sidecar says it is, as far as filebeat has a way to say it.
+/// Variables with the credentials that Filebeat supports.
 fn credentials(context: &Context<'_>) -> Vec<EnvVar> {
     let config = context.common.pulsar.and_then(|pulsar| pulsar.auth_config.as_ref());
-    let generic = config.and_then(|config| config.generic_auth.as_ref()).map(of_plugin);
+    let generic = config.and_then(|config| config.generic_auth.as_ref()).map(plugin_credentials);
     let oauth2 = config.and_then(|config| config.oauth2_config.as_ref());
-    generic.or_else(|| oauth2.map(|oauth2| of_oauth2(context, oauth2))).unwrap_or_default()
+    generic.or_else(|| oauth2.map(|oauth2| oauth2_credentials(context, oauth2))).unwrap_or_default()
 }
 
-fn of_plugin(auth: &GenericAuth) -> Vec<EnvVar> {
+fn plugin_credentials(auth: &GenericAuth) -> Vec<EnvVar> {
     let parameters = auth.client_authentication_parameters.as_str();
     match auth.client_authentication_plugin.as_str() {
-        TOKEN_PLUGIN => vec![container::variable("clientAuthenticationParameters", parameters)],
+        TOKEN_PLUGIN => vec![container_parts::variable("clientAuthenticationParameters", parameters)],
         OAUTH2_PLUGIN => {
             let parameters: BTreeMap<String, String> = serde_json::from_str(parameters).unwrap_or_default();
             let get = |key: &str| parameters.get(key).map(String::as_str).unwrap_or_default();
@@ -74,20 +78,20 @@ fn of_plugin(auth: &GenericAuth) -> Vec<EnvVar> {
     }
 }
 
-fn of_oauth2(context: &Context<'_>, config: &OAuth2Config) -> Vec<EnvVar> {
+fn oauth2_credentials(context: &Context<'_>, config: &OAuth2Config) -> Vec<EnvVar> {
     let file = context.connection().credentials_file(config);
     oauth2(&config.issuer_url, &config.audience, &file, config.scope.as_deref().unwrap_or_default())
 }
 
 fn oauth2(issuer: &str, audience: &str, key: &str, scope: &str) -> Vec<EnvVar> {
     let mut env = vec![
-        container::variable("oauth2Enabled", "true"),
-        container::variable("oauth2IssuerUrl", issuer),
-        container::variable("oauth2Audience", audience),
-        container::variable("oauth2PrivateKey", key),
+        container_parts::variable("oauth2Enabled", "true"),
+        container_parts::variable("oauth2IssuerUrl", issuer),
+        container_parts::variable("oauth2Audience", audience),
+        container_parts::variable("oauth2PrivateKey", key),
     ];
     if !scope.is_empty() {
-        env.push(container::variable("oauth2Scope", scope));
+        env.push(container_parts::variable("oauth2Scope", scope));
     }
     env
 }
@@ -95,26 +99,26 @@ fn oauth2(issuer: &str, audience: &str, key: &str, scope: &str) -> Vec<EnvVar> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{function, of, sink};
+    use crate::testing::{function, sink, with_defaults};
     use serde_json::{Value, json};
 
     #[allow(clippy::needless_pass_by_value, reason = "JSON reads best where it is used")]
     fn env(pulsar: Value) -> BTreeMap<String, String> {
-        let container =
-            of(&sink(json!({ "logTopic": "logs", "pulsar": pulsar })), sidecar).expect("a sidecar");
+        let container = with_defaults(&sink(json!({ "logTopic": "logs", "pulsar": pulsar })), build_sidecar)
+            .expect("a sidecar");
         container.env.into_iter().flatten().filter_map(|it| Some((it.name, it.value?))).collect()
     }
 
     #[test]
-    fn it_runs_only_where_log_lines_reach_the_topic_through_files() {
-        assert_eq!(of(&sink(json!({})), sidecar), None);
-        assert_eq!(of(&sink(json!({ "logTopicAgent": "sidecar" })), sidecar), None);
-        assert_eq!(of(&function(json!({ "logTopic": "logs" })), sidecar), None);
-        assert!(of(&sink(json!({ "logTopic": "logs" })), sidecar).is_some());
+    fn sidecar_needs_log_topic_and_agent() {
+        assert_eq!(with_defaults(&sink(json!({})), build_sidecar), None);
+        assert_eq!(with_defaults(&sink(json!({ "logTopicAgent": "sidecar" })), build_sidecar), None);
+        assert_eq!(with_defaults(&function(json!({ "logTopic": "logs" })), build_sidecar), None);
+        assert!(with_defaults(&sink(json!({ "logTopic": "logs" })), build_sidecar).is_some());
     }
 
     #[test]
-    fn it_says_who_it_is_as_far_as_filebeat_can() {
+    fn supported_credentials_are_variables() {
         let generic = |plugin: &str, parameters: &str| {
             let auth =
                 json!({ "clientAuthenticationPlugin": plugin, "clientAuthenticationParameters": parameters });
@@ -134,8 +138,8 @@ mod tests {
     }
 
     #[test]
-    fn its_configuration_is_yaml() {
-        let config: Value = serde_saphyr::from_str(TEXT).expect("YAML");
+    fn configuration_is_yaml() {
+        let config: Value = serde_saphyr::from_str(CONFIG_TEXT).expect("YAML");
         assert_eq!(config["output.pulsar"]["topic"], "${logTopic}");
     }
 }

@@ -9,54 +9,54 @@ use k8s_openapi::api::autoscaling::v2::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::container::some;
 use crate::context::Context;
 use crate::names;
+use crate::optional::none_if_empty;
 
-/// The autoscaler, when `maxReplicas` switches it on. It scales the component's own object, which then changes
-/// its StatefulSet. While the component is suspended there is nothing to measure, and so no autoscaler.
-pub(crate) fn of(context: &Context<'_>) -> Option<HorizontalPodAutoscaler> {
+/// Builds the HorizontalPodAutoscaler. None without `maxReplicas`, or while the component is suspended, since there are no
+/// pods to measure. It scales the component object, whose controller then scales the StatefulSet.
+pub(crate) fn build_autoscaler(context: &Context<'_>) -> Option<HorizontalPodAutoscaler> {
     if labels::is_suspended(context.meta) {
         return None;
     }
-    let most = context.common.max_replicas?;
-    let least = context.common.min_replicas.unwrap_or(1);
+    let max = context.common.max_replicas?;
+    let min = context.common.min_replicas.unwrap_or(1);
     let policy = context.pod;
     let rules = policy.builtin_autoscaler.as_deref().unwrap_or_default();
     let metrics = policy.auto_scaling_metrics.as_deref().unwrap_or_default();
     let behavior = policy.auto_scaling_behavior.as_ref();
-    let (metrics, behavior) = if !rules.is_empty() && most > least {
-        (builtin(context, rules), None)
-    } else if most > least && rules.is_empty() && metrics.is_empty() && behavior.is_none() {
-        (vec![utilization(context, "cpu", 80.0)], None)
+    let (metrics, behavior) = if !rules.is_empty() && max > min {
+        (builtin_metrics(context, rules), None)
+    } else if max > min && rules.is_empty() && metrics.is_empty() && behavior.is_none() {
+        (vec![utilization_metric(context, "cpu", 80.0)], None)
     } else {
         (metrics.to_vec(), behavior.cloned())
     };
     Some(HorizontalPodAutoscaler {
-        metadata: context.child(names::stateful_set(context.object(), context.role())),
+        metadata: context.child_metadata(names::stateful_set(context.object_name(), context.role())),
         spec: Some(HorizontalPodAutoscalerSpec {
             scale_target_ref: CrossVersionObjectReference {
                 api_version: Some(labels::API_VERSION.to_owned()),
                 kind: context.role().kind().to_owned(),
-                name: context.object().to_owned(),
+                name: context.object_name().to_owned(),
             },
-            min_replicas: Some(least),
-            max_replicas: most,
-            metrics: some(metrics),
+            min_replicas: Some(min),
+            max_replicas: max,
+            metrics: none_if_empty(metrics),
             behavior,
         }),
         status: None,
     })
 }
 
-/// The metrics of the built-in rules: one a resource, the first that is named.
-fn builtin(context: &Context<'_>, rules: &[String]) -> Vec<MetricSpec> {
+/// The built-in metrics. The first metric of each resource wins.
+fn builtin_metrics(context: &Context<'_>, rules: &[String]) -> Vec<MetricSpec> {
     let mut seen = Vec::new();
     let mut metrics = Vec::new();
     for (resource, percent) in rules.iter().filter_map(|rule| builtin_rule(rule)) {
         if !seen.contains(&resource) {
             seen.push(resource);
-            metrics.push(utilization(context, resource, percent));
+            metrics.push(utilization_metric(context, resource, percent));
         }
     }
     metrics
@@ -74,12 +74,13 @@ fn builtin_rule(rule: &str) -> Option<(&'static str, f64)> {
     })
 }
 
-/// A share of the limit. Kubernetes reckons by the request, so the share is raised by the ratio of the two.
+/// A utilization metric for a percentage of the limit. Kubernetes measures utilization of the request, so the percentage
+/// is scaled by the ratio of limit to request.
 #[allow(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
-fn utilization(context: &Context<'_>, resource: &str, percent: f64) -> MetricSpec {
+fn utilization_metric(context: &Context<'_>, resource: &str, percent: f64) -> MetricSpec {
     let resources = context.common.resources;
     let amount = |list: Option<&BTreeMap<String, Quantity>>| {
-        // Whole thousandths, as Kubernetes counts: binary fractions of decimal amounts would fall short.
+        // Milli-units like Kubernetes: binary fractions of decimal quantities would truncate.
         let amount = list?.get(resource).and_then(quantity::value)? * 1000.0;
         Some(amount.round()).filter(|amount| *amount > 0.0)
     };
@@ -104,11 +105,13 @@ fn utilization(context: &Context<'_>, resource: &str, percent: f64) -> MetricSpe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{function, of as look};
+    use crate::testing::{function, with_defaults};
     use serde_json::{Value, json};
 
     fn autoscaler(spec: Value) -> HorizontalPodAutoscalerSpec {
-        look(&function(spec), super::of).and_then(|autoscaler| autoscaler.spec).expect("an autoscaler")
+        with_defaults(&function(spec), super::build_autoscaler)
+            .and_then(|autoscaler| autoscaler.spec)
+            .expect("an autoscaler")
     }
 
     fn targets(spec: &HorizontalPodAutoscalerSpec) -> Vec<(String, i32)> {
@@ -117,12 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn without_max_replicas_nothing_scales() {
-        assert_eq!(look(&function(json!({})), super::of), None);
+    fn no_autoscaler_without_max_replicas() {
+        assert_eq!(with_defaults(&function(json!({})), super::build_autoscaler), None);
     }
 
     #[test]
-    fn shares_are_shares_of_the_limit() {
+    fn utilization_is_a_percentage_of_the_limit() {
         let resources = json!({
             "requests": { "cpu": "0.1", "memory": "1G" }, "limits": { "cpu": "0.7", "memory": "1.1G" },
         });
@@ -139,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_and_behavior_of_the_users_own_are_passed_on() {
+    fn user_behavior_is_kept() {
         let found =
             autoscaler(json!({ "maxReplicas": 5, "pod": { "autoScalingBehavior": { "scaleUp": {} } } }));
         assert_eq!(found.metrics, None);
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_can_vary_nothing_is_measured() {
+    fn equal_limits_have_no_metrics() {
         let found = autoscaler(json!({ "maxReplicas": 1, "minReplicas": 1 }));
         assert_eq!((found.min_replicas, found.max_replicas, found.metrics), (Some(1), 1, None));
     }

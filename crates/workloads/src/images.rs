@@ -1,23 +1,20 @@
-//! Images, and what is known of them.
+//! Images of containers, and their tools.
 
 use function_mesh_api::Role;
 
-use crate::admin::Program;
+use crate::admin::AdminTool;
 use crate::context::{Context, Runtime};
+use crate::optional::non_empty;
 
-/// Image of the init container that downloads packages.
+/// Default image of the init container that downloads packages.
 pub(crate) const DOWNLOADER: &str = "streamnative/pulsarctl:2.10.2.3";
-/// Image of the sidecar that carries log lines to the log topic.
+/// Default image of the Filebeat sidecar.
 pub(crate) const FILEBEAT: &str = "streamnative/filebeat:v0.6.0";
-
-fn given(image: Option<&str>) -> Option<&str> {
-    image.filter(|image| !image.is_empty())
-}
 
 /// Image of the runner.
 pub(crate) fn runner(context: &Context<'_>) -> String {
     let images = &context.settings.runner_images;
-    if let Some(image) = given(context.common.image) {
+    if let Some(image) = non_empty(context.common.image) {
         return image.to_owned();
     }
     let image = match (context.role(), context.runtime) {
@@ -27,7 +24,7 @@ pub(crate) fn runner(context: &Context<'_>) -> String {
         (Role::Function, Some(Runtime::Generic(generic))) => {
             images.generic.get(&generic.language).unwrap_or(&images.other)
         }
-        // Connectors that are packages need the runner alone, the others come with the image of all of Pulsar.
+        // Built-in connectors need the image with all connectors, packages only the runner.
         (Role::Source | Role::Sink, Some(runtime)) if runtime.location().is_some_and(is_package) => {
             &images.java
         }
@@ -38,54 +35,57 @@ pub(crate) fn runner(context: &Context<'_>) -> String {
 
 /// Image of the init container that downloads packages.
 pub(crate) fn downloader(context: &Context<'_>) -> String {
-    given(context.common.downloader_image).unwrap_or(DOWNLOADER).to_owned()
+    non_empty(context.common.downloader_image).unwrap_or(DOWNLOADER).to_owned()
 }
 
-/// Image of the sidecar that carries log lines to the log topic.
+/// Image of the Filebeat sidecar.
 pub(crate) fn filebeat(context: &Context<'_>) -> String {
-    given(context.common.filebeat_image).unwrap_or(FILEBEAT).to_owned()
+    non_empty(context.common.filebeat_image).unwrap_or(FILEBEAT).to_owned()
 }
 
-/// Image of the container that cleans up.
+/// Image of the clean-up Job.
 pub(crate) fn cleanup(context: &Context<'_>) -> String {
-    given(context.common.cleanup_image).map_or_else(|| runner(context), ToOwned::to_owned)
+    non_empty(context.common.cleanup_image).map_or_else(|| runner(context), ToOwned::to_owned)
 }
 
-/// When the runner's image is pulled.
+/// Image pull policy of the main container.
 pub(crate) fn pull_policy(context: &Context<'_>) -> String {
-    let of_operator = context.settings.runner_image_pull_policy.as_deref();
-    given(context.common.image_pull_policy).or(given(of_operator)).unwrap_or("IfNotPresent").to_owned()
+    let from_settings = context.settings.runner_image_pull_policy.as_deref();
+    non_empty(context.common.image_pull_policy)
+        .or(non_empty(from_settings))
+        .unwrap_or("IfNotPresent")
+        .to_owned()
 }
 
-/// Whether a location is a package of Pulsar.
+/// Whether a location is a Pulsar package.
 pub(crate) fn is_package(location: &str) -> bool {
     has_scheme(location, &["function://", "sink://", "source://"])
 }
 
-/// Whether an address begins with one of these, in whichever case.
+/// Whether a URL has one of the schemes, ignoring case.
 pub(crate) fn has_scheme(address: &str, schemes: &[&str]) -> bool {
     schemes
         .iter()
         .any(|scheme| address.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
 }
 
-/// The program that the component's image has for administration.
-pub(crate) fn admin_program(context: &Context<'_>) -> Program {
+/// Admin tool of the runner image.
+pub(crate) fn admin_tool(context: &Context<'_>) -> AdminTool {
     if context.common.image_has_pulsarctl || is_known_runner(context) {
-        Program::Pulsarctl
+        AdminTool::Pulsarctl
     } else {
-        Program::PulsarAdmin
+        AdminTool::PulsarAdmin
     }
 }
 
-/// Whether the component's image can download over HTTP.
+/// Whether the runner image contains wget.
 pub(crate) fn has_wget(context: &Context<'_>) -> bool {
     context.common.image_has_wget || is_known_runner(context)
 }
 
-/// Whether the component names one of the runners that come with pulsarctl and wget.
+/// Whether the image is, by its name, a runner image that contains pulsarctl and wget.
 fn is_known_runner(context: &Context<'_>) -> bool {
-    let name = given(context.common.image).unwrap_or_default();
+    let name = non_empty(context.common.image).unwrap_or_default();
     name.match_indices("pulsar-functions-").any(|(start, prefix)| {
         let rest = name.get(start + prefix.len()..).unwrap_or_default();
         let rest = ["pulsarctl-", "sn-", "generic-"].iter().find_map(|kind| rest.strip_prefix(kind));
@@ -97,47 +97,50 @@ fn is_known_runner(context: &Context<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{bare_function, function, of, sink, with};
+    use crate::testing::{bare_function, function, sink, with_defaults, with_settings};
     use crate::{RunnerImages, Settings};
     use serde_json::json;
 
     #[test]
-    fn each_runtime_has_its_image() {
+    fn default_image_by_runtime() {
         let images = RunnerImages::default();
-        assert_eq!(of(&function(json!({})), runner), images.java);
-        assert_eq!(of(&bare_function(json!({ "python": { "py": "f" } })), runner), images.python);
-        assert_eq!(of(&bare_function(json!({ "golang": { "go": "f" } })), runner), images.go);
+        assert_eq!(with_defaults(&function(json!({})), runner), images.java);
+        assert_eq!(with_defaults(&bare_function(json!({ "python": { "py": "f" } })), runner), images.python);
+        assert_eq!(with_defaults(&bare_function(json!({ "golang": { "go": "f" } })), runner), images.go);
         let generic = |language| {
             bare_function(json!({ "genericRuntime": { "functionFile": "f", "language": language } }))
         };
-        assert_eq!(of(&generic("nodejs"), runner), images.generic["nodejs"]);
-        assert_eq!(of(&generic("cobol"), runner), images.other);
-        assert_eq!(of(&sink(json!({})), runner), images.other);
+        assert_eq!(with_defaults(&generic("nodejs"), runner), images.generic["nodejs"]);
+        assert_eq!(with_defaults(&generic("cobol"), runner), images.other);
+        assert_eq!(with_defaults(&sink(json!({})), runner), images.other);
         let packaged = sink(json!({ "java": { "jarLocation": "sink://t/n/s@1" } }));
-        assert_eq!(of(&packaged, runner), images.java);
-        assert_eq!(of(&sink(json!({ "image": "own" })), runner), "own");
+        assert_eq!(with_defaults(&packaged, runner), images.java);
+        assert_eq!(with_defaults(&sink(json!({ "image": "own" })), runner), "own");
     }
 
     #[test]
-    fn the_user_decides_when_an_image_is_pulled_and_then_the_operator() {
+    fn component_pull_policy_overrides_operator_default() {
         let settings = Settings { runner_image_pull_policy: Some("Never".into()), ..Settings::default() };
-        assert_eq!(with(&function(json!({ "imagePullPolicy": "Always" })), &settings, pull_policy), "Always");
-        assert_eq!(with(&function(json!({})), &settings, pull_policy), "Never");
-        assert_eq!(of(&function(json!({})), pull_policy), "IfNotPresent");
+        assert_eq!(
+            with_settings(&function(json!({ "imagePullPolicy": "Always" })), &settings, pull_policy),
+            "Always"
+        );
+        assert_eq!(with_settings(&function(json!({})), &settings, pull_policy), "Never");
+        assert_eq!(with_defaults(&function(json!({})), pull_policy), "IfNotPresent");
     }
 
     #[test]
-    fn runners_that_come_with_pulsarctl_are_known_by_their_names() {
-        let program = |spec| of(&function(spec), admin_program);
+    fn admin_tool_by_image_name() {
+        let program = |spec| with_defaults(&function(spec), admin_tool);
         for (image, expected) in [
-            ("x/pulsar-functions-pulsarctl-java-runner:1", Program::Pulsarctl),
-            ("x/pulsar-functions-sn-go-runner", Program::Pulsarctl),
-            ("pulsar-functions-x/pulsar-functions-generic-base-runner:1", Program::Pulsarctl),
-            ("x/pulsar-functions-java-runner:1", Program::PulsarAdmin),
-            ("x/pulsar-functions-sn-cobol-runner", Program::PulsarAdmin),
+            ("x/pulsar-functions-pulsarctl-java-runner:1", AdminTool::Pulsarctl),
+            ("x/pulsar-functions-sn-go-runner", AdminTool::Pulsarctl),
+            ("pulsar-functions-x/pulsar-functions-generic-base-runner:1", AdminTool::Pulsarctl),
+            ("x/pulsar-functions-java-runner:1", AdminTool::PulsarAdmin),
+            ("x/pulsar-functions-sn-cobol-runner", AdminTool::PulsarAdmin),
         ] {
             assert_eq!(program(json!({ "image": image })), expected, "{image}");
         }
-        assert_eq!(program(json!({ "imageHasPulsarctl": true })), Program::Pulsarctl);
+        assert_eq!(program(json!({ "imageHasPulsarctl": true })), AdminTool::Pulsarctl);
     }
 }

@@ -1,4 +1,4 @@
-//! JSON inside commands: compact, fields in the order of their declaration, keys of maps sorted.
+//! JSON for commands: compact, struct fields in order of declaration, map keys sorted.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,25 +7,25 @@ use function_mesh_api::types::{FreeForm, canonical};
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// A value as JSON. What cannot be JSON, which no type here is, becomes an empty text.
+/// Serializes a value. All types here are valid JSON; an error would give an empty string.
 pub(crate) fn text(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// Entries of free-form configuration, each still text.
+/// Entries of free-form configuration, as raw JSON.
 pub(crate) type Entries<'a> = BTreeMap<Cow<'a, str>, Cow<'a, RawValue>>;
 
-/// The entries of a configuration, to put others beside them.
+/// The entries of a configuration.
 pub(crate) fn entries(config: &FreeForm) -> Entries<'_> {
     config.entries().into_iter().map(|(key, value)| (key, Cow::Borrowed(value))).collect()
 }
 
-/// A text as a value of a configuration.
+/// A string as raw JSON.
 pub(crate) fn raw<'a>(text: &str) -> Cow<'a, RawValue> {
     to_raw_value(text).map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
 }
 
-/// The map of these entries, as JSON.
+/// A JSON object of entries that are JSON.
 pub(crate) fn map<'a>(entries: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let mut written = String::from("{");
     for (key, value) in entries {
@@ -40,23 +40,23 @@ pub(crate) fn map<'a>(entries: impl IntoIterator<Item = (&'a str, String)>) -> S
     written
 }
 
-/// The same of entries that are text.
+/// A JSON object of raw entries, in canonical form.
 pub(crate) fn map_of(entries: &Entries<'_>) -> String {
     map(entries.iter().map(|(key, value)| (key.as_ref(), canonical(value))))
 }
 
-/// Whether a field holds what its absence means too.
+/// Whether a field has its default, so that it is omitted.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// A 64-bit integer, as a text: readers of JSON lose digits of such numbers.
+/// Serializes a 64-bit integer as a string, since JSON parsers lose digits of large numbers.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
 pub(crate) fn quoted<S: Serializer>(number: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(number)
 }
 
-/// A number, without a fraction when it has none.
+/// Serializes a number, without a fraction if it is integral.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "checked by the comparison")]
 pub(crate) fn number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_as_the_runners_read_them() {
+    fn numbers_have_the_format_of_the_runners() {
         let numbers = Numbers { long: i64::MAX, whole: 2.0, part: 0.1 };
         assert_eq!(text(&numbers), r#"{"long":"9223372036854775807","whole":2,"part":0.1}"#);
     }

@@ -1,9 +1,9 @@
-//! What a component becomes on a cluster.
+//! Renders the Kubernetes objects of components and meshes.
 //!
-//! [`render`] turns a complete and valid Function, Source or Sink, the BackendConfigs that apply to it and the
-//! operator's [`Settings`] into its children. It is a pure function: no client, no clock, no randomness, and
-//! the same input gives the same bytes. [`cleanup()`] is what removes its subscriptions when it goes, and
-//! [`components`] the components of a mesh.
+//! [`render`] builds the children of a valid Function, Source or Sink from its spec, its BackendConfigs and the operator's
+//! [`Settings`]. It is a pure function: no client, no clock, no randomness, and the same input gives the same bytes.
+//! [`cleanup()`] builds the Job that deletes the subscriptions of a deleted component, [`components`] the component objects
+//! of a mesh.
 
 mod admin;
 #[cfg(feature = "args")]
@@ -14,6 +14,7 @@ mod cleanup;
 mod command;
 mod connection;
 mod container;
+mod container_parts;
 mod context;
 mod details;
 pub mod diff;
@@ -25,6 +26,7 @@ mod json;
 mod log;
 mod mesh;
 pub mod names;
+mod optional;
 mod pattern;
 mod pod;
 pub mod redact;
@@ -41,7 +43,7 @@ mod volumes;
 mod vpa;
 
 use function_mesh_api::validate::Valid;
-use function_mesh_api::{BackendConfig, Component, Function, FunctionMesh, Sink, Source};
+use function_mesh_api::{Component, FunctionMesh};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
@@ -50,91 +52,73 @@ use k8s_openapi::api::core::v1::Service;
 #[cfg(feature = "args")]
 pub use args::{SettingsArgs, parse_bool};
 pub use arguments::check_arguments;
-pub use backend::ignored as ignored_in_backend_config;
+pub use backend::{Backends, ignored as ignored_in_backend_config};
+pub use mesh::MeshComponents;
 pub use redact::message as without_credentials;
-pub use settings::{RunnerImages, Settings, SettingsError};
+pub use settings::{BackendConfigRef, RunnerImages, Settings, SettingsError};
 pub use vpa::{VerticalPodAutoscaler, VerticalPodAutoscalerSpec};
 
 use context::Context;
 use subscriptions::Targets;
 
-/// The BackendConfigs that apply to a component.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Backends<'a> {
-    /// The one of the cluster.
-    pub global: Option<&'a BackendConfig>,
-    /// The one of the component's namespace, which takes precedence.
-    pub namespaced: Option<&'a BackendConfig>,
-}
-
-/// All children of a component that runs.
+/// The children of a component.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
-    /// Its pods.
+    /// The StatefulSet of its pods.
     pub stateful_set: StatefulSet,
-    /// Their names.
+    /// The headless Service of its pods.
     pub service: Service,
-    /// Horizontal scaling, when `maxReplicas` is set.
+    /// The HorizontalPodAutoscaler, with `maxReplicas`.
     pub autoscaler: Option<HorizontalPodAutoscaler>,
-    /// Vertical scaling, when `pod.vpa` is set.
+    /// The VerticalPodAutoscaler, with `pod.vpa`.
     pub vertical_autoscaler: Option<VerticalPodAutoscaler>,
 }
 
-/// Renders a component.
+/// Builds the children of a component.
 pub fn render<C: Component>(component: &Valid<C>, backends: Backends<'_>, settings: &Settings) -> Workload {
     let context = Context::new(component, backends, settings);
     Workload {
-        stateful_set: stateful_set::of(&context),
-        service: service::of(&context),
-        autoscaler: hpa::of(&context),
-        vertical_autoscaler: vpa::of(&context),
+        stateful_set: stateful_set::build_stateful_set(&context),
+        service: service::build_service(&context),
+        autoscaler: hpa::build_autoscaler(&context),
+        vertical_autoscaler: vpa::build_vertical_autoscaler(&context),
     }
 }
 
-/// The Job that removes all subscriptions of a component when it is deleted, if they are to be removed.
+/// Builds the Job that deletes all subscriptions of a deleted component. None without `cleanupSubscription`, or if the
+/// operator does not own the subscriptions.
 pub fn cleanup<C: Component>(
     component: &Valid<C>,
     backends: Backends<'_>,
     settings: &Settings,
 ) -> Option<Job> {
-    cleanup::of(&Context::new(component, backends, settings)).map(with_volume_names)
+    cleanup::build_job(&Context::new(component, backends, settings)).map(with_volume_names)
 }
 
-/// Whether subscriptions are to be removed with the component, by the operator.
+/// Whether the operator deletes the subscriptions of the component with it.
 pub fn is_cleanup_wanted<C: Component>(component: &Valid<C>) -> bool {
     let settings = Settings::default();
     cleanup::is_wanted(&Context::new(component, Backends::default(), &settings))
 }
 
-/// The Job that removes some subscriptions of a component.
+/// Builds the Job that deletes the given subscriptions of a component.
 pub fn cleanup_job<C: Component>(
     component: &Valid<C>,
     backends: Backends<'_>,
     settings: &Settings,
     targets: &Targets,
 ) -> Job {
-    with_volume_names(cleanup::job(&Context::new(component, backends, settings), targets))
+    with_volume_names(cleanup::build_job_for(&Context::new(component, backends, settings), targets))
 }
 
 fn with_volume_names(mut job: Job) -> Job {
     if let Some(pod) = job.spec.as_mut().and_then(|job| job.template.spec.as_mut()) {
-        volume_names::settle(pod);
+        volume_names::assign(pod);
     }
     job
 }
 
-/// The components of a mesh, as objects of their own.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MeshComponents {
-    /// Its functions.
-    pub functions: Vec<Function>,
-    /// Its sources.
-    pub sources: Vec<Source>,
-    /// Its sinks.
-    pub sinks: Vec<Sink>,
-}
-
-/// The components of a mesh, as objects of their own.
+/// Builds the component objects of a mesh.
 pub fn components(mesh: &Valid<FunctionMesh>) -> MeshComponents {
-    mesh::components(mesh)
+    mesh::build_components(mesh)
 }

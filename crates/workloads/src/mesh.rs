@@ -1,16 +1,26 @@
-//! The components of a mesh, as objects of their own.
+//! Component objects of a mesh.
 
 use std::collections::BTreeMap;
 
 use function_mesh_api::validate::Valid;
-use function_mesh_api::{Component, FunctionMesh, Spec, labels};
+use function_mesh_api::{Component, Function, FunctionMesh, Sink, Source, Spec, labels};
 
-use crate::MeshComponents;
-use crate::context::controller_of;
+use crate::context::owner_reference;
 use crate::names;
 
-/// The components of a mesh. Each is told apart by its mesh and its name, and says what the mesh says.
-pub(crate) fn components(mesh: &Valid<FunctionMesh>) -> MeshComponents {
+/// The component objects of a mesh.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MeshComponents {
+    /// The Functions.
+    pub functions: Vec<Function>,
+    /// The Sources.
+    pub sources: Vec<Source>,
+    /// The Sinks.
+    pub sinks: Vec<Sink>,
+}
+
+/// Builds the component objects, named `<mesh>-<name>`, with the specs of the mesh.
+pub(crate) fn build_components(mesh: &Valid<FunctionMesh>) -> MeshComponents {
     MeshComponents {
         functions: objects(mesh, mesh.spec.functions.as_deref()),
         sources: objects(mesh, mesh.spec.sources.as_deref()),
@@ -29,14 +39,14 @@ fn object<C: Component>(mesh: &FunctionMesh, spec: &C::Spec) -> C {
     let mut object = C::with_spec(&name, spec.clone());
     let meta = object.meta_mut();
     meta.namespace.clone_from(&owner.namespace);
-    meta.owner_references = Some(vec![controller_of("FunctionMesh", owner)]);
-    // A name may be longer than a label.
+    meta.owner_references = Some(vec![owner_reference("FunctionMesh", owner)]);
+    // The name of a mesh can exceed the length of a label value.
     meta.labels =
         is_label_value(mesh_name).then(|| BTreeMap::from([(labels::MESH.to_owned(), mesh_name.to_owned())]));
-    let passed_on =
+    let propagated =
         labels::PROPAGATED.into_iter().filter_map(|key| Some((key, labels::annotation(owner, key)?)));
     let annotations: BTreeMap<_, _> =
-        passed_on.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        propagated.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     meta.annotations = (!annotations.is_empty()).then_some(annotations);
     object
 }
@@ -73,9 +83,9 @@ mod tests {
     }
 
     #[test]
-    fn components_say_what_the_mesh_says_and_belong_to_it() {
+    fn components_have_the_spec_and_owner_of_the_mesh() {
         let mesh = mesh(json!({ "name": "m", "namespace": "ns", "uid": "u" }));
-        let all = components(&mesh);
+        let all = build_components(&mesh);
         let function = &all.functions[0];
         assert_eq!(&function.spec, &mesh.spec.functions.as_ref().unwrap()[0]);
         assert_eq!(function.metadata.name.as_deref(), Some("m-f"));
@@ -92,9 +102,9 @@ mod tests {
     }
 
     #[test]
-    fn what_steers_the_mesh_steers_its_components_but_not_whether_it_is_managed() {
+    fn annotations_propagate_except_managed() {
         let annotations = json!({ labels::PAUSE_ROLLOUT: "true", labels::MANAGED: "true", "other": "x" });
-        let all = components(&mesh(json!({ "name": "m", "annotations": annotations })));
+        let all = build_components(&mesh(json!({ "name": "m", "annotations": annotations })));
         let found = all.functions[0].metadata.annotations.as_ref().unwrap();
         assert_eq!(
             found.iter().collect::<Vec<_>>(),
@@ -103,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_label_can_hold_becomes_one() {
+    fn is_label_value_accepts_only_label_values() {
         for good in ["a", "a.b-c_d", "A1"] {
             assert!(is_label_value(good), "{good}");
         }

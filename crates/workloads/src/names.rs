@@ -1,4 +1,4 @@
-//! Names of what belongs to a component. Clusters in use hold objects by these names; none may change.
+//! Names of the objects of a component. Existing clusters contain objects with these names, so they must not change.
 
 use function_mesh_api::Role;
 
@@ -12,13 +12,13 @@ pub fn service(object: &str, role: Role) -> String {
     format!("{object}-{role}-headless")
 }
 
-/// Longest name that fits into a label, as a Job's must.
+/// Maximum length of a label value, which a Job name must fit.
 const MAX_LABEL: usize = 63;
 
-/// Name of the Job that cleans up after one very object: with the head of its UID in it, so that it meets neither the
-/// Job of an earlier object of that name nor anybody else's. An object that no API server has seen has none.
+/// Name of the clean-up Job of an object. Contains the start of its UID, to distinguish it from the Job of an earlier
+/// object with the same name. Without a UID it is the legacy name.
 pub fn cleanup_job(object: &str, role: Role, uid: Option<&str>) -> String {
-    // The zero UID stands for none.
+    // The zero UID means none.
     let is_given = |uid: &&str| uid.chars().any(|letter| letter.is_ascii_alphanumeric() && letter != '0');
     let Some(uid) = uid.filter(is_given) else { return legacy_cleanup_job(object, role) };
     let head: String =
@@ -28,18 +28,18 @@ pub fn cleanup_job(object: &str, role: Role, uid: Option<&str>) -> String {
     format!("{}{suffix}", object.trim_end_matches(['-', '.']))
 }
 
-/// Name of that Job in earlier releases, and in the original operator.
+/// Name of the clean-up Job in Function Mesh for Go and in earlier releases.
 pub fn legacy_cleanup_job(object: &str, role: Role) -> String {
     format!("{object}-{role}-cleanup")
 }
 
-/// Name of the object of one component of a mesh.
+/// Name of the component object of a mesh.
 pub fn component(mesh: &str, name: &str) -> String {
     format!("{mesh}-{name}")
 }
 
-/// Name of a volume made of names of other objects: lower case, what a volume's name cannot hold replaced by
-/// `-`, and no longer than a label.
+/// A valid volume name from names of other objects: lowercase, invalid characters replaced by `-`, and truncated to the
+/// length of a label value.
 pub(crate) fn volume(parts: &str) -> String {
     let mut name = String::with_capacity(parts.len());
     let mut replaced = false;
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn children_are_called_after_their_component() {
+    fn children_have_the_name_of_their_component() {
         assert_eq!(stateful_set("f", Role::Function), "f-function");
         assert_eq!(service("f", Role::Source), "f-source-headless");
         assert_eq!(legacy_cleanup_job("f", Role::Sink), "f-sink-cleanup");
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn each_object_has_a_cleanup_job_of_its_own() {
+    fn cleanup_job_name_contains_the_uid() {
         let uid = Some("0A1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9");
         assert_eq!(cleanup_job("f", Role::Sink, uid), "f-sink-cleanup-0a1b2c3d");
         assert_eq!(cleanup_job("f", Role::Sink, None), "f-sink-cleanup");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn volumes_get_names_that_kubernetes_takes() {
+    fn volume_names_are_valid() {
         assert_eq!(volume("s-ca.crt"), "s-ca-crt");
         assert_eq!(volume("s1-k_1"), "s1-k-1");
         assert_eq!(volume("A..B__c"), "a-b-c");

@@ -1,16 +1,16 @@
-//! Topic patterns in a second dialect: a Java regular expression as a POSIX extended one, for images without Java.
+//! Translates topic patterns from Java's regular expressions to POSIX extended ones, for images without Java.
 //!
-//! Only what means the same in both is translated. Names of topics are printable ASCII where the result is used, and
-//! the whole name has to match.
+//! Translates only syntax with the same meaning in both. The result is used for topic names of printable ASCII, which must
+//! match as a whole.
 
 use std::fmt::Write as _;
 
-/// Largest number in `{n,m}`: POSIX promises no more.
+/// Maximum number in `{n,m}` that POSIX guarantees.
 const MAX_REPEAT: u32 = 255;
-/// Longest expression that is translated.
+/// Maximum length of an expression.
 const MAX_LENGTH: usize = 4096;
 
-/// Translates a Java regular expression; None where POSIX has no equivalent.
+/// Translates a Java regular expression. None if POSIX has no equivalent.
 pub(crate) fn to_posix(java: &str) -> Option<String> {
     if !java.is_ascii() || java.len() > MAX_LENGTH {
         return None;
@@ -21,7 +21,7 @@ pub(crate) fn to_posix(java: &str) -> Option<String> {
     (translation.depth == 0 && translation.last != Last::Nothing).then_some(translation.out)
 }
 
-/// The text before the first character of an expression that is more than itself.
+/// The literal prefix of an expression, before its first special character.
 pub(crate) fn literal_prefix(expression: &str) -> &str {
     if expression.contains('|') {
         return "";
@@ -29,7 +29,7 @@ pub(crate) fn literal_prefix(expression: &str) -> &str {
     let special = |letter: char| "\\[](){}.*+?^$#".contains(letter) || letter.is_whitespace();
     let end = expression.find(special).unwrap_or(expression.len());
     let (prefix, rest) = expression.split_at(end);
-    // A quantifier may take its letter away.
+    // A quantifier can make the last character optional.
     if rest.starts_with(['*', '?', '{'])
         && let Some((last, _)) = prefix.char_indices().last()
     {
@@ -38,7 +38,7 @@ pub(crate) fn literal_prefix(expression: &str) -> &str {
     prefix
 }
 
-/// What stands before the current position, as far as a quantifier asks.
+/// The element before the current position, which a quantifier applies to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Last {
     Nothing,
@@ -76,7 +76,7 @@ impl Translation<'_> {
                 b')' => self.close()?,
                 b'|' => self.alternative()?,
                 b'*' | b'+' | b'?' | b'{' => self.quantifier(letter)?,
-                // At the very end of what is matched as a whole it says nothing.
+                // At the end, `$` is redundant, since the whole name must match.
                 b'$' if self.rest.is_empty() && self.depth == 0 => {}
                 b'^' | b'$' => return None,
                 literal => self.literal(literal)?,
@@ -159,7 +159,7 @@ impl Translation<'_> {
             self.out.push(char::from(letter));
         }
         self.last = Last::Quantified;
-        // Possessive: it gives nothing back. Lazy ones match the same names.
+        // POSIX has no possessive quantifiers. Lazy ones match the same names.
         if self.take(b"+") {
             return None;
         }
@@ -232,7 +232,7 @@ impl Translation<'_> {
     }
 }
 
-/// A bracket expression of these characters, each where it means itself.
+/// A bracket expression of the characters, in an order in which each is literal.
 fn bracket(chosen: &[u8]) -> Option<String> {
     match chosen {
         [] => return None,
@@ -246,10 +246,10 @@ fn bracket(chosen: &[u8]) -> Option<String> {
     }
     let apart = b"]^[-";
     text.extend(chosen.iter().filter(|letter| !apart.contains(letter)).map(|letter| char::from(*letter)));
-    // Only at the beginning `^` negates, and `[` opens something only before `.`, `=` or `:`.
+    // `^` negates only at the start, and `[` is special only before `.`, `=` or `:`.
     text.extend(b"^[-".iter().filter(|letter| has(**letter)).map(|letter| char::from(*letter)));
     if text.starts_with("[^") {
-        // Only `^`, `[` and `-` are chosen.
+        // The set contains only `^`, `[` and `-`.
         let others = text.split_off(2);
         return others
             .starts_with('[')
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_posix_cannot_say_is_refused() {
+    fn untranslatable_expressions_are_rejected() {
         for expression in [
             "t/n/(?!x).*",
             "t/n/(?i)x",
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_prefix_ends_before_what_varies() {
+    fn literal_prefix_ends_before_special_characters() {
         for (expression, prefix) in [
             ("orders-.*", "orders-"),
             ("orders?", "order"),

@@ -1,4 +1,4 @@
-//! The pods of a component.
+//! The pod template of a component.
 
 use std::collections::BTreeMap;
 
@@ -9,77 +9,81 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
-use crate::container::{self, some};
 use crate::context::Context;
+use crate::optional::none_if_empty;
+use crate::{container, container_parts};
 use crate::{download, filebeat, volume_names, volumes};
 
 type Map = BTreeMap<String, String>;
 
-/// The template of a component's pods.
-pub(crate) fn template(context: &Context<'_>) -> PodTemplateSpec {
+/// Builds the pod template.
+pub(crate) fn build_template(context: &Context<'_>) -> PodTemplateSpec {
     let policy = context.pod;
     let sidecars = policy.sidecars.iter().flatten().cloned().map(|sidecar| Container {
-        env: some(context.backend.env(sidecar.env.clone().unwrap_or_default())),
+        env: none_if_empty(context.backend.env(sidecar.env.clone().unwrap_or_default())),
         ..sidecar
     });
-    let containers = sidecars.chain([container::main(context)]).chain(filebeat::sidecar(context)).collect();
+    let containers = sidecars
+        .chain([container::build_main_container(context)])
+        .chain(filebeat::build_sidecar(context))
+        .collect();
     let init_containers = policy.init_containers.iter().flatten().cloned();
-    let init_containers = init_containers.chain(download::init_container(context)).collect();
+    let init_containers = init_containers.chain(download::build_init_container(context)).collect();
     let own = own_labels(context);
     let metadata = ObjectMeta {
-        labels: Some(over(&context.backend.labels, own.clone())),
-        annotations: Some(over(&context.backend.annotations, annotations(context))),
+        labels: Some(merge(&context.backend.labels, own.clone())),
+        annotations: Some(merge(&context.backend.annotations, annotations(context))),
         ..ObjectMeta::default()
     };
     let mut pod = PodSpec {
         affinity: affinity(context, own),
-        init_containers: some(init_containers),
+        init_containers: none_if_empty(init_containers),
         containers,
-        volumes: some(volumes::of(context, &context.connection(), true)),
-        ..placement(context)
+        volumes: none_if_empty(volumes::build_volumes(context, &context.connection(), true)),
+        ..build_scheduling(context)
     };
-    volume_names::settle(&mut pod);
+    volume_names::assign(&mut pod);
     PodTemplateSpec { metadata: Some(metadata), spec: Some(pod) }
 }
 
-/// Where pods may run and as whom: what the clean-up has in common with the component.
-pub(crate) fn placement(context: &Context<'_>) -> PodSpec {
+/// Builds the part of the pod spec that the clean-up Job shares: scheduling, security and image pull secrets.
+pub(crate) fn build_scheduling(context: &Context<'_>) -> PodSpec {
     let (policy, backend) = (context.pod, &context.backend);
     let account = policy.service_account_name.as_ref().filter(|name| !name.is_empty());
-    let selector = over(&backend.node_selector, policy.node_selector.clone().unwrap_or_default());
+    let selector = merge(&backend.node_selector, policy.node_selector.clone().unwrap_or_default());
     let tolerations = backend.tolerations.iter().chain(policy.tolerations.iter().flatten());
     PodSpec {
-        image_pull_secrets: some(image_pull_secrets(context)),
+        image_pull_secrets: none_if_empty(image_pull_secrets(context)),
         node_selector: (!selector.is_empty()).then_some(selector),
         security_context: Some(security_context(context)),
         service_account_name: account.or(backend.service_account_name.as_ref()).cloned(),
         termination_grace_period_seconds: policy
             .termination_grace_period_seconds
             .or(backend.termination_grace_period_seconds),
-        tolerations: some(tolerations.cloned().collect()),
+        tolerations: none_if_empty(tolerations.cloned().collect()),
         ..PodSpec::default()
     }
 }
 
-/// One map on top of another.
-fn over(below: &Map, above: Map) -> Map {
-    let mut merged = below.clone();
-    merged.extend(above);
+/// Merges two maps; the second one wins.
+fn merge(defaults: &Map, overrides: Map) -> Map {
+    let mut merged = defaults.clone();
+    merged.extend(overrides);
     merged
 }
 
-/// Labels that the component's pods have of themselves. Those that select them cannot be overridden.
+/// Labels of the pods without those of BackendConfigs. The labels of the selector always win.
 fn own_labels(context: &Context<'_>) -> Map {
     let labels = context.pod.labels.clone().unwrap_or_default();
-    over(&over(&context.settings.resource_labels, labels), context.labels())
+    merge(&merge(&context.settings.resource_labels, labels), context.labels())
 }
 
 fn annotations(context: &Context<'_>) -> Map {
-    let (_, metrics) = container::METRICS;
+    let (_, metrics) = container_parts::METRICS;
     let scraped = [("prometheus.io/scrape", "true".to_owned()), ("prometheus.io/port", metrics.to_string())];
     let scraped = scraped.map(|(key, value)| (key.to_owned(), value)).into();
-    let annotations = over(&scraped, context.settings.resource_annotations.clone());
-    let mut annotations = over(&annotations, context.pod.annotations.clone().unwrap_or_default());
+    let annotations = merge(&scraped, context.settings.resource_annotations.clone());
+    let mut annotations = merge(&annotations, context.pod.annotations.clone().unwrap_or_default());
     if let Some(moment) = labels::annotation(context.meta, labels::RESTARTED_AT) {
         annotations.insert(labels::RESTARTED_AT.to_owned(), moment.to_owned());
     }
@@ -88,10 +92,10 @@ fn annotations(context: &Context<'_>) -> Map {
 
 fn image_pull_secrets(context: &Context<'_>) -> Vec<LocalObjectReference> {
     let own = context.pod.image_pull_secrets.iter().flatten();
-    let given = context.backend.image_pull_secrets.iter().chain(own).cloned();
-    let of_operator = context.settings.runner_image_pull_secrets.iter();
+    let configured = context.backend.image_pull_secrets.iter().chain(own).cloned();
+    let from_settings = context.settings.runner_image_pull_secrets.iter();
     let mut secrets: Vec<LocalObjectReference> = Vec::new();
-    for secret in given.chain(of_operator.map(|name| LocalObjectReference { name: name.clone() })) {
+    for secret in configured.chain(from_settings.map(|name| LocalObjectReference { name: name.clone() })) {
         if !secrets.contains(&secret) {
             secrets.push(secret);
         }
@@ -100,8 +104,8 @@ fn image_pull_secrets(context: &Context<'_>) -> Vec<LocalObjectReference> {
 }
 
 fn security_context(context: &Context<'_>) -> PodSecurityContext {
-    let given = context.pod.security_context.as_ref().or(context.backend.security_context.as_ref());
-    given.cloned().unwrap_or_else(|| PodSecurityContext {
+    let configured = context.pod.security_context.as_ref().or(context.backend.security_context.as_ref());
+    configured.cloned().unwrap_or_else(|| PodSecurityContext {
         run_as_user: Some(10000),
         run_as_group: Some(10001),
         fs_group: Some(10001),
@@ -111,11 +115,11 @@ fn security_context(context: &Context<'_>) -> PodSecurityContext {
     })
 }
 
-/// What is given, and the wish that replicas run on different nodes.
+/// The affinity of the component or its BackendConfigs, with the default anti-affinity between replicas.
 fn affinity(context: &Context<'_>, labels: Map) -> Option<Affinity> {
-    let given = context.pod.affinity.as_ref().or(context.backend.affinity.as_ref()).cloned();
+    let configured = context.pod.affinity.as_ref().or(context.backend.affinity.as_ref()).cloned();
     if !context.settings.add_default_affinity || context.pod.disable_default_affinity.unwrap_or_default() {
-        return given;
+        return configured;
     }
     let spread = WeightedPodAffinityTerm {
         weight: 100,
@@ -125,7 +129,7 @@ fn affinity(context: &Context<'_>, labels: Map) -> Option<Affinity> {
             ..PodAffinityTerm::default()
         },
     };
-    let mut affinity = given.unwrap_or_default();
+    let mut affinity = configured.unwrap_or_default();
     let anti: &mut PodAntiAffinity = affinity.pod_anti_affinity.get_or_insert_default();
     anti.preferred_during_scheduling_ignored_during_execution.get_or_insert_default().push(spread);
     Some(affinity)
@@ -135,38 +139,38 @@ fn affinity(context: &Context<'_>, labels: Map) -> Option<Affinity> {
 #[allow(clippy::needless_pass_by_value, reason = "JSON reads best where it is used")]
 mod tests {
     use super::*;
-    use crate::testing::{function, of, with};
+    use crate::testing::{function, with_defaults, with_settings};
     use crate::{Backends, Settings};
     use function_mesh_api::BackendConfig;
     use serde_json::{Value, json};
 
     fn spec(pod: Value, settings: &Settings) -> PodSpec {
-        with(&function(json!({ "pod": pod })), settings, template).spec.unwrap()
+        with_settings(&function(json!({ "pod": pod })), settings, build_template).spec.unwrap()
     }
 
-    fn under(backend: Value, pod: Value) -> PodTemplateSpec {
+    fn with_backend_config(backend: Value, pod: Value) -> PodTemplateSpec {
         let backend = BackendConfig::new("b", serde_json::from_value(backend).unwrap());
         let backends = Backends { global: None, namespaced: Some(&backend) };
         let function = function(json!({ "pod": pod }));
-        template(&Context::new(&function, backends, &Settings::default()))
+        build_template(&Context::new(&function, backends, &Settings::default()))
     }
 
     #[test]
-    fn labels_that_select_pods_cannot_be_overridden() {
+    fn selector_labels_cannot_be_overridden() {
         let labels = json!({ "component": "mine", "app.kubernetes.io/name": "mine", "tier": "x" });
         let settings = Settings {
             resource_labels: [("tier", "y"), ("team", "t")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             ..Settings::default()
         };
         let function = function(json!({ "pod": { "labels": labels } }));
-        let found = with(&function, &settings, template).metadata.unwrap().labels.unwrap();
+        let found = with_settings(&function, &settings, build_template).metadata.unwrap().labels.unwrap();
         assert_eq!(found["component"], "function");
         assert_eq!(found["app.kubernetes.io/name"], "f-function");
         assert_eq!((found["tier"].as_str(), found["team"].as_str()), ("x", "t"));
     }
 
     #[test]
-    fn pods_are_spread_over_nodes_unless_someone_declines() {
+    fn default_anti_affinity_can_be_disabled() {
         let affinity = json!({ "podAntiAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [
             { "weight": 1, "podAffinityTerm": { "topologyKey": "zone" } },
         ] } });
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_to_pull_images_with_are_named_once() {
+    fn image_pull_secrets_are_unique() {
         let settings =
             Settings { runner_image_pull_secrets: vec!["a".into(), "b".into()], ..Settings::default() };
         let secrets =
@@ -197,12 +201,15 @@ mod tests {
     }
 
     #[test]
-    fn sidecars_come_first_and_get_the_environment_of_the_backend() {
+    fn sidecars_get_backend_config_variables() {
         let sidecar = json!({ "name": "side", "env": [{ "name": "A", "value": "own" }] });
         let backend = json!({ "env": { "A": "b", "B": "b" } });
-        let spec = under(backend, json!({ "sidecars": [sidecar], "initContainers": [{ "name": "init" }] }))
-            .spec
-            .unwrap();
+        let spec = with_backend_config(
+            backend,
+            json!({ "sidecars": [sidecar], "initContainers": [{ "name": "init" }] }),
+        )
+        .spec
+        .unwrap();
         let names: Vec<_> = spec.containers.iter().map(|container| container.name.as_str()).collect();
         assert_eq!(names, ["side", "pulsar-function"]);
         let values: Vec<_> =
@@ -212,16 +219,16 @@ mod tests {
     }
 
     #[test]
-    fn what_a_backend_says_of_security_and_affinity_applies_where_the_component_is_silent() {
+    fn component_pod_settings_override_backend_config() {
         let backend = json!({ "pod": {
             "securityContext": { "runAsUser": 7 }, "affinity": { "nodeAffinity": {} }, "serviceAccountName": "b",
             "terminationGracePeriodSeconds": 3, "labels": { "component": "b", "l": "b" }, "annotations": { "a": "b" },
             "liveness": { "periodSeconds": 7 }, "startupProbe": { "periodSeconds": 8 },
         } });
-        let silent = under(backend.clone(), json!({}));
-        let labels = silent.metadata.unwrap().labels.unwrap();
+        let unset = with_backend_config(backend.clone(), json!({}));
+        let labels = unset.metadata.unwrap().labels.unwrap();
         assert_eq!((labels["component"].as_str(), labels["l"].as_str()), ("function", "b"));
-        let spec = silent.spec.unwrap();
+        let spec = unset.spec.unwrap();
         assert_eq!(spec.security_context.unwrap().run_as_user, Some(7));
         let affinity = spec.affinity.unwrap();
         assert!(affinity.node_affinity.is_some() && affinity.pod_anti_affinity.is_some());
@@ -234,7 +241,7 @@ mod tests {
             "securityContext": { "runAsUser": 1 }, "affinity": { "podAffinity": {} }, "serviceAccountName": "own",
             "terminationGracePeriodSeconds": 0, "liveness": { "periodSeconds": 1 }, "startupProbe": { "periodSeconds": 1 },
         });
-        let spec = under(backend, own).spec.unwrap();
+        let spec = with_backend_config(backend, own).spec.unwrap();
         assert_eq!(spec.security_context.unwrap().run_as_user, Some(1));
         assert!(spec.affinity.unwrap().node_affinity.is_none());
         assert_eq!(spec.service_account_name.as_deref(), Some("own"));
@@ -244,9 +251,11 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_scraped_and_run_as_nobody_in_particular() {
-        let template =
-            of(&function(json!({ "pod": { "annotations": { "prometheus.io/port": "1" } } })), template);
+    fn default_annotations_and_security_context() {
+        let template = with_defaults(
+            &function(json!({ "pod": { "annotations": { "prometheus.io/port": "1" } } })),
+            build_template,
+        );
         let annotations = template.metadata.unwrap().annotations.unwrap();
         assert_eq!(annotations["prometheus.io/scrape"], "true");
         assert_eq!(annotations["prometheus.io/port"], "1");

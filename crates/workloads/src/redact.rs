@@ -1,9 +1,9 @@
-//! What is not for every eye: passwords, tokens and keys in configurations, commands, variables and messages.
+//! Redacts passwords, tokens and keys in configuration, commands, variables and messages.
 //!
-//! Names tell: a value is hidden when its key, or the name of its variable, is that of a secret. What only says
-//! where a secret is kept is shown. In a text, secrets are found by the forms that they usually have.
+//! A value is redacted if its key or the name of its variable is that of a secret. References to Secrets are not. In plain
+//! text, secrets are recognized by their usual formats.
 //!
-//! This is the one place for it: the command line, statuses and last messages of containers all go through here.
+//! The command line, statuses and termination messages all use this module.
 
 mod scan;
 
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::diff::{Path, Step};
 
-/// Stands for what is hidden.
+/// Replaces redacted values.
 pub const HIDDEN: &str = "(hidden)";
 
-/// What names of secrets have in them, in lower case and without marks.
+/// Parts of names of secrets, in lowercase without punctuation.
 const SECRET: [&str; 22] = [
     "password",
     "passwd",
@@ -40,11 +40,11 @@ const SECRET: [&str; 22] = [
     "jaas",
 ];
 
-/// Names of secrets that are too short to be looked for within others.
+/// Complete names of secrets, too short to match as parts of other names.
 const SECRET_WHOLE: [&str; 10] =
     ["pass", "pw", "auth", "sig", "sas", "psk", "creds", "cookie", "setcookie", "bearer"];
 
-/// Names that look so and only say where a secret is, or what provides it.
+/// Names of references to secrets or of their providers, which are not secret.
 const REFERENCES: [&str; 14] = [
     "secretref",
     "secretkeyref",
@@ -62,22 +62,22 @@ const REFERENCES: [&str; 14] = [
     "cleanupauthconfig",
 ];
 
-/// What a name says of its value.
+/// Classification of a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Name {
-    /// It is a secret, and so is all that is in it.
+    /// The value is secret with all its contents.
     Secret,
-    /// It is a secret if it is a text; an object of this name has fields that say for themselves.
+    /// The value is secret if it is a string; the fields of an object are classified by name.
     SecretText,
-    /// It says where a secret is kept.
+    /// The value refers to a secret.
     Reference,
-    /// Nothing.
+    /// The value is not secret by its name.
     Plain,
 }
 
 impl Name {
-    fn of(name: &str) -> Self {
-        // Topics are keys too, and called as people like.
+    fn classify(name: &str) -> Self {
+        // Topics are keys too, with arbitrary names.
         if name.contains("://") {
             return Self::Plain;
         }
@@ -100,7 +100,7 @@ impl Name {
     }
 }
 
-/// A value as it may be shown that stands at this place.
+/// Redacts the value at a path.
 #[must_use]
 pub fn value_at(path: &Path, value: &Value) -> Value {
     let names = path.0.iter().filter_map(|step| match step {
@@ -111,37 +111,37 @@ pub fn value_at(path: &Path, value: &Value) -> Value {
     let mut in_volumes = false;
     let mut last = Name::Plain;
     for name in names {
-        last = Name::of(name);
+        last = Name::classify(name);
         if last == Name::Reference || (in_volumes && name == "secret") {
-            return within(value, Some(false));
+            return redact(value, Some(false));
         }
         in_volumes |= matches!(name, "volumes" | "sources");
         is_secret |= last == Name::Secret;
     }
     if is_secret {
-        return within(value, Some(true));
+        return redact(value, Some(true));
     }
-    field(last, false, value)
+    redact_field(last, false, value)
 }
 
-/// A value as it may be shown.
+/// Redacts a value.
 #[must_use]
 pub fn value(value: &Value) -> Value {
-    within(value, None)
+    redact(value, None)
 }
 
-/// A text as it may be shown: JSON by its keys, anything else by the forms that secrets usually have.
+/// Redacts a text: JSON by its keys, other text by the usual formats of secrets.
 #[must_use]
 pub fn text(text: &str) -> String {
     if text.trim_start().starts_with(['{', '['])
         && let Ok(value @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text)
     {
-        return within(&value, None).to_string();
+        return redact(&value, None).to_string();
     }
     scan::text(text)
 }
 
-/// A text as it may be shown, in which no address has a query any more either: that may sign it by any name.
+/// Redacts a text and removes the queries of URLs, since their signatures can have any name.
 #[must_use]
 pub fn message(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -160,40 +160,40 @@ pub fn message(text: &str) -> String {
     self::text(&shown)
 }
 
-/// `hidden` is what has been decided already for all that is within.
-fn within(value: &Value, hidden: Option<bool>) -> Value {
+/// Redacts a value with its contents. `hidden` is the decision of an outer value, if any.
+fn redact(value: &Value, hidden: Option<bool>) -> Value {
     match value {
         Value::Object(fields) => {
-            // A variable or a header: its name tells what its value is.
-            let named = fields.get("name").and_then(Value::as_str).map_or(Name::Plain, Name::of);
+            // A variable or header: its name classifies its value.
+            let named = fields.get("name").and_then(Value::as_str).map_or(Name::Plain, Name::classify);
             let shown = |(key, value): (&String, &Value)| {
                 let shown = match hidden {
-                    Some(_) => within(value, hidden),
-                    None => field(Name::of(key), named.is_secret() && key == "value", value),
+                    Some(_) => redact(value, hidden),
+                    None => redact_field(Name::classify(key), named.is_secret() && key == "value", value),
                 };
                 (key.clone(), shown)
             };
             Value::Object(fields.iter().map(shown).collect())
         }
-        Value::Array(items) => items.iter().map(|item| within(item, hidden)).collect(),
+        Value::Array(items) => items.iter().map(|item| redact(item, hidden)).collect(),
         Value::String(_) | Value::Number(_) if hidden == Some(true) => Value::String(HIDDEN.to_owned()),
-        Value::String(words) if hidden.is_none() => Value::String(text(words)),
-        Value::String(words) => Value::String(scan::text(words)),
+        Value::String(plain) if hidden.is_none() => Value::String(text(plain)),
+        Value::String(plain) => Value::String(scan::text(plain)),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 
-fn field(name: Name, is_secret_variable: bool, value: &Value) -> Value {
+fn redact_field(name: Name, is_secret_variable: bool, value: &Value) -> Value {
     let is_text = |value: &Value| value.is_string() || value.is_number();
     match name {
-        Name::Secret => within(value, Some(true)),
-        Name::Reference => within(value, Some(false)),
-        _ if is_secret_variable => within(value, Some(true)),
+        Name::Secret => redact(value, Some(true)),
+        Name::Reference => redact(value, Some(false)),
+        _ if is_secret_variable => redact(value, Some(true)),
         Name::SecretText if is_text(value) => Value::String(HIDDEN.to_owned()),
         Name::SecretText if value.as_array().is_some_and(|items| items.iter().all(is_text)) => {
-            within(value, Some(true))
+            redact(value, Some(true))
         }
-        Name::SecretText | Name::Plain => within(value, None),
+        Name::SecretText | Name::Plain => redact(value, None),
     }
 }
 

@@ -1,15 +1,16 @@
-//! Settings of the operator that shape what is rendered.
+//! Settings of the operator for rendering.
 
 use std::collections::BTreeMap;
 
+use function_mesh_api::BackendConfig;
 use serde_json::{Map, Value};
 
-/// Apache Pulsar's own image, which has its instances for Java and Python, and its programs for Go.
+/// Apache Pulsar's image, with the Java and Python instances.
 const PULSAR: &str = "apachepulsar/pulsar:4.0.8";
-/// The same with all connectors.
+/// Apache Pulsar's image with all connectors.
 const PULSAR_ALL: &str = "apachepulsar/pulsar-all:4.0.8";
 
-/// Images of the runners, one a runtime.
+/// Default runner images, one for each runtime.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RunnerImages {
     /// For Java.
@@ -18,9 +19,9 @@ pub struct RunnerImages {
     pub python: String,
     /// For Go.
     pub go: String,
-    /// For the languages of the generic runner.
+    /// For the generic runtime, by language.
     pub generic: BTreeMap<String, String>,
-    /// For everything else.
+    /// For connectors, and languages without an image.
     pub other: String,
 }
 
@@ -42,37 +43,68 @@ impl Default for RunnerImages {
     }
 }
 
-/// Settings of the operator that shape what is rendered.
+/// Settings of the operator for rendering.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the operator")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the operator")]
 pub struct Settings {
-    /// Images of the runners.
+    /// Default runner images.
     pub runner_images: RunnerImages,
-    /// Names of Secrets that every pod pulls its images with.
+    /// Names of the image pull secrets of every pod.
     pub runner_image_pull_secrets: Vec<String>,
-    /// When runner images are pulled, where the component does not say.
+    /// Default image pull policy of the main container.
     pub runner_image_pull_policy: Option<String>,
     /// Labels of every pod.
     pub resource_labels: BTreeMap<String, String>,
     /// Annotations of every pod.
     pub resource_annotations: BTreeMap<String, String>,
-    /// Whether packages are downloaded in an init container rather than before the runner starts.
+    /// Whether an init container downloads packages, instead of the main container.
     pub enable_init_containers: bool,
-    /// Whether pods of a component are spread over nodes.
+    /// Whether pods get an anti-affinity that spreads them over nodes.
     pub add_default_affinity: bool,
-    /// Whether the kubelet must refuse images that run as root.
+    /// Whether pods get `runAsNonRoot`.
     pub run_as_non_root: bool,
-    /// Seconds that the clean-up after a component may take, the pull of its image included.
+    /// Deadline of the clean-up Job in seconds, including the image pull.
     pub cleanup_deadline: i64,
-    /// Whether a BackendConfig may set what runs code in pods; see
+    /// Whether a BackendConfig may set fields that run code in pods; see
     /// [`function_mesh_api::validate::unsafe_variable`].
     pub allow_unsafe_backend_config: bool,
-    /// Name of the BackendConfig for the whole cluster.
+    /// Name of the global BackendConfig.
     pub global_backend_config: Option<String>,
-    /// Namespace of the BackendConfig for the whole cluster.
+    /// Namespace of the global BackendConfig.
     pub global_backend_config_namespace: String,
-    /// Name of the BackendConfig that each namespace may have.
+    /// Name of the namespaced BackendConfigs.
     pub namespaced_backend_config: Option<String>,
+}
+
+/// Name and namespace of a BackendConfig.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BackendConfigRef<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its namespace.
+    pub namespace: &'a str,
+}
+
+impl BackendConfigRef<'_> {
+    /// Whether this is the object's name and namespace.
+    pub fn is_of(&self, config: &BackendConfig) -> bool {
+        config.metadata.name.as_deref() == Some(self.name)
+            && config.metadata.namespace.as_deref() == Some(self.namespace)
+    }
+}
+
+impl Settings {
+    /// The global BackendConfig, unless there is to be none.
+    pub fn global_backend_config_ref(&self) -> Option<BackendConfigRef<'_>> {
+        let name = self.global_backend_config.as_deref().filter(|name| !name.is_empty())?;
+        Some(BackendConfigRef { name, namespace: &self.global_backend_config_namespace })
+    }
+
+    /// The BackendConfig of a namespace, unless there is to be none.
+    pub fn namespaced_backend_config_ref<'a>(&'a self, namespace: &'a str) -> Option<BackendConfigRef<'a>> {
+        let name = self.namespaced_backend_config.as_deref().filter(|name| !name.is_empty())?;
+        Some(BackendConfigRef { name, namespace })
+    }
 }
 
 impl Default for Settings {
@@ -95,48 +127,47 @@ impl Default for Settings {
     }
 }
 
-/// Why settings could not be had.
+/// Error of reading the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// A value in the configuration file is not what its key takes.
+    /// A key of the configuration file has an invalid value.
     #[error("configuration file: `{key}` must be {expected}")]
     Value {
         /// The key, with dots between levels.
         key: String,
-        /// What the key takes.
+        /// The expected type.
         expected: &'static str,
     },
-    /// The configuration file cannot be read.
+    /// Failed to read the configuration file.
     #[error("configuration file {path}: {source}")]
     Read {
         /// Path of the file.
         path: String,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// The configuration file is no YAML.
+    /// The configuration file is not valid YAML.
     #[error("configuration file {path}: {message}")]
     Syntax {
         /// Path of the file.
         path: String,
-        /// What the parser says.
+        /// The error of the parser.
         message: String,
     },
 }
 
 impl Settings {
-    /// Settings by a configuration file that was parsed already; what it does not name keeps its default.
-    /// Keys are recognised in any case, and unknown ones are passed over, since files are in use that have
-    /// some.
+    /// Settings from a parsed configuration file. Missing keys keep their default. Keys are case-insensitive and unknown
+    /// keys are ignored, as in Function Mesh for Go. The error names the invalid key.
     pub fn from_config(config: Value) -> Result<Self, SettingsError> {
         let mut settings = Self::default();
-        for (key, value) in object("", config)? {
+        for (key, value) in map("", config)? {
             match key.to_ascii_lowercase().as_str() {
-                "runnerimages" => settings.runner_images.apply(object(&key, value)?)?,
-                "runnerimagepullsecrets" => settings.runner_image_pull_secrets = secrets(&key, value)?,
-                "runnerimagepullpolicy" => settings.runner_image_pull_policy = text(&key, value)?,
-                "resourcelabels" => settings.resource_labels = texts(&key, value)?,
-                "resourceannotations" => settings.resource_annotations = texts(&key, value)?,
+                "runnerimages" => settings.runner_images.apply(map(&key, value)?)?,
+                "runnerimagepullsecrets" => settings.runner_image_pull_secrets = secret_names(&key, value)?,
+                "runnerimagepullpolicy" => settings.runner_image_pull_policy = string(&key, value)?,
+                "resourcelabels" => settings.resource_labels = string_map(&key, value)?,
+                "resourceannotations" => settings.resource_annotations = string_map(&key, value)?,
                 _ => {}
             }
         }
@@ -154,60 +185,60 @@ impl RunnerImages {
                 "go" => &mut self.go,
                 "connectors" => &mut self.other,
                 "genericruntime" => {
-                    let images = texts(&path, value)?;
+                    let images = string_map(&path, value)?;
                     self.generic.extend(images.into_iter().filter(|(_, image)| !image.is_empty()));
                     continue;
                 }
                 _ => continue,
             };
-            if let Some(given) = text(&path, value)? {
-                *image = given;
+            if let Some(value) = string(&path, value)? {
+                *image = value;
             }
         }
         Ok(())
     }
 }
 
-fn wrong(key: &str, expected: &'static str) -> SettingsError {
+fn invalid(key: &str, expected: &'static str) -> SettingsError {
     SettingsError::Value { key: key.to_owned(), expected }
 }
 
-fn object(key: &str, value: Value) -> Result<Map<String, Value>, SettingsError> {
+fn map(key: &str, value: Value) -> Result<Map<String, Value>, SettingsError> {
     match value {
         Value::Object(object) => Ok(object),
         Value::Null => Ok(Map::new()),
-        _ => Err(wrong(if key.is_empty() { "." } else { key }, "a map")),
+        _ => Err(invalid(if key.is_empty() { "." } else { key }, "a map")),
     }
 }
 
-/// A text, if it is not empty. Numbers and booleans are texts that their author did not quote.
-fn text(key: &str, value: Value) -> Result<Option<String>, SettingsError> {
+/// A string, or None if it is empty. Accepts numbers and booleans, since YAML strings need no quotes.
+fn string(key: &str, value: Value) -> Result<Option<String>, SettingsError> {
     let text = match value {
         Value::String(text) => text,
         Value::Number(number) => number.to_string(),
         Value::Bool(flag) => flag.to_string(),
         Value::Null => return Ok(None),
-        Value::Array(_) | Value::Object(_) => return Err(wrong(key, "a text")),
+        Value::Array(_) | Value::Object(_) => return Err(invalid(key, "a string")),
     };
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-fn texts(key: &str, value: Value) -> Result<BTreeMap<String, String>, SettingsError> {
-    let entries = object(key, value)?.into_iter();
+fn string_map(key: &str, value: Value) -> Result<BTreeMap<String, String>, SettingsError> {
+    let entries = map(key, value)?.into_iter();
     entries
         .map(|(name, value)| {
-            let value = text(&format!("{key}.{name}"), value)?;
+            let value = string(&format!("{key}.{name}"), value)?;
             Ok((name, value.unwrap_or_default()))
         })
         .collect()
 }
 
-/// Names of Secrets: `[{name: x}]`, as in a pod, or simply `[x]`.
-fn secrets(key: &str, value: Value) -> Result<Vec<String>, SettingsError> {
+/// Names of Secrets, as `[{name: x}]` or `[x]`.
+fn secret_names(key: &str, value: Value) -> Result<Vec<String>, SettingsError> {
     let items = match value {
         Value::Array(items) => items,
         Value::Null => return Ok(Vec::new()),
-        _ => return Err(wrong(key, "a list of Secrets")),
+        _ => return Err(invalid(key, "a list of Secrets")),
     };
     let mut names = Vec::with_capacity(items.len());
     for item in items {
@@ -215,7 +246,7 @@ fn secrets(key: &str, value: Value) -> Result<Vec<String>, SettingsError> {
             Value::Object(mut item) => item.remove("name").unwrap_or_default(),
             name => name,
         };
-        names.extend(text(&format!("{key}.name"), name)?);
+        names.extend(string(&format!("{key}.name"), name)?);
     }
     Ok(names)
 }
@@ -226,14 +257,14 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_empty_file_changes_nothing() {
+    fn empty_file_keeps_defaults() {
         assert_eq!(Settings::from_config(Value::Null).unwrap(), Settings::default());
         assert_eq!(Settings::from_config(json!({})).unwrap(), Settings::default());
     }
 
-    /// S20: no release candidate, and of the Pulsar line that is supported.
+    /// No release candidates, and only the supported release line.
     #[test]
-    fn default_runner_images_are_of_pulsar_4_0() {
+    fn default_images_are_pulsar_4_0_releases() {
         let RunnerImages { java, python, go, other, .. } = RunnerImages::default();
         for image in [java, python, go, other] {
             let (_, tag) = image.rsplit_once(':').unwrap();
@@ -242,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_overrides_what_it_names_and_keeps_the_rest() {
+    fn file_overrides_its_keys_only() {
         let settings = Settings::from_config(json!({
             "runnerImages": { "java": "j:1", "go": "", "connectors": "c:1", "genericRuntime": { "nodejs": "n:1", "lua": "l:1" } },
             "runnerImagePullSecrets": [{ "name": "pull" }, "bare", { "other": "x" }],
@@ -266,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_is_an_error_that_names_its_key() {
+    fn invalid_value_names_its_key() {
         for (config, key) in [
             (json!([]), "`.`"),
             (json!({ "runnerImages": "x" }), "`runnerImages`"),

@@ -1,30 +1,30 @@
-//! What stands where in an object, as far as two objects are compared or written by it: amounts of resources, maps
-//! whose keys are the user's, configuration that is the user's own, and lists whose items have a key.
+//! Schemas of objects for comparison and server-side apply: which fields are quantities, maps with user-defined keys,
+//! free-form configuration or list maps.
 //!
-//! Places are told by the object's kind and the whole path from its root, never by a field's name alone: a user's
-//! own configuration may hold any name.
+//! A field is identified by the kind and its full path, never by its name alone: free-form configuration can contain any
+//! name.
 
-/// What stands in a field. Of a list it is what its items are.
+/// The shape of a field. That of a list is the shape of its items.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
-    /// Fields of a Kubernetes type with nothing special in them.
+    /// A value without special fields.
     Plain,
-    /// Fields of a type, as far as they hold something special.
+    /// An object with special fields.
     Type(&'static [(&'static str, Self)]),
-    /// A list in which server-side apply wants each item once, the field that tells items apart, and the items.
-    Keyed(&'static str, &'static Self),
-    /// A map whose keys are the user's.
+    /// A list map of server-side apply: the key of its items, and their shape.
+    ListMap(&'static str, &'static Self),
+    /// A map with user-defined keys.
     Map(&'static Self),
-    /// An amount of a resource: `0.5` is `500m`.
-    Amount,
-    /// What a user configures freely: one value, of which every part counts.
-    Free,
+    /// A quantity: `0.5` equals `500m`.
+    Quantity,
+    /// Free-form configuration, in which every value counts.
+    FreeForm,
 }
 
-use Shape::{Amount, Free, Keyed, Map, Plain, Type};
+use Shape::{FreeForm, ListMap, Map, Plain, Quantity, Type};
 
 impl Shape {
-    /// What an object of a kind is made of.
+    /// The shape of a kind.
     pub(crate) fn of_kind(kind: &str) -> Self {
         match kind {
             "StatefulSet" | "Deployment" | "DaemonSet" | "ReplicaSet" => STATEFUL_SET,
@@ -37,35 +37,35 @@ impl Shape {
             "FunctionMesh" => MESH,
             "BackendConfig" => BACKEND,
             "PersistentVolumeClaim" => CLAIM,
-            _ => Type(&[("metadata", METADATA), ("spec", Type(&[("selector", TEXTS)]))]),
+            _ => Type(&[("metadata", METADATA), ("spec", Type(&[("selector", STRINGS)]))]),
         }
     }
 
-    /// What stands in a field of this.
+    /// The shape of a field.
     pub(crate) fn field(self, name: &str) -> Self {
         match self {
             Type(fields) => {
                 fields.iter().find(|(field, _)| *field == name).map_or(Plain, |(_, shape)| *shape)
             }
-            Keyed(_, items) => items.field(name),
+            ListMap(_, items) => items.field(name),
             Map(values) => *values,
             Plain => Plain,
-            Amount | Free => self,
+            Quantity | FreeForm => self,
         }
     }
 }
 
-const TEXTS: Shape = Map(&Plain);
-const AMOUNTS: Shape = Map(&Amount);
-const METADATA: Shape = Type(&[("labels", TEXTS), ("annotations", TEXTS)]);
-const SELECTOR: Shape = Type(&[("matchLabels", TEXTS)]);
-const RESOURCES: Shape = Type(&[("limits", AMOUNTS), ("requests", AMOUNTS)]);
-const FIELD_REF: Shape = Type(&[("resourceFieldRef", Type(&[("divisor", Amount)]))]);
+const STRINGS: Shape = Map(&Plain);
+const QUANTITIES: Shape = Map(&Quantity);
+const METADATA: Shape = Type(&[("labels", STRINGS), ("annotations", STRINGS)]);
+const SELECTOR: Shape = Type(&[("matchLabels", STRINGS)]);
+const RESOURCES: Shape = Type(&[("limits", QUANTITIES), ("requests", QUANTITIES)]);
+const FIELD_REF: Shape = Type(&[("resourceFieldRef", Type(&[("divisor", Quantity)]))]);
 const DOWNWARD: Shape = Type(&[("items", FIELD_REF)]);
 
-const ENV: Shape = Keyed("name", &Type(&[("valueFrom", FIELD_REF)]));
-const MOUNTS: Shape = Keyed("mountPath", &Plain);
-const PULL_SECRETS: Shape = Keyed("name", &Plain);
+const ENV: Shape = ListMap("name", &Type(&[("valueFrom", FIELD_REF)]));
+const MOUNTS: Shape = ListMap("mountPath", &Plain);
+const PULL_SECRETS: Shape = ListMap("name", &Plain);
 const CONTAINER: Shape = Type(&[("env", ENV), ("volumeMounts", MOUNTS), ("resources", RESOURCES)]);
 
 const CLAIM: Shape = Type(&[
@@ -73,18 +73,22 @@ const CLAIM: Shape = Type(&[
     ("spec", Type(&[("resources", RESOURCES), ("selector", SELECTOR)])),
     (
         "status",
-        Type(&[("capacity", AMOUNTS), ("allocatedResources", AMOUNTS), ("allocatedResourceStatuses", TEXTS)]),
+        Type(&[
+            ("capacity", QUANTITIES),
+            ("allocatedResources", QUANTITIES),
+            ("allocatedResourceStatuses", STRINGS),
+        ]),
     ),
 ]);
-const VOLUMES: Shape = Keyed(
+const VOLUMES: Shape = ListMap(
     "name",
     &Type(&[
-        ("emptyDir", Type(&[("sizeLimit", Amount)])),
+        ("emptyDir", Type(&[("sizeLimit", Quantity)])),
         ("ephemeral", Type(&[("volumeClaimTemplate", CLAIM)])),
         ("downwardAPI", DOWNWARD),
         ("projected", Type(&[("sources", Type(&[("downwardAPI", DOWNWARD), ("clusterTrustBundle", TERM)]))])),
-        ("csi", Type(&[("volumeAttributes", TEXTS)])),
-        ("flexVolume", Type(&[("options", TEXTS)])),
+        ("csi", Type(&[("volumeAttributes", STRINGS)])),
+        ("flexVolume", Type(&[("options", STRINGS)])),
     ]),
 );
 
@@ -105,8 +109,8 @@ const POD: Shape = Type(&[
             ("initContainers", CONTAINER),
             ("ephemeralContainers", CONTAINER),
             ("resources", RESOURCES),
-            ("overhead", AMOUNTS),
-            ("nodeSelector", TEXTS),
+            ("overhead", QUANTITIES),
+            ("nodeSelector", STRINGS),
             ("affinity", AFFINITY),
             ("topologySpreadConstraints", TERM),
         ]),
@@ -121,7 +125,7 @@ const JOB: Shape =
     Type(&[("metadata", METADATA), ("spec", Type(&[("selector", SELECTOR), ("template", POD)]))]);
 
 const TARGET: Shape = Type(&[
-    ("target", Type(&[("value", Amount), ("averageValue", Amount)])),
+    ("target", Type(&[("value", Quantity), ("averageValue", Quantity)])),
     ("metric", Type(&[("selector", SELECTOR)])),
 ]);
 const METRICS: Shape = Type(&[
@@ -131,18 +135,18 @@ const METRICS: Shape = Type(&[
     ("object", TARGET),
     ("external", TARGET),
 ]);
-const TOLERANCE: Shape = Type(&[("tolerance", Amount)]);
+const TOLERANCE: Shape = Type(&[("tolerance", Quantity)]);
 const BEHAVIOR: Shape = Type(&[("scaleUp", TOLERANCE), ("scaleDown", TOLERANCE)]);
 const HORIZONTAL: Shape =
     Type(&[("metadata", METADATA), ("spec", Type(&[("metrics", METRICS), ("behavior", BEHAVIOR)]))]);
 const POLICIES: Shape =
-    Type(&[("containerPolicies", Type(&[("minAllowed", AMOUNTS), ("maxAllowed", AMOUNTS)]))]);
+    Type(&[("containerPolicies", Type(&[("minAllowed", QUANTITIES), ("maxAllowed", QUANTITIES)]))]);
 const VERTICAL: Shape = Type(&[("metadata", METADATA), ("spec", Type(&[("resourcePolicy", POLICIES)]))]);
 
 const POLICY: Shape = Type(&[
-    ("labels", TEXTS),
-    ("annotations", TEXTS),
-    ("nodeSelector", TEXTS),
+    ("labels", STRINGS),
+    ("annotations", STRINGS),
+    ("nodeSelector", STRINGS),
     ("affinity", AFFINITY),
     ("volumes", VOLUMES),
     ("imagePullSecrets", PULL_SECRETS),
@@ -153,25 +157,28 @@ const POLICY: Shape = Type(&[
     ("autoScalingBehavior", BEHAVIOR),
     ("vpa", Type(&[("resourcePolicy", POLICIES)])),
 ]);
-const CRYPTO: Shape = Type(&[("cryptoConfig", Type(&[("cryptoKeyReaderConfig", TEXTS)]))]);
+const CRYPTO: Shape = Type(&[("cryptoConfig", Type(&[("cryptoKeyReaderConfig", STRINGS)]))]);
 const CONSUMER: Shape = Type(&[
-    ("schemaProperties", TEXTS),
-    ("consumerProperties", TEXTS),
-    ("cryptoConfig", Type(&[("cryptoKeyReaderConfig", TEXTS)])),
+    ("schemaProperties", STRINGS),
+    ("consumerProperties", STRINGS),
+    ("cryptoConfig", Type(&[("cryptoKeyReaderConfig", STRINGS)])),
 ]);
-const INPUT: Shape =
-    Type(&[("customSerdeSources", TEXTS), ("customSchemaSources", TEXTS), ("sourceSpecs", Map(&CONSUMER))]);
-const OUTPUT: Shape = Type(&[("customSchemaSinks", TEXTS), ("producerConf", CRYPTO)]);
-const BATCH: Shape = Type(&[("discoveryTriggererConfig", Free)]);
-const STATE: Shape = Type(&[("pulsar", Type(&[("javaProvider", Type(&[("config", Free)]))]))]);
+const INPUT: Shape = Type(&[
+    ("customSerdeSources", STRINGS),
+    ("customSchemaSources", STRINGS),
+    ("sourceSpecs", Map(&CONSUMER)),
+]);
+const OUTPUT: Shape = Type(&[("customSchemaSinks", STRINGS), ("producerConf", CRYPTO)]);
+const BATCH: Shape = Type(&[("discoveryTriggererConfig", FreeForm)]);
+const STATE: Shape = Type(&[("pulsar", Type(&[("javaProvider", Type(&[("config", FreeForm)]))]))]);
 
 const FUNCTION_SPEC: Shape = Type(&[
-    ("funcConfig", Free),
-    ("sourceConfig", Type(&[("configs", Free), ("batchSourceConfig", BATCH)])),
-    ("sinkConfig", Type(&[("configs", Free)])),
+    ("funcConfig", FreeForm),
+    ("sourceConfig", Type(&[("configs", FreeForm), ("batchSourceConfig", BATCH)])),
+    ("sinkConfig", Type(&[("configs", FreeForm)])),
     ("input", INPUT),
     ("output", OUTPUT),
-    ("secretsMap", TEXTS),
+    ("secretsMap", STRINGS),
     ("resources", RESOURCES),
     ("volumeMounts", MOUNTS),
     ("volumeClaimTemplates", CLAIM),
@@ -179,19 +186,19 @@ const FUNCTION_SPEC: Shape = Type(&[
     ("pod", POLICY),
 ]);
 const SOURCE_SPEC: Shape = Type(&[
-    ("sourceConfig", Free),
+    ("sourceConfig", FreeForm),
     ("batchSourceConfig", BATCH),
     ("output", OUTPUT),
-    ("secretsMap", TEXTS),
+    ("secretsMap", STRINGS),
     ("resources", RESOURCES),
     ("volumeMounts", MOUNTS),
     ("statefulConfig", STATE),
     ("pod", POLICY),
 ]);
 const SINK_SPEC: Shape = Type(&[
-    ("sinkConfig", Free),
+    ("sinkConfig", FreeForm),
     ("input", INPUT),
-    ("secretsMap", TEXTS),
+    ("secretsMap", STRINGS),
     ("resources", RESOURCES),
     ("volumeMounts", MOUNTS),
     ("statefulConfig", STATE),
@@ -204,7 +211,7 @@ const MESH: Shape = Type(&[
     ("metadata", METADATA),
     ("spec", Type(&[("functions", FUNCTION_SPEC), ("sources", SOURCE_SPEC), ("sinks", SINK_SPEC)])),
 ]);
-const BACKEND: Shape = Type(&[("metadata", METADATA), ("spec", Type(&[("env", TEXTS), ("pod", POLICY)]))]);
+const BACKEND: Shape = Type(&[("metadata", METADATA), ("spec", Type(&[("env", STRINGS), ("pod", POLICY)]))]);
 
 #[cfg(test)]
 mod tests {
@@ -212,10 +219,9 @@ mod tests {
 
     use super::*;
 
-    /// Every field of the definitions that keeps all it is given is free here, every amount an amount, and every
-    /// map a map.
+    /// Free-form fields, quantities and maps of the CRDs have the same shape here.
     #[test]
-    fn s10_the_definitions_say_the_same() {
+    fn shapes_match_the_crds() {
         for crd in function_mesh_api::crd::all().unwrap() {
             let kind = crd.spec.names.kind.clone();
             let crd = serde_json::to_value(crd).unwrap();
@@ -237,21 +243,21 @@ mod tests {
         fn schema(&mut self, schema: &Value, shape: Shape, path: &str) {
             let is = |key: &str| schema.get(key).is_some_and(|value| value == true);
             let name = path.rsplit('.').next().unwrap_or_default();
-            // Numbers of ports are no amounts.
-            let is_amount = is("x-kubernetes-int-or-string") && !matches!(name, "port" | "targetPort");
+            // Ports are not quantities.
+            let is_quantity = is("x-kubernetes-int-or-string") && !matches!(name, "port" | "targetPort");
             let fits = match shape {
-                Free => is("x-kubernetes-preserve-unknown-fields"),
+                FreeForm => is("x-kubernetes-preserve-unknown-fields"),
                 Map(_) => schema.get("additionalProperties").is_some(),
-                Amount => is_amount,
-                Plain | Type(_) | Keyed(..) => {
+                Quantity => is_quantity,
+                Plain | Type(_) | ListMap(..) => {
                     !is("x-kubernetes-preserve-unknown-fields")
                         && schema.get("additionalProperties").is_none()
-                        && !is_amount
+                        && !is_quantity
                 }
             };
             self.seen += 1;
             if !fits {
-                self.wrong.push(format!("{path} is no {shape:?}"));
+                self.wrong.push(format!("{path} is not {shape:?}"));
             }
             if let Some(values) = schema.get("additionalProperties") {
                 self.schema(values, shape.field("any"), &format!("{path}.*"));

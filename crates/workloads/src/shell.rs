@@ -1,52 +1,55 @@
 //! Shell commands, built from words.
 //!
-//! A word is text, which reaches the program as it is whatever it holds, or names something that the shell is
-//! to put in. Quoting happens once, when a command is written out, and only where the shell needs it.
+//! A word consists of literal text and of expansions. Quoting happens once, on output, and only where necessary.
+//!
+//! The quoting is not that of the crate `shlex`. Kubernetes expands `$(NAME)` and `$$` in commands before the shell reads
+//! them, even within quotes, and `shlex` cannot separate these characters. It also quotes `=`, `,` and `%`, which would
+//! change every rendered command and so restart the pods of all components.
 
 use std::fmt::{self, Display, Write};
 
-/// Where Kubernetes reads a container's last message from.
-const LAST_WORDS: &str = "/dev/termination-log";
+/// Termination message path of a container.
+const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// A piece of a word.
+/// A fragment of a word.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Piece {
-    /// Text as it is.
+enum Fragment {
+    /// Literal text.
     Text(String),
-    /// The value of a variable, or else a default, as one word.
+    /// The value of a variable, or a default, as one word.
     Variable { name: String, default: Option<String> },
-    /// The file that a pattern stands for, as one word.
-    File(&'static str),
-    /// Shell syntax.
+    /// The file that matches a glob pattern, as one word.
+    Glob(&'static str),
+    /// Unquoted shell syntax.
     Syntax(String),
 }
 
 /// One argument of a command.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Word(Vec<Piece>);
+pub(crate) struct ShellWord(Vec<Fragment>);
 
-impl Word {
+impl ShellWord {
     /// The value of a variable.
     pub(crate) fn variable(name: impl Into<String>) -> Self {
-        Self(vec![Piece::Variable { name: name.into(), default: None }])
+        Self(vec![Fragment::Variable { name: name.into(), default: None }])
     }
 
     /// The value of a variable, or a default where it is empty.
     pub(crate) fn variable_or(name: impl Into<String>, default: &str) -> Self {
-        Self(vec![Piece::Variable { name: name.into(), default: Some(default.to_owned()) }])
+        Self(vec![Fragment::Variable { name: name.into(), default: Some(default.to_owned()) }])
     }
 
-    /// The file that a pattern stands for.
-    pub(crate) fn file(pattern: &'static str) -> Self {
-        Self(vec![Piece::File(pattern)])
+    /// The file that matches a glob pattern.
+    pub(crate) fn glob(pattern: &'static str) -> Self {
+        Self(vec![Fragment::Glob(pattern)])
     }
 
-    /// What its author wrote for a shell to read: several words, variables, quotes.
+    /// Shell syntax of the user: several words, variables, quotes.
     pub(crate) fn syntax(text: impl Into<String>) -> Self {
-        Self(vec![Piece::Syntax(text.into())])
+        Self(vec![Fragment::Syntax(text.into())])
     }
 
-    /// This word with another one right behind it.
+    /// Appends another word without a space.
     #[must_use]
     pub(crate) fn then(mut self, next: impl Into<Self>) -> Self {
         self.0.extend(next.into().0);
@@ -54,44 +57,46 @@ impl Word {
     }
 }
 
-impl From<&str> for Word {
+impl From<&str> for ShellWord {
     fn from(text: &str) -> Self {
-        Self(vec![Piece::Text(text.to_owned())])
+        Self(vec![Fragment::Text(text.to_owned())])
     }
 }
 
-impl From<String> for Word {
+impl From<String> for ShellWord {
     fn from(text: String) -> Self {
-        Self(vec![Piece::Text(text)])
+        Self(vec![Fragment::Text(text)])
     }
 }
 
-impl From<bool> for Word {
+impl From<bool> for ShellWord {
     fn from(flag: bool) -> Self {
         Self::from(if flag { "true" } else { "false" })
     }
 }
 
-impl Display for Word {
+impl Display for ShellWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_empty = self.0.iter().all(|piece| matches!(piece, Piece::Text(text) if text.is_empty()));
+        let is_empty = self.0.iter().all(|piece| matches!(piece, Fragment::Text(text) if text.is_empty()));
         if is_empty {
             return f.write_str("''");
         }
         for piece in &self.0 {
             match piece {
-                Piece::Text(text) => write_quoted(f, text)?,
-                Piece::Variable { name, default: None } => write!(f, "\"${{{name}}}\"")?,
-                Piece::Variable { name, default: Some(default) } => write!(f, "\"${{{name}:-{default}}}\"")?,
-                Piece::File(pattern) => write!(f, "\"$(echo {pattern})\"")?,
-                Piece::Syntax(text) => f.write_str(text)?,
+                Fragment::Text(text) => write_quoted(f, text)?,
+                Fragment::Variable { name, default: None } => write!(f, "\"${{{name}}}\"")?,
+                Fragment::Variable { name, default: Some(default) } => {
+                    write!(f, "\"${{{name}:-{default}}}\"")?;
+                }
+                Fragment::Glob(pattern) => write!(f, "\"$(echo {pattern})\"")?,
+                Fragment::Syntax(text) => f.write_str(text)?,
             }
         }
         Ok(())
     }
 }
 
-/// Whether a shell takes a character as it is, wherever in a word it stands.
+/// Whether a shell treats a character literally at any position of a word.
 fn is_plain(letter: char) -> bool {
     letter.is_ascii_alphanumeric()
         || matches!(letter, '-' | '_' | '.' | '/' | ':' | ',' | '+' | '@' | '%' | '=')
@@ -106,8 +111,8 @@ fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     for letter in text.chars() {
         match letter {
             '\'' => f.write_str(r#"'"'"'"#)?,
-            // Kubernetes reads a command before any shell does: it takes `$(NAME)` for a variable and `$$` for
-            // one `$`, and knows no quotes. An empty text between the two keeps them apart.
+            // Kubernetes expands `$(NAME)` and `$$` before the shell reads the command, and ignores quotes. An empty
+            // string between the two characters prevents that.
             '$' | '(' if before == '$' => write!(f, "''{letter}")?,
             letter => f.write_char(letter)?,
         }
@@ -116,8 +121,8 @@ fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     f.write_char('\'')
 }
 
-/// Text as the value of a variable of a container, in which Kubernetes reads `$(NAME)` and `$$` too.
-pub(crate) fn literal_value(text: &str) -> String {
+/// Escapes the value of an environment variable of a container, in which Kubernetes expands `$(NAME)` and `$$`.
+pub(crate) fn escape_references(text: &str) -> String {
     let mut value = String::with_capacity(text.len());
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {
@@ -131,31 +136,31 @@ pub(crate) fn literal_value(text: &str) -> String {
 
 /// A program and its arguments.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Command(Vec<Word>);
+pub(crate) struct Command(Vec<ShellWord>);
 
 impl Command {
-    /// A program to start.
-    pub(crate) fn new(program: impl Into<Word>) -> Self {
+    /// A command without arguments.
+    pub(crate) fn new(program: impl Into<ShellWord>) -> Self {
         Self(vec![program.into()])
     }
 
-    /// One more argument.
+    /// Appends an argument.
     #[must_use]
-    pub(crate) fn arg(mut self, word: impl Into<Word>) -> Self {
+    pub(crate) fn arg(mut self, word: impl Into<ShellWord>) -> Self {
         self.0.push(word.into());
         self
     }
 
-    /// More arguments.
+    /// Appends arguments.
     #[must_use]
-    pub(crate) fn args<W: Into<Word>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+    pub(crate) fn args<W: Into<ShellWord>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
         self.0.extend(words.into_iter().map(Into::into));
         self
     }
 
-    /// An option and its value, as two arguments.
+    /// Appends an option and its value, as two arguments.
     #[must_use]
-    pub(crate) fn option(self, name: &str, value: impl Into<Word>) -> Self {
+    pub(crate) fn option(self, name: &str, value: impl Into<ShellWord>) -> Self {
         self.arg(name).arg(value)
     }
 }
@@ -172,51 +177,51 @@ impl Display for Command {
     }
 }
 
-/// Commands that run one after the other, each only if those before it went well.
+/// Commands that run in order until one fails.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Script(Vec<String>);
 
 impl Script {
-    /// One more command.
+    /// Appends a command.
     #[must_use]
     pub(crate) fn run(mut self, command: impl Display) -> Self {
         self.0.push(command.to_string());
         self
     }
 
-    /// One more command that can fail for reasons a user can do something about. What it said last, below `what`, is
-    /// then left where Kubernetes reads a container's last message from; its exit code stays.
+    /// Appends a command whose failure the user can fix. On failure, writes `what` and the end of its output to the
+    /// termination message, and exits with its exit code.
     #[must_use]
-    pub(crate) fn run_or_tell(self, command: &Command, what: &str) -> Self {
-        let told = format!("{{ echo {}; printf '%s' \"$said\" | tail -c 1500; }}", Word::from(what));
+    pub(crate) fn run_or_record_failure(self, command: &Command, what: &str) -> Self {
+        let told = format!("{{ echo {}; printf '%s' \"$said\" | tail -c 1500; }}", ShellWord::from(what));
         let say = r#"printf '%s\n' "$said""#;
         self.run(format!(
-            "{{ said=$({command} 2>&1) && {say} || {{ code=$?; {say}; {told} > {LAST_WORDS}; exit $code; }}; }}"
+            "{{ said=$({command} 2>&1) && {say} || {{ code=$?; {say}; {told} > {TERMINATION_LOG}; exit $code; }}; }}"
         ))
     }
 
-    /// The commands of another script behind these.
+    /// Appends the commands of another script.
     #[must_use]
     pub(crate) fn append(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
 
-    /// A file with this text.
+    /// Appends a command that writes a file.
     #[must_use]
     pub(crate) fn write(self, text: &str, file: &str) -> Self {
         let print = Command::new("printf").arg("%s").arg(text);
-        self.run(format!("{print} > {}", Word::from(file)))
+        self.run(format!("{print} > {}", ShellWord::from(file)))
     }
 
-    /// A command that takes the place of the shell, so that signals reach it.
+    /// Appends a command that replaces the shell, so that it gets signals.
     #[must_use]
     pub(crate) fn exec(self, command: &Command) -> Self {
         self.run(format!("exec {command}"))
     }
 
-    /// The script as text, to stand in another one.
-    pub(crate) fn text(self) -> String {
+    /// The script as text, for use in another script.
+    pub(crate) fn into_text(self) -> String {
         self.0.join(" && ")
     }
 
@@ -233,17 +238,18 @@ mod tests {
     use std::process;
 
     #[test]
-    fn a_command_that_fails_leaves_its_last_words_and_its_exit_code() {
+    fn failure_writes_the_termination_message() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("last-words");
+        let file = folder.path().join("termination-log");
         for (command, code, out, left) in [
             ("printf '%s\\n' fine", 0, "fine\nnext\n", None),
             (r#"sh -c 'printf %s "a\nb \$x"; exit 8'"#, 8, "a\\nb $x\n", Some("cannot do $(it):\na\\nb $x")),
         ] {
-            let command = Command::new(Word::syntax(command));
-            let script = Script::default().run_or_tell(&command, "cannot do $(it):").run("echo next");
+            let command = Command::new(ShellWord::syntax(command));
+            let script =
+                Script::default().run_or_record_failure(&command, "cannot do $(it):").run("echo next");
             let [shell, option, text] = script.into_command("bash").try_into().unwrap();
-            let text = text.replace(LAST_WORDS, file.to_str().unwrap());
+            let text = text.replace(TERMINATION_LOG, file.to_str().unwrap());
             let run = process::Command::new(shell).args([option, text]).output().unwrap();
             assert_eq!(run.status.code(), Some(code));
             assert_eq!(String::from_utf8_lossy(&run.stdout), out);
@@ -263,11 +269,11 @@ mod tests {
         run.stdout
     }
 
-    fn print(word: impl Into<Word>) -> Command {
+    fn print(word: impl Into<ShellWord>) -> Command {
         Command::new("printf").arg("[%s]").arg(word)
     }
 
-    /// What Kubernetes makes of a command or of the value of a variable, with one variable to put in.
+    /// Kubernetes' expansion of a command or a variable, with the variable `A`.
     fn kubernetes(text: &str) -> String {
         let mut read = String::new();
         let mut rest = text;
@@ -291,51 +297,51 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(96))]
 
         #[test]
-        fn kubernetes_puts_nothing_into_text(text in "([$()A' \"]|\\$\\(A\\)){0,8}") {
+        fn kubernetes_does_not_expand_text(text in "([$()A' \"]|\\$\\(A\\)){0,8}") {
             let quoted = kubernetes(&print(text.as_str()).to_string());
             prop_assert_eq!(&quoted, &print(text.as_str()).to_string());
             let expected = format!("[{text}]").into_bytes();
             prop_assert_eq!(output("sh", &print(text.as_str())), expected);
-            prop_assert_eq!(kubernetes(&literal_value(&text)), text);
+            prop_assert_eq!(kubernetes(&escape_references(&text)), text);
         }
 
         #[test]
-        fn any_text_arrives_as_one_unchanged_argument(text in "[^\0]{0,40}", shell in 0..2_usize) {
+        fn any_text_is_one_unchanged_argument(text in "[^\0]{0,40}", shell in 0..2_usize) {
             let expected = format!("[{text}]").into_bytes();
             prop_assert_eq!(output(["bash", "sh"][shell], &print(text.as_str())), expected);
         }
 
         #[test]
-        fn what_a_shell_would_act_on_arrives_too(text in r#"[ '"$`\\;&|<>(){}*?!#~=\n\t%-]{0,24}"#, shell in 0..2_usize) {
+        fn shell_syntax_in_text_is_literal(text in r#"[ '"$`\\;&|<>(){}*?!#~=\n\t%-]{0,24}"#, shell in 0..2_usize) {
             let expected = format!("[{text}]").into_bytes();
             prop_assert_eq!(output(["bash", "sh"][shell], &print(text)), expected);
         }
     }
 
     #[test]
-    fn plain_words_stay_plain() {
+    fn plain_words_are_not_quoted() {
         let command = Command::new("java").args(["-cp", "/a/b.jar:/c", "--x=y", "a,b@1+2%_"]);
         assert_eq!(command.to_string(), "java -cp /a/b.jar:/c --x=y a,b@1+2%_");
-        assert_eq!(Word::from("it's").to_string(), r#"'it'"'"'s'"#);
-        assert_eq!(Word::from("").to_string(), "''");
-        assert_eq!(Word::from("~").to_string(), "'~'");
+        assert_eq!(ShellWord::from("it's").to_string(), r#"'it'"'"'s'"#);
+        assert_eq!(ShellWord::from("").to_string(), "''");
+        assert_eq!(ShellWord::from("~").to_string(), "'~'");
     }
 
     #[test]
-    fn variables_are_put_in_as_one_word() {
-        let word = Word::from("a b:").then(Word::variable("NAME")).then("*");
+    fn expansions_are_one_word() {
+        let word = ShellWord::from("a b:").then(ShellWord::variable("NAME")).then("*");
         assert_eq!(output("sh", &print(word)), b"[a b:a value  with * and 'quotes'*]");
-        assert_eq!(output("sh", &print(Word::variable_or("UNSET", "false"))), b"[false]");
-        assert_eq!(output("bash", &print(Word::file("/etc/passw?"))), b"[/etc/passwd]");
+        assert_eq!(output("sh", &print(ShellWord::variable_or("UNSET", "false"))), b"[false]");
+        assert_eq!(output("bash", &print(ShellWord::glob("/etc/passw?"))), b"[/etc/passwd]");
     }
 
     #[test]
-    fn syntax_is_left_to_the_shell() {
-        assert_eq!(output("sh", &print(Word::syntax("-a -b 'c d'"))), b"[-a][-b][c d]");
+    fn syntax_is_not_quoted() {
+        assert_eq!(output("sh", &print(ShellWord::syntax("-a -b 'c d'"))), b"[-a][-b][c d]");
     }
 
     #[test]
-    fn commands_run_in_order_and_stop_at_the_first_that_fails() {
+    fn script_stops_at_the_first_failure() {
         let script = Script::default()
             .run(Command::new("echo").arg("one"))
             .append(Script::default().run("false").run("echo two"));

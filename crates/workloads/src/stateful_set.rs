@@ -6,29 +6,29 @@ use k8s_openapi::api::apps::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use crate::container::some;
 use crate::context::Context;
+use crate::optional::none_if_empty;
 use crate::{names, pod};
 
-/// The StatefulSet of a component.
-pub(crate) fn of(context: &Context<'_>) -> StatefulSet {
-    let name = names::stateful_set(context.object(), context.role());
+/// Builds the StatefulSet of a component.
+pub(crate) fn build_stateful_set(context: &Context<'_>) -> StatefulSet {
+    let name = names::stateful_set(context.object_name(), context.role());
     let function = context.view.function();
     let claims = function.and_then(|function| function.volume_claim_templates.clone());
     let retention = function.and_then(|function| function.persistent_volume_claim_retention_policy.as_ref());
     StatefulSet {
-        metadata: context.child(name),
+        metadata: context.child_metadata(name),
         spec: Some(StatefulSetSpec {
             replicas: if labels::is_suspended(context.meta) { Some(0) } else { context.common.replicas },
             selector: LabelSelector { match_labels: Some(context.labels()), match_expressions: None },
-            service_name: Some(names::service(context.object(), context.role())),
+            service_name: Some(names::service(context.object_name(), context.role())),
             pod_management_policy: Some("Parallel".to_owned()),
             update_strategy: Some(StatefulSetUpdateStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: None,
             }),
-            template: pod::template(context),
-            volume_claim_templates: claims.and_then(some),
+            template: pod::build_template(context),
+            volume_claim_templates: claims.and_then(none_if_empty),
             persistent_volume_claim_retention_policy: retention.map(|policy| {
                 StatefulSetPersistentVolumeClaimRetentionPolicy {
                     when_deleted: policy.when_deleted.clone(),
@@ -50,10 +50,10 @@ mod tests {
     use serde_json::json;
 
     use crate::context::Context;
-    use crate::testing::{function, of as look};
+    use crate::testing::{function, with_defaults};
 
     #[test]
-    fn a_suspended_component_has_no_pods_and_nothing_that_scales_them() {
+    fn suspended_component_has_no_replicas_or_autoscaler() {
         let function = function(json!({ "replicas": 3, "maxReplicas": 5 }));
         let meta = |value: &str| ObjectMeta {
             annotations: Some(BTreeMap::from([(labels::SUSPEND.to_owned(), value.to_owned())])),
@@ -61,20 +61,23 @@ mod tests {
         };
         for (value, replicas, is_scaled) in [("true", 0, false), ("false", 3, true), ("", 3, true)] {
             let meta = meta(value);
-            let found = look(&function, |context| {
+            let found = with_defaults(&function, |context| {
                 let context = Context { meta: &meta, ..context.clone() };
-                (super::of(&context).spec.unwrap().replicas, crate::hpa::of(&context).is_some())
+                (
+                    super::build_stateful_set(&context).spec.unwrap().replicas,
+                    crate::hpa::build_autoscaler(&context).is_some(),
+                )
             });
             assert_eq!(found, (Some(replicas), is_scaled), "{value}");
         }
     }
 
     #[test]
-    fn another_moment_of_restart_makes_other_pods() {
+    fn restarted_at_changes_the_pod_template() {
         let annotations = BTreeMap::from([(labels::RESTARTED_AT.to_owned(), "now".to_owned())]);
         let meta = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
-        let template = look(&function(json!({})), |context| {
-            super::of(&Context { meta: &meta, ..context.clone() }).spec.unwrap().template
+        let template = with_defaults(&function(json!({})), |context| {
+            super::build_stateful_set(&Context { meta: &meta, ..context.clone() }).spec.unwrap().template
         });
         let found = template.metadata.unwrap().annotations.unwrap();
         assert_eq!(found[labels::RESTARTED_AT], "now");

@@ -1,6 +1,6 @@
-//! The subscriptions that a component's pods make, and which of two components share one.
+//! Subscriptions of components, and which of them are shared.
 //!
-//! It reads specifications as they are stored, defaults filled in or not, so that it serves for any live component.
+//! Works on stored specs, with or without defaults, so that it applies to any live component.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,12 @@ use function_mesh_api::{Component, Spec as _};
 
 use crate::{details, pattern};
 
-/// The subscriptions of a component.
+/// The subscriptions of a component, by topic or topic pattern.
 pub fn subscriptions<C: Component>(component: &C) -> Vec<Subscription> {
-    of(&component.spec().view(), component.meta().name.as_deref().unwrap_or_default())
+    list(&component.spec().view(), component.meta().name.as_deref().unwrap_or_default())
 }
 
-pub(crate) fn of(view: &SpecView<'_>, object: &str) -> Vec<Subscription> {
+pub(crate) fn list(view: &SpecView<'_>, object: &str) -> Vec<Subscription> {
     let or =
         |text: Option<&str>, default: &str| text.filter(|it| !it.is_empty()).unwrap_or(default).to_owned();
     let common = &view.common;
@@ -38,8 +38,8 @@ pub(crate) fn of(view: &SpecView<'_>, object: &str) -> Vec<Subscription> {
     subscriptions.collect()
 }
 
-/// Whether two subscriptions may be one and the same. Of which Pulsar they are nobody can tell: the addresses stand in
-/// ConfigMaps, which the operator does not read. So all are taken for the same one.
+/// Whether two subscriptions can be the same. The operator does not read the ConfigMaps with the service URLs, so it
+/// assumes the same Pulsar cluster.
 pub fn may_be_shared(one: &Subscription, other: &Subscription) -> bool {
     if one.name != other.name {
         return false;
@@ -61,24 +61,24 @@ pub fn may_be_shared(one: &Subscription, other: &Subscription) -> bool {
     }
 }
 
-/// What is left to remove when some subscriptions are still in use.
+/// The targets of a clean-up, of which some subscriptions can still be in use.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Targets {
-    /// To be removed.
+    /// Subscriptions to delete.
     pub remove: Vec<Subscription>,
-    /// Topics that a pattern among those must leave alone: another component has the subscription there.
+    /// Topics that a pattern of these must exclude, since another component has the subscription there.
     pub keep: Vec<Subscription>,
-    /// Not to be removed at all.
+    /// Subscriptions to keep, since another component uses them.
     pub shared: Vec<Subscription>,
 }
 
 impl Targets {
-    /// Everything, without a look at others.
+    /// Targets of all subscriptions.
     pub fn all(subscriptions: Vec<Subscription>) -> Self {
         Self { remove: subscriptions, ..Self::default() }
     }
 
-    /// Takes out what another component uses; whether that is anything.
+    /// Excludes the subscriptions of another component. Returns whether any is shared.
     pub fn exclude(&mut self, used: &[Subscription]) -> bool {
         let mut is_shared = false;
         for used in used {
@@ -102,10 +102,8 @@ impl Targets {
         }
         is_shared
     }
-}
 
-impl Targets {
-    /// Takes out those for which this holds; whether there are any.
+    /// Excludes the subscriptions that match. Returns whether any does.
     pub fn exclude_if(&mut self, is_used: impl Fn(&Subscription) -> bool) -> bool {
         let (used, rest) = std::mem::take(&mut self.remove).into_iter().partition(is_used);
         let used: Vec<_> = used;
@@ -116,13 +114,13 @@ impl Targets {
     }
 }
 
-/// The subscriptions of both lists, each once, in order.
+/// The union of two lists, sorted.
 pub fn union(one: &[Subscription], other: &[Subscription]) -> Vec<Subscription> {
     let all: BTreeSet<_> = one.iter().chain(other).collect();
     all.into_iter().cloned().collect()
 }
 
-/// Those of the first list that are not in the second one.
+/// The difference of two lists.
 pub fn without(one: &[Subscription], other: &[Subscription]) -> Vec<Subscription> {
     let other: BTreeSet<_> = other.iter().collect();
     one.iter().filter(|it| !other.contains(it)).cloned().collect()
@@ -141,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn subscriptions_are_compared_by_their_place_in_pulsar() {
+    fn may_be_shared_compares_topics() {
         for (one, other, expected) in [
             (plain("s", "a"), plain("s", "persistent://public/default/a"), true),
             (plain("s", "a"), plain("s", "public/default/a-partition-3"), true),
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_leaves_the_topics_of_others_and_a_topic_that_is_shared_stays() {
+    fn exclude_keeps_shared_topics() {
         let mut targets = Targets::all(vec![
             plain("s", "a"),
             plain("s", "b"),

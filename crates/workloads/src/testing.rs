@@ -1,4 +1,4 @@
-//! Components for tests, from JSON.
+//! Test fixtures: components from JSON, and a shell to run their commands.
 
 use function_mesh_api::validate::{Valid, valid_component};
 use function_mesh_api::{Component, Function, Sink, Source};
@@ -32,65 +32,68 @@ fn component<C: Component>(kind: &str, mut spec: Value, patch: Value) -> Valid<C
         "metadata": { "name": "f", "namespace": "ns", "uid": "u-1" },
         "spec": spec,
     });
-    let object = function_mesh_api::parse(object).unwrap_or_else(|fault| panic!("{fault}"));
-    valid_component(object).unwrap_or_else(|faults| panic!("{faults}"))
+    let object = function_mesh_api::parse(object).unwrap_or_else(|error| panic!("{error}"));
+    valid_component(object).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// A function without a runtime, with fields of its own.
+/// A function without a runtime, with additional fields.
 pub(crate) fn bare_function(patch: Value) -> Valid<Function> {
     component("Function", json!({ "input": { "topics": ["in"] }, "output": { "topic": "out" } }), patch)
 }
 
-/// A function in Java, with fields of its own.
+/// A Java function, with additional fields.
 pub(crate) fn function(patch: Value) -> Valid<Function> {
     let mut spec = json!({ "java": { "jar": "/pulsar/f.jar" } });
     merge(&mut spec, patch);
     bare_function(spec)
 }
 
-/// A source, with fields of its own.
+/// A source, with additional fields.
 pub(crate) fn source(patch: Value) -> Valid<Source> {
     let spec = json!({ "java": { "jar": "connectors/c.nar" }, "output": { "topic": "out" }, "sourceConfig": { "k": "v" } });
     component("Source", spec, patch)
 }
 
-/// A sink, with fields of its own.
+/// A sink, with additional fields.
 pub(crate) fn sink(patch: Value) -> Valid<Sink> {
     let spec = json!({ "java": { "jar": "connectors/c.nar" }, "input": { "topics": ["in"] }, "sinkConfig": { "k": "v" } });
     component("Sink", spec, patch)
 }
 
-/// Looks at a component with these settings.
-pub(crate) fn with<C: Component, T>(
+/// Calls a builder with settings.
+pub(crate) fn with_settings<C: Component, T>(
     component: &Valid<C>,
     settings: &Settings,
-    look: impl FnOnce(&Context<'_>) -> T,
+    read: impl FnOnce(&Context<'_>) -> T,
 ) -> T {
-    look(&Context::new(component, Backends::default(), settings))
+    read(&Context::new(component, Backends::default(), settings))
 }
 
-/// Looks at a component with the settings that an operator has by default.
-pub(crate) fn of<C: Component, T>(component: &Valid<C>, look: impl FnOnce(&Context<'_>) -> T) -> T {
-    with(component, &Settings::default(), look)
+/// Calls a builder with default settings.
+pub(crate) fn with_defaults<C: Component, T>(
+    component: &Valid<C>,
+    read: impl FnOnce(&Context<'_>) -> T,
+) -> T {
+    with_settings(component, &Settings::default(), read)
 }
 
-/// Settings under which init containers download packages.
+/// Settings with download init containers.
 pub(crate) fn init_containers() -> Settings {
     Settings { enable_init_containers: true, ..Settings::default() }
 }
 
-/// The text that a component's container gives to its shell.
+/// The shell script of the main container.
 pub(crate) fn script<C: Component>(component: &Valid<C>, settings: &Settings) -> String {
-    let command = with(component, settings, crate::command::of).expect("a command");
+    let command = with_settings(component, settings, crate::command::build_command).expect("a command");
     command.into_iter().nth(2).expect("a script")
 }
 
 /// The `function_details` of a component.
 pub(crate) fn details<C: Component>(component: &Valid<C>) -> Value {
-    serde_json::from_str(&of(component, crate::details::text)).expect("JSON")
+    serde_json::from_str(&with_defaults(component, crate::details::build_function_details)).expect("JSON")
 }
 
-/// What a shell makes of a script, with this environment.
+/// The output of a script with environment variables.
 pub(crate) fn run(shell: &str, script: &str, env: &[(&str, &str)]) -> String {
     let command = std::process::Command::new(shell)
         .args(["-c", script])

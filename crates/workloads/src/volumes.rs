@@ -1,4 +1,4 @@
-//! Volumes of a component's pods, and where its containers mount them.
+//! Volumes and volume mounts of a component.
 
 use function_mesh_api::types::{CryptoConfig, CryptoSecret};
 use k8s_openapi::api::core::v1::{
@@ -10,15 +10,19 @@ use crate::context::{Context, Runtime};
 use crate::{download, log, names, volume_names};
 
 const LOGS: &str = "filebeat-logs";
-/// Folder of the log files that the sidecar reads.
-const LOG_FOLDER: &str = "/pulsar/logs/functions";
+/// Mount path of the log files that the sidecar reads.
+const LOG_PATH: &str = "/pulsar/logs/functions";
 
-/// All volumes, each source once. Those that are added have provisional names until the pod is complete.
-pub(crate) fn of(context: &Context<'_>, connection: &Connection<'_>, with_download: bool) -> Vec<Volume> {
+/// Builds all volumes, without duplicates. Volumes of the operator have provisional names until the pod is complete.
+pub(crate) fn build_volumes(
+    context: &Context<'_>,
+    connection: &Connection<'_>,
+    with_download: bool,
+) -> Vec<Volume> {
     let mut volumes: Vec<Volume> = context.pod.volumes.iter().flatten().cloned().collect();
     if context.logs_to_files() {
         volumes.push(Volume {
-            name: logs(),
+            name: log_volume_name(),
             empty_dir: Some(EmptyDirVolumeSource::default()),
             ..Volume::default()
         });
@@ -29,43 +33,43 @@ pub(crate) fn of(context: &Context<'_>, connection: &Connection<'_>, with_downlo
     volumes.extend(log_config(context).map(|config| config.volume()));
     volumes.extend(context.package_connection().iter().flat_map(Connection::volumes));
     if with_download {
-        volumes.extend(download::volumes(context));
+        volumes.extend(download::build_volumes(context));
     }
-    distinct(volumes, |volume| volume.name.clone())
+    dedup_by_key(volumes, |volume| volume.name.clone())
 }
 
-/// Mounts of the container that runs the component.
-pub(crate) fn main_mounts(context: &Context<'_>) -> Vec<VolumeMount> {
-    let mut mounts = mounts(context, &context.connection());
+/// Builds the mounts of the main container.
+pub(crate) fn build_main_mounts(context: &Context<'_>) -> Vec<VolumeMount> {
+    let mut mounts = shared_mounts(context, &context.connection());
     mounts.extend(context.package_connection().iter().flat_map(Connection::mounts));
-    mounts.extend(download::mount(context));
-    distinct_mounts(mounts)
+    mounts.extend(download::build_mount(context));
+    dedup_mounts(mounts)
 }
 
-/// Mounts of a container that works for the component in its place.
-pub(crate) fn cleanup_mounts(
+/// Builds the mounts of the clean-up Job.
+pub(crate) fn build_cleanup_mounts(
     context: &Context<'_>,
     connection: &Connection<'_>,
     volumes: &[Volume],
 ) -> Vec<VolumeMount> {
-    let mut mounts = distinct_mounts(mounts(context, connection));
-    // A volume from a claim template belongs to a replica; no other pod can have it.
+    let mut mounts = dedup_mounts(shared_mounts(context, connection));
+    // A volume of a claim template belongs to a replica, so the Job cannot mount it.
     mounts.retain(|mount| volumes.iter().any(|volume| volume.name == mount.name));
     mounts
 }
 
-/// Mounts of the sidecar that reads the log files.
-pub(crate) fn filebeat_mounts(context: &Context<'_>) -> Vec<VolumeMount> {
+/// Builds the mounts of the Filebeat sidecar.
+pub(crate) fn build_filebeat_mounts(context: &Context<'_>) -> Vec<VolumeMount> {
     let mut mounts = context.common.volume_mounts.to_vec();
-    mounts.push(mount(&logs(), LOG_FOLDER));
+    mounts.push(mount(&log_volume_name(), LOG_PATH));
     mounts.extend(context.connection().mounts());
-    distinct_mounts(mounts)
+    dedup_mounts(mounts)
 }
 
-fn mounts(context: &Context<'_>, connection: &Connection<'_>) -> Vec<VolumeMount> {
+fn shared_mounts(context: &Context<'_>, connection: &Connection<'_>) -> Vec<VolumeMount> {
     let mut mounts = context.common.volume_mounts.to_vec();
     if context.logs_to_files() {
-        mounts.push(mount(&logs(), LOG_FOLDER));
+        mounts.push(mount(&log_volume_name(), LOG_PATH));
     }
     mounts.extend(connection.mounts());
     let keys = crypto_secrets(context);
@@ -73,19 +77,19 @@ fn mounts(context: &Context<'_>, connection: &Connection<'_>) -> Vec<VolumeMount
         let folder = key.as_volume.as_deref().filter(|folder| !folder.is_empty())?;
         Some(connection::secret_mount(&key.secret_name, &key.secret_key, folder))
     }));
-    mounts.extend(log_config(context).map(|config| mount(&config.name, config.folder)));
+    mounts.extend(log_config(context).map(|config| mount(&config.name, config.path)));
     mounts
 }
 
-fn logs() -> String {
+fn log_volume_name() -> String {
     volume_names::provisional(LOGS, &["logs"])
 }
 
-fn mount(name: &str, folder: &str) -> VolumeMount {
-    VolumeMount { name: name.to_owned(), mount_path: folder.to_owned(), ..VolumeMount::default() }
+fn mount(name: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
 }
 
-fn distinct<T, K: PartialEq>(items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+fn dedup_by_key<T, K: PartialEq>(items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
     let mut kept: Vec<T> = Vec::with_capacity(items.len());
     for item in items {
         if kept.iter().all(|other| key(other) != key(&item)) {
@@ -95,12 +99,12 @@ fn distinct<T, K: PartialEq>(items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
     kept
 }
 
-/// A path can be mounted only once.
-fn distinct_mounts(mounts: Vec<VolumeMount>) -> Vec<VolumeMount> {
-    distinct(mounts, |mount| mount.mount_path.clone())
+/// Keeps the first mount at each path.
+fn dedup_mounts(mounts: Vec<VolumeMount>) -> Vec<VolumeMount> {
+    dedup_by_key(mounts, |mount| mount.mount_path.clone())
 }
 
-/// Secrets with keys: of the producer, then of the consumers.
+/// Secrets with encryption keys: of the producer, then of the consumers.
 fn crypto_secrets<'a>(context: &Context<'a>) -> impl Iterator<Item = &'a CryptoSecret> {
     let producer = context.view.output().and_then(|output| output.producer_conf.as_ref());
     let producer = producer.and_then(|producer| producer.crypto_config.as_ref());
@@ -110,13 +114,13 @@ fn crypto_secrets<'a>(context: &Context<'a>) -> impl Iterator<Item = &'a CryptoS
     producer.into_iter().chain(consumers).flat_map(secrets)
 }
 
-/// A log configuration of the user's own, as a volume.
+/// The user's log configuration, as a volume.
 struct LogConfig<'a> {
     name: String,
     config_map: &'a str,
     key: &'a str,
     file: &'static str,
-    folder: &'static str,
+    path: &'static str,
 }
 
 impl LogConfig<'_> {
@@ -135,28 +139,28 @@ impl LogConfig<'_> {
 }
 
 fn log_config<'a>(context: &Context<'a>) -> Option<LogConfig<'a>> {
-    let (config, file, folder, kind) = match context.runtime? {
+    let (config, file, path, kind) = match context.runtime? {
         Runtime::Java(java) => {
             let config = java.log.as_ref();
-            (config, log::java::file(config), log::java::FOLDER, "java")
+            (config, log::java::file(config), log::java::DIRECTORY, "java")
         }
-        Runtime::Python(python) => (python.log.as_ref(), log::python::FILE, log::python::FOLDER, "python"),
+        Runtime::Python(python) => (python.log.as_ref(), log::python::FILE, log::python::DIRECTORY, "python"),
         Runtime::Go(_) | Runtime::Generic(_) => return None,
     };
     let own = config?.log_config.as_ref()?;
     let natural = names::volume(&format!("{}-{kind}-log-conf", own.name));
     let name = volume_names::provisional(&natural, &["config map", &own.name, &own.key]);
-    Some(LogConfig { name, config_map: &own.name, key: &own.key, file, folder })
+    Some(LogConfig { name, config_map: &own.name, key: &own.key, file, path })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{bare_function, function, of as look};
+    use crate::testing::{bare_function, function, with_defaults};
     use serde_json::{Value, json};
 
     fn all(context: &Context<'_>) -> Vec<Volume> {
-        crate::pod::template(context).spec.unwrap().volumes.unwrap()
+        crate::pod::build_template(context).spec.unwrap().volumes.unwrap()
     }
 
     fn volumes(context: &Context<'_>) -> Vec<String> {
@@ -164,7 +168,7 @@ mod tests {
     }
 
     fn paths(context: &Context<'_>) -> Vec<String> {
-        main_mounts(context).into_iter().map(|mount| mount.mount_path).collect()
+        build_main_mounts(context).into_iter().map(|mount| mount.mount_path).collect()
     }
 
     fn secured(secret: &str) -> Value {
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn every_secret_is_a_volume_once_and_mounted_where_it_is_looked_for() {
+    fn each_secret_is_one_volume_with_its_mounts() {
         let crypto = |folder: &str| {
             let key = json!({ "secretName": "keys", "secretKey": "k_1", "asVolume": folder });
             json!({ "cryptoKeyReaderClassName": "K", "encryptionKeys": ["e"], "cryptoSecrets": [key] })
@@ -186,7 +190,7 @@ mod tests {
             "input": { "sourceSpecs": { "in": { "cryptoConfig": crypto("/in") } } },
             "output": { "producerConf": { "cryptoConfig": crypto("/out") } },
         }));
-        assert_eq!(look(&function, volumes), ["s-ca-crt", "s-auth-json", "keys-k-1"]);
+        assert_eq!(with_defaults(&function, volumes), ["s-ca-crt", "s-auth-json", "keys-k-1"]);
         let expected = [
             "/etc/tls/pulsar-functions",
             "/etc/oauth2",
@@ -195,21 +199,21 @@ mod tests {
             "/etc/tls/pulsar-functions-package-service",
             "/etc/oauth2-package-service",
         ];
-        assert_eq!(look(&function, paths), expected);
+        assert_eq!(with_defaults(&function, paths), expected);
     }
 
     #[test]
-    fn a_users_volume_takes_the_place_of_an_added_one_of_its_name() {
+    fn user_volume_replaces_operator_volume() {
         let function = function(json!({
             "logTopicAgent": "sidecar", "pod": { "volumes": [{ "name": LOGS, "hostPath": { "path": "/x" } }] },
         }));
-        let all = look(&function, all);
+        let all = with_defaults(&function, all);
         assert_eq!(all.len(), 1);
         assert!(all[0].host_path.is_some());
     }
 
     #[test]
-    fn a_log_configuration_is_mounted_as_the_file_that_the_runner_reads() {
+    fn log_config_map_is_mounted_as_the_runner_file() {
         let log =
             json!({ "logConfig": { "name": "My.Logs", "key": "k" }, "javaLog4JConfigFileType": "yaml" });
         let java = function(json!({ "java": { "log": log } }));
@@ -218,22 +222,22 @@ mod tests {
             (java, "my-logs-java-log-conf", "java_instance_log4j.yaml", "/pulsar/conf/java-log/"),
             (python, "my-logs-python-log-conf", "python_instance_logging.ini", "/pulsar/conf/python-log/"),
         ] {
-            let volume = look(&function, all).remove(0);
+            let volume = with_defaults(&function, all).remove(0);
             let item = volume.config_map.unwrap().items.unwrap().remove(0);
             assert_eq!((volume.name.as_str(), item.key.as_str(), item.path.as_str()), (name, "k", path));
-            assert_eq!(look(&function, paths), [folder]);
+            assert_eq!(with_defaults(&function, paths), [folder]);
         }
     }
 
-    /// A TLS certificate and OAuth2 credentials whose Secrets and keys make the same name.
+    /// A TLS certificate and OAuth2 credentials with the same natural volume name.
     #[test]
-    fn s11_each_secret_is_mounted_where_it_belongs() {
+    fn equal_natural_names_mount_the_right_secrets() {
         let oauth2 = json!({ "keySecretName": "pulsar", "keySecretKey": "auth-key", "issuerUrl": "i", "audience": "a" });
         let function = function(json!({ "pulsar": {
             "pulsarConfig": "p", "authConfig": { "oauth2Config": oauth2 },
             "tlsConfig": { "enabled": true, "certSecretName": "pulsar-auth", "certSecretKey": "key" },
         } }));
-        let pod = look(&function, |context| crate::pod::template(context).spec.unwrap());
+        let pod = with_defaults(&function, |context| crate::pod::build_template(context).spec.unwrap());
         let volumes = pod.volumes.unwrap();
         let at = |path: &str| {
             let mounts = pod.containers[0].volume_mounts.as_ref().unwrap();

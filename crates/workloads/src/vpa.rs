@@ -1,4 +1,4 @@
-//! VerticalPodAutoscaler: its type, and the one of a component.
+//! The VerticalPodAutoscaler of a component, and its type.
 
 use function_mesh_api::types::{PodResourcePolicy, PodUpdatePolicy};
 use k8s_openapi::api::autoscaling::v1::CrossVersionObjectReference;
@@ -9,7 +9,7 @@ use serde_with::skip_serializing_none;
 use crate::context::Context;
 use crate::names;
 
-/// What a VerticalPodAutoscaler scales, and how.
+/// Spec of a VerticalPodAutoscaler.
 #[skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[kube(
@@ -23,20 +23,20 @@ use crate::names;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VerticalPodAutoscalerSpec {
-    /// What is scaled.
+    /// The scaled object.
     pub target_ref: Option<CrossVersionObjectReference>,
-    /// When recommendations are put into effect.
+    /// When the autoscaler applies recommendations.
     pub update_policy: Option<PodUpdatePolicy>,
-    /// Limits of the recommendations.
+    /// Limits of the recommendations, by container.
     pub resource_policy: Option<PodResourcePolicy>,
 }
 
-/// The autoscaler of a component, when `pod.vpa` asks for one.
-pub(crate) fn of(context: &Context<'_>) -> Option<VerticalPodAutoscaler> {
+/// Builds the VerticalPodAutoscaler. None without `pod.vpa`.
+pub(crate) fn build_vertical_autoscaler(context: &Context<'_>) -> Option<VerticalPodAutoscaler> {
     let vpa = context.pod.vpa.as_ref()?;
-    let name = names::stateful_set(context.object(), context.role());
+    let name = names::stateful_set(context.object_name(), context.role());
     Some(VerticalPodAutoscaler {
-        metadata: context.child(name.clone()),
+        metadata: context.child_metadata(name.clone()),
         spec: VerticalPodAutoscalerSpec {
             target_ref: Some(CrossVersionObjectReference {
                 api_version: Some("apps/v1".to_owned()),
@@ -51,14 +51,16 @@ pub(crate) fn of(context: &Context<'_>) -> Option<VerticalPodAutoscaler> {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{function, of as look};
+    use crate::testing::{function, with_defaults};
     use serde_json::json;
 
     #[test]
-    fn it_scales_the_stateful_set_as_the_user_wants_it() {
-        assert_eq!(look(&function(json!({})), super::of), None);
+    fn targets_the_stateful_set() {
+        assert_eq!(with_defaults(&function(json!({})), super::build_vertical_autoscaler), None);
         let vpa = json!({ "updatePolicy": { "updateMode": "Off" } });
-        let found = look(&function(json!({ "pod": { "vpa": vpa } })), super::of).unwrap();
+        let found =
+            with_defaults(&function(json!({ "pod": { "vpa": vpa } })), super::build_vertical_autoscaler)
+                .unwrap();
         let found = serde_json::to_value(found).unwrap();
         assert_eq!(found["apiVersion"], "autoscaling.k8s.io/v1");
         assert_eq!(found["kind"], "VerticalPodAutoscaler");

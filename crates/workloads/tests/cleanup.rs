@@ -1,4 +1,4 @@
-//! What a clean-up Job does under real shells, with programs in place of Pulsar's that keep a broker's state in files.
+//! The clean-up Job in real shells, with fake admin tools that keep the state of a broker in files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
 
@@ -15,9 +15,9 @@ use function_mesh_workloads::{Backends, Settings, cleanup_job};
 use serde_json::{Value, from_value, json, to_value};
 use tempfile::TempDir;
 
-/// A broker in two files: `topics`, one a line, and `subscriptions`, `TOPIC SUBSCRIPTION`. It speaks as pulsar-admin or
-/// as pulsarctl does, and has the faults that files of those names ask for.
-const BROKER: &str = r#"#!/bin/sh
+/// A fake broker with its state in two files: `topics`, one on each line, and `subscriptions`, `TOPIC SUBSCRIPTION`. It
+/// has the output of pulsar-admin or pulsarctl, by its name, and fails as other files request.
+const FAKE_TOOL: &str = r#"#!/bin/sh
 cd "$BROKER" || exit 9
 echo "$*" >> calls
 name=${0##*/}
@@ -74,41 +74,43 @@ esac
 const SHELLS: [&str; 3] = ["sh", "dash", "bash"];
 const TOOLS: [&str; 2] = ["bin/pulsarctl", "pulsar/bin/pulsar-admin"];
 
-struct World {
-    folder: TempDir,
+/// A container with a fake broker.
+struct Fixture {
+    directory: TempDir,
     shell: &'static str,
 }
 
-struct End {
+/// The result of a clean-up.
+struct Outcome {
     code: Option<i32>,
     log: String,
-    /// What the container says last.
-    told: String,
-    /// Subscriptions that the broker still has.
+    /// Termination message of the container.
+    message: String,
+    /// Remaining subscriptions of the broker.
     left: Vec<String>,
 }
 
-impl World {
+impl Fixture {
     fn new(shell: &'static str, tool: &str, topics: &[&str], subscriptions: &[&str]) -> Self {
-        let world = Self { folder: tempfile::tempdir().expect("a folder"), shell };
+        let fixture = Self { directory: tempfile::tempdir().expect("a directory"), shell };
         let lines = |lines: &[&str]| lines.iter().flat_map(|line| [*line, "\n"]).collect::<String>();
-        world.write("broker/topics", &lines(topics));
-        world.write("broker/subscriptions", &lines(subscriptions));
-        world.write("broker/partitioned", "");
-        fs::create_dir_all(world.path("bin")).expect("a folder");
-        world.program(tool, BROKER);
-        // Nobody waits in a test.
-        world.program("bin/sleep", "#!/bin/sh\n");
-        world
+        fixture.write("broker/topics", &lines(topics));
+        fixture.write("broker/subscriptions", &lines(subscriptions));
+        fixture.write("broker/partitioned", "");
+        fs::create_dir_all(fixture.path("bin")).expect("a directory");
+        fixture.program(tool, FAKE_TOOL);
+        // Retries do not wait.
+        fixture.program("bin/sleep", "#!/bin/sh\n");
+        fixture
     }
 
     fn path(&self, path: &str) -> std::path::PathBuf {
-        self.folder.path().join(path)
+        self.directory.path().join(path)
     }
 
     fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
         fs::write(path, text).expect("a file");
     }
 
@@ -122,19 +124,19 @@ impl World {
         calls.lines().map(|line| line.split(' ').skip(2).collect::<Vec<_>>().join(" ")).collect()
     }
 
-    fn run<C: Component>(&self, component: C, targets: impl FnOnce(&mut Targets)) -> End {
+    fn run<C: Component>(&self, component: C, targets: impl FnOnce(&mut Targets)) -> Outcome {
         let mut wanted = Targets::all(subscriptions(&component));
         targets(&mut wanted);
         let component = valid_component(component).expect("a valid component");
         let job = cleanup_job(&component, Backends::default(), &Settings::default(), &wanted);
         let container = job.spec.and_then(|spec| spec.template.spec).expect("a pod").containers.remove(0);
-        let root = self.folder.path().to_str().expect("a path");
+        let root = self.directory.path().to_str().expect("a path");
         let words: Vec<_> = container.command.expect("a command").into_iter().skip(1).collect();
         let mut words = words.into_iter();
         let script = words.next().zip(words.next()).expect("a script").1;
-        // Nothing of this machine's.
+        // Replaces absolute paths of the container.
         let script = script.replace("/pulsar/bin", &format!("{root}/pulsar/bin"));
-        let script = script.replace("/dev/termination-log", &format!("{root}/told"));
+        let script = script.replace("/dev/termination-log", &format!("{root}/termination-log"));
         let output = Command::new(self.shell)
             .args(["-c", &script])
             .args(words)
@@ -148,7 +150,7 @@ impl World {
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         let read = |path: &str| fs::read_to_string(self.path(path)).unwrap_or_default();
         let left = read("broker/subscriptions").lines().map(str::to_owned).collect();
-        End { code: output.status.code(), log, told: read("told"), left }
+        Outcome { code: output.status.code(), log, message: read("termination-log"), left }
     }
 }
 
@@ -167,7 +169,7 @@ fn topics(topics: &[&str]) -> Sink {
     sink(json!({ "topics": topics, "typeClassName": "[B" }))
 }
 
-fn everywhere(check: impl Fn(&'static str, &'static str)) {
+fn for_each_shell_and_tool(check: impl Fn(&'static str, &'static str)) {
     for shell in SHELLS {
         for tool in TOOLS {
             check(shell, tool);
@@ -179,124 +181,133 @@ const A: &str = "persistent://public/default/a";
 const B: &str = "persistent://public/default/b";
 
 #[test]
-fn what_the_broker_lists_no_more_is_done() {
-    everywhere(|shell, tool| {
-        let world =
-            World::new(shell, tool, &[A, B], &[&format!("{A} s"), &format!("{A} s2"), &format!("{B} s")]);
-        let end = world.run(topics(&["a", "b"]), |_| {});
-        assert_eq!(end.code, Some(0), "{shell} {tool}: {}", end.log);
-        assert_eq!(end.left, [format!("{A} s2")]);
-        assert!(world.calls().iter().any(|call| call.contains("subscriptions") && call.ends_with(A)));
+fn unlisted_subscriptions_are_done() {
+    for_each_shell_and_tool(|shell, tool| {
+        let fixture =
+            Fixture::new(shell, tool, &[A, B], &[&format!("{A} s"), &format!("{A} s2"), &format!("{B} s")]);
+        let outcome = fixture.run(topics(&["a", "b"]), |_| {});
+        assert_eq!(outcome.code, Some(0), "{shell} {tool}: {}", outcome.log);
+        assert_eq!(outcome.left, [format!("{A} s2")]);
+        assert!(fixture.calls().iter().any(|call| call.contains("subscriptions") && call.ends_with(A)));
     });
 }
 
 #[test]
-fn an_image_without_the_program_fails_at_once_and_is_named() {
-    everywhere(|shell, tool| {
-        let world = World::new(shell, tool, &[A], &[&format!("{A} s")]);
-        fs::remove_file(world.path(tool)).expect("removed");
-        let end = world.run(topics(&["a"]), |_| {});
-        assert_eq!(end.code, Some(127), "{}", end.log);
-        assert!(end.told.starts_with("image image-of-mine:1 has neither pulsarctl nor "), "{}", end.told);
+fn image_without_tool_fails_immediately() {
+    for_each_shell_and_tool(|shell, tool| {
+        let fixture = Fixture::new(shell, tool, &[A], &[&format!("{A} s")]);
+        fs::remove_file(fixture.path(tool)).expect("removed");
+        let outcome = fixture.run(topics(&["a"]), |_| {});
+        assert_eq!(outcome.code, Some(127), "{}", outcome.log);
+        assert!(
+            outcome.message.starts_with("image image-of-mine:1 has neither pulsarctl nor "),
+            "{}",
+            outcome.message
+        );
     });
 }
 
 #[test]
-fn a_program_that_cannot_be_started_fails_at_once() {
-    everywhere(|shell, tool| {
-        let world = World::new(shell, tool, &[A], &[&format!("{A} s")]);
+fn tool_that_cannot_start_fails_immediately() {
+    for_each_shell_and_tool(|shell, tool| {
+        let fixture = Fixture::new(shell, tool, &[A], &[&format!("{A} s")]);
         for (text, code) in [("#!/bin/sh\nexec no-java-here\n", 127), ("#!/nowhere/sh\n", 126)] {
-            world.program(tool, text);
-            let end = world.run(topics(&["a"]), |_| {});
-            assert!(end.code == Some(code) || end.code == Some(127), "{shell} {:?} {}", end.code, end.log);
-            assert!(end.told.contains("cannot be started"), "{}", end.told);
+            fixture.program(tool, text);
+            let outcome = fixture.run(topics(&["a"]), |_| {});
+            assert!(
+                outcome.code == Some(code) || outcome.code == Some(127),
+                "{shell} {:?} {}",
+                outcome.code,
+                outcome.log
+            );
+            assert!(outcome.message.contains("cannot be started"), "{}", outcome.message);
         }
     });
 }
 
 #[test]
-fn the_program_is_chosen_by_what_is_in_the_image() {
-    for (asked, tool) in [(true, TOOLS[1]), (false, TOOLS[0])] {
-        let world = World::new("sh", tool, &[A], &[&format!("{A} s")]);
+fn tool_is_selected_by_the_image() {
+    for (has_pulsarctl, tool) in [(true, TOOLS[1]), (false, TOOLS[0])] {
+        let fixture = Fixture::new("sh", tool, &[A], &[&format!("{A} s")]);
         let mut sink = topics(&["a"]);
-        sink.spec.image_has_pulsarctl = Some(asked);
-        let end = world.run(sink, |_| {});
-        assert_eq!((end.code, end.left.len()), (Some(0), 0), "{}", end.log);
+        sink.spec.image_has_pulsarctl = Some(has_pulsarctl);
+        let outcome = fixture.run(sink, |_| {});
+        assert_eq!((outcome.code, outcome.left.len()), (Some(0), 0), "{}", outcome.log);
     }
 }
 
 #[test]
-fn a_page_of_some_web_server_is_no_success() {
-    everywhere(|shell, tool| {
-        let world = World::new(shell, tool, &[A], &[&format!("{A} s")]);
-        world.write("broker/html", "");
-        let end = world.run(topics(&["a"]), |_| {});
-        assert_eq!(end.code, Some(1), "{}", end.log);
+fn html_response_is_a_failure() {
+    for_each_shell_and_tool(|shell, tool| {
+        let fixture = Fixture::new(shell, tool, &[A], &[&format!("{A} s")]);
+        fixture.write("broker/html", "");
+        let outcome = fixture.run(topics(&["a"]), |_| {});
+        assert_eq!(outcome.code, Some(1), "{}", outcome.log);
         assert!(
-            end.told.starts_with("subscription s of persistent://public/default/a: exit status 1: "),
+            outcome.message.starts_with("subscription s of persistent://public/default/a: exit status 1: "),
             "{}",
-            end.told
+            outcome.message
         );
     });
 }
 
 #[test]
-fn a_404_counts_when_the_broker_knows_the_topic_or_lists_its_namespace_without_it() {
-    everywhere(|shell, tool| {
-        // No such subscription; no such topic; no such namespace.
+fn not_found_is_verified_by_the_listing() {
+    for_each_shell_and_tool(|shell, tool| {
+        // Missing subscription, topic and namespace.
         let cases = [(&[A][..], "", 0), (&[B][..], "", 0), (&[][..], "gone", 0)];
-        for ((known, fault, code), is_old) in cases.into_iter().flat_map(|case| [(case, true), (case, false)])
+        for ((known, error, code), is_old) in cases.into_iter().flat_map(|case| [(case, true), (case, false)])
         {
-            let world = World::new(shell, tool, known, &[]);
+            let fixture = Fixture::new(shell, tool, known, &[]);
             if is_old {
-                world.write("broker/old", "");
+                fixture.write("broker/old", "");
             }
-            if !fault.is_empty() {
-                world.write(&format!("broker/{fault}"), "");
+            if !error.is_empty() {
+                fixture.write(&format!("broker/{error}"), "");
             }
-            let end = world.run(topics(&["a"]), |_| {});
-            assert_eq!(end.code, Some(code), "{shell} {tool} {known:?} {fault}: {}", end.log);
+            let outcome = fixture.run(topics(&["a"]), |_| {});
+            assert_eq!(outcome.code, Some(code), "{shell} {tool} {known:?} {error}: {}", outcome.log);
         }
     });
 }
 
 #[test]
-fn an_exit_status_alone_is_no_success() {
-    everywhere(|shell, tool| {
-        let world = World::new(shell, tool, &[A], &[&format!("{A} s")]);
-        world.write("broker/keeps", "");
-        let end = world.run(topics(&["a"]), |_| {});
-        assert_eq!(end.code, Some(1), "{}", end.log);
-        assert!(end.told.contains("the broker still lists it"), "{}", end.told);
+fn exit_status_alone_is_not_enough() {
+    for_each_shell_and_tool(|shell, tool| {
+        let fixture = Fixture::new(shell, tool, &[A], &[&format!("{A} s")]);
+        fixture.write("broker/keeps", "");
+        let outcome = fixture.run(topics(&["a"]), |_| {});
+        assert_eq!(outcome.code, Some(1), "{}", outcome.log);
+        assert!(outcome.message.contains("the broker still lists it"), "{}", outcome.message);
     });
 }
 
 #[test]
-fn what_is_busy_is_tried_again_and_what_fails_does_not_keep_the_others() {
-    everywhere(|shell, tool| {
-        let world = World::new(shell, tool, &[A, B], &[&format!("{A} s"), &format!("{B} s")]);
-        world.write("broker/busy", "1\n2\n3\n");
-        let end = world.run(topics(&["a", "b"]), |_| {});
-        assert_eq!((end.code, end.left.len()), (Some(0), 0), "{}", end.log);
+fn busy_targets_are_retried() {
+    for_each_shell_and_tool(|shell, tool| {
+        let fixture = Fixture::new(shell, tool, &[A, B], &[&format!("{A} s"), &format!("{B} s")]);
+        fixture.write("broker/busy", "1\n2\n3\n");
+        let outcome = fixture.run(topics(&["a", "b"]), |_| {});
+        assert_eq!((outcome.code, outcome.left.len()), (Some(0), 0), "{}", outcome.log);
 
-        let world = World::new(shell, tool, &[A, B], &[&format!("{A} s"), &format!("{B} s")]);
-        world.write("broker/locked", &format!("{A}\n"));
-        let end = world.run(topics(&["a", "b"]), |_| {});
-        assert_eq!((end.code, end.left), (Some(1), vec![format!("{A} s")]), "{}", end.log);
+        let fixture = Fixture::new(shell, tool, &[A, B], &[&format!("{A} s"), &format!("{B} s")]);
+        fixture.write("broker/locked", &format!("{A}\n"));
+        let outcome = fixture.run(topics(&["a", "b"]), |_| {});
+        assert_eq!((outcome.code, outcome.left), (Some(1), vec![format!("{A} s")]), "{}", outcome.log);
         assert!(
-            end.told.contains(&format!("subscription s of {A}: exit status 1: "))
-                && end.told.contains("not allowed"),
+            outcome.message.contains(&format!("subscription s of {A}: exit status 1: "))
+                && outcome.message.contains("not allowed"),
             "{}",
-            end.told
+            outcome.message
         );
-        assert!(!end.told.contains(B), "{}", end.told);
+        assert!(!outcome.message.contains(B), "{}", outcome.message);
     });
 }
 
 #[test]
-fn a_pattern_loses_it_on_its_own_topics_alone_and_not_on_those_of_others() {
+fn pattern_excludes_other_topics() {
     let topic = |name: &str| format!("persistent://t/n/{name}");
-    everywhere(|shell, tool| {
+    for_each_shell_and_tool(|shell, tool| {
         let names = [
             "orders-1",
             "orders-2-partition-0",
@@ -311,51 +322,54 @@ fn a_pattern_loses_it_on_its_own_topics_alone_and_not_on_those_of_others() {
         subscriptions.push(format!("{} s", topic("orders-2")));
         let refs = |all: &[String]| all.iter().map(String::as_str).map(str::to_owned).collect::<Vec<_>>();
         let (all, subscriptions) = (refs(&all), refs(&subscriptions));
-        let world = World::new(
+        let fixture = Fixture::new(
             shell,
             tool,
             &all.iter().map(String::as_str).collect::<Vec<_>>(),
             &subscriptions.iter().map(String::as_str).collect::<Vec<_>>(),
         );
-        world.write("broker/partitioned", &format!("{}\n", topic("orders-2")));
+        fixture.write("broker/partitioned", &format!("{}\n", topic("orders-2")));
         let sink = sink(json!({ "topicPattern": "persistent://t/n/orders-.*", "typeClassName": "[B" }));
         let kept = Subscription { name: "s".into(), topic: topic("orders-kept"), is_pattern: false };
-        let end = world.run(sink, |targets| targets.keep = vec![kept]);
-        assert_eq!(end.code, Some(0), "{shell} {tool}: {}", end.log);
+        let outcome = fixture.run(sink, |targets| targets.keep = vec![kept]);
+        assert_eq!(outcome.code, Some(0), "{shell} {tool}: {}", outcome.log);
         let expected = ["orders-kept", "payments", "my-orders-1"].map(|name| format!("{} s", topic(name)));
-        assert_eq!(end.left, expected, "{}", end.log);
-        assert!(!world.calls().iter().any(|call| call.starts_with("namespaces unsubscribe")));
+        assert_eq!(outcome.left, expected, "{}", outcome.log);
+        assert!(!fixture.calls().iter().any(|call| call.starts_with("namespaces unsubscribe")));
     });
 }
 
 #[test]
-fn a_pattern_that_only_java_knows_needs_java() {
-    let world = |with_java: bool| {
+fn untranslatable_pattern_needs_java() {
+    let fixture = |with_java: bool| {
         let all = ["persistent://t/n/a1", "persistent://t/n/secret"];
-        let world = World::new(
+        let fixture = Fixture::new(
             "dash",
             TOOLS[1],
             &all,
             &all.map(|it| format!("{it} s")).each_ref().map(String::as_str),
         );
         if !with_java {
-            world.program("bin/java", "#!/bin/sh\nexit 1\n");
+            fixture.program("bin/java", "#!/bin/sh\nexit 1\n");
         }
-        let end = world.run(
+        let outcome = fixture.run(
             sink(json!({ "topicPattern": "persistent://t/n/(?!secret).*", "typeClassName": "[B" })),
             |_| {},
         );
-        (end.code, end.left.join(" "), end.told)
+        (outcome.code, outcome.left.join(" "), outcome.message)
     };
-    let (code, left, told) = world(true);
-    assert_eq!((code, left.as_str()), (Some(0), "persistent://t/n/secret s"), "{told}");
-    let (code, left, told) = world(false);
+    let (code, left, message) = fixture(true);
+    assert_eq!((code, left.as_str()), (Some(0), "persistent://t/n/secret s"), "{message}");
+    let (code, left, message) = fixture(false);
     assert_eq!((code, left.split(' ').count()), (Some(1), 4));
-    assert!(told.starts_with("subscription s of all topics that match t/n/(?!secret).*: no Java "), "{told}");
+    assert!(
+        message.starts_with("subscription s of all topics that match t/n/(?!secret).*: no Java "),
+        "{message}"
+    );
 }
 
 #[test]
-fn a_batch_topic_goes_only_when_nobody_else_subscribes_to_it() {
+fn batch_topic_with_other_subscriptions_is_kept() {
     let topic = "persistent://public/default/f-intermediate";
     let source = || {
         let mut spec = fixtures::source("f");
@@ -363,27 +377,32 @@ fn a_batch_topic_goes_only_when_nobody_else_subscribes_to_it() {
             from_value(json!({ "discoveryTriggererClassName": "T" })).expect("a configuration");
         Source::with_spec("f", spec)
     };
-    everywhere(|shell, tool| {
+    for_each_shell_and_tool(|shell, tool| {
         let own = format!("{topic} BatchSourceExecutor-public/default/f");
-        let world = World::new(shell, tool, &[topic], &[&own]);
-        let end = world.run(source(), |_| {});
-        assert_eq!(end.code, Some(0), "{}", end.log);
-        assert_eq!(fs::read_to_string(world.path("broker/topics")).expect("topics"), "");
+        let fixture = Fixture::new(shell, tool, &[topic], &[&own]);
+        let outcome = fixture.run(source(), |_| {});
+        assert_eq!(outcome.code, Some(0), "{}", outcome.log);
+        assert_eq!(fs::read_to_string(fixture.path("broker/topics")).expect("topics"), "");
 
-        let world = World::new(shell, tool, &[topic], &[&own, &format!("{topic} other")]);
-        let end = world.run(source(), |_| {});
-        assert_eq!((end.code, end.left), (Some(1), vec![format!("{topic} other")]), "{}", end.log);
-        assert!(end.told.contains("active producers/subscriptions"), "{}", end.told);
+        let fixture = Fixture::new(shell, tool, &[topic], &[&own, &format!("{topic} other")]);
+        let outcome = fixture.run(source(), |_| {});
+        assert_eq!(
+            (outcome.code, outcome.left),
+            (Some(1), vec![format!("{topic} other")]),
+            "{}",
+            outcome.log
+        );
+        assert!(outcome.message.contains("active producers/subscriptions"), "{}", outcome.message);
         assert!(
-            !world.calls().iter().any(|call| call.contains("-f") && call.contains("delete -f")),
+            !fixture.calls().iter().any(|call| call.contains("-f") && call.contains("delete -f")),
             "{:?}",
-            world.calls()
+            fixture.calls()
         );
     });
 }
 
 #[test]
-fn a_component_of_a_thousand_topics_is_cleaned_up_too() {
+fn thousand_topics_fit_into_the_command() {
     let names: Vec<_> = (0..1000).map(|number| format!("{}-{number}", "x".repeat(150))).collect();
     let job = {
         let sink = topics(&names.iter().map(String::as_str).collect::<Vec<_>>());

@@ -1,7 +1,6 @@
-//! Deliberate differences from the original operator, as `docs/upstream-differences.md` lists them: those that no other
-//! test holds, and that each of the list has a test at all.
+//! Deliberate differences from Function Mesh for Go, as in `docs/upstream-differences.md`, and a check that each has a test.
 
-#![allow(clippy::expect_used, reason = "a test that cannot go on is to stop")]
+#![allow(clippy::expect_used, reason = "a failed expectation fails the test")]
 #![allow(clippy::needless_pass_by_value, reason = "JSON reads best where it is used")]
 
 mod common;
@@ -14,7 +13,7 @@ use function_mesh_api::{Component, Function, Sink, Source, parse};
 use function_mesh_workloads::{Backends, Settings};
 use serde_json::{Value, json};
 
-/// A specification with what every component needs, and this on top.
+/// A spec with the required fields of every component, and additional ones.
 fn spec(own: Value) -> Value {
     let mut spec = json!({ "className": "C", "pulsar": { "pulsarConfig": "p" } });
     for (field, value) in own.as_object().into_iter().flatten() {
@@ -41,7 +40,7 @@ fn default(spec: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn what_is_missing_is_told_and_ends_nothing() {
+fn missing_fields_are_violations() {
     for input in [
         json!({ "topicPattern": "t/n/.*" }),
         json!({ "sourceSpecs": { "in": {} } }),
@@ -64,7 +63,7 @@ fn what_is_missing_is_told_and_ends_nothing() {
 }
 
 #[test]
-fn memory_completes_itself_from_what_is_given() {
+fn memory_request_and_limit_default_to_each_other() {
     for (given, request, limit) in [
         (json!({}), "1Gi", "1Gi"),
         (json!({ "requests": { "memory": "2Gi" } }), "2Gi", "2Gi"),
@@ -81,7 +80,7 @@ fn memory_completes_itself_from_what_is_given() {
 }
 
 #[test]
-fn a_window_of_messages_needs_its_length_alone() {
+fn window_requires_only_its_length() {
     let own = json!({
         "java": { "jar": "f" }, "input": { "topics": ["in"] }, "windowConfig": { "windowLengthCount": 5 },
     });
@@ -91,7 +90,7 @@ fn a_window_of_messages_needs_its_length_alone() {
 }
 
 #[test]
-fn every_container_that_the_operator_adds_is_hardened() {
+fn added_containers_have_restricted_security_contexts() {
     let own = json!({
         "java": { "jar": "f.jar", "jarLocation": "function://t/n/f@1" }, "input": { "topics": ["in"] },
         "logTopic": "logs", "logTopicAgent": "sidecar", "cleanupSubscription": true,
@@ -113,7 +112,7 @@ fn every_container_that_the_operator_adds_is_hardened() {
 }
 
 #[test]
-fn a_clean_up_does_its_work_at_once_and_takes_little() {
+fn cleanup_job_is_minimal_and_immediate() {
     let own = json!({
         "java": { "jar": "f.jar" }, "input": { "topics": ["in"] }, "cleanupSubscription": true,
         "resources": { "requests": { "cpu": "8", "memory": "64Gi" }, "limits": { "memory": "64Gi" } },
@@ -139,7 +138,7 @@ fn a_clean_up_does_its_work_at_once_and_takes_little() {
 }
 
 #[test]
-fn variables_come_in_an_order_that_does_not_change() {
+fn environment_variables_have_a_stable_order() {
     let secret = json!({ "path": "p", "key": "k" });
     let own = json!({
         "java": { "jar": "f" }, "input": { "topics": ["in"] },
@@ -152,7 +151,7 @@ fn variables_come_in_an_order_that_does_not_change() {
 }
 
 #[test]
-fn an_autoscaler_without_metrics_does_not_name_them() {
+fn autoscaler_omits_empty_metrics() {
     let own = json!({ "java": { "jar": "f" }, "input": { "topics": ["in"] }, "maxReplicas": 1 });
     let objects = default(&function(own));
     let autoscaler =
@@ -162,7 +161,7 @@ fn an_autoscaler_without_metrics_does_not_name_them() {
 }
 
 #[test]
-fn one_topic_in_two_forms_is_one_topic() {
+fn equal_topics_in_two_forms_are_rejected() {
     let own = json!({
         "java": { "jar": "f" }, "input": { "topics": ["in"] }, "output": { "topic": "persistent://public/default/in" },
     });
@@ -171,7 +170,7 @@ fn one_topic_in_two_forms_is_one_topic() {
 }
 
 #[test]
-fn a_component_may_begin_without_replicas() {
+fn zero_replicas_are_valid() {
     let own =
         json!({ "java": { "jar": "f" }, "input": { "topics": ["in"] }, "replicas": 0, "minReplicas": 1 });
     assert!(findings::<Function>("Function", &function(own.clone())).violations.is_empty());
@@ -179,7 +178,7 @@ fn a_component_may_begin_without_replicas() {
 }
 
 #[test]
-fn a_generic_function_says_what_runs_it() {
+fn generic_runtime_requires_file_and_language() {
     let own =
         json!({ "genericRuntime": { "functionFile": "", "language": "" }, "input": { "topics": ["in"] } });
     let found = findings::<Function>("Function", &function(own));
@@ -187,7 +186,7 @@ fn a_generic_function_says_what_runs_it() {
     assert_eq!(fields, ["spec.genericRuntime.functionFile", "spec.genericRuntime.language"]);
 }
 
-/// All Rust files below a folder, as one text.
+/// All Rust files below a directory, concatenated.
 fn sources(folder: &Path) -> String {
     let mut all = String::new();
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -202,7 +201,7 @@ fn sources(folder: &Path) -> String {
 }
 
 #[test]
-fn every_difference_is_held_by_a_test() {
+fn every_difference_has_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let list = fs::read_to_string(root.join("docs/upstream-differences.md")).expect("the list");
     let deviations = fs::read_to_string(root.join("docs/deviations.json")).expect("the deviations");
@@ -219,13 +218,13 @@ fn every_difference_is_held_by_a_test() {
         let tests: Vec<_> = cells[3].split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty(), "{row}");
         for test in tests {
-            assert!(exists(test), "there is no test {test}");
+            assert!(exists(test), "missing test {test}");
         }
         rows += 1;
     }
     assert!(rows > 30, "{rows}");
     let named = deviations.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
     for (_, test) in named.filter_map(|word| word.split_once("::")) {
-        assert!(exists(test), "there is no test {test}");
+        assert!(exists(test), "missing test {test}");
     }
 }

@@ -1,7 +1,7 @@
-//! The manifests under `examples/`: each is what it says, keeps all rules, and is taken by a real API server, as
-//! is all that becomes of it.
+//! The manifests under `examples/`: they have no unknown fields and no violations, and a real API server accepts them and
+//! the objects that they render to.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on is to stop")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a failed expectation fails the test")]
 
 mod common;
 
@@ -22,14 +22,14 @@ use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Name of the BackendConfig of a namespace, where the operator was given no other one.
-const OF_NAMESPACE: &str = "backend-config";
+/// Default name of the namespaced BackendConfig.
+const NAMESPACED: &str = "backend-config";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
 }
 
-/// All manifests: name of the file, and the documents in it.
+/// All manifests: file name and documents.
 fn manifests() -> BTreeMap<String, Vec<Value>> {
     let files = fs::read_dir(folder()).expect("examples").map(|file| file.expect("a file").path());
     let manifests: BTreeMap<_, _> = files
@@ -37,7 +37,7 @@ fn manifests() -> BTreeMap<String, Vec<Value>> {
         .map(|path| {
             let text = fs::read_to_string(&path).expect("text");
             let documents = serde_saphyr::from_multiple(&text)
-                .unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             (path.file_name().expect("a name").to_string_lossy().into_owned(), documents)
         })
         .collect();
@@ -49,12 +49,12 @@ fn kind(document: &Value) -> &str {
     document["kind"].as_str().expect("a kind")
 }
 
-/// Every field of a document is one that its type knows.
+/// Parses a document and asserts that its type knows every field.
 fn read<K: serde::de::DeserializeOwned + Serialize>(file: &str, document: &Value) -> K {
-    let object: K = parse(document.clone()).unwrap_or_else(|fault| panic!("{file}: {fault}"));
+    let object: K = parse(document.clone()).unwrap_or_else(|error| panic!("{file}: {error}"));
     let known = serde_json::to_value(&object).expect("JSON");
     let lost: Vec<_> = differences(document, &known).into_iter().map(|it| it.path.to_string()).collect();
-    assert_eq!(lost, [""; 0], "{file} has fields that nobody knows");
+    assert_eq!(lost, [""; 0], "{file} has unknown fields");
     object
 }
 
@@ -63,12 +63,12 @@ fn clean(file: &str, findings: &Findings) {
     assert!(findings.warnings.is_empty(), "{file}: {:?}", findings.warnings);
 }
 
-/// All that becomes of the documents of one file, under these settings: components of meshes, and children.
+/// The objects that the documents of a file render to: components of meshes, and children.
 fn outcome(file: &str, documents: &[Value], settings: &Settings) -> Vec<Value> {
     let configs: Vec<BackendConfig> =
         documents.iter().filter(|it| kind(it) == "BackendConfig").map(|it| read(file, it)).collect();
     let find = |is_of_namespace: bool| {
-        configs.iter().find(|it| (it.metadata.name.as_deref() == Some(OF_NAMESPACE)) == is_of_namespace)
+        configs.iter().find(|it| (it.metadata.name.as_deref() == Some(NAMESPACED)) == is_of_namespace)
     };
     let backends = Backends { global: find(false), namespaced: find(true) };
     let mut all = Vec::new();
@@ -80,7 +80,7 @@ fn outcome(file: &str, documents: &[Value], settings: &Settings) -> Vec<Value> {
             "BackendConfig" => {
                 clean(file, &check_backend_config(&read::<BackendConfig>(file, document).spec));
             }
-            "FunctionMesh" => all.extend(parts(file, document, backends, settings)),
+            "FunctionMesh" => all.extend(mesh_components(file, document, backends, settings)),
             _ => {}
         }
     }
@@ -99,39 +99,39 @@ fn children<C: Component>(
     common::rendered(&component, backends, settings)
 }
 
-fn parts(file: &str, document: &Value, backends: Backends<'_>, settings: &Settings) -> Vec<Value> {
-    fn of<C: Component>(
-        parts: Vec<C>,
+fn mesh_components(file: &str, document: &Value, backends: Backends<'_>, settings: &Settings) -> Vec<Value> {
+    fn render_all<C: Component>(
+        components: Vec<C>,
         file: &str,
         backends: Backends<'_>,
         settings: &Settings,
     ) -> Vec<Value> {
-        let each = |part: C| {
-            let part = serde_json::to_value(part).expect("JSON");
-            let mut all = children::<C>(file, &part, backends, settings);
-            all.push(part);
+        let each = |component: C| {
+            let component = serde_json::to_value(component).expect("JSON");
+            let mut all = children::<C>(file, &component, backends, settings);
+            all.push(component);
             all
         };
-        parts.into_iter().flat_map(each).collect()
+        components.into_iter().flat_map(each).collect()
     }
     let mesh: FunctionMesh = read(file, document);
     clean(file, &check_mesh(&mesh));
-    let parts = components(&valid_mesh(mesh).expect("a valid mesh"));
-    let mut all = of(parts.functions, file, backends, settings);
-    all.extend(of(parts.sources, file, backends, settings));
-    all.extend(of(parts.sinks, file, backends, settings));
+    let objects = components(&valid_mesh(mesh).expect("a valid mesh"));
+    let mut all = render_all(objects.functions, file, backends, settings);
+    all.extend(render_all(objects.sources, file, backends, settings));
+    all.extend(render_all(objects.sinks, file, backends, settings));
     all
 }
 
-/// The ways in which an operator may run that make a difference to what is rendered.
-fn ways() -> [Settings; 2] {
+/// Settings of the operator that change what is rendered.
+fn all_settings() -> [Settings; 2] {
     [Settings::default(), Settings { enable_init_containers: true, ..Settings::default() }]
 }
 
 #[test]
-fn every_example_is_strictly_what_it_says_keeps_all_rules_and_is_rendered() {
+fn examples_are_valid_and_render() {
     for (file, documents) in manifests() {
-        for settings in ways() {
+        for settings in all_settings() {
             let is_only_config = documents.iter().all(|it| kind(it) == "BackendConfig");
             assert!(is_only_config || outcome(&file, &documents, &settings).len() >= 2, "{file}");
         }
@@ -142,7 +142,7 @@ fn every_example_is_strictly_what_it_says_keeps_all_rules_and_is_rendered() {
 }
 
 #[test]
-fn the_index_names_every_example_once() {
+fn index_lists_every_example_once() {
     let index = fs::read_to_string(folder().join("README.md")).expect("an index");
     let rows = || index.lines().filter_map(|line| line.strip_prefix("| ["));
     for file in manifests().keys() {
@@ -153,19 +153,19 @@ fn the_index_names_every_example_once() {
 }
 
 #[tokio::test]
-async fn an_api_server_takes_every_example_and_all_that_becomes_of_it() -> anyhow::Result<()> {
+async fn api_server_accepts_examples_and_children() -> anyhow::Result<()> {
     let client = ControlPlane::shared().await?.client().await?;
     install_vertical_autoscaler(&client).await?;
     let mut sent = 0;
     for (file, documents) in manifests() {
         let mut all = documents.clone();
-        for settings in ways() {
+        for settings in all_settings() {
             all.extend(outcome(&file, &documents, &settings));
         }
         for mut object in all {
             dedup_keyed_lists(&mut object);
             let name = format!("{file}: {} {}", kind(&object), object["metadata"]["name"]);
-            let taken = offer(&client, &object).await.with_context(|| name.clone())?;
+            let taken = dry_run(&client, &object).await.with_context(|| name.clone())?;
             let lost: Vec<_> = differences(&comparable(object), &taken)
                 .into_iter()
                 .map(|it| format!("{}: {:?} became {:?}", it.path, it.wanted, it.live))
@@ -178,17 +178,17 @@ async fn an_api_server_takes_every_example_and_all_that_becomes_of_it() -> anyho
     Ok(())
 }
 
-/// An object without what the API server turns into something else by design.
+/// An object without fields that the API server converts.
 fn comparable(mut object: Value) -> Value {
     if let Some(fields) = object.as_object_mut() {
-        // It comes back as `data`, in base64.
+        // The API server returns it as `data`, in base64.
         fields.remove("stringData");
     }
     object
 }
 
-/// Has an object applied without effect, with every field checked, and returns what would be stored.
-async fn offer(client: &Client, object: &Value) -> anyhow::Result<Value> {
+/// Applies an object as a dry run with strict field validation, and returns the result.
+async fn dry_run(client: &Client, object: &Value) -> anyhow::Result<Value> {
     let object: DynamicObject = serde_json::from_value(object.clone())?;
     let types = object.types.clone().context("no kind")?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types)?);
@@ -204,25 +204,25 @@ async fn offer(client: &Client, object: &Value) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(api.patch(&name, &params, &Patch::Apply(&object)).await?)?)
 }
 
-/// The definition of vertical autoscalers, which a cluster has only with their controller: as strict as theirs.
+/// Installs a CRD of VerticalPodAutoscaler that is as strict as the original.
 async fn install_vertical_autoscaler(client: &Client) -> anyhow::Result<()> {
-    let texts = |allowed: &[&str]| json!({ "type": "string", "enum": allowed });
-    let amounts = json!({ "type": "object", "additionalProperties": {
+    let strings = |allowed: &[&str]| json!({ "type": "string", "enum": allowed });
+    let quantities = json!({ "type": "object", "additionalProperties": {
         "anyOf": [{ "type": "integer" }, { "type": "string" }], "x-kubernetes-int-or-string": true,
         "pattern": "^(\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))))?$",
     } });
     let policy = json!({ "type": "object", "properties": {
-        "containerName": { "type": "string" }, "mode": texts(&["Auto", "Off"]),
-        "minAllowed": amounts, "maxAllowed": amounts,
+        "containerName": { "type": "string" }, "mode": strings(&["Auto", "Off"]),
+        "minAllowed": quantities, "maxAllowed": quantities,
         "controlledResources": { "type": "array", "items": { "type": "string" } },
-        "controlledValues": texts(&["RequestsAndLimits", "RequestsOnly"]),
+        "controlledValues": strings(&["RequestsAndLimits", "RequestsOnly"]),
     } });
     let spec = json!({ "type": "object", "required": ["targetRef"], "properties": {
         "targetRef": { "type": "object", "required": ["kind", "name"], "properties": {
             "apiVersion": { "type": "string" }, "kind": { "type": "string" }, "name": { "type": "string" },
         } },
         "updatePolicy": { "type": "object", "properties": {
-            "updateMode": texts(&["Off", "Initial", "Recreate", "Auto"]),
+            "updateMode": strings(&["Off", "Initial", "Recreate", "Auto"]),
             "minReplicas": { "type": "integer", "format": "int32" },
         } },
         "resourcePolicy": { "type": "object", "properties": {
@@ -252,5 +252,5 @@ async fn install_vertical_autoscaler(client: &Client) -> anyhow::Result<()> {
         "metadata": { "name": "sample", "namespace": "default" },
         "spec": { "targetRef": { "kind": "StatefulSet", "name": "sample" } },
     });
-    eventually(SECONDS_30, async || offer(client, &sample).await.map(drop)).await
+    eventually(SECONDS_30, async || dry_run(client, &sample).await.map(drop)).await
 }

@@ -1,7 +1,7 @@
-//! What a user configures freely arrives as it was written (S10): whatever its keys are called, nothing is merged,
-//! converted or left out within it, neither when a mesh writes its components nor when two objects are compared.
+//! Free-form configuration is never changed: whatever its keys are, nothing in it is deduplicated, converted or omitted,
+//! in the components of a mesh and in comparisons.
 
-#![allow(clippy::expect_used, reason = "a test that cannot go on is to stop")]
+#![allow(clippy::expect_used, reason = "a failed expectation fails the test")]
 
 use function_mesh_api::FunctionMesh;
 use function_mesh_api::validate::valid_mesh;
@@ -10,7 +10,7 @@ use function_mesh_workloads::diff::{all_differences, dedup_keyed_lists, differen
 use proptest::prelude::*;
 use serde_json::{Map, Number, Value, json};
 
-/// Names that mean something elsewhere: lists with keys, amounts of resources, references.
+/// Names with a meaning elsewhere: list maps, quantities, references.
 const NAMES: [&str; 18] = [
     "env",
     "volumes",
@@ -32,7 +32,7 @@ const NAMES: [&str; 18] = [
     "",
 ];
 
-/// Values that are equal as amounts, or to nothing, and are not the same.
+/// Different values that are equal as quantities, or equal to an absent field.
 const VALUES: [&str; 10] = ["A", "B", "1", "1000m", "1k", "1000", "0.5", "500m", "", "1Gi"];
 
 fn leaf() -> impl Strategy<Value = Value> {
@@ -63,7 +63,7 @@ fn object() -> impl Strategy<Value = Value> {
         .prop_map(|all| Value::Object(all.into_iter().collect::<Map<_, _>>()))
 }
 
-/// A mesh with this configuration in every place for one.
+/// A mesh with a configuration in every free-form field.
 fn mesh(config: &Value) -> Value {
     let common = json!({ "className": "C", "java": { "jar": "f.jar" }, "pulsar": { "pulsarConfig": "p" } });
     let component = |name: &str, own: Value| {
@@ -93,21 +93,21 @@ fn mesh(config: &Value) -> Value {
     })
 }
 
-/// The components of a mesh, as they are written.
-fn written(mesh: &Value) -> [Value; 3] {
+/// The component objects of a mesh, as applied.
+fn applied(mesh: &Value) -> [Value; 3] {
     let mesh: FunctionMesh = function_mesh_api::parse(mesh.clone()).expect("a mesh");
     let all = components(&valid_mesh(mesh).expect("a valid mesh"));
-    let mut written = [
+    let mut applied = [
         serde_json::to_value(&all.functions[0]).expect("JSON"),
         serde_json::to_value(&all.sources[0]).expect("JSON"),
         serde_json::to_value(&all.sinks[0]).expect("JSON"),
     ];
-    written.iter_mut().for_each(dedup_keyed_lists);
-    written
+    applied.iter_mut().for_each(dedup_keyed_lists);
+    applied
 }
 
-/// Where the configuration stands in the components.
-const PLACES: [(usize, &str); 8] = [
+/// Free-form fields of the components.
+const FIELDS: [(usize, &str); 8] = [
     (0, "/spec/funcConfig"),
     (0, "/spec/sourceConfig/configs"),
     (0, "/spec/sourceConfig/batchSourceConfig/discoveryTriggererConfig"),
@@ -119,27 +119,27 @@ const PLACES: [(usize, &str); 8] = [
 ];
 
 #[test]
-fn s10_variables_of_one_name_in_a_configuration_stay() {
+fn duplicates_in_free_form_configuration_are_kept() {
     let config = json!({ "env": [{ "name": "A", "v": 1 }, { "name": "A", "v": 2 }] });
-    let written = written(&mesh(&config));
-    for (component, place) in PLACES {
-        assert_eq!(written[component].pointer(place), Some(&config), "{place}");
+    let applied = applied(&mesh(&config));
+    for (component, field) in FIELDS {
+        assert_eq!(applied[component].pointer(field), Some(&config), "{field}");
     }
 }
 
-/// The typed places are still told apart: server-side apply refuses a volume that comes twice.
+/// Typed fields are still deduplicated: server-side apply rejects duplicate volumes.
 #[test]
-fn s10_what_a_pod_is_made_of_is_still_merged_by_its_keys() {
+fn duplicates_in_list_maps_are_removed() {
     let twice = json!([{ "name": "A", "value": "1" }, { "name": "A", "value": "2" }]);
     let mut mesh = mesh(&json!({}));
     mesh["spec"]["functions"][0]["pod"] = json!({
         "env": twice, "sidecars": [{ "name": "s", "env": twice }],
         "annotations": { "env": "x" },
     });
-    let pod = written(&mesh)[0]["spec"]["pod"].clone();
+    let pod = applied(&mesh)[0]["spec"]["pod"].clone();
     assert_eq!(pod["env"], json!([{ "name": "A", "value": "2" }]));
     assert_eq!(pod["sidecars"][0]["env"], json!([{ "name": "A", "value": "2" }]));
-    // A rule refuses it of volumes; one that was stored before the rule is merged all the same.
+    // A rule rejects duplicate volumes, but stored objects can have them.
     let volumes = json!([{ "name": "v", "emptyDir": {} }, { "name": "v", "hostPath": { "path": "/x" } }]);
     let mut stored = json!({ "kind": "Function", "spec": { "pod": { "volumes": volumes } } });
     dedup_keyed_lists(&mut stored);
@@ -147,7 +147,7 @@ fn s10_what_a_pod_is_made_of_is_still_merged_by_its_keys() {
 }
 
 #[test]
-fn s10_keys_of_the_users_own_are_no_amounts_and_count_when_they_are_empty() {
+fn user_defined_keys_are_not_quantities() {
     let object = |annotations: Value| {
         json!({ "kind": "Function", "metadata": { "annotations": annotations },
             "spec": { "resources": { "limits": { "cpu": "1000m" } }, "input": { "sourceSpecs": annotations } } })
@@ -170,43 +170,43 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn s10_components_of_a_mesh_hold_what_the_user_wrote(config in object()) {
-        let written = written(&mesh(&config));
-        for (component, place) in PLACES {
-            prop_assert_eq!(written[component].pointer(place), Some(&config), "{}", place);
+    fn mesh_components_keep_configuration(config in object()) {
+        let applied = applied(&mesh(&config));
+        for (component, field) in FIELDS {
+            prop_assert_eq!(applied[component].pointer(field), Some(&config), "{}", field);
         }
-        for component in &written {
+        for component in &applied {
             prop_assert_eq!(differences(component, component), []);
         }
     }
 
     #[test]
-    fn s10_configurations_differ_unless_they_are_equal(one in object(), other in object()) {
+    fn configurations_compare_exactly(one in object(), other in object()) {
         let is_same = one == other;
-        let (ones, others) = (written(&mesh(&one)), written(&mesh(&other)));
+        let (ones, others) = (applied(&mesh(&one)), applied(&mesh(&other)));
         for (wanted, live) in ones.iter().zip(&others) {
             prop_assert_eq!(differences(wanted, live).is_empty(), is_same, "{}", wanted);
             prop_assert_eq!(all_differences(wanted, live).is_empty(), is_same);
         }
     }
 
-    /// Two configurations that differ in one place only.
+    /// Two configurations that differ in one value.
     #[test]
-    fn s10_one_changed_value_is_one_difference(config in object(), at in any::<prop::sample::Index>(), new in leaf()) {
+    fn one_changed_value_is_a_difference(config in object(), at in any::<prop::sample::Index>(), new in leaf()) {
         let mut changed = config.clone();
         let places = leaves(&config, String::new());
         prop_assume!(!places.is_empty());
         let place = at.get(&places);
         *changed.pointer_mut(place).expect("a place") = new.clone();
         let is_same = config.pointer(place) == Some(&new);
-        let (ones, others) = (written(&mesh(&config)), written(&mesh(&changed)));
+        let (ones, others) = (applied(&mesh(&config)), applied(&mesh(&changed)));
         for (wanted, live) in ones.iter().zip(&others) {
             prop_assert_eq!(differences(wanted, live).is_empty(), is_same, "{}", place);
         }
     }
 }
 
-/// Pointers to all values that hold no others.
+/// JSON pointers of all leaf values.
 fn leaves(value: &Value, at: String) -> Vec<String> {
     match value {
         Value::Object(fields) => {
@@ -221,9 +221,9 @@ fn leaves(value: &Value, at: String) -> Vec<String> {
     }
 }
 
-/// The API server writes numbers in its own form.
+/// The API server normalizes numbers.
 #[test]
-fn s10_a_number_is_the_same_in_the_form_of_the_api_server() {
+fn numbers_equal_their_normalized_form() {
     let object = |number: Value| json!({ "kind": "Sink", "spec": { "sinkConfig": { "n": number } } });
     let large = json!(u64::MAX);
     let float = Value::Number(Number::from_f64(18_446_744_073_709_551_615.0).expect("a number"));

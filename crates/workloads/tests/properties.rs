@@ -1,7 +1,7 @@
-//! Whatever a component says, it is rendered, always alike, into objects that hang together; and its containers
-//! hand every text on as it is. Commands run under a real shell.
+//! Properties of rendering: it succeeds for any component, is deterministic and consistent, and containers pass every text
+//! on unchanged. Commands run in a real shell.
 
-#![allow(clippy::expect_used, reason = "a test that cannot go on is to stop")]
+#![allow(clippy::expect_used, reason = "a failed expectation fails the test")]
 
 mod common;
 
@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// What shells, Kubernetes, JSON, YAML and log4j each read something into.
+/// Fragments with a meaning in shells, Kubernetes, JSON, YAML or Log4j.
 const PIECES: [&str; 40] = [
     "a",
     "B",
@@ -64,17 +64,17 @@ const PIECES: [&str; 40] = [
     "\u{2028}",
 ];
 
-/// A text that is hostile and not empty.
+/// A hostile text that is not empty.
 fn hostile() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(&PIECES[..]), 1..10).prop_map(|pieces| pieces.concat())
 }
 
-/// The same, without what cannot be in the name of a file or of a variable.
+/// A hostile text that is valid in file and variable names.
 fn printable() -> impl Strategy<Value = String> {
     hostile().prop_map(|text| text.replace(|c: char| !(' '..='~').contains(&c) || c == '=' || c == '/', "x"))
 }
 
-/// Texts for everything about a component that is the user's own.
+/// Texts for all user-defined values of a component.
 #[derive(Clone, Debug)]
 struct Texts {
     name: String,
@@ -132,7 +132,7 @@ impl Texts {
         json!({ &self.key: self.value, "nested": { "list": [self.value, 1, null, { "deep": self.key }] } })
     }
 
-    /// A component of this kind and runtime with all of these texts.
+    /// A spec of a kind and runtime with these texts.
     fn spec(&self, kind: &str, runtime: &str) -> Value {
         let (file, location) = (format!("/pulsar/{}", self.file), format!("https://x/{}", self.address));
         let mut spec = json!({
@@ -176,7 +176,7 @@ impl Texts {
     }
 }
 
-const SORTS: [(&str, &str); 6] = [
+const KINDS: [(&str, &str); 6] = [
     ("Function", "java"),
     ("Function", "python"),
     ("Function", "golang"),
@@ -194,8 +194,8 @@ fn rendered(kind: &str, spec: &Value, settings: &Settings) -> Vec<Value> {
     }
 }
 
-/// A rendered object is the same when its type has read it and written it again.
-fn is_of_type<K: DeserializeOwned + Serialize + Debug>(object: &Value) {
+/// A rendered object survives a round trip through its type.
+fn assert_round_trip<K: DeserializeOwned + Serialize + Debug>(object: &Value) {
     let typed: K = serde_json::from_value(object.clone()).expect("an object of its kind");
     assert_eq!(&serde_json::to_value(typed).expect("JSON"), object);
 }
@@ -210,7 +210,7 @@ fn check(kind: &str, objects: &[Value]) {
         assert_eq!(labels["compute.functionmesh.io/name"], "f");
         match object["kind"].as_str().expect("a kind") {
             "StatefulSet" => {
-                is_of_type::<StatefulSet>(object);
+                assert_round_trip::<StatefulSet>(object);
                 let pods = map(&object["spec"]["template"]["metadata"]["labels"]);
                 let selector = map(&object["spec"]["selector"]["matchLabels"]);
                 assert!(
@@ -218,14 +218,14 @@ fn check(kind: &str, objects: &[Value]) {
                 );
                 assert_eq!(map(&objects[1]["spec"]["selector"]), selector);
             }
-            "Service" => is_of_type::<Service>(object),
-            "HorizontalPodAutoscaler" => is_of_type::<HorizontalPodAutoscaler>(object),
+            "Service" => assert_round_trip::<Service>(object),
+            "HorizontalPodAutoscaler" => assert_round_trip::<HorizontalPodAutoscaler>(object),
             "Job" => {
-                is_of_type::<Job>(object);
+                assert_round_trip::<Job>(object);
                 let pods = map(&object["spec"]["template"]["metadata"]["labels"]);
                 let selector = map(&objects[1]["spec"]["selector"]);
                 assert!(selector.iter().any(|(key, value)| pods.get(key) != Some(value)));
-                // With an owner it would go before it has done its work.
+                // With an owner reference, garbage collection would delete it too early.
                 assert_eq!(object["metadata"]["ownerReferences"], Value::Null);
                 continue;
             }
@@ -241,8 +241,8 @@ fn check(kind: &str, objects: &[Value]) {
     }
 }
 
-/// What a container is told of its component, whatever the runtime.
-fn told(runtime: &str, call: &common::sandbox::Call) -> Value {
+/// The function details that a runner gets, for any runtime.
+fn function_details(runtime: &str, call: &common::sandbox::Call) -> Value {
     let option = if runtime == "golang" { "-instance-conf" } else { "--function_details" };
     serde_json::from_str(call.value(option)).expect("JSON")
 }
@@ -251,7 +251,7 @@ fn parsed(text: &Value) -> Value {
     serde_json::from_str(text.as_str().expect("text")).expect("JSON")
 }
 
-fn arrives_unchanged(texts: &Texts, kind: &str, runtime: &str) {
+fn assert_arrives_unchanged(texts: &Texts, kind: &str, runtime: &str) {
     let spec = texts.spec(kind, runtime);
     let objects = rendered(kind, &spec, &Settings::default());
     let container = format!("pulsar-{}", kind.to_lowercase());
@@ -273,7 +273,7 @@ fn arrives_unchanged(texts: &Texts, kind: &str, runtime: &str) {
     assert_eq!((download.program.as_str(), call.program.as_str()), ("wget", program));
     let target = sandbox.path(&file).display().to_string();
     assert_eq!(download.args, [format!("https://x/{}", texts.address), "-O".to_owned(), target.clone()]);
-    let details = told(runtime, call);
+    let details = function_details(runtime, call);
     assert_eq!((&details["name"], &details["tenant"]), (&json!(texts.name), &json!(texts.tenant)));
     if is_go {
         assert_eq!(details["clientAuthenticationPlugin"], texts.plugin);
@@ -318,7 +318,7 @@ fn arrives_unchanged(texts: &Texts, kind: &str, runtime: &str) {
     }
 }
 
-fn cleans_up_by_these_names(texts: &Texts) {
+fn assert_cleans_up(texts: &Texts) {
     let mut spec = texts.spec("Sink", "java");
     spec["cleanupSubscription"] = json!(true);
     let objects = rendered("Sink", &spec, &Settings::default());
@@ -328,7 +328,7 @@ fn cleans_up_by_these_names(texts: &Texts) {
     let mut topics = texts.topics();
     topics.sort();
     topics.dedup();
-    // Of each topic the subscription is removed, and then the broker is asked whether it lists it no more.
+    // For each topic, the script deletes the subscription and lists the rest.
     assert_eq!(calls.len(), 2 * topics.len());
     for (calls, topic) in calls.chunks_mut(2).zip(&topics) {
         for call in &*calls {
@@ -348,9 +348,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn every_component_is_rendered_alike_into_objects_that_hang_together(texts in Texts::any(), init in any::<bool>()) {
+    fn rendering_is_deterministic_and_consistent(texts in Texts::any(), init in any::<bool>()) {
         let settings = Settings { enable_init_containers: init, ..Settings::default() };
-        for (kind, runtime) in SORTS {
+        for (kind, runtime) in KINDS {
             let spec = texts.spec(kind, runtime);
             let objects = rendered(kind, &spec, &settings);
             check(kind, &objects);
@@ -361,30 +361,30 @@ proptest! {
 }
 
 proptest! {
-    // Each case runs a shell, which takes its time.
+    // Each case runs shells, which is slow.
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn every_text_arrives_at_the_program_unchanged(texts in Texts::any()) {
-        for (kind, runtime) in SORTS {
-            arrives_unchanged(&texts, kind, runtime);
+    fn every_text_arrives_unchanged(texts in Texts::any()) {
+        for (kind, runtime) in KINDS {
+            assert_arrives_unchanged(&texts, kind, runtime);
         }
-        cleans_up_by_these_names(&texts);
+        assert_cleans_up(&texts);
     }
 }
 
 #[test]
-fn a_configuration_may_be_large() {
+fn large_configurations_render() {
     let large = "it's \"large\" & $(A)\n".repeat(3_900);
-    // With quotes and escapes nearly what Linux takes in one argument.
+    // With quotes and escapes nearly the limit of one argument.
     assert!(large.len() > 75_000);
-    for (kind, runtime) in SORTS {
+    for (kind, runtime) in KINDS {
         let spec = json!({
             "className": "C", "pulsar": { "pulsarConfig": "p" }, "input": { "topics": ["in"] }, "output": {},
             "funcConfig": { "a": large }, "sinkConfig": { "a": large }, "sourceConfig": { "a": large },
             runtime: { "jar": "f", "py": "f", "go": "f", "functionFile": "f", "language": "wasm" },
         });
-        // Each kind knows only its own fields.
+        // Each kind has only some of the fields.
         let known = |field: &str| match kind {
             "Function" => !matches!(field, "sinkConfig" | "sourceConfig"),
             "Source" => !matches!(field, "input" | "funcConfig" | "sinkConfig"),

@@ -1,6 +1,6 @@
-//! What holds for every component, whatever it says; and a few in full, against what was rendered before.
+//! Invariants of rendered objects, and golden tests of some components.
 
-#![allow(clippy::expect_used, reason = "a test that cannot go on is to stop")]
+#![allow(clippy::expect_used, reason = "a failed expectation fails the test")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -71,7 +71,7 @@ fn workload(kind: &str, spec: &Value) -> Workload {
 }
 
 #[test]
-fn selectors_match_the_pods_that_they_are_for() {
+fn selectors_match_the_pods() {
     for (kind, spec) in specs() {
         let Workload { stateful_set, service, .. } = workload(kind, &spec);
         let set = stateful_set.spec.unwrap();
@@ -90,7 +90,7 @@ fn selectors_match_the_pods_that_they_are_for() {
 }
 
 #[test]
-fn every_child_belongs_to_its_component() {
+fn children_have_owner_references() {
     for (kind, spec) in specs() {
         let Workload { stateful_set, service, autoscaler, vertical_autoscaler } = workload(kind, &spec);
         assert!(autoscaler.is_some() || vertical_autoscaler.is_some());
@@ -134,7 +134,7 @@ fn golden<C: Component>(name: &str, settings: &Settings) {
     assert_eq!(
         found,
         rendered(serde_json::from_str(&reversed(&given)).expect(name)),
-        "the order of keys matters"
+        "the output depends on the order of keys"
     );
     let file = folder.join(format!("{name}.rendered.json"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -143,32 +143,32 @@ fn golden<C: Component>(name: &str, settings: &Settings) {
     let expected = fs::read_to_string(&file).expect(name);
     assert_eq!(
         found, expected,
-        "run the test with UPDATE_GOLDEN=1 if this is meant, and look at the difference"
+        "run the test with UPDATE_GOLDEN=1 to accept the new output, and review the diff"
     );
 }
 
 #[test]
-fn a_java_function_is_rendered_as_before() {
+fn golden_java_function() {
     golden::<Function>("java", &Settings::default());
 }
 
 #[test]
-fn a_python_function_is_rendered_as_before() {
+fn golden_python_function() {
     golden::<Function>("python", &Settings { enable_init_containers: true, ..Settings::default() });
 }
 
 #[test]
-fn a_go_function_is_rendered_as_before() {
+fn golden_go_function() {
     golden::<Function>("go", &Settings::default());
 }
 
 #[test]
-fn a_batch_source_is_rendered_as_before() {
+fn golden_batch_source() {
     golden::<Source>("source", &Settings::default());
 }
 
 #[test]
-fn a_sink_is_rendered_as_before() {
+fn golden_sink() {
     golden::<Sink>("sink", &Settings::default());
 }
 
@@ -176,7 +176,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn whatever_users_write_is_rendered_and_rendered_alike(texts in prop::collection::vec(".{0,12}", 12), flags in any::<u16>()) {
+    fn any_text_renders_deterministically(texts in prop::collection::vec(".{0,12}", 12), flags in any::<u16>()) {
         let [a, b, c, d, e, f, g, h, i, j, k, l] = texts.as_slice() else { unreachable!() };
         let flag = |bit: u32| flags >> bit & 1 == 1;
         let mut spec = json!({

@@ -3,14 +3,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The same count over a tree, by recursion.
+/// The weight of a parsed value, computed by recursion.
 fn weight(value: &Value, key: Option<&str>, item: usize, path: &mut Vec<String>) -> usize {
     if path.as_slice() == ["metadata", "managedFields"] && (value.is_object() || value.is_array()) {
         return 0;
     }
     let named = |fields: &[(&[u8], usize)]| {
         key.map_or(MAP, |key| {
-            // As it is written.
+            // The raw key, with escapes.
             let written = serde_json::to_string(key).unwrap();
             weight_of(&written.as_bytes()[1..written.len() - 1], fields)
         })
@@ -72,14 +72,14 @@ fn values() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn one_pass_counts_what_recursion_counts(value in values()) {
+    fn weight_equals_recursive_weight(value in values()) {
         let expected = weight(&value, None, MAP, &mut Vec::new());
         prop_assert_eq!(weigh(value.to_string().as_bytes()), Ok(expected));
         prop_assert_eq!(weigh(serde_json::to_string_pretty(&value).unwrap().as_bytes()), Ok(expected));
     }
 
     #[test]
-    fn depth_is_that_of_the_tree(value in values(), around in 55..64_usize) {
+    fn depth_limit_equals_recursive_depth(value in values(), around in 55..64_usize) {
         let mut value = value;
         for _ in 0..around {
             value = json!([value]);
@@ -89,19 +89,19 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_passed_over(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = weigh(&bytes);
     }
 
     #[test]
-    fn broken_json_is_passed_over(text in r#"[\[\]{}",:\\a0 ]{0,60}"#) {
+    fn invalid_json_does_not_panic(text in r#"[\[\]{}",:\\a0 ]{0,60}"#) {
         let _ = weigh(text.as_bytes());
         let _ = weigh(format!(r#"{{"metadata":{{"managedFields":{text}"#).as_bytes());
     }
 }
 
 #[test]
-fn managed_fields_are_left_out_whatever_they_hold() {
+fn managed_fields_have_no_weight() {
     let deep = format!("{}{}", "{\"f:a\":".repeat(5000), "}".repeat(5000));
     let text = |value: &str| {
         format!(
@@ -109,20 +109,20 @@ fn managed_fields_are_left_out_whatever_they_hold() {
         )
     };
     assert_eq!(weigh(text(&deep).as_bytes()), weigh(text("{}").as_bytes()));
-    // Only there: elsewhere it is a field like others.
+    // Only in metadata: elsewhere it is an ordinary field.
     assert!(check(format!(r#"{{"spec":{{"managedFields":{deep}}}}}"#).as_bytes()).is_err());
     assert!(check(format!(r#"{{"metadata":{{"x":{{"managedFields":{deep}}}}}}}"#).as_bytes()).is_err());
 }
 
 #[test]
-fn the_sentence_names_the_limit_and_the_field() {
+fn error_names_limit_and_field() {
     let wide = format!(r#"{{"spec":{{"funcConfig":{{"a":[{}0]}}}}}}"#, r#"{"":0},"#.repeat(MAX_VALUES / 10));
     let error = check(wide.as_bytes()).unwrap_err();
     assert_eq!(error.limit(), Limit::Values);
     assert!(error.field().starts_with("spec.funcConfig.a["), "{error}");
-    let words = error.to_string();
+    let message = error.to_string();
     assert!(
-        words.starts_with(&format!("object has too many values: the limit of {MAX_VALUES} is exceeded at"))
+        message.starts_with(&format!("object has too many values: the limit of {MAX_VALUES} is exceeded at"))
     );
 
     let deep =
@@ -135,14 +135,14 @@ fn the_sentence_names_the_limit_and_the_field() {
 }
 
 #[test]
-fn keys_with_escapes_weigh_as_the_heaviest() {
+fn keys_with_escapes_get_the_largest_weight() {
     let list = |key: &str| weigh(format!(r#"{{"{key}":[{{}}]}}"#).as_bytes()).unwrap();
     assert_eq!(list("f\\u0075nctions"), list("functions"));
     assert!(list("other") < list("functions"));
 }
 
 #[test]
-fn a_mesh_of_two_thousand_ordinary_components_passes() {
+fn two_thousand_ordinary_components_pass() {
     let function = |index: usize| {
         json!({
             "name": format!("function-{index}"), "className": "org.example.functions.Enrich", "replicas": 1,

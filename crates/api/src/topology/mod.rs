@@ -1,8 +1,7 @@
 //! The graph of a mesh: components connected by topics.
 //!
-//! A mesh lists components; topics join them into a graph. [`Topology::of`] reads that graph from a
-//! specification alone: exact topics, patterns, dead letters, late data and log lines, with the topics that
-//! come from outside or go there at its edges. Cycles are legal and are found.
+//! [`Topology::of`] builds the graph from a spec alone: from topic names, topic patterns, dead-letter topics, late data
+//! topics and log topics, with the external inputs and outputs of the mesh. Cycles are valid.
 
 mod pattern;
 
@@ -24,37 +23,37 @@ const MAX_EDGES: usize = 100_000;
 /// A component of the graph.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Node {
-    /// What it is to the mesh.
+    /// Role of the component.
     pub role: Role,
-    /// Its place in the mesh's list of that role.
+    /// Index in the mesh's list of that role.
     pub index: usize,
-    /// Its name; empty when the specification gives none.
+    /// Name of the component, or empty without one.
     pub name: String,
 }
 
-/// What a component does with a topic.
+/// How a component uses a topic.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Usage {
-    /// Reads it.
+    /// Consumes it.
     Reads,
-    /// Writes its results to it.
+    /// Produces its output to it.
     Writes,
-    /// Writes messages to it that it gave up on.
+    /// Produces failed messages to it.
     DeadLetters,
-    /// Writes messages to it that came after their window had closed.
+    /// Produces messages to it that arrived after their window was closed.
     LateData,
-    /// Writes log lines to it.
+    /// Produces logs to it.
     Logs,
 }
 
 impl Usage {
-    /// Whether messages go from the component to the topic.
+    /// Whether the component produces to the topic.
     pub const fn is_output(self) -> bool {
         !matches!(self, Self::Reads)
     }
 }
 
-/// A topic of the graph, or a pattern over topics.
+/// A topic or topic pattern of the graph.
 #[derive(Clone, Debug)]
 pub struct Topic {
     name: String,
@@ -63,54 +62,54 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// The full name; for a pattern, the full name with the expression as its last part.
+    /// The full topic name; for a pattern, with the expression as its last part.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The name as short as it stays clear: without what is the default.
+    /// The topic name without the parts that are defaults.
     pub fn short_name(&self) -> &str {
         let rest = self.name.strip_prefix("persistent://").unwrap_or(&self.name);
         rest.strip_prefix("public/default/").unwrap_or(rest)
     }
 
-    /// Whether it stands for all topics that match an expression.
+    /// Whether it is a topic pattern.
     pub fn is_pattern(&self) -> bool {
         self.is_pattern
     }
 
-    /// The components that use it, by their index in [`Topology::components`], with their usage of it.
+    /// The components that use it, by index in [`Topology::components`], with their usage.
     pub fn uses(&self) -> impl Iterator<Item = (usize, Usage)> {
         self.uses.iter().copied()
     }
 
-    /// Whether a component of the mesh writes it.
+    /// Whether a component of the mesh produces to it.
     pub fn is_written(&self) -> bool {
         self.uses.iter().any(|(_, usage)| usage.is_output())
     }
 
-    /// Whether a component of the mesh reads it.
+    /// Whether a component of the mesh consumes it.
     pub fn is_read(&self) -> bool {
         self.uses.iter().any(|(_, usage)| *usage == Usage::Reads)
     }
 }
 
-/// A topic connects a writer to a reader.
+/// A topic that connects a producing to a consuming component.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Edge {
-    /// The component that writes, by its place in [`Topology::components`].
+    /// The producing component, by index in [`Topology::components`].
     pub from: usize,
-    /// The component that reads.
+    /// The consuming component.
     pub to: usize,
-    /// The topic written, by its place in [`Topology::topics`].
+    /// The topic, by index in [`Topology::topics`].
     pub topic: usize,
-    /// The topic or pattern by which it is read.
+    /// The topic or pattern that the consumer subscribes to.
     pub read_as: usize,
-    /// What the writer writes there.
+    /// What the producer sends.
     pub usage: Usage,
 }
 
-/// The graph of a mesh. Its order is that of the specification; topics come in the order of their names.
+/// The graph of a mesh. Components are in the order of the spec, topics are sorted by name.
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
     components: Vec<Node>,
@@ -118,23 +117,22 @@ pub struct Topology {
     links: Links,
 }
 
-/// How components hang together. Feeds are pairs, of which there may be too many to list; the rest is counted all
-/// the same.
+/// The connections of components. There can be too many edges to list, so the sets do not depend on the list.
 #[derive(Clone, Debug, Default)]
 struct Links {
     edges: Vec<Edge>,
-    /// Topics and patterns by which a component reads what another one writes.
+    /// Topics and patterns with both a consumer and a producer in the mesh.
     fed: BTreeSet<usize>,
-    /// Topics written that a component reads.
+    /// Output topics with a consumer in the mesh.
     read: BTreeSet<usize>,
-    /// Components that feed another one or are fed.
+    /// Components that a topic connects to another one.
     joined: BTreeSet<usize>,
     is_partial: bool,
 }
 
 impl Topology {
-    /// Reads the graph from a specification. What is no topic name is left out: the rules report it. The work is
-    /// bounded; a graph that is not complete says so, see [`Topology::is_partial`].
+    /// Builds the graph of a spec. Invalid topic names are skipped, since validation reports them. The work is limited;
+    /// see [`Topology::is_partial`].
     ///
     /// ```
     /// # use function_mesh_api::{FunctionMeshSpec, topology::Topology};
@@ -152,7 +150,7 @@ impl Topology {
         Self::within(mesh, &mut Budget::default())
     }
 
-    /// The same, with what is left of a budget.
+    /// Like [`Topology::of`], within a budget.
     pub(crate) fn within(mesh: &FunctionMeshSpec, budget: &mut Budget) -> Self {
         let mut components = Vec::new();
         let mut topics: BTreeMap<(String, bool), Topic> = BTreeMap::new();
@@ -169,7 +167,7 @@ impl Topology {
                     is_pattern,
                     uses: Vec::new(),
                 });
-                // Components come one after the other, so the uses of this one are the last.
+                // Components are added in order, so the uses of the current one are the last.
                 let mut own = topic.uses.iter().rev().take_while(|(other, _)| *other == place);
                 if !own.any(|(_, other)| *other == usage) {
                     topic.uses.push((place, usage));
@@ -181,27 +179,27 @@ impl Topology {
         Self { components, topics, links }
     }
 
-    /// Whether the mesh is so large that not all patterns were compared, or not all edges are listed.
+    /// Whether the mesh is too large to compare all patterns or to list all edges.
     pub fn is_partial(&self) -> bool {
         self.links.is_partial
     }
 
-    /// The components, in the order of the specification: functions, sources, sinks.
+    /// The components, in the order of the spec: functions, sources, sinks.
     pub fn components(&self) -> &[Node] {
         &self.components
     }
 
-    /// The topics, by name.
+    /// The topics, sorted by name.
     pub fn topics(&self) -> &[Topic] {
         &self.topics
     }
 
-    /// The edges, from writers to readers.
+    /// The edges, from producing to consuming components.
     pub fn edges(&self) -> &[Edge] {
         &self.links.edges
     }
 
-    /// Topics that the mesh reads and no component of it writes: what comes from outside.
+    /// Topics that the mesh consumes and none of its components produces to.
     pub fn external_inputs(&self) -> impl Iterator<Item = &Topic> {
         let fed = &self.links.fed;
         self.topics
@@ -211,7 +209,7 @@ impl Topology {
             .map(|(_, topic)| topic)
     }
 
-    /// Topics that the mesh writes and no component of it reads: what goes outside.
+    /// Topics that the mesh produces to and none of its components consumes.
     pub fn external_outputs(&self) -> impl Iterator<Item = &Topic> {
         let read = &self.links.read;
         self.topics
@@ -221,19 +219,19 @@ impl Topology {
             .map(|(_, topic)| topic)
     }
 
-    /// Components that neither feed another nor are fed.
+    /// Components without a connection to another one.
     pub fn isolated(&self) -> impl Iterator<Item = &Node> {
         self.isolated_places().map(|(_, node)| node)
     }
 
-    /// The same, with their place in [`Topology::components`].
+    /// Isolated components with their index in [`Topology::components`].
     pub(crate) fn isolated_places(&self) -> impl Iterator<Item = (usize, &Node)> {
         let joined = &self.links.joined;
         self.components.iter().enumerate().filter(move |(place, _)| !joined.contains(place))
     }
 
-    /// The cycles: groups of components that reach each other along edges.
-    /// Components come in the order of the specification.
+    /// The cycles: groups of components that reach each other along edges (strongly connected components), as sorted
+    /// indices in [`Topology::components`].
     pub fn cycles(&self) -> Vec<Vec<usize>> {
         let mut graph = DiGraph::<(), ()>::new();
         let nodes: Vec<NodeIndex> = self.components.iter().map(|_| graph.add_node(())).collect();
@@ -260,7 +258,7 @@ impl Topology {
     }
 }
 
-/// Every topic that a component names, with whether it is a pattern.
+/// Every topic of a component, with whether it is a pattern and how it is used.
 fn topics_of<'a>(view: &SpecView<'a>) -> Vec<(&'a str, bool, Usage)> {
     let mut found = Vec::new();
     if let Some(input) = view.input() {
@@ -307,14 +305,14 @@ fn links(topics: &[Topic], budget: &mut Budget) -> Links {
     links
 }
 
-/// Joins a pattern with the topics that match it; none when the budget is spent.
+/// Connects a pattern to its matching topics. None if the budget is exceeded.
 fn by_pattern(
     (read_as, reading): (usize, &Topic),
     written: &[(usize, &Topic, TopicName)],
     links: &mut Links,
     budget: &mut Budget,
 ) -> Option<()> {
-    // One at a time: a compiled pattern takes memory.
+    // Compiles one pattern at a time, since a compiled pattern takes memory.
     budget.spend(TopicPattern::COST).then_some(())?;
     let pattern = TopicPattern::new(&TopicName::parse(&reading.name).ok()?);
     let Some(mut matcher) = pattern.matcher() else { return Some(()) };
@@ -332,7 +330,7 @@ fn by_pattern(
 }
 
 impl Links {
-    /// Notes that what is written to one topic is read by way of another, or of the same.
+    /// Connects a topic to the topic or pattern that consumes it.
     fn join(&mut self, (topic, writing): (usize, &Topic), (read_as, reading): (usize, &Topic)) {
         let writers = || writing.uses().filter(|(_, usage)| usage.is_output());
         let readers = || reading.uses().filter(|(_, usage)| !usage.is_output()).map(|(place, _)| place);
@@ -341,7 +339,7 @@ impl Links {
         };
         self.fed.insert(read_as);
         self.read.insert(topic);
-        // Whoever has another one at the other side; a component alone with itself has none.
+        // A component that is connected only to itself stays isolated.
         let others_write = writers().any(|(place, _)| place != first_writer);
         let others_read = readers().any(|place| place != first_reader);
         self.joined

@@ -1,4 +1,4 @@
-//! Topic patterns: a regular expression over the topics of one namespace.
+//! Topic patterns: regular expressions over the topics of one namespace.
 
 use regex_automata::nfa::thompson;
 use regex_automata::nfa::thompson::pikevm::{Cache, PikeVM};
@@ -6,19 +6,19 @@ use regex_automata::util::syntax;
 
 use crate::names::TopicName;
 
-/// Longest expression that is compiled; a longer one matches nothing here, and is Pulsar's to judge.
+/// Maximum length of an expression. A longer one matches nothing here; Pulsar decides about it.
 const MAX_PATTERN: usize = 2048;
-/// Most memory of a compiled expression, since a short one can mean a very large machine.
+/// Maximum memory of a compiled expression in bytes: a short expression can compile to a huge automaton.
 const MAX_SIZE: usize = 64 * 1024;
-/// Most states of a compiled expression. Matching takes no more than this many steps a letter.
+/// Maximum states of a compiled expression, which is also the maximum of steps for each character.
 const MAX_STATES: usize = 2000;
-/// Deepest nesting of groups within an expression.
+/// Maximum nesting of groups in an expression.
 const MAX_NESTING: u32 = 50;
 
-/// A pattern over the topics of one namespace, as a Pulsar consumer understands it.
+/// A topic pattern with the semantics of a Pulsar consumer.
 ///
-/// Pulsar uses Java's regular expressions. What this crate cannot compile of them, or only to a large machine,
-/// matches nothing: the graph then shows the pattern without feeds from within the mesh.
+/// Pulsar uses Java's regular expressions. An expression that this crate cannot compile, or only to a huge automaton,
+/// matches nothing: the graph then shows the pattern without edges.
 #[derive(Clone, Debug)]
 pub struct TopicPattern {
     tenant: String,
@@ -27,16 +27,16 @@ pub struct TopicPattern {
 }
 
 impl TopicPattern {
-    /// Steps that compiling takes, at most.
+    /// Maximum steps to compile a pattern.
     pub(super) const COST: usize = 20 * MAX_STATES;
 
-    /// A pattern from a topic name whose last part is the expression.
+    /// Creates a pattern from a topic name whose last part is the expression.
     pub fn new(name: &TopicName) -> Self {
         let expression = (name.local.len() <= MAX_PATTERN).then(|| compile(&name.local)).flatten();
         Self { tenant: name.tenant.clone(), namespace: name.namespace.clone(), expression }
     }
 
-    /// Whether a topic, by its full name, is one of those that the pattern means.
+    /// Whether the pattern matches a topic name.
     pub fn matches(&self, topic: &str) -> bool {
         TopicName::parse(topic).is_ok_and(|topic| {
             self.is_in_namespace(&topic)
@@ -47,19 +47,19 @@ impl TopicPattern {
         })
     }
 
-    /// Whether a topic is in the pattern's namespace, which decides nearly always.
+    /// Whether a topic is in the namespace of the pattern, the cheap part of a match.
     pub(super) fn is_in_namespace(&self, topic: &TopicName) -> bool {
         topic.tenant == self.tenant && topic.namespace == self.namespace
     }
 
-    /// What the pattern needs to be compared with many topics.
+    /// Prepares matching against many topics. None if the expression did not compile.
     pub(super) fn matcher(&self) -> Option<Matcher<'_>> {
         let vm = self.expression.as_ref()?;
         Some(Matcher { vm, cache: vm.create_cache(), states: vm.get_nfa().states().len() })
     }
 }
 
-/// A pattern that is compared with many topics.
+/// Matches a pattern against many topics.
 pub(super) struct Matcher<'a> {
     vm: &'a PikeVM,
     cache: Cache,
@@ -67,7 +67,7 @@ pub(super) struct Matcher<'a> {
 }
 
 impl Matcher<'_> {
-    /// Steps that a comparison takes, at most.
+    /// Maximum steps to match a topic.
     pub(super) fn cost(&self, topic: &TopicName) -> usize {
         self.states * (topic.local.len() + 1)
     }
@@ -77,8 +77,8 @@ impl Matcher<'_> {
     }
 }
 
-/// Compiles to a machine that tries each state at most once a letter, whatever the expression is. Faster ones build
-/// tables on the way, and some expressions make them build tables all the time.
+/// Compiles to an NFA simulation, which visits each state at most once for each character. Lazy DFAs are faster on
+/// average, but some expressions make them rebuild their cache all the time.
 fn compile(expression: &str) -> Option<PikeVM> {
     let vm = PikeVM::builder()
         .syntax(syntax::Config::new().nest_limit(MAX_NESTING))

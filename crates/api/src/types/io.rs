@@ -1,4 +1,4 @@
-//! What a component reads and writes: topics, schemas, consumers, producers and encryption.
+//! Input and output of a component: topics, schemas, consumers, producers and encryption.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,27 +8,27 @@ use serde_with::skip_serializing_none;
 
 use super::schema;
 
-/// The topics that a component reads. Topics of all fields are read together.
+/// Input topics of a component. It consumes the topics of all fields together.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InputConf {
-    /// Class of the messages' payload. Default: `[B`, plain bytes.
+    /// Type class of the messages. Defaults to `[B`, plain bytes.
     pub type_class_name: Option<String>,
-    /// Topics, by name: `topic`, `tenant/namespace/topic` or `persistent://tenant/namespace/topic`.
+    /// Topic names: `topic`, `tenant/namespace/topic` or `persistent://tenant/namespace/topic`.
     pub topics: Option<Vec<String>>,
-    /// Topics, by a regular expression over the names in one namespace.
+    /// Topic pattern: a regular expression over the topics of one namespace.
     pub topic_pattern: Option<String>,
-    /// Topics with the class that deserialises their messages.
+    /// Topics by name, each with the SerDe class of its messages.
     pub custom_serde_sources: Option<BTreeMap<String, String>>,
-    /// Topics with the schema type of their messages.
+    /// Topics by name, each with the schema type of its messages.
     pub custom_schema_sources: Option<BTreeMap<String, String>>,
-    /// Topics, or patterns, with all settings of their consumer.
+    /// Topics or topic patterns, each with the settings of its consumer.
     pub source_specs: Option<BTreeMap<String, ConsumerConfig>>,
 }
 
 impl InputConf {
-    /// The names and patterns of all inputs, in order and without repetition.
+    /// The names and patterns of all inputs, sorted and without duplicates.
     pub fn all_topics(&self) -> BTreeSet<&str> {
         let listed = self.topics.iter().flatten().map(String::as_str);
         let serde = self.custom_serde_sources.iter().flat_map(BTreeMap::keys).map(String::as_str);
@@ -37,92 +37,92 @@ impl InputConf {
         listed.chain(self.pattern()).chain(serde).chain(schema).chain(specs).collect()
     }
 
-    /// The topic pattern, when one is given.
+    /// The topic pattern, unless it is empty.
     pub fn pattern(&self) -> Option<&str> {
         self.topic_pattern.as_deref().filter(|pattern| !pattern.is_empty())
     }
 }
 
-/// Settings of the consumer of one topic.
+/// Consumer settings of one topic.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumerConfig {
-    /// Schema type, for example `string`, `json`, `avro`, or the name of a schema class.
+    /// Schema type, for example `string`, `json` or `avro`, or a schema class.
     pub schema_type: Option<String>,
-    /// Class that deserialises the messages.
+    /// SerDe class that deserializes the messages.
     #[serde(rename = "serdeClassname")]
     pub serde_class_name: Option<String>,
-    /// Whether the topic's name is a regular expression.
+    /// Whether the topic name is a topic pattern.
     pub is_regex_pattern: Option<bool>,
-    /// Properties of the schema.
+    /// Schema properties.
     pub schema_properties: Option<BTreeMap<String, String>>,
-    /// Properties of the consumer.
+    /// Consumer properties of the Pulsar client.
     pub consumer_properties: Option<BTreeMap<String, String>>,
-    /// Messages held in the receiver queue.
+    /// Size of the receiver queue, in messages.
     pub receiver_queue_size: Option<i32>,
     /// Decryption of the messages.
     pub crypto_config: Option<CryptoConfig>,
 }
 
-/// The topic that a component writes.
+/// Output topic of a component.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputConf {
-    /// Class of the messages' payload. Default: `[B`, plain bytes.
+    /// Type class of the messages. Defaults to `[B`, plain bytes.
     pub type_class_name: Option<String>,
-    /// Name of the topic. A function without one writes nothing.
+    /// Topic name. A function without one produces no messages.
     pub topic: Option<String>,
-    /// Class that serialises the messages.
+    /// SerDe class that serializes the messages.
     pub sink_serde_class_name: Option<String>,
     /// Schema type of the messages.
     pub sink_schema_type: Option<String>,
-    /// Settings of the producer.
+    /// Producer settings.
     pub producer_conf: Option<ProducerConfig>,
-    /// Topics with a consumer configuration as JSON text, of which the schema properties are used.
+    /// Topics by name, each with a consumer configuration in JSON; only its schema and consumer properties are used.
     pub custom_schema_sinks: Option<BTreeMap<String, String>>,
 }
 
-/// Settings of a producer.
+/// Producer settings.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProducerConfig {
-    /// Messages that may wait for the broker's answer.
+    /// Most messages that wait for an acknowledgement from the broker.
     pub max_pending_messages: Option<i32>,
-    /// The same, over all partitions of a topic.
+    /// Most messages that wait for an acknowledgement, over all partitions of a topic.
     pub max_pending_messages_across_partitions: Option<i32>,
-    /// Whether each thread has a producer of its own.
+    /// Whether each thread has its own producer.
     pub use_thread_local_producers: Option<bool>,
     /// Encryption of the messages.
     pub crypto_config: Option<CryptoConfig>,
-    /// Batching: `DEFAULT` or `KEY_BASED`.
+    /// Batch builder: `DEFAULT` or `KEY_BASED`.
     pub batch_builder: Option<String>,
-    /// Compression. Default: LZ4.
+    /// Compression type. Defaults to `LZ4`.
     pub compression_type: Option<CompressionType>,
 }
 
-/// Encryption and decryption of messages.
+/// End-to-end encryption of messages.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CryptoConfig {
-    /// Class that reads the keys.
+    /// CryptoKeyReader class.
     pub crypto_key_reader_class_name: Option<String>,
-    /// Configuration of that class.
+    /// Configuration of the CryptoKeyReader.
     pub crypto_key_reader_config: Option<BTreeMap<String, String>>,
-    /// Names of the keys to encrypt with.
+    /// Names of the encryption keys.
     pub encryption_keys: Option<Vec<String>>,
-    /// What a producer does when it cannot encrypt: `FAIL` or `SEND`.
+    /// Action of the producer when encryption fails: `FAIL` or `SEND`.
     pub producer_crypto_failure_action: Option<String>,
-    /// What a consumer does when it cannot decrypt: `FAIL`, `DISCARD` or `CONSUME`.
+    /// Action of the consumer when decryption fails: `FAIL`, `DISCARD` or `CONSUME`.
     pub consumer_crypto_failure_action: Option<String>,
-    /// Secrets that hold the keys.
+    /// Secrets that contain the keys.
     pub crypto_secrets: Option<Vec<CryptoSecret>>,
 }
 
-/// A Secret that holds keys for encryption.
+/// Secret that contains an encryption key.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -131,14 +131,14 @@ pub struct CryptoSecret {
     /// Name of the Secret.
     #[schemars(schema_with = "schema::string")]
     pub secret_name: String,
-    /// Key in the Secret.
+    /// Key of the Secret.
     #[schemars(schema_with = "schema::string")]
     pub secret_key: String,
-    /// Folder in the container where the key is mounted as a file.
+    /// Mount path of the key, a directory of its own.
     pub as_volume: Option<String>,
 }
 
-/// Compression of messages.
+/// Compression type of messages.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(missing_docs, reason = "the names are the documentation")]
@@ -150,7 +150,7 @@ pub enum CompressionType {
     Snappy,
 }
 
-/// Where a new subscription begins.
+/// Initial position of a new subscription.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names are the documentation")]
@@ -159,7 +159,7 @@ pub enum SubscribePosition {
     Earliest,
 }
 
-/// How often a message takes effect.
+/// Processing guarantee.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names are the documentation")]
@@ -173,12 +173,12 @@ pub enum ProcessingGuarantee {
     Manual,
 }
 
-/// Who writes log lines to the log topic.
+/// What produces to the log topic.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogTopicAgent {
-    /// The function's own runtime.
+    /// The runner.
     Runtime,
-    /// A sidecar that reads the log files.
+    /// A Filebeat sidecar that tails the log files.
     Sidecar,
 }

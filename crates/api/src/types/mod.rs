@@ -1,7 +1,7 @@
-//! The types that make up a component: pure data, in the shape that users write.
+//! The types of the fields of a component spec and of a status: plain data in the shape that users write.
 //!
-//! Every field is optional unless its type says otherwise, and `null` means absent. Field documentation is
-//! what `kubectl explain` prints.
+//! Every field is optional unless its type says otherwise, and `null` means absent. `kubectl explain` prints the
+//! documentation of the fields.
 
 mod free_form;
 mod io;
@@ -24,76 +24,76 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-/// A value of a Secret, given to the component by name.
+/// Reference to a key of a Secret.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// Name of the Secret.
     pub path: Option<String>,
-    /// Key in the Secret.
+    /// Key of the Secret.
     pub key: Option<String>,
 }
 
-/// Discovery of the work of a batch source.
+/// Discovery of work for a batch source.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("required" = ["discoveryTriggererClassName"]))]
 pub struct BatchSourceConfig {
-    /// Class that triggers a discovery.
+    /// Class that triggers discovery.
     #[serde(default)]
     #[schemars(schema_with = "schema::string")]
     pub discovery_triggerer_class_name: String,
-    /// Configuration of that class.
+    /// Configuration of the triggerer. Any JSON object.
     #[serde(default)]
     #[schemars(schema_with = "schema::free_form")]
     pub discovery_triggerer_config: Option<FreeForm>,
 }
 
-/// A source connector in place of a function's input topics.
+/// Source connector that replaces a function's input topics.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionSourceConfig {
     /// Name of a built-in connector.
     pub source_type: Option<String>,
-    /// Discovery, when the connector is a batch source.
+    /// Discovery of work, for batch sources.
     pub batch_source_config: Option<BatchSourceConfig>,
-    /// Class of the connector.
+    /// Class that implements the connector.
     pub class_name: Option<String>,
-    /// Class of the messages' payload.
+    /// Type class of the messages.
     pub type_class_name: Option<String>,
-    /// Configuration of the connector.
+    /// Configuration of the connector. Any JSON object.
     #[serde(default)]
     #[schemars(schema_with = "schema::free_form")]
     pub configs: Option<FreeForm>,
 }
 
-/// A sink connector in place of a function's output topic.
+/// Sink connector that replaces a function's output topic.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionSinkConfig {
     /// Name of a built-in connector.
     pub sink_type: Option<String>,
-    /// Class of the connector.
+    /// Class that implements the connector.
     pub class_name: Option<String>,
-    /// Class of the messages' payload.
+    /// Type class of the messages.
     pub type_class_name: Option<String>,
-    /// Configuration of the connector.
+    /// Configuration of the connector. Any JSON object.
     #[serde(default)]
     #[schemars(schema_with = "schema::free_form")]
     pub configs: Option<FreeForm>,
 }
 
-/// What becomes of a function's volume claims.
+/// Retention policy of a function's PersistentVolumeClaims.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeClaimRetention {
-    /// When the function is deleted: `Retain` or `Delete`. Default: Retain.
+    /// Policy when the function is deleted: `Retain` or `Delete`. Defaults to `Retain`.
     pub when_deleted: Option<String>,
-    /// When replicas are removed: `Retain` or `Delete`. Default: Retain.
+    /// Policy when the function is scaled down: `Retain` or `Delete`. Defaults to `Retain`.
     pub when_scaled: Option<String>,
 }

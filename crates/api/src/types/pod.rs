@@ -1,4 +1,4 @@
-//! The pods of a component: everything about them that is not Pulsar.
+//! Pod settings of a component: everything that does not concern Pulsar.
 
 use std::collections::BTreeMap;
 
@@ -11,92 +11,92 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-/// Policy of a component's pods.
+/// Settings of a component's pods.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodPolicy {
     /// Labels of the pods.
     pub labels: Option<BTreeMap<String, String>>,
-    /// Labels that a node must have.
+    /// Node labels that the pods require.
     pub node_selector: Option<BTreeMap<String, String>>,
-    /// Rules that draw pods to nodes or keep them off.
+    /// Affinity and anti-affinity of the pods.
     pub affinity: Option<Affinity>,
-    /// Taints of nodes that the pods tolerate.
+    /// Tolerations of the pods.
     pub tolerations: Option<Vec<Toleration>>,
     /// Annotations of the pods.
     pub annotations: Option<BTreeMap<String, String>>,
-    /// Security settings of the pods. Default: user 10000, group 10001, the runtime's seccomp profile.
+    /// Security context of the pods. Defaults to user 10000, group 10001 and the seccomp profile `RuntimeDefault`.
     pub security_context: Option<PodSecurityContext>,
-    /// Seconds that a pod has to end.
+    /// Termination grace period of the pods, in seconds.
     pub termination_grace_period_seconds: Option<i64>,
-    /// More volumes of the pods; `volumeMounts` of the component mounts them.
+    /// Additional volumes of the pods, which `volumeMounts` of the component mounts.
     pub volumes: Option<Vec<Volume>>,
-    /// Secrets to pull images with.
+    /// Image pull secrets.
     pub image_pull_secrets: Option<Vec<LocalObjectReference>>,
-    /// Containers that run, one after the other, before the component.
+    /// Init containers, which run in order before the main container.
     pub init_containers: Option<Vec<Container>>,
-    /// Containers that run beside the component.
+    /// Sidecar containers.
     pub sidecars: Option<Vec<Container>>,
     /// ServiceAccount of the pods.
     pub service_account_name: Option<String>,
-    /// Ready-made scaling rules, used when `maxReplicas` is set:
-    /// `AverageUtilizationCPUPercent80`, `…50`, `…20`, `AverageUtilizationMemoryPercent80`, `…50`, `…20`.
+    /// Built-in metrics of the HorizontalPodAutoscaler, at most one for CPU and one for memory. Each is a percentage of
+    /// the limit: `AverageUtilizationCPUPercent80`, `…50` or `…20`, `AverageUtilizationMemoryPercent80`, `…50` or `…20`.
     pub builtin_autoscaler: Option<Vec<String>>,
-    /// Scaling metrics, used when `maxReplicas` is set and no built-in rule applies.
+    /// Metrics of the HorizontalPodAutoscaler, used without `builtinAutoscaler`.
     pub auto_scaling_metrics: Option<Vec<MetricSpec>>,
-    /// How fast replicas are added and removed.
+    /// Scaling behavior of the HorizontalPodAutoscaler, used without `builtinAutoscaler`.
     pub auto_scaling_behavior: Option<HorizontalPodAutoscalerBehavior>,
-    /// Vertical scaling: requests that follow the load. Not together with `maxReplicas`.
+    /// VerticalPodAutoscaler of the component. Excludes `maxReplicas`.
     pub vpa: Option<VpaSpec>,
-    /// Environment of the component.
+    /// Environment variables of the main container.
     pub env: Option<Vec<EnvVar>>,
-    /// Restarts a component that no longer answers.
+    /// Liveness probe of the main container.
     pub liveness: Option<Liveness>,
-    /// Holds the liveness check back until the component has started.
+    /// Startup probe of the main container, which delays the liveness probe.
     pub startup_probe: Option<Probe>,
-    /// Whether to leave out the rule that spreads the pods over nodes. Default: false.
+    /// Whether to omit the default anti-affinity, which spreads the pods over nodes. Defaults to false.
     pub disable_default_affinity: Option<bool>,
 }
 
-/// A liveness check of the runner's HTTP port.
+/// HTTP liveness probe of the runner's metrics port.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Liveness {
-    /// Seconds between two checks, and the time that one may take. Zero or less: no check.
+    /// Period and timeout of the probe, in seconds. 0 or less disables the probe.
     pub period_seconds: Option<i32>,
-    /// Seconds before the first check.
+    /// Seconds before the first probe.
     pub initial_delay_seconds: Option<i32>,
-    /// Successes after which the component counts as alive. Default: 1.
+    /// Successes before the container counts as alive. Defaults to 1.
     pub success_threshold: Option<i32>,
-    /// Failures after which the container is restarted. Default: 3.
+    /// Failures before the kubelet restarts the container. Defaults to 3.
     pub failure_threshold: Option<i32>,
 }
 
-/// Vertical scaling, by the VerticalPodAutoscaler of the cluster.
+/// VerticalPodAutoscaler of a component.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VpaSpec {
-    /// When recommendations are put into effect.
+    /// When the autoscaler applies recommendations.
     pub update_policy: Option<PodUpdatePolicy>,
-    /// Limits of the recommendations.
+    /// Limits of the recommendations, by container.
     pub resource_policy: Option<PodResourcePolicy>,
 }
 
-/// When recommendations are put into effect.
+/// When the autoscaler applies recommendations.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodUpdatePolicy {
-    /// Off: never; Initial: for new pods; Recreate and Auto: pods are replaced.
+    /// `Off`: never. `Initial`: to new pods. `Recreate` and `Auto`: by evicting pods.
     pub update_mode: Option<UpdateMode>,
-    /// Replicas that must be alive before a pod is replaced.
+    /// Live replicas that an eviction requires.
     pub min_replicas: Option<i32>,
 }
 
-/// When a VerticalPodAutoscaler acts.
+/// When a VerticalPodAutoscaler applies recommendations.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "the names are the documentation")]
 pub enum UpdateMode {
@@ -106,12 +106,12 @@ pub enum UpdateMode {
     Auto,
 }
 
-/// Limits of the recommendations.
+/// Limits of the recommendations, by container.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodResourcePolicy {
-    /// One policy a container.
+    /// One policy for each container.
     pub container_policies: Option<Vec<ContainerResourcePolicy>>,
 }
 
@@ -120,21 +120,21 @@ pub struct PodResourcePolicy {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerResourcePolicy {
-    /// Name of the container, or `*` for all that have no policy of their own.
+    /// Name of the container, or `*` for all containers without their own policy.
     pub container_name: Option<String>,
-    /// Whether this container is scaled.
+    /// Whether the autoscaler scales this container.
     pub mode: Option<ContainerScalingMode>,
-    /// Least amount of each resource.
+    /// Lower limit of each resource.
     pub min_allowed: Option<BTreeMap<String, IntOrString>>,
-    /// Greatest amount of each resource.
+    /// Upper limit of each resource.
     pub max_allowed: Option<BTreeMap<String, IntOrString>>,
-    /// Resources to scale. Default: cpu and memory.
+    /// Resources to scale. Defaults to `cpu` and `memory`.
     pub controlled_resources: Option<Vec<String>>,
-    /// What is scaled. Default: `RequestsAndLimits`.
+    /// What the autoscaler scales. Defaults to `RequestsAndLimits`.
     pub controlled_values: Option<ContainerControlledValues>,
 }
 
-/// Whether a container is scaled.
+/// Whether the autoscaler scales a container.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "the names are the documentation")]
 pub enum ContainerScalingMode {
@@ -142,7 +142,7 @@ pub enum ContainerScalingMode {
     Off,
 }
 
-/// What is scaled in a container.
+/// What the autoscaler scales in a container.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "the names are the documentation")]
 pub enum ContainerControlledValues {

@@ -1,4 +1,4 @@
-//! What runs a component: Java, Python, Go or a generic runtime, and how it logs.
+//! Runtimes of a component: Java, Python, Go or generic, and their logging.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,72 +7,73 @@ use validator::Validate;
 
 use super::schema;
 
-/// A component in Java.
+/// Java runtime.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("required" = ["jar"]))]
 pub struct JavaRuntime {
-    /// Path of the jar or nar in the container, for example `/pulsar/examples/api-examples.jar`. With
-    /// `jarLocation` it is where the download is stored.
+    /// Path of the JAR or NAR in the container, for example `/pulsar/examples/api-examples.jar`. With `jarLocation`
+    /// it is the target of the download.
     #[schemars(schema_with = "schema::string")]
     pub jar: String,
-    /// Where to download the jar from: `function://`, `source://` or `sink://` followed by
-    /// `tenant/namespace/name@version`, or an `http(s)://` address. Behind that, `#sha256=` and the digest of the file: another file does not run.
+    /// Location of the package: `function://`, `source://` or `sink://` with `tenant/namespace/name@version`, or an
+    /// `http(s)://` URL. `#sha256=` with the digest of the file may follow a URL; a file with another digest does not
+    /// run.
     pub jar_location: Option<String>,
-    /// Folder with more jars for the class path.
+    /// Directory with additional JARs for the class path.
     pub extra_dependencies_dir: Option<String>,
-    /// Logging.
+    /// Log settings.
     pub log: Option<RuntimeLogConfig>,
-    /// More options of the Java virtual machine, after the ones that the operator sets.
+    /// Additional JVM options. They follow the operator's options, so they override them.
     pub java_opts: Option<Vec<String>>,
-    /// Path of the instance jar. Default: `/pulsar/instances/java-instance.jar`.
+    /// Path of the instance JAR. Defaults to `/pulsar/instances/java-instance.jar`.
     pub instance_path: Option<String>,
-    /// Main class. Default: `org.apache.pulsar.functions.instance.JavaInstanceMain`.
+    /// Main class. Defaults to `org.apache.pulsar.functions.instance.JavaInstanceMain`.
     pub entry_class: Option<String>,
 }
 
-/// A function in Python.
+/// Python runtime.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("required" = ["py"]))]
 pub struct PythonRuntime {
-    /// Path of the file, wheel or zip in the container. With `pyLocation` it is where the download is stored.
+    /// Path of the file, wheel or ZIP in the container. With `pyLocation` it is the target of the download.
     #[schemars(schema_with = "schema::string")]
     pub py: String,
-    /// Where to download it from; see `java.jarLocation`.
+    /// Location of the package; see `java.jarLocation`.
     pub py_location: Option<String>,
-    /// Logging.
+    /// Log settings.
     pub log: Option<RuntimeLogConfig>,
 }
 
-/// A function in Go.
+/// Go runtime.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("required" = ["go"]))]
 pub struct GoRuntime {
-    /// Path of the program in the container. With `goLocation` it is where the download is stored.
+    /// Path of the executable in the container. With `goLocation` it is the target of the download.
     #[schemars(schema_with = "schema::string")]
     pub go: String,
-    /// Where to download it from; see `java.jarLocation`.
+    /// Location of the package; see `java.jarLocation`.
     pub go_location: Option<String>,
-    /// Logging.
+    /// Log settings.
     pub log: Option<RuntimeLogConfig>,
 }
 
-/// A function in a language that the generic runner serves.
+/// Generic runtime.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize, Validate)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("required" = ["functionFile", "language"]))]
 pub struct GenericRuntime {
-    /// Path of the function in the container.
+    /// Path of the function in the container. With `functionFileLocation` it is the target of the download.
     #[validate(length(min = 1))]
     #[schemars(schema_with = "schema::string")]
     pub function_file: String,
-    /// Where to download it from; see `java.jarLocation`.
+    /// Location of the package; see `java.jarLocation`.
     pub function_file_location: Option<String>,
     /// Language: `nodejs`, `python`, `executable` or `wasm`.
     #[validate(length(min = 1))]
@@ -80,25 +81,25 @@ pub struct GenericRuntime {
     pub language: String,
 }
 
-/// Logging of a component.
+/// Log settings of a component.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RuntimeLogConfig {
-    /// Lowest level that is logged. Default: info.
+    /// Log level. Defaults to `info`.
     pub level: Option<LogLevel>,
-    /// When a log file is closed and the next begun.
+    /// Rotation policy of the log file. Setting it enables the file.
     pub rotate_policy: Option<LogRotatePolicy>,
-    /// Form of a log line. Default: text.
+    /// Log format. Defaults to `text`.
     pub format: Option<LogFormat>,
-    /// A log configuration of one's own, used in place of the generated one.
+    /// ConfigMap with a log configuration that replaces the generated one.
     pub log_config: Option<LogConfigRef>,
-    /// Form of the log4j configuration. Default: xml.
+    /// File type of the Log4j configuration. Defaults to `xml`.
     #[serde(rename = "javaLog4JConfigFileType")]
     pub java_log4j_config_file_type: Option<Log4jConfigFileType>,
 }
 
-/// A log configuration in a ConfigMap.
+/// Reference to a log configuration in a ConfigMap.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("required" = ["name", "key"]))]
@@ -106,12 +107,12 @@ pub struct LogConfigRef {
     /// Name of the ConfigMap.
     #[schemars(schema_with = "schema::string")]
     pub name: String,
-    /// Key of the configuration in it.
+    /// Key of the configuration in the ConfigMap.
     #[schemars(schema_with = "schema::string")]
     pub key: String,
 }
 
-/// Lowest level that is logged.
+/// Log level.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names are the documentation")]
@@ -127,7 +128,7 @@ pub enum LogLevel {
     Panic,
 }
 
-/// When a log file is closed and the next begun.
+/// Rotation policy of a log file.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "the names are the documentation")]
 pub enum LogRotatePolicy {
@@ -139,7 +140,7 @@ pub enum LogRotatePolicy {
     SizedPolicyWith100MB,
 }
 
-/// Form of a log line.
+/// Log format.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names are the documentation")]
@@ -149,7 +150,7 @@ pub enum LogFormat {
     Text,
 }
 
-/// Form of the log4j configuration.
+/// File type of the Log4j configuration.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names are the documentation")]

@@ -1,15 +1,15 @@
-//! Pieces of the OpenAPI schema that the types alone do not give.
+//! Fragments of the OpenAPI schema that cannot be derived from the types.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// A plain string without a default: a field that the schema requires although the Rust type tolerates its
-/// absence, so that rules can name every missing field at once.
+/// A string without a default, for fields that the schema requires. The Rust type accepts their absence, so that
+/// validation names all missing fields at once.
 pub(crate) fn string(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string" })
 }
 
-/// An object of which the API server keeps everything. It is one value: whoever applies it applies the whole, so that
-/// nothing of another author's is left in it.
+/// An object with unknown fields preserved. The map is atomic: server-side apply replaces it as a whole, so it never
+/// mixes the fields of two managers.
 pub(crate) fn free_form(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",

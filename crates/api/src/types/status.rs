@@ -1,4 +1,4 @@
-//! What the operator observed of a component or a mesh.
+//! The observed state of components and meshes.
 
 use std::collections::BTreeMap;
 
@@ -12,37 +12,41 @@ use serde_with::skip_serializing_none;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentStatus {
-    /// One entry for each child: `StatefulSet`, `Service`, `HorizontalPodAutoscaler`, `VerticalPodAutoscaler`.
+    /// One entry for each child, by kind: `StatefulSet`, `Service`, `HorizontalPodAutoscaler`, `VerticalPodAutoscaler`.
     #[serde(default)]
     pub conditions: BTreeMap<String, ResourceCondition>,
-    /// Replicas that the StatefulSet was told to run.
+    /// Standard conditions: Ready, Progressing, Degraded, Paused, Accepted. `conditions` is a map in this version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub standard_conditions: Vec<Condition>,
+    /// Desired replicas of the StatefulSet.
     #[serde(default)]
     pub replicas: i32,
-    /// Replicas that are ready.
+    /// Ready replicas.
     #[serde(default)]
     pub ready_replicas: i32,
-    /// Replicas that run the newest version of the pod.
+    /// Replicas at the current revision of the StatefulSet.
     #[serde(default)]
     pub updated_replicas: i32,
-    /// Selector of the pods, for autoscalers.
+    /// Label selector of the pods, for the scale subresource.
     #[serde(default)]
     pub selector: String,
-    /// One word for the state of the component.
+    /// Phase of the component.
     #[serde(default)]
     pub phase: Phase,
-    /// Why the component is in this phase, when it is not simply ready.
+    /// Cause of the phase, unless the component is ready without remarks.
     pub message: Option<String>,
-    /// Generation of the specification that was last acted on.
+    /// Generation of the spec that the operator last applied.
     pub observed_generation: Option<i64>,
-    /// Version of the cluster's BackendConfig that was last applied.
+    /// Resource version of the global BackendConfig that the StatefulSet was built with.
     pub global_backend_config_revision: Option<String>,
-    /// Version of the namespace's BackendConfig that was last applied.
+    /// Resource version of the namespaced BackendConfig that the StatefulSet was built with.
     pub namespaced_backend_config_revision: Option<String>,
-    /// Difference between the running StatefulSet and the wanted one that a paused rollout holds back.
+    /// Deferred change: the difference between the live StatefulSet and the desired one while rollouts are paused.
     pub pending_change: Option<String>,
-    /// Subscriptions that its pods made before a change of name, tenant, topics or subscription, and no longer read.
-    /// With `cleanupSubscription` they are removed together with the component; without it they stay in Pulsar, and
-    /// keep their backlog, until somebody removes them.
+    /// Subscriptions without a consumer, left by a change of name, tenant, topics or subscription. With
+    /// `cleanupSubscription`, deleting the component deletes them; otherwise they stay in Pulsar and retain their
+    /// backlog until you delete them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub retired_subscriptions: Vec<Subscription>,
@@ -52,13 +56,13 @@ pub struct ComponentStatus {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscription {
-    /// Its name.
+    /// Name of the subscription.
     #[serde(default)]
     pub name: String,
-    /// The topic, or the pattern that stands for topics.
+    /// Topic name or topic pattern.
     #[serde(default)]
     pub topic: String,
-    /// Whether that is a pattern.
+    /// Whether the topic is a pattern.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_pattern: bool,
 }
@@ -70,30 +74,30 @@ impl std::fmt::Display for Subscription {
     }
 }
 
-/// State of a component in one word.
+/// Phase of a component.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Phase {
-    /// Accepted; nothing runs yet.
+    /// Created, without pods yet.
     #[default]
     Pending,
-    /// Pods start or are replaced.
+    /// Pods are starting or rolling out.
     Progressing,
-    /// All pods run the newest version and are ready.
+    /// All pods are at the current revision and ready.
     Ready,
-    /// Something keeps the component from running; `message` says what.
+    /// Pods cannot become ready; `message` names the cause.
     Degraded,
-    /// A change is held back on request.
+    /// Rollouts are paused by annotation and a change is deferred.
     Paused,
-    /// Scaled to zero on request.
+    /// Scaled to zero, or suspended by annotation.
     Suspended,
     /// Being deleted.
     Deleting,
-    /// The specification breaks a rule; nothing was changed.
+    /// The spec violates a validation rule; nothing was changed.
     Invalid,
 }
 
 impl Phase {
-    /// The phase as it stands in the status.
+    /// The phase as in the status.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
@@ -114,16 +118,16 @@ impl std::fmt::Display for Phase {
     }
 }
 
-/// State of one child of a component, or of one component of a mesh.
+/// State of a child of a component, or of a component of a mesh.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceCondition {
-    /// What is judged, for example `StatefulSetReady`, `FunctionReady` or `MeshReady`.
+    /// Condition type, for example `StatefulSetReady`, `FunctionReady` or `MeshReady`.
     pub condition: Option<String>,
-    /// `True` only when it was seen to be so, else `False`.
+    /// `True` if observed, else `False`.
     pub status: Option<String>,
-    /// What the operator does about it: `Create`, `Update`, `Delete`, `Wait` or `NoAction`.
+    /// Pending action of the operator: `Create`, `Update`, `Delete`, `Wait` or `NoAction`.
     pub action: Option<String>,
 }
 
@@ -132,19 +136,19 @@ pub struct ResourceCondition {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionMeshStatus {
-    /// One entry for each function of the mesh, by name.
+    /// One entry for each function, by name.
     pub function_conditions: Option<BTreeMap<String, ResourceCondition>>,
-    /// One entry for each source of the mesh, by name.
+    /// One entry for each source, by name.
     pub source_conditions: Option<BTreeMap<String, ResourceCondition>>,
-    /// One entry for each sink of the mesh, by name.
+    /// One entry for each sink, by name.
     pub sink_conditions: Option<BTreeMap<String, ResourceCondition>>,
-    /// The mesh as a whole.
+    /// State of the mesh as a whole.
     pub condition: Option<ResourceCondition>,
-    /// Standard conditions: Ready, Progressing, Degraded, Paused, Valid.
+    /// Standard conditions: `Ready`, `Progressing`, `Degraded`, `Paused`, `Accepted`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Option<Vec<Condition>>,
-    /// Ready components and all components, for example `2/3`.
+    /// Ready components of all components, for example `2/3`.
     pub components: Option<String>,
-    /// Generation of the specification that was last acted on.
+    /// Generation of the spec that the operator last applied.
     pub observed_generation: Option<i64>,
 }

@@ -1,38 +1,38 @@
-//! Windows: functions that take several messages at a time.
+//! Windows of window functions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-/// A window over the input. Either a count or a duration gives its length.
-// The order of the fields is the order in which the runner's configuration lists them.
+/// Window over the input. Its length is either a count or a duration.
+// The fields are in the order in which the runner's configuration lists them.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WindowConfig {
-    /// Class of the function; always `spec.className`, whatever stands here.
+    /// Class of the window function. Ignored: `spec.className` replaces it.
     pub actual_window_function_class_name: Option<String>,
-    /// Length of a window in messages.
+    /// Window length in messages.
     pub window_length_count: Option<i32>,
-    /// Length of a window in milliseconds.
+    /// Window length in milliseconds.
     pub window_length_duration_ms: Option<i64>,
-    /// Messages after which the next window begins. Default: `windowLengthCount`.
+    /// Sliding interval in messages. Defaults to `windowLengthCount`.
     pub sliding_interval_count: Option<i32>,
-    /// Milliseconds after which the next window begins. Default: `windowLengthDurationMs`.
+    /// Sliding interval in milliseconds. Defaults to `windowLengthDurationMs`.
     pub sliding_interval_duration_ms: Option<i64>,
-    /// Topic for messages that come after their window has closed.
+    /// Topic for late messages, which arrive after their window was closed.
     pub late_data_topic: Option<String>,
-    /// Milliseconds that a message may lag behind the newest one.
+    /// Maximum lag of a message behind the latest one, in milliseconds.
     pub max_lag_ms: Option<i64>,
-    /// Milliseconds between two watermarks.
+    /// Interval between watermarks, in milliseconds.
     pub watermark_emit_interval_ms: Option<i64>,
-    /// Class that reads the time of an event from a message.
+    /// Timestamp extractor class, which reads the event time of a message.
     pub timestamp_extractor_class_name: Option<String>,
-    /// How often a message takes effect.
+    /// Processing guarantee of the window.
     pub processing_guarantees: Option<WindowGuarantee>,
 }
 
-/// How often a message takes effect in a window.
+/// Processing guarantee of a window.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(missing_docs, reason = "the names are the documentation")]

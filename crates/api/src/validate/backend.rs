@@ -1,4 +1,4 @@
-//! The rules of defaults for components.
+//! Rules of BackendConfigs.
 
 use crate::BackendConfigSpec;
 
@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::Probe;
 pub(super) fn check(spec: &BackendConfigSpec, findings: &mut Collector) {
     let root = FieldPath::root("spec");
     for name in spec.env.iter().flat_map(|env| env.keys()) {
-        if let Some(fault) = labels::variable_fault(name) {
-            findings.deny(root.field("env").key(name), fault);
+        if let Some(error) = labels::variable_error(name) {
+            findings.deny(root.field("env").key(name), error);
         }
     }
     let Some(policy) = &spec.pod else { return };
@@ -28,17 +28,17 @@ pub(super) fn check(spec: &BackendConfigSpec, findings: &mut Collector) {
         (policy.vpa.is_some(), "vpa"),
     ] {
         if set {
-            findings.warn(root.field(field), "has no effect in a BackendConfig; set it on the components");
+            findings.warn(root.field(field), "ignored in a BackendConfig; set it on the components");
         }
     }
 }
 
-/// What would run code in the pods of others, or take their credentials. What has no effect is left to [`check`].
+/// Rejects fields that run code in the pods of other users or obtain their credentials. [`check`] warns of ignored fields.
 pub(super) fn check_safe(spec: &BackendConfigSpec, findings: &mut Collector) {
     let root = FieldPath::root("spec");
     for name in spec.env.iter().flat_map(|env| env.keys()) {
-        if let Some(fault) = environment::unsafe_variable(name) {
-            findings.deny(root.field("env").key(name), fault);
+        if let Some(error) = environment::unsafe_variable(name) {
+            findings.deny(root.field("env").key(name), error);
         }
     }
     let probe = spec.pod.as_ref().and_then(|pod| pod.startup_probe.as_ref());

@@ -1,4 +1,4 @@
-//! What is found while an object is checked: bounded in number and length, and compared with what was found before.
+//! Collects violations and warnings, limits their number and length, and compares them with known violations.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,22 +6,21 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::rules::Rule;
 use super::violation::{FieldPath, Findings, Violation, shorten};
 
-/// Most violations, and most warnings, that are listed. One more entry says how many others there are.
+/// Maximum violations, and maximum warnings, that are listed. One more entry counts the rest.
 pub const MAX_FINDINGS: usize = 100;
-/// Longest message. A value that it quotes may be as long as the object.
+/// Maximum length of a message, which can quote a value as long as the object.
 const MAX_MESSAGE: usize = 600;
 
-/// What an object is checked for.
+/// What validation looks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope {
-    /// Whether it breaks a rule. Nothing is computed beyond that: for the controller, which checks at each reconcile,
-    /// and wherever nobody reads warnings.
+    /// Violations only, without the cost of warnings: for the controller, which validates in each reconcile.
     Rules,
-    /// Broken rules and advice: for those who read it.
+    /// Violations and warnings: for admission and the command line.
     RulesAndWarnings,
 }
 
-/// The rules that an object broke before a change, as hashes: there may be as many as the object has values.
+/// Violations of the stored object, as hashes with counts: there can be as many as the object has values.
 #[derive(Debug, Default)]
 pub struct KnownViolations(HashMap<u64, usize>);
 
@@ -30,7 +29,7 @@ impl KnownViolations {
         *self.0.entry(hash(field, message)).or_default() += 1;
     }
 
-    /// Whether this one was known, which then counts for one less.
+    /// Whether the violation is known. Each known violation matches once.
     pub(super) fn take(&mut self, field: &FieldPath, message: &str) -> bool {
         match self.0.get_mut(&hash(field, message)) {
             Some(left) if *left > 0 => {
@@ -48,19 +47,19 @@ fn hash(field: &FieldPath, message: &str) -> u64 {
     hasher.finish()
 }
 
-/// The words for a rule that was broken before.
-pub(super) fn let_pass(message: &str) -> String {
-    format!("{message} (let pass, since it was so before)")
+/// The message of a known violation.
+pub(super) fn not_enforced(message: &str) -> String {
+    format!("{message} (pre-existing violation; not enforced)")
 }
 
 enum Mode {
-    /// Remembers broken rules, and nothing else.
+    /// Records violations as known.
     Record(KnownViolations),
-    /// Lists what is found, except for rules that were broken before.
+    /// Lists findings, with known violations as warnings.
     List { scope: Scope, known: KnownViolations },
 }
 
-/// Takes what the rules find.
+/// Collects the findings of the rules.
 pub(crate) struct Collector {
     mode: Mode,
     findings: Findings,
@@ -70,11 +69,11 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(super) fn new(scope: Scope) -> Self {
-        Self::since(scope, KnownViolations::default())
+        Self::with_known(scope, KnownViolations::default())
     }
 
-    /// For an object that broke these rules before.
-    pub(super) fn since(scope: Scope, known: KnownViolations) -> Self {
+    /// A collector for an update of an object with known violations.
+    pub(super) fn with_known(scope: Scope, known: KnownViolations) -> Self {
         Self { mode: Mode::List { scope, known }, findings: Findings::default(), denied: 0, warned: 0 }
     }
 
@@ -87,12 +86,12 @@ impl Collector {
         }
     }
 
-    /// Whether warnings are wanted. What costs more than a look is computed only then.
-    pub(super) fn wants_advice(&self) -> bool {
+    /// Whether to compute expensive warnings.
+    pub(super) fn wants_warnings(&self) -> bool {
         matches!(self.mode, Mode::List { scope: Scope::RulesAndWarnings, .. })
     }
 
-    /// Notes a broken rule.
+    /// Adds a violation.
     pub(super) fn deny(&mut self, field: FieldPath, message: impl Into<String>) {
         let message = message.into();
         let was_broken = match &mut self.mode {
@@ -100,7 +99,7 @@ impl Collector {
             Mode::List { known, .. } => known.take(&field, &message),
         };
         if was_broken {
-            return self.warn(field, let_pass(&message));
+            return self.warn(field, not_enforced(&message));
         }
         self.denied += 1;
         if self.denied <= MAX_FINDINGS {
@@ -108,14 +107,14 @@ impl Collector {
         }
     }
 
-    /// Notes that a component's specification at `path` breaks a rule.
+    /// Adds a violation of a rule by the component spec at `path`.
     pub(super) fn deny_rule(&mut self, path: &FieldPath, rule: &Rule) {
         self.deny(path.field(rule.field), rule.message);
     }
 
-    /// Notes what is most likely not meant.
+    /// Adds a warning.
     pub(super) fn warn(&mut self, field: FieldPath, message: impl Into<String>) {
-        if self.wants_advice() {
+        if self.wants_warnings() {
             self.warned += 1;
             if self.warned <= MAX_FINDINGS {
                 self.findings.warnings.push(violation(field, &message.into()));

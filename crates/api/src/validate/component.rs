@@ -1,4 +1,4 @@
-//! The rules of one component, of whichever role.
+//! Rules of a component of any role.
 
 use crate::component::{Common, KindSpecific, Role, Spec, SpecView};
 use crate::names;
@@ -9,7 +9,7 @@ use super::scaling::Lifecycle;
 use super::violation::FieldPath;
 use super::{field_limits, messaging, pod, rules, scaling, topics, volumes, window};
 
-/// Checks a complete specification that stands at `path`.
+/// Validates a defaulted spec at `path`.
 pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, lifecycle: Lifecycle, findings: &mut Collector) {
     field_limits::check(path, spec, findings);
     let view = spec.view();
@@ -53,7 +53,7 @@ fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
             [false, ..] => {}
         }
         if generic && is_set != [false, false, false, true] {
-            findings.warn(path.field("genericRuntime"), "has no effect beside another runtime");
+            findings.warn(path.field("genericRuntime"), "ignored, because another runtime is set");
         }
     } else if java.is_none() {
         findings.deny_rule(path, &rules::CONNECTOR_WITHOUT_JAVA);
@@ -73,7 +73,7 @@ fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
         }
         location(&path.field(&format!("{}Location", rule.field)), place.as_deref(), findings);
     }
-    // That its file is given is checked with the shape.
+    // The field limits check that the file is set.
     let generic = generic_runtime.and_then(|generic| generic.function_file_location.as_deref());
     location(&path.field("genericRuntime.functionFileLocation"), generic, findings);
     if !matches!(view.common.image_pull_policy, None | Some("" | "Always" | "IfNotPresent" | "Never")) {
@@ -83,13 +83,13 @@ fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
 
 fn location(path: &FieldPath, location: Option<&str>, findings: &mut Collector) {
     let given = location.filter(|location| !location.is_empty());
-    if let Some(fault) = given.and_then(names::package_location_fault) {
-        findings.deny(path.clone(), fault);
+    if let Some(error) = given.and_then(names::package_location_error) {
+        findings.deny(path.clone(), error);
     } else if given.is_some_and(names::is_replaceable_package) {
         findings.warn(
             path.clone(),
-            "is downloaded by plain HTTP, so anybody on the way can replace it; use https://, or add `#sha256=` and \
-             the digest of the file",
+            "plain HTTP lets the network replace the package; use https://, or append `#sha256=` and the digest of the \
+             file",
         );
     }
 }
@@ -118,11 +118,11 @@ fn connector(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     }
 }
 
-/// Most bytes of one argument of a command: Linux's MAX_ARG_STRLEN, of which one is the zero at the end.
+/// Maximum bytes of one argument of a command: MAX_ARG_STRLEN of Linux without the terminating NUL.
 pub const MAX_ARGUMENT: usize = 131_072 - 1;
 
-/// The runner gets its configuration as JSON within JSON, quoted for a shell, in one argument with all else. What is
-/// too long without all else never starts; the controller measures the whole command.
+/// The runner gets its configuration as JSON within JSON, quoted for a shell, as part of one argument. Rejects a
+/// configuration that alone exceeds the limit; the controller checks the complete command.
 fn size(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let configs = match view.kind_specific {
         KindSpecific::Function(function) => vec![
@@ -146,15 +146,15 @@ fn size(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
         findings.deny(
             path.field(field),
             format!(
-                "the runner cannot start: the configuration takes {sum} bytes of its command, quotes and escapes \
-                 included, and Linux takes {MAX_ARGUMENT} in one argument; move large values into a ConfigMap or \
-                 Secret and mount it"
+                "the runner cannot start: its configuration takes {sum} bytes of the command with quotes and escapes, \
+                 and Linux limits an argument to {MAX_ARGUMENT}; move large values into a ConfigMap or Secret and \
+                 mount it"
             ),
         );
     }
 }
 
-/// The least that JSON takes as a string within JSON within single quotes of a shell.
+/// The minimum size of JSON as a string within JSON within single quotes of a shell.
 fn quoted_size(json: &str) -> usize {
     let mut bytes = json.bytes();
     let (mut size, mut in_string) = (0, false);
@@ -167,7 +167,7 @@ fn quoted_size(json: &str) -> usize {
             }
             b'\\' => match bytes.next() {
                 Some(b'"' | b'\\') => 4,
-                // Most letters that are written as \u0000 stand for themselves in the command.
+                // The command contains most characters of `\u` escapes unescaped.
                 Some(b'u') => {
                     let _digits = bytes.nth(3);
                     1
@@ -182,7 +182,7 @@ fn quoted_size(json: &str) -> usize {
     size
 }
 
-/// Delivery: acknowledgement, retries and order.
+/// Rules of delivery: acknowledgement, redelivery and ordering.
 fn delivery(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let Some(consuming) = view.consuming else { return };
     let retries = consuming.max_message_retry.unwrap_or_default();
@@ -196,10 +196,10 @@ fn delivery(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
         if consuming.retain_key_ordering {
             match view.role {
                 Role::Function => findings.deny_rule(path, &rules::KEY_ORDER_ONCE),
-                // The original takes it, and so do running installations.
+                // Function Mesh for Go accepts it, and existing installations use it.
                 Role::Sink | Role::Source => findings.warn(
                     path.field("retainKeyOrdering"),
-                    "with processingGuarantee `effectively_once`, messages may be delivered twice all the same",
+                    "with processingGuarantee `effectively_once`, messages can still be delivered twice",
                 ),
             }
         }

@@ -1,8 +1,7 @@
-//! What components of a mesh share and should not: a place in Pulsar, and subscriptions.
+//! Conflicts between components of a mesh: equal identities in Pulsar and shared subscriptions.
 //!
-//! All of it is warned of and nothing refused. The roles have each their own objects and pods, so a mesh with a
-//! source and a sink of one name runs, and many do; and two components that take turns on one subscription are
-//! what somebody may want.
+//! They are warnings only. Each role has its own objects and pods, so a mesh with a source and a sink of the same name
+//! runs, and existing meshes do that. Two components can also share a subscription on purpose.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +13,7 @@ use crate::names;
 use super::collector::Collector;
 use super::violation::FieldPath;
 
-/// Tenant, namespace and name: what Pulsar knows a component by.
+/// The identity of a component in Pulsar: tenant, namespace and name.
 fn identity(common: &Common<'_>) -> String {
     let or = |text: Option<&str>, default: &str| {
         text.filter(|text| !text.is_empty()).unwrap_or(default).to_owned()
@@ -23,7 +22,7 @@ fn identity(common: &Common<'_>) -> String {
     format!("{tenant}/{namespace}/{}", common.name.unwrap_or_default())
 }
 
-/// Two components of one identity share metrics and state, and their default subscription.
+/// Warns of components with the same identity: they share metrics, state and the default subscription.
 pub(super) fn identities(mesh: &FunctionMesh, path: &FieldPath, findings: &mut Collector) {
     let mut first: BTreeMap<String, Role> = BTreeMap::new();
     for (role, index, view) in mesh.spec.components() {
@@ -32,10 +31,10 @@ pub(super) fn identities(mesh: &FunctionMesh, path: &FieldPath, findings: &mut C
             continue;
         }
         let identity = identity(&view.common);
-        // Within one list the name itself is refused.
+        // Within one role, a duplicate name is a violation already.
         if let Some(other) = first.get(&identity).filter(|other| **other != role) {
             let message = format!(
-                "a {other} of this mesh is {identity:?} in Pulsar too; their metrics and state are one, and so is their default subscription"
+                "a {other} of this mesh has the same identity {identity:?} in Pulsar; they share metrics, state and the default subscription"
             );
             findings.warn(path.field(role.mesh_field()).item(index, name).field("name"), message);
         }
@@ -43,14 +42,14 @@ pub(super) fn identities(mesh: &FunctionMesh, path: &FieldPath, findings: &mut C
     }
 }
 
-/// Two components that read a topic by the same subscription take messages from each other.
+/// Warns of components that share a subscription on a topic: each message is delivered to only one of them.
 pub(super) fn subscriptions(
     mesh: &FunctionMesh,
     path: &FieldPath,
     budget: &mut Budget,
     findings: &mut Collector,
 ) {
-    // By number: the name may be long, and stands beside each topic.
+    // Subscriptions are numbered, since their names can be long and each topic refers to one.
     let mut names: BTreeMap<String, usize> = BTreeMap::new();
     let mut readers: BTreeMap<(String, usize), (Role, usize)> = BTreeMap::new();
     for (role, index, view) in mesh.spec.components() {
@@ -66,7 +65,7 @@ pub(super) fn subscriptions(
             let Ok(full) = names::TopicName::parse(topic) else { continue };
             let first = *readers.entry((full.to_string(), subscription)).or_insert((role, index));
             let (other, place) = first;
-            // Within one list the name itself is refused.
+            // Within one role, a duplicate name is a violation already.
             let is_same_list = given.is_none() && other == role;
             if first != (role, index) && !is_same_list {
                 let name = view.common.name.unwrap_or_default();
@@ -74,7 +73,7 @@ pub(super) fn subscriptions(
                 findings.warn(
                     path.field(role.mesh_field()).item(index, name).field("subscriptionName"),
                     format!(
-                        "{field}[{place}] reads {topic:?} with the same subscription; each message reaches only one of them"
+                        "{field}[{place}] consumes {topic:?} with the same subscription; each message is delivered to only one of them"
                     ),
                 );
             }

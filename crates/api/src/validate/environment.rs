@@ -1,10 +1,9 @@
-//! Environment variables that are instructions: to the shell, the loader or the runtime that starts a component, or
-//! to a component about which Pulsar to log in to. In a BackendConfig they would run code in, or take the
-//! credentials of, the pods of other people.
+//! Environment variables that control the shell, the loader or the runtime of a component, or select its Pulsar cluster.
+//! A BackendConfig with them could run code in the pods of other users or obtain their credentials.
 //!
-//! Names are compared as Linux does, letter by letter: `env` is a name like any other, `ENV` is read by the shell.
+//! Names are case-sensitive, as in Linux: the shell reads `ENV`, not `env`.
 
-/// Names, and what reads them.
+/// Variables by the program that reads them.
 const NAMES: &[(&str, &[&str])] = &[
     (
         "a shell",
@@ -153,7 +152,7 @@ const NAMES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What names may begin with, and what reads them.
+/// Prefixes of variables, with the program that reads them.
 const PREFIXES: &[(&str, &str)] = &[
     ("LD_", "the loader"),
     ("BASH_FUNC_", "a shell"),
@@ -164,8 +163,7 @@ const PREFIXES: &[(&str, &str)] = &[
     ("GIT_CONFIG", "Git"),
 ];
 
-/// The settings of the connection to Pulsar: the command of a component reads them, and a variable that is set beats
-/// the ConfigMap and the Secret that they come from.
+/// Settings of the connection to Pulsar. A variable overrides the ConfigMap and the Secret that usually provide them.
 const CONNECTION: &[&str] = &[
     "webServiceURL",
     "brokerServiceURL",
@@ -176,42 +174,40 @@ const CONNECTION: &[&str] = &[
     "tlsTrustCertsFilePath",
     "useTls",
 ];
-/// What stands before those of the Pulsar that packages come from.
-const PACKAGES: &str = "PACKAGE_";
+/// Prefix of the settings of the package service.
+const PACKAGE_PREFIX: &str = "PACKAGE_";
 
-/// Why a variable may not stand in a BackendConfig, if it may not.
+/// The error of an unsafe variable in a BackendConfig, or None for a safe one.
 pub fn unsafe_variable(name: &str) -> Option<String> {
     let reader = NAMES.iter().find_map(|(reader, names)| names.contains(&name).then_some(*reader));
     let by_prefix =
         || PREFIXES.iter().find_map(|(prefix, reader)| name.starts_with(prefix).then_some(*reader));
-    // npm reads its settings in any case.
+    // npm ignores case.
     let npm =
         || name.get(..11).is_some_and(|start| start.eq_ignore_ascii_case("npm_config_")).then_some("npm");
     if let Some(reader) = reader.or_else(by_prefix).or_else(npm) {
-        return Some(format!(
-            "is an instruction to {reader}, in every pod that this BackendConfig reaches; {ELSEWHERE}"
-        ));
+        return Some(format!("controls {reader} in all pods that use this BackendConfig; {REMEDY}"));
     }
-    let setting = name.strip_prefix(PACKAGES).unwrap_or(name);
-    CONNECTION.contains(&setting).then(|| {
-        format!("decides which Pulsar components log in to, in every pod that this BackendConfig reaches; {ELSEWHERE}")
-    })
+    let setting = name.strip_prefix(PACKAGE_PREFIX).unwrap_or(name);
+    CONNECTION
+        .contains(&setting)
+        .then(|| format!("selects the Pulsar cluster of all pods that use this BackendConfig; {REMEDY}"))
 }
 
-/// Why a probe may not stand in a BackendConfig that runs a command.
+/// The error of an exec probe in a BackendConfig.
 pub(super) fn unsafe_probe() -> String {
-    format!("runs a command in every pod that this BackendConfig reaches; {ELSEWHERE}")
+    format!("runs a command in all pods that use this BackendConfig; {REMEDY}")
 }
 
-const ELSEWHERE: &str =
-    "set it on the components that need it, or let the operator allow it with --allow-unsafe-backend-config";
+const REMEDY: &str =
+    "set it on the components instead, or run the operator with --allow-unsafe-backend-config";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn unsafe_variables_are_known_in_every_form() {
+    fn rejects_unsafe_variables() {
         for name in [
             "BASH_ENV",
             "ENV",
@@ -246,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_variables_pass() {
+    fn accepts_ordinary_variables() {
         for name in [
             "env",
             "Path",

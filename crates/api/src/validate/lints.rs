@@ -1,7 +1,6 @@
-//! What is legal in a mesh and yet looks like a slip: a topic that is read by nearly the name by which it is
-//! written, types that differ along an edge, and a component that hangs together with no other.
+//! Lints of a mesh: topic names that differ by a typo, type mismatches along an edge, and isolated components.
 //!
-//! A topic that nobody in the mesh writes or reads is no slip by itself: messages come from outside and go there.
+//! An external input or output alone is not suspicious.
 
 use std::collections::BTreeSet;
 
@@ -12,31 +11,31 @@ use crate::names::TopicName;
 use crate::topology::{Node, Topic, Topology, Usage};
 
 use super::collector::Collector;
-use super::typo_index::{Index, is_letter};
+use super::typo_index::{TypoIndex, is_letter};
 use super::violation::FieldPath;
 
-/// More than this nobody reads.
-const MOST: usize = 50;
-/// Types of Pulsar's client that take messages of any schema.
-const ANY: [&str; 2] = [
+/// Maximum warnings of each lint.
+const MAX_WARNINGS: usize = 50;
+/// Types of the Pulsar client that accept any schema.
+const GENERIC_TYPES: [&str; 2] = [
     "org.apache.pulsar.client.api.schema.GenericRecord",
     "org.apache.pulsar.client.api.schema.GenericObject",
 ];
-/// Shorter names than this differ by a letter on purpose.
-const SHORTEST: usize = 4;
+/// Minimum length of names: shorter ones differ by a letter on purpose.
+const MIN_LENGTH: usize = 4;
 
 pub(super) fn check(mesh: &FunctionMesh, path: &FieldPath, budget: &mut Budget, findings: &mut Collector) {
     let topology = Topology::within(&mesh.spec, budget);
     let views: Vec<_> = mesh.spec.components().map(|(_, _, view)| view).collect();
     types(&topology, &views, path, findings);
-    // Of a part of the graph nobody can say what is missing in it.
+    // An incomplete graph says nothing about missing connections.
     if topology.components().len() < 2 || budget.is_spent() {
         return;
     }
-    let told = near_misses(&topology, path, budget, findings);
+    let reported = typos(&topology, path, budget, findings);
     for (place, component) in topology.isolated_places() {
-        if !told.contains(&place) {
-            let message = format!("{:?} shares no topic with the rest of the mesh", component.name);
+        if !reported.contains(&place) {
+            let message = format!("no topic connects {:?} to another component of the mesh", component.name);
             findings.warn(at(path, component), message);
         }
     }
@@ -47,25 +46,26 @@ fn at(path: &FieldPath, component: &Node) -> FieldPath {
 }
 
 fn types(topology: &Topology, views: &[SpecView<'_>], path: &FieldPath, findings: &mut Collector) {
-    let mut left = MOST;
+    let mut left = MAX_WARNINGS;
     for edge in topology.edges().iter().filter(|edge| edge.usage == Usage::Writes) {
         let (Some(writer), Some(reader)) = (views.get(edge.from), views.get(edge.to)) else { continue };
         let written = writer.output().and_then(|output| output.type_class_name.as_deref());
         let read = reader.input().and_then(|input| input.type_class_name.as_deref());
         let (Some(written), Some(read)) = (written, read) else { continue };
         let Some(component) = topology.components().get(edge.to) else { continue };
-        if written != read && !ANY.contains(&read) && left > 0 {
+        if written != read && !GENERIC_TYPES.contains(&read) && left > 0 {
             left -= 1;
             let writer = writer.common.name.unwrap_or_default();
-            let message = format!("reads {read}, and {writer:?} writes {written} to the same topic");
+            let message = format!(
+                "type mismatch: consumes {read}, but {writer:?} produces {written} to the same topic"
+            );
             findings.warn(at(path, component).field("input.typeClassName"), message);
         }
     }
 }
 
-/// Warns of topics that are read, that nobody writes, and whose names are all but those of written ones that
-/// nobody reads. Returns the components on either side.
-fn near_misses(
+/// Warns of external inputs that differ by a typo from an external output. Returns the components on both sides.
+fn typos(
     topology: &Topology,
     path: &FieldPath,
     budget: &mut Budget,
@@ -74,51 +74,51 @@ fn near_misses(
     let name = |topic: &Topic| TopicName::parse(topic.name()).ok();
     let written: Vec<_> =
         topology.external_outputs().filter_map(|topic| Some((topic, name(topic)?))).collect();
-    let mut told = BTreeSet::new();
-    let Some(index) = Index::of(written.iter().map(|(_, name)| name), budget) else { return told };
-    let mut left = MOST;
+    let mut reported = BTreeSet::new();
+    let Some(index) = TypoIndex::of(written.iter().map(|(_, name)| name), budget) else { return reported };
+    let mut left = MAX_WARNINGS;
     for topic in topology.external_inputs().filter(|topic| !topic.is_pattern()) {
         let Some(wanted) = name(topic) else { continue };
-        let Some(candidates) = index.candidates(&wanted, budget) else { return told };
+        let Some(candidates) = index.candidates(&wanted, budget) else { return reported };
         let mut near = candidates.into_iter().filter_map(|place| written.get(place));
-        let Some((meant, _)) = near.find(|(_, written)| is_near(&wanted, written)) else { continue };
+        let Some((meant, _)) = near.find(|(_, written)| is_similar(&wanted, written)) else { continue };
         let writers = || meant.uses().filter(|(_, usage)| usage.is_output()).map(|(place, _)| place);
         let readers = || topic.uses().filter(|(_, how)| !how.is_output()).map(|(place, _)| place);
         let writer = writers().find_map(|place| topology.components().get(place));
         for component in readers().filter_map(|place| topology.components().get(place)) {
             if left == 0 {
-                return told;
+                return reported;
             }
             left -= 1;
             findings.warn(
                 at(path, component).field("input"),
                 format!(
-                    "no component of the mesh writes {:?}; did you mean {:?}, which {:?} writes?",
+                    "no component of the mesh produces to {:?}; did you mean {:?}, the output of {:?}?",
                     topic.short_name(),
                     meant.short_name(),
                     writer.map(|node| node.name.as_str()).unwrap_or_default()
                 ),
             );
         }
-        told.extend(writers().chain(readers()));
+        reported.extend(writers().chain(readers()));
     }
-    told
+    reported
 }
 
-fn is_near(one: &TopicName, other: &TopicName) -> bool {
+fn is_similar(one: &TopicName, other: &TopicName) -> bool {
     if (&one.tenant, &one.namespace) != (&other.tenant, &other.namespace) {
         return false;
     }
     one.local == other.local
         || one.persistent == other.persistent
             && (one.local.eq_ignore_ascii_case(&other.local)
-                || one.local.len().min(other.local.len()) >= SHORTEST
-                    && is_one_slip(&one.local, &other.local))
+                || one.local.len().min(other.local.len()) >= MIN_LENGTH
+                    && is_one_typo(&one.local, &other.local))
 }
 
-/// Whether a slip of one key makes one text of the other: a letter more, less, another, or two in the wrong
-/// order. Numbers differ on purpose.
-fn is_one_slip(one: &str, other: &str) -> bool {
+/// Whether the edit distance is one: an insertion, deletion, substitution or transposition of letters. Numbers differ on
+/// purpose.
+fn is_one_typo(one: &str, other: &str) -> bool {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let same_start = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
     let (one, other) =
@@ -140,15 +140,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_of_one_key_are_known() {
+    fn recognizes_one_typo() {
         for (one, other) in [("orders", "order"), ("orders", "ordesr"), ("orders", "orderz"), ("a-b", "a_b")]
         {
-            assert!(is_one_slip(one, other) && is_one_slip(other, one), "{one} {other}");
+            assert!(is_one_typo(one, other) && is_one_typo(other, one), "{one} {other}");
         }
         for (one, other) in
             [("in-1", "in-2"), ("in", "in1"), ("orders", "ord"), ("orders", "orders"), ("ab1", "a1b")]
         {
-            assert!(!is_one_slip(one, other), "{one} {other}");
+            assert!(!is_one_typo(one, other), "{one} {other}");
         }
     }
 }

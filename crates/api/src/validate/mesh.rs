@@ -1,4 +1,4 @@
-//! The rules of a mesh: each component by its own, and all of them together.
+//! The rules of a mesh: of each component, and across components.
 
 use std::collections::BTreeSet;
 
@@ -20,25 +20,25 @@ pub(super) fn check(mesh: &FunctionMesh, findings: &mut Collector) {
     list(&name, &lists, mesh.spec.functions.as_deref(), findings);
     list(&name, &lists, mesh.spec.sources.as_deref(), findings);
     list(&name, &lists, mesh.spec.sinks.as_deref(), findings);
-    // All of these give advice, and compare components with one another; nobody reads it about so many.
-    if findings.wants_advice() && mesh.spec.components().count() <= Role::ALL.len() * rules::MAX_COMPONENTS {
+    // These compare components with each other and only warn, so huge meshes skip them.
+    if findings.wants_warnings() && mesh.spec.components().count() <= Role::ALL.len() * rules::MAX_COMPONENTS
+    {
         let mut budget = Budget::default();
         conflicts::identities(mesh, &lists, findings);
         conflicts::subscriptions(mesh, &lists, &mut budget, findings);
         lints::check(mesh, &lists, &mut budget, findings);
         if budget.is_spent() {
-            let message =
-                "the mesh is too large to look for all slips; topics were compared in part, or not at all";
+            let message = "the mesh is too large for all lints; some topics were not compared";
             findings.warn(lists, message);
         }
     }
 }
 
 fn list<S: Spec>(mesh: &str, path: &FieldPath, specs: Option<&[S]>, findings: &mut Collector) {
-    let mut taken = BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let specs = specs.unwrap_or_default();
     if specs.len() > rules::MAX_COMPONENTS {
-        let message = format!("has {} items, at most {} are possible", specs.len(), rules::MAX_COMPONENTS);
+        let message = format!("has {} items; the maximum is {}", specs.len(), rules::MAX_COMPONENTS);
         findings.deny(path.field(S::ROLE.mesh_field()), message);
         return;
     }
@@ -46,10 +46,8 @@ fn list<S: Spec>(mesh: &str, path: &FieldPath, specs: Option<&[S]>, findings: &m
         let name = spec.view().common.name.unwrap_or_default().to_owned();
         let at = path.field(S::ROLE.mesh_field()).item(index, &name);
         name_of_component(mesh, &at, &name, findings);
-        if !name.is_empty() && !taken.insert(name.clone()) {
-            let message =
-                format!("{name:?} is the name of an earlier {} already; each needs its own", S::ROLE);
-            findings.deny(at.field("name"), message);
+        if !name.is_empty() && !seen.insert(name.clone()) {
+            findings.deny(at.field("name"), format!("duplicate {} name {name:?}", S::ROLE));
         }
         let mut complete = spec.clone();
         complete.set_mesh_defaults();
@@ -58,14 +56,14 @@ fn list<S: Spec>(mesh: &str, path: &FieldPath, specs: Option<&[S]>, findings: &m
     }
 }
 
-/// A component's object is called `<mesh>-<name>`: that must be a name, and short enough for its children.
+/// The component object is named `<mesh>-<name>`, which must be a valid name, short enough for its children.
 fn name_of_component(mesh: &str, at: &FieldPath, name: &str, findings: &mut Collector) {
     if name.is_empty() {
         findings.deny_rule(at, &rules::NO_NAME);
-    } else if let Some(fault) = names::component_name_fault(name) {
-        findings.deny(at.field("name"), fault);
-    } else if let Some(fault) = names::component_name_fault(&format!("{mesh}-{name}")) {
-        findings.deny(at.field("name"), format!("together with the mesh's name: {fault}"));
+    } else if let Some(error) = names::component_name_error(name) {
+        findings.deny(at.field("name"), error);
+    } else if let Some(error) = names::component_name_error(&format!("{mesh}-{name}")) {
+        findings.deny(at.field("name"), format!("the object name `<mesh>-<name>` is invalid: {error}"));
     }
 }
 
@@ -101,7 +99,7 @@ mod tests {
         })
     }
 
-    /// Meshes that cost most to give advice on, of about this many components.
+    /// Meshes with the most expensive warnings, of about this many components.
     fn hostile(count: usize) -> Vec<(&'static str, FunctionMesh, usize)> {
         let topics = |name: &str| json!({ "topics": [name] });
         let written = |each: &dyn Fn(usize) -> String| -> Vec<Value> {
@@ -122,14 +120,11 @@ mod tests {
             |index: usize| format!("{}{}{}", "k".repeat(index % 600), "xy", "k".repeat(600 - index % 600));
         [
             ("large patterns", mesh(written(&long), read(&state))),
-            ("dear patterns", mesh(written(&long), read(&dense))),
-            ("patterns that match all", mesh(written(&long), read(&all))),
-            ("one topic for all", mesh(written(&|_| "all".to_owned()), read(&|_| topics("all")))),
-            (
-                "long names, nearly one",
-                mesh(written(&letters), read(&|index| topics(&(letters(index) + "q")))),
-            ),
-            ("the same without a letter", mesh(written(&one), read(&|index| topics(&one(index + 1))))),
+            ("expensive patterns", mesh(written(&long), read(&dense))),
+            ("patterns that match all topics", mesh(written(&long), read(&all))),
+            ("a single topic", mesh(written(&|_| "all".to_owned()), read(&|_| topics("all")))),
+            ("long, similar names", mesh(written(&letters), read(&|index| topics(&(letters(index) + "q"))))),
+            ("similar names by deletion", mesh(written(&one), read(&|index| topics(&one(index + 1))))),
             (
                 "many patterns in one component",
                 mesh(vec![], vec![sink("s", &json!({ "sourceSpecs": specs }))]),
@@ -140,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_takes_no_more_steps_than_its_budget() {
+    fn warnings_stay_within_their_budget() {
         for (what, mesh, size) in hostile(300) {
             let mut budget = Budget::default();
             let mut findings = Collector::new(Scope::RulesAndWarnings);
@@ -149,7 +144,7 @@ mod tests {
             lints::check(&mesh, &path, &mut budget, &mut findings);
             assert!(budget.taken() <= MAX_STEPS, "{what}: {}", budget.taken());
             let has_patterns = what.contains("patterns");
-            // Without patterns: so many steps for each byte, or the budget was spent on names that are nearly one.
+            // Without patterns, steps are linear in the size unless similar names exceed the budget.
             assert!(
                 has_patterns || budget.is_spent() || budget.taken() < 20 * size,
                 "{what}: {} {size}",
@@ -157,16 +152,14 @@ mod tests {
             );
             let all = check_mesh(&mesh);
             assert!(all.warnings.len() <= MAX_FINDINGS + 1, "{what}");
-            let says_so = all
-                .warnings
-                .iter()
-                .any(|warning| warning.message.contains("too large to look for all slips"));
+            let says_so =
+                all.warnings.iter().any(|warning| warning.message.contains("too large for all lints"));
             assert_eq!(says_so, budget.is_spent() && all.warnings.len() <= MAX_FINDINGS, "{what}");
         }
     }
 
     #[test]
-    fn advice_is_not_computed_for_rules_alone() {
+    fn scope_rules_computes_no_warnings() {
         for (what, mesh, _) in hostile(30) {
             assert_eq!(check_mesh_for(&mesh, Scope::Rules).warnings, [], "{what}");
             assert_eq!(
@@ -179,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn at_most_a_hundred_violations_are_listed_and_the_others_counted() {
+    fn lists_100_violations_and_counts_the_rest() {
         let broken: Vec<_> =
             (0..250).map(|index| sink(&format!("s{index}"), &json!({ "topics": ["a/b"] }))).collect();
         let findings = check_mesh(&mesh(vec![], broken).0);
@@ -189,23 +182,23 @@ mod tests {
         let long = "x/".repeat(500_000);
         let findings = check_mesh(&mesh(vec![], vec![sink(&long, &json!({ "topics": [long] }))]).0);
         assert!(!findings.violations.is_empty());
-        let words = findings.into_result().unwrap_err().to_string();
-        assert!(words.len() < 3000, "{}", words.len());
+        let message = findings.into_result().unwrap_err().to_string();
+        assert!(message.len() < 3000, "{}", message.len());
     }
 
     #[test]
-    fn a_change_is_judged_by_all_violations_and_not_by_those_listed() {
+    fn updates_compare_all_violations() {
         let of = |from: usize, to: usize| {
             let sinks =
                 (from..to).map(|index| sink(&format!("s{index}"), &json!({ "topics": ["a/b"] }))).collect();
             mesh(vec![], sinks).0
         };
         let judge = |old, new| check_mesh_update(&new, mesh_violations(&old), Scope::RulesAndWarnings);
-        // The first of 250 is mended: the hundred and first comes into the list, and is as old as the others.
+        // Fixing the first of 250 lists the 101st, which is known as well.
         assert_eq!(judge(of(0, 250), of(1, 250)).violations, []);
-        let judged = judge(of(0, 250), of(0, 251));
-        assert_eq!(judged.violations.len(), 1);
-        assert_eq!(judged.violations[0].field.as_str(), "spec.sinks[250].input.topics[0]");
+        let result = judge(of(0, 250), of(0, 251));
+        assert_eq!(result.violations.len(), 1);
+        assert_eq!(result.violations[0].field.as_str(), "spec.sinks[250].input.topics[0]");
         assert_eq!(judge(of(0, 1), of(0, 251)).violations.len(), MAX_FINDINGS + 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The rules of the way to Pulsar.
+//! Rules of the connection to Pulsar.
 
 use crate::component::Common;
 
@@ -7,13 +7,13 @@ use super::rules;
 use super::violation::FieldPath;
 
 pub(super) fn check(path: &FieldPath, spec: &Common<'_>, findings: &mut Collector) {
-    let has_address = |pulsar: &crate::types::PulsarMessaging| {
+    let has_config_map = |pulsar: &crate::types::PulsarMessaging| {
         pulsar.pulsar_config.as_deref().is_some_and(|name| !name.is_empty())
     };
-    if !spec.pulsar.is_some_and(has_address) {
+    if !spec.pulsar.is_some_and(has_config_map) {
         findings.deny_rule(path, &rules::NO_PULSAR);
     }
-    if spec.pulsar_package_service.is_some_and(|service| !has_address(service)) {
+    if spec.pulsar_package_service.is_some_and(|service| !has_config_map(service)) {
         findings.deny_rule(path, &rules::NO_PACKAGE_SERVICE);
     }
     for (field, pulsar) in [("pulsar", spec.pulsar), ("pulsarPackageService", spec.pulsar_package_service)] {
@@ -25,20 +25,20 @@ pub(super) fn check(path: &FieldPath, spec: &Common<'_>, findings: &mut Collecto
             if generic.is_some_and(|auth| is_inline_secret(&auth.client_authentication_parameters)) {
                 findings.warn(
                     path.field(field).field(part).field("genericAuth.clientAuthenticationParameters"),
-                    "holds a token or password that everybody can read who may read this object; put it into a Secret \
-                     and name that in `authSecret`",
+                    "contains a credential, which every reader of this object can see; store it in a Secret and set \
+                     `authSecret`",
                 );
             }
         }
     }
 }
 
-/// Whether parameters of an authentication plugin hold a secret itself rather than the file that has it.
+/// Whether parameters of an authentication plugin contain a credential rather than the path of a file.
 fn is_inline_secret(parameters: &str) -> bool {
     let text = parameters.trim();
     let lower = text.to_ascii_lowercase();
     let token = lower.strip_prefix("token:").is_some_and(|token| !token.trim().is_empty());
-    // A JSON web token: a header in base64 that begins with `{"`.
+    // A JSON web token: its header is base64 of `{"`.
     let bare = text.starts_with("eyJ") && text.contains('.');
     let named =
         ["password", "\"token\"", "privatekey\":\"data:", "privatekey:data:", "secretkey", "clientsecret"];

@@ -1,8 +1,7 @@
-//! The rules that objects must keep, as pure functions.
+//! Validation rules, as pure functions.
 //!
-//! One set of rules serves the webhook, the controller and the command line. A rule reports every violation
-//! it finds, with the field at fault; none stops at the first. Only [`Valid`] objects are rendered, and this
-//! module alone makes them.
+//! The webhook, the controller and the command line share one set of rules. Validation reports all violations, each with
+//! its field. Only this module creates [`Valid`] objects, and only those can be rendered.
 
 mod backend;
 mod collector;
@@ -40,7 +39,7 @@ pub use environment::unsafe_variable;
 pub use ratchet::ratchet;
 pub use violation::{FieldPath, Findings, Violation, Violations};
 
-/// An object that is complete and keeps all rules.
+/// A defaulted object without violations.
 #[derive(Clone, Debug)]
 pub struct Valid<T>(T);
 
@@ -53,39 +52,39 @@ impl<T> Deref for Valid<T> {
 }
 
 impl<T> Valid<T> {
-    /// Gives the object back.
+    /// Unwraps the object.
     pub fn into_inner(self) -> T {
         self.0
     }
 }
 
-/// What the rules say of a component's object, and advice. It is completed first, in a copy.
+/// Validates a copy of a component object, after defaulting.
 pub fn check_component<C: Component>(object: &C) -> Findings {
     check_component_for(object, Scope::RulesAndWarnings)
 }
 
-/// The same, of which advice may be left out.
+/// Validates a component object, with or without warnings.
 pub fn check_component_for<C: Component>(object: &C, scope: Scope) -> Findings {
     let mut findings = Collector::new(scope);
     check_with_defaults(object, &mut findings);
     findings.finish()
 }
 
-/// The rules that a component's object breaks, to judge a change of it by [`check_component_update`].
+/// The violations of the stored component object, for [`check_component_update`].
 pub fn component_violations<C: Component>(object: &C) -> KnownViolations {
     let mut findings = Collector::recording();
     check_with_defaults(object, &mut findings);
     findings.into_known()
 }
 
-/// What the rules say of a component's object that broke these before: as [`ratchet`], however many they are.
+/// Validates an update of a component object. Known violations become warnings as in [`ratchet`], without its limit.
 pub fn check_component_update<C: Component>(object: &C, known: KnownViolations, scope: Scope) -> Findings {
-    let mut findings = Collector::since(scope, known);
+    let mut findings = Collector::with_known(scope, known);
     check_with_defaults(object, &mut findings);
     findings.finish()
 }
 
-/// Completes a component and lets it pass if it keeps all rules.
+/// Defaults and validates a component object. The error lists all violations.
 pub fn valid_component<C: Component>(mut object: C) -> Result<Valid<C>, Violations> {
     apply_defaults(&mut object);
     let mut findings = Collector::new(Scope::Rules);
@@ -94,40 +93,40 @@ pub fn valid_component<C: Component>(mut object: C) -> Result<Valid<C>, Violatio
     Ok(Valid(object))
 }
 
-/// What the rules say of a mesh: of each component as if it stood alone, and of all together; and advice.
+/// Validates a mesh: each component by itself, then all together.
 pub fn check_mesh(mesh: &FunctionMesh) -> Findings {
     check_mesh_for(mesh, Scope::RulesAndWarnings)
 }
 
-/// The same, of which advice may be left out.
+/// Validates a mesh, with or without warnings.
 pub fn check_mesh_for(mesh: &FunctionMesh, scope: Scope) -> Findings {
     let mut findings = Collector::new(scope);
     mesh::check(mesh, &mut findings);
     findings.finish()
 }
 
-/// The rules that a mesh breaks, to judge a change of it by [`check_mesh_update`].
+/// The violations of the stored mesh, for [`check_mesh_update`].
 pub fn mesh_violations(mesh: &FunctionMesh) -> KnownViolations {
     let mut findings = Collector::recording();
     mesh::check(mesh, &mut findings);
     findings.into_known()
 }
 
-/// What the rules say of a mesh that broke these before: as [`ratchet`], however many they are.
+/// Validates an update of a mesh. Known violations become warnings as in [`ratchet`], without its limit.
 pub fn check_mesh_update(mesh: &FunctionMesh, known: KnownViolations, scope: Scope) -> Findings {
-    let mut findings = Collector::since(scope, known);
+    let mut findings = Collector::with_known(scope, known);
     mesh::check(mesh, &mut findings);
     findings.finish()
 }
 
-/// Completes a mesh and lets it pass if it keeps all rules.
+/// Defaults and validates a mesh. The error lists all violations.
 pub fn valid_mesh(mut mesh: FunctionMesh) -> Result<Valid<FunctionMesh>, Violations> {
     mesh.spec.set_defaults();
     check_mesh_for(&mesh, Scope::Rules).into_result()?;
     Ok(Valid(mesh))
 }
 
-/// What the rules say of defaults for components, those on instructions to shells and runtimes included; and advice.
+/// Validates a BackendConfig, including the rules on fields that run code in pods.
 pub fn check_backend_config(spec: &BackendConfigSpec) -> Findings {
     let mut findings = Collector::new(Scope::RulesAndWarnings);
     backend::check(spec, &mut findings);
@@ -135,8 +134,7 @@ pub fn check_backend_config(spec: &BackendConfigSpec) -> Findings {
     findings.finish()
 }
 
-/// What the rules say of defaults for components where whoever writes those may run code in the pods: with
-/// `--allow-unsafe-backend-config`.
+/// Validates a BackendConfig whose author may run code in pods, with `--allow-unsafe-backend-config`.
 pub fn check_trusted_backend_config(spec: &BackendConfigSpec) -> Findings {
     let mut findings = Collector::new(Scope::RulesAndWarnings);
     backend::check(spec, &mut findings);
@@ -155,12 +153,12 @@ fn apply_defaults<C: Component>(object: &mut C) {
 }
 
 fn check_component_object<C: Component>(object: &C, findings: &mut Collector) {
-    // An object whose name is yet to be generated from a prefix has none while it is admitted.
+    // During admission, an object with generateName has no name yet.
     match (object.meta().name.as_deref(), object.meta().generate_name.as_deref()) {
         (None | Some(""), Some(prefix)) if !prefix.is_empty() => {}
         (name, _) => {
-            if let Some(fault) = names::component_name_fault(name.unwrap_or_default()) {
-                findings.deny(FieldPath::root("metadata.name"), fault);
+            if let Some(error) = names::component_name_error(name.unwrap_or_default()) {
+                findings.deny(FieldPath::root("metadata.name"), error);
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The rules of what pods carry: labels, environment and tolerations. The API server would refuse the pods, and
-//! say so to the operator instead of to the author.
+//! Rules of pod settings: labels, environment and tolerations. Without them the API server rejects the pods, and reports
+//! that to the operator instead of the author.
 
 use k8s_openapi::api::core::v1::Toleration;
 
@@ -9,26 +9,26 @@ use super::collector::Collector;
 use super::labels;
 use super::violation::FieldPath;
 
-/// Checks the policy that stands at `path`.
+/// Validates pod settings at `path`.
 pub(super) fn check(path: &FieldPath, pod: &PodPolicy, findings: &mut Collector) {
     for (map, field) in [(&pod.labels, "labels"), (&pod.node_selector, "nodeSelector")] {
         for (key, value) in map.iter().flatten() {
             let at = path.field(field).key(key);
-            if let Some(fault) = labels::key_fault(key) {
-                findings.deny(at, fault);
-            } else if let Some(fault) = labels::value_fault(value) {
-                findings.deny(at, fault);
+            if let Some(error) = labels::key_error(key) {
+                findings.deny(at, error);
+            } else if let Some(error) = labels::value_error(value) {
+                findings.deny(at, error);
             }
         }
     }
     for key in pod.annotations.iter().flat_map(|map| map.keys()) {
-        if let Some(fault) = labels::annotation_key_fault(key) {
-            findings.deny(path.field("annotations").key(key), fault);
+        if let Some(error) = labels::annotation_key_error(key) {
+            findings.deny(path.field("annotations").key(key), error);
         }
     }
     for (index, variable) in pod.env.iter().flatten().enumerate() {
-        if let Some(fault) = labels::variable_fault(&variable.name) {
-            findings.deny(path.field("env").item(index, &variable.name).field("name"), fault);
+        if let Some(error) = labels::variable_error(&variable.name) {
+            findings.deny(path.field("env").item(index, &variable.name).field("name"), error);
         }
     }
     for (index, one) in pod.tolerations.iter().flatten().enumerate() {
@@ -44,29 +44,29 @@ fn toleration(path: &FieldPath, toleration: &Toleration, findings: &mut Collecto
     let (key, value) = (given(&toleration.key), given(&toleration.value));
     let operator = given(&toleration.operator);
     let effect = given(&toleration.effect);
-    if let Some(fault) = key.as_deref().and_then(labels::key_fault) {
-        findings.deny(path.field("key"), fault);
+    if let Some(error) = key.as_deref().and_then(labels::key_error) {
+        findings.deny(path.field("key"), error);
     }
     match operator.as_deref() {
         Some("Exists") if value.is_some() => {
-            findings.deny(path.field("value"), "must be left out with operator `Exists`");
+            findings.deny(path.field("value"), "must be empty with operator `Exists`");
         }
         Some("Exists") => {}
         None | Some("Equal") => {
             if key.is_none() {
-                findings.deny(path.field("operator"), "must be `Exists` when no key is given");
+                findings.deny(path.field("operator"), "must be `Exists` without a key");
             }
-            if let Some(fault) = value.as_deref().and_then(labels::value_fault) {
-                findings.deny(path.field("value"), fault);
+            if let Some(error) = value.as_deref().and_then(labels::value_error) {
+                findings.deny(path.field("value"), error);
             }
         }
-        // A later Kubernetes may know more of them.
-        Some(_) => findings.warn(path.field("operator"), "is neither `Equal` nor `Exists`"),
+        // Later Kubernetes versions can have more operators.
+        Some(_) => findings.warn(path.field("operator"), "unknown operator; known are `Equal` and `Exists`"),
     }
     if !matches!(effect.as_deref(), None | Some("NoSchedule" | "PreferNoSchedule" | "NoExecute")) {
         findings.deny(path.field("effect"), "must be `NoSchedule`, `PreferNoSchedule` or `NoExecute`");
     }
     if toleration.toleration_seconds.is_some() && effect.as_deref() != Some("NoExecute") {
-        findings.deny(path.field("effect"), "must be `NoExecute` when `tolerationSeconds` is given");
+        findings.deny(path.field("effect"), "must be `NoExecute` with `tolerationSeconds`");
     }
 }

@@ -1,21 +1,21 @@
-//! The simple rules, each once: in Rust where the webhook, the controller and the command line check, and as an
-//! expression that the API server evaluates by itself, webhook or not. Field and message are the same in both.
+//! The table of simple rules. The webhook, the controller and the command line check them in Rust, the API server
+//! evaluates the same rules as CEL expressions, with or without the webhook. Field and message are the same in both.
 //!
-//! An expression sees an object as its author wrote it, before or without defaulting. It may let pass what the
-//! Rust rule refuses, never the other way round.
+//! A CEL expression sees an object before or without defaulting. It can accept what the Rust rule rejects, never the
+//! reverse.
 
 use crate::component::Role::{self, Function, Sink, Source};
 
-/// A rule about one component's specification.
+/// A rule on a component spec.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
-    /// The kinds of components that it holds for in the definitions.
+    /// The roles whose CRDs contain the rule.
     pub roles: &'static [Role],
-    /// The field at fault, from the component's specification on.
+    /// The field of the violation, relative to the component spec.
     pub field: &'static str,
-    /// What is wrong with it, and what to write instead.
+    /// What is wrong, and what to do.
     pub message: &'static str,
-    /// What holds, in the Common Expression Language, with `$` for the specification.
+    /// The CEL expression that is true for a valid spec, which `$` stands for.
     pub cel: &'static str,
 }
 
@@ -25,9 +25,9 @@ const CONNECTORS: &[Role] = &[Source, Sink];
 
 const FILE: &str = "must be the path of the file in the container";
 const POSITIVE: &str = "must be 1 or more";
-const NOT_ONCE: &str = "cannot be set with processingGuarantee `effectively_once`";
-const NO_INPUT: &str = "at least one topic to read is needed, here or in `topicPattern`, `customSerdeSources`, `customSchemaSources` or `sourceSpecs`";
-const NO_ADDRESS: &str = "must name a ConfigMap with the addresses `webServiceURL` and `brokerServiceURL`";
+const NOT_ONCE: &str = "must not be set with processingGuarantee `effectively_once`";
+const NO_INPUT: &str = "at least one input topic is required, here or in `topicPattern`, `customSerdeSources`, `customSchemaSources` or `sourceSpecs`";
+const NO_ADDRESS: &str = "must name a ConfigMap with the keys `webServiceURL` and `brokerServiceURL`";
 const RETENTION: &str = "must be `Retain` or `Delete`";
 
 macro_rules! some_input {
@@ -75,34 +75,34 @@ macro_rules! rules {
             pub const $name: Rule = Rule { roles: $roles, field: $field, message: $message, cel: $cel };
         )*
 
-        /// All of them.
+        /// All rules.
         pub const ALL: &[Rule] = &[$($name),*];
     };
 }
 
 rules! {
     NO_RUNTIME: &[Function], "java",
-        "a function needs a runtime: set one of `java`, `python`, `golang` and `genericRuntime`",
+        "a function requires a runtime: set one of `java`, `python`, `golang` or `genericRuntime`",
         "has($.java) || has($.python) || has($.golang) || has($.genericRuntime)";
-    PYTHON_BESIDE_JAVA: &[Function], "python", "`java` is set too; a function has one runtime",
+    PYTHON_BESIDE_JAVA: &[Function], "python", "only one of `java`, `python` and `golang` may be set",
         "!has($.python) || !has($.java)";
-    GO_BESIDE_JAVA: &[Function], "golang", "`java` is set too; a function has one runtime",
+    GO_BESIDE_JAVA: &[Function], "golang", "only one of `java`, `python` and `golang` may be set",
         "!has($.golang) || !has($.java)";
-    GO_BESIDE_PYTHON: &[Function], "golang", "`python` is set too; a function has one runtime",
+    GO_BESIDE_PYTHON: &[Function], "golang", "only one of `java`, `python` and `golang` may be set",
         "!has($.golang) || !has($.python) || has($.java)";
-    CONNECTOR_WITHOUT_JAVA: CONNECTORS, "java", "a connector needs `java`, with the connector as its `jar`",
+    CONNECTOR_WITHOUT_JAVA: CONNECTORS, "java", "a connector requires `java`, with the connector as its `jar`",
         "has($.java)";
-    NO_CLASS: ALL_ROLES, "className", "must name the class that runs",
+    NO_CLASS: ALL_ROLES, "className", "must be the class of the function or connector",
         "!(has($.java) || has($.python)) || (has($.className) && $.className != '')";
     NO_JAR: ALL_ROLES, "java.jar", FILE, "!has($.java) || (has($.java.jar) && $.java.jar != '')";
     NO_PY: &[Function], "python.py", FILE, "!has($.python) || (has($.python.py) && $.python.py != '')";
     NO_GO: &[Function], "golang.go", FILE, "!has($.golang) || (has($.golang.go) && $.golang.go != '')";
-    NO_SOURCE_CONFIG: &[Source], "sourceConfig", "a source needs the configuration of its connector",
+    NO_SOURCE_CONFIG: &[Source], "sourceConfig", "a source requires the configuration of its connector",
         "has($.sourceConfig)";
-    NO_SINK_CONFIG: &[Sink], "sinkConfig", "a sink needs the configuration of its connector",
+    NO_SINK_CONFIG: &[Sink], "sinkConfig", "a sink requires the configuration of its connector",
         "has($.sinkConfig)";
     NO_TRIGGERER: &[Source], "batchSourceConfig.discoveryTriggererClassName",
-        "must name the class that triggers a discovery",
+        "must be the discovery triggerer class",
         "!has($.batchSourceConfig) || (has($.batchSourceConfig.discoveryTriggererClassName) && $.batchSourceConfig.discoveryTriggererClassName != '')";
     NO_FUNCTION_INPUT: &[Function], "input.topics", NO_INPUT, some_input!("has($.sourceConfig) || ");
     NO_SINK_INPUT: &[Sink], "input.topics", NO_INPUT, some_input!("");
@@ -111,31 +111,31 @@ rules! {
     NO_PACKAGE_SERVICE: ALL_ROLES, "pulsarPackageService.pulsarConfig", NO_ADDRESS,
         "!has($.pulsarPackageService) || (has($.pulsarPackageService.pulsarConfig) && $.pulsarPackageService.pulsarConfig != '')";
     ZERO_UNDER_AUTOSCALER: ALL_ROLES, "replicas",
-        "cannot be 0 under an autoscaler; remove `maxReplicas` to scale to zero",
+        "must not be 0 with `maxReplicas`; remove `maxReplicas` to scale to zero",
         "!has($.maxReplicas) || !has($.replicas) || $.replicas != 0";
     LEAST_REPLICAS: ALL_ROLES, "minReplicas", POSITIVE,
         "!has($.maxReplicas) || !has($.minReplicas) || $.minReplicas >= 1";
-    MIN_OVER_MAX: ALL_ROLES, "minReplicas", "must not be more than `maxReplicas`",
+    MIN_OVER_MAX: ALL_ROLES, "minReplicas", "must not exceed `maxReplicas`",
         "!has($.maxReplicas) || !has($.minReplicas) || $.minReplicas <= $.maxReplicas";
-    TWO_AUTOSCALERS: ALL_ROLES, "pod.vpa", "`maxReplicas` is set too; scale either way, not both",
+    TWO_AUTOSCALERS: ALL_ROLES, "pod.vpa", "must not be set with `maxReplicas`; scale either vertically or horizontally",
         "!has($.maxReplicas) || !has($.pod) || !has($.pod.vpa)";
     TIMEOUT_ONCE: READERS, "timeout", NOT_ONCE, not_once!("timeout", "== 0");
     RETRY_ONCE: READERS, "maxMessageRetry", NOT_ONCE, not_once!("maxMessageRetry", "<= 0");
     KEY_ORDER_ONCE: &[Function], "retainKeyOrdering", NOT_ONCE, not_once!("retainKeyOrdering", "== false");
-    TWO_ORDERS: &[Function], "retainKeyOrdering", "`retainOrdering` is set too; set only one of them",
+    TWO_ORDERS: &[Function], "retainKeyOrdering", "only one of `retainOrdering` and `retainKeyOrdering` may be set",
         "!has($.retainKeyOrdering) || !has($.retainOrdering) || !$.retainKeyOrdering || !$.retainOrdering";
     NO_RETRY: READERS, "maxMessageRetry",
-        "must be 1 or more, since messages reach `deadLetterTopic` after that many retries",
+        "must be 1 or more with `deadLetterTopic`, which gets messages after that many redeliveries",
         "!has($.deadLetterTopic) || $.deadLetterTopic == '' || (has($.maxMessageRetry) && $.maxMessageRetry > 0)";
-    STATE_IN_GO: &[Function], "statefulConfig", "the Go runtime has no state; use Java or Python",
+    STATE_IN_GO: &[Function], "statefulConfig", "the Go runtime does not support state; use Java or Python",
         "!has($.statefulConfig) || !has($.statefulConfig.pulsar) || !has($.golang) || has($.java) || has($.python) || has($.genericRuntime)";
-    NO_STATE_STORE: &[Function], "statefulConfig.pulsar.serviceUrl", "must be the address of the state store",
+    NO_STATE_STORE: &[Function], "statefulConfig.pulsar.serviceUrl", "must be the service URL of the state store",
         "!has($.statefulConfig) || !has($.statefulConfig.pulsar) || (has($.statefulConfig.pulsar.serviceUrl) && $.statefulConfig.pulsar.serviceUrl != '')";
     WINDOW_WITHOUT_LENGTH: &[Function], "windowConfig.windowLengthCount",
-        "a window needs a length: set `windowLengthCount` or `windowLengthDurationMs`",
+        "a window requires a length: set `windowLengthCount` or `windowLengthDurationMs`",
         "!has($.windowConfig) || has($.windowConfig.windowLengthCount) || has($.windowConfig.windowLengthDurationMs)";
     WINDOW_OF_TWO_LENGTHS: &[Function], "windowConfig.windowLengthCount",
-        "`windowLengthDurationMs` is set too; a window has one length",
+        "only one of `windowLengthCount` and `windowLengthDurationMs` may be set",
         "!has($.windowConfig) || !has($.windowConfig.windowLengthCount) || !has($.windowConfig.windowLengthDurationMs)";
     WINDOW_COUNT: &[Function], "windowConfig.windowLengthCount", POSITIVE, window!("windowLengthCount");
     WINDOW_DURATION: &[Function], "windowConfig.windowLengthDurationMs", POSITIVE,
@@ -151,23 +151,23 @@ rules! {
         "!has($.persistentVolumeClaimRetentionPolicy) || !has($.persistentVolumeClaimRetentionPolicy.whenScaled) || $.persistentVolumeClaimRetentionPolicy.whenScaled in ['', 'Retain', 'Delete']";
 }
 
-/// The rule that every component of a mesh has a name, beside those of components on their own.
+/// The rule that every component of a mesh has a name.
 pub const NO_NAME: Rule = Rule {
     roles: ALL_ROLES,
     field: "name",
-    message: "each component of a mesh needs a name",
+    message: "each component of a mesh requires a name",
     cel: "has($.name) && $.name != ''",
 };
 
-/// What the name of a component's object must be, as the API server checks it.
-pub const OBJECT_NAME: &str = "metadata.name: must be at most 43 lower-case letters, digits and `-`, begin with a letter and not end with `-`";
+/// The message of the CEL rule on the name of a component object.
+pub const OBJECT_NAME: &str = "metadata.name: must be at most 43 lowercase letters, digits and `-`, starting with a letter and not ending with `-`";
 
-/// Most components of one role in a mesh. More than the largest object that can be stored has room for.
+/// Maximum components of one role in a mesh, more than fit into the largest object that the API server stores.
 pub const MAX_COMPONENTS: usize = 2000;
 
 impl Rule {
-    /// The expression about the specification that `subject` stands for.
-    pub fn about(&self, subject: &str) -> String {
-        self.cel.replace('$', subject)
+    /// The CEL expression for the spec at `path`.
+    pub fn cel_for(&self, path: &str) -> String {
+        self.cel.replace('$', path)
     }
 }

@@ -1,4 +1,4 @@
-//! The rules of replicas, autoscaling and resources.
+//! Rules of replicas, autoscaling and resources.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +13,20 @@ use super::collector::Collector;
 use super::rules;
 use super::violation::FieldPath;
 
-/// Whether an object is new to the cluster, or was taken already.
+/// Whether the API server has stored the object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Lifecycle {
-    /// It is about to be created, or stands in a mesh.
+    /// About to be created, or part of a mesh.
     New,
-    /// It is stored. Then its number of replicas is the autoscaler's, and no fault of whoever changes a limit.
+    /// Stored. An autoscaler may have set its replicas, so they must not block a change of the limits.
     Stored,
 }
 
 pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, lifecycle: Lifecycle, findings: &mut Collector) {
     let spec = &view.common;
-    // Without an autoscaler any number of replicas will do, none included; minReplicas then means nothing.
-    if let Some(most) = spec.max_replicas {
-        limits(path, most, spec.min_replicas.unwrap_or(1), spec.replicas.unwrap_or(1), lifecycle, findings);
+    // Without an autoscaler any number of replicas is valid, and minReplicas has no effect.
+    if let Some(max) = spec.max_replicas {
+        limits(path, max, spec.min_replicas.unwrap_or(1), spec.replicas.unwrap_or(1), lifecycle, findings);
     }
     let Some(pod) = spec.pod else { return };
     let pod_path = path.field("pod");
@@ -47,7 +47,7 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, lifecycle: Lifecycle,
                     if let IntOrString::String(text) = amount
                         && quantity::value(&Quantity(text.clone())).is_none()
                     {
-                        findings.deny(at.field(field).field(resource), no_amount(text));
+                        findings.deny(at.field(field).field(resource), invalid_quantity(text));
                     }
                 }
             }
@@ -57,15 +57,14 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, lifecycle: Lifecycle,
     for (index, rule) in pod.builtin_autoscaler.iter().flatten().enumerate() {
         let field = pod_path.field("builtinAutoscaler").index(index);
         let Some(resource) = builtin_resource(rule) else {
-            findings.warn(field, format!("{rule:?} is no built-in rule and has no effect"));
+            findings.warn(field, format!("unknown built-in metric {rule:?}; ignored"));
             continue;
         };
         if let Some(first) = seen.insert(resource, rule) {
-            let message =
-                format!("{first:?} is a rule for {resource} already; one rule a resource is possible");
+            let message = format!("duplicate metric for {resource}: {first:?} is already set");
             match view.role {
                 Role::Function => findings.deny(field, message),
-                // The original takes it, and so does the API server.
+                // Function Mesh for Go and the API server accept it.
                 Role::Source | Role::Sink => findings.warn(field, message),
             }
         }
@@ -74,8 +73,8 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, lifecycle: Lifecycle,
 
 fn limits(
     path: &FieldPath,
-    most: i32,
-    least: i32,
+    max: i32,
+    min: i32,
     replicas: i32,
     lifecycle: Lifecycle,
     findings: &mut Collector,
@@ -83,29 +82,29 @@ fn limits(
     if replicas == 0 {
         findings.deny_rule(path, &rules::ZERO_UNDER_AUTOSCALER);
     }
-    if least < 1 {
+    if min < 1 {
         findings.deny_rule(path, &rules::LEAST_REPLICAS);
     }
-    if least > most {
+    if min > max {
         findings.deny_rule(path, &rules::MIN_OVER_MAX);
     }
     let outside = match () {
-        () if replicas > most => Some(("maxReplicas", "must not be less than `replicas`")),
-        () if least <= most && least > replicas => Some(("minReplicas", "must not be more than `replicas`")),
+        () if replicas > max => Some(("maxReplicas", "must not be less than `replicas`")),
+        () if min <= max && min > replicas => Some(("minReplicas", "must not exceed `replicas`")),
         () => None,
     };
     match (outside, lifecycle) {
         (Some((field, message)), Lifecycle::New) => findings.deny(path.field(field), message),
-        // Zero switches the autoscaler off, so it moves nothing then.
+        // Zero replicas disable the autoscaler, so it adjusts nothing.
         (Some((field, message)), Lifecycle::Stored) if replicas != 0 => {
-            findings.warn(path.field(field), format!("{message}; the autoscaler will move them"));
+            findings.warn(path.field(field), format!("{message}; the autoscaler will adjust the replicas"));
         }
         (Some(_), Lifecycle::Stored) | (None, _) => {}
     }
 }
 
-fn no_amount(text: &str) -> String {
-    format!("{text:?} is no amount; write for example `500m` or `1Gi`")
+fn invalid_quantity(text: &str) -> String {
+    format!("invalid quantity {text:?}; use for example `500m` or `1Gi`")
 }
 
 fn builtin_resource(rule: &str) -> Option<&'static str> {
@@ -126,7 +125,7 @@ pub(super) fn resources(path: &FieldPath, spec: &Common<'_>, findings: &mut Coll
         for (resource, amount) in list.iter().flatten() {
             let field = path.field(field).field(resource);
             match quantity::value(amount) {
-                None => findings.deny(field, no_amount(&amount.0)),
+                None => findings.deny(field, invalid_quantity(&amount.0)),
                 Some(value) if value < 0.0 => findings.deny(field, "must be 0 or more"),
                 Some(_) => {}
             }
@@ -140,7 +139,7 @@ pub(super) fn resources(path: &FieldPath, spec: &Common<'_>, findings: &mut Coll
             && request > limit
             && limit > 0.0
         {
-            findings.deny(path.field("requests").field(resource), "is more than the limit");
+            findings.deny(path.field("requests").field(resource), "must not exceed the limit");
         }
     }
 }

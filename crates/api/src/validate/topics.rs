@@ -1,4 +1,4 @@
-//! The rules of what a component reads and writes.
+//! Rules of input and output topics.
 
 use crate::component::{Role, SpecView};
 use crate::types::{CryptoConfig, InputConf};
@@ -18,7 +18,7 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collec
         if reads_topics {
             inputs(&path.field("input"), input, findings);
             if input.all_topics().is_empty() {
-                // One message and one field; the expressions differ.
+                // The rules of functions and sinks only differ in CEL.
                 findings.deny_rule(path, &rules::NO_SINK_INPUT);
             }
         }
@@ -35,15 +35,15 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collec
 }
 
 fn optional(path: &FieldPath, topic: Option<&str>, findings: &mut Collector) {
-    if let Some(Err(fault)) = topic.filter(|topic| !topic.is_empty()).map(TopicName::parse) {
-        findings.deny(path.clone(), fault);
+    if let Some(Err(error)) = topic.filter(|topic| !topic.is_empty()).map(TopicName::parse) {
+        findings.deny(path.clone(), error);
     }
 }
 
 fn inputs(path: &FieldPath, input: &InputConf, findings: &mut Collector) {
     let mut check = |field: FieldPath, topic: &str| {
-        if let Err(fault) = TopicName::parse(topic) {
-            findings.deny(field, fault);
+        if let Err(error) = TopicName::parse(topic) {
+            findings.deny(field, error);
         }
     };
     for (index, topic) in input.topics.iter().flatten().enumerate() {
@@ -74,7 +74,7 @@ fn inputs(path: &FieldPath, input: &InputConf, findings: &mut Collector) {
 
 fn key_reader(path: &FieldPath, crypto: &CryptoConfig, findings: &mut Collector) {
     if crypto.crypto_key_reader_class_name.as_deref().unwrap_or_default().is_empty() {
-        findings.deny(path.field("cryptoKeyReaderClassName"), "must name the class that reads the keys");
+        findings.deny(path.field("cryptoKeyReaderClassName"), "must be the CryptoKeyReader class");
     }
 }
 
@@ -92,7 +92,7 @@ fn output(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     }
 }
 
-/// A function that writes what it reads would feed itself for ever.
+/// A function that produces to its own input topic would process its output forever.
 fn same_topic(path: &FieldPath, view: &SpecView<'_>, input: &InputConf, findings: &mut Collector) {
     let Some(output) = view.output_topic() else { return };
     let full = TopicName::parse(output).ok();
@@ -101,7 +101,7 @@ fn same_topic(path: &FieldPath, view: &SpecView<'_>, input: &InputConf, findings
         if is_same {
             findings.deny(
                 path.field("output.topic"),
-                format!("{output:?} is an input topic too; write another topic"),
+                format!("{output:?} is also an input topic; use another output topic"),
             );
         }
     }

@@ -1,29 +1,29 @@
-//! Which names may differ by one slip of a key, found without a comparison of each with each.
+//! Finds names that may differ by one typo, without comparing all pairs.
 //!
-//! Two names that differ by a letter more, less, another, or by two in the wrong order, have a text in common: one of
-//! them without one of its letters is the other, or the other without one of its own. So each name is kept by the
-//! hash of itself and of all that it becomes by taking away a letter.
+//! Two names at edit distance one (insertion, deletion, substitution or transposition) become equal when each loses at
+//! most one letter. So the index contains each name by its own hash and by the hashes of its deletions (symmetric delete
+//! search).
 
 use crate::budget::Budget;
 use crate::names::TopicName;
 
-/// Most entries: 16 bytes each.
+/// Maximum entries, of 16 bytes each.
 const MAX_ENTRIES: usize = 500_000;
-/// Any odd number; what collides is compared letter by letter.
+/// Any odd number works: candidates are compared letter by letter.
 const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Names by hashes.
-pub(super) struct Index(Vec<(u64, usize)>);
+/// Names by hash.
+pub(super) struct TypoIndex(Vec<(u64, usize)>);
 
-impl Index {
-    /// None when the budget is spent.
+impl TypoIndex {
+    /// Indexes names. None if the budget is exceeded.
     pub(super) fn of<'a>(names: impl Iterator<Item = &'a TopicName>, budget: &mut Budget) -> Option<Self> {
         let mut entries = Vec::new();
         for (place, name) in names.enumerate() {
             budget.spend(name.local.len()).then_some(())?;
             entries.extend(hashes(name).into_iter().map(|hash| (hash, place)));
             if entries.len() > MAX_ENTRIES {
-                // Spends all that is left: something is not looked at.
+                // Exceeds the budget, since some names are not compared.
                 budget.spend(usize::MAX);
                 return None;
             }
@@ -32,7 +32,7 @@ impl Index {
         Some(Self(entries))
     }
 
-    /// The places of the names that may be near, in order. None when the budget is spent.
+    /// The indices of names that may differ by a typo, sorted. None if the budget is exceeded.
     pub(super) fn candidates(&self, name: &TopicName, budget: &mut Budget) -> Option<Vec<usize>> {
         budget.spend(name.local.len()).then_some(())?;
         let mut found = Vec::new();
@@ -40,7 +40,7 @@ impl Index {
             let start = self.0.partition_point(|(other, _)| *other < hash);
             let same = self.0.get(start..).unwrap_or_default().iter().take_while(|(other, _)| *other == hash);
             for (_, place) in same {
-                // What it takes to compare the two.
+                // The cost of comparing the two names.
                 budget.spend(name.local.len()).then_some(())?;
                 found.push(*place);
             }
@@ -51,17 +51,17 @@ impl Index {
     }
 }
 
-/// Whether a character may be written by a slip. Numbers differ on purpose.
+/// Whether a character can be a typo. Numbers differ on purpose.
 pub(super) fn is_letter(character: char) -> bool {
     character.is_alphabetic() || matches!(character, '-' | '_' | '.')
 }
 
-/// The hashes of a name, of the name in small letters, and of the name without each of its letters.
+/// The hashes of a name, of its lowercase form, and of its deletions.
 fn hashes(name: &TopicName) -> Vec<u64> {
     let whole = |text: &mut dyn Iterator<Item = char>| text.fold(1, step);
     let small = whole(&mut name.local.chars().map(|letter| letter.to_ascii_lowercase()));
     let letters: Vec<char> = name.local.chars().collect();
-    // The hash of what stands behind each place, and the weight of what stands before it.
+    // The hash of each suffix, and the weight of the prefix before it.
     let mut behind = vec![(0_u64, 1_u64)];
     for letter in letters.iter().rev() {
         let (hash, weight) = behind.last().copied().unwrap_or_default();
@@ -102,13 +102,13 @@ mod tests {
 
     fn finds(one: &str, other: &str) -> bool {
         let mut budget = Budget::default();
-        let index = Index::of([name("x"), name(one)].iter(), &mut budget).unwrap();
+        let index = TypoIndex::of([name("x"), name(one)].iter(), &mut budget).unwrap();
         index.candidates(&name(other), &mut budget).unwrap().contains(&1)
     }
 
     proptest! {
         #[test]
-        fn finds_every_slip(text in "[a-dA-Dé._-]{1,12}", at in 0..12_usize, letter in "[a-dé._-]") {
+        fn finds_every_typo(text in "[a-dA-Dé._-]{1,12}", at in 0..12_usize, letter in "[a-dé._-]") {
             let letters: Vec<char> = text.chars().collect();
             let at = at % letters.len();
             let (before, after) = (&letters[..at], &letters[at..]);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_no_slips() {
+    fn ignores_numbers() {
         assert!(!finds("in-1", "in-2"));
         assert!(!finds("orders", "payments"));
     }

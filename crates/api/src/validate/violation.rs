@@ -1,16 +1,16 @@
-//! What a rule has to say: which field, what is wrong, and what to do about it.
+//! Field paths, violations and findings.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Longest key or name in a path.
+/// Maximum length of a key or name in a path.
 const MAX_STEP: usize = 120;
 
-/// The place of a field in an object, as people write it: `spec.functions[0].input.topics[1]`.
+/// Path of a field in an object, for example `spec.functions[0].input.topics[1]`.
 ///
-/// Beside it stands the same place as it outlasts changes of the object: with components by name, and no place
-/// in any other list. Comparing paths compares what people see.
+/// Also holds a stable path, which identifies the field in another version of the object: with components by name, and
+/// without indices of other lists. Comparison of paths ignores it.
 #[derive(Clone, Debug)]
 pub struct FieldPath {
     text: String,
@@ -23,8 +23,8 @@ impl FieldPath {
         Self { text: field.to_owned(), stable_path: field.to_owned() }
     }
 
-    /// Keys and names are cut in the text, and told apart by a hash in the other: a path is made for each of many
-    /// values, of which one may be as long as the object.
+    /// Truncates keys and names, since a path is created for each of many values, and one name can be as long as the
+    /// object. A hash keeps the stable path unique.
     fn step(
         &self,
         text: impl FnOnce(&str) -> String,
@@ -48,26 +48,26 @@ impl FieldPath {
         }
     }
 
-    /// A field of the object here. A dotted name goes several steps down.
+    /// The path of a field. A dotted name descends several levels.
     #[must_use]
     pub fn field(&self, name: &str) -> Self {
         let step = |name: &str| format!(".{name}");
         self.step(step, step, name)
     }
 
-    /// An item of the list here.
+    /// The path of a list item.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
         self.then(&format!("[{index}]"), "[]")
     }
 
-    /// An item of the list here that has a name of its own.
+    /// The path of a list item with a unique name.
     #[must_use]
     pub fn item(&self, index: usize, name: &str) -> Self {
         self.step(|_| format!("[{index}]"), |name| format!("[{name:?}]"), name)
     }
 
-    /// An entry of the map here.
+    /// The path of a map entry.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
         let step = |key: &str| format!("[{key:?}]");
@@ -79,7 +79,7 @@ impl FieldPath {
         &self.text
     }
 
-    /// The path by which the field is found again in another version of the object.
+    /// The path that identifies the field in another version of the object.
     pub(crate) fn stable_path(&self) -> &str {
         &self.stable_path
     }
@@ -111,24 +111,24 @@ impl fmt::Display for FieldPath {
     }
 }
 
-/// A text of at most so many bytes: what is longer ends in `…`.
-pub(crate) fn shorten(text: &str, most: usize) -> Cow<'_, str> {
-    if text.len() <= most {
+/// Truncates a text to a maximum of bytes and appends `…`.
+pub(crate) fn shorten(text: &str, max: usize) -> Cow<'_, str> {
+    if text.len() <= max {
         return Cow::Borrowed(text);
     }
-    let mut end = most;
+    let mut end = max;
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
 }
 
-/// One broken rule.
+/// A violation of a rule, or a warning.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Violation {
-    /// The field at fault.
+    /// The field that causes it.
     pub field: FieldPath,
-    /// What is wrong with it, and what to write instead.
+    /// What is wrong, and what to do.
     pub message: String,
 }
 
@@ -140,23 +140,23 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// What the rules found: violations refuse an object, warnings let it pass with a word to its author.
+/// The result of validation. Violations reject an object, warnings do not.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Findings {
-    /// Broken rules, in the order of the fields.
+    /// Violations, in the order of the fields.
     pub violations: Vec<Violation>,
-    /// What is allowed and yet most likely not meant.
+    /// Valid values that are probably mistakes.
     pub warnings: Vec<Violation>,
 }
 
 impl Findings {
-    /// Turns the findings into the error that lists all violations, if there are any.
+    /// The warnings, or the error that lists all violations.
     pub fn into_result(self) -> Result<Vec<Violation>, Violations> {
         if self.violations.is_empty() { Ok(self.warnings) } else { Err(Violations(self.violations)) }
     }
 }
 
-/// All rules that an object breaks. Never empty.
+/// All violations of an object. Never empty.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Violations(pub Vec<Violation>);
 

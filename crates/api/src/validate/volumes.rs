@@ -1,4 +1,4 @@
-//! The rules of volumes and their mounts.
+//! Rules of volumes and volume mounts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +10,18 @@ use super::collector::Collector;
 use super::rules;
 use super::violation::FieldPath;
 
-/// Beginnings and ends of the names of volumes that the operator makes, beside those named by a Secret.
-const OPERATORS_OWN: [&str; 2] = ["filebeat-logs", "downloader-volume"];
-const LOG_CONFIGURATION: &str = "-log-conf";
+/// Names of volumes that the operator creates, other than those of Secrets.
+const OPERATOR_VOLUMES: [&str; 2] = ["filebeat-logs", "downloader-volume"];
+/// Suffix of the volumes that the operator creates for log configurations.
+const LOG_CONFIG_SUFFIX: &str = "-log-conf";
 
-/// Checks the volumes of the component whose specification stands at `path`.
+/// Validates the volumes of the component spec at `path`.
 pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let mut volumes = BTreeSet::new();
     for (index, volume) in view.common.pod.iter().flat_map(|pod| pod.volumes.iter().flatten()).enumerate() {
         if !volumes.insert(volume.name.as_str()) {
             let at = path.field("pod.volumes").item(index, &volume.name).field("name");
-            findings.deny(at, format!("{:?} is the name of an earlier volume already", volume.name));
+            findings.deny(at, format!("duplicate volume name {:?}", volume.name));
         }
     }
     let mut claims = BTreeSet::new();
@@ -29,16 +30,16 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collec
             let name = claim.metadata.name.as_deref().unwrap_or_default();
             let at = path.field("volumeClaimTemplates").item(index, name);
             if name.is_empty() {
-                findings.deny(at.field("metadata.name"), "must be the name by which `volumeMounts` knows it");
+                findings.deny(at.field("metadata.name"), "must be set, since `volumeMounts` refer to it");
             } else if !claims.insert(name) {
-                let message = format!("{name:?} is the name of an earlier claim already");
+                let message = format!("duplicate claim name {name:?}");
                 findings.deny(at.field("metadata.name"), message);
             }
             let wanted = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
             let wanted = wanted.and_then(|resources| resources.requests.as_ref());
             for (resource, amount) in wanted.into_iter().flatten() {
                 if quantity::value(amount).is_none() {
-                    let message = format!("{:?} is no amount; write for example `10Gi`", amount.0);
+                    let message = format!("invalid quantity {:?}; use for example `10Gi`", amount.0);
                     findings.deny(at.field("spec.resources.requests").field(resource), message);
                 }
             }
@@ -47,17 +48,16 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collec
             retention(path, policy, findings);
         }
     }
-    key_folders(path, view, findings);
-    if findings.wants_advice() {
+    key_mount_paths(path, view, findings);
+    if findings.wants_warnings() {
         mounts(path, view, &volumes, &claims, findings);
     }
 }
 
-/// In a folder only one volume can be mounted. With the other one's keys missing, messages would be lost, or sent
-/// unencrypted.
-fn key_folders(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
+/// Only one volume can be mounted at a path. Without the other key, messages would be lost or sent unencrypted.
+fn key_mount_paths(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let mut folders = BTreeMap::new();
-    for (at, crypto) in cryptos(path, view) {
+    for (at, crypto) in crypto_configs(path, view) {
         for (index, key) in crypto.crypto_secrets.iter().flatten().enumerate() {
             let Some(folder) = key.as_volume.as_deref().filter(|folder| !folder.is_empty()) else { continue };
             let source = (&key.secret_name, &key.secret_key);
@@ -65,7 +65,7 @@ fn key_folders(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) 
             if (name, held) != source {
                 let at = at.field("cryptoSecrets").index(index).field("asVolume");
                 let message = format!(
-                    "holds key {held:?} of Secret {name:?} already; mount each key in a folder of its own"
+                    "key {held:?} of Secret {name:?} is already mounted here; use a separate path for each key"
                 );
                 findings.deny(at, message);
             }
@@ -73,8 +73,11 @@ fn key_folders(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) 
     }
 }
 
-/// What encrypts what is written, and decrypts what is read, each with its place.
-fn cryptos<'a>(path: &FieldPath, view: &SpecView<'a>) -> impl Iterator<Item = (FieldPath, &'a CryptoConfig)> {
+/// The crypto configurations of the producer and the consumers, each with its path.
+fn crypto_configs<'a>(
+    path: &FieldPath,
+    view: &SpecView<'a>,
+) -> impl Iterator<Item = (FieldPath, &'a CryptoConfig)> {
     let producer = view.output().and_then(|output| output.producer_conf.as_ref()?.crypto_config.as_ref());
     let producer = producer.map(|crypto| (path.field("output.producerConf.cryptoConfig"), crypto));
     let consumers = view.input().and_then(|input| input.source_specs.as_ref());
@@ -85,7 +88,7 @@ fn cryptos<'a>(path: &FieldPath, view: &SpecView<'a>) -> impl Iterator<Item = (F
     producer.into_iter().chain(consumers)
 }
 
-/// What is known of mounts by their names alone, which is advice.
+/// Warns of unknown volumes and duplicate mount paths. Names alone do not prove a mistake.
 fn mounts(
     path: &FieldPath,
     view: &SpecView<'_>,
@@ -100,26 +103,25 @@ fn mounts(
         let name = mount.name.as_str();
         let is_known = volumes.contains(name)
             || claims.contains(name)
-            || OPERATORS_OWN.contains(&name)
-            || name.ends_with(LOG_CONFIGURATION)
-            || begins_with_any(name, &secrets);
+            || OPERATOR_VOLUMES.contains(&name)
+            || name.ends_with(LOG_CONFIG_SUFFIX)
+            || starts_with_any(name, &secrets);
         if !is_known {
-            let message = format!("{name:?} names no volume of `pod.volumes` or `volumeClaimTemplates`");
+            let message =
+                format!("unknown volume {name:?}: neither in `pod.volumes` nor in `volumeClaimTemplates`");
             findings.warn(at.field("name"), message);
         }
         if !paths.insert(mount.mount_path.as_str()) {
-            let message = format!("{:?} is mounted already; this mount has no effect", mount.mount_path);
+            let message = format!("duplicate mount path {:?}; this mount is ignored", mount.mount_path);
             findings.warn(at.field("mountPath"), message);
         }
     }
 }
 
-/// Whether a name begins with one of these. A longer name than 253 bytes is none of a volume.
-fn begins_with_any(name: &str, beginnings: &BTreeSet<String>) -> bool {
-    !beginnings.is_empty()
-        && (1..=name.len().min(253))
-            .filter_map(|end| name.get(..end))
-            .any(|beginning| beginnings.contains(beginning))
+/// Whether a name starts with one of the prefixes. Volume names are no longer than 253 bytes.
+fn starts_with_any(name: &str, prefixes: &BTreeSet<String>) -> bool {
+    !prefixes.is_empty()
+        && (1..=name.len().min(253)).filter_map(|end| name.get(..end)).any(|prefix| prefixes.contains(prefix))
 }
 
 fn retention(path: &FieldPath, policy: &VolumeClaimRetention, findings: &mut Collector) {
@@ -133,7 +135,7 @@ fn retention(path: &FieldPath, policy: &VolumeClaimRetention, findings: &mut Col
     }
 }
 
-/// Beginnings of the names of volumes that hold Secrets of the component.
+/// Prefixes of the names of volumes for Secrets of the component.
 fn secrets(path: &FieldPath, view: &SpecView<'_>) -> BTreeSet<String> {
     let of_pulsar = |pulsar: &PulsarMessaging| {
         let tls = pulsar.tls_config.as_ref().and_then(|tls| tls.cert_secret_name.clone());
@@ -142,7 +144,7 @@ fn secrets(path: &FieldPath, view: &SpecView<'_>) -> BTreeSet<String> {
         oauth2.map(|oauth2| oauth2.key_secret_name.clone()).chain(tls).collect::<Vec<_>>()
     };
     let pulsars = [view.common.pulsar, view.common.pulsar_package_service];
-    let keys = cryptos(path, view).flat_map(|(_, crypto)| crypto.crypto_secrets.iter().flatten());
+    let keys = crypto_configs(path, view).flat_map(|(_, crypto)| crypto.crypto_secrets.iter().flatten());
     let keys = keys.map(|key| key.secret_name.clone());
     pulsars
         .into_iter()
@@ -150,7 +152,7 @@ fn secrets(path: &FieldPath, view: &SpecView<'_>) -> BTreeSet<String> {
         .flat_map(of_pulsar)
         .chain(keys)
         .filter(|name| !name.is_empty())
-        // In the name of a volume a dot becomes a dash.
+        // Volume names contain `-` instead of `.`.
         .map(|name| name.to_lowercase().replace('.', "-"))
         .collect()
 }

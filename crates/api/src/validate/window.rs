@@ -1,4 +1,4 @@
-//! The rules of windows.
+//! Rules of windows.
 
 use crate::types::WindowConfig;
 
@@ -7,7 +7,7 @@ use super::rules;
 use super::violation::FieldPath;
 use crate::names::TopicName;
 
-/// Checks the window of the function whose specification stands at `path`.
+/// Validates the window of the function spec at `path`.
 pub(super) fn check(path: &FieldPath, window: &WindowConfig, findings: &mut Collector) {
     match (window.window_length_count, window.window_length_duration_ms) {
         (None, None) => findings.deny_rule(path, &rules::WINDOW_WITHOUT_LENGTH),
@@ -26,7 +26,7 @@ pub(super) fn check(path: &FieldPath, window: &WindowConfig, findings: &mut Coll
     }
     if window.timestamp_extractor_class_name.as_deref().is_some_and(|name| !name.is_empty()) {
         let path = path.field("windowConfig");
-        // No lag at all is what the runner assumes when nothing is said, so it may be said.
+        // 0 is the default of the runner, so it is valid.
         if window.max_lag_ms.is_some_and(|lag| lag < 0) {
             findings.deny(path.field("maxLagMs"), "must be 0 or more");
         }
@@ -35,7 +35,7 @@ pub(super) fn check(path: &FieldPath, window: &WindowConfig, findings: &mut Coll
         }
     }
     let late = window.late_data_topic.as_deref().filter(|topic| !topic.is_empty());
-    if let Some(Err(fault)) = late.map(TopicName::parse) {
-        findings.deny(path.field("windowConfig.lateDataTopic"), fault);
+    if let Some(Err(error)) = late.map(TopicName::parse) {
+        findings.deny(path.field("windowConfig.lateDataTopic"), error);
     }
 }

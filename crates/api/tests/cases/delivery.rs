@@ -135,7 +135,7 @@ pub(super) fn windows(t: &mut Table) {
             json!({ "windowLengthCount": 1, "timestampExtractorClassName": "C", "maxLagMs": lag, "watermarkEmitIntervalMs": interval }),
         )
     };
-    // A lag of 0, which the original refuses, is what it fills in by itself.
+    // Function Mesh for Go rejects a lag of 0, although that is its default.
     t.add("W7", F, &["spec.windowConfig.maxLagMs"], timed(json!(-1), json!(1)), timed(json!(0), json!(1)));
     t.add(
         "W7",

@@ -1,5 +1,5 @@
-//! One object for each rule: one that breaks just it, and a twin that keeps it. The table serves the test of the
-//! Rust rules and the test of what the API server says by itself.
+//! One case for each rule: an object that violates only this rule, and a valid counterpart. The tests of the Rust rules and
+//! of the CEL rules share the table.
 
 #![allow(dead_code, reason = "each test uses its part of the table")]
 
@@ -11,15 +11,14 @@ mod topics;
 
 use serde_json::{Value, json};
 
-/// A rule, by a change that breaks it and one that does not, to an object that keeps all rules. A change is
-/// merged into the object; null takes a field away.
+/// A rule, with an invalid and a valid change of a valid object. Changes are merged into the object; null removes a field.
 pub(crate) struct Case {
-    /// The rule, by its letter in the list of the original's rules where it has one.
+    /// Short name of the rule, for the failure message.
     pub(crate) rule: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) bad: Value,
     pub(crate) good: Value,
-    /// The fields at fault, in the order of the findings.
+    /// The fields of the violations, in order.
     pub(crate) fields: Vec<&'static str>,
 }
 
@@ -62,10 +61,10 @@ pub(crate) fn merge(target: &mut Value, change: &Value) {
     }
 }
 
-/// The object that a change of the specification makes of the base.
+/// The base object with a change of its spec.
 pub(crate) fn object(kind: &str, spec: &Value) -> Value {
     let mut object = base(kind);
-    // A change of the name stands beside those of the specification.
+    // The key `metadata.name` changes the object's name.
     let mut spec = spec.clone();
     if let Some(name) = spec.as_object_mut().and_then(|spec| spec.remove("metadata.name")) {
         object["metadata"]["name"] = name;
@@ -97,7 +96,7 @@ impl Table {
     }
 }
 
-/// Every rule.
+/// The cases of all rules.
 pub(crate) fn all() -> Vec<Case> {
     let mut table = Table(Vec::new());
     runtimes::runtimes(&mut table);

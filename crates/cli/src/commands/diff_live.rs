@@ -35,9 +35,9 @@ pub(super) fn against_cluster(
     for namespace in &namespaces {
         before.extend(cluster.everything(namespace)?);
     }
-    let global = &settings.global_backend_config_namespace;
-    if settings.global_backend_config.is_some() && !namespaces.contains(global) {
-        before.extend(cluster.backend_configs(global)?);
+    if let Some(global) = settings.global_backend_config_ref().filter(|it| !namespaces.contains(it.namespace))
+    {
+        before.extend(cluster.backend_configs(global.namespace)?);
     }
     let mut all = backends(objects.iter().map(|(_, object)| object));
     let in_files: BTreeSet<Id> = all.iter().map(id_of).collect();

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use function_mesh_api::labels::API_VERSION;
 use function_mesh_api::{FunctionMesh, Role, drop_nulls};
-use function_mesh_workloads::{Settings, SettingsArgs, names};
+use function_mesh_workloads::{BackendConfigRef, Settings, SettingsArgs, names};
 use kube::ResourceExt;
 
 use super::given::{self, Given};
@@ -175,9 +175,8 @@ fn given(args: &Args, settings: &Settings) -> Result<Given, Failure> {
         .filter(|(kind, ..)| *kind == "FunctionMesh")
         .map(|(kind, name, _)| Id::new(kind, &namespace, name))
         .filter(|mesh| live.contains_key(mesh));
-    let global = &settings.global_backend_config_namespace;
-    if settings.global_backend_config.is_some() && *global != namespace {
-        live.extend(cluster.backend_configs(global)?);
+    if let Some(global) = settings.global_backend_config_ref().filter(|it| it.namespace != namespace) {
+        live.extend(cluster.backend_configs(global.namespace)?);
     }
     let subject = mesh.unwrap_or(id);
     let mut documents = Vec::new();
@@ -258,18 +257,14 @@ fn layers<'a>(
     settings: &Settings,
     live: &Snapshot,
 ) -> (Layers, Sources<'a>) {
-    let find = |name: Option<&str>, namespace: &str| {
+    let find = |of: BackendConfigRef<'_>| {
         objects.iter().find_map(|(document, object)| match object {
-            Object::BackendConfig(config) => {
-                let fits = Some(config.name_any().as_str()) == name
-                    && config.namespace().as_deref() == Some(namespace);
-                fits.then_some(*document)
-            }
+            Object::BackendConfig(config) => of.is_of(config).then_some(*document),
             _ => None,
         })
     };
-    let global = find(settings.global_backend_config.as_deref(), &settings.global_backend_config_namespace);
-    let namespaced = find(settings.namespaced_backend_config.as_deref(), &component.namespace);
+    let global = settings.global_backend_config_ref().and_then(find);
+    let namespaced = settings.namespaced_backend_config_ref(&component.namespace).and_then(find);
     let plain = |document: &Document| {
         let mut value = document.node.to_value();
         drop_nulls(&mut value);

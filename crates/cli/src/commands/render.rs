@@ -46,8 +46,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     let settings = args.settings.settings()?;
     #[cfg(feature = "cluster")]
     let mut given = {
-        let global =
-            settings.global_backend_config.as_ref().map(|_| &*settings.global_backend_config_namespace);
+        let global = settings.global_backend_config_ref().map(|global| global.namespace);
         Given::of(&args.files, &args.cluster, global)?
     };
     #[cfg(not(feature = "cluster"))]

@@ -9,6 +9,7 @@ mod types;
 use std::fmt::{self, Write};
 
 use function_mesh_api::bounds::{MAX_ITEMS, MAX_LENGTH, MAX_PROPERTIES};
+use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
 use schemars::{Schema, schema_for};
 use serde_json::Value;
@@ -63,6 +64,10 @@ pub(crate) fn markdown() -> Result<String, serde_json::Error> {
     for (name, shared) in types.by_name() {
         document.shared(name, shared);
     }
+    let types = ConditionType::ALL.iter().map(|it| (it.as_str(), it.description()));
+    document.names("Conditions", "Types of conditions in a status.", types);
+    let reasons = Reason::ALL.iter().map(|it| (it.as_str(), it.description()));
+    document.names("Reasons", "Reasons of conditions and of Events.", reasons);
     Ok(document.0)
 }
 
@@ -120,6 +125,13 @@ fn cell(text: &str) -> String {
 struct Document(String);
 
 impl Document {
+    /// A table of names and what they mean.
+    fn names(&mut self, title: &str, about: &str, names: impl Iterator<Item = (&'static str, &'static str)>) {
+        self.text(format_args!("## {title}\n\n{about}\n"));
+        let rows: Vec<_> = names.map(|(name, meaning)| [code(name), meaning.to_owned()]).collect();
+        self.table(["Name", "Meaning"], &rows);
+    }
+
     /// Adds text; writing to memory does not fail.
     fn text(&mut self, text: fmt::Arguments<'_>) {
         let _ = writeln!(self.0, "{text}");

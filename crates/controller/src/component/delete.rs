@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use function_mesh_api::conditions::Reason;
 use function_mesh_api::types::Subscription;
 use function_mesh_api::validate::{Valid, valid_component};
 use function_mesh_api::{Component, Role, labels, printable};
@@ -221,7 +222,7 @@ impl<C: Component> End<'_, C> {
                 };
                 self.record_shared(&observed).await;
                 let left = text(C::ROLE, &observed.targets.remove);
-                self.record(false, "CleanupFailed", &left_in_pulsar(&left, &why)).await;
+                self.record(false, Reason::CleanupFailed, &left_in_pulsar(&left, &why)).await;
                 self.release().await
             }
         }
@@ -253,7 +254,7 @@ impl<C: Component> End<'_, C> {
     /// between, another Job finds nothing to do.
     async fn succeed(&self, observed: &Observed<C>) -> Result<Progress, Error> {
         let note = format!("removed {}", text(C::ROLE, &observed.targets.remove));
-        self.record(true, "CleanedUp", &note).await;
+        self.record(true, Reason::CleanupSucceeded, &note).await;
         self.record_shared(observed).await;
         if let Some(job) = &observed.job {
             self.children.delete_with_preconditions(&**job, &DeleteParams::background()).await?;
@@ -265,7 +266,7 @@ impl<C: Component> End<'_, C> {
         let kept = union(&observed.targets.shared, &observed.targets.keep);
         if !observed.users.is_empty() {
             let note = format!("kept {}: {} uses it", text(Role::Sink, &kept), observed.users.join(", "));
-            self.record(true, "CleanupSkipped", &note).await;
+            self.record(true, Reason::CleanupSkipped, &note).await;
         }
     }
 
@@ -290,7 +291,7 @@ impl<C: Component> End<'_, C> {
     }
 
     async fn give_up_on(&self, left: &str, why: &str) -> Result<Progress, Error> {
-        self.record(false, "CleanupFailed", &left_in_pulsar(left, why)).await;
+        self.record(false, Reason::CleanupFailed, &left_in_pulsar(left, why)).await;
         self.release().await
     }
 
@@ -311,13 +312,13 @@ impl<C: Component> End<'_, C> {
         Ok(Progress::Released)
     }
 
-    async fn record(&self, normal: bool, reason: &str, note: &str) {
+    async fn record(&self, normal: bool, reason: Reason, note: &str) {
         let component = self.component;
         tracing::info!(
             kind = C::ROLE.kind(),
             namespace = component.namespace(),
             name = component.name_any(),
-            reason,
+            %reason,
             note,
             "deletion"
         );

@@ -26,6 +26,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use function_mesh_api::conditions::Reason;
 use function_mesh_api::validate::{Violations, valid_component};
 use function_mesh_api::{Component, Role, labels};
 use function_mesh_workloads::{check_arguments, names, render};
@@ -228,7 +229,7 @@ async fn stop_left_over<C: Component>(
         "stopped Job {names}, which cleaned up after an earlier object of this name; what it did not remove is left in Pulsar"
     );
     let regarding = component.object_ref(&());
-    context.shared.events.publish(&regarding, false, "CleanupCancelled", "CleanUp", &note).await;
+    context.shared.events.publish(&regarding, false, Reason::CleanupCancelled, "CleanUp", &note).await;
     Ok(format!("waiting for Job {names} of an earlier object of this name to stop"))
 }
 
@@ -245,7 +246,7 @@ async fn end_unseen<C: Component>(
     if finalizer::is_on(component.meta()) {
         let note = format!("left in Pulsar: its subscriptions: {violations}");
         let regarding = component.object_ref(&());
-        context.shared.events.publish(&regarding, false, "CleanupFailed", "CleanUp", &note).await;
+        context.shared.events.publish(&regarding, false, Reason::CleanupFailed, "CleanUp", &note).await;
         finalizer::release::<C>(component.meta(), &context.shared.client).await?;
     }
     Ok((None, Action::await_change()))
@@ -263,7 +264,7 @@ async fn undecodable<C: Component>(
     } else if finalizer::is_on(object.meta()) {
         let note = "left in Pulsar: its subscriptions, since the object cannot be read";
         let regarding = object.object_ref(&());
-        context.shared.events.publish(&regarding, false, "CleanupFailed", "CleanUp", note).await;
+        context.shared.events.publish(&regarding, false, Reason::CleanupFailed, "CleanUp", note).await;
         let metadata = ObjectMeta { finalizers: finalizers(json), ..object.meta().clone() };
         finalizer::release::<C>(&metadata, &context.shared.client).await?;
     }

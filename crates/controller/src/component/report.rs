@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use function_mesh_api::conditions::Reason;
 use function_mesh_api::types::{ComponentStatus, Phase};
 use function_mesh_api::{Component, Spec as _, labels};
 use function_mesh_workloads::subscriptions::without;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
 use super::status::{Outcome, status_of};
@@ -33,11 +35,11 @@ pub(super) async fn report<C: Component>(
 ) -> Result<Option<Duration>, kube::Error> {
     shared.undecodable.forget(&super::key(component));
     let before = component.status();
-    let now = status_of(before, component.meta().generation, outcome);
+    let now = status_of(before, component.meta().generation, outcome, &Time(jiff::Timestamp::now()));
     let regarding = component.object_ref(&());
     let made = made(outcome);
     if !made.is_empty() {
-        shared.events.publish(&regarding, true, "Applied", "Apply", &made).await;
+        shared.events.publish(&regarding, true, Reason::Applied, "Apply", &made).await;
     }
     let wait = super::key(component);
     if before == Some(&now) {
@@ -66,11 +68,15 @@ pub(super) async fn report<C: Component>(
     };
     if is_transition && !is_expected {
         let normal = !matches!(now.phase, Phase::Degraded | Phase::Invalid);
+        let reason = match outcome {
+            Outcome::Failed(error) if error.is_final() => error.final_reason(),
+            _ => Reason::from(now.phase),
+        };
         let note = now
             .message
             .clone()
             .unwrap_or_else(|| format!("{} of {} pods are ready", now.ready_replicas, now.replicas));
-        shared.events.publish(&regarding, normal, now.phase.as_str(), "Report", &note).await;
+        shared.events.publish(&regarding, normal, reason, "Report", &note).await;
     }
     Ok(None)
 }
@@ -84,7 +90,12 @@ pub(super) async fn report_undecodable<C: Component>(
     shared: &Shared,
 ) {
     let before = status(json).and_then(|status| serde_json::from_str::<ComponentStatus>(status.get()).ok());
-    let now = status_of(before.as_ref(), object.meta().generation, &Outcome::Failed(error));
+    let now = status_of(
+        before.as_ref(),
+        object.meta().generation,
+        &Outcome::Failed(error),
+        &Time(jiff::Timestamp::now()),
+    );
     let message = now.message.clone().unwrap_or_default();
     let is_news = shared.undecodable.note(&super::key_of_meta::<C>(object.meta()), &message);
     if before.as_ref() == Some(&now) || before.is_none() && !is_news {
@@ -122,7 +133,10 @@ async fn report_retired<C: Component>(
         let what = "keeps its backlog in Pulsar; remove it with `pulsar-admin topics unsubscribe`, or set cleanupSubscription";
         (false, format!("no longer read: {names}; it {what}"))
     };
-    shared.events.publish(&component.object_ref(&()), normal, "SubscriptionRetired", "Report", &note).await;
+    shared
+        .events
+        .publish(&component.object_ref(&()), normal, Reason::SubscriptionRetired, "Report", &note)
+        .await;
 }
 
 /// Whether there is nothing to tell but that it goes on, or that it began.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::{ComponentStatus, Phase, ResourceCondition, Subscription};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 
+use crate::condition::{ConditionSpec, with_history};
 use crate::context::Revisions;
 use crate::error::Error;
 use function_mesh_kube::apply::Change;
@@ -120,6 +122,7 @@ pub fn status_of(
     previous: Option<&ComponentStatus>,
     generation: Option<i64>,
     outcome: &Outcome,
+    now: &Time,
 ) -> ComponentStatus {
     let mut status = previous.cloned().unwrap_or_default();
     match outcome {
@@ -155,7 +158,52 @@ pub fn status_of(
         }
     }
     status.message = status.message.map(|message| for_people(&message, LONGEST_MESSAGE));
+    let before = std::mem::take(&mut status.standard_conditions);
+    status.standard_conditions = with_history(condition_specs(&status, outcome), &before, generation, now);
     status
+}
+
+/// The standard conditions, which follow from phase and message.
+fn condition_specs(status: &ComponentStatus, outcome: &Outcome) -> Vec<ConditionSpec> {
+    let phase = status.phase;
+    let message = status
+        .message
+        .clone()
+        .unwrap_or_else(|| format!("{} of {} pods are ready", status.ready_replicas, status.replicas));
+    let final_reason = match outcome {
+        Outcome::Failed(error) if error.is_final() => Some(error.final_reason()),
+        _ => None,
+    };
+    let reason = final_reason.unwrap_or_else(|| Reason::from(phase));
+    let spec =
+        |type_, holds, reason: Reason, message: &str| ConditionSpec::new(type_, holds, reason, message);
+    let is_moving = matches!(phase, Phase::Pending | Phase::Progressing | Phase::Deleting);
+    let progressing = match (is_moving, final_reason) {
+        (true, _) => spec(ConditionType::Progressing, true, reason, &message),
+        (false, Some(reason)) => {
+            spec(ConditionType::Progressing, false, reason, "nothing is changed until the spec is valid")
+        }
+        (false, None) => spec(ConditionType::Progressing, false, Reason::Stable, "nothing is rolling out"),
+    };
+    let degraded = if matches!(phase, Phase::Degraded | Phase::Invalid) {
+        spec(ConditionType::Degraded, true, reason, &message)
+    } else {
+        spec(ConditionType::Degraded, false, Reason::AsExpected, "no pod is degraded")
+    };
+    let paused = match &status.pending_change {
+        Some(_) => {
+            let message = "a change of the pods is deferred; status.pendingChange has it";
+            spec(ConditionType::Paused, true, Reason::RolloutPaused, message)
+        }
+        None => spec(ConditionType::Paused, false, Reason::NotPaused, "no change of the pods is deferred"),
+    };
+    let accepted = match final_reason {
+        Some(reason) => spec(ConditionType::Accepted, false, reason, &message),
+        None => spec(ConditionType::Accepted, true, Reason::ValidationSucceeded, "the spec is valid"),
+    };
+    // What is deferred or not wanted keeps nobody from working.
+    let is_ready = matches!(phase, Phase::Ready | Phase::Suspended | Phase::Paused);
+    vec![spec(ConditionType::Ready, is_ready, reason, &message), progressing, degraded, paused, accepted]
 }
 
 fn phase(seen: &Seen, pods: Pods) -> (Phase, Option<String>) {
@@ -234,6 +282,52 @@ mod tests {
         Outcome::Applied(Seen { applied, trouble: trouble.map(str::to_owned), revisions: (None, None) })
     }
 
+    fn look(before: Option<&ComponentStatus>, generation: Option<i64>, outcome: &Outcome) -> ComponentStatus {
+        // Each look is later than the one before.
+        let second = before
+            .and_then(|before| before.standard_conditions.first())
+            .map_or(1, |condition| condition.last_transition_time.0.as_second() + 1);
+        status_of(before, generation, outcome, &Time(jiff::Timestamp::from_second(second).expect("a time")))
+    }
+
+    /// Type, status and reason of each standard condition.
+    fn standard(status: &ComponentStatus) -> Vec<String> {
+        let all = status.standard_conditions.iter();
+        all.map(|it| format!("{} {} {}", it.type_, it.status, it.reason)).collect()
+    }
+
+    #[test]
+    fn standard_conditions_follow_from_the_phase() {
+        let found = look(None, Some(1), &seen(2, ready(2), None));
+        let expected = [
+            "Ready True PodsReady",
+            "Progressing False Stable",
+            "Degraded False AsExpected",
+            "Paused False NotPaused",
+            "Accepted True ValidationSucceeded",
+        ];
+        assert_eq!(standard(&found), expected);
+        let crashes = look(Some(&found), Some(1), &seen(2, ready(1), Some("pod f-function-0 crashes")));
+        let expected = ["Ready False Degraded", "Progressing False Stable", "Degraded True Degraded"];
+        assert_eq!(standard(&crashes)[..3], expected);
+        assert_eq!(crashes.standard_conditions[0].message, "pod f-function-0 crashes");
+        let violation = Violation { field: FieldPath::root("spec.java"), message: "is missing".into() };
+        let error = Error::Invalid(Violations(vec![violation]));
+        let invalid = look(Some(&found), Some(2), &Outcome::Failed(error));
+        let expected = [
+            "Ready False ValidationFailed",
+            "Progressing False ValidationFailed",
+            "Degraded True ValidationFailed",
+        ];
+        assert_eq!(standard(&invalid)[..3], expected);
+        assert_eq!(standard(&invalid)[4], "Accepted False ValidationFailed");
+        let starts = look(None, Some(1), &seen(2, ready(0), None));
+        assert_eq!(
+            standard(&starts)[..2],
+            ["Ready False RolloutInProgress", "Progressing True RolloutInProgress"]
+        );
+    }
+
     fn ready(count: i32) -> serde_json::Value {
         json!({ "observedGeneration": 2, "replicas": count, "readyReplicas": count, "updatedReplicas": count })
     }
@@ -253,7 +347,7 @@ mod tests {
                 Phase::Progressing,
             ),
         ] {
-            let found = status_of(None, Some(7), &seen(2, status.clone(), None));
+            let found = look(None, Some(7), &seen(2, status.clone(), None));
             assert_eq!(found.phase, phase, "{status}");
             let is_ready = if phase == Phase::Ready { "True" } else { "False" };
             assert_eq!(found.conditions["StatefulSet"].status.as_deref(), Some(is_ready));
@@ -264,12 +358,12 @@ mod tests {
 
     #[test]
     fn no_pods_wanted_and_none_there_is_suspended() {
-        assert_eq!(status_of(None, None, &seen(0, ready(0), None)).phase, Phase::Suspended);
+        assert_eq!(look(None, None, &seen(0, ready(0), None)).phase, Phase::Suspended);
     }
 
     #[test]
     fn pods_that_are_too_many_are_told() {
-        let found = status_of(None, None, &seen(1, ready(3), None));
+        let found = look(None, None, &seen(1, ready(3), None));
         let message = Some("pods that have still to stop: 2");
         assert_eq!((found.phase, found.message.as_deref()), (Phase::Progressing, message));
     }
@@ -280,7 +374,7 @@ mod tests {
             let Outcome::Applied(mut seen) = seen(1, status, trouble) else { panic!("it is applied") };
             seen.applied.pending = Some("image".to_owned());
             seen.applied.is_paused = true;
-            status_of(None, None, &Outcome::Applied(seen))
+            look(None, None, &Outcome::Applied(seen))
         };
         let found = paused(ready(1), None);
         assert_eq!((found.phase, found.pending_change.as_deref()), (Phase::Paused, Some("image")));
@@ -292,7 +386,7 @@ mod tests {
     fn a_pod_in_trouble_is_the_message() {
         // One that merely runs between two crashes is in trouble too.
         for count in [0, 1] {
-            let found = status_of(None, None, &seen(1, ready(count), Some("pod f-function-0 crashes")));
+            let found = look(None, None, &seen(1, ready(count), Some("pod f-function-0 crashes")));
             let message = Some("pod f-function-0 crashes");
             assert_eq!((found.phase, found.message.as_deref()), (Phase::Degraded, message));
         }
@@ -300,10 +394,10 @@ mod tests {
 
     #[test]
     fn a_broken_rule_leaves_what_runs_in_the_status() {
-        let before = status_of(None, Some(1), &seen(2, ready(2), None));
+        let before = look(None, Some(1), &seen(2, ready(2), None));
         let violation = Violation { field: FieldPath::root("spec.java"), message: "is missing".into() };
         let found =
-            status_of(Some(&before), Some(2), &Outcome::Failed(Error::Invalid(Violations(vec![violation]))));
+            look(Some(&before), Some(2), &Outcome::Failed(Error::Invalid(Violations(vec![violation]))));
         assert_eq!(found.phase, Phase::Invalid);
         assert_eq!(found.message.as_deref(), Some("spec.java: is missing"));
         assert_eq!(found.ready_replicas, 2);
@@ -312,7 +406,7 @@ mod tests {
 
     #[test]
     fn an_unchanged_world_gives_an_unchanged_status() {
-        let first = status_of(None, Some(1), &seen(2, ready(2), None));
-        assert_eq!(status_of(Some(&first), Some(1), &seen(2, ready(2), None)), first);
+        let first = look(None, Some(1), &seen(2, ready(2), None));
+        assert_eq!(look(Some(&first), Some(1), &seen(2, ready(2), None)), first);
     }
 }

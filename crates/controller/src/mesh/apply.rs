@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use function_mesh_api::validate::Valid;
-use function_mesh_api::{Component, FunctionMesh, Spec, labels};
+use function_mesh_api::{Component, FunctionMesh, Spec, bounded_replicas, labels};
 use function_mesh_workloads::MeshComponents;
 use futures::stream::{self, StreamExt};
 use kube::ResourceExt;
@@ -118,7 +118,7 @@ async fn hand_over_replicas<C: Component>(
 ) -> Result<(), ChildError> {
     let (wanted, before) = (wanted.spec().view().common, live.spec().view().common);
     let (Some(most), Some(now)) = (wanted.max_replicas, before.replicas) else { return Ok(()) };
-    let replicas = now.min(most).max(wanted.min_replicas.unwrap_or(1));
+    let replicas = bounded_replicas(now, wanted.min_replicas, most);
     if before.max_replicas.is_none() {
         let starter = ChildApplier { manager: labels::managers::REPLICAS, ..*children };
         starter.apply_fields(live, json!({ "spec": { "replicas": replicas } })).await.map(|_| ())

@@ -9,6 +9,7 @@ mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
+use function_mesh_api::conditions::Reason;
 use function_mesh_api::validate::{Violations, valid_mesh};
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
 use function_mesh_workloads::components;
@@ -132,7 +133,7 @@ async fn release(mesh: &FunctionMesh, context: &Context) -> Round<Outcome> {
     if !changes.is_empty() {
         let regarding = mesh.object_ref(&());
         let note = changes.join(", ");
-        context.shared.events.publish(&regarding, true, "Released", "Release", &note).await;
+        context.shared.events.publish(&regarding, true, Reason::Released, "Release", &note).await;
     }
     if errors.is_empty() { Round::Skipped } else { Round::Silent(Err(Error::Children(errors))) }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::FunctionMeshStatus;
 use function_mesh_api::{FunctionMesh, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -31,7 +32,7 @@ pub(super) async fn report(
     let changes = outcome.seen().map(|seen| seen.changes.as_slice()).unwrap_or_default();
     if !changes.is_empty() {
         let note = changes.join(", ");
-        shared.events.publish(&regarding, true, "Applied", "Apply", &note).await;
+        shared.events.publish(&regarding, true, Reason::Applied, "Apply", &note).await;
     }
     let wait = super::key(mesh);
     if before == Some(&now) {
@@ -42,7 +43,9 @@ pub(super) async fn report(
     let is_under_way = before.is_some_and(|before| {
         let same = |of: fn(&Condition) -> &str| ready(before).map(of) == ready(&now).map(of);
         let generation = before.observed_generation == now.observed_generation;
-        generation && same(|it| &it.reason) && ready(&now).is_some_and(|it| it.reason == "ComponentsNotReady")
+        generation
+            && same(|it| &it.reason)
+            && ready(&now).is_some_and(|it| it.reason == Reason::ComponentsNotReady.as_str())
     });
     let longest = if is_under_way { UNDER_WAY } else { Duration::ZERO };
     if let Some(remaining) = shared.status_debounce.remaining(&wait, longest) {
@@ -56,10 +59,11 @@ pub(super) async fn report(
     let turned = earlier.map(|c| (&c.status, &c.reason)) != ready.map(|c| (&c.status, &c.reason));
     if let Some(ready) = ready
         && turned
-        && !(is_expected && ready.reason == "ComponentsNotReady")
+        && let Some(reason) = Reason::ALL.iter().copied().find(|reason| reason.as_str() == ready.reason)
+        && !(is_expected && reason == Reason::ComponentsNotReady)
     {
-        let is_well = ready.status == "True" || ready.reason == "Deleting";
-        shared.events.publish(&regarding, is_well, &ready.reason, "Report", &ready.message).await;
+        let is_well = ready.status == "True" || reason == Reason::Deleting;
+        shared.events.publish(&regarding, is_well, reason, "Report", &ready.message).await;
     }
     Ok(None)
 }
@@ -93,5 +97,5 @@ pub(super) async fn report_undecodable(object: &Compact<FunctionMesh>, error: Er
 }
 
 fn ready(status: &FunctionMeshStatus) -> Option<&Condition> {
-    status.conditions.as_ref()?.iter().find(|condition| condition.type_ == "Ready")
+    status.conditions.as_ref()?.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str())
 }

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::{FunctionMeshStatus, Phase, ResourceCondition};
 use function_mesh_api::{Component, Role};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use ConditionType::{Accepted, Degraded, Paused, Progressing, Ready};
+
+use crate::condition::{ConditionSpec, with_history};
 use crate::error::Error;
 use function_mesh_kube::apply::ChildError;
-use function_mesh_kube::events::for_people;
-
-/// Longest message of a condition, in bytes; the API takes 32 KiB.
-const LONGEST_MESSAGE: usize = 2048;
 
 /// One component as it was seen.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -112,15 +112,14 @@ pub fn status_of(
         let ready = seen.components.values().filter(|state| state.is_ready()).count();
         status.components = Some(format!("{ready}/{}", seen.components.len()));
     }
-    let facts = facts(outcome);
-    let is_ready = facts.iter().any(|fact| fact.type_ == "Ready" && fact.holds);
+    let specs = condition_specs(outcome);
+    let is_ready = specs.iter().any(|spec| spec.type_ == ConditionType::Ready && spec.holds);
     status.condition = Some(entry("MeshReady", is_ready, if is_ready { "NoAction" } else { "Wait" }));
     if matches!(outcome, Outcome::Applied(_)) {
         status.observed_generation = generation;
     }
     let before = status.conditions.take().unwrap_or_default();
-    let after = facts.into_iter().map(|fact| fact.into_condition(&before, generation, now)).collect();
-    status.conditions = Some(after);
+    status.conditions = Some(with_history(specs, &before, generation, now));
     status
 }
 
@@ -143,67 +142,35 @@ fn entry(condition: &str, holds: bool, action: &str) -> ResourceCondition {
     }
 }
 
-/// One condition without its history.
-struct Fact {
-    type_: &'static str,
-    holds: bool,
-    reason: &'static str,
-    message: String,
-}
-
-impl Fact {
-    fn into_condition(self, before: &[Condition], generation: Option<i64>, now: &Time) -> Condition {
-        let status = if self.holds { "True" } else { "False" };
-        let earlier = before.iter().find(|earlier| earlier.type_ == self.type_);
-        let since = match earlier {
-            Some(earlier) if earlier.status == status => &earlier.last_transition_time,
-            // Nothing turns over before it last did, whatever became of the clock.
-            Some(earlier) => now.max(&earlier.last_transition_time),
-            None => now,
-        };
-        Condition {
-            type_: self.type_.to_owned(),
-            status: status.to_owned(),
-            reason: self.reason.to_owned(),
-            message: for_people(&self.message, LONGEST_MESSAGE),
-            observed_generation: generation,
-            last_transition_time: since.clone(),
-        }
-    }
-}
-
-fn facts(outcome: &Outcome) -> Vec<Fact> {
+fn condition_specs(outcome: &Outcome) -> Vec<ConditionSpec> {
     match outcome {
         Outcome::Deleting => deleting(),
-        Outcome::Failed { error, .. } if error.is_final() => invalid(&error.to_string()),
+        Outcome::Failed { error, .. } if error.is_final() => invalid(error),
         Outcome::Failed { seen, error } => observed(seen, Some(&error.to_string())),
         Outcome::Applied(seen) => observed(seen, None),
     }
 }
 
-fn fact(type_: &'static str, holds: bool, reason: &'static str, message: &str) -> Fact {
-    Fact { type_, holds, reason, message: message.to_owned() }
-}
-
-fn invalid(message: &str) -> Vec<Fact> {
+fn invalid(error: &Error) -> Vec<ConditionSpec> {
+    let (reason, message) = (error.final_reason(), &error.to_string());
     vec![
-        fact("Ready", false, "Invalid", message),
-        fact("Progressing", false, "Invalid", "nothing is changed until the mesh is valid"),
-        fact("Degraded", true, "Invalid", message),
-        fact("Valid", false, "RulesBroken", message),
+        ConditionSpec::new(Ready, false, reason, message),
+        ConditionSpec::new(Progressing, false, reason, "nothing is changed until the mesh is valid"),
+        ConditionSpec::new(Degraded, true, reason, message),
+        ConditionSpec::new(Accepted, false, reason, message),
     ]
 }
 
-fn deleting() -> Vec<Fact> {
+fn deleting() -> Vec<ConditionSpec> {
     let message = "the mesh is being deleted, and its components with it";
     vec![
-        fact("Ready", false, "Deleting", message),
-        fact("Progressing", true, "Deleting", message),
-        fact("Degraded", false, "Deleting", message),
+        ConditionSpec::new(Ready, false, Reason::Deleting, message),
+        ConditionSpec::new(Progressing, true, Reason::Deleting, message),
+        ConditionSpec::new(Degraded, false, Reason::Deleting, message),
     ]
 }
 
-fn observed(seen: &Seen, failed: Option<&str>) -> Vec<Fact> {
+fn observed(seen: &Seen, failed: Option<&str>) -> Vec<ConditionSpec> {
     let waiting: Vec<_> = seen.components.iter().filter(|(_, state)| !state.is_ready()).collect();
     let bad = |state: &ComponentState| matches!(state.phase, Phase::Degraded | Phase::Invalid);
     let told = waiting.iter().filter(|(_, state)| bad(state)).map(|((role, name), state)| {
@@ -220,33 +187,40 @@ fn observed(seen: &Seen, failed: Option<&str>) -> Vec<Fact> {
     let held_back = named(&|state| state.phase == Phase::Paused);
     let all = format!("all {} components are ready", seen.components.len());
     let ready = match (failed, degraded.is_empty(), moving.is_empty()) {
-        (Some(failed), _, _) => fact("Ready", false, "ApplyFailed", failed),
-        (None, false, _) => fact("Ready", false, "ComponentsDegraded", &degraded),
-        (None, true, false) => fact("Ready", false, "ComponentsNotReady", &moving),
-        (None, true, true) => fact("Ready", true, "AllReady", &all),
+        (Some(failed), _, _) => ConditionSpec::new(Ready, false, Reason::ApplyFailed, failed),
+        (None, false, _) => ConditionSpec::new(Ready, false, Reason::ComponentsDegraded, &degraded),
+        (None, true, false) => ConditionSpec::new(Ready, false, Reason::ComponentsNotReady, &moving),
+        (None, true, true) => ConditionSpec::new(Ready, true, Reason::ComponentsReady, &all),
     };
     let progressing = if moving.is_empty() {
-        fact("Progressing", false, "Settled", "no component is changing")
+        ConditionSpec::new(Progressing, false, Reason::Stable, "no component is changing")
     } else {
-        fact("Progressing", true, "ComponentsChanging", &moving)
+        ConditionSpec::new(Progressing, true, Reason::RolloutInProgress, &moving)
     };
     let degraded = match (failed, degraded.is_empty()) {
-        (Some(failed), _) => fact("Degraded", true, "ApplyFailed", failed),
-        (None, false) => fact("Degraded", true, "ComponentsDegraded", &degraded),
-        (None, true) => fact("Degraded", false, "NoTrouble", "no component is in trouble"),
+        (Some(failed), _) => ConditionSpec::new(Degraded, true, Reason::ApplyFailed, failed),
+        (None, false) => ConditionSpec::new(Degraded, true, Reason::ComponentsDegraded, &degraded),
+        (None, true) => ConditionSpec::new(Degraded, false, Reason::AsExpected, "no component is in trouble"),
     };
     let paused = if held_back.is_empty() {
-        fact("Paused", false, "NothingHeldBack", "no change of pods is held back")
+        ConditionSpec::new(Paused, false, Reason::NotPaused, "no change of pods is held back")
     } else {
         let message = format!("rollouts are paused, and changes held back of {held_back}");
-        fact("Paused", true, "RolloutsPaused", &message)
+        ConditionSpec::new(Paused, true, Reason::RolloutPaused, &message)
     };
-    vec![ready, progressing, degraded, paused, fact("Valid", true, "RulesKept", "the mesh keeps all rules")]
+    vec![
+        ready,
+        progressing,
+        degraded,
+        paused,
+        ConditionSpec::new(Accepted, true, Reason::ValidationSucceeded, "the spec is valid"),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use function_mesh_api::validate::{FieldPath, Violation, Violations};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
     use super::*;
 
@@ -312,7 +286,7 @@ mod tests {
         assert_eq!(first, same);
         let ready = status_of(Some(&same), Some(1), &outcome(&[("a", Phase::Ready, None)]), &time(3));
         assert_eq!(condition(&ready, "Ready").last_transition_time, time(3));
-        assert_eq!(condition(&ready, "Valid").last_transition_time, time(1));
+        assert_eq!(condition(&ready, "Accepted").last_transition_time, time(1));
         let later = status_of(Some(&ready), Some(1), &outcome(&[("a", Phase::Pending, None)]), &time(2));
         assert_eq!(condition(&later, "Ready").last_transition_time, time(3), "the clock was set back");
     }
@@ -324,7 +298,7 @@ mod tests {
             Violation { field: FieldPath::root("spec.functions[0].java"), message: "is missing".into() };
         let error = Error::Invalid(Violations(vec![violation]));
         let status = status_of(Some(&before), Some(2), &Outcome::failed(error), &time(2));
-        assert_eq!(condition(&status, "Valid").status, "False");
+        assert_eq!(condition(&status, "Accepted").status, "False");
         assert_eq!(condition(&status, "Ready").message, "spec.functions[0].java: is missing");
         assert_eq!(status.components.as_deref(), Some("1/1"));
         assert_eq!(status.observed_generation, Some(1));

@@ -107,7 +107,7 @@ async fn pods_stop_then_a_job_cleans_up_then_the_component_goes() -> Nothing {
 
     job_ends(&world, "x-function-cleanup", 0).await?;
     world.gone::<Function>("x").await?;
-    says(&world, "Function", "x", "Normal CleanedUp: removed subscription public/default/x").await?;
+    says(&world, "Function", "x", "Normal CleanupSucceeded: removed subscription public/default/x").await?;
     no_job(&world, "x-function-cleanup").await?;
     world.settle().await?;
     assert!(world.find::<StatefulSet>("x-function").await?.is_none(), "it was made again");
@@ -300,7 +300,7 @@ async fn a_twin_in_another_namespace_keeps_its_subscription() -> Nothing {
     says(&world, "Function", "x", &kept).await?;
     let events = world.events("Function", "x").await?;
     assert!(
-        events.iter().any(|event| event == "Normal CleanedUp: removed subscription shared of others"),
+        events.iter().any(|event| event == "Normal CleanupSucceeded: removed subscription shared of others"),
         "{events:?}"
     );
     // The last one that reads it takes it along.

@@ -92,7 +92,7 @@ async fn the_status_says_what_was_seen_and_columns_show_it() -> Nothing {
     assert_eq!(mesh.components.as_deref(), Some("0/3"));
     assert_eq!(mesh.observed_generation, Some(1));
     let kinds: Vec<_> = mesh.conditions.iter().flatten().map(|it| it.type_.as_str()).collect();
-    assert_eq!(kinds, ["Ready", "Progressing", "Degraded", "Paused", "Valid"]);
+    assert_eq!(kinds, ["Ready", "Progressing", "Degraded", "Paused", "Accepted"]);
 
     let shown = async |kind| world.plane.kubectl(&["get", kind, "-n", &world.namespace], "").await;
     let (meshes, functions) = (shown("fm").await?, shown("functions").await?);
@@ -116,12 +116,12 @@ async fn a_mesh_whose_pods_run_is_ready() -> Nothing {
         Ok(())
     })
     .await?;
-    world.condition("m", "Ready", ("True", "AllReady")).await?;
+    world.condition("m", "Ready", ("True", "ComponentsReady")).await?;
     let status = world.phase::<Function>("m-shout", Phase::Ready).await?;
     assert_eq!((status.ready_replicas, status.message), (1, None));
     assert_eq!(status.conditions["StatefulSet"].status.as_deref(), Some("True"));
     let events = world.events("FunctionMesh", "m").await?;
-    assert!(events.iter().any(|event| event.starts_with("Normal AllReady")), "{events:?}");
+    assert!(events.iter().any(|event| event.starts_with("Normal ComponentsReady")), "{events:?}");
     Ok(())
 }
 

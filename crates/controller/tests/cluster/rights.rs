@@ -38,7 +38,7 @@ async fn own_namespace_runs_no_component_and_no_mesh() -> Nothing {
     ensure!(message.contains("operator's own namespace"), "{message}");
     ensure!(message.contains("move it to another namespace"), "{message}");
     world.apply(&fixtures::mesh("m", [fixtures::java_function("shout").into()])?).await?;
-    let valid = world.condition("m", "Valid", ("False", "RulesBroken")).await?;
+    let valid = world.condition("m", "Accepted", ("False", "ValidationFailed")).await?;
     ensure!(valid.message.contains("move it to another namespace"), "{}", valid.message);
     world.settle().await?;
     ensure!(world.find::<Function>("m-shout").await?.is_none());
@@ -78,7 +78,7 @@ async fn own_namespace_keeps_what_ran_before() -> Nothing {
     world.stop().await?;
     world.protected = Protected::new([world.namespace.clone()], []);
     world.start().await?;
-    world.condition("m", "Valid", ("False", "RulesBroken")).await?;
+    world.condition("m", "Accepted", ("False", "ValidationFailed")).await?;
     world.phase::<Function>("m-shout", Phase::Invalid).await?;
     world.settle().await?;
     let after = world.get::<StatefulSet>("m-shout-function").await?;
@@ -87,7 +87,7 @@ async fn own_namespace_keeps_what_ran_before() -> Nothing {
     world.stop().await?;
     world.protected = Protected::default();
     world.start().await?;
-    world.condition("m", "Valid", ("True", "RulesKept")).await?;
+    world.condition("m", "Accepted", ("True", "ValidationSucceeded")).await?;
     world.get::<FunctionMesh>("m").await?.status.context("no status")?;
     Ok(())
 }

@@ -96,7 +96,7 @@ async fn a_status_that_is_lost_comes_back_and_nothing_else_is_written() -> Nothi
     world.api::<FunctionMesh>().patch_status("m", &PatchParams::default(), &wipe).await?;
     world.api::<Function>().patch_status("m-shout", &PatchParams::default(), &wipe).await?;
     world.phase::<Function>("m-shout", Phase::Ready).await?;
-    world.condition("m", "Ready", ("True", "AllReady")).await?;
+    world.condition("m", "Ready", ("True", "ComponentsReady")).await?;
     let writes = texts(&world.settle().await?);
     assert!(writes.iter().all(|write| write.contains("/status")), "{writes:?}");
 

@@ -26,7 +26,7 @@ fn broken() -> anyhow::Result<FunctionMesh> {
 async fn an_invalid_mesh_is_told_each_fault_and_nothing_is_made() -> Nothing {
     let world = World::new("invalid").await?;
     world.apply(&broken()?).await?;
-    let valid = world.condition("m", "Valid", ("False", "RulesBroken")).await?;
+    let valid = world.condition("m", "Accepted", ("False", "ValidationFailed")).await?;
     let ready = world.condition("m", "Ready", ("False", "Invalid")).await?;
     for field in
         ["spec.functions[0].java.jarLocation", "spec.functions[0].input.topics[0]", "spec.functions[1].name"]
@@ -45,7 +45,7 @@ async fn an_invalid_mesh_is_told_each_fault_and_nothing_is_made() -> Nothing {
 
     world.apply(&fixtures::mesh("m", [fixtures::java_function("shout").into()])?).await?;
     world.appears::<StatefulSet>("m-shout-function").await?;
-    world.condition("m", "Valid", ("True", "RulesKept")).await?;
+    world.condition("m", "Accepted", ("True", "ValidationSucceeded")).await?;
     Ok(())
 }
 
@@ -56,7 +56,7 @@ async fn what_runs_goes_on_while_its_mesh_is_invalid() -> Nothing {
     let before = world.appears::<StatefulSet>("m-shout-function").await?;
     world.settle().await?;
     world.apply(&broken()?).await?;
-    world.condition("m", "Valid", ("False", "RulesBroken")).await?;
+    world.condition("m", "Accepted", ("False", "ValidationFailed")).await?;
     world.settle().await?;
     let after = world.get::<StatefulSet>("m-shout-function").await?;
     assert_eq!((before.uid(), before.metadata.generation), (after.uid(), after.metadata.generation));
@@ -110,7 +110,7 @@ async fn what_cannot_be_read_is_told_and_keeps_nothing_else_back() -> Nothing {
     world.plane.kubectl(&["create", "-f", "-"], &raw.to_string()).await?;
     eventually(SECONDS_10, async || {
         let events = world.events("Function", "x").await?;
-        ensure!(events.iter().any(|event| event.starts_with("Warning Unreadable")), "{events:?}");
+        ensure!(events.iter().any(|event| event.starts_with("Warning InvalidObject")), "{events:?}");
         Ok(())
     })
     .await?;

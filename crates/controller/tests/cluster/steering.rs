@@ -77,7 +77,7 @@ async fn a_paused_rollout_is_held_back_and_told_until_the_component_itself_chang
     assert_eq!(status.conditions["StatefulSet"].action.as_deref(), Some("Update"));
     // One component comes after the other.
     eventually(SECONDS_10, async || {
-        let message = world.condition("m", "Paused", ("True", "RolloutsPaused")).await?.message;
+        let message = world.condition("m", "Paused", ("True", "RolloutPaused")).await?.message;
         ensure!(
             message == "rollouts are paused, and changes held back of function shout, sink drain",
             "{message}"
@@ -86,7 +86,7 @@ async fn a_paused_rollout_is_held_back_and_told_until_the_component_itself_chang
     })
     .await?;
     // What runs goes on, and the mesh says so.
-    world.condition("m", "Ready", ("True", "AllReady")).await?;
+    world.condition("m", "Ready", ("True", "ComponentsReady")).await?;
     has_colour(&world, None).await?;
 
     // Scaling is no rollout, and releases none.

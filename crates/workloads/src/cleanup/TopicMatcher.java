@@ -6,9 +6,9 @@ import java.nio.charset.StandardCharsets;
 import java.util.regex.Pattern;
 
 /**
- * Prints the topics, one a line after the pattern in the first line, that the whole pattern matches. A clean-up Job
- * carries the compiled class (TopicMatcher.class, made by `javac --release 8 -g:none`), since a runner image may have
- * a JRE without a compiler.
+ * Reads a pattern and topics, one on each line, and prints the topics that match as a whole. The clean-up Job contains
+ * the compiled class (TopicMatcher.class, by `javac --release 8 -g:none`), since a runner image can have a JRE without
+ * a compiler.
  */
 public class TopicMatcher {
     public static void main(String[] args) throws IOException {

@@ -1,12 +1,11 @@
-//! The Job that removes what a component leaves behind in Pulsar: subscriptions, and the topic between the
-//! parts of a batch source.
+//! The clean-up Job: deletes the subscriptions of a deleted component, and the intermediate topic of a batch source.
 //!
-//! It is made when the component is deleted, and does its work at once. It has no owner: the garbage collector
-//! would remove it together with the component whose deletion waits for it. The controller deletes it when it has
-//! succeeded; after a failure Kubernetes removes it an hour later.
+//! The controller creates it during the deletion of the component. It has no owner reference, since the deletion waits for
+//! it and garbage collection would delete it too early. The controller deletes it after success; after a failure its TTL
+//! expires in an hour.
 //!
-//! What the container runs is `cleanup.sh`, the same text for every component, with the targets as its arguments. It
-//! ends well only when the broker lists nothing of them any more.
+//! The container runs `cleanup.sh`, the same script for every component, with the targets as arguments. The script
+//! succeeds only if the broker no longer lists any target.
 
 use std::collections::BTreeMap;
 
@@ -21,39 +20,41 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec, ResourceRe
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::admin::{Admin, Program};
+use crate::admin::{AdminTool, PulsarAdmin};
 use crate::connection::Connection;
-use crate::container::{self, some};
+use crate::container;
 use crate::context::Context;
-use crate::shell::{Word, literal_value};
+use crate::optional::none_if_empty;
+use crate::shell::{ShellWord, escape_references};
 use crate::subscriptions::{self, Targets};
-use crate::{images, names, pattern, pod, volumes};
+use crate::{container_parts, images, names, pattern, pod, volumes};
 
-/// Attempts before the Job counts as failed.
-const ATTEMPTS: i32 = 3;
-/// Seconds for which the Job and its log can be looked at afterwards.
-const KEPT: i32 = 3600;
+/// Backoff limit of the Job.
+const BACKOFF_LIMIT: i32 = 3;
+/// TTL of the finished Job in seconds, to read its log.
+const TTL_SECONDS: i32 = 3600;
 
-/// Exit codes of a shell that cannot start a program: no further attempt can.
-const NO_PROGRAM: [i32; 2] = [126, 127];
+/// Exit codes of a shell that cannot start a program, for which retries are useless.
+const CANNOT_START: [i32; 2] = [126, 127];
 /// Name of the Job's container.
 const CONTAINER: &str = "cleanup";
-/// What the container runs.
+/// Script of the container.
 const SCRIPT: &str = include_str!("cleanup.sh");
-/// Matches topics as Pulsar does; see `TopicMatcher.java`.
+/// Java class that matches topics like Pulsar; see `TopicMatcher.java`.
 const MATCHER: &[u8] = include_bytes!("TopicMatcher.class");
 
-/// The Job that removes all subscriptions of a component, if that is wanted and is the operator's to do.
-pub(crate) fn of(context: &Context<'_>) -> Option<Job> {
-    is_wanted(context)
-        .then(|| job(context, &Targets::all(subscriptions::of(&context.view, context.object()))))
+/// Builds the Job that deletes all subscriptions of a component. None if the operator must not delete them.
+pub(crate) fn build_job(context: &Context<'_>) -> Option<Job> {
+    is_wanted(context).then(|| {
+        build_job_for(context, &Targets::all(subscriptions::list(&context.view, context.object_name())))
+    })
 }
 
-/// The Job that removes these subscriptions of a component.
-pub(crate) fn job(context: &Context<'_>, targets: &Targets) -> Job {
+/// Builds the Job that deletes the given subscriptions of a component.
+pub(crate) fn build_job_for(context: &Context<'_>, targets: &Targets) -> Job {
     let connection = context.cleanup_connection();
     let image = images::cleanup(context);
-    let volumes = volumes::of(context, &connection, false);
+    let volumes = volumes::build_volumes(context, &connection, false);
     let shell = ["sh".to_owned(), "-c".to_owned(), script(context, connection, &image), CONTAINER.to_owned()];
     let container = Container {
         name: CONTAINER.to_owned(),
@@ -61,13 +62,13 @@ pub(crate) fn job(context: &Context<'_>, targets: &Targets) -> Job {
         image_pull_policy: Some(images::pull_policy(context)),
         command: Some(shell.into_iter().chain(arguments(context.role(), targets)).collect()),
         env: Some(container::env(context)),
-        env_from: some(container::env_from(context)),
+        env_from: none_if_empty(container::env_from(context)),
         resources: Some(resources()),
-        security_context: Some(container::security_context()),
-        volume_mounts: some(volumes::cleanup_mounts(context, &connection, &volumes)),
+        security_context: Some(container_parts::security_context()),
+        volume_mounts: none_if_empty(volumes::build_cleanup_mounts(context, &connection, &volumes)),
         ..Container::default()
     };
-    let name = names::cleanup_job(context.object(), context.role(), context.meta.uid.as_deref());
+    let name = names::cleanup_job(context.object_name(), context.role(), context.meta.uid.as_deref());
     let labels = job_labels(context, &name);
     let template = ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() };
     Job {
@@ -79,16 +80,16 @@ pub(crate) fn job(context: &Context<'_>, targets: &Targets) -> Job {
         },
         spec: Some(JobSpec {
             active_deadline_seconds: Some(context.settings.cleanup_deadline),
-            backoff_limit: Some(ATTEMPTS),
+            backoff_limit: Some(BACKOFF_LIMIT),
             pod_failure_policy: Some(fail_without_program()),
-            ttl_seconds_after_finished: Some(KEPT),
+            ttl_seconds_after_finished: Some(TTL_SECONDS),
             template: PodTemplateSpec {
                 metadata: Some(template),
                 spec: Some(PodSpec {
                     containers: vec![container],
                     restart_policy: Some("Never".to_owned()),
-                    volumes: some(volumes),
-                    ..pod::placement(context)
+                    volumes: none_if_empty(volumes),
+                    ..pod::build_scheduling(context)
                 }),
             },
             ..JobSpec::default()
@@ -97,12 +98,12 @@ pub(crate) fn job(context: &Context<'_>, targets: &Targets) -> Job {
     }
 }
 
-/// An image without the program fails the Job at the first attempt.
+/// Fails the Job at the first attempt if the image lacks the admin tool.
 fn fail_without_program() -> PodFailurePolicy {
     let on_exit_codes = PodFailurePolicyOnExitCodesRequirement {
         container_name: Some(CONTAINER.to_owned()),
         operator: "In".to_owned(),
-        values: NO_PROGRAM.to_vec(),
+        values: CANNOT_START.to_vec(),
     };
     let rule = PodFailurePolicyRule {
         action: "FailJob".to_owned(),
@@ -112,9 +113,9 @@ fn fail_without_program() -> PodFailurePolicy {
     PodFailurePolicy { rules: vec![rule] }
 }
 
-/// Whether subscriptions are to be removed with the component, by the operator.
+/// Whether the operator deletes the subscriptions of the component with it.
 pub(crate) fn is_wanted(context: &Context<'_>) -> bool {
-    let is_asked_for = match context.view.kind_specific {
+    let is_requested = match context.view.kind_specific {
         KindSpecific::Source { batch, .. } => batch.is_some(),
         KindSpecific::Function(_) | KindSpecific::Sink { .. } => {
             context.view.consuming.is_some_and(|consuming| consuming.cleanup_subscription)
@@ -124,24 +125,23 @@ pub(crate) fn is_wanted(context: &Context<'_>) -> bool {
     let labels = context.meta.labels.as_ref();
     let has_label = |key| labels.is_some_and(|labels| labels.contains_key(key));
     let is_of_worker = has_label(labels::PULSAR_CLUSTER) || has_label(labels::LEGACY_PULSAR_CLUSTER);
-    is_asked_for && !is_declined && !is_of_worker
+    is_requested && !is_declined && !is_of_worker
 }
 
-/// Labels that find the Job and yet are not those of the component's pods, which a Service and autoscalers
-/// select.
+/// Labels of the Job. They differ from those of the component's pods, which the Service and autoscalers select.
 fn job_labels(context: &Context<'_>, name: &str) -> BTreeMap<String, String> {
     let namespace = context.meta.namespace.as_deref().unwrap_or_default();
     let labels = [
         (labels::APP_NAME, name),
         (labels::COMPONENT, context.role().as_str()),
-        (labels::NAME, context.object()),
+        (labels::NAME, context.object_name()),
         (labels::NAMESPACE, namespace),
         (labels::OWNER, context.uid()),
     ];
     labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
-/// Enough for the administration program, which may be one in Java.
+/// Resources of the admin tool, which can be a Java program.
 fn resources() -> ResourceRequirements {
     let amounts = |cpu: &str, memory: &str| {
         let amounts = [("cpu", cpu), ("memory", memory)];
@@ -150,39 +150,39 @@ fn resources() -> ResourceRequirements {
     ResourceRequirements { requests: amounts("50m", "128Mi"), limits: amounts("1", "512Mi"), claims: None }
 }
 
-/// The script, with the ways to call either program before it. Which of them runs is decided by what the image has; a
-/// component that says that it has pulsarctl has it looked for first.
+/// The script, preceded by functions that call either admin tool. It uses the tool that the image contains, and prefers
+/// pulsarctl if the component declares it.
 fn script(context: &Context<'_>, connection: Connection<'_>, image: &str) -> String {
-    let admin = |program| Admin { program, connection }.command(std::iter::empty::<&str>());
-    let (login, pulsarctl) = admin(Program::Pulsarctl);
-    let (_, pulsar_admin) = admin(Program::PulsarAdmin);
-    let programs = match images::admin_program(context) {
-        Program::Pulsarctl => "pulsarctl pulsar-admin",
-        Program::PulsarAdmin => "pulsar-admin pulsarctl",
+    let admin = |tool| PulsarAdmin { tool, connection }.command(std::iter::empty::<&str>());
+    let (login, pulsarctl) = admin(AdminTool::Pulsarctl);
+    let (_, pulsar_admin) = admin(AdminTool::PulsarAdmin);
+    let programs = match images::admin_tool(context) {
+        AdminTool::Pulsarctl => "pulsarctl pulsar-admin",
+        AdminTool::PulsarAdmin => "pulsar-admin pulsarctl",
     };
-    let login = login.run(":").text();
+    let login = login.run(":").into_text();
     format!(
         "programs='{programs}'\nimage={}\nmatcher={}\nlogin() {{ {login}; }}\nctl() {{ {pulsarctl} \"$@\"; }}\nadmin() {{ {pulsar_admin} \"$@\"; }}\n{SCRIPT}",
-        Word::from(image),
+        ShellWord::from(image),
         base64(MATCHER),
     )
 }
 
-/// The targets as the script takes them: five words each. Kubernetes reads them before any shell does.
+/// The targets as arguments of the script, five for each. Escaped, since Kubernetes expands arguments.
 fn arguments(role: Role, targets: &Targets) -> Vec<String> {
     let keep = targets
         .keep
         .iter()
         .map(|it| ["keep".to_owned(), it.name.clone(), full(&it.topic), String::new(), String::new()]);
     let remove = targets.remove.iter().map(|it| target(role, it));
-    keep.chain(remove).flatten().map(|word| literal_value(&word)).collect()
+    keep.chain(remove).flatten().map(|word| escape_references(&word)).collect()
 }
 
 fn target(role: Role, subscription: &Subscription) -> [String; 5] {
     let Subscription { name, topic, is_pattern } = subscription;
     let parsed = TopicName::parse(topic);
     if let (true, Ok(parsed)) = (*is_pattern, &parsed) {
-        // Pulsar leaves the scheme out of both when it matches, and takes the rest as it is.
+        // Pulsar matches topic names and patterns without their domain.
         let expression = topic.split_once("://").map_or(topic.as_str(), |(_, rest)| rest);
         let namespace = format!("{}/{}", parsed.tenant, parsed.namespace);
         let posix = pattern::to_posix(expression).unwrap_or_default();
@@ -196,7 +196,7 @@ fn full(topic: &str) -> String {
     TopicName::parse(topic).map_or_else(|_| topic.to_owned(), |name| name.to_string())
 }
 
-/// Text that every `base64 -d` reads.
+/// Standard base64 with padding, for `base64 -d`.
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -215,7 +215,7 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{function, of as look, sink, source};
+    use crate::testing::{function, sink, source, with_defaults};
     use serde_json::{Value, json};
 
     fn container(job: Job) -> Container {
@@ -233,18 +233,18 @@ mod tests {
     fn cleaned(spec: Value) -> Vec<Vec<String>> {
         let mut spec = spec;
         spec["cleanupSubscription"] = json!(true);
-        targets(look(&sink(spec), super::of).unwrap())
+        targets(with_defaults(&sink(spec), super::build_job).unwrap())
     }
 
     #[test]
-    fn nothing_is_cleaned_up_unasked() {
-        assert_eq!(look(&sink(json!({})), super::of), None);
-        assert_eq!(look(&source(json!({})), super::of), None);
+    fn no_job_by_default() {
+        assert_eq!(with_defaults(&sink(json!({})), super::build_job), None);
+        assert_eq!(with_defaults(&source(json!({})), super::build_job), None);
     }
 
     #[test]
-    fn it_can_be_declined_and_is_not_done_for_the_function_worker() {
-        let asked = sink(json!({ "cleanupSubscription": true }));
+    fn no_job_if_declined_or_owned_by_function_worker() {
+        let requested = sink(json!({ "cleanupSubscription": true }));
         let meta = |annotation: Option<&str>, label: Option<&str>| {
             let one = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
             ObjectMeta {
@@ -259,13 +259,14 @@ mod tests {
             (meta(None, Some(labels::PULSAR_CLUSTER)), false),
             (meta(None, Some(labels::LEGACY_PULSAR_CLUSTER)), false),
         ] {
-            let found = look(&asked, |context| is_wanted(&Context { meta: &meta, ..context.clone() }));
+            let found =
+                with_defaults(&requested, |context| is_wanted(&Context { meta: &meta, ..context.clone() }));
             assert_eq!(found, wanted, "{meta:?}");
         }
     }
 
     #[test]
-    fn each_topic_loses_the_subscription() {
+    fn one_target_for_each_topic() {
         let expected = [
             ["subscription", "public/default/f", "persistent://public/default/a"],
             ["subscription", "public/default/f", "persistent://public/default/b"],
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_goes_with_its_namespace_and_topics_beside_it_follow() {
+    fn pattern_target_has_namespace_and_expressions() {
         let input = json!({ "topics": ["a", "t/n/b"], "topicPattern": "persistent://t/n/(?!x).*" });
         let expected = [
             vec!["subscription", "s", "persistent://public/default/a"],
@@ -289,19 +290,19 @@ mod tests {
     }
 
     #[test]
-    fn kubernetes_puts_nothing_in_place_of_a_name() {
+    fn names_are_escaped_for_kubernetes() {
         let found = cleaned(json!({ "input": { "topics": ["a"] }, "subscriptionName": "$(HOME) $$" }));
         assert_eq!(found[0][1], "$$(HOME) $$$");
     }
 
     #[test]
-    fn the_topic_inside_a_batch_source_is_removed_with_the_rights_to_do_so() {
+    fn batch_target_uses_cleanup_authentication() {
         let auth = |token: &str| json!({ "genericAuth": { "clientAuthenticationPlugin": "P", "clientAuthenticationParameters": token } });
         let source = source(json!({
             "batchSourceConfig": { "discoveryTriggererClassName": "T" },
             "pulsar": { "authConfig": auth("less"), "cleanupAuthConfig": auth("more") },
         }));
-        let job = look(&source, super::of).unwrap();
+        let job = with_defaults(&source, super::build_job).unwrap();
         let script = container(job.clone()).command.unwrap().remove(2);
         assert!(script.contains(" --auth-plugin P --auth-params more \"$@\"; }"), "{script}");
         assert!(!script.contains("less") && !script.contains("delete -f"), "{script}");
@@ -310,11 +311,11 @@ mod tests {
     }
 
     #[test]
-    fn neither_a_service_nor_an_autoscaler_takes_it_for_the_component() {
+    fn job_labels_differ_from_the_pod_selector() {
         let sink = sink(json!({ "cleanupSubscription": true, "pod": { "sidecars": [{ "name": "side" }] } }));
-        let job = look(&sink, super::of).unwrap();
+        let job = with_defaults(&sink, super::build_job).unwrap();
         #[allow(clippy::redundant_closure_for_method_calls, reason = "a method is not general enough")]
-        let selector = look(&sink, |context: &Context<'_>| context.labels());
+        let selector = with_defaults(&sink, |context: &Context<'_>| context.labels());
         assert_eq!(job.metadata.owner_references, None);
         assert_eq!(job.metadata.labels.as_ref().unwrap()[labels::OWNER], "u-1");
         let template = job.spec.unwrap().template;
@@ -325,13 +326,13 @@ mod tests {
     }
 
     #[test]
-    fn volumes_that_belong_to_a_replica_are_left_out() {
+    fn claim_template_volumes_are_not_mounted() {
         let function = function(json!({
             "cleanupSubscription": true, "cleanupImage": "clean", "pod": { "volumes": [{ "name": "v" }] },
             "volumeClaimTemplates": [{ "metadata": { "name": "claim" }, "spec": {} }],
             "volumeMounts": [{ "name": "claim", "mountPath": "/c" }, { "name": "v", "mountPath": "/v" }],
         }));
-        let container = container(look(&function, super::of).unwrap());
+        let container = container(with_defaults(&function, super::build_job).unwrap());
         let paths: Vec<_> =
             container.volume_mounts.unwrap().into_iter().map(|mount| mount.mount_path).collect();
         assert_eq!(paths, ["/v"]);
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_what_others_read() {
+    fn base64_has_padding() {
         for (text, expected) in
             [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
         {

@@ -1,4 +1,4 @@
-//! The generic runner, for languages that have none of their own.
+//! Command of the generic runtime.
 
 use function_mesh_api::types::GenericRuntime;
 
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn each_language_has_its_own_provider_of_secrets_or_none() {
+    fn secrets_provider_by_language() {
         assert!(
             generic("python")
                 .ends_with(" --secrets_provider secrets_provider.EnvironmentBasedSecretsProvider")
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runner_downloads_with_pulsarctl() {
+    fn downloads_with_pulsarctl() {
         let script = generic("wasm");
         assert!(script.contains(" packages download function://t/n/f@1 --path f.x 2>&1) && "), "{script}");
         assert!(script.contains("; } && SHARD_ID="), "{script}");

@@ -1,4 +1,4 @@
-//! Functions in Go. They are programs of their own, and take their configuration as one JSON argument.
+//! Command of the Go runtime: the function is an executable that gets its configuration as one JSON argument.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,13 @@ use crate::connection::{Auth, Connection, Tls};
 use crate::context::Context;
 use crate::details;
 use crate::json::{self, is_default};
-use crate::shell::{Command, Script, Word};
+use crate::shell::{Command, Script, ShellWord};
 
-/// Holds the parameters of authentication in the form in which they can stand in JSON.
+/// Variable with the authentication parameters, escaped for JSON.
 const PARAMETERS: &str = "AUTH_PARAMETERS";
 
-/// The part of the configuration that is known here, in the order in which the runtime declares it. Later
-/// versions of the runtime know more fields than earlier ones; those are written only where they say
-/// something.
+/// The static part of the configuration, in the order of the runtime's declaration. Fields of later versions of the
+/// runtime are omitted if they have their default.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Configuration<'a> {
@@ -58,10 +57,10 @@ struct Configuration<'a> {
     metrics_port: u16,
 }
 
-/// One topic, for every version of the runtime, and what else is read, for those that can.
+/// The first topic, for all versions of the runtime, and the other topics, for later versions.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(clippy::struct_field_names, reason = "they are the runtime's own")]
+#[allow(clippy::struct_field_names, reason = "the names are the runtime's")]
 struct Source<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     source_input_specs: BTreeMap<&'a str, String>,
@@ -80,16 +79,16 @@ pub(super) fn script(context: &Context<'_>, script: Script, program: &str) -> Sc
             .run(format!(r"{PARAMETERS}=${{{parameters}//\\/\\\\}}"))
             .run(format!(r#"{PARAMETERS}=${{{PARAMETERS}//\"/\\\"}}"#));
     }
-    let file = Word::from(program);
+    let file = ShellWord::from(program);
     let executable = format!("{{ test -x {file} || chmod +x {file}; }}");
-    // A name without a folder would be looked for among the programs of the image.
-    let path = if program.contains('/') { file } else { Word::variable("PWD").then("/").then(file) };
+    // The shell would search a name without a directory in PATH.
+    let path = if program.contains('/') { file } else { ShellWord::variable("PWD").then("/").then(file) };
     script.run(executable).exec(&Command::new(path).option("-instance-conf", argument(context, &connection)))
 }
 
-/// The configuration as one argument: first what the shell puts in, then what is known here.
-fn argument(context: &Context<'_>, connection: &Connection<'_>) -> Word {
-    let mut word = Word::from(r#"{"pulsarServiceURL":""#)
+/// The configuration as one argument: values that the shell expands, then the static part.
+fn argument(context: &Context<'_>, connection: &Connection<'_>) -> ShellWord {
+    let mut word = ShellWord::from(r#"{"pulsarServiceURL":""#)
         .then(connection.variable("brokerServiceURL"))
         .then(r#"","instanceID":"#)
         .then(super::shard_id())
@@ -118,39 +117,39 @@ fn argument(context: &Context<'_>, connection: &Connection<'_>) -> Word {
     word.then(known.strip_prefix('{').unwrap_or_default())
 }
 
-fn text(value: &str) -> Word {
+fn text(value: &str) -> ShellWord {
     json::text(&value).into()
 }
 
-fn text_of(variable: String) -> Word {
-    Word::from("\"").then(Word::variable(variable)).then("\"")
+fn text_of_variable(variable: String) -> ShellWord {
+    ShellWord::from("\"").then(ShellWord::variable(variable)).then("\"")
 }
 
 /// Plugin and parameters of authentication, as JSON.
-fn authentication(connection: &Connection<'_>) -> Option<(Word, Word)> {
+fn authentication(connection: &Connection<'_>) -> Option<(ShellWord, ShellWord)> {
     match connection.auth {
         Auth::None => None,
         Auth::Secret => Some((
-            text_of(connection.variable_name("clientAuthenticationPlugin")),
-            text_of(PARAMETERS.to_owned()),
+            text_of_variable(connection.variable_name("clientAuthenticationPlugin")),
+            text_of_variable(PARAMETERS.to_owned()),
         )),
         Auth::Generic(auth) => {
             Some((text(&auth.client_authentication_plugin), text(&auth.client_authentication_parameters)))
         }
         Auth::OAuth2(oauth2) => Some((
             text(crate::connection::OAUTH2_PLUGIN),
-            // The Go client wants to be told which of the OAuth2 grants this is.
+            // The Go client requires the grant type.
             text(&connection.oauth2_parameters(oauth2, Some("client_credentials"))),
         )),
     }
 }
 
-/// Path of the trusted certificates, whether to trust others, and whether to check the server's name, as JSON.
-fn encryption(connection: &Connection<'_>) -> Option<(Word, Word, Word)> {
+/// Path of the trusted CA certificates, allowInsecure and hostnameVerification, as JSON.
+fn encryption(connection: &Connection<'_>) -> Option<(ShellWord, ShellWord, ShellWord)> {
     match connection.tls {
         Tls::None => None,
         Tls::Secret => Some((
-            text_of(connection.variable_name("tlsTrustCertsFilePath")),
+            text_of_variable(connection.variable_name("tlsTrustCertsFilePath")),
             connection.variable_or("tlsAllowInsecureConnection", "false"),
             connection.variable_or("tlsHostnameVerificationEnable", "true"),
         )),
@@ -187,7 +186,7 @@ fn configuration<'a>(context: &Context<'a>) -> Configuration<'a> {
             ProcessingGuarantee::EffectivelyOnce => 2,
             ProcessingGuarantee::Manual => 3,
         },
-        // Secrets reach a Go function through its environment, by their names.
+        // A Go function reads secrets from its environment variables.
         secrets_map: "",
         runtime: 3,
         auto_ack: consuming.and_then(|consuming| consuming.auto_ack).unwrap_or(true),
@@ -200,7 +199,7 @@ fn configuration<'a>(context: &Context<'a>) -> Configuration<'a> {
         source: context.view.input().map(source).unwrap_or_default(),
         sink_specs_topic: context.view.output_topic().unwrap_or_default(),
         sink_schema_type: output.and_then(|output| output.sink_schema_type.as_deref()).unwrap_or_default(),
-        // The field is whole in every configuration that was ever written for this runtime.
+        // The field has always been an integer for this runtime.
         cpu: resources.cpu.ceil(),
         ram: resources.ram,
         disk: resources.disk,
@@ -232,12 +231,12 @@ mod tests {
     use crate::testing::{bare_function, run, script};
     use serde_json::{Value, json};
 
-    /// The configuration as the program gets it.
+    /// The configuration that the program gets.
     fn configuration(spec: Value, env: &[(&str, &str)]) -> Value {
         let mut spec = spec;
         spec["golang"] = json!({ "go": "/pulsar/f" });
         let script = script(&bare_function(spec), &Settings::default());
-        // The program gives way to one that prints its argument.
+        // Replaces the program by one that prints its argument.
         let check = "{ test -x /pulsar/f || chmod +x /pulsar/f; } && exec /pulsar/f -instance-conf";
         assert!(script.contains(check), "{script}");
         let script = script.replace(check, "printf %s").replace("echo shardId", "true shardId");
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_json_whatever_the_user_configures() {
+    fn configuration_is_valid_json() {
         let hostile = json!({ "a b": "it's \"$HOME\" `x` \\ $(y)\n${SHARD_ID}" });
         let configuration = configuration(json!({ "funcConfig": hostile, "clusterName": "c '\"$d" }), &[]);
         assert_eq!(configuration["clusterName"], "c '\"$d");
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_share_the_subscription_as_the_order_wants_it() {
+    fn subscription_type_by_ordering() {
         let sharing = |spec| configuration(spec, &[])["subscriptionType"].clone();
         assert_eq!(sharing(json!({})), 0);
         assert_eq!(sharing(json!({ "retainOrdering": true })), 1);
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn one_topic_is_told_to_all_runtimes_and_more_to_those_that_can_read_them() {
+    fn first_topic_and_other_topics() {
         let input = json!({ "input": { "topics": ["b", "a"], "customSchemaSources": { "b": "avro" } } });
         let several = configuration(input, &[]);
         assert_eq!(several["sourceSpecsTopic"], "b");
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_conveyed() {
+    fn oauth2_and_tls_are_configured() {
         let oauth2 =
             json!({ "audience": "a", "issuerUrl": "i", "keySecretName": "s", "keySecretKey": "k.json" });
         let pulsar = json!({
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_from_a_secret_are_conveyed_unharmed() {
+    fn credentials_from_a_secret_are_escaped() {
         let hostile = r#"{"k":"a\\b \"c\" $d"}"#;
         let env = [("clientAuthenticationPlugin", "P"), ("clientAuthenticationParameters", hostile)];
         let found = configuration(json!({ "pulsar": { "authSecret": "s", "tlsSecret": "t" } }), &env);
@@ -309,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_in_the_working_folder_is_started_from_there() {
+    fn relative_program_runs_from_working_directory() {
         let script = script(&bare_function(json!({ "golang": { "go": "f" } })), &Settings::default());
         assert!(
             script.contains(r#"{ test -x f || chmod +x f; } && exec "${PWD}"/f -instance-conf "#),

@@ -1,18 +1,18 @@
-//! The Java runner: functions, sources and sinks.
+//! Command of the Java runtime.
 
 use function_mesh_api::quantity;
 use function_mesh_api::types::{JavaRuntime, LogLevel};
 
 use crate::context::Context;
 use crate::log;
-use crate::shell::{Command, Script, Word};
+use crate::shell::{Command, Script, ShellWord};
 
 use super::shared;
 
 const INSTANCE: &str = "/pulsar/instances/java-instance.jar";
 const MAIN: &str = "org.apache.pulsar.functions.instance.JavaInstanceMain";
 const SECRETS: &str = "org.apache.pulsar.functions.secretsprovider.EnvironmentBasedSecretsProvider";
-/// Jars that the logging of the runner needs; their names hold versions.
+/// JARs that Log4j needs for YAML; their names contain versions.
 const YAML: [&str; 2] = [
     "/pulsar/lib/com.fasterxml.jackson.dataformat-jackson-dataformat-yaml-*.jar",
     "/pulsar/lib/org.yaml-snakeyaml-*.jar",
@@ -27,7 +27,7 @@ pub(super) fn script(context: &Context<'_>, script: Script, java: &JavaRuntime, 
         .arg(format!("-Dlog4j.configurationFile={}", log::java::file(config)))
         .arg("-Dpulsar.function.log.dir=logs/functions")
         .arg(
-            Word::from(format!("-Dpulsar.function.log.file={}-", context.file_name()))
+            ShellWord::from(format!("-Dpulsar.function.log.file={}-", context.file_name()))
                 .then(super::shard_id()),
         )
         .arg("-Dpulsar.allocator.exit_on_oom=true")
@@ -60,20 +60,20 @@ pub(super) fn script(context: &Context<'_>, script: Script, java: &JavaRuntime, 
     script.exec(&command)
 }
 
-/// Options are shell text: they may name variables, and one entry may hold several. A line break, which YAML
-/// easily adds, would end the command.
-fn options(text: &str) -> Option<Word> {
+/// JVM options are shell syntax: they can contain variables and several options. Line breaks, which YAML easily adds,
+/// would end the command.
+fn options(text: &str) -> Option<ShellWord> {
     let text = text.replace(['\n', '\r'], " ");
-    Some(text.trim()).filter(|text| !text.is_empty()).map(Word::syntax)
+    Some(text.trim()).filter(|text| !text.is_empty()).map(ShellWord::syntax)
 }
 
-fn or<'a>(given: Option<&'a str>, default: &'a str) -> &'a str {
-    given.filter(|text| !text.is_empty()).unwrap_or(default)
+fn or<'a>(value: Option<&'a str>, default: &'a str) -> &'a str {
+    value.filter(|text| !text.is_empty()).unwrap_or(default)
 }
 
-fn class_path(java: &JavaRuntime) -> Word {
-    let path = Word::from(or(java.instance_path.as_deref(), INSTANCE));
-    let path = YAML.into_iter().fold(path, |path, jar| path.then(":").then(Word::file(jar)));
+fn class_path(java: &JavaRuntime) -> ShellWord {
+    let path = ShellWord::from(or(java.instance_path.as_deref(), INSTANCE));
+    let path = YAML.into_iter().fold(path, |path, jar| path.then(":").then(ShellWord::glob(jar)));
     match java.extra_dependencies_dir.as_deref().filter(|folder| !folder.is_empty()) {
         Some(folder) => path.then(format!(":{folder}/*")),
         None => path,
@@ -91,7 +91,7 @@ fn state_provider<'a>(context: &Context<'a>) -> Option<&'a str> {
     Some(&provider.class_name)
 }
 
-/// A fifth of the memory limit, for buffers outside the heap. Without a limit the JVM decides.
+/// Direct memory: a fifth of the memory limit. Without a limit the JVM decides.
 fn direct_memory(context: &Context<'_>) -> Option<String> {
     let limit = context.common.resources?.limits.as_ref()?.get("memory").and_then(quantity::bytes)?;
     let mut size = limit / 5;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn direct_memory_is_a_fifth_of_the_limit_and_left_to_the_jvm_without_one() {
+    fn direct_memory_is_a_fifth_of_the_limit() {
         let size = |limit: &str| {
             let script = java(
                 json!({ "resources": { "requests": { "memory": "1" }, "limits": { "memory": limit } } }),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_shell_text_on_one_line() {
+    fn jvm_options_are_shell_syntax_on_one_line() {
         let script = java(json!({ "java": { "javaOpts": ["-Da=$X -Db=b\n", "", "\n"] } }));
         assert!(
             script.contains(" -Da=$X -Db=b org.apache.pulsar.functions.instance.JavaInstanceMain "),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_connectors_state_and_requests_are_told_in_order() {
+    fn optional_arguments_are_in_order() {
         let script = java(json!({
             "java": { "log": { "level": "panic" } }, "sinkConfig": {}, "maxPendingAsyncRequests": 7,
             "secretsMap": { "s": { "path": "p", "key": "k" } },
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_class_path_is_one_word_whatever_its_folders_are_called() {
+    fn class_path_is_one_argument() {
         let script =
             java(json!({ "java": { "extraDependenciesDir": "my deps", "instancePath": "/opt/i.jar" } }));
         let path = script.split(" -cp ").nth(1).and_then(|rest| rest.split(" '-D").next()).unwrap();

@@ -1,4 +1,4 @@
-//! Commands of containers that run components, one module a runtime.
+//! Command of the main container, one module for each runtime.
 
 mod generic;
 mod go;
@@ -8,17 +8,17 @@ mod shared;
 
 use crate::context::{Context, Runtime};
 use crate::download;
-use crate::shell::{Script, Word};
+use crate::shell::{Script, ShellWord};
 
-/// The number of a replica, from the name of its pod.
+/// Variable with the ordinal of the replica, from the pod name.
 const SHARD_ID: &str = "SHARD_ID";
 
-/// The command of the container that runs the component.
-pub(crate) fn of(context: &Context<'_>) -> Option<Vec<String>> {
+/// Builds the command of the main container. None without a runtime.
+pub(crate) fn build_command(context: &Context<'_>) -> Option<Vec<String>> {
     let runtime = context.runtime?;
     let mut script = Script::default();
     if !context.settings.enable_init_containers {
-        script = script.append(download::in_place(context, runtime));
+        script = script.append(download::build_script(context, runtime));
     }
     script =
         script.run(format!("{SHARD_ID}=${{POD_NAME##*-}}")).run(format!("echo shardId=\"${{{SHARD_ID}}}\""));
@@ -31,11 +31,11 @@ pub(crate) fn of(context: &Context<'_>) -> Option<Vec<String>> {
     })
 }
 
-fn shard_id() -> Word {
-    Word::variable(SHARD_ID)
+fn shard_id() -> ShellWord {
+    ShellWord::variable(SHARD_ID)
 }
 
-/// Identity of a replica: its number and the identity of the component.
-fn function_id(context: &Context<'_>) -> Word {
+/// ID of a replica: its ordinal and the UID of the component.
+fn function_id(context: &Context<'_>) -> ShellWord {
     shard_id().then(format!("-{}", context.uid()))
 }

@@ -1,10 +1,10 @@
-//! The Python runner.
+//! Command of the Python runtime.
 
 use function_mesh_api::types::PythonRuntime;
 
 use crate::context::Context;
 use crate::log;
-use crate::shell::{Command, Script, Word};
+use crate::shell::{Command, Script, ShellWord};
 
 use super::shared;
 
@@ -19,7 +19,7 @@ pub(super) fn script(context: &Context<'_>, script: Script, python: &PythonRunti
         .option("--logging_directory", "logs/functions")
         .option(
             "--logging_file",
-            Word::from(format!("{}-", context.file_name())).then(super::shard_id()).then(".log"),
+            ShellWord::from(format!("{}-", context.file_name())).then(super::shard_id()).then(".log"),
         )
         .option("--logging_config_file", log::python::FILE)
         .option("--install_usercode_dependencies", "true");
@@ -35,7 +35,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_log_file_carries_the_number_of_the_replica() {
+    fn log_file_contains_the_ordinal() {
         let function = bare_function(json!({
             "name": "my function", "python": { "py": "f.py" }, "secretsMap": { "s": { "path": "p", "key": "k" } },
             "statefulConfig": { "pulsar": { "serviceUrl": "bk://b:4181" } },

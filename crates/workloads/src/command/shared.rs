@@ -1,18 +1,18 @@
-//! Arguments that all runners but the one for Go have in common.
+//! Arguments of all runners except Go.
 
 use crate::connection::Tls;
 use crate::context::Context;
 use crate::details;
-use crate::shell::{Command, Word};
+use crate::shell::{Command, ShellWord};
 
-/// Adds who the component is and how it reaches Pulsar.
+/// Appends the identity of the component and its connection to Pulsar.
 pub(super) fn arguments(context: &Context<'_>, command: Command) -> Command {
     let connection = context.connection();
     let mut command = command
         .option("--instance_id", super::shard_id())
         .option("--function_id", super::function_id(context))
         .option("--function_version", "0")
-        .option("--function_details", details::text(context))
+        .option("--function_details", details::build_function_details(context))
         .option("--pulsar_serviceurl", connection.variable("brokerServiceURL"))
         .option("--max_buffered_tuples", "100")
         .option("--port", "9093")
@@ -46,7 +46,7 @@ pub(super) fn arguments(context: &Context<'_>, command: Command) -> Command {
     }
 }
 
-/// Adds the provider of secrets, when there are any.
+/// Appends the secrets provider, if the component has secrets.
 pub(super) fn secrets(context: &Context<'_>, command: Command, provider: &str) -> Command {
     if context.common.secrets_map.is_some_and(|secrets| !secrets.is_empty()) {
         command.option("--secrets_provider", provider)
@@ -55,16 +55,16 @@ pub(super) fn secrets(context: &Context<'_>, command: Command, provider: &str) -
     }
 }
 
-/// Address of the store that the component keeps its state in, if it keeps any.
+/// Service URL of the state store, if the component has one.
 pub(super) fn state_store<'a>(context: &Context<'a>) -> Option<&'a str> {
     let store = context.common.stateful_config?.pulsar.as_ref()?;
     Some(store.service_url.as_str()).filter(|address| !address.is_empty())
 }
 
-/// Adds the store that the component keeps its state in, if it keeps any.
+/// Appends the state store, if the component has one.
 pub(super) fn state(context: &Context<'_>, command: Command) -> Command {
     match state_store(context) {
-        Some(address) => command.option("--state_storage_serviceurl", Word::from(address)),
+        Some(address) => command.option("--state_storage_serviceurl", ShellWord::from(address)),
         None => command,
     }
 }
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_and_certificates_are_told_by_the_most_particular_of_their_sources() {
+    fn auth_config_and_tls_config_override_secrets() {
         assert_eq!(arguments(&json!({})), "'c d' --use_tls false --pending_async_requests 1000");
         let generic = json!({ "clientAuthenticationPlugin": "P", "clientAuthenticationParameters": "a: b" });
         let pulsar = json!({
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_secret_holds_stays_one_argument() {
+    fn values_of_secrets_are_one_argument() {
         let arguments = arguments(&json!({ "authSecret": "s", "tlsSecret": "t" }));
         let env = [
             ("clientAuthenticationPlugin", "P"),

@@ -1,7 +1,7 @@
-//! Connectors in place of a function's topics: what their configuration says, in whichever way it is written.
+//! Connectors that replace the topics of a function.
 //!
-//! People give a connector's class, type and name either in the fields for them or among its configuration,
-//! as they stand in the configuration files of Pulsar's own tools.
+//! Users set the class, type class and name of a connector either in their fields, or in its configuration, as in the
+//! configuration files of Pulsar's tools.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,10 +12,10 @@ use serde_json::value::RawValue;
 
 use crate::json;
 
-/// Keys of a configuration that describe the connector rather than configure it.
+/// Keys that describe the connector and are not part of its configuration.
 const DESCRIPTIVE: [&str; 5] = ["archive", "builtin", "className", "typeClassName", "configs"];
 
-/// What a connector's configuration says.
+/// A connector with its effective configuration.
 #[derive(Debug, Default)]
 pub(super) struct Connector<'a> {
     pub(super) class_name: Option<Cow<'a, str>>,
@@ -74,7 +74,7 @@ impl<'a> Connector<'a> {
         }
     }
 
-    /// Puts what is known of the connector in the place of what was there.
+    /// Replaces class, configuration and name by those of the connector, where it has them.
     pub(super) fn replace(
         &self,
         class_name: &mut Option<Cow<'a, str>>,
@@ -88,14 +88,14 @@ impl<'a> Connector<'a> {
     }
 }
 
-/// The value, when it is a text.
+/// The value, if it is a string.
 fn as_text<'a>(value: &&'a RawValue) -> Option<Cow<'a, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     serde_json::from_str::<Text<'a>>(value.get()).ok().map(|text| text.0)
 }
 
-/// The configuration proper: the inner `configs` with what stands beside it on top.
+/// The effective configuration: the nested `configs`, overridden by the other keys.
 fn flatten<'a>(configs: &BTreeMap<Cow<'a, str>, &'a RawValue>) -> json::Entries<'a> {
     let inner = configs.get("configs").map(|inner| raw_entries(inner)).unwrap_or_default();
     let outer = configs.iter().filter(|(key, _)| !DESCRIPTIVE.contains(&key.as_ref()));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_beat_what_stands_among_the_configuration() {
+    fn fields_override_configuration_keys() {
         let config = source(json!({
             "className": "Field", "configs": { "className": "Key", "typeClassName": "T", "builtin": "b", "x": 1 },
         }));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inner_configuration_is_lifted_out_and_what_stands_beside_it_wins() {
+    fn nested_configs_are_flattened() {
         let config = source(json!({
             "configs": { "archive": "builtin://kafka", "configs": { "a": 1, "b": 1, "n": null }, "b": 2, "": 3 },
         }));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_only_describes_is_passed_on_whole() {
+    fn descriptive_configuration_is_kept() {
         let config = source(json!({ "configs": { "className": "C" } }));
         let (mut class_name, mut configs, mut builtin) = (None, None, None);
         Connector::source(&config).replace(&mut class_name, &mut configs, &mut builtin);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_is_told_its_own_type() {
+    fn sink_type_is_part_of_the_configuration() {
         let config: FunctionSinkConfig = serde_json::from_value(json!({ "sinkType": "es" })).unwrap();
         assert_eq!(json::map_of(&Connector::sink(&config).configs), r#"{"sinkType":"es"}"#);
         let given = json!({ "sinkType": "es", "configs": { "sinkType": "own" } });

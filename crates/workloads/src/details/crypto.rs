@@ -1,4 +1,4 @@
-//! Encryption and decryption, as runners are told of them.
+//! Encryption settings in `function_details`.
 
 use function_mesh_api::types::CryptoConfig;
 use serde::Serialize;
@@ -32,7 +32,7 @@ impl<'a> From<&'a CryptoConfig> for CryptoSpec<'a> {
     }
 }
 
-/// What is done on a failure, when it is not what is done anyway: to fail.
+/// The action on failure, unless it is the default `FAIL`.
 fn action(text: Option<&str>) -> Option<&'static str> {
     ["DISCARD", "CONSUME", "SEND"].into_iter().find(|action| text == Some(action))
 }

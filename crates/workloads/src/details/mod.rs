@@ -1,7 +1,7 @@
-//! `function_details`: what a runner is told of its component, as one JSON argument.
+//! `function_details`: the description of a component for its runner, as one JSON argument.
 //!
-//! The shape is the runners' own protocol, a message in JSON: fields that hold their default are left out,
-//! and 64-bit integers are texts.
+//! The format is the JSON encoding of Pulsar's protobuf message FunctionDetails: fields with their default are omitted, and
+//! 64-bit integers are strings.
 
 mod connector;
 mod crypto;
@@ -24,9 +24,9 @@ use crate::json::{self, is_default};
 
 pub(crate) use source::{input_specs, subscription_type};
 
-/// The class that passes records on as they are: what connectors have for a function.
+/// Function class of connectors, which passes records unchanged.
 const IDENTITY: &str = "org.apache.pulsar.functions.api.utils.IdentityFunction";
-/// The class that gathers messages into windows and hands them to the function.
+/// Function class of window functions, which collects messages for the user's class.
 const WINDOWS: &str = "org.apache.pulsar.functions.windowing.WindowFunctionExecutor";
 
 #[derive(Debug, Default, Serialize)]
@@ -68,7 +68,7 @@ pub(crate) struct FunctionDetails<'a> {
     retain_key_ordering: bool,
 }
 
-/// What a component may count on.
+/// Requested resources of a component.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Resources {
     #[serde(serialize_with = "json::number", skip_serializing_if = "is_default")]
@@ -79,7 +79,7 @@ pub(crate) struct Resources {
     pub(crate) disk: i64,
 }
 
-/// What becomes of messages that fail.
+/// Handling of failed messages.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RetryDetails {
@@ -89,8 +89,8 @@ pub(crate) struct RetryDetails {
     pub(crate) dead_letter_topic: String,
 }
 
-/// The JSON argument for a component.
-pub(crate) fn text(context: &Context<'_>) -> String {
+/// Builds the JSON argument of a component.
+pub(crate) fn build_function_details(context: &Context<'_>) -> String {
     json::text(&details(context))
 }
 
@@ -118,8 +118,8 @@ fn details<'a>(context: &Context<'a>) -> FunctionDetails<'a> {
         },
         auto_ack: consuming.and_then(|consuming| consuming.auto_ack).unwrap_or(true),
         parallelism: parallelism(context),
-        source: source::of(context),
-        sink: sink::of(context),
+        source: source::build_source_spec(context),
+        sink: sink::build_sink_spec(context),
         resources: resources(common.resources),
         retry_details: consuming.and_then(|consuming| retry_details(context, &consuming)),
         runtime_flags: common.runtime_flags.filter(|flags| !flags.is_empty()),
@@ -141,18 +141,17 @@ fn class_name<'a>(context: &Context<'a>) -> &'a str {
     }
 }
 
-/// The topic that the runner itself is to log to.
+/// The log topic, if the runner produces to it.
 pub(crate) fn log_topic<'a>(context: &Context<'a>) -> Option<&'a str> {
     context.log_topic().filter(|_| !context.logs_to_files())
 }
 
-/// How many instances the runner is told there are. The true number restarts every pod when it changes, so it
-/// is told only on request.
+/// Parallelism for the runner. The number of replicas is opt-in, since its change restarts all pods.
 pub(crate) fn parallelism(context: &Context<'_>) -> i32 {
     if context.common.show_precise_parallelism { context.common.replicas.unwrap_or(1) } else { 1 }
 }
 
-/// What the code may ask for by name.
+/// User configuration for the code, as JSON.
 pub(crate) fn user_config(context: &Context<'_>) -> Option<String> {
     match context.view.kind_specific {
         KindSpecific::Function(function) => {
@@ -164,7 +163,7 @@ pub(crate) fn user_config(context: &Context<'_>) -> Option<String> {
                 let entries = function.func_config.as_ref().map(FreeForm::entries).unwrap_or_default();
                 let mut config: BTreeMap<_, _> =
                     entries.iter().map(|(key, value)| (key.as_ref(), canonical(value))).collect();
-                // The fields of the window keep their order.
+                // Window fields keep the order of their declaration.
                 config.extend(window.map(|window| ("__WINDOWCONFIGS__", json::text(&window))));
                 json::map(config)
             })
@@ -174,13 +173,13 @@ pub(crate) fn user_config(context: &Context<'_>) -> Option<String> {
     }
 }
 
-/// What the component requests.
+/// Resource requests for the runner.
 pub(crate) fn resources(resources: Option<&ResourceRequirements>) -> Resources {
     let requests = resources.and_then(|resources| resources.requests.as_ref());
     let request = |name| requests.and_then(|requests| requests.get(name));
     let cpu = request("cpu").and_then(quantity::value).unwrap_or_default();
     Resources {
-        // Nanocores are the least there is; beyond them are only the errors of binary fractions.
+        // Rounds to nanocores, the smallest unit, to hide errors of binary fractions.
         cpu: (cpu * 1e9).round() / 1e9,
         ram: request("memory").and_then(quantity::bytes).unwrap_or_default(),
         disk: request("storage").and_then(quantity::bytes).unwrap_or_default(),
@@ -192,8 +191,8 @@ fn retry_details(context: &Context<'_>, consuming: &Consuming<'_>) -> Option<Ret
     (retry.max_message_retries > 0 || !retry.dead_letter_topic.is_empty()).then_some(retry)
 }
 
-/// How often messages are tried again, and where they go then. Pulsar makes a dead-letter topic's name of the
-/// subscription's, which defaults to a path, and a path is no part of a topic: such a topic is named here.
+/// Redeliveries and the dead-letter topic. Pulsar derives the default name of the dead-letter topic from the subscription,
+/// whose default contains `/` and is invalid in a topic name. In that case the topic is named here.
 pub(crate) fn retries(context: &Context<'_>, consuming: &Consuming<'_>) -> RetryDetails {
     let common = context.common;
     let retries = consuming.max_message_retry.unwrap_or_default();

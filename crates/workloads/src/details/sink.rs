@@ -1,15 +1,16 @@
-//! Where a component's messages go, as runners are told.
+//! The sink of a component in `function_details`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use function_mesh_api::BYTES;
+use function_mesh_api::DEFAULT_TYPE_CLASS;
 use function_mesh_api::component::KindSpecific;
 use function_mesh_api::types::{CompressionType, ConsumerConfig, OutputConf, ProducerConfig};
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::json::{self, is_default};
+use crate::optional::non_empty;
 
 use super::connector::Connector;
 use super::crypto::CryptoSpec;
@@ -79,11 +80,7 @@ impl<'a> From<&'a ProducerConfig> for ProducerSpec<'a> {
     }
 }
 
-fn given(text: Option<&String>) -> Option<&str> {
-    text.map(String::as_str).filter(|text| !text.is_empty())
-}
-
-pub(super) fn of<'a>(context: &Context<'a>) -> SinkSpec<'a> {
+pub(super) fn build_sink_spec<'a>(context: &Context<'a>) -> SinkSpec<'a> {
     match context.view.kind_specific {
         KindSpecific::Function(function) => {
             let mut sink = topic(context);
@@ -95,8 +92,10 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SinkSpec<'a> {
             if let Some(config) = &function.sink_config {
                 let connector = Connector::sink(config);
                 connector.replace(&mut sink.class_name, &mut sink.configs, &mut sink.builtin);
-                sink.type_class_name =
-                    sink.type_class_name.or(connector.type_class_name).or(Some(Cow::Borrowed(BYTES)));
+                sink.type_class_name = sink
+                    .type_class_name
+                    .or(connector.type_class_name)
+                    .or(Some(Cow::Borrowed(DEFAULT_TYPE_CLASS)));
             }
             sink
         }
@@ -110,7 +109,7 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SinkSpec<'a> {
             type_class_name: context
                 .view
                 .input()
-                .and_then(|input| given(input.type_class_name.as_ref()))
+                .and_then(|input| non_empty(input.type_class_name.as_ref()))
                 .map(Cow::Borrowed),
             ..SinkSpec::default()
         },
@@ -124,18 +123,17 @@ fn topic<'a>(context: &Context<'a>) -> SinkSpec<'a> {
         return SinkSpec { forward_source_message_property, ..SinkSpec::default() };
     };
     SinkSpec {
-        type_class_name: given(output.type_class_name.as_ref()).map(Cow::Borrowed),
-        topic: given(output.topic.as_ref()),
+        type_class_name: non_empty(output.type_class_name.as_ref()).map(Cow::Borrowed),
+        topic: non_empty(output.topic.as_ref()),
         producer_spec: output.producer_conf.as_ref().map(ProducerSpec::from),
-        serde_class_name: given(output.sink_serde_class_name.as_ref()),
-        schema_type: given(output.sink_schema_type.as_ref()),
+        serde_class_name: non_empty(output.sink_serde_class_name.as_ref()),
+        schema_type: non_empty(output.sink_schema_type.as_ref()),
         forward_source_message_property,
         ..SinkSpec::default()
     }
 }
 
-/// The schema of the output topic: a consumer's configuration that is written as JSON text. One that cannot be
-/// read says nothing.
+/// The schema of the output topic, a consumer configuration in JSON. Invalid JSON is ignored.
 fn schema(output: &OutputConf) -> ConsumerConfig {
     let schemas = output.custom_schema_sinks.as_ref();
     let text = schemas.zip(output.topic.as_ref()).and_then(|(schemas, topic)| schemas.get(topic));

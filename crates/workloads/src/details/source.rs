@@ -1,9 +1,9 @@
-//! Where a component's messages come from, as runners are told.
+//! The source of a component in `function_details`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use function_mesh_api::BYTES;
+use function_mesh_api::DEFAULT_TYPE_CLASS;
 use function_mesh_api::component::{Consuming, KindSpecific};
 use function_mesh_api::types::{
     BatchSourceConfig, ConsumerConfig, FreeForm, InputConf, ProcessingGuarantee, SubscribePosition,
@@ -12,11 +12,12 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::json::{self, is_default};
+use crate::optional::non_empty;
 
 use super::connector::Connector;
 use super::crypto::CryptoSpec;
 
-/// The class that runs a batch source.
+/// Source class that runs batch sources.
 const BATCHES: &str = "org.apache.pulsar.functions.source.batch.BatchSourceExecutor";
 
 #[derive(Debug, Default, Serialize)]
@@ -48,14 +49,13 @@ pub(super) struct SourceSpec<'a> {
     skip_to_latest: bool,
 }
 
-/// How the replicas of a component share a subscription. Any of them may take any message unless this says
-/// otherwise.
+/// Subscription type of a component, other than the default Shared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum SubscriptionType {
-    /// One replica reads, the others stand by.
+    /// One replica consumes, the others are standby.
     Failover = 1,
-    /// Messages of one key go to one replica.
+    /// All messages of a key go to the same replica.
     KeyShared = 2,
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct ConsumerSpec<'a> {
     crypto_spec: Option<CryptoSpec<'a>>,
 }
 
-/// A number of which absence and zero differ.
+/// A number for which absent and zero differ.
 #[derive(Debug, Serialize)]
 struct ReceiverQueueSize {
     #[serde(skip_serializing_if = "is_default")]
@@ -86,22 +86,18 @@ struct ReceiverQueueSize {
 }
 
 impl ConsumerSpec<'_> {
-    /// Messages held in the receiver queue, 0 where the runner decides.
+    /// Size of the receiver queue in messages, or 0 for the runner's default.
     pub(crate) fn receiver_queue_size(&self) -> i32 {
         self.receiver_queue_size.as_ref().map_or(0, |size| size.value)
     }
-}
-
-fn given(text: Option<&String>) -> Option<&str> {
-    text.map(String::as_str).filter(|text| !text.is_empty())
 }
 
 impl<'a> From<&'a ConsumerConfig> for ConsumerSpec<'a> {
     fn from(config: &'a ConsumerConfig) -> Self {
         let some = |map: &'a Option<BTreeMap<String, String>>| map.as_ref().filter(|map| !map.is_empty());
         Self {
-            schema_type: given(config.schema_type.as_ref()),
-            serde_class_name: given(config.serde_class_name.as_ref()),
+            schema_type: non_empty(config.schema_type.as_ref()),
+            serde_class_name: non_empty(config.serde_class_name.as_ref()),
             is_regex_pattern: config.is_regex_pattern.unwrap_or_default(),
             receiver_queue_size: config.receiver_queue_size.map(|value| ReceiverQueueSize { value }),
             schema_properties: some(&config.schema_properties),
@@ -111,8 +107,7 @@ impl<'a> From<&'a ConsumerConfig> for ConsumerSpec<'a> {
     }
 }
 
-/// What is read, by topic or pattern, and how. A topic that is named more than once is read as the most
-/// particular of its namings says.
+/// Consumers by topic or topic pattern. If several fields contain a topic, the most specific one wins.
 pub(crate) fn input_specs(input: &InputConf) -> BTreeMap<&str, ConsumerSpec<'_>> {
     let mut specs = BTreeMap::new();
     for topic in input.topics.iter().flatten() {
@@ -133,7 +128,7 @@ pub(crate) fn input_specs(input: &InputConf) -> BTreeMap<&str, ConsumerSpec<'_>>
     specs
 }
 
-/// How the replicas share the subscription, when not any of them may take any message.
+/// The subscription type, or None for Shared.
 pub(crate) fn subscription_type(
     consuming: &Consuming<'_>,
     guarantee: ProcessingGuarantee,
@@ -145,7 +140,7 @@ pub(crate) fn subscription_type(
     }
 }
 
-pub(super) fn of<'a>(context: &Context<'a>) -> SourceSpec<'a> {
+pub(super) fn build_source_spec<'a>(context: &Context<'a>) -> SourceSpec<'a> {
     match context.view.kind_specific {
         KindSpecific::Source { config, batch } => connector_source(context, config, batch),
         KindSpecific::Function(function) => {
@@ -153,8 +148,10 @@ pub(super) fn of<'a>(context: &Context<'a>) -> SourceSpec<'a> {
             if let Some(config) = &function.source_config {
                 let connector = Connector::source(config);
                 connector.replace(&mut source.class_name, &mut source.configs, &mut source.builtin);
-                source.type_class_name =
-                    source.type_class_name.or(connector.type_class_name).or(Some(Cow::Borrowed(BYTES)));
+                source.type_class_name = source
+                    .type_class_name
+                    .or(connector.type_class_name)
+                    .or(Some(Cow::Borrowed(DEFAULT_TYPE_CLASS)));
                 if let Some(batch) = &config.batch_source_config {
                     source.configs =
                         Some(batch_configs(connector.configs, batch, source.class_name.as_deref()));
@@ -171,7 +168,7 @@ fn topics<'a>(context: &Context<'a>) -> SourceSpec<'a> {
     let Some(consuming) = context.view.consuming else { return SourceSpec::default() };
     let input = consuming.input;
     SourceSpec {
-        type_class_name: input.and_then(|input| given(input.type_class_name.as_ref())).map(Cow::Borrowed),
+        type_class_name: input.and_then(|input| non_empty(input.type_class_name.as_ref())).map(Cow::Borrowed),
         subscription_type: subscription_type(&consuming, context.common.processing_guarantee),
         input_specs: input.map(input_specs).unwrap_or_default(),
         timeout_ms: consuming.timeout.unwrap_or_default().max(0).into(),
@@ -207,12 +204,14 @@ fn connector_source<'a>(
             }
             None => config.map(json::text),
         },
-        type_class_name: output.and_then(|output| given(output.type_class_name.as_ref())).map(Cow::Borrowed),
+        type_class_name: output
+            .and_then(|output| non_empty(output.type_class_name.as_ref()))
+            .map(Cow::Borrowed),
         ..SourceSpec::default()
     }
 }
 
-/// A connector's configuration with what the runner of batch sources wants to know besides.
+/// The configuration of a connector with the entries for the batch source executor.
 fn batch_configs(
     mut configs: json::Entries<'_>,
     batch: &BatchSourceConfig,

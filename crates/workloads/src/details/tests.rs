@@ -7,7 +7,7 @@ fn inner(details: &Value, pointer: &str) -> Value {
 }
 
 #[test]
-fn defaults_are_left_out_and_long_integers_are_texts() {
+fn defaults_are_omitted_and_integers_quoted() {
     let function = function(json!({
         "resources": { "requests": { "cpu": "0.7", "memory": "1G", "storage": "2G" }, "limits": { "memory": "2G" } },
         "subscriptionPosition": "latest", "forwardSourceMessageProperty": false, "autoAck": false,
@@ -25,7 +25,7 @@ fn defaults_are_left_out_and_long_integers_are_texts() {
 }
 
 #[test]
-fn a_topic_is_read_as_its_most_particular_naming_says() {
+fn most_specific_consumer_wins() {
     let function = function(json!({ "input": {
         "topics": ["a", "b"], "topicPattern": "t/n/.*", "customSerdeSources": { "b": "Serde", "c": "Serde" },
         "customSchemaSources": { "c": "avro" },
@@ -41,7 +41,7 @@ fn a_topic_is_read_as_its_most_particular_naming_says() {
 }
 
 #[test]
-fn order_decides_how_replicas_share_a_subscription() {
+fn subscription_type_by_ordering() {
     for (spec, expected) in [
         (json!({}), Value::Null),
         (json!({ "retainOrdering": true }), json!("FAILOVER")),
@@ -53,7 +53,7 @@ fn order_decides_how_replicas_share_a_subscription() {
 }
 
 #[test]
-fn a_dead_letter_topic_is_named_where_pulsar_could_not() {
+fn dead_letter_topic_is_named_if_pulsar_cannot() {
     let retry = |spec: Value| details(&sink(spec))["retryDetails"].clone();
     let named = json!({ "maxMessageRetries": 3, "deadLetterTopic": "public-default-f-DLQ" });
     assert_eq!(retry(json!({ "maxMessageRetry": 3 })), named);
@@ -70,7 +70,7 @@ fn a_dead_letter_topic_is_named_where_pulsar_could_not() {
 }
 
 #[test]
-fn a_window_wraps_the_function_and_knows_its_class() {
+fn window_function_executor_gets_the_class() {
     let details = details(&function(json!({
         "funcConfig": { "u": "v" },
         "windowConfig": { "actualWindowFunctionClassName": "other", "windowLengthDurationMs": 1000 },
@@ -89,7 +89,7 @@ fn a_window_wraps_the_function_and_knows_its_class() {
 }
 
 #[test]
-fn a_source_gives_its_configuration_to_the_connector() {
+fn source_configuration() {
     let details = details(&source(json!({ "processingGuarantee": "atmost_once" })));
     assert_eq!(details["className"], super::IDENTITY);
     assert_eq!(details["processingGuarantees"], "ATMOST_ONCE");
@@ -100,7 +100,7 @@ fn a_source_gives_its_configuration_to_the_connector() {
 }
 
 #[test]
-fn a_batch_source_is_run_by_the_executor_of_batches() {
+fn batch_source_runs_in_its_executor() {
     let batch = json!({ "discoveryTriggererClassName": "T", "discoveryTriggererConfig": { "c": 1 } });
     let source = details(&source(json!({ "batchSourceConfig": batch })));
     assert_eq!(source["source"]["className"], "org.apache.pulsar.functions.source.batch.BatchSourceExecutor");
@@ -116,7 +116,7 @@ fn a_batch_source_is_run_by_the_executor_of_batches() {
 }
 
 #[test]
-fn a_connector_in_place_of_a_topic_brings_its_own_type() {
+fn connector_type_class_replaces_the_default() {
     let with = |source: Value, sink: Value| {
         details(&function(json!({ "sourceConfig": source, "sinkConfig": sink })))
     };
@@ -132,7 +132,7 @@ fn a_connector_in_place_of_a_topic_brings_its_own_type() {
 }
 
 #[test]
-fn the_runner_logs_to_the_topic_unless_a_sidecar_does() {
+fn log_topic_only_for_the_runtime_agent() {
     let topic = |agent: &str| {
         let spec = json!({ "logTopic": "logs", "logTopicAgent": agent });
         (details(&function(spec.clone()))["logTopic"].clone(), details(&sink(spec))["logTopic"].clone())
@@ -142,7 +142,7 @@ fn the_runner_logs_to_the_topic_unless_a_sidecar_does() {
 }
 
 #[test]
-fn the_schema_of_the_output_topic_is_read_from_text() {
+fn output_schema_is_parsed_from_json() {
     let schema = r#"{"schemaProperties":{"a":"b"},"consumerProperties":{"c":"d"}}"#;
     let sink = |text: &str| {
         let output = json!({ "output": { "customSchemaSinks": { "out": text, "other": schema } } });
@@ -154,7 +154,7 @@ fn the_schema_of_the_output_topic_is_read_from_text() {
 }
 
 #[test]
-fn encryption_is_told_with_actions_that_differ_from_the_default() {
+fn crypto_spec_omits_default_actions() {
     let crypto = json!({
         "cryptoKeyReaderClassName": "K", "cryptoKeyReaderConfig": { "p": "/k" }, "encryptionKeys": ["k"],
         "producerCryptoFailureAction": "SEND", "consumerCryptoFailureAction": "unknown",
@@ -174,7 +174,7 @@ fn encryption_is_told_with_actions_that_differ_from_the_default() {
 }
 
 #[test]
-fn the_runtime_is_told_where_it_is_not_java() {
+fn runtime_is_set_unless_java() {
     let python =
         bare_function(json!({ "python": { "py": "f.py" }, "showPreciseParallelism": true, "replicas": 3 }));
     assert_eq!(details(&python)["runtime"], "PYTHON");

@@ -1,4 +1,4 @@
-//! Log configuration of the Java runner.
+//! Log configuration of the Java runtime.
 
 use function_mesh_api::types::{Log4jConfigFileType, LogFormat, LogLevel, RuntimeLogConfig};
 
@@ -7,8 +7,8 @@ use crate::shell::{Command, Script};
 
 use super::rotation::Rotation;
 
-/// Folder of the configuration.
-pub(crate) const FOLDER: &str = "/pulsar/conf/java-log/";
+/// Directory of the configuration.
+pub(crate) const DIRECTORY: &str = "/pulsar/conf/java-log/";
 const XML: &str = "/pulsar/conf/java-log/java_instance_log4j.xml";
 const YAML: &str = "/pulsar/conf/java-log/java_instance_log4j.yaml";
 
@@ -17,10 +17,10 @@ const BOOKKEEPER: &str = "org.apache.pulsar.functions.runtime.shaded.org.apache.
 const CONSOLE_LINE: &str = "%d{ISO8601_OFFSET_DATE_TIME_HHMM} [%t] %-5level %logger{36} - %msg%n";
 const FILE_LINE: &str = "%d{yyyy-MMM-dd HH:mm:ss a} [%t] %-5level %logger{36} - %msg%n";
 const LOG: &str = "${sys:pulsar.function.log.dir}/${sys:pulsar.function.log.file}";
-/// Closed files that are kept.
-const KEPT: u32 = 5;
+/// Number of rotated files to keep.
+const MAX_FILES: u32 = 5;
 
-/// The configuration. What is neither XML nor YAML counts as XML.
+/// Path of the configuration. XML for all types except YAML.
 pub(crate) fn file(config: Option<&RuntimeLogConfig>) -> &'static str {
     match config.and_then(|config| config.java_log4j_config_file_type).unwrap_or_default() {
         Log4jConfigFileType::Yaml => YAML,
@@ -28,20 +28,20 @@ pub(crate) fn file(config: Option<&RuntimeLogConfig>) -> &'static str {
     }
 }
 
-/// Writes a log configuration where the user has none of their own.
+/// Appends the commands that write the log configuration, unless the user has a ConfigMap.
 pub(crate) fn prepare(context: &Context<'_>, script: Script, config: Option<&RuntimeLogConfig>) -> Script {
     if config.is_some_and(|config| config.log_config.is_some()) {
         return script;
     }
     let level = level(config.and_then(|config| config.level));
     let format = config.and_then(|config| config.format).unwrap_or_default();
-    let rotation = Rotation::of(config, context.logs_to_files());
+    let rotation = Rotation::from_config(config, context.logs_to_files());
     let file = file(config);
     let text = if file == YAML { yaml(level, format, rotation) } else { xml(level, format, rotation) };
-    script.run(Command::new("mkdir").args(["-p", FOLDER])).write(&text, file)
+    script.run(Command::new("mkdir").args(["-p", DIRECTORY])).write(&text, file)
 }
 
-/// A level by its name in log4j.
+/// The name of a level in Log4j.
 pub(crate) fn level(level: Option<LogLevel>) -> &'static str {
     match level {
         Some(LogLevel::Off) => "OFF",
@@ -55,7 +55,7 @@ pub(crate) fn level(level: Option<LogLevel>) -> &'static str {
     }
 }
 
-/// A schedule as log4j's cron takes it, or a size.
+/// A Log4j cron schedule, or a size in megabytes.
 fn trigger(rotation: Rotation) -> Result<&'static str, u32> {
     match rotation {
         Rotation::Daily => Ok("0 0 0 * * ? *"),
@@ -79,7 +79,7 @@ fn xml(level: &str, format: LogFormat, rotation: Option<Rotation>) -> String {
         rolling = format!(
             "\n    <RollingRandomAccessFile name=\"Rolling\" fileName=\"{LOG}.log\" \
              filePattern=\"{LOG}.%d{{yyyy-MM-dd-hh-mm}}-%i.log.gz\">\n      {}\n      \
-             <Policies>{policy}</Policies>\n      <DefaultRolloverStrategy max=\"{KEPT}\"/>\n    \
+             <Policies>{policy}</Policies>\n      <DefaultRolloverStrategy max=\"{MAX_FILES}\"/>\n    \
              </RollingRandomAccessFile>",
             layout(FILE_LINE),
         );
@@ -118,7 +118,7 @@ fn yaml(level: &str, format: LogFormat, rotation: Option<Rotation>) -> String {
          Appenders:\n    Console:\n      name: Console\n      target: SYSTEM_OUT\n      {}\n    \
          RollingRandomAccessFile:\n      name: Rolling\n      fileName: \"{LOG}.log\"\n      \
          filePattern: \"{LOG}.%d{{yyyy-MM-dd}}-%i.log.gz\"\n      {}\n      Policies:\n        {policies}\n      \
-         DefaultRolloverStrategy:\n        max: {KEPT}\n  \
+         DefaultRolloverStrategy:\n        max: {MAX_FILES}\n  \
          Loggers:\n    Logger:\n    - name: {BOOKKEEPER}\n      level: \"${{sys:bk.log.level}}\"\n      \
          additivity: false\n      {references}\n    Root:\n      level: \"${{sys:pulsar.log.level}}\"\n      \
          {references}\n",

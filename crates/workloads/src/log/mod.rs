@@ -1,4 +1,4 @@
-//! Log configuration of the runners: the text, and the commands that put it in its place.
+//! Log configuration of the runners: its text, and the commands that write it.
 
 pub(crate) mod java;
 pub(crate) mod python;

@@ -1,4 +1,4 @@
-//! Log configuration of the Python runner.
+//! Log configuration of the Python runtime.
 
 use std::fmt::Write;
 
@@ -10,22 +10,23 @@ use crate::shell::{Command, Script};
 
 use super::rotation::Rotation;
 
-/// Folder of the configuration.
-pub(crate) const FOLDER: &str = "/pulsar/conf/python-log/";
-/// The configuration.
+/// Directory of the configuration.
+pub(crate) const DIRECTORY: &str = "/pulsar/conf/python-log/";
+/// Path of the configuration.
 pub(crate) const FILE: &str = "/pulsar/conf/python-log/python_instance_logging.ini";
-/// Code of the runner that would set the level again.
+/// File of the runner that overrides the level.
 const RUNNER: &str = "/pulsar/instances/python-instance/log.py";
 const LOGS: &str = "logs/functions";
 
-/// Makes the runner heed its log configuration, and writes one where the user has none of their own.
+/// Appends the commands that stop the runner from overriding the level, and that write the log configuration unless the
+/// user has a ConfigMap.
 pub(crate) fn prepare(context: &Context<'_>, script: Script, config: Option<&RuntimeLogConfig>) -> Script {
     let silence = Command::new("sed").arg("-i.bak").args(["s/^  Log.setLevel/#&/", RUNNER]);
     let script = script.run(silence);
     if config.is_some_and(|config| config.log_config.is_some()) {
         return script.run(Command::new("mkdir").args(["-p", LOGS]));
     }
-    script.run(Command::new("mkdir").args(["-p", FOLDER, LOGS])).write(&text(context, config), FILE)
+    script.run(Command::new("mkdir").args(["-p", DIRECTORY, LOGS])).write(&text(context, config), FILE)
 }
 
 fn level(level: Option<LogLevel>) -> &'static str {
@@ -42,7 +43,7 @@ fn level(level: Option<LogLevel>) -> &'static str {
 
 fn text(context: &Context<'_>, config: Option<&RuntimeLogConfig>) -> String {
     let level = level(config.and_then(|config| config.level));
-    let rotation = Rotation::of(config, context.logs_to_files());
+    let rotation = Rotation::from_config(config, context.logs_to_files());
     let file =
         rotation.map(|rotation| handler(rotation, &literal(&format!("{LOGS}/{}.log", context.file_name()))));
     let handlers: Vec<_> =
@@ -66,11 +67,11 @@ fn text(context: &Context<'_>, config: Option<&RuntimeLogConfig>) -> String {
     text
 }
 
-/// Name and particular lines of the handler that writes the file.
+/// Name and specific lines of the file handler.
 fn handler(rotation: Rotation, file: &str) -> (&'static str, String) {
-    const KEPT: u32 = 5;
+    const MAX_FILES: u32 = 5;
     let timed = |when: &str, interval: u32| {
-        let arguments = format!("args=({file},'{when}',{interval},{KEPT})");
+        let arguments = format!("args=({file},'{when}',{interval},{MAX_FILES})");
         ("timed_rotating_file_handler", format!("class=handlers.TimedRotatingFileHandler\n{arguments}"))
     };
     match rotation {
@@ -79,14 +80,14 @@ fn handler(rotation: Rotation, file: &str) -> (&'static str, String) {
         Rotation::Monthly => timed("D", 30),
         Rotation::Size(megabytes) => {
             let bytes = megabytes * 1024 * 1024;
-            let arguments = format!("args=({file},'a',{bytes},{KEPT})");
+            let arguments = format!("args=({file},'a',{bytes},{MAX_FILES})");
             ("rotating_file_handler", format!("class=handlers.RotatingFileHandler\n{arguments}"))
         }
     }
 }
 
-/// A text as Python reads it. Percent signs are doubled: the file's reader replaces single ones. It ends lines at
-/// more than line feeds, so all that is not printable is written by its number.
+/// A Python string literal. Percent signs are doubled, since configparser interpolates them. It also splits lines at other
+/// characters than line feeds, so all unprintable characters are escaped.
 fn literal(text: &str) -> String {
     let mut literal = String::with_capacity(text.len() + 2);
     literal.push('\'');
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s23_no_character_ends_the_line_in_a_logging_configuration() {
+    fn literal_escapes_all_line_breaks() {
         assert_eq!(literal("a'b\\c%d"), r"'a\'b\\c%%d'");
         for end in [
             "\r", "\n", "\r\n", "\u{b}", "\u{c}", "\u{1c}", "\u{1d}", "\u{1e}", "\u{85}", "\u{2028}",
@@ -123,9 +124,9 @@ mod tests {
         assert_eq!(literal("a\rb\u{2028}"), r"'a\U0000000db\U00002028'");
     }
 
-    /// Python itself reads the file back, with the name that a user gave.
+    /// Python reads the file with the user's name back.
     #[test]
-    fn s23_python_reads_a_name_with_line_ends_as_it_is() {
+    fn python_reads_names_with_line_breaks() {
         let name = "a\rb\u{b}\u{c}\u{1c}\u{1d}\u{1e}\u{85}\u{2028}\u{2029}\n'\\%d";
         let file = format!("[h]\nargs=({},)\n", literal(name));
         let program = "import configparser, sys\np = configparser.ConfigParser()\np.read_string(sys.argv[1])\n\

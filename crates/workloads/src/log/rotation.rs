@@ -1,20 +1,20 @@
-//! When a log file is closed and the next begun.
+//! Rotation of log files.
 
 use function_mesh_api::types::{LogRotatePolicy, RuntimeLogConfig};
 
-/// When a log file is closed and the next begun.
+/// Rotation of a log file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Rotation {
     Daily,
     Weekly,
     Monthly,
-    /// At so many megabytes.
+    /// At a size in megabytes.
     Size(u32),
 }
 
 impl Rotation {
-    /// What the configuration says. Files that a sidecar reads must be bounded even when it says nothing.
-    pub(super) fn of(config: Option<&RuntimeLogConfig>, is_read_by_sidecar: bool) -> Option<Self> {
+    /// The configured rotation. Files that a sidecar reads are always rotated, to limit their size.
+    pub(super) fn from_config(config: Option<&RuntimeLogConfig>, is_read_by_sidecar: bool) -> Option<Self> {
         let policy = config.and_then(|config| config.rotate_policy);
         policy.map(Self::from).or(is_read_by_sidecar.then_some(Self::Size(10)))
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::Settings;
 use crate::testing::{bare_function, function, run, script, sink};
 
-/// The text that a script writes before it starts the runner.
+/// The file that a script writes before it starts the runner.
 fn written(script: &str) -> String {
     let print = script.split(" && ").find(|command| command.starts_with("printf ")).expect("a file");
     let (print, _) = print.rsplit_once(" > ").expect("a redirection");
@@ -21,7 +21,7 @@ fn python(log: Value) -> String {
     written(&script(&function, &Settings::default()))
 }
 
-/// Every opened element is closed, in order.
+/// Whether all elements are closed, in order.
 fn is_balanced(xml: &str) -> bool {
     let mut open = Vec::new();
     for tag in xml.split('<').skip(1).filter_map(|rest| rest.split_once('>').map(|(tag, _)| tag)) {
@@ -37,7 +37,7 @@ fn is_balanced(xml: &str) -> bool {
 }
 
 #[test]
-fn java_is_configured_in_xml_with_a_file_only_where_one_is_rotated() {
+fn java_xml_has_a_file_only_with_rotation() {
     let plain = java(json!({ "level": "debug" }));
     assert!(is_balanced(&plain), "{plain}");
     assert!(plain.contains(r#"<Property name="pulsar.log.level">DEBUG</Property>"#), "{plain}");
@@ -51,7 +51,7 @@ fn java_is_configured_in_xml_with_a_file_only_where_one_is_rotated() {
 }
 
 #[test]
-fn java_is_configured_in_yaml_on_request() {
+fn java_yaml() {
     for (log, policy) in [
         (json!({}), "TimeBasedTriggeringPolicy"),
         (json!({ "rotatePolicy": "TimedPolicyWithDaily", "format": "json" }), "CronTriggeringPolicy"),
@@ -60,7 +60,7 @@ fn java_is_configured_in_yaml_on_request() {
         let mut log = log;
         log["javaLog4JConfigFileType"] = json!("yaml");
         let text = java(log);
-        let config: Value = serde_saphyr::from_str(&text).unwrap_or_else(|fault| panic!("{fault}: {text}"));
+        let config: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         let config = &config["Configuration"];
         assert_eq!(config["monitorInterval"], 30);
         assert!(config["Appenders"]["RollingRandomAccessFile"]["Policies"][policy].is_object(), "{text}");
@@ -69,7 +69,7 @@ fn java_is_configured_in_yaml_on_request() {
 }
 
 #[test]
-fn java_always_has_the_file_that_it_is_pointed_to() {
+fn java_file_matches_the_option() {
     let script = |kind: &str| {
         let log = json!({ "javaLog4JConfigFileType": kind });
         script(&function(json!({ "java": { "log": log } })), &Settings::default())
@@ -86,13 +86,13 @@ fn java_always_has_the_file_that_it_is_pointed_to() {
 }
 
 #[test]
-fn files_for_a_sidecar_are_bounded() {
+fn sidecar_files_are_rotated() {
     let text = written(&script(&sink(json!({ "logTopic": "logs" })), &Settings::default()));
     assert!(text.contains(r#"<SizeBasedTriggeringPolicy size="10MB"/>"#), "{text}");
 }
 
 #[test]
-fn python_is_configured_in_a_file_that_its_reader_takes() {
+fn python_configuration() {
     let plain = python(json!({ "level": "fatal" }));
     assert!(plain.contains("[logger_root]\nlevel=CRITICAL\nhandlers=stream_handler\n"), "{plain}");
     assert!(
@@ -117,7 +117,7 @@ fn python_is_configured_in_a_file_that_its_reader_takes() {
 }
 
 #[test]
-fn a_configuration_of_the_users_own_is_not_written_over() {
+fn user_configuration_is_not_overwritten() {
     let own = json!({ "logConfig": { "name": "c", "key": "k" }, "level": "debug" });
     let java = script(&function(json!({ "java": { "log": own } })), &Settings::default());
     assert!(!java.contains("printf"), "{java}");

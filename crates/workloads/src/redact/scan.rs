@@ -1,15 +1,15 @@
-//! Secrets within a text that has no structure of its own: found in one pass, by their usual forms.
+//! Redacts secrets in plain text, in one pass, by their usual formats.
 
 use super::{HIDDEN, Name};
 
-/// Schemes of the header `Authorization`, which stand before the secret.
+/// Schemes of the header `Authorization`, which precede the secret.
 const SCHEMES: [&str; 6] = ["basic", "bearer", "digest", "negotiate", "apikey", "sharedkey"];
 
-/// What follows the name of a scheme in a sentence, and is no secret.
+/// Words that follow the name of a scheme in a sentence and are not secret.
 const NO_SECRETS: [&str; 8] =
     ["auth", "authentication", "authorization", "token", "tokens", "scheme", "credentials", "plugin"];
 
-/// How well-known tokens begin.
+/// Prefixes of well-known tokens.
 const TOKENS: [&str; 12] = [
     "eyJ",
     "ghp_",
@@ -24,10 +24,10 @@ const TOKENS: [&str; 12] = [
     "AKIA",
     "ASIA",
 ];
-/// Shorter words are no tokens.
-const SHORTEST_TOKEN: usize = 12;
+/// Minimum length of a token.
+const MIN_TOKEN_LENGTH: usize = 12;
 
-/// A text without the secrets in it.
+/// Redacts the secrets in a text.
 pub(super) fn text(text: &str) -> String {
     let mut scan =
         Scan { rest: text, shown: String::with_capacity(text.len()), left_at_user: Some(usize::MAX) };
@@ -37,19 +37,19 @@ pub(super) fn text(text: &str) -> String {
     scan.shown
 }
 
-/// Whether an address in a text ends before this character.
+/// Whether a URL in a text ends before this character.
 pub(super) fn ends_address(letter: char) -> bool {
     letter.is_whitespace() || matches!(letter, '"' | '\'' | '<' | '>' | '`' | '\\')
 }
 
-/// The length of the user and password that an address has before its host, `@` included.
+/// The length of the user information of a URL, including `@`.
 pub(super) fn user(address: &str) -> Option<usize> {
     let end = address.find(['/', '?', '#']).unwrap_or(address.len());
     let before = address.get(..end)?;
     if let Some(at) = before.rfind('@') {
         return Some(at + 1);
     }
-    // A password may hold a slash, and then what stands before it is no port.
+    // A password can contain a slash, and then the text before it is not a port.
     let (_, port) = before.rsplit_once(':')?;
     let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) || before.ends_with(']');
     (!is_port).then(|| address.rfind('@').map(|at| at + 1)).flatten()
@@ -58,19 +58,19 @@ pub(super) fn user(address: &str) -> Option<usize> {
 struct Scan<'a> {
     rest: &'a str,
     shown: String,
-    /// How much of the text is left at the next `@`, so that it is not looked for again and again.
+    /// The remaining length of the text at the next `@`, to search it only once.
     left_at_user: Option<usize>,
 }
 
 impl<'a> Scan<'a> {
-    /// Shows so many bytes as they are.
+    /// Copies bytes to the output.
     fn show(&mut self, bytes: usize) {
         let (head, rest) = self.rest.split_at_checked(bytes).unwrap_or((self.rest, ""));
         self.shown.push_str(head);
         self.rest = rest;
     }
 
-    /// Hides so many bytes.
+    /// Redacts bytes.
     fn hide(&mut self, bytes: usize) {
         self.shown.push_str(HIDDEN);
         self.rest = self.rest.get(bytes..).unwrap_or_default();
@@ -88,15 +88,15 @@ impl<'a> Scan<'a> {
             let length = self.rest.chars().next().map_or(1, char::len_utf8);
             return self.show(length);
         };
-        if TOKENS.iter().any(|begin| word.starts_with(begin)) && word.len() >= SHORTEST_TOKEN {
+        if TOKENS.iter().any(|begin| word.starts_with(begin)) && word.len() >= MIN_TOKEN_LENGTH {
             return self.hide(word.len());
         }
         self.word(word);
     }
 
-    /// A word that may be the name of a secret, a scheme, or the beginning of an address.
+    /// A word: possibly the name of a secret, a scheme, or the start of a URL.
     fn word(&mut self, word: &'a str) {
-        let is_secret = Name::of(word).is_secret();
+        let is_secret = Name::classify(word).is_secret();
         self.show(word.len());
         if let Some(mark) = scheme_mark(self.rest) {
             self.show(mark);
@@ -114,7 +114,7 @@ impl<'a> Scan<'a> {
                 }
                 return;
             }
-            // An option, whose value is the next word.
+            // An option with its value in the next word.
             if word.starts_with("--") {
                 let blank = self.rest.len() - self.rest.trim_start().len();
                 if blank > 0 && !self.rest.trim_start().starts_with('-') {
@@ -126,7 +126,7 @@ impl<'a> Scan<'a> {
         self.user_of_no_scheme(word);
     }
 
-    /// What stands before the host of an address.
+    /// The user information of a URL.
     fn address(&mut self) {
         let is_near = self.is_user_near();
         let ahead = ahead(self.rest);
@@ -142,7 +142,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// What follows `Basic` or `Bearer`.
+    /// The credentials after `Basic` or `Bearer`.
     fn authorization(&mut self) -> bool {
         let blank = match self.rest {
             rest if rest.starts_with("%20") => 3,
@@ -163,7 +163,7 @@ impl<'a> Scan<'a> {
         true
     }
 
-    /// The value that was given a secret's name: within its quotes or brackets, or up to where a value usually ends.
+    /// The value of a secret's name: within quotes or brackets, or up to the usual end of a value.
     fn value(&mut self) {
         if let Some(quote) = opening(self.rest) {
             self.show(quote);
@@ -183,7 +183,7 @@ impl<'a> Scan<'a> {
         }
         let mut end = value_length(self.rest);
         let first = self.rest.get(..end).unwrap_or_default();
-        // The scheme and what it is about are one.
+        // The scheme and its credentials are one value.
         if SCHEMES.iter().any(|scheme| first.eq_ignore_ascii_case(scheme)) {
             let after = self.rest.get(end..).unwrap_or_default();
             let blank = after.len() - after.trim_start_matches([' ', '\t']).len();
@@ -194,12 +194,12 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Whether an `@` is so near that a user may stand before it.
+    /// Whether an `@` is near enough for user information.
     fn is_user_near(&mut self) -> bool {
         if self.left_at_user.is_some_and(|left| left > self.rest.len()) {
             self.left_at_user = self.rest.find('@').map(|at| self.rest.len() - at);
         }
-        self.left_at_user.is_some_and(|left| self.rest.len() - left < FAR)
+        self.left_at_user.is_some_and(|left| self.rest.len() - left < LOOKAHEAD)
     }
 
     /// `user:password@host` without a scheme, or Oracle's `thin:user/password@host`.
@@ -215,7 +215,7 @@ impl<'a> Scan<'a> {
         let piece = after.get(..end.unwrap_or(after.len())).unwrap_or_default();
         let Some(at) = piece.rfind('@').filter(|at| *at > 0) else { return };
         let host = piece.get(at + 1..).unwrap_or_default();
-        // A digest of an image stands there, too.
+        // An image digest also follows `@`.
         if host.starts_with("sha256:") || host.starts_with("sha512:") {
             return;
         }
@@ -223,7 +223,7 @@ impl<'a> Scan<'a> {
         self.hide(at);
     }
 
-    /// A block of PEM. Certificates are for everybody, keys are not.
+    /// A PEM block. Private keys are secret, certificates are not.
     fn pem(&mut self) {
         const BEGIN: &str = "-----BEGIN ";
         let label =
@@ -239,11 +239,11 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// As far as one looks ahead for a user, in bytes, so that the whole takes time in proportion to its length.
-const FAR: usize = 512;
+/// Maximum lookahead for user information in bytes, which keeps the scan linear.
+const LOOKAHEAD: usize = 512;
 
 fn ahead(text: &str) -> &str {
-    let end = (0..=FAR.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    let end = (0..=LOOKAHEAD.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
@@ -251,7 +251,7 @@ fn is_of_name(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.')
 }
 
-/// The length of a character that is written as `%XX`, however often that was done.
+/// The length of a percent-encoded character, encoded once or several times.
 fn percent(text: &str) -> Option<usize> {
     let mut rest = text.strip_prefix('%')?;
     while let Some(more) = rest.strip_prefix("25") {
@@ -262,7 +262,7 @@ fn percent(text: &str) -> Option<usize> {
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(written + 2)
 }
 
-/// The length of a mark at the beginning of a text that is written as it is, or as `%XX`.
+/// The length of a punctuation mark at the start of a text, plain or percent-encoded.
 fn mark(text: &str, plain: &[char], encoded: &[&str]) -> Option<usize> {
     if text.starts_with(plain) {
         return text.chars().next().map(char::len_utf8);
@@ -272,14 +272,14 @@ fn mark(text: &str, plain: &[char], encoded: &[&str]) -> Option<usize> {
     encoded.iter().any(|it| it.eq_ignore_ascii_case(code)).then_some(length)
 }
 
-/// The length of `://`, which makes the word before it a scheme.
+/// The length of `://`, plain or percent-encoded.
 fn scheme_mark(text: &str) -> Option<usize> {
     let colon = mark(text, &[':'], &["3A"])?;
     let first = colon + mark(text.get(colon..)?, &['/'], &["2F"])?;
     Some(first + mark(text.get(first..)?, &['/'], &["2F"])?)
 }
 
-/// The length of what stands between a name and its value: a quote that ends the name, `=` or `:`, blanks.
+/// The length of an assignment between a name and its value: the closing quote of the name, `=` or `:`, and blanks.
 fn assignment(text: &str) -> Option<usize> {
     let blanks = |text: &str| text.len() - text.trim_start_matches([' ', '\t']).len();
     let mut at = 0;
@@ -295,7 +295,7 @@ fn assignment(text: &str) -> Option<usize> {
     let length = match (equals, colon) {
         (Some(length), _) => length,
         (None, Some(length)) => {
-            // In a sentence a colon may stand apart; where a value is given it has quotes.
+            // In a sentence, a blank can precede a colon; an assignment then has a quoted value.
             let after = text.get(sign + length..)?.trim_start_matches([' ', '\t']);
             if blank > 0 && !after.starts_with(['"', '\'', '\\']) {
                 return None;
@@ -311,7 +311,7 @@ fn assignment(text: &str) -> Option<usize> {
     Some(end + blanks(text.get(end..)?))
 }
 
-/// Whether a colon goes on with a sentence, as in `authorization: server message`: no token is a word in lower case.
+/// Whether a colon is part of a sentence, as in `authorization: server message`: tokens are not lowercase words.
 fn is_sentence(name: &str, text: &str, mark: usize) -> bool {
     let (mark, after) = text.split_at_checked(mark).unwrap_or((text, ""));
     let word = after.get(..value_length(after)).unwrap_or_default();
@@ -326,7 +326,7 @@ fn ends_value(letter: char) -> bool {
     letter.is_whitespace() || matches!(letter, ',' | ';' | '&' | '"' | '\'')
 }
 
-/// How long a value is that has no quotes.
+/// The length of an unquoted value.
 fn value_length(text: &str) -> usize {
     for (at, letter) in text.char_indices() {
         if ends_value(letter) || text.get(at..).is_some_and(|rest| rest.starts_with("\\\"")) {
@@ -341,7 +341,7 @@ fn value_length(text: &str) -> usize {
     text.len()
 }
 
-/// The length of a quote at the beginning of a text: with the backslashes that texts within texts have, or encoded.
+/// The length of an opening quote, with the backslashes of nested strings, or encoded.
 fn opening(text: &str) -> Option<usize> {
     let slashes = text.len() - text.trim_start_matches('\\').len();
     let rest = text.get(slashes..)?;
@@ -354,15 +354,15 @@ fn opening(text: &str) -> Option<usize> {
     mark(text, &[], &["22", "27"])
 }
 
-/// Where a value ends that began behind a quote of this length; the end of the text where it is not closed.
+/// The end of a value after an opening quote of this length, or of the text if the quote is not closed.
 fn closing(text: &str, quote: usize) -> usize {
-    // What is written by its number ends where anything does; so does what a page of HTML quotes.
+    // An encoded quote, or one of HTML, ends the value like a plain one.
     let mut slashes = 0;
     for (at, letter) in text.char_indices() {
         match letter {
             '\\' => slashes += 1,
             '"' | '\'' => {
-                // A quote within the value has more backslashes than the one that ends it.
+                // A quote within the value has more backslashes than the closing one.
                 let is_end = if quote == 1 { slashes % 2 == 0 } else { slashes < quote };
                 if is_end {
                     return at - slashes.min(quote - 1);

@@ -14,7 +14,7 @@ fn at(fields: &[&str], value: Value) -> Value {
 }
 
 #[test]
-fn secrets_are_hidden_by_the_names_of_their_keys_and_variables() {
+fn secrets_are_redacted_by_name() {
     assert_eq!(at(&["spec", "sinkConfig", "dbPassword"], json!("x")), json!(HIDDEN));
     assert_eq!(at(&["env", "*API_TOKEN", "value"], json!("x")), json!(HIDDEN));
     assert_eq!(at(&["command", "--client_auth_params"], json!("token:x")), json!(HIDDEN));
@@ -27,7 +27,7 @@ fn secrets_are_hidden_by_the_names_of_their_keys_and_variables() {
 }
 
 #[test]
-fn where_a_secret_is_kept_is_no_secret() {
+fn references_to_secrets_are_kept() {
     for (path, value) in [
         (&["env", "*DB_PASSWORD", "valueFrom", "secretKeyRef", "name"][..], json!("db")),
         (&["secretsMap", "db-password"], json!({ "path": "db", "key": "password" })),
@@ -43,7 +43,7 @@ fn where_a_secret_is_kept_is_no_secret() {
 }
 
 #[test]
-fn secrets_within_texts_are_hidden() {
+fn secrets_in_text_are_redacted() {
     for (given, shown) in [
         ("jdbc:x?user=u&password=p w", "jdbc:x?user=u&password=(hidden) w"),
         ("pulsar://u:p@host:6650/x", "pulsar://(hidden)@host:6650/x"),
@@ -55,9 +55,9 @@ fn secrets_within_texts_are_hidden() {
     }
 }
 
-/// Nothing here is a secret, and all of it is to be read.
+/// None of these contains a secret.
 #[test]
-fn what_only_looks_like_a_secret_is_shown() {
+fn similar_text_is_kept() {
     for plain in [
         "persistent://public/default/tokens",
         "org.example.TokenFilter",
@@ -76,8 +76,8 @@ fn what_only_looks_like_a_secret_is_shown() {
     }
 }
 
-/// The usual forms of secrets, each with a canary in it.
-const FORMS: [&str; 54] = [
+/// The usual formats of secrets, each with a canary.
+const FORMATS: [&str; 54] = [
     "jdbc:postgresql://h/db?user=u&pass=CANARY",
     "jdbc:postgresql://h/db?pwd=CANARY&user=u",
     "jdbc:oracle:thin:scott/CANARY@//h:1521/x",
@@ -163,14 +163,14 @@ const KEYS: [&str; 24] = [
 ];
 
 #[test]
-fn s15_the_usual_forms_of_secrets_are_hidden_wherever_they_stand() {
-    for form in FORMS {
-        let in_text = json!(format!("cannot do it: {form}\nnext")).to_string();
-        let in_json = json!({ "a": [form], "b": { "c": form } }).to_string();
+fn usual_formats_of_secrets_are_redacted() {
+    for format in FORMATS {
+        let in_text = json!(format!("cannot do it: {format}\nnext")).to_string();
+        let in_json = json!({ "a": [format], "b": { "c": format } }).to_string();
         let within_json = json!({ "a": in_json }).to_string();
         let in_error = format!("failed with {within_json}");
         for given in
-            [form.to_owned(), format!("cannot do it: {form}"), in_text, in_json, within_json, in_error]
+            [format.to_owned(), format!("cannot do it: {format}"), in_text, in_json, within_json, in_error]
         {
             for shown in [text(&given), message(&given), value(&json!({ "k": given })).to_string()] {
                 assert!(!shown.contains("CANARY"), "{given}\n  became {shown}");
@@ -180,7 +180,7 @@ fn s15_the_usual_forms_of_secrets_are_hidden_wherever_they_stand() {
 }
 
 #[test]
-fn s15_the_values_of_secret_keys_are_hidden_in_every_form() {
+fn values_of_secret_keys_are_redacted() {
     for key in KEYS {
         let object = json!({ key: "CANARY", "list": [{ key: ["CANARY"] }], "n": json!({ key: "CANARY" }).to_string() });
         let variables = json!({ "httpHeaders": [{ "name": key, "value": "CANARY" }] });
@@ -201,9 +201,9 @@ fn s15_the_values_of_secret_keys_are_hidden_in_every_form() {
     }
 }
 
-/// Each of these is long, and a part of it might be looked at from every letter.
+/// Long texts whose parts could be scanned from every character.
 #[test]
-fn s15_redaction_takes_time_in_proportion_to_the_text() {
+fn redaction_is_linear() {
     for piece in [
         "a:",
         "a://",
@@ -227,7 +227,7 @@ fn s15_redaction_takes_time_in_proportion_to_the_text() {
 
 proptest! {
     #[test]
-    fn s15_any_text_is_redacted_without_a_panic(given in "\\PC{0,60}|([a-z:/@=%\"'\\\\ ]|password|%3D|eyJ|Basic|://){0,30}") {
+    fn any_text_does_not_panic(given in "\\PC{0,60}|([a-z:/@=%\"'\\\\ ]|password|%3D|eyJ|Basic|://){0,30}") {
         let shown = text(&given);
         prop_assert!(shown.len() <= given.len() * 10 + 10);
         let _ = message(&given);

@@ -1,7 +1,7 @@
-//! What several tests need: components from JSON, and a place where a container's command runs for real.
+//! Fixtures of several tests: components from JSON, and a sandbox that runs commands of containers.
 
-#![allow(dead_code, reason = "each test uses its own part")]
-#![allow(clippy::expect_used, reason = "a test that cannot go on is to stop")]
+#![allow(dead_code, reason = "each test uses only some fixtures")]
+#![allow(clippy::expect_used, reason = "a failed expectation fails the test")]
 
 pub(crate) mod sandbox;
 
@@ -10,7 +10,7 @@ use function_mesh_api::{Component, parse};
 use function_mesh_workloads::{Backends, Settings, Workload, cleanup, render};
 use serde_json::{Value, json};
 
-/// An object of one of our kinds with this specification.
+/// A component object with a spec.
 pub(crate) fn object(kind: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": kind,
@@ -18,12 +18,12 @@ pub(crate) fn object(kind: &str, spec: &Value) -> Value {
     })
 }
 
-/// A component that keeps all rules.
+/// A valid component.
 pub(crate) fn valid<C: Component>(object: Value) -> Valid<C> {
     valid_component(parse(object).expect("an object")).expect("a valid object")
 }
 
-/// All that a component becomes, the Job that cleans up after it included.
+/// All objects of a component, including the clean-up Job.
 pub(crate) fn rendered<C: Component>(
     component: &Valid<C>,
     backends: Backends<'_>,
@@ -41,7 +41,7 @@ pub(crate) fn rendered<C: Component>(
     all.into_iter().flatten().map(|object| object.expect("JSON")).collect()
 }
 
-/// The container of this name in a rendered StatefulSet or Job.
+/// A container of a rendered StatefulSet or Job, by name.
 pub(crate) fn container<'a>(object: &'a Value, name: &str) -> &'a Value {
     let spec = &object["spec"]["template"]["spec"];
     let lists = [&spec["containers"], &spec["initContainers"]];
@@ -49,7 +49,7 @@ pub(crate) fn container<'a>(object: &'a Value, name: &str) -> &'a Value {
     all.find(|container| container["name"] == name).expect(name)
 }
 
-/// The command of that container.
+/// The command of a container.
 pub(crate) fn command(object: &Value, name: &str) -> Vec<String> {
     serde_json::from_value(container(object, name)["command"].clone()).expect("a command")
 }

@@ -1,5 +1,5 @@
-//! A place where a container's command runs under a real shell, with stubs in place of the programs of Pulsar
-//! and a folder of its own in place of `/pulsar`.
+//! Runs the command of a container in a real shell, with stubs instead of Pulsar's programs and a temporary directory
+//! instead of `/pulsar`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,14 +8,14 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// Writes its own name and all arguments into a file, and ends well.
+/// Writes its name and arguments to a file and succeeds.
 const STUB: &str =
     "#!/bin/sh\nset -- \"${0##*/}\" \"$@\"\nprintf '%s\\0' \"$@\" > \"$CALLS/$(ls \"$CALLS\" | wc -l)\"\n";
 
-/// Programs that an image has and this machine may not.
+/// Stubbed programs.
 const PROGRAMS: [&str; 5] = ["java", "python", "pulsarctl", "wget", "pulsar_rust_instance"];
 
-/// A program as it was called.
+/// A recorded call of a program.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) program: String,
@@ -23,58 +23,58 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// The argument behind this one.
+    /// The value of an option: the argument after it.
     pub(crate) fn value(&self, option: &str) -> &str {
         let place = self.args.iter().position(|arg| arg == option).expect(option);
         self.args.get(place + 1).expect(option)
     }
 }
 
-/// The place.
+/// A temporary root directory with stubs.
 #[derive(Debug)]
 pub(crate) struct Sandbox(TempDir);
 
 impl Sandbox {
     pub(crate) fn new() -> Self {
-        let sandbox = Self(tempfile::tempdir().expect("a folder"));
+        let sandbox = Self(tempfile::tempdir().expect("a directory"));
         for program in PROGRAMS {
             sandbox.stub(&format!("bin/{program}"));
         }
         sandbox.stub("pulsar/bin/pulsar-admin");
-        fs::create_dir_all(sandbox.path("pulsar/lib")).expect("a folder");
+        fs::create_dir_all(sandbox.path("pulsar/lib")).expect("a directory");
         for jar in
             ["com.fasterxml.jackson.dataformat-jackson-dataformat-yaml-1.jar", "org.yaml-snakeyaml-1.jar"]
         {
             fs::write(sandbox.path("pulsar/lib").join(jar), "").expect("a file");
         }
         let runner = sandbox.path("pulsar/instances/python-instance");
-        fs::create_dir_all(&runner).expect("a folder");
+        fs::create_dir_all(&runner).expect("a directory");
         fs::write(runner.join("log.py"), "if True:\n  Log.setLevel(1)\n").expect("a file");
         sandbox
     }
 
-    /// A file or folder, by its path with `/pulsar` as `pulsar`.
+    /// The path of a file or directory in the sandbox.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.0.path().join(path.trim_start_matches('/'))
     }
 
-    /// Puts a stub there.
+    /// Creates a stub.
     pub(crate) fn stub(&self, path: &str) {
         let path = self.path(path);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
         fs::write(&path, STUB).expect("a stub");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
     }
 
-    /// Runs a container's command as Kubernetes and a shell would, and tells what it called.
+    /// Runs a command like Kubernetes and a shell, and returns the recorded calls.
     pub(crate) fn run(&self, command: &[String], env: &[(&str, &str)]) -> Vec<Call> {
         let calls = self.path("calls");
         _ = fs::remove_dir_all(&calls);
-        fs::create_dir_all(&calls).expect("a folder");
+        fs::create_dir_all(&calls).expect("a directory");
         let root = self.0.path().to_str().expect("a path");
         let command: Vec<_> = command
             .iter()
-            .map(|word| kubernetes(word, env).replace("/pulsar/", &format!("{root}/pulsar/")))
+            .map(|word| expand(word, env).replace("/pulsar/", &format!("{root}/pulsar/")))
             .collect();
         let (shell, args) = command.split_first().expect("a shell");
         let path = format!("{root}/bin:{}", std::env::var("PATH").unwrap_or_default());
@@ -98,9 +98,8 @@ fn call(file: &Path) -> Option<Call> {
     Some(Call { program: words.next().expect("a name"), args: words.collect() })
 }
 
-/// What Kubernetes makes of a command before any shell sees it: `$(NAME)` becomes the value of a variable that
-/// is known, and `$$` one `$`.
-fn kubernetes(text: &str, env: &[(&str, &str)]) -> String {
+/// Kubernetes' expansion of a command: `$(NAME)` becomes the value of a known variable, and `$$` becomes `$`.
+fn expand(text: &str, env: &[(&str, &str)]) -> String {
     let mut read = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {

@@ -19,11 +19,11 @@ import org.apache.logging.log4j.status.StatusData;
 import org.apache.logging.log4j.status.StatusListener;
 import org.apache.logging.log4j.status.StatusLogger;
 
-/** Loads log configurations, one after the other, and tells what log4j made of each. */
+/** Loads log configurations and reports how Log4j interprets each. */
 public class Load {
     private static final List<String> PROBLEMS = new ArrayList<>();
 
-    /** First argument: a file with an array of {file, properties}. Second: where the answers go. */
+    /** Arguments: a file with an array of {file, properties}, and the file for the answers. */
     public static void main(String[] arguments) throws Exception {
         StatusLogger.getLogger().registerListener(new StatusListener() {
             public void log(StatusData data) {

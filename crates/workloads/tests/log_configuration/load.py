@@ -1,6 +1,6 @@
-"""Loads log configurations, one after the other, and tells what Python made of each.
+"""Loads log configurations and reports how Python interprets each.
 
-First argument: a file with an array of {file, folder}. Second: where the answers go.
+Arguments: a file with an array of {file, folder}, and the file for the answers.
 """
 
 import json

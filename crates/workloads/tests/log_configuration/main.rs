@@ -1,7 +1,7 @@
-//! The log configurations that containers write, loaded by what reads them: log4j of the real distribution, and
-//! Python's own library. Each comes out of a rendered command, which a real shell runs.
+//! The generated log configurations, loaded by Log4j of the Pulsar distribution and by Python's logging library. A real
+//! shell runs the rendered commands that write them.
 
-#![allow(clippy::expect_used, reason = "a test that cannot go on is to stop")]
+#![allow(clippy::expect_used, reason = "a failed expectation fails the test")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -37,18 +37,18 @@ const ROTATIONS: [Option<&str>; 7] = [
     Some("SizedPolicyWith100MB"),
 ];
 const FORMATS: [Option<&str>; 2] = [None, Some("json")];
-/// Names of functions, of which the name of the log file is made.
+/// Names of functions, which are part of the log file name.
 const NAMES: [&str; 3] =
     ["plain", "it's \"mine\" & <b> ünï; 50% %d", "back\\slash `x` $(A) ${env:HOME} a/b 'q'"];
-/// What a name becomes in the name of a file.
+/// The function name in a file name.
 fn file_name(name: &str) -> String {
     name.replace(['/', '%', '$'], "_")
 }
 
-/// What the programs log.
+/// The logged message.
 const MESSAGE: &str = "it's \"quoted\" & more";
 
-/// A setting of the user's.
+/// Log settings of a function.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     level: Option<&'static str>,
@@ -59,7 +59,7 @@ struct Case {
     has_sidecar: bool,
 }
 
-/// Every combination, with the names in turn.
+/// All combinations of settings, with alternating names.
 fn cases(kinds: &[Option<&'static str>]) -> Vec<Case> {
     let mut names = NAMES.into_iter().cycle();
     let mut cases = Vec::new();
@@ -81,7 +81,7 @@ fn cases(kinds: &[Option<&'static str>]) -> Vec<Case> {
     cases
 }
 
-/// Runs the command of a function that logs like this, and tells how its runner was called.
+/// Runs the command of a function with log settings, and returns the call of its runner.
 fn start(case: &Case, runtime: &str, file: &str) -> (Sandbox, Call) {
     let mut log = json!({});
     let settings = [
@@ -111,15 +111,15 @@ fn start(case: &Case, runtime: &str, file: &str) -> (Sandbox, Call) {
     (sandbox, calls.remove(0))
 }
 
-/// Has a program look at all cases, and returns its answers.
-fn ask(command: &mut Command, cases: &[Value]) -> Vec<Value> {
-    let folder = tempfile::tempdir().expect("a folder");
+/// Runs a program that loads all cases, and returns its answers.
+fn load(command: &mut Command, cases: &[Value]) -> Vec<Value> {
+    let folder = tempfile::tempdir().expect("a directory");
     let (given, answers) = (folder.path().join("given"), folder.path().join("answers"));
     fs::write(&given, Value::from(cases).to_string()).expect("a file");
     let output = command.arg(&given).arg(&answers).output().expect("a program");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    assert_eq!(told.lines().find(|line| line.contains("WARN") || line.contains("ERROR")), None, "{told}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(errors.lines().find(|line| line.contains("WARN") || line.contains("ERROR")), None, "{errors}");
     let answers: Vec<Value> = serde_json::from_slice(&fs::read(&answers).expect("answers")).expect("JSON");
     assert_eq!(answers.len(), cases.len());
     answers
@@ -133,7 +133,7 @@ fn beside(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/log_configuration").join(file)
 }
 
-/// The jars that log4j needs, from the distribution that runners are made of.
+/// The JARs that Log4j needs, from the Pulsar distribution.
 fn class_path() -> String {
     let output = Command::new(root().join("hack/pulsar/dist")).output().expect("the distribution");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -154,13 +154,13 @@ fn class_path() -> String {
     jars.join(":")
 }
 
-/// The properties that the runner is started with, and the folder that relative paths begin in.
+/// The configuration file and the system properties of the runner.
 fn properties(sandbox: &Sandbox, call: &Call) -> (String, Value) {
     let mut all = serde_json::Map::new();
     for (name, value) in call.args.iter().filter_map(|arg| arg.strip_prefix("-D")?.split_once('=')) {
         all.insert(name.to_owned(), json!(value));
     }
-    let folder = sandbox.path("pulsar").join(all["pulsar.function.log.dir"].as_str().expect("a folder"));
+    let folder = sandbox.path("pulsar").join(all["pulsar.function.log.dir"].as_str().expect("a directory"));
     all.insert("pulsar.function.log.dir".to_owned(), json!(folder));
     let file = all.remove("log4j.configurationFile").expect("a file");
     (file.as_str().expect("a path").to_owned(), Value::Object(all))
@@ -182,7 +182,7 @@ fn java_policies(case: &Case) -> Option<Vec<&'static str>> {
 }
 
 #[test]
-fn log4j_takes_every_configuration_without_a_word_and_does_as_it_says() {
+fn log4j_loads_every_configuration() {
     let cases = cases(&[None, Some("yaml")]);
     let mut more = cases.clone();
     more.push(Case { kind: Some("ini"), ..cases[3] });
@@ -199,7 +199,7 @@ fn log4j_takes_every_configuration_without_a_word_and_does_as_it_says() {
     let mut java = Command::new("java");
     java.args(["-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8", "-Dsun.jnu.encoding=UTF-8", "-cp"])
         .env("LC_ALL", "C.UTF-8");
-    let answers = ask(java.arg(class_path()).arg(beside("Load.java")), &given);
+    let answers = load(java.arg(class_path()).arg(beside("Load.java")), &given);
     for ((case, (sandbox, _)), answer) in cases.iter().zip(&started).zip(&answers) {
         assert_eq!(answer["problems"], json!([]), "{case:?} {answer}");
         assert_eq!(answer["name"], "pulsar-functions-kubernetes-instance", "{case:?}");
@@ -225,7 +225,7 @@ fn log4j_takes_every_configuration_without_a_word_and_does_as_it_says() {
     }
 }
 
-/// Whether a file holds the message, in the form that was asked for.
+/// Whether a file contains the message, in the configured format.
 fn is_logged(case: &Case, text: &str) -> bool {
     if case.format != Some("json") {
         return text.contains(MESSAGE);
@@ -234,7 +234,7 @@ fn is_logged(case: &Case, text: &str) -> bool {
     line["message"] == MESSAGE
 }
 
-/// A Python with the one package that JSON needs and its library lacks, made once.
+/// A cached Python environment with the package that the JSON format needs.
 fn python() -> PathBuf {
     let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = given("FUNCTION_MESH_CACHE").unwrap_or_else(|| {
@@ -272,7 +272,7 @@ fn python_handler(case: &Case, file: &Path) -> Option<Value> {
 }
 
 #[test]
-fn python_takes_every_configuration_and_does_as_it_says() {
+fn python_loads_every_configuration() {
     let cases = cases(&[None]);
     let started: Vec<_> = cases.iter().map(|case| start(case, "python", "py")).collect();
     let given: Vec<_> = started
@@ -282,7 +282,7 @@ fn python_takes_every_configuration_and_does_as_it_says() {
         })
         .collect();
     let answers =
-        ask(Command::new(python()).args(["-X", "utf8", "-W", "error"]).arg(beside("load.py")), &given);
+        load(Command::new(python()).args(["-X", "utf8", "-W", "error"]).arg(beside("load.py")), &given);
     for ((case, (sandbox, _)), answer) in cases.iter().zip(&started).zip(&answers) {
         let level = match case.level {
             Some("debug") => "DEBUG",
@@ -310,7 +310,7 @@ fn python_takes_every_configuration_and_does_as_it_says() {
 }
 
 #[test]
-fn the_runners_own_level_does_not_win_over_the_configuration() {
+fn runner_does_not_override_the_level() {
     let (sandbox, _) = start(&cases(&[None])[0], "python", "py");
     let runner = fs::read_to_string(sandbox.path("pulsar/instances/python-instance/log.py")).expect("a file");
     assert!(runner.contains("\n#  Log.setLevel(1)"), "{runner}");

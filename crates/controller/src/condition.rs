@@ -1,0 +1,79 @@
+//! Standard conditions of components and meshes.
+
+use function_mesh_api::conditions::{ConditionType, Reason};
+use function_mesh_kube::events::for_people;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// Longest message of a condition, in bytes; the API takes 32 KiB.
+const LONGEST_MESSAGE: usize = 2048;
+
+/// A condition without its history.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ConditionSpec {
+    /// What is judged.
+    pub(crate) type_: ConditionType,
+    /// Whether it holds.
+    pub(crate) holds: bool,
+    /// Why.
+    pub(crate) reason: Reason,
+    /// The same for people.
+    pub(crate) message: String,
+}
+
+impl ConditionSpec {
+    /// A condition.
+    pub(crate) fn new(type_: ConditionType, holds: bool, reason: Reason, message: &str) -> Self {
+        Self { type_, holds, reason, message: message.to_owned() }
+    }
+}
+
+/// The conditions with the time of their last transition, which moves only when the status changes, and never back.
+pub(crate) fn with_history(
+    specs: impl IntoIterator<Item = ConditionSpec>,
+    before: &[Condition],
+    generation: Option<i64>,
+    now: &Time,
+) -> Vec<Condition> {
+    let condition = |spec: ConditionSpec| {
+        let status = if spec.holds { "True" } else { "False" };
+        let earlier = before.iter().find(|earlier| earlier.type_ == spec.type_.as_str());
+        let since = match earlier {
+            Some(earlier) if earlier.status == status => &earlier.last_transition_time,
+            Some(earlier) => now.max(&earlier.last_transition_time),
+            None => now,
+        };
+        Condition {
+            type_: spec.type_.to_string(),
+            status: status.to_owned(),
+            reason: spec.reason.to_string(),
+            message: for_people(&spec.message, LONGEST_MESSAGE),
+            observed_generation: generation,
+            last_transition_time: since.clone(),
+        }
+    };
+    specs.into_iter().map(condition).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(holds: bool, before: &[Condition], seconds: i64) -> Condition {
+        let spec = ConditionSpec::new(ConditionType::Ready, holds, Reason::PodsReady, "m");
+        let now = Time(jiff::Timestamp::from_second(seconds).expect("a time"));
+        with_history([spec], before, Some(1), &now).remove(0)
+    }
+
+    #[test]
+    fn the_time_moves_with_the_status_and_never_back() {
+        let first = ready(true, &[], 10);
+        assert_eq!(ready(true, std::slice::from_ref(&first), 20), first);
+        let turned = ready(false, std::slice::from_ref(&first), 20);
+        assert!(turned.last_transition_time > first.last_transition_time);
+        // The clock was set back.
+        assert_eq!(
+            ready(false, std::slice::from_ref(&first), 5).last_transition_time,
+            first.last_transition_time
+        );
+    }
+}
