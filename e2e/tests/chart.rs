@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use function_mesh_webhook::configuration::{ClientTarget, configuration};
+use function_mesh_webhook::manifests::{ClientTarget, webhook_configurations};
 use serde_json::{Value, json};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -77,7 +77,7 @@ fn admission_is_registered_as_the_program_itself_would() {
     let objects = rendered("");
     let (name, namespace) = ("function-mesh-admission-webhook-service".to_owned(), "ops".to_owned());
     let (mutating, validating) =
-        configuration("mesh", &ClientTarget::Service { name, namespace, port: 443 }, None);
+        webhook_configurations("mesh", &ClientTarget::Service { name, namespace, port: 443 }, None);
     for (kind, wanted) in [
         ("MutatingWebhookConfiguration", serde_json::to_value(mutating).unwrap()),
         ("ValidatingWebhookConfiguration", serde_json::to_value(validating).unwrap()),

@@ -19,7 +19,7 @@ use crate::desk::Desk;
 use crate::kinds::TrustedBackendConfig;
 use crate::response::{encode, send};
 use crate::rights::Reviewer;
-use crate::{Admitted, Endpoint, Limits, Meters, review};
+use crate::{Admitted, Endpoint, Limits, Metrics, review};
 
 /// What all requests share.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct AppState(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    meters: Meters,
+    metrics: Metrics,
     limits: Limits,
     bodies: Bodies,
     desk: Desk,
@@ -35,15 +35,15 @@ struct Shared {
 
 impl AppState {
     /// A webhook within limits.
-    pub fn new(meters: Meters, limits: Limits) -> Self {
-        Self::with_reviewer(meters, limits, None)
+    pub fn new(metrics: Metrics, limits: Limits) -> Self {
+        Self::with_reviewer(metrics, limits, None)
     }
 
     /// A webhook that asks `reviewer` about what the rules let pass.
-    pub fn with_reviewer(meters: Meters, limits: Limits, reviewer: Option<Arc<dyn Reviewer>>) -> Self {
-        let bodies = Bodies::new(limits, &meters.body_bytes);
-        let desk = Desk::new(limits, meters.abandoned.clone(), reviewer);
-        Self(Arc::new(Shared { meters, limits, bodies, desk }))
+    pub fn with_reviewer(metrics: Metrics, limits: Limits, reviewer: Option<Arc<dyn Reviewer>>) -> Self {
+        let bodies = Bodies::new(limits, &metrics.body_bytes);
+        let desk = Desk::new(limits, metrics.abandoned.clone(), reviewer);
+        Self(Arc::new(Shared { metrics, limits, bodies, desk }))
     }
 }
 
@@ -87,7 +87,7 @@ async fn handle<K: Admitted>(
     let begun = Instant::now();
     let mut received = Received::default();
     let verdict = shared.admit::<K>(action, connection.as_ref(), body, &mut received).await;
-    shared.meters.note(action, &K::kind(&()), &verdict, begun.elapsed());
+    shared.metrics.note(action, &K::kind(&()), &verdict, begun.elapsed());
     let answer = encode(&verdict.response);
     // What is held from now on is the answer.
     let lease = received.lease.inspect(|lease| lease.settle(answer.len()));

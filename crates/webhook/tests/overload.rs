@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::http::header;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_serving::{Server, Timeouts, Transport};
-use function_mesh_webhook::{AppState, Limits, Meters, Reviewer, router};
+use function_mesh_webhook::{AppState, Limits, Metrics, Reviewer, router};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,7 +36,7 @@ impl Webhook {
 
     async fn with_reviewer(limits: Limits, reviewer: Option<Arc<dyn Reviewer>>) -> Self {
         let (registry, end) = (Registry::new(), CancellationToken::new());
-        let state = AppState::with_reviewer(Meters::new(&registry).unwrap(), limits, reviewer);
+        let state = AppState::with_reviewer(Metrics::new(&registry).unwrap(), limits, reviewer);
         let timeouts = Timeouts { connections: limits.connections(), ..Timeouts::default() };
         let addr = "127.0.0.1:0".parse().unwrap();
         let server = Server::start("test", &addr, router(state), Transport::Plain, timeouts, &end);

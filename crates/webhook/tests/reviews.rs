@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use function_mesh_webhook::{Action, AppState, Endpoint, Limits, Meters, router};
+use function_mesh_webhook::{Action, AppState, Endpoint, Limits, Metrics, router};
 use http_body_util::BodyExt;
 use json_patch::Patch;
 use prometheus::{Registry, TextEncoder};
@@ -21,7 +21,7 @@ const RECORDED: &str = include_str!("reviews/create-function.json");
 const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
 fn webhook() -> Router {
-    router(AppState::new(Meters::new(&Registry::new()).unwrap(), Limits::default()))
+    router(AppState::new(Metrics::new(&Registry::new()).unwrap(), Limits::default()))
 }
 
 fn recorded() -> Value {
@@ -343,7 +343,7 @@ async fn bodies_have_a_greatest_size() {
     let path = "/validate-compute-functionmesh-io-v1alpha1-function";
     let registry = Registry::new();
     let answer =
-        post(router(AppState::new(Meters::new(&registry).unwrap(), limits)), path, review.to_string()).await;
+        post(router(AppState::new(Metrics::new(&registry).unwrap(), limits)), path, review.to_string()).await;
     assert_eq!(answer["response"]["status"]["code"], 413);
     assert_eq!(answer["response"]["status"]["message"], "the admission review is larger than 4096 bytes");
     assert_eq!(answer["response"]["allowed"], false);
@@ -356,7 +356,7 @@ async fn bodies_have_a_greatest_size() {
 #[tokio::test]
 async fn a_client_that_sends_slowly_is_answered_in_time_and_holds_up_nobody_for_longer() {
     let limits = Limits { deadline: Duration::from_millis(200), concurrency: 1, ..Limits::default() };
-    let router = router(AppState::new(Meters::new(&Registry::new()).unwrap(), limits));
+    let router = router(AppState::new(Metrics::new(&Registry::new()).unwrap(), limits));
     let path = "/validate-compute-functionmesh-io-v1alpha1-function";
     let beginning = RECORDED.split_at(300).0.to_owned();
     let endless = futures::StreamExt::chain(
@@ -379,7 +379,7 @@ async fn a_client_that_sends_slowly_is_answered_in_time_and_holds_up_nobody_for_
 #[tokio::test]
 async fn decisions_are_counted_and_every_endpoint_is_there() {
     let registry = Registry::new();
-    let router = router(AppState::new(Meters::new(&registry).unwrap(), Limits::default()));
+    let router = router(AppState::new(Metrics::new(&registry).unwrap(), Limits::default()));
     for endpoint in Endpoint::all() {
         for action in [Action::Mutate, Action::Validate] {
             post(router.clone(), &endpoint.path(action), recorded().to_string()).await;

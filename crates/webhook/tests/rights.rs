@@ -9,7 +9,7 @@ use anyhow::ensure;
 use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
 use function_mesh_webhook::access::Access;
 use function_mesh_webhook::router::{router, trusting_router};
-use function_mesh_webhook::{AppState, Limits, Meters};
+use function_mesh_webhook::{AppState, Limits, Metrics};
 use k8s_openapi::api::authentication::v1::UserInfo;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -184,8 +184,8 @@ fn user(namespace: &str, name: &str) -> UserInfo {
     UserInfo { username: Some(username), groups: Some(groups), ..UserInfo::default() }
 }
 
-fn meters() -> Meters {
-    Meters::new(&prometheus::Registry::new()).unwrap()
+fn metrics() -> Metrics {
+    Metrics::new(&prometheus::Registry::new()).unwrap()
 }
 
 fn review(kind: &str, operation: &str, namespace: &str, user: &Value, object: &Value) -> Value {
@@ -207,7 +207,7 @@ async fn answer(router: axum::Router, kind: &str, review: Value) -> Value {
 /// S5: refused as it is written, unless a flag lets it.
 #[tokio::test]
 async fn unsafe_backend_config_is_refused_unless_allowed() {
-    let state = AppState::new(meters(), Limits::default());
+    let state = AppState::new(metrics(), Limits::default());
     for spec in [
         json!({ "env": { "BASH_ENV": "$(id)" } }),
         json!({ "env": { "LD_PRELOAD": "/x.so" } }),
@@ -298,7 +298,7 @@ async fn rights_of_two_users_are_told_apart() -> Nothing {
     scaled["spec"]["replicas"] = json!(3);
     access.check(&mallory, "Function", ns, scaled, Some(old)).await.unwrap();
     // The same by the whole way of a review.
-    let state = AppState::with_reviewer(meters(), Limits::default(), Some(access.clone()));
+    let state = AppState::with_reviewer(metrics(), Limits::default(), Some(access.clone()));
     let decided = async |who: &UserInfo, operation: &str, secret: &str| {
         let object = given(secret, "runner");
         let review = review("Function", operation, ns, &json!(who), &object);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_webhook::program::{Running, ServeArgs, start};
+use function_mesh_webhook::cli::{Running, ServeArgs, start};
 use http_body_util::Full;
 use hyper::Request;
 use serde_json::Value;

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::certificate::{Authority, Moment};
 use super::configurations::{Configuration, Reading};
 use super::held::{Found, Held};
-use super::meters::Meters;
+use super::metrics::Metrics;
 use super::step::{Plan, Seen, Step, next, take};
 use super::trouble::Trouble;
 
@@ -43,7 +43,7 @@ pub(super) struct Keeper {
     plan: Plan,
     certificates: Arc<Certificates>,
     served: Gate,
-    meters: Meters,
+    metrics: Metrics,
     /// What was served last.
     known: Option<Held>,
     /// Since when all configurations are seen to trust these certificates.
@@ -60,7 +60,7 @@ impl Keeper {
         (namespace, name): (String, String),
         configurations: Vec<Configuration>,
         plan: Plan,
-        (certificates, served, meters): (Arc<Certificates>, Gate, Meters),
+        (certificates, served, metrics): (Arc<Certificates>, Gate, Metrics),
     ) -> Self {
         let secrets = Api::namespaced(client.clone(), &namespace);
         let name = (namespace, name);
@@ -72,7 +72,7 @@ impl Keeper {
             plan,
             certificates,
             served,
-            meters,
+            metrics,
             known,
             trusted,
             signing,
@@ -108,7 +108,7 @@ impl Keeper {
     }
 
     fn tell(&mut self, trouble: &Trouble) {
-        self.meters.failed();
+        self.metrics.failed();
         let text = trouble.to_string();
         if self.told == text {
             tracing::debug!(trouble = text, "still so");
@@ -148,7 +148,7 @@ impl Keeper {
         }
         let held = take(step, held.as_ref(), self.known.as_ref(), now, &self.plan)?;
         if self.write(secret, &held).await? {
-            self.meters.stepped(step);
+            self.metrics.stepped(step);
             tracing::info!(step = step.as_str(), secret = self.title(), "certificates changed");
             self.take_up(&held)?;
         }
@@ -191,7 +191,7 @@ impl Keeper {
             return Err(Trouble::Unfit(self.title()));
         }
         self.served.set(self.certificates.is_set());
-        self.meters.expires(held.authority.certificate.not_after);
+        self.metrics.expires(held.authority.certificate.not_after);
         if self.signing.as_ref().is_none_or(|(authority, _)| *authority != held.authority) {
             self.signing = Some((held.authority.clone(), Instant::now()));
         }
@@ -204,7 +204,7 @@ impl Keeper {
         let trusted = held.trusted();
         let is_trusted = |reading: &Option<Reading>| reading.as_ref().is_some_and(|it| it.trusts(&trusted));
         let all = readings.iter().all(is_trusted);
-        self.meters.trusted(all);
+        self.metrics.trusted(all);
         if all {
             if self.trusted.as_ref().is_none_or(|(before, _)| *before != trusted) {
                 self.trusted = Some((trusted, Instant::now()));

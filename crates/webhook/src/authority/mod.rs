@@ -18,7 +18,7 @@ pub mod certificate;
 mod configurations;
 pub mod held;
 mod keeper;
-mod meters;
+mod metrics;
 pub mod step;
 mod trouble;
 
@@ -33,7 +33,7 @@ use prometheus::Registry;
 pub use args::AuthorityArgs;
 use configurations::Configuration;
 use keeper::Keeper;
-use meters::Meters;
+use metrics::Metrics;
 
 /// Starts to keep a certificate in the Secret of this name, until `shutdown` is cancelled. The gate opens with
 /// the first certificate that is served. It does not wait for the configurations: the API server calls none but
@@ -50,7 +50,7 @@ pub async fn start(
         Client::try_from(args.connection().await?).context("cannot make a client of the kubeconfig")?;
     let namespace = args.namespace().unwrap_or(client.default_namespace()).to_owned();
     let certificates = Certificates::in_memory(&format!("Secret {namespace}/{secret}"), registry)?;
-    let meters = Meters::new(registry)?;
+    let metrics = Metrics::new(registry)?;
     let mutating = args.mutating().map(|name| Configuration::mutating(&client, name));
     let validating = args.validating().map(|name| Configuration::validating(&client, name));
     let configurations: Vec<_> = mutating.into_iter().chain(validating).collect();
@@ -64,7 +64,7 @@ pub async fn start(
         (namespace, secret.to_owned()),
         configurations,
         plan,
-        (Arc::clone(&certificates), served, meters),
+        (Arc::clone(&certificates), served, metrics),
     );
     tokio::spawn(keeper.run(shutdown));
     Ok(certificates)

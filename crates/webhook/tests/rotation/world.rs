@@ -12,8 +12,8 @@ use clap::Parser;
 use function_mesh_api::{Function, FunctionSpec};
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
-use function_mesh_webhook::configuration::{ClientTarget, configuration};
-use function_mesh_webhook::program::{ServeArgs, start};
+use function_mesh_webhook::manifests::{ClientTarget, webhook_configurations};
+use function_mesh_webhook::cli::{ServeArgs, start};
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
@@ -147,7 +147,7 @@ impl World {
     /// Makes the configurations, without a bundle.
     pub(crate) async fn configure(&self) -> Nothing {
         let target = ClientTarget::Url(format!("https://{}", self.service.addr));
-        let (mut mutating, mut validating) = configuration(&self.namespace, &target, None);
+        let (mut mutating, mut validating) = webhook_configurations(&self.namespace, &target, None);
         let selector = LabelSelector {
             match_labels: Some([("kubernetes.io/metadata.name".to_owned(), self.namespace.clone())].into()),
             ..LabelSelector::default()

@@ -13,14 +13,14 @@ const BUCKETS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 
 
 /// The metrics of admission. Every label has few values: none is taken from a request.
 #[derive(Clone, Debug)]
-pub struct Meters {
+pub struct Metrics {
     decisions: IntCounterVec,
     latency: HistogramVec,
     pub(crate) body_bytes: IntGaugeVec,
     pub(crate) abandoned: IntCounter,
 }
 
-impl Meters {
+impl Metrics {
     /// Metrics in a registry.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         let decisions = Opts::new("function_mesh_admission_decisions_total", "Decisions on objects.");
@@ -43,9 +43,9 @@ impl Meters {
         registry.register(Box::new(abandoned.clone()))?;
         registry.register(Box::new(decisions.clone()))?;
         registry.register(Box::new(latency.clone()))?;
-        let meters = Self { decisions, latency, body_bytes, abandoned };
-        meters.begin_at_zero();
-        Ok(meters)
+        let metrics = Self { decisions, latency, body_bytes, abandoned };
+        metrics.begin_at_zero();
+        Ok(metrics)
     }
 
     fn begin_at_zero(&self) {

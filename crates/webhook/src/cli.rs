@@ -18,9 +18,9 @@ use prometheus::Registry;
 
 use crate::access::Access;
 use crate::authority::{self, AuthorityArgs};
-use crate::configuration::{ClientTarget, configuration};
+use crate::manifests::{ClientTarget, webhook_configurations};
 use crate::router::{router, trusting_router};
-use crate::{AppState, Limits, Meters, Reviewer};
+use crate::{AppState, Limits, Metrics, Reviewer};
 
 /// Where the certificate is looked for when no folder is named; the original's place.
 const CERT_DIR: &str = "k8s-webhook-server/serving-certs";
@@ -47,7 +47,7 @@ Examples:
   Let a development cluster call a program outside of it:
     function-mesh-webhook --cert-dir ./certs --webhook-addr :9443 &
     function-mesh-webhook configuration --url https://192.0.2.1:9443 --ca-file ./certs/ca.crt | kubectl apply -f -")]
-pub struct Program {
+pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -156,7 +156,7 @@ enum Output {
     Json,
 }
 
-impl Program {
+impl Cli {
     /// Does what the flags say. The first thing that a process does.
     pub async fn run(self) -> anyhow::Result<()> {
         let Self { command, serve } = self;
@@ -182,7 +182,7 @@ pub struct Running {
 pub async fn start(args: &ServeArgs, shutdown: CancellationToken) -> anyhow::Result<Running> {
     let ServeArgs { webhook_addr, shutdown_delay, limits, rights, authority, serving } = args;
     let registry = metrics::registry("function-mesh-webhook", env!("CARGO_PKG_VERSION"))?;
-    let state = AppState::with_reviewer(Meters::new(&registry)?, *limits, rights.reviewer(authority).await?);
+    let state = AppState::with_reviewer(Metrics::new(&registry)?, *limits, rights.reviewer(authority).await?);
     let router = if rights.allow_unsafe_backend_config { trusting_router(state) } else { router(state) };
     let end = CancellationToken::new();
     let readiness = Readiness::new(shutdown.clone());
@@ -260,7 +260,7 @@ impl ConfigurationArgs {
         let bundle = ca_file
             .map(|file| std::fs::read(&file).with_context(|| format!("cannot read {}", file.display())))
             .transpose()?;
-        let (mutating, validating) = configuration(&name, &target, bundle.as_deref());
+        let (mutating, validating) = webhook_configurations(&name, &target, bundle.as_deref());
         Ok(match output {
             Output::Yaml => format!(
                 "{}---\n{}",

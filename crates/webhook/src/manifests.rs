@@ -37,7 +37,7 @@ pub enum ClientTarget {
 
 /// The two objects. Names are of the form `<prefix>-mutating-webhook-configuration`; the bundle holds the
 /// certificates in PEM that the program's own is checked against, and may be left to cert-manager.
-pub fn configuration(
+pub fn webhook_configurations(
     prefix: &str,
     target: &ClientTarget,
     ca_bundle: Option<&[u8]>,

@@ -4,7 +4,7 @@
 
 use std::process::{Command, Output};
 
-use function_mesh_webhook::configuration::{ClientTarget, configuration};
+use function_mesh_webhook::manifests::{ClientTarget, webhook_configurations};
 use serde_json::{Value, json};
 
 const KINDS: [&str; 5] = ["function", "source", "sink", "functionmesh", "backendconfig"];
@@ -21,7 +21,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn each_kind_is_sent_to_its_own_address() {
     let target = ClientTarget::Service { name: "webhook".into(), namespace: "mesh".into(), port: 443 };
-    let (mutating, validating) = configuration("mesh", &target, Some(b"certificates"));
+    let (mutating, validating) = webhook_configurations("mesh", &target, Some(b"certificates"));
     for (object, kind, action) in [
         (serde_json::to_value(mutating).unwrap(), "MutatingWebhookConfiguration", "mutate"),
         (serde_json::to_value(validating).unwrap(), "ValidatingWebhookConfiguration", "validate"),

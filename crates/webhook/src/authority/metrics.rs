@@ -6,14 +6,14 @@ use super::certificate::Moment;
 use super::step::Step;
 
 #[derive(Clone, Debug)]
-pub(super) struct Meters {
+pub(super) struct Metrics {
     expiration: IntGauge,
     trusted: IntGauge,
     steps: IntCounterVec,
     failures: IntCounter,
 }
 
-impl Meters {
+impl Metrics {
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let expiration = IntGauge::new(
             "function_mesh_authority_expiration_timestamp_seconds",
