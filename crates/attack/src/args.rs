@@ -14,7 +14,7 @@ pub(crate) struct Args {
     /// Folder with function-mesh-controller-manager and function-mesh-webhook
     #[arg(long, value_name = "DIR")]
     pub(crate) programs: PathBuf,
-    /// The manifests to install: a folder with crds/ and function-mesh-self.yaml
+    /// The manifests to install: a folder with crds/ and function-mesh-self-signed.yaml
     #[arg(long, value_name = "DIR")]
     pub(crate) manifests: PathBuf,
     /// Run this attack; may be repeated. Without it all are run

@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_charts_manifests_are_understood() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/function-mesh-self.yaml");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/function-mesh-self-signed.yaml");
         let manifest = Manifest::read(&file).unwrap();
         assert!(manifest.webhook.memory >= 64 << 20, "{:?}", manifest.webhook);
         assert!(manifest.controller.memory >= 64 << 20, "{:?}", manifest.controller);

@@ -59,7 +59,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn start(args: &Args) -> anyhow::Result<Self> {
-        let manifest = Manifest::read(&args.manifests.join("function-mesh-self.yaml"))?;
+        let manifest = Manifest::read(&args.manifests.join("function-mesh-self-signed.yaml"))?;
         let plane = ControlPlane::start().await?;
         let addresses = Addresses::free()?;
         let crds = args.manifests.join("crds");

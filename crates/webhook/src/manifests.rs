@@ -1,5 +1,4 @@
-//! The objects that make the API server call this program. The chart has the same in its own words, which a test
-//! compares with these; these serve whoever installs without it.
+//! Webhook configurations for installations without the chart. The chart has its own templates; a test compares both.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
@@ -11,32 +10,32 @@ use kube::core::ObjectMeta;
 use crate::Endpoint;
 use crate::admission::Action;
 
-/// Seconds that the API server waits for an answer.
+/// Seconds that the API server waits for a response.
 const TIMEOUT: i32 = 5;
 
-/// Objects that are sent: new ones, and those whose specification changes. What moves only metadata, such as a
-/// finalizer, waits for nobody. Status and scale are resources of their own, which no rule names.
+/// Match condition: new objects, and changes of the spec. Changes of metadata only, such as a finalizer, skip the
+/// webhook. Status and scale are subresources, which the rules do not match.
 const SPEC_CHANGES: &str = "request.operation == 'CREATE' || !has(object.spec) || !has(oldObject.spec) || \
                             object.spec != oldObject.spec";
 
-/// Where the API server finds this program.
+/// How the API server reaches the webhook.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClientTarget {
-    /// At an address, `https://host:port`, without a path.
+    /// By a URL, `https://host:port`, without a path.
     Url(String),
-    /// Behind a Service.
+    /// Through a Service.
     Service {
         /// Name of the Service.
         name: String,
-        /// Its namespace.
+        /// Namespace of the Service.
         namespace: String,
-        /// Its port.
+        /// Port of the Service.
         port: i32,
     },
 }
 
-/// The two objects. Names are of the form `<prefix>-mutating-webhook-configuration`; the bundle holds the
-/// certificates in PEM that the program's own is checked against, and may be left to cert-manager.
+/// Builds both webhook configurations, named `<prefix>-mutating-webhook-configuration` and alike. The CA bundle is PEM;
+/// None leaves it to cert-manager or to the webhook itself.
 pub fn webhook_configurations(
     prefix: &str,
     target: &ClientTarget,
@@ -100,8 +99,8 @@ fn versions() -> Vec<String> {
     vec!["v1".to_owned()]
 }
 
-/// Creation and change of the objects themselves; `/status` and `/scale` are resources of their own, so that
-/// neither a controller nor an autoscaler waits for us.
+/// Matches creation and update of the objects, but not of the subresources `/status` and `/scale`, so that neither
+/// controllers nor autoscalers wait for the webhook.
 fn rule(endpoint: &Endpoint) -> RuleWithOperations {
     RuleWithOperations {
         api_groups: Some(vec![endpoint.group.clone()]),

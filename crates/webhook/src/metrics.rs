@@ -1,4 +1,4 @@
-//! Counts and times of decisions. What can be counted begins at zero, so that the first refusal is an increase.
+//! Metrics of admission. Counters are initialised to zero, so that the first denial is an increase.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaug
 
 use crate::admission::{Action, Outcome, Verdict};
 
-/// A decision takes parts of a millisecond; seconds mean that a client sends slowly, or that requests queue.
+/// A decision takes less than a millisecond; seconds mean slow clients or a queue.
 const BUCKETS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 4.0];
 
-/// The metrics of admission. Every label has few values: none is taken from a request.
+/// Metrics of admission. Labels have a fixed set of values: none comes from a request.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     decisions: IntCounterVec,
@@ -21,34 +21,34 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics in a registry.
+    /// Registers the metrics.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let decisions = Opts::new("function_mesh_admission_decisions_total", "Decisions on objects.");
+        let decisions = Opts::new("function_mesh_admission_decisions_total", "Admission decisions.");
         let decisions = IntCounterVec::new(decisions, &["webhook", "kind", "operation", "outcome"])?;
         let latency = HistogramOpts::new(
             "function_mesh_admission_duration_seconds",
-            "Time from the header of a request to the decision.",
+            "Time from the request header to the decision.",
         );
         let latency = HistogramVec::new(latency.buckets(BUCKETS.to_vec()), &["webhook"])?;
         let body_bytes = Opts::new(
             "function_mesh_admission_body_bytes",
-            "Bytes of the memory budget that requests and answers hold.",
+            "Bytes of the memory budget that requests and responses use.",
         );
         let body_bytes = IntGaugeVec::new(body_bytes, &["size"])?;
         let abandoned = IntCounter::new(
             "function_mesh_admission_abandoned_total",
-            "Decisions that were still under way at their deadline.",
+            "Decisions that were still running at their deadline.",
         )?;
         registry.register(Box::new(body_bytes.clone()))?;
         registry.register(Box::new(abandoned.clone()))?;
         registry.register(Box::new(decisions.clone()))?;
         registry.register(Box::new(latency.clone()))?;
         let metrics = Self { decisions, latency, body_bytes, abandoned };
-        metrics.begin_at_zero();
+        metrics.initialise();
         Ok(metrics)
     }
 
-    fn begin_at_zero(&self) {
+    fn initialise(&self) {
         let kinds = [
             Function::kind(&()),
             Source::kind(&()),
@@ -71,14 +71,14 @@ impl Metrics {
                         zero(operation, Outcome::Patched);
                     }
                 }
-                // Of what was not read nobody knows what it was to do.
+                // The operation of a request that was not decoded is unknown.
                 zero("unknown", Outcome::Malformed);
                 zero("unknown", Outcome::Overloaded);
             }
         }
     }
 
-    pub(crate) fn note(&self, action: Action, kind: &str, verdict: &Verdict, took: Duration) {
+    pub(crate) fn observe(&self, action: Action, kind: &str, verdict: &Verdict, took: Duration) {
         let labels = [action.as_str(), kind, verdict.operation, verdict.outcome.as_str()];
         self.decisions.with_label_values(&labels).inc();
         self.latency.with_label_values(&[action.as_str()]).observe(took.as_secs_f64());

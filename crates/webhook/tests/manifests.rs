@@ -1,6 +1,6 @@
-//! The objects that make the API server call the webhook, and the program that prints them.
+//! The webhook configurations, and the subcommand that prints them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 use std::process::{Command, Output};
 
@@ -19,7 +19,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn each_kind_is_sent_to_its_own_address() {
+fn each_kind_has_its_own_path() {
     let target = ClientTarget::Service { name: "webhook".into(), namespace: "mesh".into(), port: 443 };
     let (mutating, validating) = webhook_configurations("mesh", &target, Some(b"certificates"));
     for (object, kind, action) in [
@@ -64,20 +64,20 @@ fn each_kind_is_sent_to_its_own_address() {
 }
 
 #[test]
-fn the_program_prints_them() {
+fn subcommand_prints_yaml_and_json() {
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.crt");
     std::fs::write(&ca, "certificates").unwrap();
     let ca = ca.to_str().unwrap();
     let url = "https://192.0.2.1:9443/";
-    let json = program(&["configuration", "--url", url, "--ca-file", ca, "-o", "json"]);
+    let json = program(&["manifests", "--url", url, "--ca-file", ca, "-o", "json"]);
     assert!(json.status.success(), "{}", text(&json.stderr));
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     let first = &json["items"][0]["webhooks"][0]["clientConfig"];
     assert_eq!(first["url"], "https://192.0.2.1:9443/mutate-compute-functionmesh-io-v1alpha1-function");
     assert_eq!(first["caBundle"], "Y2VydGlmaWNhdGVz");
 
-    let yaml = program(&["configuration", "--url", url, "--ca-file", ca]);
+    let yaml = program(&["manifests", "--url", url, "--ca-file", ca]);
     let yaml = text(&yaml.stdout);
     let documents: Vec<Value> =
         yaml.split("---\n").map(|text| serde_saphyr::from_str(text).unwrap()).collect();
@@ -85,13 +85,13 @@ fn the_program_prints_them() {
 }
 
 #[test]
-fn faults_of_the_command_line_are_explained() {
+fn errors_name_the_flag() {
     for (args, expected) in [
-        (&["configuration"][..], "--url"),
-        (&["configuration", "--url", "http://x"], "must begin with https://"),
-        (&["configuration", "--url", "https://x", "--ca-file", "/nowhere"], "cannot read /nowhere"),
-        (&["--cert-dir", "/nowhere"], "cannot read /nowhere/tls.crt"),
-        (&["--webhook-addr", "9443"], "write `:8443`"),
+        (&["manifests"][..], "--url"),
+        (&["manifests", "--url", "http://x"], "must start with https://"),
+        (&["manifests", "--url", "https://x", "--ca-file", "/nowhere"], "failed to read /nowhere"),
+        (&["--cert-dir", "/nowhere"], "failed to read /nowhere/tls.crt"),
+        (&["--webhook-addr", "9443"], "use `:8443`"),
     ] {
         let output = program(args);
         assert!(!output.status.success());
@@ -101,7 +101,7 @@ fn faults_of_the_command_line_are_explained() {
 }
 
 #[test]
-fn help_teaches() {
+fn help_has_examples() {
     let help = text(&program(&["--help"]).stdout);
     for expected in
         ["MutatingWebhookConfiguration", "--cert-dir", "[env: CERT_DIR=]", "Examples:", "tls.crt and tls.key"]

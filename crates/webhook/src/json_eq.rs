@@ -1,4 +1,4 @@
-//! JSON texts side by side, one level at a time.
+//! Compares JSON texts one level at a time, without building a tree.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The members of a map, sorted by name. Of two with one name the last counts.
+/// The members of an object, sorted by name. Of duplicates the last one counts.
 pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Members<'a> {
@@ -26,7 +26,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The items of a list.
+/// The items of an array.
 pub(crate) struct Items<'a>(pub(crate) Vec<&'a str>);
 
 impl<'a> Items<'a> {
@@ -35,21 +35,22 @@ impl<'a> Items<'a> {
     }
 }
 
-/// Whether two specifications are the same: by their text, which is how the API server writes them, or else by their
-/// content. What is too complex is not compared by content.
-pub(crate) fn same(new: Option<&RawValue>, old: Option<&RawValue>) -> bool {
+/// Whether two specs are equal: as text, which the API server writes alike, or else as JSON. Specs above the complexity
+/// limits are compared as text only.
+pub(crate) fn spec_eq(new: Option<&RawValue>, old: Option<&RawValue>) -> bool {
     match (new, old) {
         (None, None) => true,
         (Some(new), Some(old)) => {
-            let is_light = |text: &RawValue| complexity::check(text.get().as_bytes()).is_ok();
-            new.get() == old.get() || is_light(new) && is_light(old) && same_text(new.get(), old.get())
+            let is_within_limits = |text: &RawValue| complexity::check(text.get().as_bytes()).is_ok();
+            new.get() == old.get()
+                || is_within_limits(new) && is_within_limits(old) && json_eq(new.get(), old.get())
         }
         _ => false,
     }
 }
 
-/// Recurses no deeper than [`complexity::MAX_DEPTH`], which the caller has checked.
-pub(crate) fn same_text(one: &str, other: &str) -> bool {
+/// Whether two JSON texts are equal. Recursion is bounded by [`complexity::MAX_DEPTH`], which the caller has checked.
+pub(crate) fn json_eq(one: &str, other: &str) -> bool {
     if one == other {
         return true;
     }
@@ -57,16 +58,17 @@ pub(crate) fn same_text(one: &str, other: &str) -> bool {
         (Some(b'{'), Some(b'{')) => match (Members::of(one), Members::of(other)) {
             (Some(one), Some(other)) => {
                 one.0.len() == other.0.len()
-                    && one.iter().zip(other.iter()).all(|((name, text), (other_name, other))| {
-                        name == other_name && same_text(text, other)
-                    })
+                    && one
+                        .iter()
+                        .zip(other.iter())
+                        .all(|((name, text), (other_name, other))| name == other_name && json_eq(text, other))
             }
             _ => false,
         },
         (Some(b'['), Some(b'[')) => match (Items::of(one), Items::of(other)) {
             (Some(one), Some(other)) => {
                 one.0.len() == other.0.len()
-                    && one.0.iter().zip(&other.0).all(|(one, other)| same_text(one, other))
+                    && one.0.iter().zip(&other.0).all(|(one, other)| json_eq(one, other))
             }
             _ => false,
         },
@@ -75,7 +77,7 @@ pub(crate) fn same_text(one: &str, other: &str) -> bool {
     }
 }
 
-/// A text, a number, true, false or null.
+/// The value of a scalar; None for objects and arrays.
 pub(crate) fn scalar(text: &str) -> Option<Value> {
     if text.starts_with(['{', '[']) { None } else { serde_json::from_str(text).ok() }
 }
@@ -87,7 +89,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
             type Value = Members<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map")
+                f.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -95,7 +97,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 while let Some((Name(name), text)) = map.next_entry::<Name<'de>, &RawValue>()? {
                     members.push((name, text.get()));
                 }
-                // Stable, so that of equal names the last comes last.
+                // A stable sort keeps duplicates in order, so that the last one wins.
                 members.sort_by(|(one, _), (other, _)| one.cmp(other));
                 members.reverse();
                 members.dedup_by(|(later, _), (kept, _)| later == kept);
@@ -114,7 +116,7 @@ impl<'de> Deserialize<'de> for Items<'de> {
             type Value = Items<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
+                f.write_str("an array")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_compared_by_what_they_say() {
+    fn texts_are_compared_by_content() {
         for (one, other, expected) in [
             (r#"{"a":1,"b":[1,"x"]}"#, r#"{ "b": [1, "\u0078"], "a": 1 }"#, true),
             (r#"{"a":1}"#, r#"{"a":1,"b":null}"#, false),
@@ -148,17 +150,17 @@ mod tests {
             ("\"1\"", "1", false),
             ("null", "{}", false),
         ] {
-            assert_eq!(same_text(one, other), expected, "{one} {other}");
-            assert_eq!(same_text(other, one), expected, "{other} {one}");
+            assert_eq!(json_eq(one, other), expected, "{one} {other}");
+            assert_eq!(json_eq(other, one), expected, "{other} {one}");
         }
     }
 
     #[test]
-    fn what_is_too_deep_is_compared_as_text_alone() {
+    fn deep_specs_are_compared_as_text() {
         let deep = |space: &str| format!("{}{space}{}", "[".repeat(100_000), "]".repeat(100_000));
         let (one, other) = (deep(""), deep(" "));
         let raw = |text: &String| RawValue::from_string(text.clone()).unwrap();
-        assert!(same(Some(&*raw(&one)), Some(&*raw(&one))));
-        assert!(!same(Some(&*raw(&one)), Some(&*raw(&other))));
+        assert!(spec_eq(Some(&*raw(&one)), Some(&*raw(&one))));
+        assert!(!spec_eq(Some(&*raw(&one)), Some(&*raw(&other))));
     }
 }

@@ -1,4 +1,4 @@
-//! A namespace whose objects are admitted by replicas with certificates of their own making.
+//! A namespace whose objects are admitted by replicas with self-signed certificates.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use clap::Parser;
 use function_mesh_api::{Function, FunctionSpec};
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
-use function_mesh_webhook::manifests::{ClientTarget, webhook_configurations};
 use function_mesh_webhook::cli::{ServeArgs, start};
+use function_mesh_webhook::manifests::{ClientTarget, webhook_configurations};
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
@@ -26,29 +26,27 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub(crate) type Nothing = anyhow::Result<()>;
-
-/// Name of the Secret.
+/// Name of the certificate Secret.
 pub(crate) const SECRET: &str = "certificates";
 
-/// A load takes the machine for itself: what lives for seconds cannot be renewed by a program that gets no turn.
+/// Load tests run alone: on a busy machine certificates with a validity of seconds would expire before renewal.
 static MACHINE: RwLock<()> = RwLock::const_new(());
 
-#[allow(dead_code, reason = "held, never looked at")]
-enum Turn {
-    Alone(RwLockWriteGuard<'static, ()>),
-    WithOthers(RwLockReadGuard<'static, ()>),
+#[allow(dead_code, reason = "guards are held, not read")]
+enum MachineLock {
+    Exclusive(RwLockWriteGuard<'static, ()>),
+    Shared(RwLockReadGuard<'static, ()>),
 }
 
-pub(crate) struct World {
+pub(crate) struct Harness {
     pub(crate) plane: &'static ControlPlane,
     pub(crate) client: Client,
     pub(crate) namespace: String,
     pub(crate) service: Service,
-    _turn: Turn,
+    _lock: MachineLock,
 }
 
-/// In place of a Service: takes connections and hands each to the next of the replicas that take it.
+/// A TCP proxy in place of a Service: forwards each connection to the next reachable replica.
 pub(crate) struct Service {
     addr: SocketAddr,
     pub(crate) replicas: Arc<Mutex<Vec<SocketAddr>>>,
@@ -85,33 +83,33 @@ impl Service {
     }
 }
 
-/// How long things are valid, as flags say it.
-pub(crate) struct Lives {
+/// Values of the validity flags.
+pub(crate) struct Validity {
     pub(crate) certificate: &'static str,
-    pub(crate) authority: &'static str,
-    pub(crate) grace: &'static str,
+    pub(crate) ca: &'static str,
+    pub(crate) propagation_delay: &'static str,
 }
 
-impl Lives {
-    pub(crate) const LONG: Self = Self { certificate: "90d", authority: "365d", grace: "600ms" };
-    pub(crate) const SHORT: Self = Self { certificate: "3s", authority: "9s", grace: "600ms" };
+impl Validity {
+    pub(crate) const LONG: Self = Self { certificate: "90d", ca: "365d", propagation_delay: "600ms" };
+    pub(crate) const SHORT: Self = Self { certificate: "3s", ca: "9s", propagation_delay: "600ms" };
 }
 
-impl World {
+impl Harness {
     pub(crate) async fn new(name: &str) -> anyhow::Result<Self> {
-        Self::start(name, Turn::WithOthers(MACHINE.read().await)).await
+        Self::start(name, MachineLock::Shared(MACHINE.read().await)).await
     }
 
-    /// One beside which no other is.
+    /// A harness without others running at the same time.
     pub(crate) async fn alone(name: &str) -> anyhow::Result<Self> {
-        Self::start(name, Turn::Alone(MACHINE.write().await)).await
+        Self::start(name, MachineLock::Exclusive(MACHINE.write().await)).await
     }
 
-    async fn start(name: &str, turn: Turn) -> anyhow::Result<Self> {
+    async fn start(name: &str, lock: MachineLock) -> anyhow::Result<Self> {
         let plane = ControlPlane::shared().await?;
         let client = plane.client().await?;
         let namespace = plane.namespace(&client, name).await?;
-        Ok(Self { plane, client, namespace, service: Service::start().await?, _turn: turn })
+        Ok(Self { plane, client, namespace, service: Service::start().await?, _lock: lock })
     }
 
     pub(crate) fn secrets(&self) -> Api<Secret> {
@@ -122,15 +120,15 @@ impl World {
         Ok(self.secrets().get(SECRET).await?)
     }
 
-    /// An entry of the Secret, as text.
+    /// A value of the Secret, as text.
     pub(crate) async fn entry(&self, name: &str) -> anyhow::Result<String> {
         let data = self.secret().await?.data.unwrap_or_default();
         let bytes = data.get(name).with_context(|| format!("no {name} in {:?}", data.keys()))?;
         Ok(String::from_utf8(bytes.0.clone())?)
     }
 
-    /// Makes or replaces the Secret.
-    pub(crate) async fn put_secret(&self, entries: &[(&str, &str)]) -> Nothing {
+    /// Creates or replaces the Secret.
+    pub(crate) async fn put_secret(&self, entries: &[(&str, &str)]) -> anyhow::Result<()> {
         let data: serde_json::Map<_, _> =
             entries.iter().map(|(name, text)| ((*name).to_owned(), json!(STANDARD.encode(text)))).collect();
         let mut secret: Secret =
@@ -144,8 +142,8 @@ impl World {
         Ok(())
     }
 
-    /// Makes the configurations, without a bundle.
-    pub(crate) async fn configure(&self) -> Nothing {
+    /// Creates the webhook configurations without a CA bundle.
+    pub(crate) async fn configure(&self) -> anyhow::Result<()> {
         let target = ClientTarget::Url(format!("https://{}", self.service.addr));
         let (mut mutating, mut validating) = webhook_configurations(&self.namespace, &target, None);
         let selector = LabelSelector {
@@ -171,7 +169,7 @@ impl World {
         format!("{}-validating-webhook-configuration", self.namespace)
     }
 
-    /// All bundles of both configurations.
+    /// The CA bundles of all webhooks in both configurations.
     pub(crate) async fn bundles(&self) -> anyhow::Result<Vec<String>> {
         let mutating =
             Api::<MutatingWebhookConfiguration>::all(self.client.clone()).get(&self.mutating()).await?;
@@ -183,8 +181,8 @@ impl World {
         mutating.chain(validating).map(text).map(|it| Ok(String::from_utf8(it)?)).collect()
     }
 
-    /// Takes the bundles away, as somebody may who replaces the objects.
-    pub(crate) async fn wipe_bundles(&self) -> Nothing {
+    /// Removes the CA bundles, as a client that replaces the objects would.
+    pub(crate) async fn wipe_bundles(&self) -> anyhow::Result<()> {
         let mutating = Api::<MutatingWebhookConfiguration>::all(self.client.clone());
         let validating = Api::<ValidatingWebhookConfiguration>::all(self.client.clone());
         let mut object = mutating.get(&self.mutating()).await?;
@@ -200,8 +198,8 @@ impl World {
         Ok(())
     }
 
-    /// Waits until every bundle is what the Secret says.
-    pub(crate) async fn trusts(&self) -> Nothing {
+    /// Waits until all webhooks have the CA bundle of the Secret.
+    pub(crate) async fn wait_in_sync(&self) -> anyhow::Result<()> {
         eventually(SECONDS_30, async || {
             let trusted = self.entry("ca.crt").await?;
             let bundles = self.bundles().await?;
@@ -211,8 +209,8 @@ impl World {
         .await
     }
 
-    /// Waits until the API server asks the replicas, and believes them.
-    pub(crate) async fn admits(&self) -> Nothing {
+    /// Waits until the API server calls the replicas and trusts their certificate.
+    pub(crate) async fn wait_admits(&self) -> anyhow::Result<()> {
         let bad = Function::new("bad", FunctionSpec::default());
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         let api = Api::<Function>::namespaced(self.client.clone(), &self.namespace);
@@ -225,15 +223,15 @@ impl World {
         .await
     }
 
-    /// Starts a replica and puts it behind the service.
-    pub(crate) async fn replica(&self, kubeconfig: &Path, lives: &Lives) -> anyhow::Result<Replica> {
-        let replica = Replica::start(self, kubeconfig.to_owned(), lives).await?;
+    /// Starts a replica behind the Service.
+    pub(crate) async fn replica(&self, kubeconfig: &Path, validity: &Validity) -> anyhow::Result<Replica> {
+        let replica = Replica::start(self, kubeconfig.to_owned(), validity).await?;
         self.service.replicas.lock().unwrap().push(replica.addr);
         Ok(replica)
     }
 }
 
-/// A program, in a runtime of its own, so that it can be killed.
+/// A webhook in its own runtime, so that it can be killed.
 pub(crate) struct Replica {
     pub(crate) addr: SocketAddr,
     health: SocketAddr,
@@ -242,33 +240,33 @@ pub(crate) struct Replica {
 }
 
 #[derive(Parser)]
-struct Program {
+struct Cli {
     #[command(flatten)]
     serve: ServeArgs,
 }
 
 impl Replica {
-    async fn start(world: &World, kubeconfig: PathBuf, lives: &Lives) -> anyhow::Result<Self> {
-        let (mutating, validating) = (world.mutating(), world.validating());
+    async fn start(harness: &Harness, kubeconfig: PathBuf, validity: &Validity) -> anyhow::Result<Self> {
+        let (mutating, validating) = (harness.mutating(), harness.validating());
         let local = "127.0.0.1:0";
-        let args = Program::try_parse_from([
+        let args = Cli::try_parse_from([
             "webhook",
             "--certificate-secret",
             SECRET,
             "--certificate-namespace",
-            &world.namespace,
+            &harness.namespace,
             "--certificate-dns-name",
             "127.0.0.1,webhook.example.svc",
             "--mutating-webhook-configuration",
             &mutating,
             "--validating-webhook-configuration",
             &validating,
-            "--certificate-lifetime",
-            lives.certificate,
-            "--authority-lifetime",
-            lives.authority,
-            "--authority-grace",
-            lives.grace,
+            "--certificate-validity",
+            validity.certificate,
+            "--ca-validity",
+            validity.ca,
+            "--ca-propagation-delay",
+            validity.propagation_delay,
             "--kubeconfig",
             &kubeconfig.display().to_string(),
             "--webhook-addr",
@@ -282,22 +280,22 @@ impl Replica {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let running =
             runtime.spawn(async move { start(&args.serve, CancellationToken::new()).await }).await??;
-        let [health, metrics] = running.others().collect::<Vec<_>>()[..] else {
+        let [health, metrics] = running.endpoints().collect::<Vec<_>>()[..] else {
             anyhow::bail!("two listeners")
         };
         Ok(Self { addr: running.addr(), health, metrics, runtime: Some(runtime) })
     }
 
-    /// Ends it at whatever it does.
-    pub(crate) fn kill(self, world: &World) {
-        world.service.replicas.lock().unwrap().retain(|addr| *addr != self.addr);
+    /// Kills the replica.
+    pub(crate) fn kill(self, harness: &Harness) {
+        harness.service.replicas.lock().unwrap().retain(|addr| *addr != self.addr);
     }
 
     pub(crate) async fn readiness(&self) -> anyhow::Result<String> {
         get(self.health, "/readyz").await
     }
 
-    pub(crate) async fn is_ready(&self) -> Nothing {
+    pub(crate) async fn is_ready(&self) -> anyhow::Result<()> {
         eventually(SECONDS_30, async || {
             let text = self.readiness().await?;
             ensure!(text == "ok\n", "{text}");
@@ -306,14 +304,14 @@ impl Replica {
         .await
     }
 
-    /// The number behind this name and these labels.
+    /// The value of this series.
     pub(crate) async fn metric(&self, series: &str) -> anyhow::Result<u64> {
         let page = get(self.metrics, "/metrics").await?;
         let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         Ok(line.with_context(|| format!("no {series} in {page}"))?.parse()?)
     }
 
-    /// The certificate that it shows, whether it is to be trusted or not.
+    /// The served certificate, trusted or not.
     pub(crate) async fn served(&self) -> anyhow::Result<Vec<u8>> {
         crate::tls::served(self.addr).await
     }

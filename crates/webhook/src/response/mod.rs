@@ -1,4 +1,6 @@
-//! Answers: written once, of bounded size, and counted until they are sent.
+//! Admission responses: serialized once, of bounded size, and counted against the memory budget until sent.
+
+pub(crate) mod status;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,30 +12,30 @@ use futures::Stream;
 use kube::core::Status;
 use serde::Serialize;
 
-use crate::budget::Lease;
+use crate::budget::Reservation;
 
-/// Bytes of an answer that are handed on at a time.
+/// Bytes of a response per chunk.
 const CHUNK: usize = 16 * 1024;
 
-/// The answer to a review.
+/// The response to a review.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
-    /// The version of reviews that was asked in.
+    /// API version of the review.
     #[serde(skip)]
     pub version: &'static str,
-    /// The request that it answers.
+    /// The uid of the request.
     pub uid: String,
-    /// Whether the object passes.
+    /// Whether the request is allowed.
     pub allowed: bool,
-    /// Why it does not.
+    /// The reason for a denial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Box<Status>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     patch: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     patch_type: Option<&'static str>,
-    /// What its author is told of all the same.
+    /// Warnings for the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warnings: Option<Vec<String>>,
 }
@@ -47,62 +49,63 @@ struct Review<'a> {
 }
 
 impl Response {
-    /// Lets the object pass.
+    /// Allows the request.
     pub(crate) fn allow(version: &'static str, uid: &str) -> Self {
         let (uid, allowed) = (uid.to_owned(), true);
         Self { version, uid, allowed, status: None, patch: None, patch_type: None, warnings: None }
     }
 
-    /// Refuses it.
+    /// Denies the request.
     pub(crate) fn deny(version: &'static str, uid: &str, status: Status) -> Self {
         Self { allowed: false, status: Some(Box::new(status)), ..Self::allow(version, uid) }
     }
 
-    /// Changes the object by a JSON patch, which the API server takes as bytes in base64.
-    pub(crate) fn patched(mut self, patch: String) -> Self {
+    /// Adds a JSON patch, in base64.
+    pub(crate) fn with_patch(mut self, patch: String) -> Self {
         (self.patch, self.patch_type) = (Some(patch), Some("JSONPatch"));
         self
     }
 
-    /// Tells its author something besides.
-    pub(crate) fn warned(mut self, warnings: Option<Vec<String>>) -> Self {
+    /// Adds warnings.
+    pub(crate) fn with_warnings(mut self, warnings: Option<Vec<String>>) -> Self {
         self.warnings = warnings;
         self
     }
 }
 
-/// Writes an answer. It is always one of HTTP success: everything else the API server takes for a failure of
-/// the webhook, and says so in place of the message.
-pub fn answer(response: &Response) -> response::Response {
+/// The HTTP response. Its status is always 200: the API server treats any other status as a failure of the webhook,
+/// and drops the message.
+pub fn into_http(response: &Response) -> response::Response {
     send(encode(response), None)
 }
 
 pub(crate) fn encode(response: &Response) -> Bytes {
     let review = Review { api_version: response.version, kind: crate::review::KIND, response };
-    // Texts and numbers alone: there is nothing in it that cannot be written.
+    // Strings and numbers only, so serialization does not fail.
     Bytes::from(serde_json::to_vec(&review).unwrap_or_default())
 }
 
-/// Sends an answer piece by piece, and holds the lease until the last one is taken.
-pub(crate) fn send(answer: Bytes, lease: Option<Lease>) -> response::Response {
-    let length = HeaderValue::from(answer.len());
-    let mut response = response::Response::new(Body::from_stream(Pieces { answer, _lease: lease }));
+/// Sends a response in chunks, and holds the reservation until the last chunk is sent.
+pub(crate) fn send(bytes: Bytes, reservation: Option<Reservation>) -> response::Response {
+    let length = HeaderValue::from(bytes.len());
+    let mut response =
+        response::Response::new(Body::from_stream(Chunks { bytes, _reservation: reservation }));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, length);
     response
 }
 
-struct Pieces {
-    answer: Bytes,
-    _lease: Option<Lease>,
+struct Chunks {
+    bytes: Bytes,
+    _reservation: Option<Reservation>,
 }
 
-impl Stream for Pieces {
+impl Stream for Chunks {
     type Item = Result<Bytes, std::convert::Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = self.answer.len().min(CHUNK);
-        Poll::Ready((piece > 0).then(|| Ok(self.answer.split_to(piece))))
+        let chunk = self.bytes.len().min(CHUNK);
+        Poll::Ready((chunk > 0).then(|| Ok(self.bytes.split_to(chunk))))
     }
 }

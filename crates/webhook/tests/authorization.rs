@@ -1,14 +1,14 @@
-//! What an API server with the chart's policies refuses, and what it says of the rights of users.
+//! The chart's admission policies and the SubjectAccessReviews, with a real API server.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::ensure;
 use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
-use function_mesh_webhook::access::Access;
-use function_mesh_webhook::router::{router, trusting_router};
+use function_mesh_webhook::authorization::SubjectAccessAuthorizer;
+use function_mesh_webhook::router::{router, unsafe_config_router};
 use function_mesh_webhook::{AppState, Limits, Metrics};
 use k8s_openapi::api::authentication::v1::UserInfo;
 use serde_json::{Value, json};
@@ -18,9 +18,7 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/function-
 /// The kinds of the chart's policies.
 const POLICIES: [&str; 2] = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
 
-type Nothing = anyhow::Result<()>;
-
-/// The objects of these kinds in a release of the chart, as documents of YAML.
+/// The objects of these kinds that the chart renders, as YAML documents.
 fn rendered(release: &str, namespace: &str, kinds: &[&str], values: &[&str]) -> String {
     let cluster = std::env::var("FUNCTION_MESH_CLUSTER").expect("FUNCTION_MESH_CLUSTER: hack/test sets it");
     let mut helm = Command::new(Path::new(&cluster).with_file_name("helm"));
@@ -47,9 +45,9 @@ fn function(name: &str, change: &Value) -> String {
     function.to_string()
 }
 
-/// S4: held by the API server alone, with no program running.
+/// S4: enforced by the API server alone.
 #[tokio::test]
-async fn policy_refuses_components_in_own_and_protected_namespaces() -> Nothing {
+async fn policy_denies_components_in_protected_namespaces() -> anyhow::Result<()> {
     let plane = ControlPlane::shared().await?;
     let client = plane.client().await?;
     let own = plane.namespace(&client, "own").await?;
@@ -58,7 +56,7 @@ async fn policy_refuses_components_in_own_and_protected_namespaces() -> Nothing 
     let apply = async |namespace: &str, object: &str| {
         plane.kubectl(&["apply", "-n", namespace, "-f", "-"], object).await
     };
-    // What is there before the policy.
+    // Created before the policy.
     apply(&own, &function("old", &json!({}))).await?;
     let values = format!("protectedNamespaces={{{infra}}}");
     plane.kubectl(&["apply", "-f", "-"], &rendered(&own, &own, &POLICIES, &[&values])).await?;
@@ -83,13 +81,13 @@ async fn policy_refuses_components_in_own_and_protected_namespaces() -> Nothing 
         assert!(apply(namespace, &mesh.to_string()).await.is_err(), "a mesh in {namespace}");
     }
     apply(&free, &function("new", &json!({}))).await?;
-    // The cluster's BackendConfig stands there.
+    // The namespace of the global BackendConfig.
     let backend = json!({
         "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "BackendConfig",
         "metadata": { "name": "global-backend-config" }, "spec": {},
     });
     apply(&own, &backend.to_string()).await?;
-    // What was there is not held fast.
+    // Existing objects can be annotated and deleted.
     let changed = function("old", &json!({ "spec": { "pod": { "serviceAccountName": "operator" } } }));
     assert!(apply(&own, &changed).await.is_err(), "another account");
     plane.kubectl(&["annotate", "-n", &own, "function", "old", "a=b"], "").await?;
@@ -98,16 +96,16 @@ async fn policy_refuses_components_in_own_and_protected_namespaces() -> Nothing 
     Ok(())
 }
 
-/// S19: who takes over the webhook's process does not get the rest of the cluster.
+/// S19: a compromised webhook process cannot take over the cluster.
 #[tokio::test]
-async fn policy_pins_the_webhooks_account_to_the_ca_bundle() -> Nothing {
+async fn policy_restricts_the_webhook_account_to_the_ca_bundle() -> anyhow::Result<()> {
     let plane = ControlPlane::shared().await?;
     let client = plane.client().await?;
     let namespace = plane.namespace(&client, "pin").await?;
     let release = namespace.as_str();
-    // No namespace has that name, so that no object of another test is sent anywhere.
+    // No namespace has this name, so the webhook gets no objects of other tests.
     let values = [
-        "admissionWebhook.certificate.provider=self",
+        "admissionWebhook.certificate.provider=self-signed",
         "watchedNamespaces={nowhere}",
         "protectedNamespaces={nowhere}",
     ];
@@ -149,7 +147,7 @@ async fn policy_pins_the_webhooks_account_to_the_ca_bundle() -> Nothing {
             json!({ "op": "add", "path": "/metadata/annotations", "value": { "a": "b" } }),
             json!({ "op": "add", "path": "/metadata/finalizers", "value": ["a.io/b"] }),
         ];
-        // The policy takes a moment to be known.
+        // The policy takes effect with a delay.
         eventually(SECONDS_30, async || {
             let [first, ..] = &changes;
             let refused = patch(kind, json!([bundle(0), first])).await;
@@ -164,7 +162,7 @@ async fn policy_pins_the_webhooks_account_to_the_ca_bundle() -> Nothing {
         .await?;
         for change in &changes {
             let error = patch(kind, json!([bundle(0), change])).await.expect_err(&change.to_string());
-            // A name twice is refused by the API server itself.
+            // The API server itself rejects duplicate names.
             let error = format!("{error:#}");
             assert!(
                 error.contains("clientConfig.caBundle") || error.contains("Duplicate"),
@@ -195,7 +193,7 @@ fn review(kind: &str, operation: &str, namespace: &str, user: &Value, object: &V
     }})
 }
 
-/// What the webhook answers to a review that is to be checked.
+/// The response of the validating webhook.
 async fn answer(router: axum::Router, kind: &str, review: Value) -> Value {
     let path = format!("/validate-compute-functionmesh-io-v1alpha1-{kind}");
     let request = axum::http::Request::post(path).body(axum::body::Body::from(review.to_string())).unwrap();
@@ -204,9 +202,9 @@ async fn answer(router: axum::Router, kind: &str, review: Value) -> Value {
     serde_json::from_slice::<Value>(&body).unwrap()["response"].clone()
 }
 
-/// S5: refused as it is written, unless a flag lets it.
+/// S5: denied unless a flag allows it.
 #[tokio::test]
-async fn unsafe_backend_config_is_refused_unless_allowed() {
+async fn unsafe_backend_config_is_denied_by_default() {
     let state = AppState::new(metrics(), Limits::default());
     for spec in [
         json!({ "env": { "BASH_ENV": "$(id)" } }),
@@ -223,13 +221,16 @@ async fn unsafe_backend_config_is_refused_unless_allowed() {
         assert_eq!(refused["allowed"], false, "{object}");
         let message = refused["status"]["message"].as_str().unwrap();
         assert!(message.contains("--allow-unsafe-backend-config"), "{message}");
-        assert_eq!(answer(trusting_router(state.clone()), "backendconfig", review()).await["allowed"], true);
+        assert_eq!(
+            answer(unsafe_config_router(state.clone()), "backendconfig", review()).await["allowed"],
+            true
+        );
     }
 }
 
-/// S13: two users of one namespace, one of whom may create Functions alone.
+/// S13: two users of one namespace, one of which may only create Functions.
 #[tokio::test]
-async fn rights_of_two_users_are_told_apart() -> Nothing {
+async fn permissions_are_checked_per_user() -> anyhow::Result<()> {
     let plane = ControlPlane::shared().await?;
     let client = plane.client().await?;
     let namespace = plane.namespace(&client, "rights").await?;
@@ -254,16 +255,16 @@ async fn rights_of_two_users_are_told_apart() -> Nothing {
     ]});
     plane.kubectl(&["apply", "-f", "-"], &roles.to_string()).await?;
     let operator = format!("system:serviceaccount:{ns}:operator");
-    let access = Access::new(client, [operator]);
+    let access = SubjectAccessAuthorizer::new(client, [operator]);
     let given = |secret: &str, account: &str| -> Value {
         let change = json!({ "spec": { "pulsar": { "authSecret": secret }, "pod": { "serviceAccountName": account } } });
         serde_json::from_str(&function("f", &change)).unwrap()
     };
     let (mallory, carl) = (user(ns, "mallory"), user(ns, "carl"));
-    // Roles take a moment to be known.
+    // Roles take effect with a delay.
     eventually(SECONDS_30, async || {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-        let passed = Access::new(plane.client().await?, [])
+        let passed = SubjectAccessAuthorizer::new(plane.client().await?, [])
             .check(&carl, "Function", ns, given("mine", "runner"), None)
             .await;
         ensure!(passed.is_ok(), "{passed:?}");
@@ -288,7 +289,7 @@ async fn rights_of_two_users_are_told_apart() -> Nothing {
             && others.message.contains("serviceaccounts \"admin\"")
     );
     assert!(!others.message.contains("create pods"), "{}", others.message);
-    // Somebody else's Function with other code is a way to its Secret as well; with other replicas it is none.
+    // New code in another user's Function gets its Secret; a new replica count does not.
     let mut old = given("others", "admin");
     let mut new = old.clone();
     new["spec"]["java"]["jar"] = json!("/mine.jar");
@@ -297,8 +298,8 @@ async fn rights_of_two_users_are_told_apart() -> Nothing {
     let mut scaled = old.clone();
     scaled["spec"]["replicas"] = json!(3);
     access.check(&mallory, "Function", ns, scaled, Some(old)).await.unwrap();
-    // The same by the whole way of a review.
-    let state = AppState::with_reviewer(metrics(), Limits::default(), Some(access.clone()));
+    // The same through a whole review.
+    let state = AppState::with_authorizer(metrics(), Limits::default(), Some(access.clone()));
     let decided = async |who: &UserInfo, operation: &str, secret: &str| {
         let object = given(secret, "runner");
         let review = review("Function", operation, ns, &json!(who), &object);
@@ -310,7 +311,7 @@ async fn rights_of_two_users_are_told_apart() -> Nothing {
     assert!(refused["status"]["message"].as_str().unwrap().contains("cannot get secrets"), "{refused}");
     let nobody = review("Function", "CREATE", ns, &json!({}), &given("mine", "runner"));
     assert_eq!(answer(router(state.clone()), "function", nobody).await["allowed"], false);
-    // The controller writes components for those who wrote the mesh.
+    // The controller writes components on behalf of the author of the mesh.
     access.check(&user(ns, "operator"), "Function", ns, given("others", "admin"), None).await.unwrap();
     Ok(())
 }
