@@ -1,4 +1,4 @@
-//! What a command is to look at: files, standard input, or objects of a cluster.
+//! The input of a command: files, standard input, or objects of a cluster.
 
 use std::io;
 use std::ops::Range;
@@ -9,67 +9,71 @@ use crate::Streams;
 use crate::check::{Checker, Severity, report};
 #[cfg(feature = "cluster")]
 use crate::cluster::{Cluster, Selection};
-use crate::id::Snapshot;
 use crate::input::{Document, Files, InputError, read};
 #[cfg(feature = "cluster")]
 use crate::input::{Source, parse};
 use crate::object::Object;
+use crate::object_ref::Snapshot;
 
-/// Documents, and what is known of the place that they come from.
-pub(super) struct Given {
+/// Documents with their context.
+pub(super) struct Inputs {
     pub(super) documents: Vec<Document>,
     pub(super) errors: Vec<InputError>,
-    /// Namespace of objects that name none.
+    /// Namespace of objects without one.
     pub(super) namespace: String,
-    /// The objects of the cluster that they were taken from.
+    /// The live objects of the cluster.
     pub(super) live: Snapshot,
 }
 
-impl Given {
-    /// Documents of files.
-    pub(super) fn in_files(files: &Files) -> Self {
+impl Inputs {
+    /// Reads files.
+    pub(super) fn from_files(files: &Files) -> Self {
         let (documents, errors) = read(files);
         Self { documents, errors, namespace: files.namespace().to_owned(), live: Snapshot::new() }
     }
 
-    /// The documents, or why one cannot be read.
-    pub(super) fn all(&mut self) -> Result<Vec<Document>, InputError> {
+    /// Takes the documents, or the first error.
+    pub(super) fn take_documents(&mut self) -> Result<Vec<Document>, InputError> {
         let documents = std::mem::take(&mut self.documents);
         std::mem::take(&mut self.errors).into_iter().next().map_or(Ok(documents), Err)
     }
 }
 
 #[cfg(feature = "cluster")]
-impl Given {
-    /// Documents of files or, when it is asked for, objects of the cluster. A mesh stands for its components.
-    /// BackendConfigs always come along, since they shape what is rendered; `others` adds those of a namespace
-    /// that is not asked for.
-    pub(super) fn of(files: &Files, selection: &Selection, others: Option<&str>) -> Result<Self, Failure> {
+impl Inputs {
+    /// Reads files or, with `--from-cluster`, objects of the cluster. Components of a selected mesh are omitted.
+    /// BackendConfigs are always included, since they affect rendering; those of `extra_namespace` too.
+    pub(super) fn read(
+        files: &Files,
+        selection: &Selection,
+        extra_namespace: Option<&str>,
+    ) -> Result<Self, Failure> {
         if !selection.from_cluster {
-            return Ok(Self::in_files(files));
+            return Ok(Self::from_files(files));
         }
         let cluster = Cluster::connect(&selection.connection)?;
         let namespace = files.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
-        let mut live = cluster.ours((!selection.all_namespaces).then_some(namespace.as_str()))?;
+        let mut live = cluster.mesh_objects((!selection.all_namespaces).then_some(namespace.as_str()))?;
         for target in &selection.targets {
             if !live.keys().any(|id| id.kind == target.kind && id.name == target.name) {
                 let (kind, name) = (target.kind, &target.name);
-                return Err(Failure::Nothing(format!("there is no {kind} {name} in namespace {namespace}")));
+                return Err(Failure::Message(format!("{kind} {name} not found in namespace {namespace}")));
             }
         }
-        let chosen = |id: &crate::id::Id, object: &serde_json::Value| {
+        let is_selected = |id: &crate::object_ref::ObjectRef, object: &serde_json::Value| {
             if selection.targets.is_empty() {
-                return crate::id::controller(object).is_none_or(|(kind, ..)| kind != "FunctionMesh");
+                return crate::object_ref::controller(object).is_none_or(|(kind, ..)| kind != "FunctionMesh");
             }
             id.kind == "BackendConfig"
                 || selection.targets.iter().any(|target| target.kind == id.kind && target.name == id.name)
         };
         let mut documents = Vec::new();
-        for (id, object) in live.iter().filter(|(id, object)| chosen(id, object)) {
+        for (id, object) in live.iter().filter(|(id, object)| is_selected(id, object)) {
             documents.push(document(id, object)?);
         }
-        if let Some(others) = others.filter(|_| !selection.all_namespaces).filter(|it| *it != namespace) {
-            for (id, object) in cluster.backend_configs(others)? {
+        let extra = extra_namespace.filter(|_| !selection.all_namespaces).filter(|it| *it != namespace);
+        if let Some(extra) = extra {
+            for (id, object) in cluster.backend_configs(extra)? {
                 documents.push(document(&id, &object)?);
                 live.insert(id, object);
             }
@@ -78,9 +82,12 @@ impl Given {
     }
 }
 
-/// An object of the cluster as a document: as YAML, so that what is wrong with it can be shown in its place.
+/// A live object as a YAML document, so that findings have a location.
 #[cfg(feature = "cluster")]
-pub(super) fn document(id: &crate::id::Id, object: &serde_json::Value) -> Result<Document, Failure> {
+pub(super) fn document(
+    id: &crate::object_ref::ObjectRef,
+    object: &serde_json::Value,
+) -> Result<Document, Failure> {
     let mut object = object.clone();
     if let Some(fields) = object.as_object_mut() {
         fields.remove("status");
@@ -89,40 +96,40 @@ pub(super) fn document(id: &crate::id::Id, object: &serde_json::Value) -> Result
         }
     }
     let source = Source { name: format!("<cluster>/{id}"), text: crate::output::yaml(&object)? };
-    let (documents, fault) = parse(source);
+    let (documents, error) = parse(source);
     let mut documents = documents.into_iter();
-    match (documents.next(), fault) {
+    match (documents.next(), error) {
         (Some(document), None) => Ok(document),
-        (_, Some(fault)) => Err(fault.into()),
-        (None, None) => Err(Failure::Nothing(format!("{id} is empty"))),
+        (_, Some(error)) => Err(error.into()),
+        (None, None) => Err(Failure::Message(format!("{id} is empty"))),
     }
 }
 
-/// Documents as objects. What is wrong with one is told as a compiler does; None when something is.
+/// Decodes documents; None after reporting errors with their locations.
 pub(super) fn objects<'a>(
     documents: &'a [Document],
     namespace: &str,
     streams: &mut Streams<'_>,
 ) -> io::Result<Option<Vec<(&'a Document, Object)>>> {
     let mut objects = Vec::new();
-    let mut is_whole = true;
+    let mut is_valid = true;
     for document in documents {
-        if let Ok(object) = Object::read(document, namespace) {
+        if let Ok(object) = Object::decode(document, namespace) {
             objects.push((document, object));
             continue;
         }
-        // Reading stops at the first fault; the checks of `validate` find all of them, and better words.
-        is_whole = false;
-        let found = Checker { namespace }.check(document).unwrap_or_default();
-        for fault in found.iter().filter(|finding| finding.severity == Severity::Error) {
-            show(document, &format!("{}: {}", fault.field, fault.message), &fault.at, streams)?;
+        // Decoding stops at the first error; the checks of `validate` report all, with better messages.
+        is_valid = false;
+        let findings = Checker { namespace }.check(document).unwrap_or_default();
+        for finding in findings.iter().filter(|finding| finding.severity == Severity::Error) {
+            show(document, &format!("{}: {}", finding.field, finding.message), &finding.at, streams)?;
         }
     }
-    Ok(is_whole.then_some(objects))
+    Ok(is_valid.then_some(objects))
 }
 
-/// Tells what is wrong with a document, with the line at fault.
-pub(super) fn tell(
+/// Reports violations of a document with their locations.
+pub(super) fn report_violations(
     document: &Document,
     violations: &[function_mesh_api::validate::Violation],
     streams: &mut Streams<'_>,

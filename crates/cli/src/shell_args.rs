@@ -1,34 +1,34 @@
-//! Commands of containers taken apart, so that two of them can be compared option by option.
+//! Splits container commands into arguments, so that two commands can be compared option by option.
 //!
-//! A runner is started by one long line of shell. Options become fields, JSON among their values becomes JSON.
+//! A runner is started by one long shell script. Options become fields, and JSON values are parsed.
 
 use serde_json::{Map, Value};
 
-/// Longest word that stands for itself; longer ones are texts, which have a number instead.
-const SHORT: usize = 80;
+/// Longest word that is its own key; longer ones are numbered.
+const MAX_KEY: usize = 80;
 
-/// Replaces the commands of all containers within an object by what they say.
-pub(crate) fn take_apart(value: &mut Value) {
+/// Splits the commands of all containers within an object.
+pub(crate) fn split_commands(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             let is_container = fields.contains_key("name");
             for (key, value) in fields.iter_mut() {
                 match value {
                     Value::Array(words) if is_container && key == "command" => {
-                        if let Some(parts) = script(words).map(parts) {
-                            *value = Value::Object(parts);
+                        if let Some(args) = script(words).map(split) {
+                            *value = Value::Object(args);
                         }
                     }
-                    value => take_apart(value),
+                    value => split_commands(value),
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(take_apart),
+        Value::Array(items) => items.iter_mut().for_each(split_commands),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-/// The text that a shell is given, where a command is one.
+/// The script of a command of the form `sh -c SCRIPT`.
 fn script(command: &[Value]) -> Option<&str> {
     match command {
         [shell, flag, script] if flag == "-c" && shell.is_string() => script.as_str(),
@@ -36,36 +36,36 @@ fn script(command: &[Value]) -> Option<&str> {
     }
 }
 
-/// What a line of shell says: `--option value` and `-Doption=value` by the option, other words by themselves.
-pub(crate) fn parts(script: &str) -> Map<String, Value> {
-    let mut parts = Map::new();
+/// Splits a script: `--option value` and `-Doption=value` by option, other words by themselves.
+pub(crate) fn split(script: &str) -> Map<String, Value> {
+    let mut args = Map::new();
     let mut texts = 0;
-    let mut words = split(script).into_iter().peekable();
+    let mut words = tokenize(script).into_iter().peekable();
     while let Some(word) = words.next() {
         let (name, value) = if is_option(&word) {
             match word.split_once('=') {
-                Some((name, value)) => (name.to_owned(), meaning(value)),
+                Some((name, value)) => (name.to_owned(), parse_value(value)),
                 None if word.starts_with("--") || word == "-cp" => {
                     let value = words.next_if(|next| !next.starts_with("--") && !is_operator(next));
-                    (word, value.map_or(Value::Bool(true), |value| meaning(&value)))
+                    (word, value.map_or(Value::Bool(true), |value| parse_value(&value)))
                 }
                 None => (word, Value::Bool(true)),
             }
-        } else if word.len() > SHORT || word.contains('\n') {
+        } else if word.len() > MAX_KEY || word.contains('\n') {
             texts += 1;
-            (format!("text {texts}"), meaning(&word))
+            (format!("text {texts}"), parse_value(&word))
         } else {
             (word.clone(), Value::String(word))
         };
         let mut key = name.clone();
-        let mut again = 1;
-        while parts.contains_key(&key) {
-            again += 1;
-            key = format!("{name} ({again})");
+        let mut count = 1;
+        while args.contains_key(&key) {
+            count += 1;
+            key = format!("{name} ({count})");
         }
-        parts.insert(key, value);
+        args.insert(key, value);
     }
-    parts
+    args
 }
 
 fn is_option(word: &str) -> bool {
@@ -76,16 +76,16 @@ fn is_operator(word: &str) -> bool {
     matches!(word, "&&" | "||" | ";" | "|" | ">" | ">>" | "<")
 }
 
-/// JSON as JSON, anything else as text.
-fn meaning(word: &str) -> Value {
+/// JSON objects and arrays as JSON, anything else as a string.
+fn parse_value(word: &str) -> Value {
     match serde_json::from_str(word) {
         Ok(value @ (Value::Object(_) | Value::Array(_))) => value,
         _ => Value::String(word.to_owned()),
     }
 }
 
-/// The words of a line of shell, without their quotes. Variables and substitutions stay as they are written.
-fn split(script: &str) -> Vec<String> {
+/// The words of a script without quotes. Variables and substitutions are not expanded.
+fn tokenize(script: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut letters = script.chars();
@@ -125,30 +125,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_told_by_its_options() {
+    fn command_is_split_by_option() {
         let line = r#"X=${Y##*-} && echo a="${X}" && exec java -cp a:"$(echo b*)" '-Dp=l/*' -XX:+UseG1GC Main --jar f.jar --id "${X}" --details '{"name":"it'"'"'s","n":1}' --flag --port 1 --port 2"#;
-        let parts = Value::Object(parts(line));
-        assert_eq!(parts["-cp"], "a:$(echo b*)");
-        assert_eq!(parts["-Dp"], "l/*");
-        assert_eq!(parts["-XX:+UseG1GC"], true);
-        assert_eq!(parts["Main"], "Main");
-        assert_eq!(parts["--id"], "${X}");
-        assert_eq!(parts["--details"], json!({ "name": "it's", "n": 1 }));
-        assert_eq!(parts["--flag"], true);
-        assert_eq!((&parts["--port"], &parts["--port (2)"]), (&json!("1"), &json!("2")));
+        let args = Value::Object(split(line));
+        assert_eq!(args["-cp"], "a:$(echo b*)");
+        assert_eq!(args["-Dp"], "l/*");
+        assert_eq!(args["-XX:+UseG1GC"], true);
+        assert_eq!(args["Main"], "Main");
+        assert_eq!(args["--id"], "${X}");
+        assert_eq!(args["--details"], json!({ "name": "it's", "n": 1 }));
+        assert_eq!(args["--flag"], true);
+        assert_eq!((&args["--port"], &args["--port (2)"]), (&json!("1"), &json!("2")));
     }
 
     #[test]
     fn long_texts_are_numbered() {
-        let parts = Value::Object(parts("printf %s '<a>\n</a>' > f"));
-        assert_eq!(parts["text 1"], "<a>\n</a>");
+        let args = Value::Object(split("printf %s '<a>\n</a>' > f"));
+        assert_eq!(args["text 1"], "<a>\n</a>");
     }
 
     #[test]
-    fn only_commands_of_containers_are_taken_apart() {
+    fn only_container_commands_are_split() {
         let mut value = json!({ "containers": [{ "name": "c", "command": ["sh", "-c", "run --a b"] },
             { "name": "d", "command": ["run", "x"] }], "command": ["sh", "-c", "x"] });
-        take_apart(&mut value);
+        split_commands(&mut value);
         assert_eq!(value["containers"][0]["command"], json!({ "run": "run", "--a": "b" }));
         assert_eq!(value["containers"][1]["command"], json!(["run", "x"]));
         assert_eq!(value["command"], json!(["sh", "-c", "x"]));

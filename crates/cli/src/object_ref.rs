@@ -1,22 +1,22 @@
-//! Which object is meant.
+//! References to objects.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
 
-/// Kind, namespace and name: what tells objects apart.
+/// Kind, namespace and name of an object.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Id {
+pub(crate) struct ObjectRef {
     pub(crate) kind: String,
     pub(crate) namespace: String,
     pub(crate) name: String,
 }
 
-/// Objects as they are somewhere: in a cluster, or as older files make them.
-pub(crate) type Snapshot = BTreeMap<Id, Value>;
+/// Objects by reference: those of a cluster, or those rendered from older files.
+pub(crate) type Snapshot = BTreeMap<ObjectRef, Value>;
 
-impl Id {
+impl ObjectRef {
     pub(crate) fn new(kind: &str, namespace: &str, name: &str) -> Self {
         Self { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() }
     }
@@ -27,18 +27,18 @@ impl Id {
     }
 }
 
-impl fmt::Display for Id {
+impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
     }
 }
 
-/// Identity of an object that was created.
+/// The uid of a created object.
 pub(crate) fn uid(object: &Value) -> Option<&str> {
     object.pointer("/metadata/uid").and_then(Value::as_str).filter(|uid| !uid.is_empty())
 }
 
-/// The object that controls another one: kind, name and identity.
+/// The controller owner reference: kind, name and uid.
 pub(crate) fn controller(object: &Value) -> Option<(&str, &str, &str)> {
     let owners = object.pointer("/metadata/ownerReferences")?.as_array()?;
     let owner = owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)))?;

@@ -1,13 +1,13 @@
-//! Single values of an object: to look at, to change and to take away.
+//! Lists, changes and removes single values of an object by path.
 
 use std::collections::BTreeSet;
 
 use function_mesh_workloads::difference::{Path, Step};
 use serde_json::Value;
 
-/// Every single value: its place with items of lists by their names, its place with items by their numbers, and
-/// the value. A list of single values counts as one.
-pub(super) fn of(object: &Value) -> Vec<(Path, Path, Value)> {
+/// All leaf values: path with list items by name, path with list items by index, and value. A list of scalars is one
+/// value.
+pub(super) fn leaves(object: &Value) -> Vec<(Path, Path, Value)> {
     let mut found = Vec::new();
     walk(object, &Path::default(), &Path::default(), &mut found);
     found
@@ -41,7 +41,7 @@ fn walk(value: &Value, named: &Path, numbered: &Path, found: &mut Vec<(Path, Pat
     }
 }
 
-/// The value at a place, items of lists by their numbers.
+/// The value at a path with list items by index.
 pub(super) fn get<'a>(object: &'a Value, path: &[Step]) -> Option<&'a Value> {
     path.iter().try_fold(object, |value, step| match step {
         Step::Field(name) => value.get(name),
@@ -50,10 +50,10 @@ pub(super) fn get<'a>(object: &'a Value, path: &[Step]) -> Option<&'a Value> {
     })
 }
 
-/// Puts a value in a place, or takes away what is there. False when there is no such place.
+/// Sets or removes the value at a path; false when the path does not exist.
 pub(super) fn set(object: &mut Value, path: &[Step], new: Option<Value>) -> bool {
-    let Some((last, way)) = path.split_last() else { return false };
-    let holder = way.iter().try_fold(object, |value, step| match step {
+    let Some((last, parents)) = path.split_last() else { return false };
+    let holder = parents.iter().try_fold(object, |value, step| match step {
         Step::Field(name) => value.get_mut(name),
         Step::Index(index) => value.get_mut(index),
         Step::Item(_) => None,
@@ -67,7 +67,7 @@ pub(super) fn set(object: &mut Value, path: &[Step], new: Option<Value>) -> bool
     }
 }
 
-/// Other values that could stand in place of one, the likeliest to be allowed first.
+/// Alternatives to a value, the most likely valid ones first.
 pub(super) fn variants(value: &Value) -> Vec<Value> {
     match value {
         Value::Bool(flag) => vec![Value::Bool(!flag)],
@@ -78,14 +78,14 @@ pub(super) fn variants(value: &Value) -> Vec<Value> {
             whole.chain(broken).collect()
         }
         Value::String(text) => {
-            // An amount stays one: `1Gi` becomes `2Gi`.
+            // Keep quantities valid: `1Gi` becomes `2Gi`.
             let digit = text.chars().next().and_then(|first| first.to_digit(10));
-            let amounts = digit.into_iter().flat_map(|digit| {
+            let quantities = digit.into_iter().flat_map(|digit| {
                 let rest = text.get(1..).unwrap_or_default();
                 let others = [(digit + 1) % 10, (digit + 9) % 10].into_iter().filter(|other| *other > 0);
                 others.map(|other| Value::String(format!("{other}{rest}"))).collect::<Vec<_>>()
             });
-            amounts.chain([Value::String(format!("{text}x"))]).collect()
+            quantities.chain([Value::String(format!("{text}x"))]).collect()
         }
         Value::Array(items) => {
             let Some((first, rest)) = items.split_first() else { return Vec::new() };
@@ -103,10 +103,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn single_values_are_found_changed_and_taken_away() {
+    fn values_are_listed_changed_and_removed() {
         let mut object =
             json!({ "a": { "b": [{ "name": "n", "v": 1 }] }, "list": ["x", "y"], "empty": {}, "no": null });
-        let found = of(&object);
+        let found = leaves(&object);
         let names: Vec<_> =
             found.iter().map(|(named, numbered, _)| (named.to_string(), numbered.to_string())).collect();
         let expected = [("a.b[n].name", "a.b[0].name"), ("a.b[n].v", "a.b[0].v"), ("list", "list")];
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_stay_amounts_when_they_are_changed() {
+    fn variants_of_quantities_are_quantities() {
         assert_eq!(variants(&json!("1Gi")), [json!("2Gi"), json!("1Gix")]);
         assert_eq!(variants(&json!(["a"])), [json!(["ax"])]);
         assert_eq!(variants(&json!(true)), [json!(false)]);
