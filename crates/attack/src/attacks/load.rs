@@ -1,4 +1,4 @@
-//! Many objects, many edits, many questions.
+//! Load: many objects, patches and scrapes.
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::generate;
-use crate::manifest::UNADMITTED;
+use crate::manifest::UNADMITTED_LABEL;
 use crate::target::Target;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn metrics(target: Target) {
     let functions = target.path("functions");
-    let spec = format!(r#","funcConfig":{{"a":{}}}"#, generate::dear(100_000));
+    let spec = format!(r#","funcConfig":{{"a":{}}}"#, generate::expensive_list(100_000));
     for number in 0..12 {
-        let body = generate::function(&format!("dear-{number}"), "", &spec);
-        target.create(&target.mallory, &functions, body, PATIENCE).await;
+        let body = generate::function(&format!("large-{number}"), "", &spec);
+        target.create(&target.mallory, &functions, body, REQUEST_TIMEOUT).await;
     }
     let work = (0..8_usize).map(|worker| {
         let (target, address) = (&target, target.metrics[worker % 2]);
         async move {
             while !target.is_over() {
-                let ask = async {
+                let scrape = async {
                     let mut stream = TcpStream::connect(address).await?;
                     stream
                         .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -35,11 +35,11 @@ pub(super) async fn metrics(target: Target) {
                         String::from_utf8_lossy(&answer).chars().skip(9).take(3).collect::<String>(),
                     )
                 };
-                let answer = timeout(PATIENCE, ask).await.ok().and_then(Result::ok);
+                let answer = timeout(REQUEST_TIMEOUT, scrape).await.ok().and_then(Result::ok);
                 if answer.is_none() {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-                target.note(format!("get {}", answer.unwrap_or_else(|| "failed".to_owned())));
+                target.count(format!("get {}", answer.unwrap_or_else(|| "failed".to_owned())));
             }
         }
     });
@@ -48,7 +48,7 @@ pub(super) async fn metrics(target: Target) {
 
 pub(super) async fn broken(target: Target) {
     let functions = target.path("functions");
-    let label = format!(r#","labels":{{"{UNADMITTED}":"true"}}"#);
+    let label = format!(r#","labels":{{"{UNADMITTED_LABEL}":"true"}}"#);
     let work = (0..2_usize).map(|worker| {
         let (target, functions, label) = (&target, &functions, &label);
         async move {
@@ -57,13 +57,13 @@ pub(super) async fn broken(target: Target) {
                     if target.is_over() {
                         return;
                     }
-                    // Every edit breaks the rule in other words.
+                    // A different message with each patch, so that Events cannot be aggregated.
                     let topic = format!("no-tenant/{}/{round}/x/y", "a".repeat(1 + (round + number) % 7));
                     let spec = format!(r#","input":{{"topics":["{topic}"]}}"#);
                     let name = format!("broken-{number}");
                     if round == 0 {
                         let body = generate::function(&name, label, "");
-                        target.create(&target.mallory, functions, body, PATIENCE).await;
+                        target.create(&target.mallory, functions, body, REQUEST_TIMEOUT).await;
                     } else {
                         let patch = format!(r#"{{"spec":{{{}}}}}"#, spec.trim_start_matches(','));
                         target.patch(&target.mallory, &format!("{functions}/{name}"), patch).await;
@@ -88,7 +88,7 @@ pub(super) async fn annotations(target: Target) {
                     let name = format!("busy-{number}");
                     if round == 0 {
                         let body = generate::function(&name, "", "");
-                        target.create(&target.mallory, functions, body, PATIENCE).await;
+                        target.create(&target.mallory, functions, body, REQUEST_TIMEOUT).await;
                     } else {
                         let patch = format!(r#"{{"metadata":{{"annotations":{{"round":"{round}"}}}}}}"#);
                         target.patch(&target.mallory, &format!("{functions}/{name}"), patch).await;
@@ -102,6 +102,6 @@ pub(super) async fn annotations(target: Target) {
 
 pub(super) async fn large_mesh(target: Target) {
     let path = target.path("functionmeshes");
-    target.create(&target.mallory, &path, generate::patterns("large", "", 0, 2000), PATIENCE).await;
-    target.rest().await;
+    target.create(&target.mallory, &path, generate::patterns("large", "", 0, 2000), REQUEST_TIMEOUT).await;
+    target.wait_until_over().await;
 }

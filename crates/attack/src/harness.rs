@@ -1,4 +1,4 @@
-//! A real API server with the chart's objects, and the programs as the chart runs them.
+//! Starts an API server with the chart's objects, and runs the programs as the chart does.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -19,31 +19,31 @@ use tokio::time::{sleep, timeout};
 
 use crate::args::Args;
 use crate::attacks::Attack;
-use crate::cgroup::{Group, Keeper};
+use crate::cgroup::{CleanupGuard, Group};
 use crate::generate;
 use crate::manifest::{Container, Manifest};
 use crate::measure::{self, Measure};
 use crate::program::{Program, Running};
 use crate::report::Row;
-use crate::target::Plan;
+use crate::target::TargetConfig;
 
 const CONTROLLER: &str = "function-mesh-controller-manager";
 const WEBHOOK: &str = "function-mesh-webhook";
 const BYSTANDER: &str = "bystander";
-/// How long an attack may go on after its time, for requests that it waits for.
+/// How long an attack may exceed its duration, for its open requests.
 const OVERTIME: Duration = Duration::from_secs(15);
 
-/// Where the programs listen.
+/// Listen addresses of the programs.
 #[derive(Clone, Copy, Debug)]
 struct Addresses {
     webhook: SocketAddr,
-    /// Of the controller, and of the webhook.
+    /// Of the controller and of the webhook.
     health: [SocketAddr; 2],
     metrics: [SocketAddr; 2],
 }
 
-/// All that attacks are run on.
-pub(crate) struct Stage {
+/// The API server, the programs and the attackers' accounts.
+pub(crate) struct Harness {
     plane: ControlPlane,
     admin: Client,
     addresses: Addresses,
@@ -51,13 +51,13 @@ pub(crate) struct Stage {
     webhook: Program,
     mallory: Config,
     carl: Config,
-    /// Ends before the folder goes.
-    _keeper: Option<Keeper>,
+    /// Declared before `_folder`: dropped first.
+    _cleanup: Option<CleanupGuard>,
     /// Logs and configuration.
     _folder: TempDir,
 }
 
-impl Stage {
+impl Harness {
     pub(crate) async fn start(args: &Args) -> anyhow::Result<Self> {
         let manifest = Manifest::read(&args.manifests.join("function-mesh-self-signed.yaml"))?;
         let plane = ControlPlane::start().await?;
@@ -70,7 +70,7 @@ impl Stage {
         plane.kubectl(&[&apply[..], &["-"]].concat(), &accounts().to_string()).await?;
         let folder = tempfile::tempdir()?;
         let groups = groups(&manifest);
-        let keeper = groups.as_ref().map(|groups| Keeper::start(groups.iter())).transpose()?;
+        let cleanup = groups.as_ref().map(|groups| CleanupGuard::start(groups.iter())).transpose()?;
         let [controller_group, webhook_group] = groups.map_or([None, None], |groups| groups.map(Some));
 
         let config = folder.path().join("config.yaml");
@@ -79,7 +79,7 @@ impl Stage {
         let parts =
             [(CONTROLLER, manifest.controller, controller_group), (WEBHOOK, manifest.webhook, webhook_group)];
         for (number, (name, container, group)) in parts.into_iter().enumerate() {
-            // With the rights that the chart gives to its account.
+            // With the permissions that the chart grants to its ServiceAccount.
             let user = format!("system:serviceaccount:function-mesh:{name}");
             let kubeconfig = plane.kubeconfig_by_roles(&user).await?;
             let flags = [
@@ -104,7 +104,7 @@ impl Stage {
             addresses,
             controller,
             webhook,
-            _keeper: keeper,
+            _cleanup: cleanup,
             _folder: folder,
         })
     }
@@ -118,7 +118,7 @@ impl Stage {
         self.controller.group.is_some()
     }
 
-    /// Runs an attack with the programs fresh; the attackers have threads of their own.
+    /// Runs an attack with newly started programs, on the threads of `attackers`.
     pub(crate) async fn run(
         &self,
         attack: &Attack,
@@ -136,7 +136,7 @@ impl Stage {
         }
         let measure = Measure::new(attack.name);
         let done = Arc::new(Mutex::new(BTreeMap::new()));
-        let plan = Plan {
+        let config = TargetConfig {
             mallory: self.mallory.clone(),
             carl: self.carl.clone(),
             namespace: namespace.clone(),
@@ -148,11 +148,11 @@ impl Stage {
             done: Arc::clone(&done),
         };
         let run = attack.run;
-        let fight = async {
+        let run_attack = async {
             let attack = attackers.spawn(async move {
-                match plan.connect() {
+                match config.connect() {
                     Ok(target) => run(target).await,
-                    Err(error) => measure::complain(&error),
+                    Err(error) => measure::warn(&error),
                 }
             });
             let abort = attack.abort_handle();
@@ -162,10 +162,10 @@ impl Stage {
         };
         let [controller_health, webhook_health] = self.addresses.health;
         let probes = [("controller".to_owned(), controller_health), ("webhook".to_owned(), webhook_health)];
-        let delays = measure.during(&self.admin, BYSTANDER, &probes, fight).await;
+        let delays = measure.during(&self.admin, BYSTANDER, &probes, run_attack).await;
         let usage = self.stop(controller, webhook).await;
         let events = Api::<Event>::namespaced(self.admin.clone(), &namespace);
-        // An API server that was busy may have closed connections.
+        // Retry: an overloaded API server may have closed the connection.
         let events =
             eventually(SECONDS_30, async || Ok(events.list_metadata(&ListParams::default()).await?))
                 .await
@@ -184,10 +184,10 @@ impl Stage {
                 lines.reverse();
                 let lines: Vec<_> =
                     lines.iter().map(|line| line.chars().take(200).collect::<String>()).collect();
-                measure::complain(&format!(
+                measure::warn(&format!(
                     "{} {:?}; its log ends:\n{}",
                     program.path.display(),
-                    usage.endings,
+                    usage.exits,
                     lines.join("\n")
                 ));
             }
@@ -195,8 +195,8 @@ impl Stage {
         usage
     }
 
-    /// Both say that they are ready, the API server asks the webhook, and the controller leads. That is seen by a
-    /// Function of its own: what the garbage collector still holds of the last one's would be waited for.
+    /// Waits until both programs are ready, the API server calls the webhook, and the controller leads. It creates a
+    /// Function with a unique name: the garbage collector may not yet have deleted the children of an earlier one.
     async fn ready(&self, attack: &str) -> anyhow::Result<()> {
         let log = |program: &Program| {
             let log = std::fs::read_to_string(&program.log).unwrap_or_default();
@@ -229,7 +229,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Removes what the attack left. Nothing else does: both programs are stopped.
+    /// Deletes the attack's objects, since both programs are stopped.
     async fn clear(&self, namespace: &str) {
         measure::clear(&self.admin, BYSTANDER).await;
         let ours = "/apis/compute.functionmesh.io/v1alpha1";
@@ -245,35 +245,35 @@ impl Stage {
         for path in paths {
             let Ok(request) = Request::delete(path).body(Vec::new()) else { continue };
             if let Err(error) = self.admin.request_text(request).await {
-                measure::complain(&error);
+                measure::warn(&error);
             }
         }
         _ = self.plane.kubectl(&["delete", "namespace", namespace, "--wait=false"], "").await;
-        // The built-in controllers are busy with it for a moment.
+        // Give the built-in controllers time for the deletion.
         sleep(Duration::from_millis(500)).await;
     }
 }
 
 impl Addresses {
     fn free() -> anyhow::Result<Self> {
-        // All at the same time, so that they differ.
+        // Bind all of them before any is closed, so that the ports differ.
         let listeners = [(); 5].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
         let mut addresses = Vec::new();
         for listener in listeners {
             addresses.push(listener?.local_addr()?);
         }
         let [webhook, health, metrics, webhook_health, webhook_metrics] = addresses[..] else {
-            anyhow::bail!("not all addresses");
+            anyhow::bail!("five addresses expected");
         };
         Ok(Self { webhook, health: [health, webhook_health], metrics: [metrics, webhook_metrics] })
     }
 }
 
-/// Both groups, or none with the reason printed.
+/// The groups of both programs; prints a warning and returns `None` where cgroups are not writable.
 fn groups(manifest: &Manifest) -> Option<[Group; 2]> {
     let both = Group::create("controller", manifest.controller.memory)
         .and_then(|first| Ok([first, Group::create("webhook", manifest.webhook.memory)?]));
-    both.map_err(|error| measure::complain(&format!("memory limits are NOT enforced: {error:#}"))).ok()
+    both.map_err(|error| measure::warn(&format!("memory limits are NOT enforced: {error:#}"))).ok()
 }
 
 async fn config_of(plane: &ControlPlane, user: &str) -> anyhow::Result<Config> {
@@ -281,7 +281,7 @@ async fn config_of(plane: &ControlPlane, user: &str) -> anyhow::Result<Config> {
     Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
 }
 
-/// What the attackers may do, and the bystander's namespace.
+/// The attackers' ClusterRoles, and the bystander's namespace.
 fn accounts() -> Value {
     let verbs = json!(["create", "get", "list", "patch", "update", "delete"]);
     let role = |name: &str, rules: Value| {
@@ -301,7 +301,7 @@ fn accounts() -> Value {
     json!({ "apiVersion": "v1", "kind": "List", "items": [role("mallory", ours), role("carl", others), bystander] })
 }
 
-/// A namespace in which the attackers have their rights.
+/// A namespace with RoleBindings for the attackers.
 fn tenant(namespace: &str) -> Value {
     let binding = |user: &str| {
         json!({

@@ -1,4 +1,5 @@
-//! The webhook as any pod of the network reaches it: TLS without a check of the certificate, and bytes by hand.
+//! A client that reaches the webhook from any pod: TLS without certificate verification, and hand-written HTTP/1.1 and
+//! HTTP/2 bytes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +16,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Where reviews of Functions are sent.
+/// Path of the validating webhook for Functions.
 pub(crate) const PATH: &str = "/validate-compute-functionmesh-io-v1alpha1-function";
 
-/// An attacker believes every certificate.
+/// Accepts every certificate.
 #[derive(Debug)]
 struct AnyCertificate(CryptoProvider);
 
@@ -59,12 +60,12 @@ impl ServerCertVerifier for AnyCertificate {
 
 /// Opens connections to the webhook.
 #[derive(Clone)]
-pub(crate) struct Wire {
+pub(crate) struct RawClient {
     connector: TlsConnector,
     address: SocketAddr,
 }
 
-impl Wire {
+impl RawClient {
     pub(crate) fn new(address: SocketAddr, protocol: &[u8]) -> anyhow::Result<Self> {
         let provider = aws_lc_rs::default_provider();
         let mut config = ClientConfig::builder_with_provider(Arc::new(provider.clone()))
@@ -82,10 +83,10 @@ impl Wire {
             let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
             self.connector.connect(name, stream).await
         };
-        Ok(timeout(Duration::from_secs(5), connect).await.context("no handshake within 5 s")??)
+        Ok(timeout(Duration::from_secs(5), connect).await.context("TLS handshake timed out after 5 s")??)
     }
 
-    /// Sends the head of a POST with a body of this length.
+    /// Sends the head of a POST with this Content-Length.
     pub(crate) async fn head(&self, length: usize) -> anyhow::Result<TlsStream<TcpStream>> {
         let mut stream = self.connect().await?;
         let head = format!(
@@ -95,20 +96,20 @@ impl Wire {
         Ok(stream)
     }
 
-    /// Sends a whole request, and returns the status of the answer.
+    /// Sends a complete request and returns the response status.
     pub(crate) async fn post(&self, body: &[u8]) -> anyhow::Result<u16> {
         let mut stream = self.head(body.len()).await?;
-        // An early answer closes the connection before all is sent; what was said until then is read all the same.
+        // The server may respond early and close the connection; the response is readable all the same.
         _ = stream.write_all(body).await;
         _ = stream.flush().await;
         let mut answer = [0; 12];
-        stream.read_exact(&mut answer).await.context("closed without an answer")?;
+        stream.read_exact(&mut answer).await.context("connection closed without a response")?;
         let status = std::str::from_utf8(&answer).ok().and_then(|text| text.rsplit(' ').next()?.parse().ok());
-        let Some(status) = status else { bail!("no HTTP: {answer:?}") };
+        let Some(status) = status else { bail!("invalid HTTP response: {answer:?}") };
         Ok(status)
     }
 
-    /// Opens a connection of HTTP/2 with so many streams, each of which has sent so many bytes and no end.
+    /// Opens an HTTP/2 connection with `count` streams, each with `bytes` bytes of body and without END_STREAM.
     pub(crate) async fn streams(&self, count: u32, bytes: usize) -> anyhow::Result<TlsStream<TcpStream>> {
         let mut stream = self.connect().await?;
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
@@ -124,7 +125,7 @@ impl Wire {
     }
 }
 
-/// A frame of HTTP/2 (RFC 9113, section 4.1).
+/// An HTTP/2 frame (RFC 9113, section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap_or(0).to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
@@ -133,7 +134,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A POST in HPACK, of fields of the static table and literals that are not indexed.
+/// A POST in HPACK: indexed fields of the static table, and literals without indexing.
 fn headers() -> Vec<u8> {
     // :method POST, :scheme https
     let mut block = vec![0x83, 0x87];
@@ -149,11 +150,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_those_of_the_standard() {
+    fn frames_follow_rfc_9113() {
         assert_eq!(frame(0, 1, 3, b"ab"), [0, 0, 2, 0, 1, 0, 0, 0, 3, b'a', b'b']);
         let headers = headers();
         assert_eq!(headers[..2], [0x83, 0x87]);
         assert_eq!(headers[2..4], [4, u8::try_from(PATH.len()).unwrap()]);
-        assert!(PATH.len() < 127, "a longer length is written otherwise");
+        assert!(PATH.len() < 127, "a longer length takes more than one byte in HPACK");
     }
 }
