@@ -79,19 +79,14 @@ impl Metrics {
             let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             registered(registry, HistogramVec::new(options, &["kind"])?)
         };
-        let in_progress =
-            Opts::new("function_mesh_active_workers", "Workers that run a reconcile.");
+        let in_progress = Opts::new("function_mesh_active_workers", "Workers that run a reconcile.");
         let metrics = Self {
             reconciles: counter(
                 "function_mesh_reconcile_total",
                 "Reconciles by kind and result.",
                 &["kind", "result"],
             )?,
-            seconds: histogram(
-                "function_mesh_reconcile_time_seconds",
-                "Duration of a reconcile.",
-                &BUCKETS,
-            )?,
+            seconds: histogram("function_mesh_reconcile_time_seconds", "Duration of a reconcile.", &BUCKETS)?,
             errors: counter(
                 "function_mesh_reconcile_errors_total",
                 "Reconcile errors by kind and stage.",
@@ -284,9 +279,8 @@ mod tests {
             (vec![Stage::Validate, Stage::Report], "error"),
             (vec![Stage::Apply], "error"),
         ] {
-            let count = || {
-                value(&registry, "function_mesh_reconcile_total", &[("kind", "Sink"), ("result", result)])
-            };
+            let count =
+                || value(&registry, "function_mesh_reconcile_total", &[("kind", "Sink"), ("result", result)]);
             let before = count();
             metrics.begin("Sink").ended(errors.clone());
             assert!(count() > before, "{errors:?}");

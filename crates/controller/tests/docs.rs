@@ -30,7 +30,7 @@ fn reasons(source: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_phase_and_every_bad_reason_is_explained() {
+fn phases_and_failure_reasons_are_documented() {
     for phase in PHASES {
         assert!(TROUBLESHOOTING.contains(&format!("\n### {phase}\n")), "{phase}");
     }
@@ -39,7 +39,7 @@ fn every_phase_and_every_bad_reason_is_explained() {
         include_str!("../src/mesh/mod.rs"),
         include_str!("../src/component/mod.rs"),
         include_str!("../src/component/report.rs"),
-        include_str!("../src/component/deletion.rs"),
+        include_str!("../src/component/cleanup_step.rs"),
         include_str!("../../kube/src/events.rs"),
     ];
     // Conditions themselves, actions of events, and states in which all is well.
@@ -68,7 +68,7 @@ fn every_phase_and_every_bad_reason_is_explained() {
 }
 
 #[test]
-fn every_annotation_that_steers_is_explained() {
+fn annotations_are_documented() {
     let labels = include_str!("../../api/src/labels.rs");
     let steering = ["MANAGED", "PAUSE_ROLLOUT", "NEED_CLEANUP", "SUSPEND", "RESTARTED_AT"];
     for name in steering {
@@ -80,7 +80,7 @@ fn every_annotation_that_steers_is_explained() {
 
 /// Each weakness has a row in docs/security.md, and each test that is named there is a test in the file that is named.
 #[test]
-fn every_weakness_names_tests_that_exist() {
+fn security_rows_name_existing_tests() {
     let security = include_str!("../../../docs/security.md");
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let row = |number: u32| security.lines().find(|line| line.starts_with(&format!("| S{number} |")));

@@ -1,4 +1,4 @@
-//! What a mesh's status says, as a pure function of what was seen of its components.
+//! The status of a mesh, as a pure function of the observed components.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::error::Error;
 use function_mesh_kube::apply::ChildError;
-use function_mesh_kube::events::for_people;
+use function_mesh_kube::events::printable_message;
 
-/// Longest message of a condition, in bytes; the API takes 32 KiB.
-const LONGEST_MESSAGE: usize = 2048;
+/// Longest message of a condition, in bytes; the API accepts 32 KiB.
+const MAX_MESSAGE_LEN: usize = 2048;
 
-/// One component as it was seen.
+/// The observed state of one component.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ComponentState {
-    /// Its phase, as far as it speaks of the specification as it is now.
+    /// The phase for the current generation.
     pub phase: Phase,
-    /// Why it is in that phase.
+    /// The message of the phase.
     pub message: Option<String>,
 }
 
@@ -32,7 +32,7 @@ impl ComponentState {
             Some(status) if is_current || status.phase == Phase::Invalid => {
                 Self { phase: status.phase, message: status.message.clone() }
             }
-            // What it reports is about an earlier specification.
+            // The status is of an earlier generation.
             Some(status) if status.phase == Phase::Degraded => {
                 Self { phase: Phase::Degraded, message: status.message.clone() }
             }
@@ -47,44 +47,44 @@ impl ComponentState {
     }
 
     fn is_ready(&self) -> bool {
-        // What is held back keeps nobody from working.
+        // With a paused rollout, the pods of the previous revision run.
         matches!(self.phase, Phase::Ready | Phase::Suspended | Phase::Paused)
     }
 }
 
-/// What was seen of a mesh.
+/// The observed state of a mesh.
 #[derive(Debug, Default)]
-pub struct Seen {
-    /// Its components, by role and name.
+pub struct Observation {
+    /// The components, by role and name.
     pub components: BTreeMap<(Role, String), ComponentState>,
-    /// What was written just now, in words.
+    /// The changes that this reconcile wrote, for an Event.
     pub changes: Vec<String>,
 }
 
-/// What a reconcile came to.
+/// The outcome of a reconcile.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All components are written.
-    Applied(Seen),
+    /// All components were applied.
+    Applied(Observation),
     /// The mesh is being deleted, and its components with it.
     Deleting,
-    /// It failed. What was seen counts all the same.
+    /// The reconcile failed after some observations.
     Failed {
-        /// What was seen.
-        seen: Seen,
-        /// What went wrong.
+        /// The observed state.
+        seen: Observation,
+        /// The error.
         error: Error,
     },
 }
 
 impl Outcome {
-    /// It failed before anything was seen.
+    /// A failure before any observation.
     pub fn failed(error: Error) -> Self {
-        Self::Failed { seen: Seen::default(), error }
+        Self::Failed { seen: Observation::default(), error }
     }
 
-    /// What was seen, unless it was nothing.
-    pub fn seen(&self) -> Option<&Seen> {
+    /// The observed state, if there is any.
+    pub fn seen(&self) -> Option<&Observation> {
         match self {
             Self::Applied(seen) => Some(seen),
             Self::Failed { seen, error } => (!error.is_final()).then_some(seen),
@@ -93,7 +93,7 @@ impl Outcome {
     }
 }
 
-/// The status after a reconcile. `now` is used only where a condition turns over.
+/// The status after a reconcile. `now` is the transition time of conditions whose status changes.
 pub fn status_of(
     previous: Option<&FunctionMeshStatus>,
     generation: Option<i64>,
@@ -143,7 +143,7 @@ fn entry(condition: &str, holds: bool, action: &str) -> ResourceCondition {
     }
 }
 
-/// One condition without its history.
+/// A condition without its transition time.
 struct Fact {
     type_: &'static str,
     holds: bool,
@@ -157,7 +157,7 @@ impl Fact {
         let earlier = before.iter().find(|earlier| earlier.type_ == self.type_);
         let since = match earlier {
             Some(earlier) if earlier.status == status => &earlier.last_transition_time,
-            // Nothing turns over before it last did, whatever became of the clock.
+            // Transition times never go back, even if the clock does.
             Some(earlier) => now.max(&earlier.last_transition_time),
             None => now,
         };
@@ -165,7 +165,7 @@ impl Fact {
             type_: self.type_.to_owned(),
             status: status.to_owned(),
             reason: self.reason.to_owned(),
-            message: for_people(&self.message, LONGEST_MESSAGE),
+            message: printable_message(&self.message, MAX_MESSAGE_LEN),
             observed_generation: generation,
             last_transition_time: since.clone(),
         }
@@ -188,14 +188,14 @@ fn fact(type_: &'static str, holds: bool, reason: &'static str, message: &str) -
 fn invalid(message: &str) -> Vec<Fact> {
     vec![
         fact("Ready", false, "Invalid", message),
-        fact("Progressing", false, "Invalid", "nothing is changed until the mesh is valid"),
+        fact("Progressing", false, "Invalid", "reconcile blocked until the mesh is valid"),
         fact("Degraded", true, "Invalid", message),
         fact("Valid", false, "RulesBroken", message),
     ]
 }
 
 fn deleting() -> Vec<Fact> {
-    let message = "the mesh is being deleted, and its components with it";
+    let message = "deleting the mesh and its components";
     vec![
         fact("Ready", false, "Deleting", message),
         fact("Progressing", true, "Deleting", message),
@@ -203,45 +203,45 @@ fn deleting() -> Vec<Fact> {
     ]
 }
 
-fn observed(seen: &Seen, failed: Option<&str>) -> Vec<Fact> {
+fn observed(seen: &Observation, failed: Option<&str>) -> Vec<Fact> {
     let waiting: Vec<_> = seen.components.iter().filter(|(_, state)| !state.is_ready()).collect();
     let bad = |state: &ComponentState| matches!(state.phase, Phase::Degraded | Phase::Invalid);
-    let told = waiting.iter().filter(|(_, state)| bad(state)).map(|((role, name), state)| {
-        format!("{role} {name}: {}", state.message.as_deref().unwrap_or("says nothing"))
+    let failures = waiting.iter().filter(|(_, state)| bad(state)).map(|((role, name), state)| {
+        format!("{role} {name}: {}", state.message.as_deref().unwrap_or("no message"))
     });
-    let degraded = told.collect::<Vec<_>>().join("; ");
-    // How far each has come stands in its own status; here it would make for a write with each step.
+    let degraded = failures.collect::<Vec<_>>().join("; ");
+    // Progress is in the status of each component; here it would cause a write for each step.
     let named = |state: &dyn Fn(&ComponentState) -> bool| {
         let named = seen.components.iter().filter(|(_, it)| state(it));
         named.map(|((role, name), _)| format!("{role} {name}")).collect::<Vec<_>>().join(", ")
     };
-    let moving = named(&|state| !state.is_ready() && !bad(state));
-    let moving = if moving.is_empty() { moving } else { format!("waiting for {moving}") };
-    let held_back = named(&|state| state.phase == Phase::Paused);
+    let progress = named(&|state| !state.is_ready() && !bad(state));
+    let progress = if progress.is_empty() { progress } else { format!("waiting for {progress}") };
+    let paused = named(&|state| state.phase == Phase::Paused);
     let all = format!("all {} components are ready", seen.components.len());
-    let ready = match (failed, degraded.is_empty(), moving.is_empty()) {
+    let ready = match (failed, degraded.is_empty(), progress.is_empty()) {
         (Some(failed), _, _) => fact("Ready", false, "ApplyFailed", failed),
         (None, false, _) => fact("Ready", false, "ComponentsDegraded", &degraded),
-        (None, true, false) => fact("Ready", false, "ComponentsNotReady", &moving),
+        (None, true, false) => fact("Ready", false, "ComponentsNotReady", &progress),
         (None, true, true) => fact("Ready", true, "AllReady", &all),
     };
-    let progressing = if moving.is_empty() {
-        fact("Progressing", false, "Settled", "no component is changing")
+    let progressing = if progress.is_empty() {
+        fact("Progressing", false, "Settled", "no rollout in progress")
     } else {
-        fact("Progressing", true, "ComponentsChanging", &moving)
+        fact("Progressing", true, "ComponentsChanging", &progress)
     };
     let degraded = match (failed, degraded.is_empty()) {
         (Some(failed), _) => fact("Degraded", true, "ApplyFailed", failed),
         (None, false) => fact("Degraded", true, "ComponentsDegraded", &degraded),
-        (None, true) => fact("Degraded", false, "NoTrouble", "no component is in trouble"),
+        (None, true) => fact("Degraded", false, "NoTrouble", "no component is degraded"),
     };
-    let paused = if held_back.is_empty() {
-        fact("Paused", false, "NothingHeldBack", "no change of pods is held back")
+    let paused = if paused.is_empty() {
+        fact("Paused", false, "NothingHeldBack", "no rollout is paused")
     } else {
-        let message = format!("rollouts are paused, and changes held back of {held_back}");
+        let message = format!("rollouts are paused; pending changes: {paused}");
         fact("Paused", true, "RolloutsPaused", &message)
     };
-    vec![ready, progressing, degraded, paused, fact("Valid", true, "RulesKept", "the mesh keeps all rules")]
+    vec![ready, progressing, degraded, paused, fact("Valid", true, "RulesKept", "the mesh is valid")]
 }
 
 #[cfg(test)]
@@ -259,7 +259,7 @@ mod tests {
             let state = ComponentState { phase: *phase, message: message.map(str::to_owned) };
             ((Role::Function, (*name).to_owned()), state)
         });
-        Outcome::Applied(Seen { components: components.collect(), changes: Vec::new() })
+        Outcome::Applied(Observation { components: components.collect(), changes: Vec::new() })
     }
 
     fn condition<'a>(status: &'a FunctionMeshStatus, type_: &str) -> &'a Condition {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mesh_is_ready_when_all_its_components_are() {
+    fn mesh_is_ready_if_all_components_are() {
         let status = status_of(
             None,
             Some(1),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_crashes_makes_it_not_ready_and_is_named() {
+    fn degraded_component_is_named_in_ready() {
         let seen =
             [("a", Phase::Ready, None), ("b", Phase::Degraded, Some("pod m-b-function-0: exit code 1"))];
         let status = status_of(None, Some(1), &outcome(&seen), &time(1));
@@ -293,14 +293,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_mesh_is_ready() {
+    fn empty_mesh_is_ready() {
         let status = status_of(None, Some(1), &outcome(&[]), &time(1));
         assert_eq!(condition(&status, "Ready").status, "True");
         assert_eq!(status.components.as_deref(), Some("0/0"));
     }
 
     #[test]
-    fn times_move_only_when_a_condition_turns_over() {
+    fn transition_time_changes_with_status_only() {
         let first =
             status_of(None, Some(1), &outcome(&[("a", Phase::Progressing, Some("0 of 1"))]), &time(1));
         let same = status_of(
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_rule_keeps_what_was_seen_and_does_not_count_as_acted_on() {
+    fn invalid_mesh_keeps_observed_state_and_generation() {
         let before = status_of(None, Some(1), &outcome(&[("a", Phase::Ready, None)]), &time(1));
         let violation =
             Violation { field: FieldPath::root("spec.functions[0].java"), message: "is missing".into() };
