@@ -100,7 +100,7 @@ async fn a_stateful_set_of_somebody_else_is_never_taken_over_and_the_function_wa
         story
             .apply::<FunctionMesh>(story.mesh("m", &[marks(story, "plain"), marks(story, "beside")]))
             .await?;
-        let why = r#"function plain: StatefulSet "m-plain-function" exists and is not ours: nothing owns it"#;
+        let why = r#"function plain: StatefulSet "m-plain-function" already exists and is not ours: it has no owner"#;
         story
             .await_mesh("m", PATIENCE, |mesh| not_ready(mesh).is_some_and(|said| said.message.contains(why)))
             .await?;

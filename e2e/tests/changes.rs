@@ -170,7 +170,7 @@ async fn an_image_that_is_not_there_stops_the_rollout_at_one_pod_and_the_other_g
         let nowhere = "localhost/nobody/nothing:2";
         flow.apply(&[good.clone().with(json!({ "image": nowhere }))]).await?;
         let why = format!(
-            "function only: pod m-only-function-1: container pulsar-function cannot get its image {nowhere:?}"
+            "function only: pod m-only-function-1: container pulsar-function failed to pull image {nowhere:?}"
         );
         story
             .await_mesh("m", PATIENCE, |mesh| not_ready(mesh).is_some_and(|said| said.message.contains(&why)))

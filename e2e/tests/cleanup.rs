@@ -43,7 +43,7 @@ async fn a_rename_in_a_mesh_with_the_same_subscription_loses_no_message() -> Res
         let mut expected: Vec<_> = sent.iter().map(|text| format!("{text}!")).collect();
         expected.sort();
         ensure!(received == expected, "{received:?}");
-        let kept = format!("Function {}/m-after uses it", story.namespace);
+        let kept = format!("used by Function {}/m-after", story.namespace);
         let skipped = told(story, "m-before", "CleanupSkipped").await?;
         ensure!(skipped.len() == 1 && skipped[0].contains(&kept), "{skipped:?}");
         ensure!(told(story, "m-before", "CleanupSucceeded").await?.is_empty());

@@ -158,7 +158,7 @@ async fn with_the_broker_down_a_deletion_ends_at_its_deadline_or_at_a_word_and_t
         story.api::<Job>().patch(&job, &PatchParams::default(), &patch).await?;
         gone(story, "patient", PATIENCE).await?;
         let left = told(story, "patient", "CleanupFailed").await?;
-        let expected = format!("left in Pulsar: {}; ", subscription(story, "patient"));
+        let expected = format!("subscriptions not deleted: {}; ", subscription(story, "patient"));
         ensure!(
             left.len() == 1 && left[0].starts_with(&expected) && left[0].contains("deadline"),
             "{left:?}"

@@ -67,7 +67,8 @@ async fn a_killed_container_is_told_and_started_again_and_loses_no_message() -> 
                 |mesh: &FunctionMesh| not_ready(mesh).is_some_and(|why| why.reason == "ComponentsDegraded");
             let told = story.await_mesh("flow", PATIENCE, is_told).await?;
             let message = &not_ready(&told).context("it is ready")?.message;
-            let why = "function first: pod flow-first-function-0: container pulsar-function ended with exit code 137";
+            let why =
+                "function first: pod flow-first-function-0: container pulsar-function exited with code 137";
             ensure!(message.contains(why), "{message}");
             story.eventually("the container is back again", PATIENCE, async || is_back(2).await).await?;
 
@@ -75,7 +76,7 @@ async fn a_killed_container_is_told_and_started_again_and_loses_no_message() -> 
             story.await_ready("flow", PATIENCE).await?;
             let described = story.kubectl(&["describe", "functions", "flow-first"]).await?;
             let events = described.split("Events:").nth(1).unwrap_or_default();
-            ensure!(events.contains("ended with exit code 137"), "{described}");
+            ensure!(events.contains("exited with code 137"), "{described}");
             Ok(())
         })
         .await

@@ -199,11 +199,11 @@ async fn a_runner_that_gives_up_without_an_error_code_is_no_success_and_heals() 
         story.apply::<FunctionMesh>(story.mesh("mesh", &[settings(story, JAVA)])).await?;
         let told = story
             .await_mesh("mesh", PATIENCE, |mesh| {
-                condition(mesh, "Degraded").is_some_and(|said| said.message.contains("exit code 0"))
+                condition(mesh, "Degraded").is_some_and(|said| said.message.contains("exited with code 0"))
             })
             .await?;
         let message = &not_ready(&told).context("it is ready")?.message;
-        let why = "pod mesh-java-function-0: container pulsar-function ended with exit code 0";
+        let why = "pod mesh-java-function-0: container pulsar-function exited with code 0";
         ensure!(message.contains(why), "{message}");
         let component = story.api::<Function>().get("mesh-java").await?.status.unwrap_or_default();
         ensure!(component.phase == Phase::Degraded && component.ready_replicas == 0, "{component:?}");

@@ -84,12 +84,15 @@ async fn a_package_that_is_missing_is_told_with_the_reason_and_waited_for() -> R
         let began = Instant::now();
         story.apply::<FunctionMesh>(story.mesh("missing", &[double])).await?;
         let told = story
-            .await_mesh("missing", PATIENCE, |mesh| not_ready(mesh).is_some_and(|why| why.reason == "ComponentsDegraded"))
+            .await_mesh("missing", PATIENCE, |mesh| {
+                not_ready(mesh).is_some_and(|why| why.reason == "ComponentsDegraded")
+            })
             .await?;
         // A figure to look at; what is asserted is that it is told at all.
         eprintln!("told after {:.1} s", began.elapsed().as_secs_f64());
         let message = &not_ready(&told).context("it is ready")?.message;
-        let start = "function double: pod missing-double-function-0: container pulsar-function ended with exit code 1";
+        let start =
+            "function double: pod missing-double-function-0: container pulsar-function exited with code 1";
         ensure!(message.starts_with(start), "{message}");
         ensure!(message.contains(&format!("cannot download {package}: ")), "{message}");
         let reason = message.rsplit(&package).next().unwrap_or_default();

@@ -74,7 +74,7 @@ async fn a_wrong_token_is_told_and_all_is_well_once_the_secret_is_mended() -> Re
         story.apply::<FunctionMesh>(story.mesh("m", &[part])).await?;
         let told = told(story, "m").await?;
         ensure!(told.contains("function double: pod m-double-function-0: "), "{told}");
-        ensure!(told.contains("ended with exit code"), "{told}");
+        ensure!(told.contains("exited with code"), "{told}");
         ensure!(story.pulsar.consumers("numbers").await?.is_empty(), "it is let in");
         is_kept_secret(story, &[&wrong], false).await?;
 
@@ -211,7 +211,7 @@ async fn passes(
 async fn told(story: &Story, mesh: &str) -> Result<String> {
     let words = |mesh: &FunctionMesh| {
         let degraded = not_ready(mesh).filter(|why| why.reason == "ComponentsDegraded")?;
-        Some(degraded.message.clone()).filter(|message| message.contains("ended with exit code"))
+        Some(degraded.message.clone()).filter(|message| message.contains("exited with code"))
     };
     let mesh = story.await_mesh(mesh, PATIENCE, |mesh| words(mesh).is_some()).await?;
     words(&mesh).context("it says something else by now")

@@ -88,7 +88,7 @@ async fn a_function_that_crashes_is_told_and_heals_when_it_is_mended() -> Result
         let told = story.await_mesh("exclamation", PATIENCE, is_degraded).await?;
         let message = &not_ready(&told).context("it is ready")?.message;
         ensure!(message.contains("function scream: pod exclamation-scream-function-0: "), "{message}");
-        ensure!(message.contains("exit code"), "{message}");
+        ensure!(message.contains("exited with code"), "{message}");
 
         mesh["spec"]["functions"][0]["python"]["py"] = good;
         story.apply::<FunctionMesh>(mesh).await?;
@@ -109,7 +109,7 @@ async fn an_image_that_cannot_start_is_told_within_seconds() -> Result<()> {
         // A figure to look at; what is asserted is that it is told at all.
         eprintln!("told after {:.1} s", began.elapsed().as_secs_f64());
         let described = story.world.kubectl(&["describe", "fm", "exclamation", "-n", &story.namespace]).await?;
-        let why = "function shout: pod exclamation-shout-function-0: container pulsar-function cannot get its image";
+        let why = "function shout: pod exclamation-shout-function-0: container pulsar-function failed to pull image";
         ensure!(described.contains(why), "{described}");
         let events = described.split("Events:").nth(1).unwrap_or_default();
         ensure!(events.contains("ComponentsDegraded") && events.contains("Warning"), "{described}");

@@ -1,4 +1,4 @@
-//! The command line of the controller manager.
+//! Flags of the controller manager.
 
 use anyhow::Context as _;
 use function_mesh_serving::shutdown::CancellationToken;
@@ -8,30 +8,30 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::runtime::{Builder, Handle};
 
-use crate::protected::{self, Protected};
+use crate::protected_namespaces::{self, ProtectedNamespaces};
 use crate::run::{CONTROLLERS, Options, run_on};
-use function_mesh_kube::client::Requests;
+use function_mesh_kube::client::ClientMetrics;
 use function_mesh_kube::leader_election::Candidate;
 use function_mesh_kube::namespaces::Namespaces;
 
-/// Threads for probes, metrics and the election. One may be busy with a page of metrics.
-const FRONT_THREADS: usize = 2;
+/// Threads for probes, metrics and leader election. A metrics scrape may occupy one.
+const SERVING_THREADS: usize = 2;
 
-/// How to manage what the cluster holds.
+/// Flags of the controller manager.
 #[derive(Debug, clap::Args)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub struct Args {
-    /// Kubeconfig to connect with; without it KUBECONFIG, the home folder and the pod's own account are tried
+    /// Path of a kubeconfig; defaults to KUBECONFIG, ~/.kube/config, or the in-cluster config
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<std::path::PathBuf>,
-    /// Context of the kubeconfig; without it the current one
+    /// Context of the kubeconfig; defaults to the current context
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// Namespaces to look after, with commas between them; empty for all. In each of them a Role is enough
+    /// Comma-separated namespaces to watch; empty for all. A Role in each namespace is sufficient
     #[arg(long, env = "WATCHED_NAMESPACE", value_name = "NAMES", action = clap::ArgAction::Append)]
     watched_namespace: Vec<Namespaces>,
-    /// Let components run in this program's own namespaces: that of its pod and that of the Lease. Whoever may
-    /// create components there then has the rights of this program's account
+    /// Allow components in the operator's own namespaces: those of its pod and its Lease. Users who can create
+    /// components there get the permissions of the operator's ServiceAccount
     #[arg(
         long,
         env = "ALLOW_OWN_NAMESPACE",
@@ -44,7 +44,7 @@ pub struct Args {
         value_parser = parse_bool("ALLOW_OWN_NAMESPACE", false)
     )]
     allow_own_namespace: bool,
-    /// Namespaces in which no component may run, with commas between them
+    /// Comma-separated namespaces in which components are rejected
     #[arg(
         long,
         env = "PROTECTED_NAMESPACES",
@@ -53,11 +53,11 @@ pub struct Args {
         default_value = "kube-system,kube-public,kube-node-lease"
     )]
     protected_namespaces: Vec<String>,
-    /// Objects of each kind that are worked on at a time
-    #[arg(long, env = "CONCURRENCY", default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Concurrent reconciles of each kind
+    #[arg(long, env = "FUNCTION_MESH_CONCURRENCY", default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// Hold back changes of running pods, such as a new version of this program would bring, until the
-    /// component's own specification changes; status.pendingChange says what is held back
+    /// Defer rollouts of running pods, such as an operator upgrade would cause, until the spec of the component
+    /// changes; status.pendingChange shows the deferred change
     #[arg(
         long,
         env = "PAUSE_ROLLOUT",
@@ -70,7 +70,7 @@ pub struct Args {
         value_parser = parse_bool("PAUSE_ROLLOUT", false)
     )]
     pause_rollout: bool,
-    /// Wait for a Lease before acting, so that several of these programs may run and one acts
+    /// Elect a leader with a Lease, so that one of several replicas is active
     #[arg(
         long,
         env = "ENABLE_LEADER_ELECTION",
@@ -82,10 +82,10 @@ pub struct Args {
         action = clap::ArgAction::Set
     )]
     enable_leader_election: bool,
-    /// Name of the Lease; the original operator uses the same, so that never both act
+    /// Name of the Lease; same as upstream's, so that only one of the two operators is active
     #[arg(long, env = "LEADER_ELECTION_ID", default_value = "a3f45fce.functionmesh.io", value_name = "NAME")]
     leader_election_id: String,
-    /// Namespace of the Lease; empty for the program's own
+    /// Namespace of the Lease; empty for the operator's own namespace
     #[arg(
         long,
         env = "LEADER_ELECTION_NAMESPACE",
@@ -94,7 +94,7 @@ pub struct Args {
         value_name = "NAME"
     )]
     leader_election_namespace: String,
-    /// The original's profiles, which only a program in Go has: taken, so that its command lines go on working
+    /// Accepted for compatibility with upstream; ignored
     #[arg(
         long,
         env = "ENABLE_PPROF",
@@ -106,7 +106,7 @@ pub struct Args {
         action = clap::ArgAction::Set
     )]
     enable_pprof: bool,
-    /// Where the original serves them
+    /// Accepted for compatibility with upstream; ignored
     #[arg(long, env = "PPROF_ADDR", hide = true, default_value = "")]
     pprof_addr: String,
     #[command(flatten)]
@@ -116,19 +116,19 @@ pub struct Args {
 }
 
 impl Args {
-    /// Runs until a signal ends it, or until this program no longer leads. Probes, metrics and the election have
-    /// threads of their own: they answer whatever the reconciles do.
+    /// Runs until a signal, or until leadership is lost. Probes, metrics and leader election have their own threads, so
+    /// busy reconciles do not block them.
     pub fn run(self) -> anyhow::Result<()> {
-        let front = Builder::new_multi_thread()
-            .worker_threads(FRONT_THREADS)
-            .thread_name("front")
+        let serving = Builder::new_multi_thread()
+            .worker_threads(SERVING_THREADS)
+            .thread_name("serving")
             .enable_all()
             .build()?;
-        let back = Builder::new_multi_thread().thread_name("reconcile").enable_all().build()?;
-        let result = front.block_on(self.run_on(back.handle()));
-        // Nothing is waited for: everything is done, or must not go on, such as the work of one that leads no more.
-        back.shutdown_background();
-        front.shutdown_background();
+        let reconcile = Builder::new_multi_thread().thread_name("reconcile").enable_all().build()?;
+        let result = serving.block_on(self.run_on(reconcile.handle()));
+        // Without waiting: all work is complete, or must not continue without leadership.
+        reconcile.shutdown_background();
+        serving.shutdown_background();
         result
     }
 
@@ -151,19 +151,19 @@ impl Args {
         } = self;
         logging::init(&serving.log)?;
         if enable_pprof {
-            tracing::warn!(pprof_addr, "--enable-pprof has no effect: this program has no such profiles");
+            tracing::warn!(pprof_addr, "--enable-pprof is ignored: pprof profiles are not supported");
         }
         let end = shutdown::on_signal()?;
         let settings = settings.settings()?;
-        let config = connection(kubeconfig, context).await?;
+        let config = load_config(kubeconfig, context).await?;
         let registry = metrics::registry("function-mesh-controller-manager", env!("CARGO_PKG_VERSION"))?;
-        // Probes and metrics are served until the last write is done.
-        let served = CancellationToken::new();
-        let requests = Requests::register(&registry)?;
+        // Probes and metrics are available until the last write is complete.
+        let servers_shutdown = CancellationToken::new();
+        let client_metrics = ClientMetrics::register(&registry)?;
         let client = |runtime: &Handle| {
-            // A client's own tasks run where it is made.
+            // The tasks of a client run on the runtime that creates it.
             let _runtime = runtime.enter();
-            requests.client(config.clone()).context("cannot make a client of the kubeconfig")
+            client_metrics.client(config.clone()).context("failed to create a client from the kubeconfig")
         };
         let (client, election_client) = (client(reconciles)?, client(&Handle::current())?);
         let readiness = Readiness::new(end.clone());
@@ -173,13 +173,18 @@ impl Args {
             None => None,
         };
         if let Some(certificates) = &certificates {
-            certificates.watch(serving.cert_poll_interval, served.clone());
+            certificates.watch(serving.cert_poll_interval, servers_shutdown.clone());
         }
-        let servers =
-            endpoints::start(&serving, readiness.clone(), registry.clone(), certificates.as_ref(), &served)
-                .await?;
+        let servers = endpoints::start(
+            &serving,
+            readiness.clone(),
+            registry.clone(),
+            certificates.as_ref(),
+            &servers_shutdown,
+        )
+        .await?;
         let own = Some(leader_election_namespace).filter(|namespace| !namespace.is_empty());
-        let own_namespaces = [own.clone(), protected::of_this_pod()].into_iter().flatten();
+        let own_namespaces = [own.clone(), protected_namespaces::pod_namespace()].into_iter().flatten();
         let own_namespaces = own_namespaces.filter(|_| !allow_own_namespace);
         let candidate = Candidate {
             namespace: own.unwrap_or_else(|| client.default_namespace().to_owned()),
@@ -189,15 +194,15 @@ impl Args {
         let options = Options {
             settings,
             namespaces: watched_namespace.into_iter().collect(),
-            protected: Protected::new(own_namespaces, protected_namespaces),
+            protected: ProtectedNamespaces::new(own_namespaces, protected_namespaces),
             concurrency,
             pause_rollout,
             candidate: enable_leader_election.then_some(candidate),
         };
         let controllers = (reconciles, client);
-        // Without leadership this program ends at once, and answers nobody any more.
+        // An error, such as lost leadership, exits the process at once, without a graceful shutdown of the servers.
         run_on(controllers, election_client, options, &registry, &readiness, end).await?;
-        served.cancel();
+        servers_shutdown.cancel();
         for server in servers {
             server.finished().await?;
         }
@@ -205,25 +210,24 @@ impl Args {
     }
 }
 
-/// A name that no other program has, and people can tell: the pod's or machine's, and what tells apart two that
-/// run there one after the other.
+/// A unique, readable identity: the name of the pod or host, the process ID and the start time.
 fn identity() -> String {
     let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
-    let moment = jiff::Timestamp::now().as_nanosecond();
-    format!("{}_{}_{moment:x}", host.as_deref().unwrap_or("function-mesh"), std::process::id())
+    let started = jiff::Timestamp::now().as_nanosecond();
+    format!("{}_{}_{started:x}", host.as_deref().unwrap_or("function-mesh"), std::process::id())
 }
 
-async fn connection(file: Option<std::path::PathBuf>, context: Option<String>) -> anyhow::Result<Config> {
+async fn load_config(file: Option<std::path::PathBuf>, context: Option<String>) -> anyhow::Result<Config> {
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     Ok(match file {
         Some(file) => {
             let kubeconfig =
-                Kubeconfig::read_from(&file).with_context(|| format!("cannot read {}", file.display()))?;
+                Kubeconfig::read_from(&file).with_context(|| format!("failed to read {}", file.display()))?;
             Config::from_custom_kubeconfig(kubeconfig, &options).await?
         }
         None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
         None => Config::infer().await.context(
-            "found no cluster: pass --kubeconfig, set KUBECONFIG, or run in a pod with a service account",
+            "no kubeconfig found: pass --kubeconfig, set KUBECONFIG, or run in a pod with a ServiceAccount",
         )?,
     })
 }
@@ -246,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_of_the_original_is_taken() {
+    fn accepts_all_upstream_flags() {
         let args = [
             "--metrics-addr=:8443",
             "--metrics-secure=false",
@@ -271,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_are_a_list_or_a_flag_for_each_or_all() {
+    fn watched_namespaces_can_be_lists_or_repeated() {
         assert_eq!(watched(&[]).unwrap(), "all");
         assert_eq!(watched(&["--watched-namespace", ""]).unwrap(), "all");
         assert_eq!(watched(&["--watched-namespace=b, a,b"]).unwrap(), "a,b");
         assert_eq!(watched(&["--watched-namespace=a", "--watched-namespace=b,c"]).unwrap(), "a,b,c");
         let error = watched(&["--watched-namespace=a,Team B"]).unwrap_err().to_string();
-        assert!(error.contains("\"Team B\" cannot be the name of a namespace"), "{error}");
+        assert!(error.contains("invalid namespace name \"Team B\""), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! BackendConfigs: where they are watched, and who hears of a change.
+//! BackendConfigs: their watches, and the reconciles that a change triggers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,71 +16,72 @@ use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
 use crate::context::Shared;
-use function_mesh_kube::cache::{self, Cache, WatchMetrics, words};
+use function_mesh_kube::cache::{self, Cache, WatchMetrics, watch_error_message};
 use function_mesh_kube::compact::Compact;
 use function_mesh_kube::decode_error;
 use function_mesh_kube::namespaces::Namespaces;
 
-/// The way by which one controller hears of changes.
-pub(crate) type Changed = mpsc::Sender<Arc<BackendConfig>>;
+/// Sends changed BackendConfigs to one controller.
+pub(crate) type ConfigSender = mpsc::Sender<Arc<BackendConfig>>;
 
-/// How many ignored fields are told by name.
-const MOST_TOLD: usize = 3;
+/// Ignored fields that an Event lists by name.
+const MAX_LISTED: usize = 3;
 
 type Changes = BoxStream<'static, Result<Compact<BackendConfig>, watcher::Error>>;
 
-/// WatchMetrics BackendConfigs where they can apply: in the namespaces that are looked after. The cluster's own one may
-/// stand outside of those; then it is watched alone, and none of another name there.
+/// Watches BackendConfigs in the watched namespaces. If the global BackendConfig is in another namespace, it is watched
+/// there by name.
 pub(crate) fn watch(
     client: &Client,
     settings: &Settings,
     namespaces: &Namespaces,
     watches: &WatchMetrics,
-    end: &CancellationToken,
+    shutdown: &CancellationToken,
 ) -> (Vec<Cache<Compact<BackendConfig>>>, Changes) {
     let watch = |namespaces: &Namespaces, config| {
-        let (cache, changes) = cache::watch(client, namespaces, &config, watches, end);
+        let (cache, changes) = cache::watch(client, namespaces, &config, watches, shutdown);
         (cache, changes.boxed())
     };
     let (local, changes) = watch(namespaces, watcher::Config::default());
     match settings.global_backend_config_ref() {
         Some(global) if !namespaces.contains(global.namespace) => {
-            let only = watcher::Config::default().fields(&format!("metadata.name={}", global.name));
-            let (global, of_global) = watch(&Namespaces::one(global.namespace), only);
-            (vec![local, global], futures::stream::select(changes, of_global).boxed())
+            let by_name = watcher::Config::default().fields(&format!("metadata.name={}", global.name));
+            let (global, global_changes) = watch(&Namespaces::single(global.namespace), by_name);
+            (vec![local, global], futures::stream::select(changes, global_changes).boxed())
         }
         _ => (vec![local], changes),
     }
 }
 
-/// The components that a changed BackendConfig is to reach at once.
+/// The components that a changed BackendConfig triggers.
 pub(crate) fn affected_by<C: Component>(
     backends: mpsc::Receiver<Arc<BackendConfig>>,
     objects: Cache<Compact<C>>,
     shared: Arc<Shared>,
 ) -> impl Stream<Item = ObjectRef<Compact<C>>> + Send {
     crate::run::receiver(backends).flat_map(move |config| {
-        let affected =
-            objects.state_filter(|object| shared.touches(&config, &object.namespace().unwrap_or_default()));
+        let affected = objects.state_filter(|object| {
+            shared.triggers_reconcile(&config, &object.namespace().unwrap_or_default())
+        });
         futures::stream::iter(affected.into_iter().map(|object| ObjectRef::from_obj(&*object)))
     })
 }
 
-/// Reads the BackendConfigs and tells the controllers of each change, and their authors of what is ignored.
-pub(crate) async fn follow(
+/// Decodes changed BackendConfigs and sends them to all controllers; publishes an Event for ignored fields.
+pub(crate) async fn broadcast(
     changes: Changes,
-    followers: Vec<Changed>,
+    senders: Vec<ConfigSender>,
     shared: Arc<Shared>,
-    end: CancellationToken,
+    shutdown: CancellationToken,
 ) {
-    let mut changes = changes.take_until(end.cancelled_owned().boxed());
-    // What is to be told of each BackendConfig once this program leads; until then another one tells it.
-    let mut untold = HashMap::new();
+    let mut changes = changes.take_until(shutdown.cancelled_owned().boxed());
+    // Notes to publish once this replica leads; until then the leader publishes them.
+    let mut unpublished = HashMap::new();
     loop {
         let change = tokio::select! {
             change = changes.next() => change,
-            () = shared.leadership.elected.cancelled(), if !untold.is_empty() => {
-                for (config, note) in untold.drain().map(|(_, told)| told) {
+            () = shared.leadership.elected.cancelled(), if !unpublished.is_empty() => {
+                for (config, note) in unpublished.drain().map(|(_, entry)| entry) {
                     tokio::spawn(publish_ignored(config, note, Arc::clone(&shared)));
                 }
                 continue;
@@ -97,38 +98,41 @@ pub(crate) async fn follow(
                             namespace,
                             name,
                             error,
-                            "this BackendConfig cannot be read and counts as absent"
+                            "failed to decode BackendConfig; it is treated as absent"
                         );
                         continue;
                     }
                 };
                 let key = (config.namespace(), config.name_any());
                 match ignored(&config, &shared) {
-                    Some(note) => untold.insert(key, (Arc::clone(&config), note)),
-                    None => untold.remove(&key),
+                    Some(note) => unpublished.insert(key, (Arc::clone(&config), note)),
+                    None => unpublished.remove(&key),
                 };
-                for follower in &followers {
+                for follower in &senders {
                     _ = follower.send(Arc::clone(&config)).await;
                 }
             }
             Some(Err(error)) => {
-                tracing::warn!(error = words(&error), "watch of BackendConfigs failed; it is tried again");
+                tracing::warn!(
+                    error = watch_error_message(&error),
+                    "watch of BackendConfigs failed; retrying"
+                );
             }
             None => return,
         }
     }
 }
 
-/// What of a BackendConfig takes no effect since it would run code in the pods of others. Only names of fields
-/// are told: values may be secret.
+/// A note about fields of a BackendConfig that are ignored because they would run code in the pods of other users. It
+/// has the names of fields only: values may be secret.
 fn ignored(config: &BackendConfig, shared: &Shared) -> Option<String> {
     let ignored = ignored_in_backend_config(config, &shared.settings);
-    // One that is gone takes no effect at all.
+    // A deleted BackendConfig has no effect.
     if ignored.is_empty() || !shared.has_backend(config) {
         return None;
     }
     let note = ignored_note(&ignored);
-    tracing::warn!(namespace = config.namespace(), name = config.name_any(), %note, "ignored a part of this BackendConfig");
+    tracing::warn!(namespace = config.namespace(), name = config.name_any(), %note, "ignored unsafe fields of BackendConfig");
     Some(note)
 }
 
@@ -138,14 +142,14 @@ async fn publish_ignored(config: Arc<BackendConfig>, note: String, shared: Arc<S
 }
 
 fn ignored_note(ignored: &[Violation]) -> String {
-    let lines: Vec<_> = ignored.iter().take(MOST_TOLD).map(ToString::to_string).collect();
-    let rest = ignored.len().saturating_sub(MOST_TOLD);
+    let lines: Vec<_> = ignored.iter().take(MAX_LISTED).map(ToString::to_string).collect();
+    let rest = ignored.len().saturating_sub(MAX_LISTED);
     let more = if rest == 0 { String::new() } else { format!("; and {rest} more") };
     format!("ignored: {}{more}", lines.join("; "))
 }
 
-/// A BackendConfig; None if it is gone.
+/// Reads and decodes a BackendConfig; None if it no longer exists.
 async fn read(config: &Compact<BackendConfig>, shared: &Shared) -> Result<Option<BackendConfig>, String> {
-    let whole = shared.whole(config).await.map_err(|error| decode_error::words(&error))?;
-    whole.map(|whole| whole.decode().map_err(|error| error.to_string())).transpose()
+    let full = shared.fetch_full(config).await.map_err(|error| decode_error::message(&error))?;
+    full.map(|full| full.decode().map_err(|error| error.to_string())).transpose()
 }

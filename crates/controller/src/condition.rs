@@ -1,11 +1,11 @@
 //! Standard conditions of components and meshes.
 
 use function_mesh_api::conditions::{ConditionType, Reason};
-use function_mesh_kube::events::for_people;
+use function_mesh_kube::events::printable_message;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// Longest message of a condition, in bytes; the API takes 32 KiB.
-const LONGEST_MESSAGE: usize = 2048;
+const MAX_MESSAGE_LEN: usize = 2048;
 
 /// A condition without its history.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,7 +46,7 @@ pub(crate) fn with_history(
             type_: spec.type_.to_string(),
             status: status.to_owned(),
             reason: spec.reason.to_string(),
-            message: for_people(&spec.message, LONGEST_MESSAGE),
+            message: printable_message(&spec.message, MAX_MESSAGE_LEN),
             observed_generation: generation,
             last_transition_time: since.clone(),
         }

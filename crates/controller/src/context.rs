@@ -9,7 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 
 use crate::metrics::Metrics;
-use crate::protected::Protected;
+use crate::protected_namespaces::ProtectedNamespaces;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
 use crate::runtime::debounce::{CleanupClock, StatusDebounce};
@@ -18,79 +18,78 @@ use function_mesh_kube::compact::Compact;
 use function_mesh_kube::events::Events;
 use function_mesh_kube::leader_election::Leadership;
 use function_mesh_kube::memory::Memory;
-use function_mesh_kube::status::Reported;
+use function_mesh_kube::status::ReportedErrors;
 
 /// What all controllers share.
 pub struct Shared {
-    /// The connection.
+    /// The client, whose writes require leadership.
     pub client: Client,
-    /// Settings of the operator.
+    /// Renderer settings.
     pub settings: Settings,
-    /// Events.
+    /// Publishes Events.
     pub events: Events,
-    /// Metrics.
+    /// Controller metrics.
     pub metrics: Metrics,
-    /// Namespaces in which no component runs.
-    pub protected: Protected,
-    /// Whether changes of running pods are held back, save those of a component's own specification.
+    /// Namespaces in which components are rejected.
+    pub protected: ProtectedNamespaces,
+    /// Whether rollouts are paused for all components, except those that a change of the spec causes.
     pub pause_rollout: bool,
-    /// Failures in a row.
+    /// Backoff of failing objects.
     pub backoff: Backoff,
-    /// Statuses that wait for what follows.
+    /// Deferred status writes.
     pub status_debounce: StatusDebounce,
-    /// How long deleted components have waited for their clean-up.
+    /// Time that deleted components have waited for their clean-up.
     pub cleanup_clock: CleanupClock,
-    /// All BackendConfigs that are watched: in the namespaces that are looked after and, where the cluster's own
-    /// one stands elsewhere, there.
+    /// Caches of BackendConfigs: the watched namespaces and, if it is elsewhere, the global BackendConfig.
     pub backends: Vec<Cache<Compact<BackendConfig>>>,
-    /// Whether this program leads.
+    /// Whether this replica leads.
     pub leadership: Leadership,
-    /// Processors for what takes time.
+    /// Limits CPU-bound work.
     pub compute: Compute,
-    /// What was reported of objects that cannot be decoded.
-    pub undecodable: Reported,
-    /// How much memory objects may take that are worked on.
+    /// The last reported errors of objects that cannot be decoded.
+    pub undecodable: ReportedErrors,
+    /// Memory limits.
     pub memory: Memory,
 }
 
-/// Versions of BackendConfigs: of the cluster's, of the namespace's.
+/// Resource versions of the global and the namespaced BackendConfig.
 pub type Revisions = (Option<String>, Option<String>);
 
-/// The BackendConfigs that apply to a component, held while it is rendered.
+/// The BackendConfigs that apply to a component.
 #[derive(Clone, Debug, Default)]
-pub struct HeldBackends {
+pub struct ResolvedBackendConfigs {
     global: Option<Arc<BackendConfig>>,
     namespaced: Option<Arc<BackendConfig>>,
 }
 
-impl HeldBackends {
-    /// The configurations, as the renderer takes them. One that cannot be read counts as absent.
+impl ResolvedBackendConfigs {
+    /// The BackendConfigs as input of the renderer. An undecodable one is treated as absent.
     pub fn as_backends(&self) -> Backends<'_> {
         Backends { global: self.global.as_deref(), namespaced: self.namespaced.as_deref() }
     }
 
-    /// Their versions: of the cluster's, of the namespace's.
+    /// Their resource versions.
     pub fn revisions(&self) -> Revisions {
         let revision = |config: Option<&BackendConfig>| config.and_then(ResourceExt::resource_version);
         let Backends { global, namespaced } = self.as_backends();
         (revision(global), revision(namespaced))
     }
 
-    /// Whether one of them has changed since these versions and is to take effect only with the next change of
-    /// the component.
-    pub fn are_to_wait(&self, applied: (Option<&String>, Option<&String>)) -> bool {
-        let waits = |config: Option<&BackendConfig>, applied: Option<&String>| {
+    /// Whether one of them has changed since these versions, without `autoUpdate`: the change takes effect with the next
+    /// change of the component.
+    pub fn has_deferred_change(&self, applied: (Option<&String>, Option<&String>)) -> bool {
+        let is_deferred = |config: Option<&BackendConfig>, applied: Option<&String>| {
             config.is_some_and(|config| {
                 !config.spec.auto_update.unwrap_or_default() && config.resource_version().as_ref() != applied
             })
         };
         let Backends { global, namespaced } = self.as_backends();
-        waits(global, applied.0) || waits(namespaced, applied.1)
+        is_deferred(global, applied.0) || is_deferred(namespaced, applied.1)
     }
 }
 
 impl Shared {
-    /// Forgets what is kept about an object, by the name under which it is kept.
+    /// Drops all state of an object, by its key.
     pub fn forget(&self, object: &str) {
         self.backoff.forget(object);
         self.undecodable.forget(object);
@@ -98,17 +97,17 @@ impl Shared {
         self.cleanup_clock.forget(object);
     }
 
-    /// An object of a cache, read from the API server if it is too large to be held. None if it is gone by now.
-    pub async fn whole<K>(&self, object: &Compact<K>) -> Result<Option<Compact<K>>, kube::Error>
+    /// An object of a cache, read from the API server if it is too large for the cache. None if it no longer exists.
+    pub async fn fetch_full<K>(&self, object: &Compact<K>) -> Result<Option<Compact<K>>, kube::Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + 'static,
     {
-        cache::whole(object, &self.client, &self.memory).await
+        cache::fetch_full(object, &self.client, &self.memory).await
     }
 
-    /// Whether all BackendConfigs are known that can apply in a namespace; see [`Cache::has_synced_for`]. Without
-    /// the cluster's own one, pods would be rendered without its defaults, and restarted for it.
-    pub async fn has_backends(&self, namespace: &str) -> bool {
+    /// Whether the caches of all BackendConfigs that can apply in a namespace have synced; see
+    /// [`Cache::has_synced_for`]. Rendering without the global BackendConfig would cause a needless rollout.
+    pub async fn have_backends_synced(&self, namespace: &str) -> bool {
         let global = self.settings.global_backend_config_ref().map(|global| global.namespace);
         for cache in &self.backends {
             for namespace in [Some(namespace), global].into_iter().flatten() {
@@ -120,15 +119,15 @@ impl Shared {
         true
     }
 
-    /// Whether a BackendConfig is still there.
+    /// Whether a BackendConfig still exists.
     pub fn has_backend(&self, config: &BackendConfig) -> bool {
         let object = ObjectRef::new(&config.name_any()).within(&config.namespace().unwrap_or_default());
         self.backends.iter().any(|cache| cache.get(&object).is_some())
     }
 
     /// The BackendConfigs that apply to a component in this namespace.
-    pub async fn backends_for(&self, namespace: &str) -> Result<HeldBackends, kube::Error> {
-        Ok(HeldBackends {
+    pub async fn resolve_backends(&self, namespace: &str) -> Result<ResolvedBackendConfigs, kube::Error> {
+        Ok(ResolvedBackendConfigs {
             global: self.backend(self.settings.global_backend_config_ref()).await?,
             namespaced: self.backend(self.settings.namespaced_backend_config_ref(namespace)).await?,
         })
@@ -147,8 +146,8 @@ impl Shared {
         Ok(None)
     }
 
-    /// Whether a change of this BackendConfig is to reach the components of a namespace at once.
-    pub fn touches(&self, config: &BackendConfig, namespace: &str) -> bool {
+    /// Whether a change of this BackendConfig triggers reconciles of the components of a namespace.
+    pub fn triggers_reconcile(&self, config: &BackendConfig, namespace: &str) -> bool {
         let of = [
             self.settings.global_backend_config_ref(),
             self.settings.namespaced_backend_config_ref(namespace),

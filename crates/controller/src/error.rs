@@ -1,4 +1,4 @@
-//! Why a reconcile failed, and what follows from it: which stage is blamed, and whether and when a retry can help.
+//! Reconcile errors: the stage that failed, and whether and when to retry.
 
 use std::time::Duration;
 
@@ -9,31 +9,31 @@ use crate::metrics::Stage;
 use function_mesh_kube::apply::ChildError;
 use function_mesh_kube::decode_error::{self, DecodeError};
 
-/// How long until an object is looked at again whose obstacle nothing announces.
+/// Time until a retry if the cause can change without a watch event.
 pub(crate) const RECHECK: Duration = Duration::from_secs(15);
-/// How long until what the garbage collector is about to remove is looked at again.
-pub(crate) const RECHECK_LEFT_OVER: Duration = Duration::from_secs(2);
+/// Time until a retry if the garbage collector has to delete an object first.
+pub(crate) const GC_RECHECK: Duration = Duration::from_secs(2);
 
 /// Reconcile error.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The object breaks a rule. Nothing was changed.
+    /// The object is invalid. Nothing was written.
     #[error("{0}")]
     Invalid(Violations),
-    /// The object cannot be decoded. Nothing was changed.
-    #[error("cannot decode the object: {0}")]
+    /// The object cannot be decoded. Nothing was written.
+    #[error("failed to decode the object: {0}")]
     Undecodable(DecodeError),
-    /// The API server did not answer a read.
-    #[error("failed to read from the API server: {}", decode_error::words(.0))]
+    /// A read from the API server failed.
+    #[error("failed to read from the API server: {}", decode_error::message(.0))]
     Observe(#[source] Box<kube::Error>),
-    /// Children could not be written. The others were.
+    /// Some children could not be written; the others were.
     #[error("{}", list(.0))]
     Children(Vec<ChildError>),
     /// The finalizer could not be written.
-    #[error("failed to write the finalizer: {}", decode_error::words(.0))]
+    #[error("failed to write the finalizer: {}", decode_error::message(.0))]
     Finalizer(#[source] Box<kube::Error>),
     /// The status could not be written.
-    #[error("failed to write the status: {}", decode_error::words(.0))]
+    #[error("failed to write the status: {}", decode_error::message(.0))]
     Report(#[source] Box<kube::Error>),
 }
 
@@ -52,15 +52,15 @@ impl Error {
         Self::Report(Box::new(error))
     }
 
-    /// The stage at which it failed.
+    /// The stage that failed.
     pub(crate) fn stage(&self) -> Stage {
         match self {
             Self::Invalid(_) => Stage::Validate,
             Self::Undecodable(_) | Self::Observe(_) => Stage::Observe,
-            Self::Children(errors) if all(errors, |it| matches!(it, ChildError::Undecodable { .. })) => {
+            Self::Children(errors) if all(errors, |it| matches!(it, ChildError::Decode { .. })) => {
                 Stage::Observe
             }
-            Self::Children(errors) if all(errors, |it| matches!(it, ChildError::Form { .. })) => {
+            Self::Children(errors) if all(errors, |it| matches!(it, ChildError::Serialize { .. })) => {
                 Stage::Render
             }
             Self::Children(_) | Self::Finalizer(_) => Stage::Apply,
@@ -68,7 +68,7 @@ impl Error {
         }
     }
 
-    /// Whether only a change of the object can help.
+    /// Whether a retry cannot help until the object changes.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Invalid(_) | Self::Undecodable(_))
     }
@@ -78,7 +78,7 @@ impl Error {
         if matches!(self, Self::Undecodable(_)) { Reason::InvalidObject } else { Reason::ValidationFailed }
     }
 
-    /// Whether it was based on a stale cache: there is nothing to report, and the next try knows better.
+    /// Whether the reconcile was based on a stale cache (conflict): it is retried without a report.
     pub(crate) fn is_conflict(&self) -> bool {
         match self {
             Self::Children(errors) => all(errors, ChildError::is_conflict),
@@ -87,17 +87,17 @@ impl Error {
         }
     }
 
-    /// Whether nothing but children of an earlier object of the same name are in the way.
-    pub(crate) fn is_left_over(&self) -> bool {
-        matches!(self, Self::Children(errors) if all(errors, |it| matches!(it, ChildError::LeftOver { .. })))
+    /// Whether only children of a deleted object of the same name block the reconcile.
+    pub(crate) fn is_pending_gc(&self) -> bool {
+        matches!(self, Self::Children(errors) if all(errors, |it| matches!(it, ChildError::PreviousOwner { .. })))
     }
 
-    /// The longest wait until a retry, where what is in the way may go without an event: foreign objects lack our
-    /// labels and are not watched.
+    /// The longest wait until a retry, if the cause can change without a watch event: foreign objects have no labels of
+    /// ours and are not watched.
     pub(crate) fn retry_within(&self) -> Option<Duration> {
         let Self::Children(errors) = self else { return None };
-        if self.is_left_over() {
-            return Some(RECHECK_LEFT_OVER);
+        if self.is_pending_gc() {
+            return Some(GC_RECHECK);
         }
         errors.iter().any(|it| matches!(it, ChildError::Foreign { .. })).then_some(RECHECK)
     }
@@ -116,19 +116,19 @@ mod tests {
     use super::*;
 
     fn foreign() -> ChildError {
-        ChildError::Foreign { kind: "Service".into(), name: "f".into(), owner: "nothing owns it".into() }
+        ChildError::Foreign { kind: "Service".into(), name: "f".into(), owner: "it has no owner".into() }
     }
 
-    fn left_over() -> ChildError {
-        ChildError::LeftOver { kind: "Service".into(), name: "f".into(), owner: "Function".into() }
+    fn previous_owner() -> ChildError {
+        ChildError::PreviousOwner { kind: "Service".into(), name: "f".into(), owner: "Function".into() }
     }
 
     #[test]
-    fn bounds_the_wait_where_nothing_announces_a_change() {
+    fn retry_within_limits_waits_without_watch_events() {
         for (errors, expected) in [
             (vec![foreign()], Some(RECHECK)),
-            (vec![left_over()], Some(RECHECK_LEFT_OVER)),
-            (vec![left_over(), foreign()], Some(RECHECK)),
+            (vec![previous_owner()], Some(GC_RECHECK)),
+            (vec![previous_owner(), foreign()], Some(RECHECK)),
             (vec![], None),
         ] {
             assert_eq!(Error::Children(errors).retry_within(), expected);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_is_no_conflict() {
+    fn empty_list_is_not_a_conflict() {
         assert!(!Error::Children(Vec::new()).is_conflict());
         assert_eq!(Error::from(foreign()).stage(), Stage::Apply);
     }

@@ -1,26 +1,26 @@
 //! The controllers of Function Mesh.
 //!
-//! [`mesh`] turns a FunctionMesh into the components that it is made of, [`component`] a component into its
-//! StatefulSet, Service and autoscalers. [`reconciler`] is the skeleton of both: observe, validate, plan, apply, report.
-//! What is wanted comes from the pure crates; reads and writes of the API server are here.
+//! [`mesh`] reconciles a FunctionMesh into Functions, Sources and Sinks, [`component`] a component into its StatefulSet,
+//! Service and autoscalers. [`reconciler`] is the skeleton of both: observe, validate, plan, apply, report. The wanted
+//! objects come from the pure crates; this crate reads from and writes to the API server.
 
 pub mod args;
 mod backends;
+pub mod cli;
 pub mod component;
 mod condition;
 pub mod context;
 pub mod error;
 pub mod mesh;
 mod metrics;
-mod objects;
-pub mod program;
-pub mod protected;
+mod object_metrics;
+pub mod protected_namespaces;
 pub mod reconciler;
 pub mod run;
 pub mod runtime;
-mod trial;
+mod self_test;
 
 pub use args::Args;
 pub use metrics::Metrics;
-pub use protected::Protected;
+pub use protected_namespaces::ProtectedNamespaces;
 pub use run::{CONTROLLERS, Options, run, run_on};

@@ -1,4 +1,4 @@
-//! The skeleton of a reconcile, for components and meshes alike.
+//! The skeleton of a reconcile, shared by components and meshes.
 //!
 //! ```text
 //! caches synced? ──> memory ──> read ──> decode ──> run ──> report ──> metrics, retry
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::context::Shared;
 use crate::error::Error;
 use crate::runtime::workers::Action;
-use function_mesh_kube::cache::INCOMPLETE;
+use function_mesh_kube::cache::UNSYNCED_RETRY;
 use function_mesh_kube::compact::Compact;
 use function_mesh_kube::decode_error::DecodeError;
 
@@ -29,33 +29,33 @@ pub trait Reconciler: Send + Sync + Sized {
         + Send
         + Sync
         + 'static;
-    /// What a run of it comes to, as the status takes it.
+    /// The outcome of a run, from which the status is derived.
     type Outcome: Send + Sync;
 
     /// Name of the kind.
     const KIND: &'static str;
-    /// Prefix of the names under which failures are counted.
+    /// Prefix of the keys of its objects.
     const PREFIX: &'static str;
 
     /// What all controllers share.
     fn shared(&self) -> &Shared;
 
-    /// Whether all caches hold a namespace. Else children or defaults would seem to be missing.
+    /// Whether all caches of a namespace have synced. Otherwise existing children would look missing.
     fn has_synced(&self, namespace: &str) -> impl Future<Output = bool> + Send;
 
-    /// What work on the object costs, in bytes of memory.
+    /// The memory that a reconcile of the object takes, in bytes.
     fn cost(&self, object: &Compact<Self::Object>) -> usize;
 
-    /// Brings the cluster in line with the object.
-    fn run(&self, object: &mut Self::Object) -> impl Future<Output = Round<Self::Outcome>> + Send;
+    /// Reconciles the object.
+    fn run(&self, object: &mut Self::Object) -> impl Future<Output = RunResult<Self::Outcome>> + Send;
 
     /// The error in an outcome.
     fn error(outcome: &Self::Outcome) -> Option<&Error>;
 
-    /// The error, taken out of it.
+    /// The error in an outcome, by value.
     fn into_error(outcome: Self::Outcome) -> Option<Error>;
 
-    /// Writes the status if it has changed, and records events. Returns when to report again what may wait.
+    /// Writes the status if it has changed, and publishes Events. Returns when to report again if the write is deferred.
     fn report(
         &self,
         object: &Self::Object,
@@ -65,22 +65,22 @@ pub trait Reconciler: Send + Sync + Sized {
     /// Reports an object that cannot be decoded.
     fn undecodable(
         &self,
-        fault: DecodeError,
+        error: DecodeError,
         object: &Compact<Self::Object>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// What one run came to.
-pub enum Round<O> {
+/// The result of one run.
+pub enum RunResult<O> {
     /// The object is not managed.
     Skipped,
-    /// Nothing is left to report on.
-    Silent(Result<Action, Error>),
-    /// This is to be reported.
-    Done(O, Action),
+    /// There is no object to report a status on.
+    Unreported(Result<Action, Error>),
+    /// The outcome must be reported.
+    Report(O, Action),
 }
 
-/// Reconciles one object, and says when to do so again.
+/// Reconciles one object, and returns when to reconcile it again.
 pub async fn reconcile<R: Reconciler>(object: Arc<Compact<R::Object>>, reconciler: &R) -> Action {
     match attempt(&object, reconciler).await {
         Ok(action) => action,
@@ -92,15 +92,15 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
     let shared = reconciler.shared();
     let namespace = object.namespace().unwrap_or_default();
     if !reconciler.has_synced(&namespace).await {
-        return Ok(Action::requeue(INCOMPLETE));
+        return Ok(Action::requeue(UNSYNCED_RETRY));
     }
-    // Large objects are reconciled a few at a time; those that wait hold no worker.
-    let Some(_room) = shared.memory.room(reconciler.cost(object)) else {
+    // Large objects are requeued while memory is short, so that they do not block a worker.
+    let Some(_room) = shared.memory.try_reserve(reconciler.cost(object)) else {
         return Ok(Action::requeue(memory_retry()));
     };
     let timer = shared.metrics.begin(R::KIND);
-    let whole = match shared.whole(object).await {
-        Ok(Some(whole)) => whole,
+    let full = match shared.fetch_full(object).await {
+        Ok(Some(full)) => full,
         Ok(None) => {
             timer.skipped();
             return Ok(Action::await_change());
@@ -111,34 +111,34 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
             return Err(error);
         }
     };
-    let mut decoded = match shared.compute.run(&namespace, || whole.decode()).await {
-        // Boxed, since it is held across everything that follows.
+    let mut decoded = match shared.compute.run(&namespace, || full.decode()).await {
+        // Boxed, since it lives across all awaits below.
         Ok(object) => Box::new(object),
-        Err(fault) => {
-            let (kind, name) = (R::KIND, whole.name_any());
-            tracing::warn!(kind, namespace, name, %fault, "cannot decode the object; skipped");
-            shared.events.unreadable(&whole.object_ref(&()), &fault.to_string()).await;
+        Err(error) => {
+            let (kind, name) = (R::KIND, full.name_any());
+            tracing::warn!(kind, namespace, name, %error, "failed to decode object; skipped");
+            shared.events.publish_undecodable(&full.object_ref(&()), &error.to_string()).await;
             timer.decode_error();
-            return reconciler.undecodable(fault, &whole).await.map(|()| Action::await_change());
+            return reconciler.undecodable(error, &full).await.map(|()| Action::await_change());
         }
     };
-    drop(whole);
+    drop(full);
     let key = key::<R>(object);
     match reconciler.run(&mut decoded).await {
-        Round::Skipped => {
+        RunResult::Skipped => {
             shared.backoff.forget(&key);
             timer.skipped();
             Ok(Action::await_change())
         }
-        Round::Silent(result) => {
+        RunResult::Unreported(result) => {
             timer.ended(result.as_ref().err().map(Error::stage));
             result.inspect(|_| shared.backoff.forget(&key))
         }
-        Round::Done(outcome, _) if R::error(&outcome).is_some_and(Error::is_conflict) => {
+        RunResult::Report(outcome, _) if R::error(&outcome).is_some_and(Error::is_conflict) => {
             timer.conflict();
             Ok(Action::requeue(shared.backoff.conflicted(&key)))
         }
-        Round::Done(outcome, action) => {
+        RunResult::Report(outcome, action) => {
             let reported = reconciler.report(&decoded, &outcome).await.map_err(Error::report);
             let errors = [R::error(&outcome), reported.as_ref().err()];
             timer.ended(errors.into_iter().flatten().map(Error::stage));
@@ -154,7 +154,7 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
     }
 }
 
-/// Requeues an object after a failure: later each time, but soon enough for what nothing announces.
+/// Requeues an object after a failure with exponential backoff, limited if the cause can change without a watch event.
 fn back_off<R: Reconciler>(object: &Compact<R::Object>, error: &Error, reconciler: &R) -> Action {
     let wait = reconciler.shared().backoff.failed(&key::<R>(object));
     let wait = error.retry_within().map_or(wait, |most| wait.min(most));
@@ -173,7 +173,7 @@ fn key<R: Reconciler>(object: &Compact<R::Object>) -> String {
     format!("{}{}/{}", R::PREFIX, object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// How long until there may be memory for a large object, spread over those that wait.
+/// Time until a retry if memory is short, with jitter.
 fn memory_retry() -> Duration {
     let now = jiff::Timestamp::now().subsec_nanosecond().unsigned_abs();
     Duration::from_millis(200 + u64::from(now / 1000 % 300))

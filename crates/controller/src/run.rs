@@ -1,4 +1,4 @@
-//! Strings watches, caches and controllers together, and runs them until the end.
+//! Connects watches, caches and controllers, and runs them until shutdown.
 
 use std::sync::Arc;
 
@@ -19,19 +19,19 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backends::Changed;
+use crate::backends::ConfigSender;
 use crate::component::{ComponentReconciler, JobSummary, Peers, PodSummary};
 use crate::context::Shared;
 use crate::mesh::MeshReconciler;
 use crate::metrics::Metrics;
-use crate::protected::Protected;
+use crate::protected_namespaces::ProtectedNamespaces;
 use crate::reconciler::{Reconciler, reconcile};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
 use crate::runtime::debounce::{CleanupClock, StatusDebounce};
 use crate::runtime::queue::Key;
 use crate::runtime::workers::{Controller, Triggers};
-use crate::{backends, component, mesh, objects};
+use crate::{backends, component, mesh, object_metrics};
 use function_mesh_kube::apply::controller_of;
 use function_mesh_kube::cache::{self, Cache, WatchMetrics, Watched};
 use function_mesh_kube::compact::Compact;
@@ -39,86 +39,87 @@ use function_mesh_kube::events::Events;
 use function_mesh_kube::leader_election::{self, Candidate, Leadership};
 use function_mesh_kube::memory::Memory;
 use function_mesh_kube::namespaces::Namespaces;
-use function_mesh_kube::status::Reported;
+use function_mesh_kube::status::ReportedErrors;
 
-/// What a program's readiness waits for until [`run`] has named all that it waits for. Whoever serves probes
-/// before that makes a gate of this name.
-pub const CONTROLLERS: &str = "the controllers";
+/// The readiness gate that is open once [`run`] has registered all other gates. A process that serves probes earlier
+/// creates this gate first.
+pub const CONTROLLERS: &str = "controllers";
 
-/// Changes of BackendConfigs that wait to be worked on.
-const QUEUE: usize = 1024;
+/// Capacity of the channel of changed BackendConfigs.
+const CHANGE_QUEUE: usize = 1024;
 
-const WAITING: (&str, &str) = ("function_mesh_workqueue_depth", "Changed objects that wait for a worker.");
+const QUEUE_DEPTH: (&str, &str) =
+    ("function_mesh_workqueue_depth", "Changed objects that wait for a worker.");
 const IN_BACKOFF: (&str, &str) =
     ("function_mesh_objects_in_backoff", "Objects whose last reconcile failed and that wait for a retry.");
 
-/// What the controllers are told.
+/// Options of the controllers.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Settings of the renderer.
+    /// Renderer settings.
     pub settings: Settings,
-    /// The namespaces to look after.
+    /// Watched namespaces.
     pub namespaces: Namespaces,
-    /// Namespaces in which no component runs.
-    pub protected: Protected,
-    /// Objects of each kind that are worked on at a time; how namespaces share them, see [`crate::runtime::queue`].
+    /// Namespaces in which components are rejected.
+    pub protected: ProtectedNamespaces,
+    /// Concurrent reconciles of each kind; [`crate::runtime::queue`] shares them among namespaces.
     pub concurrency: u16,
-    /// Whether changes of running pods are held back, save those of a component's own specification.
+    /// Whether rollouts are paused for all components, except those that a change of the spec causes.
     pub pause_rollout: bool,
-    /// Who this program is among several of which one acts; None when it is alone.
+    /// The candidate for leader election; None if it is off.
     pub candidate: Option<Candidate>,
 }
 
-/// Runs all controllers until `end`. They wait for definitions that are not there yet, and for their turn when
-/// there are several programs; their caches are full by then.
+/// Runs all controllers until `shutdown`. They retry until the CRDs are installed, and sync their caches before they lead.
 pub async fn run(
     client: Client,
     options: Options,
     registry: &Registry,
     readiness: &Readiness,
-    end: CancellationToken,
+    shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (candidate, control) = Control::new(options, end);
-    let leadership = control.leadership.clone();
-    let control = control.run(client.clone(), registry.clone(), readiness.clone());
-    elect(candidate, client, registry, &leadership, control).await
+    let (candidate, manager) = Manager::new(options, shutdown);
+    let leadership = manager.leadership.clone();
+    let manager = manager.run(client.clone(), registry.clone(), readiness.clone());
+    run_with_lease(candidate, client, registry, &leadership, manager).await
 }
 
-/// The same with the controllers on a runtime of their own, so that nothing that they do keeps the election waiting,
-/// which runs on this one. Each has a client that was made on its runtime.
+/// The same with the controllers on a separate runtime, so that they cannot block leader election, which runs on the
+/// current one. Each client must be created on its runtime.
 pub async fn run_on(
     (runtime, client): (&Handle, Client),
     election_client: Client,
     options: Options,
     registry: &Registry,
     readiness: &Readiness,
-    end: CancellationToken,
+    shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (candidate, control) = Control::new(options, end);
-    let leadership = control.leadership.clone();
-    let control = runtime.spawn(control.run(client, registry.clone(), readiness.clone()));
-    let control = async { AbortOnDropHandle::new(control).await? };
-    elect(candidate, election_client, registry, &leadership, control).await
+    let (candidate, manager) = Manager::new(options, shutdown);
+    let leadership = manager.leadership.clone();
+    let manager = runtime.spawn(manager.run(client, registry.clone(), readiness.clone()));
+    let manager = async { AbortOnDropHandle::new(manager).await? };
+    run_with_lease(candidate, election_client, registry, &leadership, manager).await
 }
 
-/// Holds the Lease while the controllers run. Without it nothing more is written, and what is under way is dropped.
-async fn elect(
+/// Leads while the controllers run. When leadership is lost, the controllers are dropped together with their requests in
+/// flight.
+async fn run_with_lease(
     candidate: Option<Candidate>,
     client: Client,
     registry: &Registry,
     leadership: &Leadership,
-    control: impl Future<Output = anyhow::Result<()>>,
+    manager: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let Some(candidate) = candidate else {
         leader_election::gauge(registry)?.set(1);
-        return control.await;
+        return manager.await;
     };
     let done = CancellationToken::new();
     let lead = candidate.lead(client, registry, leadership, &done);
-    tokio::pin!(lead, control);
+    tokio::pin!(lead, manager);
     tokio::select! {
         lost = &mut lead => lost.map_err(Into::into),
-        ended = &mut control => {
+        ended = &mut manager => {
             done.cancel();
             lead.await?;
             ended
@@ -126,31 +127,32 @@ async fn elect(
     }
 }
 
-struct Control {
+struct Manager {
     settings: Settings,
     namespaces: Namespaces,
-    protected: Protected,
+    protected: ProtectedNamespaces,
     concurrency: u16,
     pause_rollout: bool,
     leadership: Leadership,
 }
 
-impl Control {
-    fn new(options: Options, end: CancellationToken) -> (Option<Candidate>, Self) {
+impl Manager {
+    fn new(options: Options, shutdown: CancellationToken) -> (Option<Candidate>, Self) {
         let Options { settings, namespaces, protected, concurrency, pause_rollout, candidate } = options;
         let leadership = match &candidate {
-            Some(_) => Leadership::candidate(end),
-            None => Leadership::alone(end),
+            Some(_) => Leadership::candidate(shutdown),
+            None => Leadership::alone(shutdown),
         };
         (candidate, Self { settings, namespaces, protected, concurrency, pause_rollout, leadership })
     }
 
     async fn run(self, client: Client, registry: Registry, readiness: Readiness) -> anyhow::Result<()> {
         let Self { settings, namespaces, protected, concurrency, pause_rollout, leadership } = self;
-        let (client, end) = (leadership.fence.client(client), leadership.end.clone());
+        let (client, shutdown) = (leadership.fence.client(client), leadership.shutdown.clone());
         let memory = Memory::default();
         let watches = WatchMetrics::register(&registry, &memory)?;
-        let (backends, backend_changes) = backends::watch(&client, &settings, &namespaces, &watches, &end);
+        let (backends, backend_changes) =
+            backends::watch(&client, &settings, &namespaces, &watches, &shutdown);
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
             metrics: Metrics::register(&registry)?,
@@ -164,10 +166,10 @@ impl Control {
             settings,
             backends: backends.clone(),
             client,
-            undecodable: Reported::default(),
+            undecodable: ReportedErrors::default(),
             memory,
         });
-        let parts = Parts {
+        let builder = ControllerBuilder {
             shared: &shared,
             watches,
             namespaces: &namespaces,
@@ -175,25 +177,26 @@ impl Control {
             readiness: &readiness,
             leadership: &leadership,
         };
-        let meshes = parts.meshes()?;
-        let wake_meshes = meshes.triggers();
-        let (functions, of_functions) = parts.watch(&watcher::Config::default());
-        let (sources, of_sources) = parts.watch(&watcher::Config::default());
-        let (sinks, of_sinks) = parts.watch(&watcher::Config::default());
+        let meshes = builder.meshes()?;
+        let mesh_triggers = meshes.triggers();
+        let (functions, function_changes) = builder.watch(&watcher::Config::default());
+        let (sources, source_changes) = builder.watch(&watcher::Config::default());
+        let (sinks, sink_changes) = builder.watch(&watcher::Config::default());
         let peers = Peers { functions: functions.clone(), sources: sources.clone(), sinks: sinks.clone() };
         let (run_functions, backend_functions) =
-            parts.component(&functions, of_functions, &peers, &wake_meshes)?;
-        let (run_sources, backend_sources) = parts.component(&sources, of_sources, &peers, &wake_meshes)?;
-        let (run_sinks, backend_sinks) = parts.component(&sinks, of_sinks, &peers, &wake_meshes)?;
+            builder.component(&functions, function_changes, &peers, &mesh_triggers)?;
+        let (run_sources, backend_sources) =
+            builder.component(&sources, source_changes, &peers, &mesh_triggers)?;
+        let (run_sinks, backend_sinks) = builder.component(&sinks, sink_changes, &peers, &mesh_triggers)?;
         let context = mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks };
         let run_meshes = run_controller(meshes, MeshReconciler::new(context));
         for cache in &backends {
-            parts.gate("backend configs", cache);
+            builder.gate("backend configs", cache);
         }
-        drop(parts);
+        drop(builder);
         readiness.gate(CONTROLLERS).set(true);
-        let followers = vec![backend_functions, backend_sources, backend_sinks];
-        let backends = backends::follow(backend_changes, followers, Arc::clone(&shared), end).boxed();
+        let senders = vec![backend_functions, backend_sources, backend_sinks];
+        let backends = backends::broadcast(backend_changes, senders, Arc::clone(&shared), shutdown).boxed();
         tracing::info!(%namespaces, "controllers started");
         join_all(vec![run_functions, run_sources, run_sinks, run_meshes, backends]).await;
         tracing::info!("controllers stopped");
@@ -201,8 +204,8 @@ impl Control {
     }
 }
 
-/// What the controllers are made from.
-struct Parts<'a> {
+/// Builds the controllers.
+struct ControllerBuilder<'a> {
     shared: &'a Arc<Shared>,
     watches: WatchMetrics,
     namespaces: &'a Namespaces,
@@ -211,33 +214,33 @@ struct Parts<'a> {
     leadership: &'a Leadership,
 }
 
-type ComponentParts = (BoxFuture<'static, ()>, Changed);
+type ComponentController = (BoxFuture<'static, ()>, ConfigSender);
 
-impl Parts<'_> {
-    /// The program is ready only once this cache is full, of each namespace.
+impl ControllerBuilder<'_> {
+    /// Adds a readiness gate per scope of a cache, open once it has synced.
     fn gate<K: Watched>(&self, name: &str, cache: &Cache<K>) {
-        for part in cache.parts() {
-            let at = part.as_ref().filter(|_| !self.namespaces.are_all());
+        for scope in cache.scopes() {
+            let at = scope.as_ref().filter(|_| !self.namespaces.is_all());
             let place = at.map(|namespace| format!(" in {namespace}")).unwrap_or_default();
-            let gate = self.readiness.gate(&format!("the cache of {name}{place}"));
+            let gate = self.readiness.gate(&format!("cache of {name}{place}"));
             let cache = cache.clone();
             tokio::spawn(async move {
-                if cache.wait_synced(part.as_deref()).await {
+                if cache.wait_synced(scope.as_deref()).await {
                     gate.set(true);
                 }
             });
         }
     }
 
-    /// A cache of a kind, and its changes.
+    /// A cache of a kind, and the stream of its changes.
     fn watch<K: Watched>(
         &self,
         config: &watcher::Config,
     ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>) {
-        cache::watch(&self.shared.client, self.namespaces, config, &self.watches, &self.leadership.end)
+        cache::watch(&self.shared.client, self.namespaces, config, &self.watches, &self.leadership.shutdown)
     }
 
-    /// The controller of a kind. Nothing is kept about an object that is gone.
+    /// The controller of a kind. It drops all state of deleted objects.
     fn controller<K: Watched>(
         &self,
         kind: &'static str,
@@ -245,39 +248,42 @@ impl Parts<'_> {
         objects: &Cache<K>,
     ) -> Result<Controller<K>, prometheus::Error> {
         let metrics = &self.shared.metrics;
-        let gone = {
+        let on_deleted = {
             let shared = Arc::clone(self.shared);
             move |object: &Key| shared.forget(&component::key_of(prefix, object))
         };
-        let (waits, leadership) = (metrics.waits(kind), self.leadership.clone());
-        let controller = Controller::new(objects.store(), self.concurrency, waits, leadership, gone);
+        let (queue_duration, leadership) = (metrics.waits(kind), self.leadership.clone());
+        let controller =
+            Controller::new(objects.store(), self.concurrency, queue_duration, leadership, on_deleted);
         let set = |gauge: &IntGaugeVec, count: usize| {
             gauge.with_label_values::<&str>(&[]).set(i64::try_from(count).unwrap_or(i64::MAX));
         };
         let (triggers, shared) = (controller.triggers(), Arc::clone(self.shared));
-        metrics.computed(kind, WAITING, None, move |gauge: &IntGaugeVec| set(gauge, triggers.waiting()))?;
+        metrics.computed(kind, QUEUE_DEPTH, None, move |gauge: &IntGaugeVec| {
+            set(gauge, triggers.pending_changes());
+        })?;
         let count = move |gauge: &IntGaugeVec| set(gauge, shared.backoff.count(prefix));
         metrics.computed(kind, IN_BACKOFF, None, count)?;
         Ok(controller)
     }
 
-    /// The controller of one kind of component, and the way by which it hears of changed BackendConfigs.
+    /// The controller of one kind of component, and the sender of changed BackendConfigs to it.
     fn component<C: Component>(
         &self,
         objects: &Cache<Compact<C>>,
         changes: impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static,
         peers: &Peers,
         meshes: &Triggers<Compact<FunctionMesh>>,
-    ) -> Result<ComponentParts, prometheus::Error> {
-        let children = cache::children_of(C::ROLE);
-        let (stateful_sets, of_sets) = self.watch::<Compact<StatefulSet>>(&children);
-        let (services, of_services) = self.watch::<Compact<Service>>(&children);
-        let (autoscalers, of_autoscalers) = self.watch::<Compact<HorizontalPodAutoscaler>>(&children);
-        let (pods, of_pods) = self.watch::<PodSummary>(&children);
-        let of_jobs = cache::metadata_events::<JobSummary>(
+    ) -> Result<ComponentController, prometheus::Error> {
+        let children = cache::child_selector(C::ROLE);
+        let (stateful_sets, set_changes) = self.watch::<Compact<StatefulSet>>(&children);
+        let (services, service_changes) = self.watch::<Compact<Service>>(&children);
+        let (autoscalers, autoscaler_changes) = self.watch::<Compact<HorizontalPodAutoscaler>>(&children);
+        let (pods, pod_changes) = self.watch::<PodSummary>(&children);
+        let job_changes = cache::metadata_events::<JobSummary>(
             &self.shared.client,
             self.namespaces,
-            &cache::cleanups_of(C::ROLE),
+            &cache::cleanup_job_selector(C::ROLE),
             &self.watches,
         );
         self.gate(C::ROLE.mesh_field(), objects);
@@ -293,30 +299,32 @@ impl Parts<'_> {
             pods,
             peers: peers.clone(),
         });
-        let changes = objects::count(&self.shared.metrics, objects, changes, objects::of_component)?;
-        let (tell, backends) = mpsc::channel(QUEUE);
+        let changes =
+            object_metrics::count(&self.shared.metrics, objects, changes, object_metrics::component_phase)?;
+        let (sender, backends) = mpsc::channel(CHANGE_QUEUE);
         let affected = backends::affected_by(backends, objects.clone(), Arc::clone(self.shared));
         let controller = self
             .controller(C::ROLE.kind(), component::prefix::<C>(), objects)?
             .on(notify_owner_mesh(changes, meshes.clone()))
-            .owns(of_sets)
-            .owns(of_services)
-            .owns(of_autoscalers)
-            .on_refs(component::pods::components_of(of_pods))
-            .on_refs(component::pods::components_of(of_jobs))
+            .owns(set_changes)
+            .owns(service_changes)
+            .owns(autoscaler_changes)
+            .on_refs(component::pods::components_of(pod_changes))
+            .on_refs(component::pods::components_of(job_changes))
             .on_refs(affected);
-        Ok((run_controller(controller, ComponentReconciler::<C>::new(context)), tell))
+        Ok((run_controller(controller, ComponentReconciler::<C>::new(context)), sender))
     }
 
     fn meshes(&self) -> Result<Controller<Compact<FunctionMesh>>, prometheus::Error> {
         let (objects, changes) = self.watch::<Compact<FunctionMesh>>(&watcher::Config::default());
         self.gate("functionmeshes", &objects);
-        let changes = objects::count(&self.shared.metrics, &objects, changes, objects::of_mesh)?;
+        let changes =
+            object_metrics::count(&self.shared.metrics, &objects, changes, object_metrics::mesh_phase)?;
         Ok(self.controller("FunctionMesh", mesh::PREFIX, &objects)?.on(changes))
     }
 }
 
-/// Runs a controller until the end.
+/// Runs a controller until shutdown.
 fn run_controller<R: Reconciler + 'static>(
     controller: Controller<Compact<R::Object>>,
     reconciler: R,
@@ -333,7 +341,7 @@ pub(crate) fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> im
     futures::stream::poll_fn(move |context| receiver.poll_recv(context))
 }
 
-/// Passes changes of components on, and has the mesh that each belongs to reconciled: also when one is deleted.
+/// Triggers a reconcile of the owner mesh on each change of a component, deletions included. Forwards the changes.
 fn notify_owner_mesh<C: Component>(
     changes: impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static,
     meshes: Triggers<Compact<FunctionMesh>>,

@@ -18,7 +18,7 @@ const PHASES: [Phase; 8] = [
 ];
 
 #[test]
-fn every_phase_and_every_bad_reason_is_explained() {
+fn phases_and_failure_reasons_are_documented() {
     for phase in PHASES {
         assert!(TROUBLESHOOTING.contains(&format!("\n### {phase}\n")), "{phase}");
     }
@@ -41,7 +41,7 @@ fn every_phase_and_every_bad_reason_is_explained() {
 }
 
 #[test]
-fn every_annotation_for_operations_is_explained() {
+fn annotations_are_documented() {
     let labels = include_str!("../../api/src/labels.rs");
     let documented = ["MANAGED", "PAUSE_ROLLOUT", "NEED_CLEANUP", "SUSPEND", "RESTARTED_AT"];
     for name in documented {
@@ -53,7 +53,7 @@ fn every_annotation_for_operations_is_explained() {
 
 /// Each weakness has a row in docs/security.md, and each test that is named there is a test in the file that is named.
 #[test]
-fn every_weakness_names_tests_that_exist() {
+fn security_rows_name_existing_tests() {
     let security = include_str!("../../../docs/security.md");
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let row = |number: u32| security.lines().find(|line| line.starts_with(&format!("| S{number} |")));

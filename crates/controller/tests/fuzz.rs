@@ -1,5 +1,5 @@
-//! Whatever an object in a cache holds: it is taken up or refused at once, in bounded memory, and no error tells its
-//! content. `hack/fuzz` runs this under a memory limit, with hundreds of thousands of inputs.
+//! Fuzzing: any object is accepted or rejected quickly, in bounded memory, and no error quotes its content. `hack/fuzz`
+//! runs this under a memory limit, with hundreds of thousands of inputs.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
@@ -15,9 +15,9 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// A password in the samples. No error may have it.
+/// A password in the samples, which no error may contain.
 const CANARY: &str = "canary-5f3a81";
-/// Far more than any object takes on a busy machine.
+/// Timeout, far above the time for any object on a busy machine.
 const LONGEST: Duration = Duration::from_secs(3);
 
 fn samples() -> Vec<Value> {
@@ -45,7 +45,7 @@ fn samples() -> Vec<Value> {
     ]
 }
 
-/// All that is done with an object of a cache before somebody works on it.
+/// Everything that the controller does with a cached object before its reconcile.
 fn take_up<K: DeserializeOwned>(json: &str) -> anyhow::Result<()> {
     let error = match Compact::<K>::from_json(json) {
         Ok(object) => {
@@ -57,18 +57,18 @@ fn take_up<K: DeserializeOwned>(json: &str) -> anyhow::Result<()> {
         Err(error) => Some(error),
     };
     let error = error.map(|error| format!("{error} {error:?}")).unwrap_or_default();
-    ensure!(!error.contains(CANARY), "an error tells a password: {error}");
+    ensure!(!error.contains(CANARY), "an error quotes a password: {error}");
     Ok(())
 }
 
 #[test]
-fn fuzz_any_object_is_taken_up_or_refused() {
+fn fuzz_any_object_is_accepted_or_rejected() {
     let mut number = 0_usize;
     let report = Fuzz::new(samples()).unwrap().run(|input| {
-        // The API server sends nothing else.
+        // The API server sends JSON only.
         let Ok(json) = std::str::from_utf8(input) else { return Ok(()) };
         let begun = Instant::now();
-        // One kind of ours and one of Kubernetes' for each input: there are more inputs then.
+        // One of our kinds and one of Kubernetes' per input, for a higher throughput.
         number += 1;
         match number % 5 {
             0 => take_up::<Function>(json)?,
@@ -89,9 +89,9 @@ fn fuzz_any_object_is_taken_up_or_refused() {
     println!("{:?}", report.unwrap());
 }
 
-/// The check can fail: a decoder that quotes what it reads is found.
+/// Checks the check: it detects a decoder that quotes content.
 #[test]
-fn a_decoder_that_quotes_is_found() {
+fn fuzz_detects_a_decoder_that_quotes_content() {
     let json = samples()[0].to_string().replace("\"replicas\":1", &format!("\"replicas\":\"{CANARY}\""));
     take_up::<Function>(&json).unwrap();
     let quoting = serde_json::from_str::<Function>(&json).unwrap_err();

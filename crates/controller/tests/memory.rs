@@ -1,4 +1,4 @@
-//! How much memory the controller takes, whatever objects there are (S3): below half of what the chart gives it.
+//! Memory of the controller with hostile objects: below half of the chart's limit.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -13,10 +13,10 @@ use kube::api::{ApiResource, DynamicObject, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, from_value, json};
 
-/// Half of the limit of the chart.
+/// Half of the chart's memory limit.
 const MOST: u64 = 128 << 20;
 
-/// The controller as a process; it ends with this.
+/// The controller as a process; dropping this kills it.
 struct Controller {
     child: Child,
     health: String,
@@ -48,7 +48,7 @@ impl Controller {
                 break;
             }
         }
-        // The rest of the log is nobody's to read, and must not stop the program.
+        // The rest of the log is drained, so that the process does not block.
         std::thread::spawn(move || log.for_each(drop));
         let (health, metrics) = health.zip(metrics).context("it does not listen")?;
         Ok(Self { child, health, metrics })
@@ -63,7 +63,7 @@ impl Controller {
         .await
     }
 
-    /// How many Functions have been looked at, by the phase that they have since.
+    /// Functions that were reconciled, by their resulting phase.
     async fn looked_at(&self) -> anyhow::Result<u32> {
         let page = reqwest::get(format!("http://{}/metrics", self.metrics)).await?.text().await?;
         let lines = page.lines().filter(|line| line.starts_with("function_mesh_objects{kind=\"Function\""));
@@ -72,10 +72,10 @@ impl Controller {
         Ok(counts.filter_map(|count| count.parse::<u32>().ok()).sum())
     }
 
-    /// The most memory that it had at a time, in bytes.
+    /// Peak memory, in bytes.
     fn peak(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("it has ended")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("it has exited")?;
         let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kilobytes << 10)
     }
@@ -102,7 +102,7 @@ fn function(config: Value) -> anyhow::Result<FunctionSpec> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s3_the_controller_stays_below_half_of_its_limit_whatever_objects_there_are() -> anyhow::Result<()> {
+async fn controller_memory_stays_below_half_of_its_limit() -> anyhow::Result<()> {
     let plane = ControlPlane::shared().await?;
     let client = plane.client().await?;
     let namespace = plane.namespace(&client, "memory").await?;
@@ -117,7 +117,7 @@ async fn s3_the_controller_stays_below_half_of_its_limit_whatever_objects_there_
         let name = format!("pairs-{number}");
         apply(&client, &namespace, &Function::new(&name, function(pairs(100_000))?)).await?;
     }
-    // What is too complex has no type: it is stored as anybody could without the webhook.
+    // Too complex for our types: it is stored as any user could without the webhook.
     let mut huge = serde_json::to_value(Function::new("pairs", fixtures::java_function("x")))?;
     huge["spec"]["funcConfig"] = pairs(1_300_000);
     let kind = ApiResource::erase::<Function>(&());
@@ -163,19 +163,17 @@ async fn s3_the_controller_stays_below_half_of_its_limit_whatever_objects_there_
     apply(&client, &namespace, &bystander).await?;
     let sets = Api::<StatefulSet>::namespaced(client.clone(), &namespace);
     eventually(Duration::from_mins(2), async || Ok(sets.get("bystander-function").await?)).await?;
-    // Without optimisation each takes seconds, and two are worked on at a time: so many that it does not grow.
+    // A debug build takes seconds for each, two at a time: enough of them to show growth.
     eventually(Duration::from_mins(4), async || {
         let looked_at = controller.looked_at().await?;
-        ensure!(looked_at > 20, "only {looked_at} were looked at");
+        ensure!(looked_at > 20, "only {looked_at} were reconciled");
         Ok(())
     })
     .await?;
     let peak = controller.peak()?;
     let mebibytes = |bytes: u64| bytes >> 20;
     let (at_rest, filled, peak) = (mebibytes(at_rest), mebibytes(filled), mebibytes(peak));
-    println!(
-        "peak memory: {at_rest} MiB empty, {filled} MiB with full caches, {peak} MiB while they are worked on"
-    );
+    println!("peak memory: {at_rest} MiB empty, {filled} MiB with full caches, {peak} MiB during reconciles");
     ensure!(peak <= mebibytes(MOST), "{peak} MiB, of them {filled} by the caches and {at_rest} with nothing");
     Ok(())
 }

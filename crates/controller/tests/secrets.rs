@@ -1,10 +1,10 @@
-//! What users keep to themselves stays out of the log, also when something goes wrong.
+//! Secrets of users are not logged, even on errors.
 //!
-//! A program of its own, since a log belongs to a whole process.
+//! A separate test binary, since the log is per process.
 
 use anyhow::ensure;
 use function_mesh_api::{Function, Sink};
-use function_mesh_controller::{Options, Protected, run};
+use function_mesh_controller::{Options, ProtectedNamespaces, run};
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
@@ -18,7 +18,7 @@ use serde_json::json;
 const PASSWORD: &str = "correct-horse-battery-staple";
 
 #[tokio::test]
-async fn passwords_are_never_logged() -> anyhow::Result<()> {
+async fn secrets_are_not_logged() -> anyhow::Result<()> {
     let log = LogBuffer::default();
     tracing_subscriber::fmt().with_env_filter("trace").with_ansi(false).with_writer(log.clone()).init();
     let plane = ControlPlane::shared().await?;
@@ -28,8 +28,8 @@ async fn passwords_are_never_logged() -> anyhow::Result<()> {
     let readiness = Readiness::new(end.clone());
     let options = Options {
         settings: Settings::default(),
-        namespaces: Namespaces::one(&namespace),
-        protected: Protected::default(),
+        namespaces: Namespaces::single(&namespace),
+        protected: ProtectedNamespaces::default(),
         concurrency: 4,
         pause_rollout: false,
         candidate: None,
@@ -46,7 +46,7 @@ async fn passwords_are_never_logged() -> anyhow::Result<()> {
         "clientAuthenticationPlugin": "org.apache.pulsar.client.impl.auth.AuthenticationToken",
         "clientAuthenticationParameters": format!("token:{PASSWORD}"),
     } } }))?;
-    // The API server refuses this one's StatefulSet, and says why.
+    // The API server rejects this function's StatefulSet, with a message.
     let mut refused = fixtures::sink("refused");
     refused.sink_config.clone_from(&sink.sink_config);
     refused.pod = serde_json::from_value(json!({ "affinity": { "nodeAffinity": {
@@ -64,14 +64,14 @@ async fn passwords_are_never_logged() -> anyhow::Result<()> {
         let command = serde_json::to_string(&set)?;
         ensure!(command.contains(PASSWORD), "{name} has it on its command line, as the runner wants");
     }
-    // Drift is told with its place.
+    // Drift is logged with its field path.
     let drift =
         json!({ "spec": { "template": { "metadata": { "annotations": { "prometheus.io/port": "1" } } } } });
     sets.patch("store-sink", &PatchParams::default(), &Patch::Merge(drift)).await?;
     eventually(SECONDS_30, async || {
         let text = log.text();
-        ensure!(text.contains("applying a difference"), "the drift is not told yet");
-        ensure!(text.contains("reconcile failed"), "the refusal is not told yet");
+        ensure!(text.contains("applying changes"), "the drift is not logged yet");
+        ensure!(text.contains("reconcile failed"), "the rejection is not logged yet");
         Ok(())
     })
     .await?;

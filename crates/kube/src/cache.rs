@@ -1,4 +1,4 @@
-//! Caches of what is watched: a store to read, and a stream of changes that triggers reconciles.
+//! Caches of watched kinds: a store to read from, and a stream of changes that triggers reconciles.
 
 use std::fmt::Debug;
 use std::future::ready;
@@ -19,7 +19,7 @@ use tokio::sync::watch::Receiver;
 
 use crate::compact::Compact;
 use crate::decode_error;
-use crate::list_watch::{Item, Target, list_watch, read_one};
+use crate::list_watch::{Item, Target, fetch_one, list_watch};
 use crate::memory::Memory;
 use crate::namespaces::Namespaces;
 use crate::store::NamespacedStore;
@@ -35,75 +35,75 @@ impl<K> Watched for K where
 {
 }
 
-/// How long until an object is looked at again of whose namespace a cache could not be filled.
-pub const INCOMPLETE: Duration = Duration::from_secs(5);
+/// Time until an object is requeued if a cache of its namespace has not synced.
+pub const UNSYNCED_RETRY: Duration = Duration::from_secs(5);
 
-/// What selects the children of components of one role.
-pub fn children_of(role: function_mesh_api::Role) -> watcher::Config {
+/// Selects the children of components of one role.
+pub fn child_selector(role: function_mesh_api::Role) -> watcher::Config {
     watcher::Config::default().labels(&format!("{}={role}", labels::COMPONENT))
 }
 
-/// What selects the Jobs that clean up after components of one role.
-pub fn cleanups_of(role: function_mesh_api::Role) -> watcher::Config {
+/// Selects the clean-up Jobs of components of one role.
+pub fn cleanup_job_selector(role: function_mesh_api::Role) -> watcher::Config {
     watcher::Config::default().labels(&format!("{}={role},{}", labels::COMPONENT, labels::OWNER))
 }
 
-/// A cache: a store to read, and what of it is full.
+/// A store, and the sync state of its shards.
 #[derive(Clone)]
 pub struct Cache<K: Watched> {
     store: Store<K>,
-    parts: Arc<[Part]>,
-    end: CancellationToken,
+    shards: Arc<[Shard]>,
+    shutdown: CancellationToken,
     client: Client,
     memory: Memory,
 }
 
-/// What is watched in one go: a namespace, or, without a name, all of them.
-struct Part {
+/// The scope of one watch: a namespace, or None for all.
+struct Shard {
     namespace: Option<String>,
     state: Receiver<SyncState>,
 }
 
-/// How far the first list of a part has come.
+/// The state of the first list of a shard.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum SyncState {
-    /// It is under way.
+    /// The list is in progress.
     Syncing,
-    /// It failed, and is tried again.
+    /// The list failed and is retried.
     Failed,
-    /// It is done.
+    /// The list is complete.
     Synced,
 }
 
-impl Part {
+impl Shard {
     fn covers(&self, namespace: &str) -> bool {
         self.namespace.as_deref().is_none_or(|own| own == namespace)
     }
 
-    /// Waits for this to come about; false when the watch ends before.
-    async fn stands(&self, wanted: impl FnMut(&SyncState) -> bool + Send) -> bool {
+    /// Waits for a state; false if the watch ends before.
+    async fn wait_for_state(&self, wanted: impl FnMut(&SyncState) -> bool + Send) -> bool {
         self.state.clone().wait_for(wanted).await.is_ok()
     }
 }
 
 impl<K: Watched> Cache<K> {
-    /// The store, for a controller to look its objects up in.
+    /// The store, for look-ups by a controller.
     pub fn store(&self) -> Store<K> {
         self.store.clone()
     }
 
-    /// Names what is watched in one go: each namespace, or all of them together, which is None.
-    pub fn parts(&self) -> Vec<Option<String>> {
-        self.parts.iter().map(|part| part.namespace.clone()).collect()
+    /// The scopes of the watches: each namespace by name, or None for the whole cluster.
+    pub fn scopes(&self) -> Vec<Option<String>> {
+        self.shards.iter().map(|shard| shard.namespace.clone()).collect()
     }
 
-    /// Waits until the cache holds all that there is in this part. False when the program ends before.
-    pub async fn wait_synced(&self, part: Option<&str>) -> bool {
-        for part in self.parts.iter().filter(|it| it.namespace.as_deref() == part) {
+    /// Waits until the cache of this scope has synced. False on shutdown.
+    pub async fn wait_synced(&self, scope: Option<&str>) -> bool {
+        for shard in self.shards.iter().filter(|it| it.namespace.as_deref() == scope) {
             let has_synced = tokio::select! {
                 biased;
-                () = self.end.cancelled() => false,
-                has_synced = part.stands(|state| *state == SyncState::Synced) => has_synced,
+                () = self.shutdown.cancelled() => false,
+                has_synced = shard.wait_for_state(|state| *state == SyncState::Synced) => has_synced,
             };
             if !has_synced {
                 return false;
@@ -112,22 +112,21 @@ impl<K: Watched> Cache<K> {
         true
     }
 
-    /// Whether the cache holds all that there is, in every namespace that is watched.
+    /// Whether all watched namespaces have synced.
     pub fn has_synced(&self) -> bool {
-        self.parts.iter().all(|part| *part.state.borrow() == SyncState::Synced)
+        self.shards.iter().all(|shard| *shard.state.borrow() == SyncState::Synced)
     }
 
-    /// Whether the cache holds all that there is in a namespace, if it is watched at all. It waits while that is
-    /// being listed for the first time; not when that failed, since it may be long until somebody allows it, and
-    /// nobody of another namespace is to be kept from work meanwhile.
+    /// Whether the cache of a namespace has synced; true if the namespace is not watched. Waits during the first list.
+    /// Does not wait after a failed one: missing permissions can take long, and other namespaces must not be blocked.
     pub async fn has_synced_for(&self, namespace: &str) -> bool {
-        for part in self.parts.iter().filter(|part| part.covers(namespace)) {
+        for shard in self.shards.iter().filter(|shard| shard.covers(namespace)) {
             tokio::select! {
                 biased;
-                () = self.end.cancelled() => return false,
-                _ = part.stands(|state| *state != SyncState::Syncing) => {}
+                () = self.shutdown.cancelled() => return false,
+                _ = shard.wait_for_state(|state| *state != SyncState::Syncing) => {}
             }
-            if *part.state.borrow() != SyncState::Synced {
+            if *shard.state.borrow() != SyncState::Synced {
                 return false;
             }
         }
@@ -139,23 +138,23 @@ impl<K> Cache<Compact<K>>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + DeserializeOwned + 'static,
 {
-    /// The object of this name. What cannot be decoded counts as unknown: whoever needs it asks the API server, and
-    /// learns why.
+    /// The object of this name. Undecodable objects are treated as absent; callers fall back to a GET, whose error has
+    /// the reason.
     pub async fn fetch(&self, name: &str, namespace: &str) -> Result<Option<Arc<K>>, kube::Error> {
         let Some(found) = self.store.get(&ObjectRef::new(name).within(namespace)) else { return Ok(None) };
-        let whole = whole(&found, &self.client, &self.memory).await?;
-        Ok(whole.and_then(|whole| whole.decode().ok()).map(Arc::new))
+        let full = fetch_full(&found, &self.client, &self.memory).await?;
+        Ok(full.and_then(|full| full.decode().ok()).map(Arc::new))
     }
 
-    /// What work on an object costs if it is too large to be held, else nothing.
+    /// The memory that reading an object takes, in bytes, if it is too large for the cache; else 0.
     pub fn cost_of_large(&self, name: &str, namespace: &str) -> usize {
         let found = self.store.get(&ObjectRef::new(name).within(namespace));
         found.filter(|found| found.is_large()).map_or(0, |found| found.cost())
     }
 }
 
-/// An object of a cache, read from the API server if it is too large to be held. None if it is gone by now.
-pub async fn whole<K>(
+/// An object of a cache, read from the API server if it is too large for the cache. None if it no longer exists.
+pub async fn fetch_full<K>(
     object: &Compact<K>,
     client: &Client,
     memory: &Memory,
@@ -169,7 +168,7 @@ where
     let metadata = object.meta();
     let (name, namespace) = (metadata.name.as_deref(), metadata.namespace.as_deref());
     let (Some(name), Some(namespace)) = (name, namespace) else { return Ok(None) };
-    let found = read_one::<Compact<K>>(client, namespace, name, memory, Compact::from_json).await?;
+    let found = fetch_one::<Compact<K>>(client, namespace, name, memory, Compact::from_json).await?;
     Ok(found.filter(|found| found.meta().uid == metadata.uid))
 }
 
@@ -181,7 +180,7 @@ impl<K: Watched> Deref for Cache<K> {
     }
 }
 
-/// How watches fare.
+/// Watch metrics.
 #[derive(Clone, Debug)]
 pub struct WatchMetrics {
     lists: IntCounterVec,
@@ -190,7 +189,7 @@ pub struct WatchMetrics {
 }
 
 impl WatchMetrics {
-    /// Makes the metrics and registers them.
+    /// Creates and registers the metrics.
     pub fn register(registry: &Registry, memory: &Memory) -> prometheus::Result<Self> {
         let counter = |name, help| {
             let counter = IntCounterVec::new(Opts::new(name, help), &["kind"])?;
@@ -199,52 +198,52 @@ impl WatchMetrics {
         Ok(Self {
             lists: counter(
                 "function_mesh_watch_relists_total",
-                "How often all objects of a kind were listed for a watch: at its start, and where its history is lost.",
+                "Lists of all objects of a kind for a watch: at its start, and after its resource version expired.",
             )?,
             errors: counter(
                 "function_mesh_watch_errors_total",
-                "WatchMetrics that failed; each is begun anew after a while.",
+                "Failed watches; each is restarted after a backoff.",
             )?,
             memory: memory.clone(),
         })
     }
 
-    /// All that watches of a kind tell, each in one part, with the number of the part. What fails is counted and
-    /// logged here; each watch begins anew after a while.
-    fn observe<K: Watched>(
+    /// The events of all shards of a kind, each with the index of its shard. None is a failure, which is counted and
+    /// logged here; the watch restarts after a backoff.
+    fn watch_shards<K: Watched>(
         &self,
         client: &Client,
-        parts: &[Option<String>],
+        scopes: &[Option<String>],
         config: &watcher::Config,
     ) -> impl Stream<Item = (usize, Option<watcher::Event<K>>)> + Send + use<K> {
         let kind = K::kind(&());
         let (lists, errors) =
             (self.lists.with_label_values(&[&kind]), self.errors.with_label_values(&[&kind]));
-        let watch = |(at, namespace): (usize, &Option<String>)| {
+        let watch = |(shard, namespace): (usize, &Option<String>)| {
             let namespace = namespace.clone();
             let (lists, errors) = (lists.clone(), errors.clone());
             let target = Target::new::<K>(client, namespace.as_deref(), config, &self.memory);
             let events = list_watch::<K>(target, |error| {
                 let kind = K::kind(&());
-                tracing::warn!(%kind, %error, "an object cannot be read; it is passed over");
+                tracing::warn!(%kind, %error, "skipped an object that cannot be decoded");
             });
-            // Each watch waits for itself alone.
+            // Each watch has its own backoff.
             let events = events.boxed().default_backoff().map(move |event| match event {
                 Ok(event) => {
                     if matches!(event, watcher::Event::Init) {
                         lists.inc();
                     }
-                    (at, Some(event))
+                    (shard, Some(event))
                 }
                 Err(error) => {
                     errors.inc();
                     warn::<K>(namespace.as_deref(), &error);
-                    (at, None)
+                    (shard, None)
                 }
             });
             events.boxed()
         };
-        select_all(parts.iter().enumerate().map(watch))
+        select_all(scopes.iter().enumerate().map(watch))
     }
 }
 
@@ -258,66 +257,70 @@ fn warn<K: Watched>(namespace: Option<&str>, error: &watcher::Error) {
         _ => None,
     };
     if answer.is_some_and(|status| status.is_forbidden()) {
-        let error = words(error);
-        tracing::warn!(%kind, namespace, error, "not allowed to list and watch; components there wait until it is");
+        let error = watch_error_message(error);
+        tracing::warn!(%kind, namespace, error, "forbidden: grant list and watch; components wait until then");
     } else {
-        let error = words(error);
-        tracing::warn!(%kind, namespace, error, "watch failed; it is tried again");
+        let error = watch_error_message(error);
+        tracing::warn!(%kind, namespace, error, "watch failed; retrying");
     }
 }
 
-/// Why a watch failed, without a word of what could not be decoded.
-pub fn words(error: &watcher::Error) -> String {
+/// The message of a watch error, without content that could not be decoded.
+pub fn watch_error_message(error: &watcher::Error) -> String {
     match error {
-        watcher::Error::InitialListFailed(error) => format!("cannot list: {}", decode_error::words(error)),
-        watcher::Error::WatchStartFailed(error) => format!("cannot watch: {}", decode_error::words(error)),
-        watcher::Error::WatchFailed(error) => format!("the watch failed: {}", decode_error::words(error)),
-        watcher::Error::WatchError(status) => format!("the watch failed: {}", status.message),
+        watcher::Error::InitialListFailed(error) => {
+            format!("failed to list: {}", decode_error::message(error))
+        }
+        watcher::Error::WatchStartFailed(error) => {
+            format!("failed to start the watch: {}", decode_error::message(error))
+        }
+        watcher::Error::WatchFailed(error) => format!("watch failed: {}", decode_error::message(error)),
+        watcher::Error::WatchError(status) => format!("watch failed: {}", status.message),
         watcher::Error::NoResourceVersion => error.to_string(),
     }
 }
 
-/// A cache and the stream of objects that were changed or deleted. The cache fills while the stream is read.
+/// A cache, and the stream of objects that changed or were deleted. The cache fills while the stream is polled.
 pub fn watch<K: Watched>(
     client: &Client,
     namespaces: &Namespaces,
     config: &watcher::Config,
-    watches: &WatchMetrics,
-    end: &CancellationToken,
+    metrics: &WatchMetrics,
+    shutdown: &CancellationToken,
 ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>) {
-    let names = namespaces.parts();
+    let names = namespaces.scopes();
     let (store, writer) = reflector::store();
-    let mut shards = NamespacedStore::new(writer, &names);
-    let events = watches.observe(client, &names, config);
-    let (senders, parts): (Vec<_>, Vec<_>) = names
+    let mut namespaced_store = NamespacedStore::new(writer, &names);
+    let events = metrics.watch_shards(client, &names, config);
+    let (senders, shards): (Vec<_>, Vec<_>) = names
         .into_iter()
         .map(|namespace| {
             let (sender, state) = tokio::sync::watch::channel(SyncState::Syncing);
-            (sender, Part { namespace, state })
+            (sender, Shard { namespace, state })
         })
         .unzip();
     let cache = Cache {
         store,
-        parts: parts.into(),
-        end: end.clone(),
+        shards: shards.into(),
+        shutdown: shutdown.clone(),
         client: client.clone(),
-        memory: watches.memory.clone(),
+        memory: metrics.memory.clone(),
     };
-    let changes = events.flat_map(move |(at, event)| {
+    let changes = events.flat_map(move |(shard, event)| {
         let now = match &event {
             Some(watcher::Event::InitDone) => Some(SyncState::Synced),
             None => Some(SyncState::Failed),
             Some(_) => None,
         };
-        let changed = event.map(|event| shards.apply_event(at, event)).unwrap_or_default();
-        if let (Some(now), Some(state)) = (now, senders.get(at)) {
-            // What was full once stays so, whatever becomes of its watch.
+        let changed = event.map(|event| namespaced_store.apply_event(shard, event)).unwrap_or_default();
+        if let (Some(now), Some(state)) = (now, senders.get(shard)) {
+            // Once synced, a shard stays synced.
             state.send_if_modified(|state| {
-                let is_news = *state != SyncState::Synced && *state != now;
-                if is_news {
+                let is_change = *state != SyncState::Synced && *state != now;
+                if is_change {
                     *state = now;
                 }
-                is_news
+                is_change
             });
         }
         stream::iter(changed.into_iter().map(Ok))
@@ -325,14 +328,14 @@ pub fn watch<K: Watched>(
     (cache, changes)
 }
 
-/// Notices of objects that were changed or deleted, for those who read them when they need them.
+/// Objects that changed or were deleted, without a cache: the caller reads an object when it is needed.
 pub fn metadata_events<K: Watched>(
     client: &Client,
     namespaces: &Namespaces,
     config: &watcher::Config,
-    watches: &WatchMetrics,
+    metrics: &WatchMetrics,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + use<K> {
-    let events = watches.observe(client, &namespaces.parts(), config);
+    let events = metrics.watch_shards(client, &namespaces.scopes(), config);
     events.filter_map(|(_, event)| {
         ready(match event {
             Some(

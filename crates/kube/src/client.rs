@@ -1,11 +1,11 @@
-//! Every request to the API server: counted, timed, and never waited for without end.
+//! A client with metrics and a timeout for every request to the API server.
 //!
 //! ```text
-//! kube's Api ──> Limit ──> retries ──> Count ──> connection
+//! kube's Api ──> TimeoutService ──> retries ──> MetricsService ──> connection
 //! ```
 //!
-//! Each attempt is counted, also those that kube sends again since the API server was busy; the limit holds for
-//! all attempts of a request together.
+//! The metrics count every attempt, kube's retries on a busy API server included; the timeout covers all attempts of a
+//! request.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -25,17 +25,17 @@ use tower::layer::layer_fn;
 use tower::retry::RetryLayer;
 use tower::{BoxError, Service};
 
-/// How long a request may take, from its first attempt to the last byte of the answer. Of a watch the answer has
-/// to begin by then, and of a list; how long either stays quiet is limited where it is read.
-pub const LIMIT: Duration = Duration::from_secs(30);
+/// Timeout of a request, from its first attempt to the last byte of the response. Of a list or a watch it covers the
+/// response headers; the reader of the body has an idle timeout.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Requests under way at a time, far above what the controllers send.
-const UNDER_WAY: usize = 1024;
+/// Concurrent requests, far above what the controllers send.
+const MAX_IN_FLIGHT: usize = 1024;
 
-/// A request takes milliseconds; seconds mean a busy API server, or a slow webhook.
+/// Seconds: a request takes milliseconds; seconds indicate a busy API server or a slow webhook.
 const BUCKETS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
-/// What the operator reads and writes. Anything else is counted as `other`.
+/// Resources that the operator reads and writes. Others are counted as `other`.
 const RESOURCES: [&str; 17] = [
     "backendconfigs",
     "configmaps",
@@ -56,26 +56,25 @@ const RESOURCES: [&str; 17] = [
     "verticalpodautoscalers",
 ];
 
-/// Outcomes of an attempt. Absence and conflicts are everyday answers, so they do not count among the other
-/// refusals.
+/// Values of the label `code`. 404 and 409 are separate from `4xx`, since both are expected.
 const CODES: [&str; 7] = ["2xx", "404", "409", "429", "4xx", "5xx", "error"];
 
-/// The metrics of requests.
+/// Request metrics.
 #[derive(Clone, Debug)]
-pub struct Requests {
+pub struct ClientMetrics {
     total: IntCounterVec,
     seconds: HistogramVec,
 }
 
-impl Requests {
-    /// Makes the metrics and registers them.
+impl ClientMetrics {
+    /// Creates and registers the metrics.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let total =
-            Opts::new("function_mesh_api_requests_total", "Requests to the API server, each attempt.");
+            Opts::new("function_mesh_api_requests_total", "Requests to the API server; each attempt counts.");
         let total = IntCounterVec::new(total, &["verb", "resource", "code"])?;
         let seconds = HistogramOpts::new(
             "function_mesh_api_request_duration_seconds",
-            "Time until the last byte of an answer of the API server, watches excepted.",
+            "Time until the last byte of a response of the API server, without watches.",
         );
         let seconds = HistogramVec::new(seconds.buckets(BUCKETS.to_vec()), &["verb"])?;
         registry.register(Box::new(total.clone()))?;
@@ -83,9 +82,9 @@ impl Requests {
         Ok(Self { total, seconds })
     }
 
-    /// A client whose requests are counted and limited.
+    /// A client with metrics and timeouts.
     pub fn client(&self, mut config: Config) -> Result<Client, kube::Error> {
-        // kube's own retries would stand below what counts.
+        // kube's own retry layer is below the metrics, which would count all attempts as one.
         config.default_retry = false;
         Ok(self.wrap(ClientBuilder::try_from(config)?))
     }
@@ -99,25 +98,25 @@ impl Requests {
         B::Error: Into<BoxError>,
     {
         builder
-            .with_layer(&layer_fn(|inner| Count { inner, requests: self.clone() }))
-            .with_layer(&BufferLayer::new(UNDER_WAY))
+            .with_layer(&layer_fn(|inner| MetricsService { inner, metrics: self.clone() }))
+            .with_layer(&BufferLayer::new(MAX_IN_FLIGHT))
             .with_layer(&RetryLayer::new(RetryPolicy::server_retry()))
-            .with_layer(&layer_fn(|inner| Limit { inner }))
+            .with_layer(&layer_fn(|inner| TimeoutService { inner }))
             .build()
     }
 }
 
-/// What a request is about, in words of which there are few.
+/// The labels of a request, from fixed sets.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Subject {
+struct RequestInfo {
     verb: &'static str,
     resource: String,
 }
 
-impl Subject {
+impl RequestInfo {
     fn of<B>(request: &Request<B>) -> Self {
         let path: Vec<_> = request.uri().path().split('/').filter(|part| !part.is_empty()).collect();
-        // /api/v1/… or /apis/group/version/…, and then namespaces/<name>/… for what is in one.
+        // /api/v1/… or /apis/group/version/…, then namespaces/<name>/… for namespaced resources.
         let path = match path.first() {
             Some(&"api") => path.get(2..),
             Some(&"apis") => path.get(3..),
@@ -152,7 +151,7 @@ impl Subject {
     }
 }
 
-fn class(status: StatusCode) -> &'static str {
+fn status_class(status: StatusCode) -> &'static str {
     match status.as_u16() {
         200..300 => "2xx",
         404 => "404",
@@ -164,59 +163,59 @@ fn class(status: StatusCode) -> &'static str {
     }
 }
 
-/// One attempt; it is counted when this goes, so also when nobody waits for it any more.
+/// One attempt. It is counted on drop, so cancelled requests count too.
 #[derive(Debug)]
 struct Attempt {
-    requests: Requests,
-    subject: Subject,
+    metrics: ClientMetrics,
+    info: RequestInfo,
     code: &'static str,
-    begun: Instant,
+    started: Instant,
 }
 
 impl Attempt {
-    fn new(requests: Requests, subject: Subject) -> Self {
-        // With its first request a series of zeros begins for each outcome, so that the first fault is an increase.
+    fn new(metrics: ClientMetrics, info: RequestInfo) -> Self {
+        // Initialises all codes to zero, so that the first error is an increase.
         for code in CODES {
-            requests.total.with_label_values(&[subject.verb, &subject.resource, code]);
+            metrics.total.with_label_values(&[info.verb, &info.resource, code]);
         }
-        Self { requests, subject, code: "error", begun: Instant::now() }
+        Self { metrics, info, code: "error", started: Instant::now() }
     }
 
     fn is_watch(&self) -> bool {
-        self.subject.verb == "watch"
+        self.info.verb == "watch"
     }
 
     fn is_stream(&self) -> bool {
-        matches!(self.subject.verb, "list" | "watch")
+        matches!(self.info.verb, "list" | "watch")
     }
 
-    fn answered(&mut self, status: StatusCode) {
-        self.code = class(status);
+    fn set_status(&mut self, status: StatusCode) {
+        self.code = status_class(status);
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let Self { requests, subject: Subject { verb, resource }, code, begun } = self;
-        requests.total.with_label_values(&[*verb, resource, code]).inc();
+        let Self { metrics, info: RequestInfo { verb, resource }, code, started } = self;
+        metrics.total.with_label_values(&[*verb, resource, code]).inc();
         if *verb != "watch" {
-            requests.seconds.with_label_values(&[*verb]).observe(begun.elapsed().as_secs_f64());
+            metrics.seconds.with_label_values(&[*verb]).observe(started.elapsed().as_secs_f64());
         }
     }
 }
 
-/// An answer: read to its end, or the stream of a list or a watch.
-type Answer<B> = Response<Either<Full<Bytes>, Stream<B>>>;
+/// A response: a complete body, or the stream of a list or a watch.
+type ClientResponse<B> = Response<Either<Full<Bytes>, StreamBody<B>>>;
 
-/// A list or a watch as it arrives: neither is ever in memory as a whole.
+/// The body of a list or a watch, streamed: it is never in memory as a whole.
 #[derive(Debug)]
-struct Stream<B> {
+struct StreamBody<B> {
     body: Pin<Box<B>>,
-    /// A list counts until its last byte.
+    /// A list is measured until its last byte.
     attempt: Option<Attempt>,
 }
 
-impl<B> HttpBody for Stream<B>
+impl<B> HttpBody for StreamBody<B>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -242,14 +241,14 @@ where
     }
 }
 
-/// Counts each attempt.
+/// Counts and measures each attempt.
 #[derive(Debug)]
-struct Count<S> {
+struct MetricsService<S> {
     inner: S,
-    requests: Requests,
+    metrics: ClientMetrics,
 }
 
-impl<S, B> Service<Request<Body>> for Count<S>
+impl<S, B> Service<Request<Body>> for MetricsService<S>
 where
     S: Service<Request<Body>, Response = Response<B>>,
     S::Future: Send + 'static,
@@ -257,66 +256,66 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Answer<B>;
+    type Response = ClientResponse<B>;
     type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Answer<B>, BoxError>>;
+    type Future = BoxFuture<'static, Result<ClientResponse<B>, BoxError>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(context).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut attempt = Attempt::new(self.requests.clone(), Subject::of(&request));
+        let mut attempt = Attempt::new(self.metrics.clone(), RequestInfo::of(&request));
         let response = self.inner.call(request);
         async move {
             let (parts, body) = response.await.map_err(Into::into)?.into_parts();
             if attempt.is_stream() && parts.status.is_success() {
-                attempt.answered(parts.status);
+                attempt.set_status(parts.status);
                 let attempt = Some(attempt).filter(|attempt| !attempt.is_watch());
-                let body = Either::Right(Stream { body: Box::pin(body), attempt });
+                let body = Either::Right(StreamBody { body: Box::pin(body), attempt });
                 return Ok(Response::from_parts(parts, body));
             }
             let body = body.collect().await.map_err(Into::into)?.to_bytes();
-            attempt.answered(parts.status);
+            attempt.set_status(parts.status);
             Ok(Response::from_parts(parts, Either::Left(Full::new(body))))
         }
         .boxed()
     }
 }
 
-/// The API server did not answer in time.
+/// The API server did not respond in time.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no answer to {verb} {resource} for {LIMIT:?}: the API server cannot be reached, or is too busy; it is tried again"
+    "request timed out after {REQUEST_TIMEOUT:?}: {verb} {resource}; retrying; check that the API server is reachable"
 )]
-struct Late {
+struct Timeout {
     verb: &'static str,
     resource: String,
 }
 
-/// Ends what takes too long.
+/// Fails requests that exceed the timeout.
 #[derive(Debug)]
-struct Limit<S> {
+struct TimeoutService<S> {
     inner: S,
 }
 
-impl<S, B> Service<Request<Body>> for Limit<S>
+impl<S, B> Service<Request<Body>> for TimeoutService<S>
 where
-    S: Service<Request<Body>, Response = Answer<B>, Error = BoxError>,
+    S: Service<Request<Body>, Response = ClientResponse<B>, Error = BoxError>,
     S::Future: Send + 'static,
 {
-    type Response = Answer<B>;
+    type Response = ClientResponse<B>;
     type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Answer<B>, BoxError>>;
+    type Future = BoxFuture<'static, Result<ClientResponse<B>, BoxError>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Subject { verb, resource } = Subject::of(&request);
-        let answer = tokio::time::timeout(LIMIT, self.inner.call(request));
-        async move { answer.await.map_err(|_| BoxError::from(Late { verb, resource }))? }.boxed()
+        let RequestInfo { verb, resource } = RequestInfo::of(&request);
+        let response = tokio::time::timeout(REQUEST_TIMEOUT, self.inner.call(request));
+        async move { response.await.map_err(|_| BoxError::from(Timeout { verb, resource }))? }.boxed()
     }
 }
 

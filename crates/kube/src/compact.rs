@@ -1,9 +1,9 @@
-//! Objects as caches hold them: the JSON that the API server sent, without `managedFields`, and beside it the
-//! metadata by which they are found. They are decoded for each reconcile.
+//! Cached objects: the JSON from the API server without `managedFields`, plus the metadata for look-ups. Each reconcile
+//! decodes its objects.
 //!
-//! The unit of failure is the object. Whatever an object holds, it is taken up: the text is cut without building a
-//! tree and without recursion, and each field of the metadata is read alone. What does not decode is an error of that
-//! object's own reconcile. Errors quote fields and positions, never content: that may be a password.
+//! An object never fails another one. The cache accepts any JSON object: it prunes the text without a tree and without
+//! recursion, and decodes each metadata field separately. An object that does not decode fails its own reconcile only.
+//! Errors quote fields and positions, never content, which may be a secret.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,10 +17,10 @@ use serde_json::value::RawValue;
 
 use crate::decode_error::{DecodeError, decode};
 use crate::list_watch::Item;
-use crate::memory::{CacheBudget, Memory, Share, cost};
-use crate::prune::{Lean, string_of};
+use crate::memory::{CacheBudget, CacheReservation, Memory, cost};
+use crate::prune::{ObjectScan, string_member};
 
-/// An object in a cache.
+/// An object in a cache, decoded on demand.
 pub struct Compact<K> {
     metadata: ObjectMeta,
     body: Body,
@@ -29,105 +29,105 @@ pub struct Compact<K> {
 
 #[derive(Clone)]
 enum Body {
-    Held(Arc<Held>),
-    /// Too large to be held in memory: who needs it reads it.
-    Large(Arc<Rest>),
+    Full(Arc<Full>),
+    /// Too large for the cache: a reconcile reads it from the API server.
+    Partial(Arc<PartialObject>),
 }
 
-/// What is held of an object that is too large.
-struct Rest {
-    /// What work on it costs.
+/// The cached part of an object that is too large.
+struct PartialObject {
+    /// The memory that its reconcile takes, in bytes.
     cost: usize,
     annotations: Option<Box<str>>,
     status: Option<Box<str>>,
 }
 
-/// Longest part of a large object that is held.
-const LONGEST_PART: usize = 4 << 10;
+/// Longest annotations, and longest status, of a large object that are cached, in bytes.
+const MAX_PARTIAL_LEN: usize = 4 << 10;
 
-struct Held {
+struct Full {
     json: Box<str>,
-    /// What it takes of the budget of caches.
-    _share: Option<Share>,
+    /// Its share of the cache budget.
+    _reservation: Option<CacheReservation>,
 }
 
 impl<K> Compact<K> {
-    /// Takes an object up from its JSON. It fails only where this is no JSON object.
+    /// Wraps an object. Fails only if the text is not a JSON object.
     pub fn from_json(json: &str) -> Result<Self, DecodeError> {
         Self::new(json, None)
     }
 
-    /// The same for a cache: an object for which there is no room is not held, only its metadata are.
+    /// The same within a cache budget: if it is spent, only metadata are kept.
     pub fn for_cache(json: &str, budget: &CacheBudget) -> Result<Self, DecodeError> {
         Self::new(json, Some(budget))
     }
 
     fn new(json: &str, budget: Option<&CacheBudget>) -> Result<Self, DecodeError> {
-        let lean = Lean::read(json).map_err(|error| DecodeError::of_json(&error))?;
-        let share = budget.map(|budget| budget.admit(lean.length()));
-        let body = if let Some(None) = share {
-            let part = |json: Option<&str>| json.filter(|json| json.len() <= LONGEST_PART).map(Into::into);
+        let scan = ObjectScan::parse(json).map_err(|error| DecodeError::from_json(&error))?;
+        let reservation = budget.map(|budget| budget.reserve(scan.pruned_len()));
+        let body = if let Some(None) = reservation {
+            let part = |json: Option<&str>| json.filter(|json| json.len() <= MAX_PARTIAL_LEN).map(Into::into);
             let (annotations, status) = (part(annotations(json)), part(status(json).map(RawValue::get)));
-            Body::Large(Arc::new(Rest { cost: cost(json), annotations, status }))
+            Body::Partial(Arc::new(PartialObject { cost: cost(json), annotations, status }))
         } else {
-            Body::Held(Arc::new(Held { json: lean.without_managers().into(), _share: share.flatten() }))
+            Body::Full(Arc::new(Full { json: scan.pruned().into(), _reservation: reservation.flatten() }))
         };
-        Ok(Self { metadata: lean.metadata, body, kind: PhantomData })
+        Ok(Self { metadata: scan.metadata, body, kind: PhantomData })
     }
 
-    /// Whether only its metadata are held.
+    /// Whether only metadata are cached.
     pub fn is_large(&self) -> bool {
-        matches!(self.body, Body::Large(_))
+        matches!(self.body, Body::Partial(_))
     }
 
-    /// What work on it costs; see [`Memory::room`](crate::memory::Memory::room).
+    /// The memory that a reconcile of it takes, in bytes; see
+    /// [`Memory::try_reserve`](crate::memory::Memory::try_reserve).
     pub fn cost(&self) -> usize {
         match &self.body {
-            Body::Held(held) => cost(&held.json),
-            Body::Large(rest) => rest.cost,
+            Body::Full(full) => cost(&full.json),
+            Body::Partial(partial) => partial.cost,
         }
     }
 
-    /// The value of an annotation, whatever the other ones are.
+    /// The value of an annotation, even if other annotations are invalid.
     pub fn annotation(&self, name: &str) -> Option<String> {
-        string_of(
+        string_member(
             match &self.body {
-                Body::Held(held) => annotations(&held.json)?,
-                Body::Large(rest) => rest.annotations.as_deref()?,
+                Body::Full(full) => annotations(&full.json)?,
+                Body::Partial(partial) => partial.annotations.as_deref()?,
             },
             name,
         )
     }
 
-    /// Its status as JSON, if it has one that is held.
+    /// The status as JSON, if there is one in the cache.
     pub fn status(&self) -> Option<&str> {
         match &self.body {
-            Body::Held(held) => status(&held.json).map(RawValue::get),
-            Body::Large(rest) => rest.status.as_deref(),
+            Body::Full(full) => status(&full.json).map(RawValue::get),
+            Body::Partial(partial) => partial.status.as_deref(),
         }
     }
 
-    /// Its JSON without `managedFields`, if it is held.
+    /// The JSON without `managedFields`; None if only metadata are cached.
     pub fn json(&self) -> Option<&str> {
         match &self.body {
-            Body::Held(held) => Some(&held.json),
-            Body::Large(_) => None,
+            Body::Full(full) => Some(&full.json),
+            Body::Partial(_) => None,
         }
     }
 }
 
 impl<K: DeserializeOwned> Compact<K> {
-    /// The object.
+    /// Decodes the object.
     pub fn decode(&self) -> Result<K, DecodeError> {
-        self.json().map_or(Err(DecodeError::not_held()), decode)
+        self.json().map_or(Err(DecodeError::not_cached()), decode)
     }
 }
 
-/// Who manages which fields of an object. What cannot be decoded counts as absent: it was not written by a program
-/// whose fields we take over.
-pub fn managers(json: &str) -> Option<Vec<ManagedFieldsEntry>> {
-    let managers = Lean::read(json).ok()?.managers?;
-    serde_json::from_str(managers).ok()
+/// The `managedFields` of an object; None if they are missing or cannot be decoded.
+pub fn managed_fields(json: &str) -> Option<Vec<ManagedFieldsEntry>> {
+    let managed_fields = ObjectScan::parse(json).ok()?.managed_fields?;
+    serde_json::from_str(managed_fields).ok()
 }
 
 impl<K: 'static> Item for Compact<K> {
@@ -137,7 +137,7 @@ impl<K: 'static> Item for Compact<K> {
     }
 }
 
-/// Whether an object can be found again.
+/// Whether an object has a name and a namespace.
 pub fn is_named(metadata: &ObjectMeta) -> bool {
     let is_there = |name: Option<&String>| name.is_some_and(|name| !name.is_empty());
     is_there(metadata.name.as_ref()) && is_there(metadata.namespace.as_ref())
@@ -158,7 +158,7 @@ impl<K> Clone for Compact<K> {
 
 impl<K> fmt::Debug for Compact<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not its content: that may hold passwords.
+        // Without content, which may be a secret.
         f.debug_struct("Compact").field("name", &self.metadata.name).finish_non_exhaustive()
     }
 }
@@ -187,7 +187,7 @@ impl<K: Resource<DynamicType = ()>> Resource for Compact<K> {
     }
 }
 
-/// All finalizers of an object: a cache holds no more of them than an object usually has.
+/// All finalizers of an object; cached metadata contain a limited number of them.
 pub fn finalizers(json: &str) -> Option<Vec<String>> {
     #[derive(Deserialize)]
     struct Object {
@@ -202,7 +202,7 @@ pub fn finalizers(json: &str) -> Option<Vec<String>> {
     Some(object.metadata.finalizers.unwrap_or_default())
 }
 
-/// A field of the status of an object, which may be of any form.
+/// The status of an object, of any shape.
 pub fn status(json: &str) -> Option<&RawValue> {
     #[derive(Deserialize)]
     struct Object<'a> {

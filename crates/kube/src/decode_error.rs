@@ -1,11 +1,11 @@
-//! Why something cannot be decoded, in words that quote nothing of it: fields and positions only.
+//! Decode errors that name fields and positions and never quote content, which may be a secret.
 
 use function_mesh_api::complexity;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-/// Longest path of a field that is quoted.
-const LONGEST_FIELD: usize = 120;
+/// Longest field path in a message, in bytes.
+const MAX_FIELD_LEN: usize = 120;
 
 /// Why an object cannot be decoded.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -13,27 +13,27 @@ const LONGEST_FIELD: usize = 120;
 pub struct DecodeError(String);
 
 impl DecodeError {
-    /// What is wrong with JSON, without a word of its content.
-    pub fn of_json(error: &serde_json::Error) -> Self {
-        Self(format!("{} at {}", fault(error), place(error)))
+    /// The category and position of a JSON error.
+    pub fn from_json(error: &serde_json::Error) -> Self {
+        Self(format!("{} at {}", category(error), position(error)))
     }
 
-    /// What is wrong with a list that arrives piece by piece.
-    pub(crate) fn of_list(fault: &str, byte: usize) -> Self {
-        Self(format!("{fault} at byte {byte}"))
+    /// An error in a streamed list.
+    pub(crate) fn in_list(category: &str, byte: usize) -> Self {
+        Self(format!("{category} at byte {byte}"))
     }
 
-    /// The object has no name.
+    /// The object has no name or no namespace.
     pub fn unnamed() -> Self {
-        Self("it has no name or no namespace".to_owned())
+        Self("object has no name or no namespace".to_owned())
     }
 
     pub(crate) fn too_large() -> Self {
-        Self("it is larger than any object that the API server stores".to_owned())
+        Self("object exceeds the size limit of the API server".to_owned())
     }
 
-    pub(crate) fn not_held() -> Self {
-        Self("it is too large to be held in memory".to_owned())
+    pub(crate) fn not_cached() -> Self {
+        Self("object is too large for the cache".to_owned())
     }
 }
 
@@ -47,49 +47,51 @@ pub(crate) fn decode<K: DeserializeOwned>(json: &str) -> Result<K, DecodeError> 
                 let field = error.path().to_string();
                 let error = error.into_inner();
                 let field =
-                    function_mesh_api::printable(crate::events::clip(&field, LONGEST_FIELD)).into_owned();
+                    function_mesh_api::printable(crate::events::truncate(&field, MAX_FIELD_LEN)).into_owned();
                 match field.as_str() {
-                    "." => DecodeError::of_json(&error),
-                    field => DecodeError(format!("{field}: {} at {}", fault(&error), place(&error))),
+                    "." => DecodeError::from_json(&error),
+                    field => DecodeError(format!("{field}: {} at {}", category(&error), position(&error))),
                 }
             }
-            // What follows the object is wrong.
+            // The object itself decodes, so the error is in the text after it.
             Ok(_) => DecodeError("invalid JSON after the object".to_owned()),
         }
     })
 }
 
-fn place(error: &serde_json::Error) -> String {
+fn position(error: &serde_json::Error) -> String {
     format!("line {} column {}", error.line(), error.column())
 }
 
-/// What is wrong. serde's own words quote the value.
-fn fault(error: &serde_json::Error) -> String {
+/// The category of a JSON error: serde's own message quotes the value.
+fn category(error: &serde_json::Error) -> String {
     match error.classify() {
-        Category::Io => "reading failed".to_owned(),
-        Category::Eof => "JSON ends early".to_owned(),
+        Category::Io => "failed to read".to_owned(),
+        Category::Eof => "unexpected end of JSON".to_owned(),
         Category::Syntax if error.to_string().starts_with("recursion limit") => {
-            "more than 128 levels of lists and objects".to_owned()
+            "nested more than 128 levels deep".to_owned()
         }
         Category::Syntax => "invalid JSON".to_owned(),
-        Category::Data => missing(&error.to_string()).unwrap_or_else(|| "wrong type or value".to_owned()),
+        Category::Data => {
+            missing_field(&error.to_string()).unwrap_or_else(|| "wrong type or value".to_owned())
+        }
     }
 }
 
-/// A required field is named in our types, not in the object.
-fn missing(words: &str) -> Option<String> {
-    let (field, _) = words.strip_prefix("missing field `")?.split_once('`')?;
+/// The name of a missing field is safe to quote: it comes from our types, not from the object.
+fn missing_field(message: &str) -> Option<String> {
+    let (field, _) = message.strip_prefix("missing field `")?.split_once('`')?;
     let is_name = !field.is_empty() && field.chars().all(|letter| letter.is_ascii_alphanumeric());
     is_name.then(|| format!("required field {field} is missing"))
 }
 
-/// What a request failed of, without a word of an answer that could not be decoded.
-pub fn words(error: &kube::Error) -> String {
+/// The message of a client error, without content of a response that cannot be decoded.
+pub fn message(error: &kube::Error) -> String {
     match error {
         kube::Error::SerdeError(error) => {
-            format!("cannot decode the answer: {}", DecodeError::of_json(error))
+            format!("failed to decode the response: {}", DecodeError::from_json(error))
         }
-        kube::Error::FromUtf8(_) => "the answer is not UTF-8".to_owned(),
+        kube::Error::FromUtf8(_) => "response is not valid UTF-8".to_owned(),
         error => error.to_string(),
     }
 }

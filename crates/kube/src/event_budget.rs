@@ -1,38 +1,38 @@
-//! What was published lately, and what may still be: pure, the time is an argument.
+//! Rate limit and aggregation of Events. Pure: the time is an argument.
 //!
-//! As client-go's spam filter: an object has 25 Events at once, and then one in five minutes, so that a tenant that
-//! alternates two broken specifications writes few. Bounded in objects and in what is kept of each; the object that
-//! was quiet for longest is forgotten first.
+//! A token bucket per object, as in client-go's spam filter: a burst of 25 Events, then one in five minutes, so that a
+//! tenant that alternates two invalid specs causes few writes. Memory is bounded: the least recently used object is
+//! evicted, and each object has few series.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-/// Events of one object at once.
+/// Events of one object in a burst.
 const BURST: u32 = 25;
-/// After that, one in this time.
-const REFILL: Duration = Duration::from_mins(5);
-/// Objects that are remembered.
-const OBJECTS: usize = 4096;
-/// Different Events that are remembered of one object, to count repetitions.
-const SERIES: usize = 8;
-/// How long the same Event counts as a repetition.
-const REPETITION: Duration = Duration::from_mins(6);
+/// Time until an object may publish one more Event.
+const REFILL_INTERVAL: Duration = Duration::from_mins(5);
+/// Objects whose budget is tracked.
+const MAX_OBJECTS: usize = 4096;
+/// Series that are tracked of one object.
+const MAX_SERIES: usize = 8;
+/// How long after the last Event an equal one belongs to its series.
+const SERIES_WINDOW: Duration = Duration::from_mins(6);
 
 /// An Event that may be published.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Published {
-    /// Its name.
+    /// The name of the Event.
     pub(crate) name: String,
-    /// For which time in a row.
+    /// The count of its series, this Event included.
     pub(crate) count: i32,
 }
 
-/// What was published lately.
+/// The budgets of all objects.
 #[derive(Debug, Default)]
 pub(crate) struct EventBudget {
     objects: HashMap<String, Object>,
-    /// Objects by when they were last used.
+    /// Objects in the order of their last use.
     by_use: BTreeMap<u64, String>,
     uses: u64,
 }
@@ -47,14 +47,14 @@ struct Object {
 
 #[derive(Debug)]
 struct Series {
-    digest: u64,
+    hash: u64,
     name: String,
     count: i32,
     last: Instant,
 }
 
 impl EventBudget {
-    /// Takes an Event of an object from its budget; None if that is spent. `name` names a new one.
+    /// Takes a token of an object for an Event; None if none is left. `name` generates the name of a new series.
     pub(crate) fn take(
         &mut self,
         object: &str,
@@ -66,18 +66,18 @@ impl EventBudget {
         let object = self.objects.get_mut(object)?;
         object.refill(now);
         object.tokens = object.tokens.checked_sub(1)?;
-        let digest = digest(event);
-        object.series.retain(|series| now.duration_since(series.last) < REPETITION);
-        let at = object.series.iter().position(|series| series.digest == digest);
-        let mut series = at.and_then(|at| object.series.remove(at)).unwrap_or_else(|| Series {
-            digest,
+        let hash = hash(event);
+        object.series.retain(|series| now.duration_since(series.last) < SERIES_WINDOW);
+        let index = object.series.iter().position(|series| series.hash == hash);
+        let mut series = index.and_then(|index| object.series.remove(index)).unwrap_or_else(|| Series {
+            hash,
             name: name(),
             count: 0,
             last: now,
         });
         (series.count, series.last) = (series.count.saturating_add(1), now);
         let published = Published { name: series.name.clone(), count: series.count };
-        if object.series.len() == SERIES {
+        if object.series.len() == MAX_SERIES {
             object.series.pop_front();
         }
         object.series.push_back(series);
@@ -91,10 +91,10 @@ impl EventBudget {
             self.by_use.remove(&object.used);
             object.used = used;
         } else {
-            if self.objects.len() == OBJECTS
-                && let Some((_, quiet)) = self.by_use.pop_first()
+            if self.objects.len() == MAX_OBJECTS
+                && let Some((_, oldest)) = self.by_use.pop_first()
             {
-                self.objects.remove(&quiet);
+                self.objects.remove(&oldest);
             }
             let object = Object { used, tokens: BURST, refilled: now, series: VecDeque::new() };
             self.objects.insert(name.to_owned(), object);
@@ -105,16 +105,16 @@ impl EventBudget {
 
 impl Object {
     fn refill(&mut self, now: Instant) {
-        let periods = now.duration_since(self.refilled).as_secs() / REFILL.as_secs();
+        let periods = now.duration_since(self.refilled).as_secs() / REFILL_INTERVAL.as_secs();
         let periods = u32::try_from(periods).unwrap_or(u32::MAX);
         if periods > 0 {
             self.tokens = self.tokens.saturating_add(periods).min(BURST);
-            self.refilled += REFILL.saturating_mul(periods);
+            self.refilled += REFILL_INTERVAL.saturating_mul(periods);
         }
     }
 }
 
-fn digest(event: (&str, &str)) -> u64 {
+fn hash(event: (&str, &str)) -> u64 {
     let mut hasher = DefaultHasher::new();
     event.hash(&mut hasher);
     hasher.finish()
@@ -129,38 +129,38 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_that_alternates_two_broken_specifications_makes_few_events() {
+    fn alternating_notes_are_rate_limited() {
         let (mut budget, start) = (EventBudget::default(), Instant::now());
-        let mut made = 0;
+        let mut published = 0;
         for edit in 0..3600u32 {
             let now = start + Duration::from_secs(1) * edit;
-            made += u32::from(take(&mut budget, "f", &format!("{}", edit % 2), now).is_some());
+            published += u32::from(take(&mut budget, "f", &format!("{}", edit % 2), now).is_some());
         }
-        assert_eq!(made, BURST + 11, "an hour of one edit a second");
-        assert_eq!(take(&mut budget, "other", "0", start), Some(1), "others have a budget of their own");
+        assert_eq!(published, BURST + 11, "an hour of one edit per second");
+        assert_eq!(take(&mut budget, "other", "0", start), Some(1), "each object has its own budget");
     }
 
     #[test]
-    fn repetitions_are_counted_and_end() {
+    fn equal_events_share_a_series_within_the_window() {
         let (mut budget, start) = (EventBudget::default(), Instant::now());
         assert_eq!(take(&mut budget, "f", "a", start), Some(1));
         assert_eq!(take(&mut budget, "f", "b", start), Some(1));
-        assert_eq!(take(&mut budget, "f", "a", start + REPETITION / 2), Some(2));
-        assert_eq!(take(&mut budget, "f", "a", start + REPETITION), Some(3));
-        assert_eq!(take(&mut budget, "f", "a", start + 2 * REPETITION), Some(1));
+        assert_eq!(take(&mut budget, "f", "a", start + SERIES_WINDOW / 2), Some(2));
+        assert_eq!(take(&mut budget, "f", "a", start + SERIES_WINDOW), Some(3));
+        assert_eq!(take(&mut budget, "f", "a", start + 2 * SERIES_WINDOW), Some(1));
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn tracked_objects_and_series_are_bounded() {
         let (mut budget, now) = (EventBudget::default(), Instant::now());
-        for object in 0..3 * OBJECTS {
+        for object in 0..3 * MAX_OBJECTS {
             take(&mut budget, &object.to_string(), "a", now);
         }
-        assert_eq!((budget.objects.len(), budget.by_use.len()), (OBJECTS, OBJECTS));
+        assert_eq!((budget.objects.len(), budget.by_use.len()), (MAX_OBJECTS, MAX_OBJECTS));
         for note in 0..BURST {
             take(&mut budget, "f", &note.to_string(), now);
         }
-        assert_eq!(budget.objects["f"].series.len(), SERIES);
-        assert_eq!(budget.objects.len(), OBJECTS);
+        assert_eq!(budget.objects["f"].series.len(), MAX_SERIES);
+        assert_eq!(budget.objects.len(), MAX_OBJECTS);
     }
 }

@@ -1,4 +1,5 @@
-//! Events: what happened to an object, where `kubectl describe` shows it.
+//! Events of the `events.k8s.io` API, as `kubectl describe` shows them. Not kube-runtime's `Recorder`: its series key
+//! leaves the note out, so two different notes would count as one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -15,17 +16,17 @@ use kube::core::request::Error as BuildError;
 use kube::{Client, Resource};
 use serde_json::json;
 
-use crate::api_error::words;
+use crate::api_error::message;
 use crate::event_budget::EventBudget;
-use crate::request::text;
+use crate::request::send_for_text;
 
-/// Longest note that the API takes, in bytes.
-const LONGEST_NOTE: usize = 1024;
+/// Longest note that the API accepts, in bytes.
+const MAX_NOTE_LEN: usize = 1024;
 
 const CONTROLLER: &str = "functionmesh.io/controller";
 
-/// Publishes events. Repetitions of one are counted, not repeated; one with another note is another event. Each object
-/// has a budget, see [`EventBudget`].
+/// Publishes Events. An Event that repeats increments the count of its series; another note starts another series. Each
+/// object has a rate limit, see [`EventBudget`].
 #[derive(Clone)]
 pub struct Events {
     client: Client,
@@ -34,20 +35,20 @@ pub struct Events {
 }
 
 impl Events {
-    /// Events of this controller.
+    /// A publisher for this controller.
     pub fn new(client: Client) -> Self {
-        // A pod's name; other machines have a host name or none, and events need none.
+        // The name of the pod; outside of a pod HOSTNAME may be unset.
         let instance = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
         Self { client, instance: instance.unwrap_or_else(|| CONTROLLER.to_owned()), budget: Arc::default() }
     }
 
-    /// Publishes that an object is skipped, since it cannot be read.
-    pub async fn unreadable(&self, regarding: &ObjectReference, fault: &str) {
-        let note = format!("left as it is, since it cannot be read: {fault}");
+    /// Publishes that an object is skipped because it cannot be decoded.
+    pub async fn publish_undecodable(&self, regarding: &ObjectReference, error: &str) {
+        let note = format!("skipped: object cannot be decoded: {error}");
         self.publish(regarding, false, Reason::InvalidObject, "Read", &note).await;
     }
 
-    /// Publishes an event. It is a courtesy: a failure is logged, and nothing else suffers from it.
+    /// Publishes an Event, best effort: a failure is logged and does not fail the reconcile.
     pub async fn publish(
         &self,
         regarding: &ObjectReference,
@@ -56,7 +57,7 @@ impl Events {
         action: &str,
         note: &str,
     ) {
-        let note = for_people(note, LONGEST_NOTE);
+        let note = printable_message(note, MAX_NOTE_LEN);
         let namespace = regarding.namespace.as_deref().unwrap_or("default");
         let request = Request::new(Event::url_path(&(), Some(namespace)));
         let now = Timestamp::now();
@@ -69,7 +70,7 @@ impl Events {
             || format!("{name}.{:x}", now.as_nanosecond()),
         );
         let Some(published) = published else {
-            tracing::debug!(namespace, name, %reason, "event not published: the object's budget is spent");
+            tracing::debug!(namespace, name, %reason, "event dropped: rate limit of the object exceeded");
             return;
         };
         let request = if published.count > 1 {
@@ -97,24 +98,24 @@ impl Events {
                 .map_err(BuildError::SerializeBody)
                 .and_then(|event| request.create(&PostParams::default(), event))
         };
-        if let Err(error) = text(&self.client, request).await {
-            let error = words(&error);
-            tracing::warn!(%reason, error, "cannot publish an event");
+        if let Err(error) = send_for_text(&self.client, request).await {
+            let error = message(&error);
+            tracing::warn!(%reason, error, "failed to publish event");
         }
     }
 }
 
-/// A text of the cluster as people may see it: no character that steers a terminal, and no longer than that.
-pub fn for_people(text: &str, longest: usize) -> String {
-    clip(&printable_lines(clip(text, longest)), longest).to_owned()
+/// A text from the cluster, safe for terminals: without control characters, of at most `max_len` bytes.
+pub fn printable_message(text: &str, max_len: usize) -> String {
+    truncate(&printable_lines(truncate(text, max_len)), max_len).to_owned()
 }
 
-/// The beginning of a text, cut between characters.
-pub fn clip(text: &str, longest: usize) -> &str {
-    if text.len() <= longest {
+/// The first `max_len` bytes of a text, cut at a character boundary.
+pub fn truncate(text: &str, max_len: usize) -> &str {
+    if text.len() <= max_len {
         return text;
     }
-    let end = (0..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    let end = (0..=max_len).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     &text[..end]
 }
 
@@ -123,16 +124,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_see_steers_no_terminal() {
-        assert_eq!(for_people("a\u{1b}[2J\u{202e}b", 100), "a\u{fffd}[2J\u{fffd}b");
-        assert_eq!(for_people(&"\u{1b}".repeat(10), 7), "\u{fffd}\u{fffd}");
+    fn printable_message_has_no_control_characters() {
+        assert_eq!(printable_message("a\u{1b}[2J\u{202e}b", 100), "a\u{fffd}[2J\u{fffd}b");
+        assert_eq!(printable_message(&"\u{1b}".repeat(10), 7), "\u{fffd}\u{fffd}");
     }
 
     #[test]
-    fn a_text_is_cut_between_characters() {
-        assert_eq!(clip("short", 10), "short");
-        assert_eq!(clip("äöü", 3), "ä");
-        assert_eq!(clip("äöü", 4), "äö");
-        assert_eq!(clip("ä", 1), "");
+    fn truncate_cuts_at_character_boundaries() {
+        assert_eq!(truncate("short", 10), "short");
+        assert_eq!(truncate("äöü", 3), "ä");
+        assert_eq!(truncate("äöü", 4), "äö");
+        assert_eq!(truncate("ä", 1), "");
     }
 }

@@ -1,5 +1,5 @@
-//! Nothing is written by who does not lead: every write passes the fence, and one that is under way is dropped when
-//! leadership ends. Reads pass always: who waits fills its caches.
+//! Blocks writes of replicas that do not lead: every write passes the fence, and a write in flight is cancelled when
+//! leadership is lost. Reads always pass, so followers keep their caches synced.
 
 use std::task::{Context, Poll};
 
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tower::{BoxError, Service};
 
-/// Whether, and until when, this program may write. Clones share it.
+/// Whether, and until when, this replica may write. Clones share the state.
 #[derive(Clone, Debug)]
 pub struct Fence {
     state: watch::Sender<State>,
@@ -20,11 +20,11 @@ pub struct Fence {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
-    /// Another one leads.
+    /// This replica does not lead.
     Closed,
-    /// Leadership is certain until then.
+    /// This replica leads until this deadline.
     OpenUntil(Instant),
-    /// There is no other one.
+    /// Leader election is off.
     Open,
 }
 
@@ -39,22 +39,22 @@ impl State {
 }
 
 impl Fence {
-    /// Of a program that is alone.
+    /// A fence that is always open: leader election is off.
     pub fn open() -> Self {
         Self { state: watch::Sender::new(State::Open) }
     }
 
-    /// Of one that does not lead yet.
+    /// A fence that is closed until this replica leads.
     pub(crate) fn closed() -> Self {
         Self { state: watch::Sender::new(State::Closed) }
     }
 
-    /// Leadership is certain until then.
+    /// Opens the fence until this deadline.
     pub(crate) fn open_until(&self, deadline: Instant) {
         self.state.send_replace(State::OpenUntil(deadline));
     }
 
-    /// Leadership is over.
+    /// Closes the fence: leadership is lost.
     pub(crate) fn close(&self) {
         self.state.send_replace(State::Closed);
     }
@@ -65,11 +65,11 @@ impl Fence {
             return client;
         }
         let namespace = client.default_namespace().to_owned();
-        Client::new(Fenced { inner: client, fence: self.clone() }, namespace)
+        Client::new(FencedService { inner: client, fence: self.clone() }, namespace)
     }
 
-    /// Waits until leadership has ended.
-    async fn is_closed(&self) {
+    /// Waits until the fence is closed.
+    async fn wait_closed(&self) {
         let mut state = self.state.subscribe();
         loop {
             let now = *state.borrow_and_update();
@@ -86,18 +86,18 @@ impl Fence {
     }
 }
 
-/// A write of a program that does not lead.
+/// A write without leadership.
 #[derive(Debug, thiserror::Error)]
-#[error("not the leader: the write was not sent, or its answer not waited for")]
+#[error("not the leader: write blocked, or cancelled in flight")]
 pub struct NotLeader;
 
 #[derive(Clone)]
-struct Fenced {
+struct FencedService {
     inner: Client,
     fence: Fence,
 }
 
-impl Service<Request<Body>> for Fenced {
+impl Service<Request<Body>> for FencedService {
     type Response = Response<Body>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Response<Body>, BoxError>>;
@@ -114,8 +114,8 @@ impl Service<Request<Body>> for Fenced {
             }
             tokio::select! {
                 biased;
-                () = fence.is_closed() => Err(NotLeader.into()),
-                answer = inner.send(request) => Ok(answer?),
+                () = fence.wait_closed() => Err(NotLeader.into()),
+                response = inner.send(request) => Ok(response?),
             }
         }
         .boxed()
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    /// A client whose requests are counted and never answered.
+    /// A client whose requests are counted and get no response.
     fn silent(fence: &Fence) -> (Api<ConfigMap>, Arc<AtomicUsize>) {
         let sent = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&sent);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_without_leadership_is_never_sent() {
+    async fn write_without_leadership_is_not_sent() {
         let fence = Fence::closed();
         let (api, sent) = silent(&fence);
         let error = api.create(&PostParams::default(), &ConfigMap::default()).await.unwrap_err();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_under_way_is_dropped_at_the_deadline_and_a_renewal_moves_it() {
+    async fn write_in_flight_is_cancelled_at_the_renewed_deadline() {
         let fence = Fence::closed();
         let (api, sent) = silent(&fence);
         let start = Instant::now();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_alone_writes_as_long_as_it_likes() {
+    async fn open_fence_has_no_deadline() {
         let (api, sent) = silent(&Fence::open());
         let params = PostParams::default();
         let object = ConfigMap::default();

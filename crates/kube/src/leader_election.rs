@@ -1,12 +1,12 @@
-//! Leader election: of several operators one acts, the others wait with full caches.
+//! Leader election with a Lease: one replica leads, the followers keep their caches synced.
 //!
-//! The leader's name stands in a Lease that it renews, with client-go's durations. Every write of the Lease carries
-//! the version that was read, so of two who write at a time one fails.
+//! The leader renews a Lease with its identity, with client-go's parameters. Every write of the Lease has the resource
+//! version that was read, so of two concurrent writes one fails.
 //!
 //! # Leadership does not overlap
 //!
-//! Let a leader *send* its last renewal that succeeds at `s`. The API server stores it at `t >= s`, and whoever waits
-//! observes the change at `o >= t`, each by its own clock, of which only durations count:
+//! Let a leader *send* its last successful renewal at `s`. The API server stores it at `t >= s`, and a candidate observes
+//! the change at `o >= t`. Each uses its own clock, of which only durations matter:
 //!
 //! ```text
 //! leader:     writes until   s + RENEW_DEADLINE                     = s +  8 s
@@ -14,12 +14,12 @@
 //! margin:     LEASE_DURATION - RENEW_DEADLINE                       =      4 s
 //! ```
 //!
-//! The deadline is counted from when the request was sent, and not from its answer: however late that comes, in a
-//! renewal or in the acquisition itself, it takes from the leader's time and never from the margin. All that a leader
-//! does about its Lease stands under this one deadline, so that no sum of waits goes past it. At the deadline the
-//! [`Fence`] closes: nothing more is sent, what is under way is dropped, the creations of Jobs and children that no
-//! version guards included, and the program ends. The margin is for what the API server has taken in and not yet
-//! carried out, and for clocks that run at different speeds: a third faster would do no harm.
+//! The deadline counts from when the request was sent, not from the response: a late response, to a renewal or to the
+//! acquisition, shortens the leader's term and never the margin. All Lease requests of a leader share this one deadline,
+//! so that waits do not add up beyond it. At the deadline the [`Fence`] closes: no more writes are sent, writes in flight
+//! are cancelled, including creations of Jobs and children, which have no resource version as a precondition, and the
+//! process exits. The margin covers writes that the API server has accepted and not yet committed, and clocks of
+//! different speed: up to a third.
 
 use std::time::Duration;
 
@@ -35,89 +35,90 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::fence::Fence;
 
-/// How long a Lease counts without renewal. With the time between two looks it is 14 seconds until another
-/// leader acts in place of one that was killed.
+/// How long a Lease is valid without renewal. With the retry period, another replica leads 14 seconds after a leader was
+/// killed.
 pub const LEASE_DURATION: Duration = Duration::from_secs(12);
-/// How long a leader acts after it sent its last renewal that succeeded.
+/// How long a leader acts after it sent its last successful renewal.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(8);
-/// Time between two looks, and between two renewals.
+/// Time between two attempts to acquire, and between two renewals.
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
-/// How long the answer to a renewal is waited for: two that are lost fit into the deadline.
+/// Timeout of a renewal: two lost requests fit into the deadline.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where the Lease is, and who wants it.
+/// The Lease, and the identity of this replica.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// Namespace of the Lease.
     pub namespace: String,
     /// Name of the Lease.
     pub lease: String,
-    /// Name of this program, different from all others.
+    /// Unique identity of this replica.
     pub identity: String,
 }
 
-/// Why a program stopped leading.
+/// Why a replica lost leadership.
 #[derive(Debug, thiserror::Error)]
 pub enum ElectionError {
-    /// Somebody else leads.
+    /// Another replica holds the Lease.
     #[error("lost leadership: {0:?} took over the lease; exiting to restart as a follower")]
     TakenOver(String),
-    /// The Lease could not be renewed in time.
+    /// The Lease was not renewed in time.
     #[error(
         "lost leadership: failed to renew the lease within {RENEW_DEADLINE:?}: {0}; exiting to restart as a follower"
     )]
     NotRenewed(String),
     /// The metric could not be registered.
-    #[error("cannot register the metric of leadership: {0}")]
+    #[error("failed to register the leader metric: {0}")]
     Metric(#[from] prometheus::Error),
 }
 
-/// Whether this program leads.
+/// Whether this replica leads.
 #[derive(Clone, Debug)]
 pub struct Leadership {
-    /// Cancelled when it leads.
+    /// Cancelled when this replica becomes the leader.
     pub elected: CancellationToken,
-    /// Cancelled when it is to end.
-    pub end: CancellationToken,
-    /// What its writes pass.
+    /// Cancelled on shutdown.
+    pub shutdown: CancellationToken,
+    /// Blocks writes without leadership.
     pub fence: Fence,
 }
 
 impl Leadership {
-    /// Of a program that is alone: it leads at once.
-    pub fn alone(end: CancellationToken) -> Self {
+    /// Without leader election: leads at once.
+    pub fn alone(shutdown: CancellationToken) -> Self {
         let elected = CancellationToken::new();
         elected.cancel();
-        Self { elected, end, fence: Fence::open() }
+        Self { elected, shutdown, fence: Fence::open() }
     }
 
-    /// Of a program that is not elected yet.
-    pub fn candidate(end: CancellationToken) -> Self {
-        Self { elected: CancellationToken::new(), end, fence: Fence::closed() }
+    /// A follower.
+    pub fn candidate(shutdown: CancellationToken) -> Self {
+        Self { elected: CancellationToken::new(), shutdown, fence: Fence::closed() }
     }
 
-    /// Waits until this program leads. False when it is to end.
+    /// Waits until this replica leads. False on shutdown.
     pub async fn wait_until_leader(&self) -> bool {
         tokio::select! {
             biased;
-            () = self.end.cancelled() => false,
+            () = self.shutdown.cancelled() => false,
             () = self.elected.cancelled() => true,
         }
     }
 }
 
-/// What is to be done about a Lease.
+/// The next step of a candidate.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
-    /// There is none: make it.
+    /// The Lease does not exist: create it.
     Create,
-    /// It is ours, or nobody's, or its holder is gone: write it.
+    /// The Lease is ours, released or expired: write it.
     Write,
-    /// Somebody holds it.
+    /// Another replica holds the Lease.
     Wait,
 }
 
-/// What was last seen of a Lease, and when: a holder is alive while this changes.
+/// The last observed version of a Lease, and when it was observed first. As in client-go, a holder is alive while the
+/// version changes; the times in the Lease are not compared, since they are another clock's.
 #[derive(Clone, Debug, Default)]
 struct ObservedLease {
     version: Option<String>,
@@ -136,7 +137,7 @@ impl ObservedLease {
         if holder.is_empty() || holder == identity {
             return Step::Write;
         }
-        // Another operator's leader may go on for longer, by what it wrote; ours never stops earlier.
+        // Upstream's leader may have written a longer duration; ours is never shorter.
         let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         let duration = seconds.map_or(LEASE_DURATION, Duration::from_secs).max(LEASE_DURATION);
         let unchanged = self.since.map(|since| now.duration_since(since)).unwrap_or_default();
@@ -144,36 +145,37 @@ impl ObservedLease {
     }
 }
 
-/// A Lease that is ours, and when the request was sent that made it so.
-struct Held {
+/// A Lease that we hold, and when the request was sent that acquired or renewed it.
+struct HeldLease {
     lease: Box<Lease>,
     sent: Instant,
 }
 
-impl Held {
-    /// Until when it lets us act.
+impl HeldLease {
+    /// The end of the leader's term.
     fn deadline(&self) -> Instant {
         self.sent + RENEW_DEADLINE
     }
 }
 
-/// How a period of renewing ended.
+/// The result of renewing.
 enum Renewal {
-    Renewed(Held),
+    Renewed(HeldLease),
     TakenOver(String),
-    End,
+    Released,
 }
 
-/// The metric of leadership.
+/// The leader metric.
 pub fn gauge(registry: &Registry) -> Result<IntGauge, ElectionError> {
-    let gauge = IntGauge::new("function_mesh_leader", "1 while this program leads, or is alone; else 0.")?;
+    let help = "1 while this replica leads or leader election is off; else 0.";
+    let gauge = IntGauge::new("function_mesh_leader", help)?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
 }
 
 impl Candidate {
-    /// Acquires the Lease, lets this program lead, and renews the Lease until `done`, when the last write is done and
-    /// it gives the Lease back. After an error this program must not act any more, and its writes are refused.
+    /// Acquires the Lease, leads, and renews the Lease until `done`, which is cancelled after the last write; then
+    /// releases it. After an error leadership is lost: the fence is closed, and the process must exit.
     pub async fn lead(
         self,
         client: Client,
@@ -184,7 +186,7 @@ impl Candidate {
         let gauge = gauge(registry)?;
         let api = Api::namespaced(client, &self.namespace);
         let Some(held) = self.acquire(&api, done).await else { return Ok(()) };
-        tracing::info!(lease = self.lease, identity = self.identity, "leading");
+        tracing::info!(lease = self.lease, identity = self.identity, "became leader");
         gauge.set(1);
         leadership.fence.open_until(held.deadline());
         leadership.elected.cancel();
@@ -193,26 +195,26 @@ impl Candidate {
         gauge.set(0);
         match result? {
             None => {}
-            // Only now, when nothing more is written.
+            // Only after the fence is closed.
             Some(held) => self.release(&api, held).await,
         }
         Ok(())
     }
 
-    /// Waits until the Lease is ours. None when the program ends before.
-    async fn acquire(&self, api: &Api<Lease>, done: &CancellationToken) -> Option<Held> {
+    /// Waits until this replica holds the Lease. None on shutdown.
+    async fn acquire(&self, api: &Api<Lease>, done: &CancellationToken) -> Option<HeldLease> {
         let mut observed = ObservedLease::default();
         loop {
             tokio::select! {
                 () = done.cancelled() => return None,
-                // An answer that comes later than that would leave too little of what it gives.
+                // A later response would leave too little of the term.
                 acquired = timeout(2 * RETRY_PERIOD, self.try_acquire(api, &mut observed)) => match acquired {
                     Ok(Ok(Some(held))) => return Some(held),
                     Ok(Ok(None)) => {}
                     Ok(Err(error)) => {
-                        tracing::warn!(%error, lease = self.lease, "cannot read or write the lease; retrying");
+                        tracing::warn!(%error, lease = self.lease, "failed to read or write the lease; retrying");
                     }
-                    Err(_) => tracing::warn!(lease = self.lease, "request for the lease timed out; retrying"),
+                    Err(_) => tracing::warn!(lease = self.lease, "lease request timed out; retrying"),
                 }
             }
             tokio::select! {
@@ -226,7 +228,7 @@ impl Candidate {
         &self,
         api: &Api<Lease>,
         observed: &mut ObservedLease,
-    ) -> Result<Option<Held>, kube::Error> {
+    ) -> Result<Option<HeldLease>, kube::Error> {
         let lease = api.get_opt(&self.lease).await?;
         let step = observed.observe(lease.as_ref(), &self.identity, Instant::now());
         let sent = Instant::now();
@@ -236,49 +238,49 @@ impl Candidate {
             Step::Write => api.replace(&self.lease, &params(), &self.claim(lease)).await,
         };
         match written {
-            Ok(lease) => Ok(Some(Held { lease: Box::new(lease), sent })),
-            // Somebody was faster.
+            Ok(lease) => Ok(Some(HeldLease { lease: Box::new(lease), sent })),
+            // Another replica was faster.
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Renews until the end; then the Lease is given, to be released.
+    /// Renews the Lease until shutdown and returns it, to be released.
     async fn renew(
         &self,
         api: &Api<Lease>,
-        mut held: Held,
+        mut held: HeldLease,
         fence: &Fence,
         done: &CancellationToken,
     ) -> Result<Option<Lease>, ElectionError> {
         loop {
-            let mut fault = "no answer".to_owned();
+            let mut error = "no response".to_owned();
             let mut lease = (*held.lease).clone();
-            let renewal = self.try_renew(api, &mut lease, &mut fault, done);
+            let renewal = self.try_renew(api, &mut lease, &mut error, done);
             match timeout_at(held.deadline(), renewal).await {
                 Ok(Renewal::Renewed(renewed)) => {
                     held = renewed;
                     fence.open_until(held.deadline());
                 }
                 Ok(Renewal::TakenOver(holder)) => return Err(ElectionError::TakenOver(holder)),
-                Ok(Renewal::End) => return Ok(Some(lease)),
-                Err(_) => return Err(ElectionError::NotRenewed(fault)),
+                Ok(Renewal::Released) => return Ok(Some(lease)),
+                Err(_) => return Err(ElectionError::NotRenewed(error)),
             }
         }
     }
 
-    /// Tries until a renewal succeeds, without end. The latest Lease and fault are told as they come.
+    /// Retries until a renewal succeeds; the caller has the deadline. Updates the Lease and the last error.
     async fn try_renew(
         &self,
         api: &Api<Lease>,
         lease: &mut Lease,
-        fault: &mut String,
+        last_error: &mut String,
         done: &CancellationToken,
     ) -> Renewal {
         let mut next = Instant::now() + RETRY_PERIOD;
         loop {
             tokio::select! {
-                () = done.cancelled() => return Renewal::End,
+                () = done.cancelled() => return Renewal::Released,
                 () = sleep_until(next) => {}
             }
             let sent = Instant::now();
@@ -286,20 +288,19 @@ impl Candidate {
             let (params, claim) = (params(), self.claim(Some(lease.clone())));
             let (error, is_conflict) =
                 match timeout(REQUEST_TIMEOUT, api.replace(&self.lease, &params, &claim)).await {
-                    Ok(Ok(lease)) => return Renewal::Renewed(Held { lease: Box::new(lease), sent }),
+                    Ok(Ok(lease)) => return Renewal::Renewed(HeldLease { lease: Box::new(lease), sent }),
                     Ok(Err(error)) => (
                         error.to_string(),
                         matches!(&error, kube::Error::Api(status) if status.is_conflict()),
                     ),
                     Err(_) => ("request timed out".to_owned(), false),
                 };
-            tracing::warn!(error, lease = self.lease, "cannot renew the lease; retrying");
-            *fault = error;
+            tracing::warn!(error, lease = self.lease, "failed to renew the lease; retrying");
+            *last_error = error;
             if !is_conflict {
                 continue;
             }
-            // Somebody else may hold it; or our own write went through and its answer was lost, or somebody changed a
-            // label.
+            // Another replica holds it; or our own write succeeded and its response was lost; or metadata changed.
             if let Ok(Ok(Some(newer))) = timeout(REQUEST_TIMEOUT, api.get_opt(&self.lease)).await {
                 let holder =
                     newer.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
@@ -318,15 +319,15 @@ impl Candidate {
             spec.lease_duration_seconds = Some(1);
         }
         match timeout(REQUEST_TIMEOUT, api.replace(&self.lease, &params(), &lease)).await {
-            Ok(Ok(_)) => tracing::info!(lease = self.lease, "gave the lease back"),
+            Ok(Ok(_)) => tracing::info!(lease = self.lease, "released the lease"),
             Ok(Err(error)) => {
-                tracing::warn!(%error, lease = self.lease, "cannot give the lease back; it expires");
+                tracing::warn!(%error, lease = self.lease, "failed to release the lease; it expires");
             }
-            Err(_) => tracing::warn!(lease = self.lease, "cannot give the lease back in time; it expires"),
+            Err(_) => tracing::warn!(lease = self.lease, "timed out releasing the lease; it expires"),
         }
     }
 
-    /// The Lease as ours, on top of what was read.
+    /// The Lease with this replica as its holder, based on what was read.
     fn claim(&self, read: Option<Lease>) -> Lease {
         let now = Some(MicroTime(Timestamp::now()));
         let before = read.as_ref().and_then(|lease| lease.spec.clone()).unwrap_or_default();

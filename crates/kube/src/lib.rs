@@ -1,11 +1,12 @@
 //! What controller, webhook and command line share about the Kubernetes API: requests, caches, server-side apply, events
-//! and leader election. Nothing here knows how a component is reconciled.
+//! and leader election. This crate does not know how a component is reconciled.
 //!
-//! - [`client`], [`request`], [`api_error`], [`decode_error`]: requests with metrics and timeouts, and errors that quote no
-//!   content of objects.
-//! - [`list_watch`], [`cache`], [`compact`], [`memory`], [`namespaces`]: caches in which one object cannot hold up others.
-//! - [`apply`], [`managed_fields`], [`status`]: writes, only where something changes and never to foreign objects.
-//! - [`events`]: Events with a budget for each object.
+//! - [`client`], [`request`], [`api_error`], [`decode_error`]: requests with metrics and timeouts, and errors that never
+//!   quote the content of objects.
+//! - [`list_watch`], [`cache`], [`compact`], [`memory`], [`namespaces`]: caches in which one invalid or large object does
+//!   not block the others.
+//! - [`apply`], [`managed_fields`], [`status`]: writes, only when something changes and never to foreign objects.
+//! - [`events`]: Events with a rate limit per object.
 //! - [`leader_election`], [`fence`]: one leader, and no write without leadership.
 
 pub mod api_error;

@@ -1,38 +1,37 @@
-//! What the original operator says of an object that is ours now.
+//! Migration of `managedFields` from upstream's operator, as client-go's `csaupgrade` migrates client-side apply.
 //!
-//! It wrote whole objects, as the field manager `manager`, and the API server goes on holding those fields for it: what
-//! we apply later and then leave out would stay, since somebody else still wants it. So its part is taken over before
-//! the first apply.
+//! Upstream wrote whole objects with `Update`, as the field manager `manager`. The API server keeps that entry, so a
+//! field that we apply and later leave out would remain: `manager` still owns it. Therefore its entry is migrated
+//! before the first apply.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
-/// The field manager of the original operator: the name of its program.
-const ORIGINAL: &str = "manager";
+/// Upstream's field manager: the name of its executable.
+const UPSTREAM: &str = "manager";
 
-/// Whose becomes what it wrote.
+/// New owner of the migrated fields.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum NewOwner<'a> {
-    /// This manager, so that what it does not want goes with its next apply.
+    /// This field manager: its next apply removes the fields that it leaves out.
     Manager(&'a str),
-    /// Nobody: what is not applied stays as it is.
-    Nobody,
+    /// None: fields that are not applied keep their values.
+    None,
 }
 
-/// The list of managers without the original operator; None when it is not among them. What it wrote by way of a
-/// subresource, such as a status, is not touched.
+/// The entries without upstream's; None if upstream has none. Its entries for subresources, such as the status, remain.
 pub(crate) fn migrate(
     managers: &[ManagedFieldsEntry],
     new_owner: NewOwner<'_>,
 ) -> Option<Vec<ManagedFieldsEntry>> {
-    let is_heritage = |entry: &ManagedFieldsEntry| {
-        entry.manager.as_deref() == Some(ORIGINAL)
+    let is_upstream = |entry: &ManagedFieldsEntry| {
+        entry.manager.as_deref() == Some(UPSTREAM)
             && entry.operation.as_deref() == Some("Update")
             && entry.subresource.is_none()
     };
-    if !managers.iter().any(is_heritage) {
+    if !managers.iter().any(is_upstream) {
         return None;
     }
-    // One who applied already has a list of its own, and may have no second one. Scaling is no such thing.
+    // A manager has at most one `Apply` entry for the main resource. An entry for `scale` does not count.
     let has_applied = |name: &str| {
         managers.iter().any(|entry| {
             entry.manager.as_deref() == Some(name)
@@ -42,18 +41,18 @@ pub(crate) fn migrate(
     };
     let new_owner = match new_owner {
         NewOwner::Manager(name) if !has_applied(name) => Some(name),
-        NewOwner::Manager(_) | NewOwner::Nobody => None,
+        NewOwner::Manager(_) | NewOwner::None => None,
     };
-    let mut left: Vec<_> = managers.iter().filter(|entry| !is_heritage(entry)).cloned().collect();
-    let heritage = managers.iter().find(|entry| is_heritage(entry)).cloned();
-    if let (Some(new_owner), Some(entry)) = (new_owner, heritage) {
-        left.push(ManagedFieldsEntry {
+    let mut migrated: Vec<_> = managers.iter().filter(|entry| !is_upstream(entry)).cloned().collect();
+    let upstream = managers.iter().find(|entry| is_upstream(entry)).cloned();
+    if let (Some(new_owner), Some(entry)) = (new_owner, upstream) {
+        migrated.push(ManagedFieldsEntry {
             manager: Some(new_owner.to_owned()),
             operation: Some("Apply".to_owned()),
             ..entry
         });
     }
-    Some(left)
+    Some(migrated)
 }
 
 #[cfg(test)]
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_original_wrote_passes_to_us_or_to_nobody_and_others_keep_theirs() {
+    fn upstream_entry_moves_to_the_new_owner_or_is_dropped() {
         let found = managers(&[
             ("manager", "Update", None),
             ("manager", "Update", Some("status")),
@@ -89,24 +88,24 @@ mod tests {
         ]);
         let ours = names(migrate(&found, NewOwner::Manager("us")));
         assert_eq!(ours.unwrap(), ["manager Update", "kubectl-edit Update", "us Apply"]);
-        let nobodys = names(migrate(&found, NewOwner::Nobody));
-        assert_eq!(nobodys.unwrap(), ["manager Update", "kubectl-edit Update"]);
+        let dropped = names(migrate(&found, NewOwner::None));
+        assert_eq!(dropped.unwrap(), ["manager Update", "kubectl-edit Update"]);
     }
 
     #[test]
-    fn without_the_original_nothing_is_to_be_done() {
+    fn without_upstream_entry_nothing_changes() {
         let found = managers(&[("us", "Apply", None), ("manager", "Update", Some("status"))]);
         assert_eq!(migrate(&found, NewOwner::Manager("us")), None);
     }
 
     #[test]
-    fn who_applied_before_gets_no_second_list() {
+    fn manager_with_apply_entry_gets_no_second_one() {
         let found = managers(&[("us", "Apply", None), ("manager", "Update", None)]);
         assert_eq!(names(migrate(&found, NewOwner::Manager("us"))).unwrap(), ["us Apply"]);
     }
 
     #[test]
-    fn who_only_scaled_before_is_the_heir() {
+    fn manager_with_scale_entry_alone_gets_the_fields() {
         let found = managers(&[("us", "Update", Some("scale")), ("manager", "Update", None)]);
         assert_eq!(names(migrate(&found, NewOwner::Manager("us"))).unwrap(), ["us Update", "us Apply"]);
     }

@@ -1,7 +1,8 @@
-//! How much memory caches, lists and watches may take, whatever objects there are.
+//! Memory limits for caches, lists, watches and reconciles, independent of the objects in the cluster.
 //!
-//! Small objects are always held: there are as many as anybody pays for in etcd. Larger ones are held while the budget
-//! lasts, and very large ones never; of those only metadata are held, and a reconcile reads the object.
+//! Small objects are always cached: the size of etcd bounds their number. Larger objects are cached while the budget
+//! lasts, and very large ones never. Of an object that is not cached only the metadata are kept; its reconcile reads it
+//! from the API server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,111 +10,111 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use function_mesh_api::complexity;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// An object up to this size is always held.
-const SMALL: usize = 8 << 10;
-/// An object above this size is never held.
-const LARGE: usize = 64 << 10;
-/// What objects between the two may take together.
-const BUDGET: usize = 32 << 20;
+/// Bytes up to which an object is always cached.
+const ALWAYS_CACHED: usize = 8 << 10;
+/// Bytes above which an object is never cached.
+const NEVER_CACHED: usize = 64 << 10;
+/// Bytes that objects between these two sizes may take in all caches together.
+const CACHE_BUDGET: usize = 32 << 20;
 
-/// An item of a list or an event of a watch that is above this size is read into memory only with a permit.
-pub(crate) const HEAVY: usize = 256 << 10;
-/// Such items that are read at a time.
-const HEAVY_AT_A_TIME: usize = 2;
+/// Bytes above which an item of a list, or an event of a watch, needs a permit to be read into memory.
+pub(crate) const LARGE_ITEM: usize = 256 << 10;
+/// Large items that may be read concurrently.
+const MAX_LARGE_ITEMS: usize = 2;
 
-/// How often the text of an object is in memory while it is worked on: as it was read, decoded, completed, rendered,
-/// compared and sent.
+/// Copies of an object's text that exist during a reconcile: as received, decoded, defaulted, rendered, compared and
+/// sent.
 const COPIES: usize = 8;
-/// An object up to this cost is worked on beside any others.
-const LIGHT: usize = 256 << 10;
-/// Cost of larger objects that are worked on at a time; one that costs more still is worked on alone.
-const UNDER_WORK: usize = 24 << 20;
+/// Cost up to which a reconcile needs no permit, in bytes.
+const UNMETERED_COST: usize = 256 << 10;
+/// Total cost of concurrent metered reconciles, in bytes. An object that costs more is reconciled alone.
+const RECONCILE_BUDGET: usize = 24 << 20;
 
-/// What a map of one entry takes when the keys of free-form configuration are sorted for the command.
-const MAP: usize = 700;
+/// Bytes of a map of one entry, where the keys of free-form configuration are sorted for the command.
+const MAP_COST: usize = 700;
 
-/// What work on an object costs, in bytes: its text, and what becomes of its values.
+/// The memory that a reconcile of an object takes, in bytes: its text and its decoded values.
 pub(crate) fn cost(json: &str) -> usize {
-    // One that is too complex is refused before anything is made of it.
+    // An object that is too complex is rejected before it is decoded.
     let tree = complexity::weigh(json.as_bytes()).map_or(0, |steps| steps * complexity::STEP);
     let maps = json.bytes().filter(|byte| *byte == b'{').count();
-    COPIES * json.len() + tree + MAP * maps
+    COPIES * json.len() + tree + MAP_COST * maps
 }
 
-/// The memory of one program.
+/// The memory limits of one process. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Memory {
     pub(crate) caches: CacheBudget,
-    heavy: Arc<Semaphore>,
-    under_work: Arc<Semaphore>,
+    large_items: Arc<Semaphore>,
+    reconciles: Arc<Semaphore>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
         Self {
             caches: CacheBudget::default(),
-            heavy: Arc::new(Semaphore::new(HEAVY_AT_A_TIME)),
-            under_work: Arc::new(Semaphore::new(UNDER_WORK)),
+            large_items: Arc::new(Semaphore::new(MAX_LARGE_ITEMS)),
+            reconciles: Arc::new(Semaphore::new(RECONCILE_BUDGET)),
         }
     }
 }
 
-/// Room for an object that is worked on, until this is dropped.
+/// Memory reserved for one reconcile, until it is dropped.
 #[derive(Debug)]
-pub struct Room {
+pub struct MemoryPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Memory {
-    /// Waits until another heavy item may be read.
-    pub(crate) async fn heavy(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.heavy).acquire_owned().await.ok()
+    /// Waits until another large item may be read.
+    pub(crate) async fn acquire_large_item(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.large_items).acquire_owned().await.ok()
     }
 
-    /// Room to work on an object of this cost, if there is any at the moment. Nobody waits for it: that would keep a
-    /// place of work from others.
-    pub fn room(&self, cost: usize) -> Option<Room> {
-        if cost <= LIGHT {
-            return Some(Room { _permit: None });
+    /// Reserves memory for a reconcile of this cost, in bytes. None if there is not enough: the caller requeues, since
+    /// waiting would block a worker.
+    pub fn try_reserve(&self, cost: usize) -> Option<MemoryPermit> {
+        if cost <= UNMETERED_COST {
+            return Some(MemoryPermit { _permit: None });
         }
-        let cost = u32::try_from(cost.min(UNDER_WORK)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.under_work).try_acquire_many_owned(cost).ok()?;
-        Some(Room { _permit: Some(permit) })
+        let cost = u32::try_from(cost.min(RECONCILE_BUDGET)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.reconciles).try_acquire_many_owned(cost).ok()?;
+        Some(MemoryPermit { _permit: Some(permit) })
     }
 }
 
-/// Bytes that all caches may hold together of objects that are not small.
+/// The budget that all caches share for objects above the size that is always cached.
 #[derive(Clone, Debug, Default)]
 pub struct CacheBudget {
-    taken: Arc<AtomicUsize>,
+    reserved: Arc<AtomicUsize>,
 }
 
-/// What an object takes of the budget, until it is dropped.
+/// Bytes that a cached object reserves, until it is dropped.
 #[derive(Debug)]
-pub struct Share {
+pub struct CacheReservation {
     budget: CacheBudget,
     bytes: usize,
 }
 
 impl CacheBudget {
-    /// The share of an object of this size; None if it is not to be held. A small one takes nothing of the budget.
-    pub(crate) fn admit(&self, bytes: usize) -> Option<Share> {
-        let share = |bytes| Share { budget: self.clone(), bytes };
-        if bytes <= SMALL {
-            return Some(share(0));
+    /// Reserves memory for an object of this size, in bytes. None if it must not be cached.
+    pub(crate) fn reserve(&self, bytes: usize) -> Option<CacheReservation> {
+        let reservation = |bytes| CacheReservation { budget: self.clone(), bytes };
+        if bytes <= ALWAYS_CACHED {
+            return Some(reservation(0));
         }
-        if bytes > LARGE {
+        if bytes > NEVER_CACHED {
             return None;
         }
-        let more = |taken: usize| Some(taken + bytes).filter(|taken| *taken <= BUDGET);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(share(bytes))
+        let add = |reserved: usize| Some(reserved + bytes).filter(|reserved| *reserved <= CACHE_BUDGET);
+        self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
+        Some(reservation(bytes))
     }
 }
 
-impl Drop for Share {
+impl Drop for CacheReservation {
     fn drop(&mut self) {
-        self.budget.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -122,30 +123,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_objects_are_held_and_larger_ones_while_the_budget_lasts() {
+    fn budget_limits_cached_objects_above_the_small_size() {
         let budget = CacheBudget::default();
-        assert!(budget.admit(LARGE + 1).is_none());
-        let shares: Vec<_> = (0..BUDGET / LARGE).map(|_| budget.admit(LARGE)).collect();
-        assert!(shares.iter().all(Option::is_some));
-        assert!(budget.admit(SMALL + 1).is_none(), "the budget is spent");
-        assert!(budget.admit(SMALL).is_some(), "a small one takes none of it");
-        drop(shares);
-        assert!(budget.admit(LARGE).is_some());
+        assert!(budget.reserve(NEVER_CACHED + 1).is_none());
+        let reservations: Vec<_> =
+            (0..CACHE_BUDGET / NEVER_CACHED).map(|_| budget.reserve(NEVER_CACHED)).collect();
+        assert!(reservations.iter().all(Option::is_some));
+        assert!(budget.reserve(ALWAYS_CACHED + 1).is_none(), "the budget is spent");
+        assert!(budget.reserve(ALWAYS_CACHED).is_some(), "a small object needs no budget");
+        drop(reservations);
+        assert!(budget.reserve(NEVER_CACHED).is_some());
     }
 
     #[test]
-    fn large_objects_are_worked_on_a_few_at_a_time_and_light_ones_beside_them() {
+    fn budget_limits_concurrent_reconciles_of_large_objects() {
         let memory = Memory::default();
-        let whole = memory.room(3 * UNDER_WORK);
-        assert!(whole.is_some());
-        assert!(memory.room(LIGHT + 1).is_none());
-        assert!(memory.room(LIGHT).is_some());
-        drop(whole);
-        let plain = cost(&format!("{{\"a\":\"{}\"}}", "x".repeat(1_400_000)));
-        let some: Vec<_> = (0..4).filter_map(|_| memory.room(plain)).collect();
-        assert_eq!(some.len(), 2);
-        drop(some);
+        let all = memory.try_reserve(3 * RECONCILE_BUDGET);
+        assert!(all.is_some());
+        assert!(memory.try_reserve(UNMETERED_COST + 1).is_none());
+        assert!(memory.try_reserve(UNMETERED_COST).is_some());
+        drop(all);
+        let text = cost(&format!("{{\"a\":\"{}\"}}", "x".repeat(1_400_000)));
+        let permits: Vec<_> = (0..4).filter_map(|_| memory.try_reserve(text)).collect();
+        assert_eq!(permits.len(), 2);
+        drop(permits);
         let pairs = cost(&format!("[{}]", vec!["{\"\":0}"; 30_000].join(",")));
-        assert!(memory.room(pairs).is_some() && pairs > 20 << 20, "{pairs}");
+        assert!(memory.try_reserve(pairs).is_some() && pairs > 20 << 20, "{pairs}");
     }
 }

@@ -1,7 +1,7 @@
-//! What is read of an object before it is decoded: where its `managedFields` stand, and a few of its metadata.
+//! Scans an object before it is decoded: finds `managedFields` to prune them, and the metadata for look-ups.
 //!
-//! One pass over the text: neither a tree nor recursion, so neither depth nor size of what an object holds matters.
-//! Each field is read alone, and one that has another form than it should counts as absent.
+//! One pass over the text without a tree and without recursion, so nesting and size do not matter. Each field is decoded
+//! separately; one of the wrong type is treated as absent.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,75 +11,80 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde::de::{DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Longest name of an object that Kubernetes takes.
-const LONGEST_NAME: usize = 253;
-/// Longest label value, UID and version are below it.
-const LONGEST_WORD: usize = 128;
-/// Finalizers and owners that are held of an object, and how long each may be.
-const MOST_ENTRIES: usize = 16;
-const LONGEST_ENTRY: usize = 1024;
+/// Longest name of a Kubernetes object, in bytes.
+const MAX_NAME_LEN: usize = 253;
+/// Longest label value, UID and resource version, in bytes.
+const MAX_STRING_LEN: usize = 128;
+/// Finalizers and owner references that are kept of an object, and the longest of either, in bytes.
+const MAX_ENTRIES: usize = 16;
+const MAX_ENTRY_LEN: usize = 1024;
 
-/// An object as it is read.
-pub struct Lean<'a> {
+/// The result of a scan.
+pub struct ObjectScan<'a> {
     json: &'a str,
-    /// Metadata by which an object is found.
+    /// Metadata for look-ups.
     pub metadata: ObjectMeta,
     /// `managedFields`, as JSON.
-    pub managers: Option<&'a str>,
+    pub managed_fields: Option<&'a str>,
     /// Labels, as JSON.
     pub labels: Option<&'a str>,
-    /// Where `managedFields` stand, each with a comma.
-    cuts: Vec<Range<usize>>,
+    /// The ranges of `managedFields` in the text, each with a comma.
+    removed: Vec<Range<usize>>,
 }
 
-impl<'a> Lean<'a> {
-    /// Reads an object. It fails only where this is no JSON object.
-    pub fn read(json: &'a str) -> Result<Self, serde_json::Error> {
-        let mut lean =
-            Self { json, metadata: ObjectMeta::default(), managers: None, labels: None, cuts: Vec::new() };
+impl<'a> ObjectScan<'a> {
+    /// Scans an object. Fails only if the text is not a JSON object.
+    pub fn parse(json: &'a str) -> Result<Self, serde_json::Error> {
+        let mut scan = Self {
+            json,
+            metadata: ObjectMeta::default(),
+            managed_fields: None,
+            labels: None,
+            removed: Vec::new(),
+        };
         let mut metadata = Vec::new();
         members(json, |key, value| {
-            if is(key, "metadata") {
+            if is_key(key, "metadata") {
                 metadata.push(value);
             }
         })?;
-        for text in metadata {
-            // The last one counts, as everywhere in JSON.
-            lean.metadata = ObjectMeta::default();
-            (lean.managers, lean.labels) = (None, None);
-            lean.read_metadata(text);
+        for string in metadata {
+            // The last of duplicate keys wins, as in serde_json.
+            scan.metadata = ObjectMeta::default();
+            (scan.managed_fields, scan.labels) = (None, None);
+            scan.scan_metadata(string);
         }
-        Ok(lean)
+        Ok(scan)
     }
 
-    fn read_metadata(&mut self, text: &'a str) {
-        let mut cutter =
-            Cutter { json: self.json, cuts: std::mem::take(&mut self.cuts), ..Cutter::default() };
-        // What is no object has no members.
-        _ = members(text, |key, value| {
-            let is_managers = is(key, "managedFields");
-            cutter.member(key, value, is_managers);
-            if is_managers {
-                self.managers = Some(value);
+    fn scan_metadata(&mut self, string: &'a str) {
+        let mut pruner =
+            Pruner { json: self.json, removed: std::mem::take(&mut self.removed), ..Pruner::default() };
+        // Metadata that are not an object have no members.
+        _ = members(string, |key, value| {
+            let is_managed_fields = is_key(key, "managedFields");
+            pruner.member(key, value, is_managed_fields);
+            if is_managed_fields {
+                self.managed_fields = Some(value);
             } else {
-                self.take(key, value);
+                self.set_field(key, value);
             }
         });
-        self.cuts = cutter.end();
+        self.removed = pruner.end();
     }
 
-    fn take(&mut self, key: &'a str, value: &'a str) {
-        let Some(key) = text(key) else { return };
+    fn set_field(&mut self, key: &'a str, value: &'a str) {
+        let Some(key) = string(key) else { return };
         let metadata = &mut self.metadata;
         match key.as_ref() {
-            "name" => metadata.name = word(value, LONGEST_NAME),
-            "namespace" => metadata.namespace = word(value, LONGEST_NAME),
-            "uid" => metadata.uid = word(value, LONGEST_WORD),
-            "resourceVersion" => metadata.resource_version = word(value, LONGEST_WORD),
+            "name" => metadata.name = short_string(value, MAX_NAME_LEN),
+            "namespace" => metadata.namespace = short_string(value, MAX_NAME_LEN),
+            "uid" => metadata.uid = short_string(value, MAX_STRING_LEN),
+            "resourceVersion" => metadata.resource_version = short_string(value, MAX_STRING_LEN),
             "generation" => metadata.generation = value_of(value),
             "deletionTimestamp" => metadata.deletion_timestamp = value_of(value),
-            "finalizers" => metadata.finalizers = Some(entries(value)),
-            "ownerReferences" => metadata.owner_references = Some(owners(value)),
+            "finalizers" => metadata.finalizers = Some(short_strings(value)),
+            "ownerReferences" => metadata.owner_references = Some(owner_references(value)),
             "labels" => self.labels = Some(value),
             _ => {}
         }
@@ -87,66 +92,67 @@ impl<'a> Lean<'a> {
 
     /// The value of a label.
     pub fn label(&self, name: &str) -> Option<String> {
-        string_of(self.labels?, name).filter(|value| value.len() <= LONGEST_WORD)
+        string_member(self.labels?, name).filter(|value| value.len() <= MAX_STRING_LEN)
     }
 
     /// Bytes of the text without `managedFields`.
-    pub fn length(&self) -> usize {
-        self.json.len() - self.cuts.iter().map(ExactSizeIterator::len).sum::<usize>()
+    pub fn pruned_len(&self) -> usize {
+        self.json.len() - self.removed.iter().map(ExactSizeIterator::len).sum::<usize>()
     }
 
     /// The text without `managedFields`.
-    pub fn without_managers(&self) -> String {
-        let mut text = String::with_capacity(self.length());
+    pub fn pruned(&self) -> String {
+        let mut string = String::with_capacity(self.pruned_len());
         let mut from = 0;
-        for cut in &self.cuts {
-            text.push_str(&self.json[from..cut.start]);
-            from = cut.end;
+        for range in &self.removed {
+            string.push_str(&self.json[from..range.start]);
+            from = range.end;
         }
-        text.push_str(&self.json[from..]);
-        text
+        string.push_str(&self.json[from..]);
+        string
     }
 }
 
-/// Finds what is to be cut out of an object so that it stays JSON.
+/// Collects the ranges to remove from an object so that the rest is valid JSON.
 #[derive(Default)]
-struct Cutter<'a> {
+struct Pruner<'a> {
     json: &'a str,
-    cuts: Vec<Range<usize>>,
-    /// Where the last member that stays ends.
-    kept: Option<usize>,
-    /// Where what is to be cut begins, and where it ends as far as is known.
-    cut: Option<Range<usize>>,
+    removed: Vec<Range<usize>>,
+    /// The end of the last member that is kept.
+    last_kept: Option<usize>,
+    /// A removal whose end is not final: the next member may extend it.
+    open_removal: Option<Range<usize>>,
 }
 
-impl<'a> Cutter<'a> {
-    fn place(&self, part: &str) -> usize {
+impl<'a> Pruner<'a> {
+    fn offset(&self, part: &str) -> usize {
         part.as_ptr().addr() - self.json.as_ptr().addr()
     }
 
-    fn member(&mut self, key: &'a str, value: &'a str, is_cut: bool) {
-        let (start, end) = (self.place(key), self.place(value) + value.len());
-        if is_cut {
-            // With the comma before it, if there is one.
-            let start = self.cut.as_ref().map_or(self.kept.unwrap_or(start), |cut| cut.start);
-            self.cut = Some(start..end);
+    fn member(&mut self, key: &'a str, value: &'a str, is_removed: bool) {
+        let (start, end) = (self.offset(key), self.offset(value) + value.len());
+        if is_removed {
+            // Includes the comma in front of it, if there is one.
+            let start =
+                self.open_removal.as_ref().map_or(self.last_kept.unwrap_or(start), |range| range.start);
+            self.open_removal = Some(start..end);
             return;
         }
-        if let Some(cut) = self.cut.take() {
-            // Nothing stands before it: then the comma after it goes.
-            self.cuts.push(cut.start..if self.kept.is_some() { cut.end } else { start });
+        if let Some(range) = self.open_removal.take() {
+            // The first member has no comma in front of it: the comma behind it is removed.
+            self.removed.push(range.start..if self.last_kept.is_some() { range.end } else { start });
         }
-        self.kept = Some(end);
+        self.last_kept = Some(end);
     }
 
     fn end(mut self) -> Vec<Range<usize>> {
-        self.cuts.extend(self.cut);
-        self.cuts
+        self.removed.extend(self.open_removal);
+        self.removed
     }
 }
 
-/// Tells of each member of a JSON object its key and value, as they are written.
-fn members<'a>(json: &'a str, tell: impl FnMut(&'a str, &'a str)) -> Result<(), serde_json::Error> {
+/// Visits each member of a JSON object with the raw text of key and value.
+fn members<'a>(json: &'a str, visit: impl FnMut(&'a str, &'a str)) -> Result<(), serde_json::Error> {
     struct Members<F>(F);
     impl<'a, F: FnMut(&'a str, &'a str)> Visitor<'a> for Members<F> {
         type Value = ();
@@ -163,45 +169,45 @@ fn members<'a>(json: &'a str, tell: impl FnMut(&'a str, &'a str)) -> Result<(), 
         }
     }
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    deserializer.deserialize_map(Members(tell))?;
+    deserializer.deserialize_map(Members(visit))?;
     deserializer.end()
 }
 
-/// Whether a key, as it is written, is this one: `managed\u0046ields` is one way to write `managedFields`.
-fn is(key: &str, wanted: &str) -> bool {
-    text(key).is_some_and(|key| key == wanted)
+/// Whether a raw key equals a name once it is unescaped: `managed\u0046ields` is `managedFields`.
+fn is_key(key: &str, wanted: &str) -> bool {
+    string(key).is_some_and(|key| key == wanted)
 }
 
-/// A JSON text.
-fn text(json: &str) -> Option<Cow<'_, str>> {
+/// A JSON string, unescaped.
+fn string(json: &str) -> Option<Cow<'_, str>> {
     match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(plain) if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
         _ => serde_json::from_str::<String>(json).ok().map(Cow::Owned),
     }
 }
 
-/// A JSON value, if it has this form.
+/// A JSON value, if it has this type.
 fn value_of<T: DeserializeOwned>(json: &str) -> Option<T> {
     serde_json::from_str(json).ok()
 }
 
-fn word(json: &str, longest: usize) -> Option<String> {
-    text(json).filter(|text| text.len() <= longest).map(Cow::into_owned)
+fn short_string(json: &str, max_len: usize) -> Option<String> {
+    string(json).filter(|string| string.len() <= max_len).map(Cow::into_owned)
 }
 
-/// The text that stands under this key of an object.
-pub fn string_of(json: &str, wanted: &str) -> Option<String> {
+/// The string value of a key of an object.
+pub fn string_member(json: &str, wanted: &str) -> Option<String> {
     let mut found = None;
     members(json, |key, value| {
-        if is(key, wanted) {
+        if is_key(key, wanted) {
             found = Some(value);
         }
     })
     .ok()?;
-    text(found?).map(Cow::into_owned)
+    string(found?).map(Cow::into_owned)
 }
 
-/// The items of a list, as they are written.
+/// The raw items of a list.
 pub fn items(json: &str) -> Vec<&str> {
     struct Items;
     impl<'a> Visitor<'a> for Items {
@@ -213,7 +219,7 @@ pub fn items(json: &str) -> Vec<&str> {
 
         fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<Self::Value, A::Error> {
             let mut items = Vec::new();
-            while items.len() < MOST_ITEMS
+            while items.len() < MAX_ITEMS
                 && let Some(item) = list.next_element::<&'a RawValue>()?
             {
                 items.push(item.get());
@@ -225,19 +231,19 @@ pub fn items(json: &str) -> Vec<&str> {
     serde_json::Deserializer::from_str(json).deserialize_seq(Items).unwrap_or_default()
 }
 
-/// Items of a list that are looked at.
-const MOST_ITEMS: usize = 1024;
+/// Items of a list that are read.
+const MAX_ITEMS: usize = 1024;
 
-fn entries(json: &str) -> Vec<String> {
-    let entries = items(json).into_iter().filter_map(|item| word(item, LONGEST_ENTRY));
-    entries.take(MOST_ENTRIES).collect()
+fn short_strings(json: &str) -> Vec<String> {
+    let strings = items(json).into_iter().filter_map(|item| short_string(item, MAX_ENTRY_LEN));
+    strings.take(MAX_ENTRIES).collect()
 }
 
-fn owners(json: &str) -> Vec<OwnerReference> {
-    let owners = items(json).into_iter().filter(|item| item.len() <= LONGEST_ENTRY);
-    let mut owners: Vec<OwnerReference> = owners.filter_map(value_of).collect();
-    // The one that controls it counts most.
+fn owner_references(json: &str) -> Vec<OwnerReference> {
+    let items = items(json).into_iter().filter(|item| item.len() <= MAX_ENTRY_LEN);
+    let mut owners: Vec<OwnerReference> = items.filter_map(value_of).collect();
+    // The controller comes first, so that the limit never drops it.
     owners.sort_by_key(|owner| owner.controller != Some(true));
-    owners.truncate(MOST_ENTRIES);
+    owners.truncate(MAX_ENTRIES);
     owners
 }

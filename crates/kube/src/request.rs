@@ -1,4 +1,5 @@
-//! Answers of the API server, read as text: what an object holds cannot make a request fail that was done.
+//! Requests whose responses are read as text: a response that cannot be decoded does not turn a successful write into
+//! an error.
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -9,39 +10,40 @@ use kube::core::request::Error as BuildError;
 
 use crate::decode_error::DecodeError;
 
-/// A refusal is a few words.
-const LONGEST_REFUSAL: usize = 256 << 10;
+/// Bytes of an error response that are read.
+const MAX_ERROR_BODY: usize = 256 << 10;
 
-/// A request that could not be built is an error like any other.
-pub type Built = Result<Request<Vec<u8>>, BuildError>;
+/// A request, or why it could not be built.
+pub type BuiltRequest = Result<Request<Vec<u8>>, BuildError>;
 
-/// Sends a request. What the API server refuses is an error.
-pub(crate) async fn send(client: &Client, request: Built) -> Result<Response<Body>, kube::Error> {
+/// Sends a request. A response with a status of 400 or above is an error.
+pub(crate) async fn send(client: &Client, request: BuiltRequest) -> Result<Response<Body>, kube::Error> {
     let request = request.map_err(kube::Error::BuildRequest)?;
-    let answer = client.send(request.map(Body::from)).await?;
-    let code = answer.status();
+    let response = client.send(request.map(Body::from)).await?;
+    let code = response.status();
     if !code.is_client_error() && !code.is_server_error() {
-        return Ok(answer);
+        return Ok(response);
     }
-    let text = read(answer.into_body(), LONGEST_REFUSAL).await?;
-    // A proxy answers with a page of its own. It is nobody's to read: it may quote the request.
-    let status = serde_json::from_str::<Status>(&text).unwrap_or_else(|_| {
-        Status::failure(&format!("the answer {code} is not a Kubernetes Status"), "Unknown")
+    let body = read_body(response.into_body(), MAX_ERROR_BODY).await?;
+    // A proxy responds with a page of its own, which may quote the request: it is not part of the error.
+    let status = serde_json::from_str::<Status>(&body).unwrap_or_else(|_| {
+        Status::failure(&format!("response {code} is not a Kubernetes Status"), "Unknown")
     });
     let status = if status.code == 0 { status.with_code(code.as_u16()) } else { status };
     Err(kube::Error::Api(Box::new(status)))
 }
 
-/// Sends a request and reads the answer. Bytes that are no UTF-8 are replaced, as the API server does in most places.
-pub async fn text(client: &Client, request: Built) -> Result<String, kube::Error> {
-    read(send(client, request).await?.into_body(), usize::MAX).await
+/// Sends a request and returns the body of the response. Invalid UTF-8 is replaced, as the API server does in most
+/// places.
+pub async fn send_for_text(client: &Client, request: BuiltRequest) -> Result<String, kube::Error> {
+    read_body(send(client, request).await?.into_body(), usize::MAX).await
 }
 
-async fn read(mut body: Body, most: usize) -> Result<String, kube::Error> {
+async fn read_body(mut body: Body, limit: usize) -> Result<String, kube::Error> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data()
-            && bytes.len() < most
+            && bytes.len() < limit
         {
             bytes.extend_from_slice(&data);
         }
@@ -50,7 +52,7 @@ async fn read(mut body: Body, most: usize) -> Result<String, kube::Error> {
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
-/// An answer that cannot be decoded, as an error of the client.
-pub(crate) fn undecodable(error: DecodeError) -> kube::Error {
+/// Wraps a decode error as an error of the client.
+pub(crate) fn into_client_error(error: DecodeError) -> kube::Error {
     kube::Error::Service(Box::new(error))
 }

@@ -1,29 +1,29 @@
-//! Cuts the answer to a list into its items while it arrives, so that no more than one of them is in memory.
+//! Splits the response to a list request into items while it arrives, so that one item at a time is in memory.
 //!
-//! It looks at brackets and quotes alone: whether an item is JSON shows when it is decoded.
+//! The splitter reads brackets and quotes only; whether an item is valid JSON is checked when it is decoded.
 
 use crate::decode_error::DecodeError;
 
-/// An item that is larger is passed over. The API server stores 1.5 MiB, which escapes make six times as large.
-const LONGEST_ITEM: usize = 24 << 20;
-/// Metadata of a list hold a version and a token.
-const LONGEST_METADATA: usize = 256 << 10;
-const LONGEST_KEY: usize = 64;
+/// Largest item that is read, in bytes. The API server stores up to 1.5 MiB, which escapes can make six times as large.
+const MAX_ITEM_LEN: usize = 24 << 20;
+/// Largest list metadata, in bytes: a resource version and a continue token.
+const MAX_METADATA_LEN: usize = 256 << 10;
+const MAX_KEY_LEN: usize = 64;
 
-/// A part of a list.
+/// A complete part of a list.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Piece {
+pub(crate) enum ListPart {
     /// An item.
     Item(Vec<u8>),
-    /// An item that is too large to be read.
+    /// An item that exceeds the size limit.
     TooLarge,
-    /// What the list says of itself.
+    /// The metadata of the list.
     Metadata(Vec<u8>),
 }
 
-/// Where in a list the next byte stands.
+/// The context of the next byte in a list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum At {
+enum State {
     Start,
     /// Before a key of the list, or its end.
     Key,
@@ -38,10 +38,10 @@ enum At {
     End,
 }
 
-/// What of a list has arrived.
+/// An incremental parser of a list.
 #[derive(Debug)]
 pub(crate) struct Splitter {
-    at: At,
+    state: State,
     key: Vec<u8>,
     scan: Scan,
     value: Vec<u8>,
@@ -52,7 +52,7 @@ pub(crate) struct Splitter {
 impl Splitter {
     pub(crate) fn new() -> Self {
         Self {
-            at: At::Start,
+            state: State::Start,
             key: Vec::new(),
             scan: Scan::default(),
             value: Vec::new(),
@@ -61,76 +61,80 @@ impl Splitter {
         }
     }
 
-    /// Bytes of the item that has arrived in part.
-    pub(crate) fn held(&self) -> usize {
+    /// Bytes of the incomplete item.
+    pub(crate) fn buffered(&self) -> usize {
         self.value.len()
     }
 
-    /// Takes up more of the list, up to the end of the next piece, and leaves the rest.
-    pub(crate) fn next(&mut self, rest: &mut &[u8]) -> Result<Option<Piece>, DecodeError> {
+    /// Consumes bytes up to the end of the next part. None if the part is incomplete.
+    pub(crate) fn next(&mut self, rest: &mut &[u8]) -> Result<Option<ListPart>, DecodeError> {
         while let Some((&byte, after)) = rest.split_first() {
             let before = rest.len();
-            let piece = match self.at {
-                At::InKey | At::InValue | At::InItem => self.inside(rest),
+            let part = match self.state {
+                State::InKey | State::InValue | State::InItem => self.value_bytes(rest),
                 _ => {
                     if !byte.is_ascii_whitespace() {
-                        self.between(byte, rest)?;
+                        self.structural_byte(byte, rest)?;
                     }
-                    // What begins a value is part of it.
-                    if !matches!(self.at, At::InKey | At::InValue | At::InItem) {
+                    // The first byte of a value is part of it.
+                    if !matches!(self.state, State::InKey | State::InValue | State::InItem) {
                         *rest = after;
                     }
                     None
                 }
             };
             self.bytes += before - rest.len();
-            if piece.is_some() {
-                return Ok(piece);
+            if part.is_some() {
+                return Ok(part);
             }
         }
         Ok(None)
     }
 
-    /// The list is to end here.
+    /// Checks that the list is complete.
     pub(crate) fn end(&self) -> Result<(), DecodeError> {
-        if self.at == At::End { Ok(()) } else { Err(DecodeError::of_list("it ends early", self.bytes)) }
+        if self.state == State::End {
+            Ok(())
+        } else {
+            Err(DecodeError::in_list("unexpected end of list", self.bytes))
+        }
     }
 
     /// A byte between values.
-    fn between(&mut self, byte: u8, _rest: &[u8]) -> Result<(), DecodeError> {
-        self.at = match (self.at, byte) {
-            (At::Start, b'{') | (At::Key, b',') | (At::Item, b']') => At::Key,
-            (At::Key, b'}') => At::End,
-            (At::Key, b'"') => self.begin(At::InKey),
-            (At::Colon, b':') => At::Value,
-            (At::Value, b'[') if self.key == b"\"items\"" => At::Item,
-            (At::Value, _) => self.begin(At::InValue),
-            (At::Item, b',') => At::Item,
-            (At::Item, _) => self.begin(At::InItem),
-            _ => return Err(DecodeError::of_list("invalid JSON", self.bytes)),
+    fn structural_byte(&mut self, byte: u8, _rest: &[u8]) -> Result<(), DecodeError> {
+        self.state = match (self.state, byte) {
+            (State::Start, b'{') | (State::Key, b',') | (State::Item, b']') => State::Key,
+            (State::Key, b'}') => State::End,
+            (State::Key, b'"') => self.begin_value(State::InKey),
+            (State::Colon, b':') => State::Value,
+            (State::Value, b'[') if self.key == b"\"items\"" => State::Item,
+            (State::Value, _) => self.begin_value(State::InValue),
+            (State::Item, b',') => State::Item,
+            (State::Item, _) => self.begin_value(State::InItem),
+            _ => return Err(DecodeError::in_list("invalid JSON", self.bytes)),
         };
         Ok(())
     }
 
-    fn begin(&mut self, at: At) -> At {
+    fn begin_value(&mut self, state: State) -> State {
         self.scan = Scan::default();
         self.value = Vec::new();
         self.is_too_large = false;
-        at
+        state
     }
 
     /// Bytes of a value.
-    fn inside(&mut self, rest: &mut &[u8]) -> Option<Piece> {
+    fn value_bytes(&mut self, rest: &mut &[u8]) -> Option<ListPart> {
         let end = self.scan.end(rest);
         let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
         *rest = after;
-        let longest = match self.at {
-            At::InKey => LONGEST_KEY,
-            At::InItem => LONGEST_ITEM,
-            _ if self.key == b"\"metadata\"" => LONGEST_METADATA,
+        let max_len = match self.state {
+            State::InKey => MAX_KEY_LEN,
+            State::InItem => MAX_ITEM_LEN,
+            _ if self.key == b"\"metadata\"" => MAX_METADATA_LEN,
             _ => 0,
         };
-        if self.value.len() + part.len() > longest {
+        if self.value.len() + part.len() > max_len {
             self.is_too_large = true;
             self.value = Vec::new();
         }
@@ -139,67 +143,67 @@ impl Splitter {
         }
         end?;
         let value = std::mem::take(&mut self.value);
-        match self.at {
-            At::InKey => {
+        match self.state {
+            State::InKey => {
                 self.key = value;
-                self.at = At::Colon;
+                self.state = State::Colon;
                 None
             }
-            At::InItem => {
-                self.at = At::Item;
-                Some(if self.is_too_large { Piece::TooLarge } else { Piece::Item(value) })
+            State::InItem => {
+                self.state = State::Item;
+                Some(if self.is_too_large { ListPart::TooLarge } else { ListPart::Item(value) })
             }
             _ => {
-                self.at = At::Key;
-                (longest > 0 && !self.is_too_large).then_some(Piece::Metadata(value))
+                self.state = State::Key;
+                (max_len > 0 && !self.is_too_large).then_some(ListPart::Metadata(value))
             }
         }
     }
 }
 
-/// Looks for the end of one value. It keeps a number, however deep the value is.
+/// Finds the end of one value, in constant memory for any depth.
 #[derive(Debug, Default)]
 struct Scan {
     depth: usize,
-    is_text: bool,
+    is_string: bool,
     is_escaped: bool,
-    /// A number or a word, which ends where something else begins.
-    is_bare: bool,
+    /// A number, boolean or null, which ends at the next structural byte.
+    is_scalar: bool,
 }
 
 impl Scan {
-    /// Where the value ends, if it does within these bytes.
+    /// The end of the value, if it is within these bytes.
     fn end(&mut self, bytes: &[u8]) -> Option<usize> {
-        for (at, &byte) in bytes.iter().enumerate() {
+        for (index, &byte) in bytes.iter().enumerate() {
             if self.is_escaped {
                 self.is_escaped = false;
-            } else if self.is_text {
+            } else if self.is_string {
                 match byte {
                     b'\\' => self.is_escaped = true,
                     b'"' => {
-                        self.is_text = false;
+                        self.is_string = false;
                         if self.depth == 0 {
-                            return Some(at + 1);
+                            return Some(index + 1);
                         }
                     }
                     _ => {}
                 }
             } else {
                 match byte {
-                    b',' | b']' | b'}' | b':' if self.depth == 0 && self.is_bare => return Some(at),
-                    b'"' => self.is_text = true,
+                    b',' | b']' | b'}' | b':' if self.depth == 0 && self.is_scalar => return Some(index),
+                    b'"' => self.is_string = true,
                     b'{' | b'[' => self.depth += 1,
                     b'}' | b']' => {
                         self.depth = self.depth.saturating_sub(1);
                         if self.depth == 0 {
-                            return Some(at + 1);
+                            return Some(index + 1);
                         }
                     }
                     _ if self.depth == 0 => {
-                        if self.is_bare && byte.is_ascii_whitespace() {
-                            return Some(at);
+                        if self.is_scalar && byte.is_ascii_whitespace() {
+                            return Some(index);
                         }
-                        self.is_bare = true;
+                        self.is_scalar = true;
                     }
                     _ => {}
                 }
@@ -213,23 +217,25 @@ impl Scan {
 mod tests {
     use super::*;
 
-    /// All pieces of a list that arrives in chunks of this size.
-    fn pieces(list: &str, chunk: usize) -> Result<Vec<String>, DecodeError> {
-        let (mut splitter, mut pieces) = (Splitter::new(), Vec::new());
+    /// All parts of a list that arrives in chunks of this size.
+    fn parts(list: &str, chunk: usize) -> Result<Vec<String>, DecodeError> {
+        let (mut splitter, mut parts) = (Splitter::new(), Vec::new());
         for mut part in list.as_bytes().chunks(chunk) {
-            while let Some(piece) = splitter.next(&mut part)? {
-                pieces.push(match piece {
-                    Piece::Item(item) => String::from_utf8_lossy(&item).into_owned(),
-                    Piece::Metadata(metadata) => format!("metadata {}", String::from_utf8_lossy(&metadata)),
-                    Piece::TooLarge => "too large".to_owned(),
+            while let Some(part) = splitter.next(&mut part)? {
+                parts.push(match part {
+                    ListPart::Item(item) => String::from_utf8_lossy(&item).into_owned(),
+                    ListPart::Metadata(metadata) => {
+                        format!("metadata {}", String::from_utf8_lossy(&metadata))
+                    }
+                    ListPart::TooLarge => "too large".to_owned(),
                 });
             }
         }
-        splitter.end().map(|()| pieces)
+        splitter.end().map(|()| parts)
     }
 
     #[test]
-    fn s1_items_are_cut_out_wherever_the_list_is_interrupted() {
+    fn splits_items_at_any_chunk_boundary() {
         let list = r#" {"kind":"List","apiVersion":"v1","metadata":{"resourceVersion":"1","continue":"a\"}"},
             "items":[{"a":"]}\\\""}, {} ,[[1],"x"],3,"\u0041,", null], "more":[{"items":[1]}], "n":-1e3} "#;
         let expected = [
@@ -242,17 +248,17 @@ mod tests {
             "null",
         ];
         for chunk in 1..list.len() {
-            assert_eq!(pieces(list, chunk).expect("a list"), expected, "{chunk}");
+            assert_eq!(parts(list, chunk).expect("a list"), expected, "{chunk}");
         }
-        assert_eq!(pieces(r#"{"items":null,"metadata":{}}"#, 5).expect("a list"), ["metadata {}"]);
+        assert_eq!(parts(r#"{"items":null,"metadata":{}}"#, 5).expect("a list"), ["metadata {}"]);
     }
 
     #[test]
-    fn s1_depth_and_size_of_an_item_are_its_own_matter() {
+    fn deep_and_oversized_items_do_not_affect_others() {
         let deep = format!("{}{}", "[".repeat(300_000), "]".repeat(300_000));
-        let large = format!("{:?}", "x".repeat(LONGEST_ITEM));
+        let large = format!("{:?}", "x".repeat(MAX_ITEM_LEN));
         let list = format!("{{\"items\":[{deep},{large},{{\"a\":1}}]}}");
-        let found = pieces(&list, 8192).expect("a list");
+        let found = parts(&list, 8192).expect("a list");
         assert_eq!(
             (found[0].len(), found[1].as_str(), found[2].as_str()),
             (deep.len(), "too large", "{\"a\":1}")
@@ -260,15 +266,15 @@ mod tests {
     }
 
     #[test]
-    fn s9_what_is_no_list_is_told_by_its_position() {
+    fn errors_give_a_position_and_no_content() {
         for (list, expected) in [
             ("<html>SECRET", "invalid JSON at byte 0"),
             ("[1]", "invalid JSON at byte 0"),
-            (r#"{"items":[{"#, "it ends early at byte 11"),
+            (r#"{"items":[{"#, "unexpected end of list at byte 11"),
             ("{SECRET", "invalid JSON at byte 1"),
-            ("", "it ends early at byte 0"),
+            ("", "unexpected end of list at byte 0"),
         ] {
-            assert_eq!(pieces(list, 4).expect_err(list).to_string(), expected, "{list}");
+            assert_eq!(parts(list, 4).expect_err(list).to_string(), expected, "{list}");
         }
     }
 }

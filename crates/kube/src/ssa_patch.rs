@@ -1,4 +1,4 @@
-//! What server-side apply is told, in a form that arrives.
+//! Bodies of server-side apply, escaped for the API server's YAML parser.
 
 use std::fmt::Write;
 
@@ -7,26 +7,26 @@ use kube::core::request::Error;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// The patch of a server-side apply. The API server reads it as YAML, where some letters end a line or are not
-/// allowed, between quotes too; JSON has a second way to write each of them, which means the same to both.
+/// The patch of a server-side apply. The API server parses it as YAML, which takes some characters for line breaks or
+/// rejects them, even within quotes. Their JSON escapes mean the same to both parsers.
 pub(crate) fn ssa_patch(body: &impl Serialize) -> Result<Patch<Box<RawValue>>, kube::Error> {
-    let plain =
+    let escaped =
         serde_json::to_string(body).map(|text| escape_line_breaks(&text)).and_then(RawValue::from_string);
-    plain.map(Patch::Apply).map_err(|error| kube::Error::BuildRequest(Error::SerializeBody(error)))
+    escaped.map(Patch::Apply).map_err(|error| kube::Error::BuildRequest(Error::SerializeBody(error)))
 }
 
-/// These letters occur inside of texts only: JSON allows them nowhere else.
+/// Outside of strings JSON allows none of these characters, so a replacement in the whole text is safe.
 fn escape_line_breaks(json: &str) -> String {
-    let mut plain = String::with_capacity(json.len());
-    for letter in json.chars() {
-        match letter {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
             '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
-                _ = write!(plain, "\\u{:04x}", u32::from(letter));
+                _ = write!(escaped, "\\u{:04x}", u32::from(character));
             }
-            _ => plain.push(letter),
+            _ => escaped.push(character),
         }
     }
-    plain
+    escaped
 }
 
 #[cfg(test)]
@@ -36,11 +36,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_yaml_takes_for_the_end_of_a_line_is_written_in_another_way() {
+    fn escapes_yaml_line_breaks() {
         let body = json!({ "a\u{85} b": "c\u{2028} d\u{2029} e\u{7f}", "f": "\u{feff}\u{ffff} \\ \" Zürich \u{1f680}\n" });
-        let Patch::Apply(written) = ssa_patch(&body).expect("it is JSON") else { panic!("another patch") };
+        let Patch::Apply(written) = ssa_patch(&body).expect("valid JSON") else { panic!("another patch") };
         let expected = "{\"a\\u0085 b\":\"c\\u2028 d\\u2029 e\\u007f\",\"f\":\"\\ufeff\\uffff \\\\ \\\" Zürich \u{1f680}\\n\"}";
         assert_eq!(written.get(), expected);
-        assert_eq!(serde_json::from_str::<Value>(written.get()).expect("it is JSON still"), body);
+        assert_eq!(serde_json::from_str::<Value>(written.get()).expect("valid JSON"), body);
     }
 }

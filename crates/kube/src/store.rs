@@ -1,8 +1,7 @@
-//! One store for the watches of several namespaces.
+//! One store that the watches of several namespaces fill.
 //!
-//! A list that begins anew tells what there is, and so, without saying it, what is gone. kube's own store takes
-//! such a list for all that it is to hold, which is true of one watch alone. Here it counts for the part of the
-//! store that its watch is of, and what is gone is told, as if the watch had not been interrupted.
+//! kube's own store replaces its whole content on a relist, which is correct for a single watch only. Here a relist
+//! replaces the objects of its shard, and deletions missed while the watch was down are emitted as Delete events.
 
 use std::collections::HashSet;
 
@@ -12,78 +11,82 @@ use kube::runtime::watcher::Event;
 
 use crate::cache::Watched;
 
-/// A store that several watches fill, each of a part of it.
+/// A store of several shards, each filled by its own watch.
 pub(crate) struct NamespacedStore<K: Watched> {
     writer: Writer<K>,
-    parts: Vec<Part<K>>,
+    shards: Vec<Shard<K>>,
 }
 
-/// What one watch is of.
-struct Part<K: Watched> {
-    /// Its namespace; None for all.
+/// The objects of one watch.
+struct Shard<K: Watched> {
+    /// The watched namespace; None for all.
     namespace: Option<String>,
-    /// Whether a list was begun: then there may be something of it in the store.
-    begun: bool,
-    /// What a list has told so far that is not the first one.
+    /// Whether a list has started: the store may contain objects of this shard.
+    has_started: bool,
+    /// The objects listed so far by a relist; None outside of a relist.
     listed: Option<HashSet<ObjectRef<K>>>,
 }
 
 impl<K: Watched> NamespacedStore<K> {
     pub(crate) fn new(mut writer: Writer<K>, namespaces: &[Option<String>]) -> Self {
-        // Whoever waits for objects of a namespace waits for its part, and none for the store.
+        // Callers wait for a shard, never for the whole store: it counts as initialised.
         writer.apply_watcher_event(&Event::Init);
         writer.apply_watcher_event(&Event::InitDone);
-        let part =
-            |namespace: &Option<String>| Part { namespace: namespace.clone(), begun: false, listed: None };
-        Self { writer, parts: namespaces.iter().map(part).collect() }
+        let shard = |namespace: &Option<String>| Shard {
+            namespace: namespace.clone(),
+            has_started: false,
+            listed: None,
+        };
+        Self { writer, shards: namespaces.iter().map(shard).collect() }
     }
 
-    /// Takes up what the watch of this part tells, and gives the objects that have changed or are gone.
-    pub(crate) fn apply_event(&mut self, at: usize, event: Event<K>) -> Vec<K> {
-        let Some(part) = self.parts.get_mut(at) else { return Vec::new() };
+    /// Applies an event of the watch of this shard. Returns the objects that changed or were deleted.
+    pub(crate) fn apply_event(&mut self, index: usize, event: Event<K>) -> Vec<K> {
+        let Some(shard) = self.shards.get_mut(index) else { return Vec::new() };
         match event {
             Event::Init => {
-                part.listed = part.begun.then(HashSet::new);
-                part.begun = true;
+                shard.listed = shard.has_started.then(HashSet::new);
+                shard.has_started = true;
                 Vec::new()
             }
             Event::InitApply(object) => {
-                if let Some(listed) = &mut part.listed {
+                if let Some(listed) = &mut shard.listed {
                     listed.insert(ObjectRef::from_obj(&object));
                 }
-                self.put(object)
+                self.insert(object)
             }
-            Event::Apply(object) => self.put(object),
+            Event::Apply(object) => self.insert(object),
             Event::Delete(object) => self.remove(object),
             Event::InitDone => {
-                let Some(listed) = part.listed.take() else { return Vec::new() };
-                let is_gone = |held: &K| part.covers(held) && !listed.contains(&ObjectRef::from_obj(held));
-                let gone = self.writer.as_reader().state_filter(is_gone);
-                gone.into_iter().flat_map(|held| self.remove((*held).clone())).collect()
+                let Some(listed) = shard.listed.take() else { return Vec::new() };
+                let is_deleted =
+                    |cached: &K| shard.covers(cached) && !listed.contains(&ObjectRef::from_obj(cached));
+                let deleted = self.writer.as_reader().state_filter(is_deleted);
+                deleted.into_iter().flat_map(|cached| self.remove((*cached).clone())).collect()
             }
         }
     }
 
-    fn put(&mut self, object: K) -> Vec<K> {
+    fn insert(&mut self, object: K) -> Vec<K> {
         let event = Event::Apply(object);
         self.writer.apply_watcher_event(&event);
-        touched(event)
+        objects_of(event)
     }
 
     fn remove(&mut self, object: K) -> Vec<K> {
         let event = Event::Delete(object);
         self.writer.apply_watcher_event(&event);
-        touched(event)
+        objects_of(event)
     }
 }
 
-impl<K: Watched> Part<K> {
-    fn covers(&self, held: &K) -> bool {
-        self.namespace.is_none() || self.namespace == held.namespace()
+impl<K: Watched> Shard<K> {
+    fn covers(&self, cached: &K) -> bool {
+        self.namespace.is_none() || self.namespace == cached.namespace()
     }
 }
 
-fn touched<K>(event: Event<K>) -> Vec<K> {
+fn objects_of<K>(event: Event<K>) -> Vec<K> {
     match event {
         Event::Apply(object) | Event::Delete(object) => vec![object],
         Event::Init | Event::InitApply(_) | Event::InitDone => Vec::new(),
@@ -103,7 +106,7 @@ mod tests {
         Compact::from_json(&object.to_string()).expect("an object")
     }
 
-    fn merge(
+    fn namespaced_store(
         namespaces: &[Option<&str>],
     ) -> (NamespacedStore<Compact<ConfigMap>>, reflector::Store<Compact<ConfigMap>>) {
         let (store, writer) = reflector::store();
@@ -120,57 +123,57 @@ mod tests {
         names
     }
 
-    fn held(store: &reflector::Store<Compact<ConfigMap>>) -> Vec<String> {
-        names(store.state().into_iter().map(|held| (*held).clone()))
+    fn cached(store: &reflector::Store<Compact<ConfigMap>>) -> Vec<String> {
+        names(store.state().into_iter().map(|cached| (*cached).clone()))
     }
 
-    /// A whole list of one part. Gives what was told as it ended.
+    /// A complete list of one shard. Returns the objects that its end reports.
     fn list(
-        merge: &mut NamespacedStore<Compact<ConfigMap>>,
-        at: usize,
+        namespaced_store: &mut NamespacedStore<Compact<ConfigMap>>,
+        index: usize,
         objects: &[Compact<ConfigMap>],
     ) -> Vec<String> {
-        merge.apply_event(at, Event::Init);
+        namespaced_store.apply_event(index, Event::Init);
         for object in objects {
-            assert_eq!(merge.apply_event(at, Event::InitApply(object.clone())).len(), 1);
+            assert_eq!(namespaced_store.apply_event(index, Event::InitApply(object.clone())).len(), 1);
         }
-        names(merge.apply_event(at, Event::InitDone))
+        names(namespaced_store.apply_event(index, Event::InitDone))
     }
 
     #[test]
-    fn a_list_that_begins_anew_drops_what_is_gone_of_its_own_namespace_alone_and_tells() {
-        let (mut merge, store) = merge(&[Some("a"), Some("b")]);
-        assert_eq!(list(&mut merge, 0, &[object("a", "x"), object("a", "y")]), [""; 0]);
-        assert_eq!(list(&mut merge, 1, &[object("b", "x"), object("b", "z")]), [""; 0]);
-        assert_eq!(held(&store), ["a/x", "a/y", "b/x", "b/z"]);
-        assert_eq!(list(&mut merge, 0, &[object("a", "y"), object("a", "new")]), ["a/x"]);
-        assert_eq!(held(&store), ["a/new", "a/y", "b/x", "b/z"]);
-        assert_eq!(list(&mut merge, 1, &[]), ["b/x", "b/z"]);
-        assert_eq!(held(&store), ["a/new", "a/y"]);
+    fn relist_emits_deletions_of_its_namespace_only() {
+        let (mut namespaced_store, store) = namespaced_store(&[Some("a"), Some("b")]);
+        assert_eq!(list(&mut namespaced_store, 0, &[object("a", "x"), object("a", "y")]), [""; 0]);
+        assert_eq!(list(&mut namespaced_store, 1, &[object("b", "x"), object("b", "z")]), [""; 0]);
+        assert_eq!(cached(&store), ["a/x", "a/y", "b/x", "b/z"]);
+        assert_eq!(list(&mut namespaced_store, 0, &[object("a", "y"), object("a", "new")]), ["a/x"]);
+        assert_eq!(cached(&store), ["a/new", "a/y", "b/x", "b/z"]);
+        assert_eq!(list(&mut namespaced_store, 1, &[]), ["b/x", "b/z"]);
+        assert_eq!(cached(&store), ["a/new", "a/y"]);
     }
 
     #[test]
-    fn lists_at_a_time_do_not_mix() {
-        let (mut merge, store) = merge(&[Some("a"), Some("b")]);
-        list(&mut merge, 0, &[object("a", "x")]);
-        list(&mut merge, 1, &[object("b", "x")]);
-        merge.apply_event(0, Event::Init);
-        merge.apply_event(1, Event::Init);
-        merge.apply_event(0, Event::InitApply(object("a", "x")));
-        assert_eq!(names(merge.apply_event(1, Event::InitDone)), ["b/x"]);
-        merge.apply_event(1, Event::Apply(object("b", "y")));
-        assert_eq!(names(merge.apply_event(0, Event::InitDone)), [""; 0]);
-        assert_eq!(held(&store), ["a/x", "b/y"]);
+    fn concurrent_lists_are_independent() {
+        let (mut namespaced_store, store) = namespaced_store(&[Some("a"), Some("b")]);
+        list(&mut namespaced_store, 0, &[object("a", "x")]);
+        list(&mut namespaced_store, 1, &[object("b", "x")]);
+        namespaced_store.apply_event(0, Event::Init);
+        namespaced_store.apply_event(1, Event::Init);
+        namespaced_store.apply_event(0, Event::InitApply(object("a", "x")));
+        assert_eq!(names(namespaced_store.apply_event(1, Event::InitDone)), ["b/x"]);
+        namespaced_store.apply_event(1, Event::Apply(object("b", "y")));
+        assert_eq!(names(namespaced_store.apply_event(0, Event::InitDone)), [""; 0]);
+        assert_eq!(cached(&store), ["a/x", "b/y"]);
     }
 
     #[test]
-    fn a_first_list_that_breaks_off_leaves_nothing_behind() {
-        let (mut merge, store) = merge(&[None]);
-        merge.apply_event(0, Event::Init);
-        merge.apply_event(0, Event::InitApply(object("a", "x")));
-        assert_eq!(list(&mut merge, 0, &[object("b", "y")]), ["a/x"]);
-        assert_eq!(held(&store), ["b/y"]);
-        assert_eq!(names(merge.apply_event(0, Event::Delete(object("b", "y")))), ["b/y"]);
-        assert_eq!(held(&store), [""; 0]);
+    fn objects_of_an_aborted_first_list_are_removed() {
+        let (mut namespaced_store, store) = namespaced_store(&[None]);
+        namespaced_store.apply_event(0, Event::Init);
+        namespaced_store.apply_event(0, Event::InitApply(object("a", "x")));
+        assert_eq!(list(&mut namespaced_store, 0, &[object("b", "y")]), ["a/x"]);
+        assert_eq!(cached(&store), ["b/y"]);
+        assert_eq!(names(namespaced_store.apply_event(0, Event::Delete(object("b", "y")))), ["b/y"]);
+        assert_eq!(cached(&store), [""; 0]);
     }
 }

@@ -1,4 +1,4 @@
-//! What the API server itself notes of one user's requests.
+//! The API server's audit log of one user's requests.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -10,40 +10,40 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde::Deserialize;
 use serde_json::json;
 
-/// Requests that the API server has answered, in its own words. Unlike its metrics it tells users apart, so
-/// that a program with a certificate of its own can be watched from outside.
+/// Processed requests from the audit log. Unlike metrics, they contain the user, so that a program with its own
+/// certificate can be observed from outside.
 #[derive(Debug)]
 pub struct AuditLog {
     path: PathBuf,
     reader: Option<BufReader<File>>,
-    /// The beginning of a line whose end is still to be written.
+    /// An incomplete line.
     begun: String,
 }
 
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Audited {
-    /// What was asked: `get`, `list`, `create`, `update`, `patch`, `delete`.
+    /// The verb: `get`, `list`, `create`, `update`, `patch`, `delete`.
     pub verb: String,
     /// The resource, with the subresource if there is one: `functions`, `functions/status`.
     pub resource: String,
-    /// Namespace of the object; empty where there is none.
+    /// Namespace of the object; empty for cluster-scoped objects.
     pub namespace: String,
-    /// When the API server had answered.
+    /// When the response was complete.
     pub at: MicroTime,
-    /// The answer: an HTTP status.
+    /// The HTTP status of the response.
     pub code: u16,
 }
 
 impl Audited {
-    /// Whether it asked for a change.
+    /// Whether it is a write.
     pub fn is_write(&self) -> bool {
         !matches!(self.verb.as_str(), "get" | "list" | "watch")
     }
 }
 
 impl AuditLog {
-    /// Writes the policy, and says which flags make an API server follow it.
+    /// Writes the audit policy, and returns the API server's flags for it.
     pub(crate) fn prepare(folder: &Path, user: &str) -> anyhow::Result<(Self, Vec<String>)> {
         let (policy, path) = (folder.join("audit-policy.json"), folder.join("audit.log"));
         let rules = json!({
@@ -58,13 +58,13 @@ impl AuditLog {
         let args = vec![
             format!("--audit-policy-file={}", policy.display()),
             format!("--audit-log-path={}", path.display()),
-            // A new file after so many megabytes would hide from us what stands in the old one.
+            // No rotation: it would hide the content of the old file.
             "--audit-log-maxsize=100000".to_owned(),
         ];
         Ok((Self { path, reader: None, begun: String::new() }, args))
     }
 
-    /// What was noted since the last call, in the order of the answers.
+    /// Requests since the last call, in the order of their responses.
     pub fn take(&mut self) -> anyhow::Result<Vec<Audited>> {
         let reader = match &mut self.reader {
             Some(reader) => reader,
@@ -129,7 +129,7 @@ mod tests {
     const LINE: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","stage":"ResponseComplete","verb":"patch","user":{"username":"u"},"objectRef":{"resource":"functions","namespace":"n","name":"f","apiGroup":"compute.functionmesh.io","subresource":"status"},"responseStatus":{"metadata":{},"code":200},"stageTimestamp":"2026-01-01T00:00:00.000001Z"}"#;
 
     #[test]
-    fn lines_are_read_once_and_only_when_they_are_whole() {
+    fn reads_complete_lines_once() {
         let folder = tempfile::tempdir().unwrap();
         let (mut log, args) = AuditLog::prepare(folder.path(), "u").unwrap();
         assert!(log.take().unwrap().is_empty());

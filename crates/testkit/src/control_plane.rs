@@ -1,5 +1,5 @@
-//! A real control plane for the tests of one process: the API server, etcd and the built-in controllers.
-//! Nothing runs pods.
+//! A real control plane for the tests of one process: the API server, etcd and the built-in controllers, without
+//! kubelets.
 
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read};
@@ -23,11 +23,11 @@ use tokio::sync::OnceCell;
 use crate::audit::AuditLog;
 use crate::wait::{SECONDS_30, eventually};
 
-/// Field manager of what tests apply, as if a person did.
+/// Field manager of manifests that tests apply.
 const AUTHOR: &str = "author";
 
-/// Starts the control plane, tells where its kubeconfig is, waits until nobody holds its standard input any
-/// more, and ends the control plane. So it ends with the process that started it, however that ends.
+/// Starts the control plane, prints the path of its kubeconfig, waits until its standard input is closed, and stops the
+/// control plane. So it stops with the process that started it, even after a crash.
 const KEEPER: &str = r#"
 program=$1 folder=$2
 shift 2
@@ -36,19 +36,19 @@ shift 2
 rm -rf "$folder"
 "#;
 
-/// A real control plane. It ends with this value, or with the process.
+/// A real control plane. It stops when this is dropped, or with the process.
 #[derive(Debug)]
 pub struct ControlPlane {
     program: PathBuf,
-    /// All that is its own; it goes with it.
+    /// Its directory, deleted on drop.
     folder: PathBuf,
     kubeconfig: PathBuf,
-    /// Its standard input keeps the control plane alive.
+    /// Its standard input keeps the control plane running.
     keeper: Child,
 }
 
 impl ControlPlane {
-    /// The one control plane of this process, with the definitions of all our kinds.
+    /// The shared control plane of this process, with all our CRDs.
     pub async fn shared() -> anyhow::Result<&'static Self> {
         static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
         SHARED
@@ -60,12 +60,12 @@ impl ControlPlane {
             .await
     }
 
-    /// Starts another one, without our definitions.
+    /// Starts a separate one without our CRDs.
     pub async fn start() -> anyhow::Result<Self> {
         tokio::task::spawn_blocking(|| Self::start_blocking(new_folder()?, &[])).await?
     }
 
-    /// Starts another one whose API server notes every request of this user, but for watches.
+    /// Starts a separate one whose API server logs every request of this user, except watches.
     pub async fn start_auditing(user: &str) -> anyhow::Result<(Self, AuditLog)> {
         let folder = new_folder()?;
         let (log, args) = AuditLog::prepare(&folder, user)?;
@@ -73,7 +73,7 @@ impl ControlPlane {
         Ok((plane, log))
     }
 
-    /// `args` are more flags for the API server.
+    /// `args` are additional flags of the API server.
     fn start_blocking(folder: PathBuf, args: &[String]) -> anyhow::Result<Self> {
         let program = program()?;
         let log = folder.join("keeper.log");
@@ -84,7 +84,7 @@ impl ControlPlane {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log)?)
-            // Ctrl-C in a terminal reaches a whole process group; the keeper has work left to do then.
+            // Ctrl-C in a terminal reaches the whole process group; the parent still has to clean up.
             .process_group(0)
             .spawn()
             .context("cannot start a shell")?;
@@ -101,17 +101,17 @@ impl ControlPlane {
         Ok(Self { program, folder, kubeconfig: kubeconfig.trim().into(), keeper })
     }
 
-    /// A kubeconfig of its administrator.
+    /// The kubeconfig of its administrator.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// A kubeconfig of an administrator of another name.
+    /// A kubeconfig of an administrator with another name.
     pub async fn kubeconfig_of(&self, user: &str) -> anyhow::Result<PathBuf> {
         self.certify(user, &["--org", "system:masters"]).await
     }
 
-    /// A kubeconfig of somebody who may do what roles allow, and nothing else.
+    /// A kubeconfig of a user without permissions, apart from what roles grant.
     pub async fn kubeconfig_by_roles(&self, user: &str) -> anyhow::Result<PathBuf> {
         self.certify(user, &[]).await
     }
@@ -131,18 +131,18 @@ impl ControlPlane {
         Ok(stem.with_extension("kubeconfig"))
     }
 
-    /// How to connect to it.
+    /// The client configuration.
     pub async fn config(&self) -> anyhow::Result<Config> {
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
         Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
     }
 
-    /// A client of its own: one belongs to the runtime that it was made in, and each test has another.
+    /// A new client: a client belongs to the runtime that created it, and each test has its own.
     pub async fn client(&self) -> anyhow::Result<Client> {
         Ok(Client::try_from(self.config().await?)?)
     }
 
-    /// Makes a namespace that nothing else uses.
+    /// Creates a unique namespace.
     pub async fn namespace(&self, client: &Client, prefix: &str) -> anyhow::Result<String> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("{prefix}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -152,7 +152,7 @@ impl ControlPlane {
         Ok(name)
     }
 
-    /// Runs kubectl with this text on its standard input, and returns what it writes.
+    /// Runs kubectl with this text on its standard input, and returns its output.
     pub async fn kubectl(&self, args: &[&str], input: &str) -> anyhow::Result<String> {
         use tokio::io::AsyncWriteExt;
         let mut child = tokio::process::Command::new(&self.program)
@@ -196,7 +196,7 @@ fn program() -> anyhow::Result<PathBuf> {
     Ok(String::from_utf8(output.stdout)?.trim().into())
 }
 
-/// Applies the definitions of all our kinds, and waits until the API server serves them.
+/// Applies all our CRDs, and waits until the API server serves them.
 pub(crate) async fn install_definitions(client: &Client) -> anyhow::Result<()> {
     let api = Api::<CustomResourceDefinition>::all(client.clone());
     let params = PatchParams::apply("function-mesh-testkit").force();
@@ -215,19 +215,19 @@ pub(crate) async fn install_definitions(client: &Client) -> anyhow::Result<()> {
         })
         .await?;
     }
-    // "Established" is said before every handler is in place.
+    // The condition `Established` may be true before every handler is installed.
     tokio::time::sleep(Duration::from_millis(100)).await;
     Ok(())
 }
 
 impl ControlPlane {
-    /// Applies the definitions of all our kinds, and waits until the API server serves them.
+    /// Applies all our CRDs, and waits until the API server serves them.
     pub async fn install_definitions(&self) -> anyhow::Result<()> {
         install_definitions(&self.client().await?).await
     }
 }
 
-/// Any kind that stands in a namespace.
+/// Any namespaced kind.
 pub trait Kind:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize
 {
@@ -242,8 +242,8 @@ impl<K> Kind for K where
 {
 }
 
-/// Applies an object as a person with a manifest does, on the server's side: what was applied before and is
-/// left out now is removed.
+/// Applies an object with server-side apply, as a user with a manifest does: fields that were applied before and are
+/// missing now are removed.
 pub async fn apply<K: Kind>(client: &Client, namespace: &str, object: &K) -> anyhow::Result<K> {
     let mut body = serde_json::to_value(object)?;
     if let Some(body) = body.as_object_mut() {

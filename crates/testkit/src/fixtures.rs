@@ -1,4 +1,4 @@
-//! Small objects that keep all rules; a test changes the one thing that it is about.
+//! Small valid objects; a test changes the field that it is about.
 
 use anyhow::anyhow;
 use function_mesh_api::types::{
@@ -39,7 +39,7 @@ impl From<SinkSpec> for Part {
     }
 }
 
-/// A function in Java that reads `words` and writes `shouts`.
+/// A Java function that consumes from `words` and produces to `shouts`.
 pub fn java_function(name: &str) -> FunctionSpec {
     FunctionSpec {
         name: Some(name.to_owned()),
@@ -55,7 +55,7 @@ pub fn java_function(name: &str) -> FunctionSpec {
     }
 }
 
-/// A function in Python that reads `shouts` and writes `louder`.
+/// A Python function that consumes from `shouts` and produces to `louder`.
 pub fn python_function(name: &str) -> FunctionSpec {
     FunctionSpec {
         name: Some(name.to_owned()),
@@ -71,7 +71,7 @@ pub fn python_function(name: &str) -> FunctionSpec {
     }
 }
 
-/// A source that writes `words`.
+/// A source that produces to `words`.
 pub fn source(name: &str) -> SourceSpec {
     SourceSpec {
         name: Some(name.to_owned()),
@@ -84,7 +84,7 @@ pub fn source(name: &str) -> SourceSpec {
     }
 }
 
-/// A sink that reads `louder`.
+/// A sink that consumes from `louder`.
 pub fn sink(name: &str) -> SinkSpec {
     SinkSpec {
         name: Some(name.to_owned()),
@@ -113,7 +113,7 @@ fn pulsar() -> PulsarMessaging {
     PulsarMessaging { pulsar_config: Some("pulsar".to_owned()), ..PulsarMessaging::default() }
 }
 
-/// A function of its own, called as its specification says.
+/// A function without a mesh, with the name in its spec.
 pub fn function(spec: FunctionSpec) -> anyhow::Result<Function> {
     component(spec)
 }
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fixtures_keep_the_rules_and_hang_together() {
+    fn fixtures_are_valid_and_connected() {
         let mut parts: Vec<Part> = vec![source("feed").into(), sink("drain").into()];
         parts.extend([java_function("shout").into(), python_function("scream").into()]);
         let mesh = mesh("m", parts).unwrap();

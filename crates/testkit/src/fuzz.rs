@@ -1,7 +1,7 @@
-//! Inputs that nobody would write: JSON of any depth and width, true objects of which parts were replaced, and bytes.
+//! Fuzz inputs: JSON of any depth and width, valid objects with replaced parts, and random bytes.
 //!
-//! Property tests make inputs small and few, and shrink them. This makes hundreds of thousands within a time, some of
-//! them large, and watches the memory of the process; each can be made again from the seed and its number.
+//! Property tests generate few small inputs, and shrink them. This generates hundreds of thousands within a time limit,
+//! some of them large, and measures the memory of the process. The seed and the number of an input reproduce it.
 
 use std::env;
 use std::fmt::Write;
@@ -11,12 +11,12 @@ use anyhow::{Context, ensure};
 use fastrand::Rng;
 use serde_json::Value;
 
-/// By how many bytes a process may grow once it has seen the first inputs: parts of a freed heap stay with it.
+/// Maximum growth of the process after the first inputs, in bytes: the allocator keeps parts of a freed heap.
 const GROWTH: u64 = 48 << 20;
-/// Stands for a replaced value until the object is text.
+/// Placeholder of a replaced value until the object is serialized.
 const PLACE: &str = "fuzz-replaced-value";
 const DEPTHS: [usize; 8] = [1, 3, 10, 63, 64, 130, 400, 3000];
-/// Keys that mean something to those who read the object.
+/// Keys with a meaning for decoders.
 const KEYS: [&str; 12] = [
     "metadata",
     "managedFields",
@@ -48,7 +48,7 @@ const SCALARS: [&str; 14] = [
     r#""UPDATE""#,
 ];
 
-/// Makes inputs of true objects.
+/// Generates inputs from valid objects.
 #[derive(Clone, Debug)]
 pub struct Fuzz {
     samples: Vec<Value>,
@@ -56,19 +56,19 @@ pub struct Fuzz {
     time: Duration,
 }
 
-/// What a run has seen.
+/// Statistics of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct FuzzReport {
-    /// How many inputs there were.
+    /// Number of inputs.
     pub inputs: u64,
-    /// How many bytes they had.
+    /// Total size of the inputs, in bytes.
     pub bytes: u64,
-    /// By how many bytes the process has grown after its first inputs.
+    /// Growth of the process after the first inputs, in bytes.
     pub growth: u64,
 }
 
 impl Fuzz {
-    /// Time and seed come from `FUZZ_SECONDS` (2) and `FUZZ_SEED`.
+    /// `FUZZ_SECONDS` (2) and `FUZZ_SEED` set the time limit and the seed.
     pub fn new(samples: impl IntoIterator<Item = Value>) -> anyhow::Result<Self> {
         let number = |name: &str| {
             let text = env::var(name).ok().filter(|text| !text.is_empty());
@@ -79,7 +79,7 @@ impl Fuzz {
         Ok(Self { samples: samples.into_iter().collect(), seed, time })
     }
 
-    /// Gives inputs to the check until the time is over. A failure names the input by its seed and its number.
+    /// Runs the check on inputs until the time limit. An error contains seed and number of the input.
     pub fn run(&self, mut check: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<FuzzReport> {
         let begun = Instant::now();
         let (mut inputs, mut bytes, mut early) = (0_u64, 0, None);
@@ -99,7 +99,7 @@ impl Fuzz {
         Ok(FuzzReport { inputs, bytes, growth })
     }
 
-    /// The input of this number.
+    /// The input with this number.
     pub fn input(&self, number: u64) -> Vec<u8> {
         let mut rng = Rng::with_seed(self.seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         let mut input = match rng.u8(..100) {
@@ -109,7 +109,7 @@ impl Fuzz {
             _ => self.changed(&mut rng),
         }
         .into_bytes();
-        // Parts of it lost, or other bytes.
+        // Truncated, or with random bytes.
         if rng.u8(..100) < 15 && !input.is_empty() {
             for _ in 0..rng.usize(1..4) {
                 let at = rng.usize(..input.len());
@@ -122,7 +122,7 @@ impl Fuzz {
         input
     }
 
-    /// A true object of which some places have another value.
+    /// A valid object in which some values are replaced.
     fn changed(&self, rng: &mut Rng) -> String {
         let Some(sample) = rng.choice(&self.samples) else { return any_json(rng) };
         let mut object = sample.clone();
@@ -142,7 +142,7 @@ impl Fuzz {
     }
 }
 
-/// A JSON pointer to any place in a value.
+/// A JSON pointer to a random place in a value.
 fn pointer(mut value: &Value, rng: &mut Rng) -> String {
     let mut pointer = String::new();
     while rng.u8(..4) > 0 {
@@ -163,7 +163,7 @@ fn pointer(mut value: &Value, rng: &mut Rng) -> String {
     pointer
 }
 
-/// Says on standard error which input made the check panic.
+/// Prints the input on standard error if the check panics.
 struct Named {
     seed: u64,
     number: u64,
@@ -184,9 +184,9 @@ impl Drop for Named {
     }
 }
 
-/// A value that nests as deep as it likes, with a few siblings on the way.
+/// A value with random depth, and a few siblings on each level.
 fn any_json(rng: &mut Rng) -> String {
-    // Most are flat: there are more of them in the time.
+    // Most are flat, for a higher throughput.
     let depth = if rng.u8(..8) == 0 { DEPTHS[rng.usize(..DEPTHS.len())] } else { 4 };
     let depth = rng.usize(..=depth);
     let (mut text, mut closing) = (String::new(), Vec::with_capacity(depth));
@@ -212,7 +212,7 @@ fn any_json(rng: &mut Rng) -> String {
     text
 }
 
-/// Many of the same: what costs most as a tree, texts, keys.
+/// Many repetitions: the most expensive values as a tree, strings, keys.
 fn wide(rng: &mut Rng) -> String {
     let items = [r#"{"":0}"#, "{}", "[]", "0", r#""""#, "null", r#"{"a":{"a":{}}}"#];
     let item = items[rng.usize(..items.len())];
@@ -239,7 +239,7 @@ fn scalar(rng: &mut Rng) -> &'static str {
     SCALARS[rng.usize(..SCALARS.len())]
 }
 
-/// Memory that this process holds, in bytes; zero where the kernel does not say.
+/// Resident memory of this process, in bytes; 0 if the kernel does not report it.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
@@ -258,13 +258,13 @@ mod tests {
     }
 
     #[test]
-    fn an_input_is_made_again_from_its_number() {
+    fn input_is_reproducible_from_its_number() {
         assert_eq!(fuzz().input(12), fuzz().input(12));
         assert_ne!(fuzz().input(12), fuzz().input(13));
     }
 
     #[test]
-    fn inputs_are_json_and_not_json_deep_and_wide() {
+    fn inputs_are_valid_invalid_deep_and_wide() {
         let fuzz = fuzz();
         let inputs: Vec<_> = (0..5000).map(|number| fuzz.input(number)).collect();
         let parsed = inputs.iter().filter(|input| serde_json::from_slice::<Value>(input).is_ok()).count();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_its_input() {
+    fn error_names_the_input() {
         let error =
             fuzz().run(|input| if input.len() > 3 { anyhow::bail!("bad") } else { Ok(()) }).unwrap_err();
         assert!(format!("{error:#}").contains("FUZZ_SEED=7"), "{error:#}");

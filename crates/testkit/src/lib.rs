@@ -1,5 +1,5 @@
-//! What the tests of Function Mesh share: a real control plane, fixtures that keep the rules, a look at what
-//! is written, faults on the way to the API server, a load of admissions, and a webhook that runs in the test.
+//! Shared by the tests of Function Mesh: a real control plane, valid fixtures, records of writes, fault injection for
+//! requests to the API server, a load of admission requests, and a webhook in the test process.
 //! A dev-dependency only.
 //!
 //! ```no_run

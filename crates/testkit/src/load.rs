@@ -1,4 +1,4 @@
-//! Many requests at once that the API server has to ask the webhook about.
+//! Concurrent requests for which the API server calls the webhook.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,47 +13,47 @@ use tokio::task::JoinSet;
 
 use crate::fixtures;
 
-/// How long one request may take before it counts as failed. Longer than the API server waits for a webhook, so
-/// that its own words are what is counted.
+/// Timeout of a request. It is longer than the API server's timeout for webhooks, so that the API server's error is
+/// counted.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Creation of meshes that are not kept (`dryRun=All`), over and over.
+/// Repeated creation of meshes that are not stored (`dryRun=All`).
 ///
-/// The identity should be one of the group `system:masters`: the API server's own limits on requests do not hold
-/// for it, and what they refuse counts as a failure here.
+/// The identity should be in the group `system:masters`, which has no rate limit in the API server: a rate-limited
+/// request counts as a failure here.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// How to connect.
+    /// The client configuration.
     pub config: Config,
-    /// Where the meshes are to be.
+    /// The namespace of the meshes.
     pub namespace: String,
-    /// Requests under way at a time.
+    /// Concurrent requests.
     pub concurrency: usize,
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Clone, Debug)]
 pub struct LoadReport {
-    /// What it was done for; the beginning of the row.
+    /// The title of the row.
     pub title: String,
-    /// Time from the first request to the last answer.
+    /// Time from the first request to the last response.
     pub took: Duration,
-    /// Times that the requests took that succeeded, shortest first.
+    /// Durations of successful requests, sorted.
     pub latencies: Vec<Duration>,
-    /// What went wrong, and how often.
+    /// Errors by message.
     pub failures: BTreeMap<String, usize>,
 }
 
 impl Load {
-    /// A load of 200 requests at a time.
+    /// A load of 200 concurrent requests.
     pub fn new(config: Config, namespace: &str) -> Self {
         Self { config, namespace: namespace.to_owned(), concurrency: 200 }
     }
 
-    /// Goes on until `end` is done; every request that has begun by then is waited for.
+    /// Runs until `end` is complete, and waits for requests in flight.
     pub async fn run(&self, title: &str, end: impl Future<Output = ()>) -> anyhow::Result<LoadReport> {
         let mesh = Arc::new(fixtures::mesh("load", [fixtures::java_function("shout").into()])?);
-        // One client for all: its pool opens a connection for each request that finds none free, and keeps it.
+        // One client for all: its pool opens a connection if none is idle, and keeps it.
         let client = Client::try_from(self.config.clone())?;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let begun = Instant::now();
@@ -80,7 +80,7 @@ impl Load {
         Ok(LoadReport { title: title.to_owned(), took: begun.elapsed(), latencies, failures })
     }
 
-    /// Goes on for so long.
+    /// Runs for this time.
     pub async fn run_for(&self, title: &str, time: Duration) -> anyhow::Result<LoadReport> {
         self.run(title, tokio::time::sleep(time)).await
     }
@@ -105,7 +105,7 @@ impl Work {
             Err(_) => format!("no answer within {PATIENCE:?}"),
         };
         *self.failures.entry(failure).or_default() += 1;
-        // What fails at once is not to be the whole load.
+        // Immediate failures must not dominate the load.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 
@@ -118,34 +118,34 @@ impl Work {
 }
 
 impl LoadReport {
-    /// The head of the table whose rows the reports are.
+    /// The header of the table of reports.
     pub const HEAD: &'static str = "| load | requests | failed | requests/s | p50 | p90 | p99 | longest |\n\
                                     |---|---:|---:|---:|---:|---:|---:|---:|";
 
-    /// How many requests there were.
+    /// Number of requests.
     pub fn requests(&self) -> usize {
         self.latencies.len() + self.failed()
     }
 
-    /// How many of them failed.
+    /// Number of failures.
     pub fn failed(&self) -> usize {
         self.failures.values().sum()
     }
 
-    /// The time that so many of a hundred successful requests did not exceed; zero where there were none.
+    /// A percentile of the durations of successful requests; zero without any.
     pub fn percentile(&self, percent: usize) -> Duration {
         let place = (self.latencies.len() * percent).div_ceil(100).saturating_sub(1);
         self.latencies.get(place).copied().unwrap_or_default()
     }
 
-    /// Requests a second.
+    /// Requests per second.
     #[allow(clippy::cast_precision_loss, reason = "a number for people")]
     pub fn rate(&self) -> f64 {
         self.requests() as f64 / self.took.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 }
 
-/// One row, and a line for each kind of failure below it.
+/// One row, and a line for each error below it.
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "| {} | {} | {} | {:.0} |", self.title, self.requests(), self.failed(), self.rate())?;
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_a_row() {
+    fn report_is_a_row() {
         let report = LoadReport {
             title: "calm".to_owned(),
             took: Duration::from_secs(2),

@@ -1,16 +1,16 @@
-//! A log in memory, for tests that look at what a program says.
+//! A log in memory, for tests of log messages.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Collects all that is logged. Its clones are one log.
+/// Collects all log lines. Clones share the log.
 #[derive(Clone, Debug, Default)]
 pub struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
 impl LogBuffer {
-    /// What was logged until now.
+    /// The log until now.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }

@@ -1,4 +1,4 @@
-//! In place of a kubelet: pods that say that they run, and pods of Jobs that say that they are done.
+//! A fake kubelet: marks pods as running, and pods of Jobs as completed.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -9,8 +9,7 @@ use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-/// Gives every pod of a namespace the status of one that runs and is ready, and returns how many there are.
-/// Nothing does run.
+/// Marks every pod of a namespace as running and ready, and returns their number. No container runs.
 pub async fn pretend_to_run(client: &Client, namespace: &str) -> anyhow::Result<usize> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
     let pods = api.list(&ListParams::default()).await?.items;
@@ -20,8 +19,8 @@ pub async fn pretend_to_run(client: &Client, namespace: &str) -> anyhow::Result<
     Ok(pods.len())
 }
 
-/// Gives the pods of the Jobs whose names begin so, and that have not ended, the status of ones that ended with this exit
-/// code, and returns how many pods there are. Nothing did run.
+/// Marks unfinished pods of Jobs with this name prefix as terminated with this exit code. Returns their number. No
+/// container runs.
 pub async fn pretend_to_end(client: &Client, namespace: &str, job: &str, code: i32) -> anyhow::Result<usize> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
     let mut pods = api.list(&ListParams::default().labels("job-name")).await?.items;
@@ -36,19 +35,19 @@ pub async fn pretend_to_end(client: &Client, namespace: &str, job: &str, code: i
     Ok(pods.len())
 }
 
-/// Plays the kubelet of a namespace without end: every new pod runs and is ready at once, and one of a Job
-/// has succeeded.
+/// Runs a fake kubelet for a namespace forever: marks every new pod as running and ready, and every pod of a Job as
+/// succeeded.
 pub async fn play_kubelet(client: Client, namespace: String) {
     let api = Api::<Pod>::namespaced(client, &namespace);
     loop {
-        // A watch ends every few minutes, and a pod may be gone before it has a status.
+        // A watch ends every few minutes, and a pod may be deleted before it is marked.
         _ = follow_pods(&api).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 async fn follow_pods(api: &Api<Pod>) -> anyhow::Result<()> {
-    // From version 0 on: all that there are come first.
+    // Version 0 starts with all existing pods.
     let mut events = pin!(api.watch(&WatchParams::default(), "0").await?);
     while let Some(event) = events.try_next().await? {
         let (WatchEvent::Added(pod) | WatchEvent::Modified(pod)) = event else { continue };
@@ -57,7 +56,7 @@ async fn follow_pods(api: &Api<Pod>) -> anyhow::Result<()> {
             if is_of_job { (ended(&pod, 0), "Succeeded") } else { (running(&pod), "Running") };
         let now = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if now != Some(phase) && pod.metadata.deletion_timestamp.is_none() {
-            // It may be gone by now.
+            // It may have been deleted.
             _ = give_status(api, &pod, &status).await;
         }
     }

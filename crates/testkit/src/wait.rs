@@ -1,19 +1,18 @@
-//! Waiting for what comes about sooner or later.
+//! Waits for conditions.
 
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Enough for one thing to happen on a loaded machine.
+/// Timeout for one event on a busy machine.
 pub const SECONDS_10: Duration = Duration::from_secs(10);
-/// Enough for several things in a row.
+/// Timeout for several events in sequence.
 pub const SECONDS_30: Duration = Duration::from_secs(30);
 
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Checks again and again until the check passes, and returns what it gives. At the end of the time, the
-/// failure is that of the last check.
+/// Repeats the check until it passes, and returns its result. At the timeout, the error is that of the last check.
 pub async fn eventually<T>(
     limit: Duration,
     mut check: impl AsyncFnMut() -> anyhow::Result<T>,

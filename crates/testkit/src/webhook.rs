@@ -1,4 +1,4 @@
-//! The admission webhook, run in the test and called by the API server.
+//! The admission webhook in the test process, called by the API server.
 
 use anyhow::{Context, ensure};
 use function_mesh_api::{Function, FunctionSpec};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::wait::{SECONDS_30, eventually};
 
-/// A webhook that admits the objects of one namespace. It ends with this value.
+/// A webhook for the objects of one namespace. It stops when this is dropped.
 #[derive(Debug)]
 pub struct Webhook {
     end: CancellationToken,
@@ -22,7 +22,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Starts it on loopback with a certificate of its own, and waits until the API server calls it.
+    /// Starts it on loopback with its own certificate, and waits until the API server calls it.
     pub async fn start(client: &Client, namespace: &str) -> anyhow::Result<Self> {
         let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
         let folder = tempfile::tempdir()?;
@@ -57,7 +57,7 @@ impl Webhook {
         Ok(webhook)
     }
 
-    /// An API server takes a moment to take up a configuration.
+    /// An API server takes a moment to apply a webhook configuration.
     async fn wait_until_asked(client: &Client, namespace: &str) -> anyhow::Result<()> {
         let api = Api::<Function>::namespaced(client.clone(), namespace);
         let bad = Function::new("bad", FunctionSpec::default());
@@ -65,7 +65,7 @@ impl Webhook {
         eventually(SECONDS_30, async || {
             let answer = api.create(&dry, &bad).await;
             let refusal = answer.err().map(|error| error.to_string()).unwrap_or_default();
-            // The definitions refuse it too, in other words.
+            // The CRD schema rejects it too, with another message.
             ensure!(refusal.contains("admission webhook"), "the webhook is not asked yet: {refusal}");
             Ok(())
         })

@@ -1,4 +1,4 @@
-//! Who writes what: by one client, or to a whole API server.
+//! Records writes: of one client, or of a whole API server.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,14 +9,14 @@ use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
 use tower::util::MapRequestLayer;
 
-/// One writing request.
+/// One write request.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Write {
-    /// Its method.
+    /// The HTTP method.
     pub verb: String,
     /// The resource, with the subresource if there is one: `functions`, `functions/status`.
     pub resource: String,
-    /// Name of the object; empty where the API server gives it.
+    /// Name of the object; empty if the API server generates it.
     pub name: String,
     /// Field manager.
     pub manager: String,
@@ -29,14 +29,14 @@ impl fmt::Display for Write {
     }
 }
 
-/// Notes every writing request of the clients that it makes.
+/// Records every write request of the clients that it creates.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     writes: Arc<Mutex<Vec<Write>>>,
 }
 
 impl Recorder {
-    /// A client whose writing requests are noted.
+    /// A client whose write requests are recorded.
     pub fn client(&self, config: Config) -> anyhow::Result<Client> {
         let writes = Arc::clone(&self.writes);
         let layer = MapRequestLayer::new(move |request: Request<Body>| {
@@ -48,12 +48,12 @@ impl Recorder {
         Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
     }
 
-    /// What was written since the last call, in order.
+    /// The writes since the last call, in order.
     pub fn take(&self) -> Vec<Write> {
         std::mem::take(&mut self.writes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How much was written since the last [`take`](Self::take).
+    /// The number of writes since the last [`take`](Self::take).
     pub fn len(&self) -> usize {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
@@ -81,10 +81,10 @@ impl Write {
     }
 }
 
-/// What a request is about: the resource with its subresource, and the name of the object if there is one.
+/// The target of a request: the resource with its subresource, and the name of the object if there is one.
 pub(crate) fn target(uri: &Uri) -> Option<(String, String)> {
     let path: Vec<_> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
-    // /api/v1/… or /apis/group/version/…, and then namespaces/<name>/… for what is in one.
+    // /api/v1/… or /apis/group/version/…, then namespaces/<name>/… for namespaced resources.
     let path = if path.first() == Some(&"api") { path.get(2..)? } else { path.get(3..)? };
     let path = if path.len() > 2 && path[0] == "namespaces" { &path[2..] } else { path };
     match path {
@@ -95,13 +95,12 @@ pub(crate) fn target(uri: &Uri) -> Option<(String, String)> {
     }
 }
 
-/// Writing requests that an API server has answered, whoever sent them, by resource.
+/// Write requests that an API server has processed, from any client, by resource.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ServerWrites(BTreeMap<String, u64>);
 
 impl ServerWrites {
-    /// Reads the API server's own metrics. Events and leases are left out: the control plane itself writes
-    /// them all the time.
+    /// Reads the API server's metrics, without Events and Leases: the control plane writes them continuously.
     pub async fn read(client: &Client) -> anyhow::Result<Self> {
         let metrics = client.request_text(Request::get("/metrics").body(Vec::new())?).await?;
         let mut writes = BTreeMap::new();
@@ -128,7 +127,7 @@ impl ServerWrites {
         Ok(Self(writes))
     }
 
-    /// What came on top of an earlier reading, by resource.
+    /// The increase since an earlier reading, by resource.
     pub fn since(&self, earlier: &Self) -> BTreeMap<String, u64> {
         let added = |(resource, count): (&String, &u64)| {
             let count = count - earlier.0.get(resource).copied().unwrap_or_default();
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_is_told_by_resource_and_name() {
+    fn write_has_resource_and_name() {
         let uri = "/apis/compute.functionmesh.io/v1alpha1/namespaces/n/functions/f/status?&force=true&fieldManager=functionmesh.io%2Fstatus";
         let found = write(Method::PATCH, uri).unwrap();
         assert_eq!(found.to_string(), "PATCH functions/status f");
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_is_no_writing() {
+    fn read_is_not_recorded() {
         assert_eq!(write(Method::GET, "/api/v1/namespaces/n/events"), None);
     }
 }

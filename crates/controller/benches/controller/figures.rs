@@ -1,4 +1,4 @@
-//! The figures, as a table for people and as JSON for machines.
+//! The results, as a table or as JSON.
 
 #![allow(clippy::cast_precision_loss, reason = "the figures have few digits")]
 
@@ -10,18 +10,18 @@ use serde::{Serialize, Serializer};
 use crate::STEADY;
 use crate::requests::Tally;
 
-/// What one run gave. In JSON times are in seconds and memory is in KiB.
+/// The result of one run. In JSON, times are in seconds and memory is in KiB.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
-    /// Functions that were created.
+    /// Created functions.
     pub(crate) functions: u32,
     /// Time to create them.
     #[serde(serialize_with = "seconds")]
     pub(crate) created: Duration,
-    /// Time until all children were there, from the first creation on.
+    /// Time from the first creation until all children existed.
     #[serde(serialize_with = "seconds")]
     pub(crate) children: Duration,
-    /// Time until the controller's last write, from the first creation on.
+    /// Time from the first creation until the controller's last write.
     #[serde(serialize_with = "seconds")]
     pub(crate) quiet: Duration,
     /// Requests until then.
@@ -29,11 +29,11 @@ pub(crate) struct Figures {
     /// Processor time until then.
     #[serde(serialize_with = "seconds")]
     pub(crate) cpu: Duration,
-    /// Memory held before there was a function.
+    /// Resident memory before the first creation.
     pub(crate) empty: u64,
-    /// The most memory held, to the end of the steady state.
+    /// Peak resident memory until the end of the steady state.
     pub(crate) peak: u64,
-    /// Memory held at the end of the steady state.
+    /// Resident memory at the end of the steady state.
     pub(crate) resident: u64,
     /// The steady state.
     pub(crate) steady: Steady,
@@ -41,12 +41,12 @@ pub(crate) struct Figures {
     pub(crate) restart: Restart,
     /// The edit of one component of a mesh.
     pub(crate) edit: Option<Edit>,
-    /// Time in which a plain client writes the children.
+    /// Time in which a plain client writes the same children.
     #[serde(serialize_with = "optional_seconds")]
     pub(crate) bare: Option<Duration>,
 }
 
-/// What goes on when nothing is left to do.
+/// Activity in the steady state.
 #[derive(Debug, Serialize)]
 pub(crate) struct Steady {
     pub(crate) requests: Tally,
@@ -54,16 +54,16 @@ pub(crate) struct Steady {
     pub(crate) cpu: Duration,
 }
 
-/// What a controller does that finds all in order.
+/// A controller that is restarted in a steady state.
 #[derive(Debug, Serialize)]
 pub(crate) struct Restart {
-    /// Writes, of which none is needed.
+    /// Writes, all of them needless.
     pub(crate) writes: u64,
-    /// The most memory held.
+    /// Peak resident memory.
     pub(crate) peak: u64,
 }
 
-/// What an edit of one component of a mesh brings about.
+/// The effect of an edit of one component of a mesh.
 #[derive(Debug, Serialize)]
 pub(crate) struct Edit {
     /// Components of the mesh.
@@ -117,26 +117,26 @@ impl Figures {
             time("time to create them", self.created),
             time("time to all children", self.children),
             ratio("  to the time to create", self.children),
-            time("time to quiet", self.quiet),
+            time("time to the steady state", self.quiet),
             time("  after all were created", self.quiet.saturating_sub(self.created)),
             each("writes".to_owned(), self.work.all_writes()),
         ];
         rows.extend(by_kind("write", &self.work.writes));
         rows.extend([
-            count("  refused, in all", self.work.refused),
+            count("  rejected writes", self.work.refused),
             each("reads".to_owned(), self.work.all_reads()),
         ]);
         rows.extend(by_kind("read", &self.work.reads));
         rows.extend([
-            time("processor time to quiet", self.cpu),
-            memory("memory when empty", self.empty),
-            memory("memory at most", self.peak),
-            memory("memory at the end", self.resident),
+            time("processor time to the steady state", self.cpu),
+            memory("memory without functions", self.empty),
+            memory("peak memory", self.peak),
+            memory("memory in the steady state", self.resident),
             count(&format!("writes in {STEADY:?} of the steady state"), self.steady.requests.all_writes()),
-            count("  reads meanwhile", self.steady.requests.all_reads()),
-            time("  processor time meanwhile", self.steady.cpu),
+            count("  reads in that time", self.steady.requests.all_reads()),
+            time("  processor time in that time", self.steady.cpu),
             count("writes after a restart", self.restart.writes),
-            memory("  memory at most after it", self.restart.peak),
+            memory("  peak memory after it", self.restart.peak),
         ]);
         if let Some(Edit { components, requests, quiet }) = &self.edit {
             let what = format!("writes after an edit in a mesh of {components}");
@@ -152,7 +152,7 @@ impl Figures {
     }
 }
 
-/// Prints a line for each figure, with a column for each run.
+/// Prints a row for each result, with a column for each run.
 pub(crate) fn print_table(runs: &[Figures]) {
     let mut lines: Vec<(Row, Vec<Option<String>>)> = Vec::new();
     for (number, run) in runs.iter().enumerate() {

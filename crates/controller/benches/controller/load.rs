@@ -1,4 +1,4 @@
-//! What is asked of the controller, and the children that it makes of it.
+//! The load: functions, and the children that the controller creates for them.
 
 use std::time::{Duration, Instant};
 
@@ -13,18 +13,18 @@ use kube::api::{ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 use tokio::time::sleep;
 
-/// Requests under way at a time.
+/// Concurrent requests.
 const AT_A_TIME: usize = 100;
 
-/// One function in so many is autoscaled.
+/// One of this number of functions is autoscaled.
 const AUTOSCALED: u32 = 4;
 
-/// Children that are not there after this time will never be.
+/// Timeout until all children exist.
 const LIMIT: Duration = Duration::from_mins(10);
 
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A user of the cluster with a namespace for each stage.
+/// A client with a namespace for each stage.
 pub(crate) struct Load {
     client: Client,
     functions: String,
@@ -33,7 +33,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Makes the namespaces.
+    /// Creates the namespaces.
     pub(crate) async fn new(plane: &ControlPlane) -> anyhow::Result<Self> {
         let client = plane.client().await?;
         Ok(Self {
@@ -48,7 +48,7 @@ impl Load {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Creates functions, and says how long that took.
+    /// Creates functions, and returns how long that took.
     pub(crate) async fn create_functions(&self, count: u32) -> anyhow::Result<Duration> {
         let functions: Result<Vec<_>, _> =
             (0..count).map(|number| fixtures::function(function(number))).collect();
@@ -58,19 +58,19 @@ impl Load {
         Ok(start.elapsed())
     }
 
-    /// Waits until so many functions have all their children, and says how long that took.
+    /// Waits until this number of functions have all their children, and returns how long that took.
     pub(crate) async fn children_of(&self, functions: u32) -> anyhow::Result<Duration> {
         self.children_in(&self.functions, functions).await
     }
 
-    /// Waits until a mesh of so many functions has all children of theirs.
+    /// Waits until the functions of a mesh have all their children.
     pub(crate) async fn children_of_mesh(&self, functions: u32) -> anyhow::Result<Duration> {
         self.children_in(&self.mesh, functions).await
     }
 
     async fn children_in(&self, namespace: &str, functions: u32) -> anyhow::Result<Duration> {
         let start = Instant::now();
-        // The numbers of the autoscaled begin with 0.
+        // The index of the first autoscaled function is 0.
         let wanted = [functions, functions, functions.div_ceil(AUTOSCALED)].map(u64::from);
         loop {
             let found = [
@@ -93,9 +93,9 @@ impl Load {
         Ok(self.api(&self.mesh).create(&PostParams::default(), &mesh).await?)
     }
 
-    /// Edits one function in the middle of a mesh, such that its pods have to change.
+    /// Edits one function in the middle of a mesh, so that its pods have to change.
     pub(crate) async fn edit(&self, mesh: FunctionMesh) -> anyhow::Result<()> {
-        // Its status has been written since.
+        // Its status has been written since then.
         let api = self.api::<FunctionMesh>(&self.mesh);
         let mut mesh = api.get(&mesh.name_any()).await?;
         let functions = mesh.spec.functions.as_mut().context("a mesh without functions")?;
@@ -105,7 +105,7 @@ impl Load {
         Ok(())
     }
 
-    /// Writes the children of the functions once more, to another namespace, and says how long that took.
+    /// Writes the children of the functions again, to another namespace, and returns how long that took.
     pub(crate) async fn write_children_again(&self) -> anyhow::Result<Duration> {
         let stateful_sets = copies(&self.api::<StatefulSet>(&self.functions)).await?;
         let mut services = copies(&self.api::<Service>(&self.functions)).await?;
@@ -122,7 +122,7 @@ impl Load {
     }
 }
 
-/// A function as the webhook lets it through.
+/// A function with the defaults of the webhook.
 fn function(number: u32) -> FunctionSpec {
     let name = format!("function-{number}");
     let mut spec = fixtures::java_function(&name);
@@ -141,14 +141,14 @@ async fn create_all<K: Kind>(api: &Api<K>, objects: &[K]) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// How many there are. Asked for one of them alone, the API server says how many it leaves out.
+/// The number of objects. A list of one item contains the number of remaining items.
 async fn count<K: Kind>(api: &Api<K>) -> anyhow::Result<u64> {
     let list = api.list_metadata(&ListParams::default().limit(1)).await?;
     let left_out = list.metadata.remaining_item_count.unwrap_or_default();
     Ok(u64::try_from(list.items.len())? + u64::try_from(left_out)?)
 }
 
-/// All of a kind, as somebody would write them who knows neither their past nor their owner.
+/// All objects of a kind, without metadata of the server and without owners.
 async fn copies<K: Kind>(api: &Api<K>) -> anyhow::Result<Vec<K>> {
     let mut objects = api.list(&ListParams::default()).await?.items;
     for object in &mut objects {

@@ -1,27 +1,25 @@
-//! What it costs to run a thousand functions: the controller's speed, its requests, its processor time and its
-//! memory.
+//! The cost of a thousand functions: reconcile speed, requests, processor time and memory of the controller.
 //!
-//! The program itself is measured, built as for a release and run as a process of its own, against a real API
-//! server with etcd and the built-in controllers. Nothing runs pods, so all functions wait for theirs without
-//! end, which is the dear case: the controller asks after them again and again. Every run has a fresh control
-//! plane, and goes through these stages:
+//! The benchmark measures the release build in its own process, against a real API server with etcd and the built-in
+//! controllers. There are no kubelets, so all functions wait for their pods, which is the expensive case: the
+//! controller rechecks them continuously. Every run has a new control plane, and these stages:
 //!
-//! 1. Functions are created, a hundred at a time. Every fourth of them is autoscaled. They are defaulted as the
-//!    webhook does it, which is not part of this.
-//! 2. Their children come into being, one StatefulSet and one Service each, and an autoscaler for every fourth.
-//!    They are counted by the API server.
-//! 3. The controller becomes quiet: it writes nothing for longer than it ever waits before it looks again. The
-//!    time is that of its last write.
-//! 4. The steady state is watched for a while.
-//! 5. The controller is started anew. It reads all that there is at once, which may take more memory than
-//!    anything before; it has nothing to write.
-//! 6. With `--bare`, a plain client writes the same children once more, to another namespace and without a
-//!    controller. Nobody could be faster.
-//! 7. On another control plane, a mesh is created and, when all is quiet, one of its functions is edited.
+//! 1. Functions are created, a hundred concurrently. Every fourth is autoscaled. They contain the webhook's defaults;
+//!    the webhook is not part of the benchmark.
+//! 2. The controller creates their children, one StatefulSet and one Service each, and an autoscaler for every fourth.
+//!    The API server counts them.
+//! 3. The controller reaches a steady state: it writes nothing for longer than its longest recheck interval. The time
+//!    is that of its last write.
+//! 4. The steady state is observed for a while.
+//! 5. The controller is restarted. It lists all objects at once, which may cause the peak memory; it has nothing to
+//!    write.
+//! 6. With `--bare`, a plain client writes the same children again, to another namespace and without a controller: the
+//!    lower bound.
+//! 7. On another control plane, a mesh is created and, in a steady state, one of its functions is edited.
 //!
-//! Requests are counted by the API server, in an audit log of the controller's own user. Processor time and
-//! memory are what the kernel says of the process. All of it shares one machine, so times say little by
-//! themselves; the ratio to the time of creating says more. Nothing is asserted.
+//! The API server counts requests in an audit log of the controller's user. Processor time and memory are the kernel's
+//! values for the process. Everything shares one machine, so ratios to the time of creation are more significant than
+//! times. The benchmark asserts nothing.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints figures, and how far it is")]
 
@@ -42,35 +40,35 @@ use crate::load::Load;
 use crate::program::Program;
 use crate::requests::Requests;
 
-/// Name of the user that the controller runs as, by which its requests are told apart.
+/// Name of the controller's user, which identifies its requests.
 const USER: &str = "controller-under-test";
 
-/// How long the steady state is watched.
+/// Duration of the steady state.
 const STEADY: Duration = Duration::from_secs(20);
 
-/// Measures the controller with many functions, on control planes of its own.
+/// Measures the controller with many functions, on new control planes.
 #[derive(Debug, Parser)]
 #[command(name = "bench-controller")]
 struct Args {
     /// Functions to create
     #[arg(long, env = "FUNCTIONS", default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     functions: u32,
-    /// Functions of the mesh of which one is edited; 0 for no such mesh
+    /// Functions of the mesh of which one is edited; 0 to skip this stage
     #[arg(long, default_value_t = 200, value_name = "N")]
     mesh: u32,
-    /// How often to measure
+    /// Number of runs
     #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Also measure how long a plain client takes to write the same children
     #[arg(long)]
     bare: bool,
-    /// Print the figures as JSON: a list with an object for each run
+    /// Print the results as JSON: a list with an object for each run
     #[arg(long)]
     json: bool,
-    /// More flags for the controller, for example --controller-arg=--concurrency=32
+    /// Additional flags for the controller, for example --controller-arg=--concurrency=32
     #[arg(long = "controller-arg", value_name = "FLAG", allow_hyphen_values = true)]
     flags: Vec<String>,
-    /// What cargo passes to all benchmarks
+    /// Accepted for cargo, which passes it to all benchmarks
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -90,14 +88,14 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A fresh control plane with a controller that has nothing to do yet.
+/// A new control plane with an idle controller.
 struct Stage {
     load: Load,
     requests: Requests,
     program: Program,
     kubeconfig: PathBuf,
     flags: Vec<String>,
-    /// Ends last: the others talk to it.
+    /// Dropped last: the others are connected to it.
     _plane: ControlPlane,
 }
 
@@ -144,7 +142,7 @@ async fn measure_functions(args: &Args) -> anyhow::Result<Figures> {
     let requests = stage.requests.during(STEADY).await?;
     let usage = stage.program.usage()?;
 
-    eprintln!("  starting the controller anew");
+    eprintln!("  restarting the controller");
     stage.restart().await?;
     let requests_anew = stage.requests.until_quiet().await?;
     let restart = Restart { writes: requests_anew.all_writes(), peak: stage.program.usage()?.peak };

@@ -1,4 +1,4 @@
-//! The controller as a process, and what the kernel says of it.
+//! The controller as a process, and its resource usage.
 
 use std::fs::{File, read_to_string};
 use std::io::{Read, Write};
@@ -11,29 +11,29 @@ use anyhow::{Context, bail, ensure};
 use function_mesh_testkit::{SECONDS_30, eventually};
 use tempfile::NamedTempFile;
 
-/// Units of processor time a second, as the kernel shows it to programs; the same on all machines.
+/// Clock ticks per second as the kernel reports them; the same on all machines.
 const TICKS: u64 = 100;
 
-/// The running controller. It is killed with this value.
+/// The running controller. Dropping this kills it.
 pub(crate) struct Program {
     child: Child,
     health: SocketAddr,
     log: NamedTempFile,
 }
 
-/// What a process has used.
+/// Resource usage of a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
-    /// Processor time, in the kernel and out of it.
+    /// Processor time, user and system.
     pub(crate) cpu: Duration,
-    /// The most memory that it ever held, in KiB.
+    /// Peak resident memory, in KiB.
     pub(crate) peak: u64,
-    /// Memory that it holds now, in KiB.
+    /// Resident memory, in KiB.
     pub(crate) resident: u64,
 }
 
 impl Program {
-    /// Starts the controller for all namespaces, and waits until it says that it is ready.
+    /// Starts the controller for all namespaces, and waits until it is ready.
     pub(crate) async fn start(kubeconfig: &Path, args: &[String]) -> anyhow::Result<Self> {
         let (health, metrics) = (free_address()?, free_address()?);
         let log = NamedTempFile::new()?;
@@ -67,7 +67,7 @@ impl Program {
         let Err(error) = ready.await else { return Ok(()) };
         let mut log = String::new();
         File::open(self.log.path())?.read_to_string(&mut log)?;
-        Err(error.context(format!("the controller is not ready; it says:\n{log}")))
+        Err(error.context(format!("the controller is not ready; its log:\n{log}")))
     }
 
     /// Kills it.
@@ -76,17 +76,17 @@ impl Program {
         _ = self.child.wait();
     }
 
-    /// What it has used until now.
+    /// Its resource usage until now.
     pub(crate) fn usage(&mut self) -> anyhow::Result<Usage> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("the controller has ended: {status}\n{}", read_to_string(self.log.path())?);
+            bail!("the controller has exited: {status}\n{}", read_to_string(self.log.path())?);
         }
         let folder = Path::new("/proc").join(self.child.id().to_string());
         let stat = read_to_string(folder.join("stat"))?;
-        // The name of the program stands in brackets and may hold blanks; numbers follow.
+        // The name of the program is in brackets and may contain spaces; numbers follow.
         let numbers: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks = |field: usize| numbers.get(field).and_then(|text| text.parse::<u64>().ok());
-        // The fields 14 and 15 of proc_pid_stat(5), where the state is the third.
+        // Fields 14 and 15 of proc_pid_stat(5); the state is field 3.
         let ticks = ticks(11).zip(ticks(12)).context("no processor time in stat")?;
         let status = read_to_string(folder.join("status"))?;
         let kib = |name: &str| {
@@ -108,7 +108,7 @@ impl Drop for Program {
     }
 }
 
-/// An address that nobody listens on at this moment.
+/// An unused address.
 fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -1,4 +1,4 @@
-//! The controller's requests, as the API server noted them.
+//! The controller's requests in the API server's audit log.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,39 +9,39 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-/// A silence of this length is taken for good. The controller looks at what is not ready every five seconds.
+/// How long a steady state has no writes. The controller rechecks failing objects every five seconds.
 const QUIET: Duration = Duration::from_secs(8);
 
-/// One that writes for so long will never be quiet.
+/// Timeout until it reaches a steady state.
 const LIMIT: Duration = Duration::from_mins(10);
 
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Requests of some time, by what was asked of which resource: `patch functions/status`.
+/// Requests of a period, by verb and resource: `patch functions/status`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Tally {
-    /// Those that ask for a change.
+    /// Writes.
     pub(crate) writes: BTreeMap<String, u64>,
-    /// All others, but for watches.
+    /// Reads, without watches.
     pub(crate) reads: BTreeMap<String, u64>,
-    /// Writes among them that the API server refused.
+    /// Rejected writes.
     pub(crate) refused: u64,
     #[serde(skip)]
     last_write: Option<Timestamp>,
 }
 
 impl Tally {
-    /// How much was written.
+    /// The number of writes.
     pub(crate) fn all_writes(&self) -> u64 {
         self.writes.values().sum()
     }
 
-    /// How much was read.
+    /// The number of reads.
     pub(crate) fn all_reads(&self) -> u64 {
         self.reads.values().sum()
     }
 
-    /// The time from a moment to the last write; none without a write.
+    /// The time from a given moment to the last write; None without a write.
     pub(crate) fn ended_after(&self, start: Timestamp) -> Duration {
         let ended = self.last_write.map(|last| last.duration_since(start));
         ended.and_then(|time| time.try_into().ok()).unwrap_or_default()
@@ -61,7 +61,7 @@ impl Tally {
     }
 }
 
-/// The controller's requests from some moment on.
+/// The controller's requests since a given moment.
 pub(crate) struct Requests(AuditLog);
 
 impl Requests {
@@ -70,7 +70,7 @@ impl Requests {
         Self(log)
     }
 
-    /// Waits until nothing has been written for a while, and tells all since the last call.
+    /// Waits until nothing has been written for a while, and returns all requests since the last call.
     pub(crate) async fn until_quiet(&mut self) -> anyhow::Result<Tally> {
         let (mut tally, mut silence, start) = (Tally::default(), Instant::now(), Instant::now());
         while silence.elapsed() < QUIET {
@@ -85,7 +85,7 @@ impl Requests {
         Ok(tally)
     }
 
-    /// Waits for some time, and tells all since the last call.
+    /// Waits for some time, and returns all requests since the last call.
     pub(crate) async fn during(&mut self, time: Duration) -> anyhow::Result<Tally> {
         sleep(time).await;
         let mut tally = Tally::default();

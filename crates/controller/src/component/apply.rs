@@ -1,4 +1,4 @@
-//! Stage four: writes the plan, in its order, and decides nothing.
+//! Stage four: executes the plan in its order and decides nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::observe::PauseReason;
-use super::plan::{Hold, Plan, SetStep, Step, keep_live};
+use super::plan::{DeferredRollout, Plan, SetStep, Step, keep_live};
 use super::status::Applied;
-use super::{Context, finalizer, immutable, subscribed};
+use super::{Context, finalizer, immutable, subscription_history};
 use crate::error::Error;
 use function_mesh_kube::apply::{Applied as Written, Change, Child, ChildApplier};
 
-/// Writes the plan of a component.
+/// Executes the plan of a component.
 pub(super) async fn apply<C: Component>(
     component: &C,
     plan: Plan,
@@ -39,7 +39,7 @@ pub(super) async fn apply<C: Component>(
     Ok(Applied { changes: writes.changes, has_autoscaler, has_vertical_autoscaler, ..stateful_set })
 }
 
-/// The writes of one reconcile, and what they changed.
+/// The writes of one reconcile, and their changes.
 struct Writes<'a> {
     children: &'a ChildApplier<'a>,
     context: &'a Context,
@@ -65,19 +65,19 @@ impl Writes<'_> {
     async fn stateful_set<C: Component>(&mut self, component: &C, step: SetStep) -> Result<Applied, Error> {
         let (wanted, live) = match step {
             SetStep::Apply { wanted, live } => (wanted, live),
-            SetStep::Hold(hold) => return self.hold(*hold).await,
+            SetStep::Defer(defer_rollout) => return self.defer_rollout(*defer_rollout).await,
         };
         let Written { live, change } = self.children.apply(&*wanted, live, keep_live).await?;
         self.count::<StatefulSet>(change);
-        let retired_subscriptions = Some(subscribed::retired(component, &live));
+        let retired_subscriptions = Some(subscription_history::retired(component, &live));
         Ok(Applied { retired_subscriptions, ..Applied::of(live.clone(), immutable::diffs(&wanted, &live)) })
     }
 
-    async fn hold(&mut self, hold: Hold) -> Result<Applied, Error> {
-        let Hold { mut live, reason, wanted, adopt, scale, pending } = hold;
-        if let Some(digest) = adopt {
+    async fn defer_rollout(&mut self, defer_rollout: DeferredRollout) -> Result<Applied, Error> {
+        let DeferredRollout { mut live, reason, wanted, adopt, scale, pending } = defer_rollout;
+        if let Some(pod_spec_hash) = adopt {
             let manager = ChildApplier { manager: labels::managers::ADOPTION, ..*self.children };
-            let note = json!({ "metadata": { "annotations": { labels::POD_SPEC_HASH: digest } } });
+            let note = json!({ "metadata": { "annotations": { labels::POD_SPEC_HASH: pod_spec_hash } } });
             live = Arc::new(manager.apply_fields(&*live, note).await?);
         }
         if let Some(replicas) = scale {

@@ -1,5 +1,5 @@
-//! Which Jobs are ours: by the UID of the object that they clean up after, in their labels and their name, never by a
-//! label that anybody may use.
+//! Identifies clean-up Jobs by the UID of their component, in their labels and their name: a single label could be on
+//! any Job.
 
 use function_mesh_api::{Component, Role, labels};
 use function_mesh_workloads::names;
@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::DeleteParams;
 use kube::{Resource, ResourceExt};
 
-use super::deletion::End;
+use super::cleanup_step::End;
 use function_mesh_kube::apply::{ChildApplier, ChildError};
 
 /// A Job under the name of a clean-up.
@@ -17,7 +17,7 @@ pub(super) enum Found {
     Foreign(String),
 }
 
-/// The Job that cleans up after this very object. What the original operator left asleep for it is deleted.
+/// Finds the clean-up Job of this object. Deletes a suspended Job that upstream's operator created for it.
 pub(super) async fn find<C: Component>(
     component: &C,
     children: &ChildApplier<'_>,
@@ -28,15 +28,15 @@ pub(super) async fn find<C: Component>(
         return Ok(if is_of(&job, C::ROLE, &object) && job.labels().get(labels::OWNER) == Some(&uid) {
             Found::Ours(Box::new(job))
         } else {
-            let why = format!("Job {name:?} exists and is not ours; delete or rename it");
-            Found::Foreign(why)
+            let cause = format!("Job {name:?} already exists and is not ours; delete or rename it");
+            Found::Foreign(cause)
         });
     }
-    // An earlier release knew another name, and so did the original operator.
+    // An earlier release and upstream's operator used another name.
     let Some(job) = children.read::<Job>(&names::legacy_cleanup_job(&object, C::ROLE)).await? else {
         return Ok(Found::Missing);
     };
-    if is_sleeping(&job, &object, C::ROLE) && job.labels().get(labels::OWNER) == Some(&uid) {
+    if is_legacy_suspended_job(&job, &object, C::ROLE) && job.labels().get(labels::OWNER) == Some(&uid) {
         if job.meta().deletion_timestamp.is_none() {
             children.delete_with_preconditions(&job, &DeleteParams::background()).await?;
         }
@@ -46,20 +46,19 @@ pub(super) async fn find<C: Component>(
     Ok(if is_ours { Found::Ours(Box::new(job)) } else { Found::Missing })
 }
 
-/// Jobs that still clean up after earlier objects of this name. One of them would delete the subscriptions that new
-/// pods are about to create.
-pub(super) async fn left_over<C: Component>(
+/// Unfinished clean-up Jobs of previous objects of this name. They would delete the subscriptions that new pods create.
+pub(super) async fn previous_jobs<C: Component>(
     component: &C,
     children: &ChildApplier<'_>,
 ) -> Result<Vec<Job>, ChildError> {
     let (object, uid) = (component.name_any(), component.uid().unwrap_or_default());
     let selector = format!("{}={},{}={object}", labels::COMPONENT, C::ROLE, labels::NAME);
     let mut jobs = children.list::<Job>(&selector).await?;
-    jobs.retain(|job| is_left_over(job, &object, C::ROLE, &uid));
+    jobs.retain(|job| is_pending_gc(job, &object, C::ROLE, &uid));
     Ok(jobs)
 }
 
-/// Deletes left-over Jobs together with their pods.
+/// Deletes Jobs together with their pods.
 pub(super) async fn stop(jobs: &[Job], children: &ChildApplier<'_>) -> Result<(), ChildError> {
     for job in jobs.iter().filter(|job| job.metadata.deletion_timestamp.is_none()) {
         children.delete_with_preconditions(job, &DeleteParams::foreground()).await?;
@@ -67,12 +66,14 @@ pub(super) async fn stop(jobs: &[Job], children: &ChildApplier<'_>) -> Result<()
     Ok(())
 }
 
-fn is_left_over(job: &Job, object: &str, role: Role, uid: &str) -> bool {
+fn is_pending_gc(job: &Job, object: &str, role: Role, uid: &str) -> bool {
     let is_of_another = job.labels().get(labels::OWNER).is_some_and(|owner| owner != uid);
-    is_of_another && end_of(job).is_none() && (is_of(job, role, object) || is_sleeping(job, object, role))
+    is_of_another
+        && end_of(job).is_none()
+        && (is_of(job, role, object) || is_legacy_suspended_job(job, object, role))
 }
 
-/// Whether a Job is one that we made for an object of this name: its own name follows from the UID in its labels.
+/// Whether we created a Job for an object of this name: the name of the Job contains the UID from its labels.
 fn is_of(job: &Job, role: Role, object: &str) -> bool {
     let labels = job.labels();
     let is = |key: &str, value: &str| labels.get(key).is_some_and(|it| it == value);
@@ -88,9 +89,9 @@ fn is_of(job: &Job, role: Role, object: &str) -> bool {
         && is(labels::NAMESPACE, job.metadata.namespace.as_deref().unwrap_or_default())
 }
 
-/// Whether a Job is the original operator's for a component of this name: its labels are those of the component's
-/// pods, and it sleeps for as long as the component lives.
-pub(super) fn is_sleeping(job: &Job, object: &str, role: Role) -> bool {
+/// Whether upstream's operator created a Job for a component of this name: it has the labels of the component's pods,
+/// and is suspended until the component is deleted.
+pub(super) fn is_legacy_suspended_job(job: &Job, object: &str, role: Role) -> bool {
     let labels = job.labels();
     let is = |key: &str, value: &str| labels.get(key).is_some_and(|it| it == value);
     has_container(job)
@@ -106,7 +107,7 @@ fn has_container(job: &Job) -> bool {
     pod.is_some_and(|pod| pod.containers.iter().any(|it| it.name == "cleanup"))
 }
 
-/// How a Job ended, if it did.
+/// The result of a Job, if it has finished.
 pub(super) fn end_of(job: &Job) -> Option<End> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     let holds = |type_: &str| conditions.iter().find(|it| it.type_ == type_ && it.status == "True");
@@ -115,8 +116,8 @@ pub(super) fn end_of(job: &Job) -> Option<End> {
     }
     let failed = holds("Failed")?;
     let name = job.name_any();
-    let message = failed.message.as_deref().unwrap_or("it failed");
-    Some(End::Failed(format!("Job {name}: {message}; see the log of its pods")))
+    let message = failed.message.as_deref().unwrap_or("no message");
+    Some(End::Failed(format!("Job {name} failed: {message}; see its pod logs")))
 }
 
 #[cfg(test)]
@@ -150,48 +151,48 @@ mod tests {
     }
 
     #[test]
-    fn a_job_of_an_earlier_object_is_left_over_until_it_has_ended() {
-        assert!(is_left_over(&job(|_| {}), "f", Role::Function, "new"));
-        assert!(!is_left_over(&job(|_| {}), "f", Role::Function, "01d"));
-        assert!(!is_left_over(&job(|_| {}), "g", Role::Function, "new"));
+    fn unfinished_job_of_a_previous_object_is_found() {
+        assert!(is_pending_gc(&job(|_| {}), "f", Role::Function, "new"));
+        assert!(!is_pending_gc(&job(|_| {}), "f", Role::Function, "01d"));
+        assert!(!is_pending_gc(&job(|_| {}), "g", Role::Function, "new"));
         let ended =
             job(|job| job["status"] = json!({ "conditions": [{ "type": "Complete", "status": "True" }] }));
-        assert!(!is_left_over(&ended, "f", Role::Function, "new"));
+        assert!(!is_pending_gc(&ended, "f", Role::Function, "new"));
     }
 
     #[test]
-    fn nobody_elses_job_is_ours_whatever_it_is_called() {
+    fn foreign_jobs_are_not_ours_whatever_their_names() {
         for key in [labels::APP_NAME, labels::COMPONENT, labels::NAME, labels::NAMESPACE] {
             for value in [Value::Null, json!("other")] {
                 let foreign = job(|job| set(job, key, &value));
                 let labels = foreign.metadata.labels.clone();
-                assert!(!is_left_over(&foreign, "f", Role::Function, "new"), "{labels:?}");
+                assert!(!is_pending_gc(&foreign, "f", Role::Function, "new"), "{labels:?}");
             }
         }
         let other_name = job(|job| {
             job["metadata"]["name"] = json!("f-function-cleanup-nightly");
             set(job, labels::APP_NAME, &json!("f-function-cleanup-nightly"));
         });
-        let other_work =
+        let other_container =
             job(|job| job["spec"]["template"]["spec"]["containers"][0]["name"] = json!("report"));
-        for foreign in [other_name, other_work] {
-            assert!(!is_left_over(&foreign, "f", Role::Function, "new"), "{foreign:?}");
+        for foreign in [other_name, other_container] {
+            assert!(!is_pending_gc(&foreign, "f", Role::Function, "new"), "{foreign:?}");
         }
     }
 
     #[test]
-    fn the_original_operators_sleeping_job_is_known_by_its_form() {
-        let sleeping = |change: fn(&mut Value)| {
+    fn identifies_suspended_jobs_of_upstream() {
+        let suspended = |change: fn(&mut Value)| {
             job(|job| {
                 job["metadata"]["name"] = json!("f-function-cleanup");
                 job["metadata"]["labels"][labels::APP_NAME] = json!("f-function");
                 change(job);
             })
         };
-        assert!(is_sleeping(&sleeping(|_| {}), "f", Role::Function));
-        assert!(is_left_over(&sleeping(|_| {}), "f", Role::Function, "new"));
+        assert!(is_legacy_suspended_job(&suspended(|_| {}), "f", Role::Function));
+        assert!(is_pending_gc(&suspended(|_| {}), "f", Role::Function, "new"));
         let report =
-            sleeping(|job| job["spec"]["template"]["spec"]["containers"][0]["name"] = json!("report"));
-        assert!(!is_sleeping(&report, "f", Role::Function));
+            suspended(|job| job["spec"]["template"]["spec"]["containers"][0]["name"] = json!("report"));
+        assert!(!is_legacy_suspended_job(&report, "f", Role::Function));
     }
 }

@@ -1,4 +1,4 @@
-//! Observes a component that is being deleted, and executes the step that `deletion.rs` decides on.
+//! Deletes a component: observes its state, and executes the step from `cleanup_step.rs`.
 
 use std::time::Duration;
 
@@ -15,31 +15,31 @@ use kube::ResourceExt;
 use kube::api::DeleteParams;
 
 use super::cleanup_jobs::{self, Found};
-use super::deletion::{CleanupJob, CleanupState, CleanupStep, Plan, Pods, next_step};
-use super::{Context, finalizer, subscribed};
+use super::cleanup_step::{CleanupJob, CleanupState, CleanupStep, Plan, Pods, next_step};
+use super::{Context, finalizer, subscription_history};
 use crate::error::Error;
 use function_mesh_kube::apply::{ChildApplier, ChildError, controller_of, is_owned_by};
-use function_mesh_kube::events::clip;
+use function_mesh_kube::events::truncate;
 
-/// Finalizer of an object whose children are to outlive it: `kubectl delete --cascade=orphan`.
-const ORPHAN: &str = "orphan";
-/// Longest reason that a Job's pod gives, in bytes: an Event takes 1024 in all.
-const LONGEST_REASON: usize = 700;
-/// How often the finalizer is removed anew from an object that changes meanwhile.
-const ATTEMPTS: u32 = 4;
+/// Kubernetes' finalizer of `kubectl delete --cascade=orphan`.
+const ORPHAN_FINALIZER: &str = "orphan";
+/// Longest termination message of a Job's pod in an Event, in bytes; the whole note has at most 1024.
+const MAX_REASON_LEN: usize = 700;
+/// Attempts to remove the finalizer from an object that changes in between.
+const MAX_ATTEMPTS: u32 = 4;
 
-/// How far the end has come.
+/// The progress of a deletion.
 #[derive(Debug)]
 pub(super) enum Progress {
-    /// Nothing of ours holds the object any more.
+    /// Our finalizer is removed.
     Released,
-    /// This has to happen first.
+    /// The deletion waits for this.
     Waiting(String),
-    /// The pods were told to stop, and the status says now what they once subscribed to.
-    Stopping(Vec<Subscription>),
+    /// The pods terminate; the status has their retired subscriptions.
+    Terminating(Vec<Subscription>),
 }
 
-/// What is there, and what it takes to act on it.
+/// The observed state, and what is needed to execute the next step.
 struct Observed<C> {
     state: CleanupState,
     valid: Option<Valid<C>>,
@@ -49,8 +49,8 @@ struct Observed<C> {
     job: Option<Box<Job>>,
 }
 
-/// Takes the next step of the end of a component, as the API server holds it: what caches say may be late.
-pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> Result<Progress, Error> {
+/// Executes the next step of a deletion. `component` must be the newest version: the cache may be stale.
+pub(super) async fn run_next_step<C: Component>(component: &C, context: &Context) -> Result<Progress, Error> {
     let namespace = component.namespace().unwrap_or_default();
     let uid = component.uid().unwrap_or_default();
     let children = ChildApplier {
@@ -64,8 +64,10 @@ pub(super) async fn proceed<C: Component>(component: &C, context: &Context) -> R
     let end = End { component, children: &children, context };
     let observed = match end.observe(waited, limit).await {
         Ok(observed) => observed,
-        // It is told, not passed over: nobody knows what was done.
-        Err(error) if waited > limit && !error.is_conflict() => return end.give_up(&error.to_string()).await,
+        // After the deadline an error ends the clean-up with a warning, since its result is unknown.
+        Err(error) if waited > limit && !error.is_conflict() => {
+            return end.abandon_cleanup(&error.to_string()).await;
+        }
         Err(error) => return Err(error.into()),
     };
     end.execute(observed, waited > limit).await
@@ -80,16 +82,16 @@ struct End<'a, C> {
 impl<C: Component> End<'_, C> {
     async fn observe(&self, waited: Duration, limit: Duration) -> Result<Observed<C>, ChildError> {
         let (component, meta) = (self.component, self.component.meta());
-        let is_orphaning = component.finalizers().iter().any(|name| name == ORPHAN);
+        let is_orphaning = component.finalizers().iter().any(|name| name == ORPHAN_FINALIZER);
         let mut observed = Observed {
             state: CleanupState {
-                has_finalizer: finalizer::is_on(meta),
-                is_left_alone: is_orphaning || !labels::is_managed(meta),
+                has_finalizer: finalizer::has_finalizer(meta),
+                skips_cleanup: is_orphaning || !labels::is_managed(meta),
                 plan: Plan::Remove,
-                pods: Pods::Gone,
+                pods: Pods::Deleted,
                 job: CleanupJob::Missing,
-                is_late: waited > limit,
-                is_abandoned: waited > limit * 3,
+                is_past_deadline: waited > limit,
+                is_job_stalled: waited > limit * 3,
             },
             valid: None,
             targets: Targets::default(),
@@ -97,14 +99,14 @@ impl<C: Component> End<'_, C> {
             stateful_set: None,
             job: None,
         };
-        if !observed.state.has_finalizer || observed.state.is_left_alone {
+        if !observed.state.has_finalizer || observed.state.skips_cleanup {
             return Ok(observed);
         }
         match valid_component(component.clone()) {
             Ok(valid) => observed.valid = Some(valid),
             Err(violations) => {
-                let why = format!("what to clean up cannot be determined: {violations}");
-                observed.state.plan = Plan::Unknown(why);
+                let cause = format!("cannot determine subscriptions to delete: {violations}");
+                observed.state.plan = Plan::Unknown(cause);
                 return Ok(observed);
             }
         }
@@ -113,7 +115,7 @@ impl<C: Component> End<'_, C> {
         self.plan(&mut observed).await;
         match cleanup_jobs::find(component, self.children).await? {
             Found::Missing => {}
-            Found::Foreign(why) => observed.state.job = CleanupJob::Foreign(why),
+            Found::Foreign(cause) => observed.state.job = CleanupJob::Foreign(cause),
             Found::Ours(job) => {
                 observed.state.job = CleanupJob::Ours {
                     end: cleanup_jobs::end_of(&job),
@@ -126,20 +128,21 @@ impl<C: Component> End<'_, C> {
         Ok(observed)
     }
 
-    /// Everything that its pods ever subscribed to and nobody else uses.
+    /// Plans to delete all subscriptions that its pods ever created, except those that other components use.
     async fn plan(&self, observed: &mut Observed<C>) {
         let Some(valid) = &observed.valid else { return };
         if !is_cleanup_wanted(valid) {
-            observed.state.plan = Plan::Declined;
+            observed.state.plan = Plan::NotWanted;
             return;
         }
         let all = union(&subscriptions(&**valid), &self.retired(observed.stateful_set.as_ref()));
         let peers = &self.context.peers;
         let mut targets = Targets::all(all);
-        let left = peers.leave_shared(C::ROLE, self.children.owner, &mut targets, &self.context.shared).await;
+        let left =
+            peers.exclude_shared(C::ROLE, self.children.owner, &mut targets, &self.context.shared).await;
         observed.targets = targets;
         let Some(users) = left else {
-            observed.state.plan = Plan::Unclear;
+            observed.state.plan = Plan::PeersUnknown;
             return;
         };
         observed.users = users;
@@ -148,30 +151,30 @@ impl<C: Component> End<'_, C> {
         }
     }
 
-    /// Subscriptions of before, from the status and from the StatefulSet, for as long as there is one.
+    /// Retired subscriptions, from the status and from the StatefulSet if it exists.
     fn retired(&self, live: Option<&StatefulSet>) -> Vec<Subscription> {
         let status = self.component.status().map(|status| status.retired_subscriptions.clone());
-        union(&status.unwrap_or_default(), &live.map(subscribed::read).unwrap_or_default())
+        union(&status.unwrap_or_default(), &live.map(subscription_history::read).unwrap_or_default())
     }
 
     async fn stateful_set(&self) -> Result<Option<StatefulSet>, ChildError> {
-        // Past the cache, which may be late: what was made a moment ago would go on consuming.
+        // Not from the cache: with a stale one, the pods of a new StatefulSet would keep consuming.
         self.children.read(&names::stateful_set(&self.component.name_any(), C::ROLE)).await
     }
 
     fn pods(&self, live: Option<&StatefulSet>) -> Pods {
-        let Some(live) = live else { return Pods::Gone };
+        let Some(live) = live else { return Pods::Deleted };
         if controller_of(live).is_none() && labels::annotation(&live.metadata, labels::APPLIED_HASH).is_some()
         {
             return Pods::Orphaned;
         }
         if !is_owned_by(live, self.children.owner) {
-            return Pods::Gone;
+            return Pods::Deleted;
         }
-        if live.metadata.deletion_timestamp.is_some() { Pods::Stopping } else { Pods::Running }
+        if live.metadata.deletion_timestamp.is_some() { Pods::Terminating } else { Pods::Running }
     }
 
-    /// Whether a Job at work would remove what another component uses by now.
+    /// Whether a running Job would delete a subscription that another component uses by now.
     async fn is_outdated(&self, job: &Job, observed: &Observed<C>) -> Result<bool, ChildError> {
         if observed.users.is_empty() {
             return Ok(false);
@@ -183,7 +186,7 @@ impl<C: Component> End<'_, C> {
     async fn job(&self, observed: &Observed<C>) -> Result<Option<Job>, ChildError> {
         let shared = &self.context.shared;
         let backends =
-            shared.backends_for(self.children.namespace).await.map_err(|source| ChildError::Api {
+            shared.resolve_backends(self.children.namespace).await.map_err(|source| ChildError::Api {
                 verb: "read",
                 kind: "BackendConfig".to_owned(),
                 name: String::new(),
@@ -193,14 +196,14 @@ impl<C: Component> End<'_, C> {
         Ok(observed.valid.as_ref().map(job))
     }
 
-    async fn execute(&self, observed: Observed<C>, is_late: bool) -> Result<Progress, Error> {
+    async fn execute(&self, observed: Observed<C>, is_past_deadline: bool) -> Result<Progress, Error> {
         let waiting = |what: &str| Ok(Progress::Waiting(what.to_owned()));
         match next_step(&observed.state) {
             CleanupStep::Nothing => Ok(Progress::Released),
-            CleanupStep::Release => self.release().await,
+            CleanupStep::RemoveFinalizer => self.release().await,
             CleanupStep::Wait(what) => waiting(what),
             CleanupStep::WaitForJob => {
-                waiting(&format!("removing {}", text(C::ROLE, &observed.targets.remove)))
+                waiting(&format!("removing {}", subscription_list(C::ROLE, &observed.targets.remove)))
             }
             CleanupStep::StopPods => self.stop_pods(&observed).await,
             CleanupStep::CancelJob(what) => {
@@ -209,52 +212,53 @@ impl<C: Component> End<'_, C> {
                 }
                 waiting(what)
             }
-            CleanupStep::CreateJob => self.create_job(&observed, is_late).await,
+            CleanupStep::CreateJob => self.create_job(&observed, is_past_deadline).await,
             CleanupStep::Succeed => self.succeed(&observed).await,
             CleanupStep::KeepAll => {
                 self.record_shared(&observed).await;
                 self.release().await
             }
-            CleanupStep::GiveUp(why) => {
-                let why = match &observed.job {
-                    Some(job) => self.reason(job).await.unwrap_or(why),
-                    None => why,
+            CleanupStep::Abandon(cause) => {
+                let cause = match &observed.job {
+                    Some(job) => self.reason(job).await.unwrap_or(cause),
+                    None => cause,
                 };
                 self.record_shared(&observed).await;
-                let left = text(C::ROLE, &observed.targets.remove);
-                self.record(false, Reason::CleanupFailed, &left_in_pulsar(&left, &why)).await;
+                let left = subscription_list(C::ROLE, &observed.targets.remove);
+                self.record_event(false, Reason::CleanupFailed, &not_deleted(&left, &cause)).await;
                 self.release().await
             }
         }
     }
 
-    /// What the pods subscribed to is known from the StatefulSet, which goes now: it is noted in the status first.
+    /// The StatefulSet has the subscriptions of its pods, so they are copied into the status before it is deleted.
     async fn stop_pods(&self, observed: &Observed<C>) -> Result<Progress, Error> {
         let Some(live) = &observed.stateful_set else { return Ok(Progress::Waiting(String::new())) };
-        let retired = subscribed::note(self.component, live, &self.context.shared).await?;
+        let retired =
+            subscription_history::record_in_status(self.component, live, &self.context.shared).await?;
         self.children.delete_foreground(live).await?;
         self.context.shared.metrics.wrote("StatefulSet", "deleted");
-        Ok(Progress::Stopping(retired))
+        Ok(Progress::Terminating(retired))
     }
 
-    async fn create_job(&self, observed: &Observed<C>, is_late: bool) -> Result<Progress, Error> {
-        let left = text(C::ROLE, &observed.targets.remove);
+    async fn create_job(&self, observed: &Observed<C>, is_past_deadline: bool) -> Result<Progress, Error> {
+        let left = subscription_list(C::ROLE, &observed.targets.remove);
         let Some(job) = self.job(observed).await? else { return Ok(Progress::Waiting(String::new())) };
         match self.children.create(&job).await {
             Ok(()) => Ok(Progress::Waiting(format!("removing {left}"))),
-            Err(error) if is_terminating(&error) => {
-                self.give_up_on(&left, "the namespace is being deleted, no Job can run in it").await
+            Err(error) if is_namespace_terminating(&error) => {
+                self.abandon_subscriptions(&left, "namespace is terminating; no Job can run in it").await
             }
-            Err(error) if is_late => self.give_up_on(&left, &error.to_string()).await,
+            Err(error) if is_past_deadline => self.abandon_subscriptions(&left, &error.to_string()).await,
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The Job goes before the finalizer, so that nothing is left of it whenever the controller ends. Should it end in
-    /// between, another Job finds nothing to do.
+    /// Deletes the Job before the finalizer is removed, so that no Job remains after a crash. After a crash in between,
+    /// another Job has nothing to do.
     async fn succeed(&self, observed: &Observed<C>) -> Result<Progress, Error> {
-        let note = format!("removed {}", text(C::ROLE, &observed.targets.remove));
-        self.record(true, Reason::CleanupSucceeded, &note).await;
+        let note = format!("removed {}", subscription_list(C::ROLE, &observed.targets.remove));
+        self.record_event(true, Reason::CleanupSucceeded, &note).await;
         self.record_shared(observed).await;
         if let Some(job) = &observed.job {
             self.children.delete_with_preconditions(&**job, &DeleteParams::background()).await?;
@@ -265,43 +269,44 @@ impl<C: Component> End<'_, C> {
     async fn record_shared(&self, observed: &Observed<C>) {
         let kept = union(&observed.targets.shared, &observed.targets.keep);
         if !observed.users.is_empty() {
-            let note = format!("kept {}: {} uses it", text(Role::Sink, &kept), observed.users.join(", "));
-            self.record(true, Reason::CleanupSkipped, &note).await;
+            let kept = subscription_list(Role::Sink, &kept);
+            let note = format!("kept {kept}: used by {}", observed.users.join(", "));
+            self.record_event(true, Reason::CleanupSkipped, &note).await;
         }
     }
 
-    /// What the Job's last pod said: what is left, and why.
+    /// The termination message of the Job's last pod: what is not deleted, and why.
     async fn reason(&self, job: &Job) -> Option<String> {
         let selector = format!("job-name={}", job.name_any());
         let pods = self.children.list::<Pod>(&selector).await.ok()?;
-        let said = pods.iter().filter_map(|pod| {
+        let messages = pods.iter().filter_map(|pod| {
             let states = pod.status.as_ref()?.container_statuses.as_ref()?;
             let ended = states.iter().find(|it| it.name == "cleanup")?.state.as_ref()?.terminated.as_ref()?;
             let message = ended.message.as_deref().filter(|message| !message.trim().is_empty())?;
             Some((ended.finished_at.as_ref().map(|at| at.0), message))
         });
-        let (_, message) = said.max_by_key(|(at, _)| *at)?;
+        let (_, message) = messages.max_by_key(|(at, _)| *at)?;
         let message = without_credentials(message);
-        Some(clip(&printable(&message), LONGEST_REASON).to_owned())
+        Some(truncate(&printable(&message), MAX_REASON_LEN).to_owned())
     }
 
-    async fn give_up(&self, why: &str) -> Result<Progress, Error> {
+    async fn abandon_cleanup(&self, cause: &str) -> Result<Progress, Error> {
         let left = union(&subscriptions(self.component), &self.retired(None));
-        self.give_up_on(&text(C::ROLE, &left), why).await
+        self.abandon_subscriptions(&subscription_list(C::ROLE, &left), cause).await
     }
 
-    async fn give_up_on(&self, left: &str, why: &str) -> Result<Progress, Error> {
-        self.record(false, Reason::CleanupFailed, &left_in_pulsar(left, why)).await;
+    async fn abandon_subscriptions(&self, left: &str, cause: &str) -> Result<Progress, Error> {
+        self.record_event(false, Reason::CleanupFailed, &not_deleted(left, cause)).await;
         self.release().await
     }
 
-    /// Lets the object go. That it changed meanwhile does not matter: what there was to do is done.
+    /// Removes the finalizer. Retries conflicts, since the clean-up is complete.
     async fn release(&self) -> Result<Progress, Error> {
         let mut meta = self.component.meta().clone();
         let mut attempts = 1;
         loop {
             match finalizer::release::<C>(&meta, &self.context.shared.client).await {
-                Err(error) if error.is_conflict() && attempts < ATTEMPTS => attempts += 1,
+                Err(error) if error.is_conflict() && attempts < MAX_ATTEMPTS => attempts += 1,
                 result => break result?,
             }
             let newer = self.children.read::<C>(&self.component.name_any()).await?;
@@ -312,7 +317,7 @@ impl<C: Component> End<'_, C> {
         Ok(Progress::Released)
     }
 
-    async fn record(&self, normal: bool, reason: Reason, note: &str) {
+    async fn record_event(&self, normal: bool, reason: Reason, note: &str) {
         let component = self.component;
         tracing::info!(
             kind = C::ROLE.kind(),
@@ -326,29 +331,31 @@ impl<C: Component> End<'_, C> {
     }
 }
 
-/// What is removed, in words. The topic of a batch source goes with its subscription.
-fn text(role: Role, subscriptions: &[Subscription]) -> String {
-    let text = |it: &Subscription| match role {
+/// A list of subscriptions for messages. The topic of a batch source is deleted with its subscription.
+fn subscription_list(role: Role, subscriptions: &[Subscription]) -> String {
+    let line = |it: &Subscription| match role {
         Role::Source => format!("{it}, topic {}", it.topic),
         Role::Function | Role::Sink => it.to_string(),
     };
-    subscriptions.iter().map(text).collect::<Vec<_>>().join(", ")
+    subscriptions.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 
-fn left_in_pulsar(left: &str, why: &str) -> String {
-    // The reason is what people need; of a thousand subscriptions they need the first.
-    let left = if left.is_empty() { "its subscriptions" } else { left };
-    format!("left in Pulsar: {}; {why}", clip(left, 600))
+fn not_deleted(left: &str, cause: &str) -> String {
+    if left.is_empty() {
+        return format!("subscriptions not deleted: {cause}");
+    }
+    // Truncates the list, so that the cause fits into the note.
+    format!("subscriptions not deleted: {}; {cause}", truncate(left, 600))
 }
 
-/// What a Job removes, as its container is told.
+/// The arguments of a Job's container: what it deletes.
 fn arguments(job: &Job) -> Option<Vec<String>> {
     let pod = job.spec.as_ref()?.template.spec.as_ref()?;
     Some(pod.containers.first()?.command.as_ref()?.iter().skip(4).cloned().collect())
 }
 
-/// Whether nothing more can be made in the namespace.
-fn is_terminating(error: &ChildError) -> bool {
+/// Whether nothing can be created in the namespace because it is terminating.
+fn is_namespace_terminating(error: &ChildError) -> bool {
     let causes = error.status().and_then(|status| status.details.as_ref()).map(|details| &details.causes);
     causes.is_some_and(|causes| causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
 }

@@ -1,5 +1,5 @@
-//! The finalizer that keeps a deleted component until its subscriptions are removed. The name that the
-//! original operator used counts as well, and is replaced.
+//! The finalizer that blocks the deletion of a component until its subscriptions are deleted. Upstream's finalizer
+//! counts too, and is replaced.
 
 use function_mesh_api::{Component, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,27 +11,27 @@ use serde_json::json;
 use super::cleanup_jobs;
 use crate::error::Error;
 use function_mesh_kube::apply::ChildApplier;
-use function_mesh_kube::request::text;
+use function_mesh_kube::request::send_for_text;
 
 const ALL: [&str; 2] = [labels::CLEANUP_FINALIZER, labels::LEGACY_CLEANUP_FINALIZER];
 
-/// Whether the object waits for a clean-up when it is deleted.
-pub(super) fn is_on(meta: &ObjectMeta) -> bool {
+/// Whether the object has our finalizer, or upstream's.
+pub(super) fn has_finalizer(meta: &ObjectMeta) -> bool {
     meta.finalizers.iter().flatten().any(|name| ALL.contains(&name.as_str()))
 }
 
-/// What to do about the finalizer of a live component.
+/// The write of the finalizer of a live component.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Step {
-    /// It is as wanted.
+    /// The finalizer is as wanted.
     None,
     /// Add or remove ours.
     Write { ours: Option<&'static str> },
-    /// The same, in place of upstream's. Upstream made the clean-up Job together with the component, suspended.
+    /// The same, replacing upstream's. Upstream creates a suspended clean-up Job together with the component.
     Replace { ours: Option<&'static str> },
 }
 
-/// Decides: the finalizer is there when a clean-up is wanted, and only then.
+/// Decides on the write: the finalizer is present if and only if a clean-up is wanted.
 pub(super) fn step(meta: &ObjectMeta, is_wanted: bool) -> Step {
     let has = |name: &str| meta.finalizers.iter().flatten().any(|it| it == name);
     let ours = is_wanted.then_some(labels::CLEANUP_FINALIZER);
@@ -62,7 +62,7 @@ pub(super) async fn apply<C: Component>(
     write::<C>(component.meta(), ours, children.client).await
 }
 
-/// Lets a deleted object go.
+/// Removes the finalizer from a deleted object.
 pub(super) async fn release<C>(meta: &ObjectMeta, client: &Client) -> Result<(), Error>
 where
     C: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -70,7 +70,7 @@ where
     write::<C>(meta, None, client).await
 }
 
-/// The version in it keeps the patch from undoing what somebody else did to the list meanwhile.
+/// The resource version in the patch prevents overwriting a concurrent change of the finalizers.
 async fn write<C>(meta: &ObjectMeta, ours: Option<&str>, client: &Client) -> Result<(), Error>
 where
     C: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -82,7 +82,7 @@ where
         PatchParams { field_manager: Some(labels::managers::FINALIZER.to_owned()), ..PatchParams::default() };
     let request = Request::new(C::url_path(&(), meta.namespace.as_deref()));
     let name = meta.name.as_deref().unwrap_or_default();
-    match text(client, request.patch(name, &params, &Patch::Merge(patch))).await {
+    match send_for_text(client, request.patch(name, &params, &Patch::Merge(patch))).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(Error::Finalizer(Box::new(error))),
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decides_on_what_is_there_and_what_is_wanted() {
+    fn step_follows_present_and_wanted_finalizers() {
         let (new, old) = (labels::CLEANUP_FINALIZER, labels::LEGACY_CLEANUP_FINALIZER);
         for (there, is_wanted, expected) in [
             (&[][..], false, Step::None),

@@ -1,4 +1,4 @@
-//! Fields of a StatefulSet that the API server does not let anybody change after creation.
+//! Immutable fields of a StatefulSet.
 
 use function_mesh_workloads::diff::differences_of;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_immutable_fields_and_names_them() {
+    fn keeps_and_lists_immutable_fields() {
         let mut wanted = stateful_set(json!({
             "serviceName": "f-function-headless", "podManagementPolicy": "Parallel",
             "selector": { "matchLabels": { "name": "f" } },

@@ -1,25 +1,25 @@
-//! The controller of Functions, Sources and Sinks: one driver for the three.
+//! The controller of Functions, Sources and Sinks: one implementation for the three kinds.
 //!
 //! ```text
 //! observe ──> validate ──> plan ──────────> apply ──> report
-//!   all reads   api          pure: renders     writes    status and events, on every path
+//!   all reads   api          pure: renders     writes    status and Events, on every path
 //! ```
 
 mod apply;
 mod cleanup_jobs;
+mod cleanup_step;
 mod delete;
-mod deletion;
 mod finalizer;
 mod immutable;
 mod observe;
-mod pending;
+mod peers;
+mod pending_change;
 mod plan;
+mod pod_spec_hash;
 pub(crate) mod pods;
 mod report;
-mod sharing;
-mod specification;
 mod status;
-mod subscribed;
+mod subscription_history;
 mod summary;
 
 use std::marker::PhantomData;
@@ -38,8 +38,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
-use crate::error::{Error, RECHECK, RECHECK_LEFT_OVER};
-use crate::reconciler::{Reconciler, Round};
+use crate::error::{Error, GC_RECHECK, RECHECK};
+use crate::reconciler::{Reconciler, RunResult};
 use crate::runtime::queue::Key;
 use crate::runtime::workers::Action;
 use function_mesh_kube::apply::ChildApplier;
@@ -48,11 +48,11 @@ use function_mesh_kube::compact::{Compact, finalizers};
 use function_mesh_kube::decode_error::DecodeError;
 
 use delete::Progress;
-pub use sharing::Peers;
-pub use status::{Applied, Outcome, Seen, status_of};
+pub use peers::Peers;
+pub use status::{Applied, Observation, Outcome, status_of};
 pub use summary::{JobSummary, PodSummary};
 
-/// What the controller of one kind of component has to hand.
+/// The dependencies of the controller of one kind of component.
 pub struct Context {
     /// What all controllers share.
     pub shared: Arc<Shared>,
@@ -69,17 +69,17 @@ pub struct Context {
 }
 
 impl Context {
-    /// Whether all caches are full of a namespace; see [`Cache::has_synced_for`]. Else it would look as if children
-    /// or defaults were missing.
-    pub async fn is_complete(&self, namespace: &str) -> bool {
+    /// Whether all caches of a namespace have synced; see [`Cache::has_synced_for`]. Otherwise existing children would
+    /// look missing.
+    pub async fn has_synced(&self, namespace: &str) -> bool {
         self.stateful_sets.has_synced_for(namespace).await
             && self.services.has_synced_for(namespace).await
             && self.autoscalers.has_synced_for(namespace).await
             && self.pods.has_synced_for(namespace).await
-            && self.shared.has_backends(namespace).await
+            && self.shared.have_backends_synced(namespace).await
     }
 
-    /// What work on a component costs: with those of its children that are too large to be held.
+    /// The memory that a reconcile takes, in bytes, including children that are too large for the cache.
     fn cost<C: Component>(&self, object: &Compact<C>) -> usize {
         let namespace = object.meta().namespace.as_deref().unwrap_or_default();
         let workload = names::stateful_set(&object.name_any(), C::ROLE);
@@ -116,25 +116,25 @@ impl<C: Component> Reconciler for ComponentReconciler<C> {
     }
 
     async fn has_synced(&self, namespace: &str) -> bool {
-        self.context.is_complete(namespace).await
+        self.context.has_synced(namespace).await
     }
 
     fn cost(&self, object: &Compact<C>) -> usize {
         self.context.cost(object)
     }
 
-    async fn run(&self, component: &mut C) -> Round<Outcome> {
+    async fn run(&self, component: &mut C) -> RunResult<Outcome> {
         let result = if component.meta().deletion_timestamp.is_some() {
             reconcile_delete(component, &self.context).await
         } else if labels::is_managed(component.meta()) {
             reconcile_spec(component, &self.context).await
         } else {
-            return Round::Skipped;
+            return RunResult::Skipped;
         };
         match result {
-            Ok((Some(outcome), action)) => Round::Done(outcome, action),
-            Ok((None, action)) => Round::Silent(Ok(action)),
-            Err(error) => Round::Done(Outcome::Failed(error), Action::await_change()),
+            Ok((Some(outcome), action)) => RunResult::Report(outcome, action),
+            Ok((None, action)) => RunResult::Unreported(Ok(action)),
+            Err(error) => RunResult::Report(Outcome::Failed(error), Action::await_change()),
         }
     }
 
@@ -156,15 +156,15 @@ impl<C: Component> Reconciler for ComponentReconciler<C> {
         report::report(component, outcome, self.shared()).await
     }
 
-    async fn undecodable(&self, fault: DecodeError, object: &Compact<C>) -> Result<(), Error> {
-        undecodable(fault, object, &self.context).await
+    async fn undecodable(&self, error: DecodeError, object: &Compact<C>) -> Result<(), Error> {
+        undecodable(error, object, &self.context).await
     }
 }
 
-/// What is to be reported, if anything is left to report on, and when to look again.
-type Done = (Option<Outcome>, Action);
+/// The outcome to report, if there is an object to report on, and when to reconcile again.
+type ReconcileResult = (Option<Outcome>, Action);
 
-async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Result<Done, Error> {
+async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Result<ReconcileResult, Error> {
     let namespace = component.namespace().unwrap_or_default();
     context.shared.protected.check(Some(&namespace)).map_err(Error::Invalid)?;
     let observed = observe::observe(component, context).await?;
@@ -175,29 +175,32 @@ async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Resul
         Ok(plan::plan(component, &valid, workload, &observed))
     };
     let plan = context.shared.compute.run(&namespace, plan).await.map_err(Error::Invalid)?;
-    if !observed.left_over_jobs.is_empty() {
-        let waits_for = stop_left_over(component, &observed.left_over_jobs, context).await?;
-        return Ok((Some(Outcome::Waiting(waits_for)), Action::requeue(RECHECK_LEFT_OVER)));
+    if !observed.previous_jobs.is_empty() {
+        let waiting_for = stop_previous_jobs(component, &observed.previous_jobs, context).await?;
+        return Ok((Some(Outcome::Waiting(waiting_for)), Action::requeue(GC_RECHECK)));
     }
-    // Boxed, since it holds all children by value.
+    // Boxed, since the future has all children by value.
     let applied = match Box::pin(apply::apply(component, plan, context)).await {
-        Err(error) if error.is_left_over() => {
-            return Ok((Some(Outcome::Waiting(error.to_string())), Action::requeue(RECHECK_LEFT_OVER)));
+        Err(error) if error.is_pending_gc() => {
+            return Ok((Some(Outcome::Waiting(error.to_string())), Action::requeue(GC_RECHECK)));
         }
         result => result?,
     };
-    let pods::Look { trouble, again } = pods::look(&applied, component, context);
-    let action = again.map_or_else(Action::await_change, Action::requeue);
-    Ok((Some(Outcome::Applied(Seen { applied, trouble, revisions: observed.revisions })), action))
+    let pods::Diagnosis { problem, recheck_after } = pods::diagnose(&applied, component, context);
+    let action = recheck_after.map_or_else(Action::await_change, Action::requeue);
+    Ok((Some(Outcome::Applied(Observation { applied, problem, revisions: observed.revisions })), action))
 }
 
-/// Children of a deleted component go with it: they name it as their owner. What else is to be done comes first. It is
-/// decided on the component as the API server has it, since a clean-up cannot be undone.
-async fn reconcile_delete<C: Component>(component: &mut C, context: &Context) -> Result<Done, Error> {
+/// The garbage collector deletes the children of a component by their owner references. The clean-up of subscriptions
+/// comes first; it is decided on the newest version of the component, since it cannot be undone.
+async fn reconcile_delete<C: Component>(
+    component: &mut C,
+    context: &Context,
+) -> Result<ReconcileResult, Error> {
     if let Err(violations) = context.shared.protected.check(component.namespace().as_deref()) {
-        return end_unseen(&*component, &violations, context).await;
+        return delete_in_protected_namespace(&*component, &violations, context).await;
     }
-    if finalizer::is_on(component.meta()) {
+    if finalizer::has_finalizer(component.meta()) {
         let namespace = component.namespace().unwrap_or_default();
         let newest = children(context, &namespace, "").read::<C>(&component.name_any()).await?;
         match newest.filter(|newest| newest.meta().uid == component.meta().uid) {
@@ -205,18 +208,18 @@ async fn reconcile_delete<C: Component>(component: &mut C, context: &Context) ->
             None => return Ok((None, Action::await_change())),
         }
     }
-    Ok(match delete::proceed(component, context).await? {
+    Ok(match delete::run_next_step(component, context).await? {
         Progress::Released => (None, Action::await_change()),
         Progress::Waiting(what) => (Some(Outcome::Deleting(what)), Action::requeue(RECHECK)),
-        Progress::Stopping(retired) => {
+        Progress::Terminating(retired) => {
             component.status_mut().get_or_insert_default().retired_subscriptions = retired;
-            (Some(Outcome::Deleting(deletion::STOPS.to_owned())), Action::requeue(RECHECK))
+            (Some(Outcome::Deleting(cleanup_step::WAITING_FOR_PODS.to_owned())), Action::requeue(RECHECK))
         }
     })
 }
 
-/// Stops the clean-up of earlier objects of this name, and says what is still to stop of it.
-async fn stop_left_over<C: Component>(
+/// Deletes the clean-up Jobs of previous objects of this name. Returns a message about the Jobs that still terminate.
+async fn stop_previous_jobs<C: Component>(
     component: &C,
     jobs: &[Job],
     context: &Context,
@@ -226,25 +229,25 @@ async fn stop_left_over<C: Component>(
     cleanup_jobs::stop(jobs, &children(context, &namespace, &uid)).await?;
     let names = jobs.iter().map(ResourceExt::name_any).collect::<Vec<_>>().join(", ");
     let note = format!(
-        "stopped Job {names}, which cleaned up after an earlier object of this name; what it did not remove is left in Pulsar"
+        "deleted Job {names} of a previous object of this name; subscriptions that it did not delete remain in Pulsar"
     );
     let regarding = component.object_ref(&());
     context.shared.events.publish(&regarding, false, Reason::CleanupCancelled, "CleanUp", &note).await;
-    Ok(format!("waiting for Job {names} of an earlier object of this name to stop"))
+    Ok(format!("waiting for Job {names} of a previous object of this name to terminate"))
 }
 
 fn children<'a>(context: &'a Context, namespace: &'a str, owner: &'a str) -> ChildApplier<'a> {
     ChildApplier { client: &context.shared.client, namespace, owner, manager: labels::managers::WORKLOAD }
 }
 
-/// The end of a component in a protected namespace: no Job runs there for it, as no pod does.
-async fn end_unseen<C: Component>(
+/// Deletes a component in a protected namespace without a clean-up: the operator runs no Job there.
+async fn delete_in_protected_namespace<C: Component>(
     component: &C,
     violations: &Violations,
     context: &Context,
-) -> Result<Done, Error> {
-    if finalizer::is_on(component.meta()) {
-        let note = format!("left in Pulsar: its subscriptions: {violations}");
+) -> Result<ReconcileResult, Error> {
+    if finalizer::has_finalizer(component.meta()) {
+        let note = format!("subscriptions not deleted: {violations}");
         let regarding = component.object_ref(&());
         context.shared.events.publish(&regarding, false, Reason::CleanupFailed, "CleanUp", &note).await;
         finalizer::release::<C>(component.meta(), &context.shared.client).await?;
@@ -252,17 +255,17 @@ async fn end_unseen<C: Component>(
     Ok((None, Action::await_change()))
 }
 
-/// An object that cannot be decoded is left alone, unless it waits to be deleted. Its status says why.
+/// Reports an object that cannot be decoded. If it is being deleted, removes the finalizer without a clean-up.
 async fn undecodable<C: Component>(
-    fault: DecodeError,
+    error: DecodeError,
     object: &Compact<C>,
     context: &Context,
 ) -> Result<(), Error> {
     let json = object.json().unwrap_or_default();
     if object.meta().deletion_timestamp.is_none() {
-        report::report_undecodable(object, json, Error::Undecodable(fault), &context.shared).await;
-    } else if finalizer::is_on(object.meta()) {
-        let note = "left in Pulsar: its subscriptions, since the object cannot be read";
+        report::report_undecodable(object, json, Error::Undecodable(error), &context.shared).await;
+    } else if finalizer::has_finalizer(object.meta()) {
+        let note = "subscriptions not deleted: object cannot be decoded";
         let regarding = object.object_ref(&());
         context.shared.events.publish(&regarding, false, Reason::CleanupFailed, "CleanUp", note).await;
         let metadata = ObjectMeta { finalizers: finalizers(json), ..object.meta().clone() };
@@ -271,7 +274,7 @@ async fn undecodable<C: Component>(
     Ok(())
 }
 
-/// What the names of components begin with where failures are counted.
+/// Prefix of the keys of components of a kind.
 pub(crate) const fn prefix<C: Component>() -> &'static str {
     match C::ROLE {
         Role::Function => "function/",
@@ -280,7 +283,7 @@ pub(crate) const fn prefix<C: Component>() -> &'static str {
     }
 }
 
-/// The name of an object where failures are counted.
+/// The key of an object in backoff, debounce and other state.
 pub(crate) fn key_of(prefix: &str, object: &Key) -> String {
     format!("{prefix}{}/{}", object.namespace, object.name)
 }

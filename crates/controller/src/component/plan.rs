@@ -1,7 +1,7 @@
-//! Stage three: what to write, as a pure function of what was observed.
+//! Stage three: the plan of writes, as a pure function of what was observed.
 //!
-//! Everything that is decided about the children of a live component is decided here: what is seeded, held back,
-//! adopted, applied and deleted. `apply.rs` writes the plan and decides nothing.
+//! All decisions about the children of a live component are here: what to seed, defer, adopt, apply and delete.
+//! `apply.rs` executes the plan and decides nothing.
 
 use std::sync::Arc;
 
@@ -15,68 +15,68 @@ use k8s_openapi::api::core::v1::Service;
 use kube::{Resource, ResourceExt};
 
 use super::observe::{Observed, PauseReason};
-use super::{finalizer, immutable, pending, subscribed};
+use super::{finalizer, immutable, pending_change, subscription_history};
 use function_mesh_kube::apply::is_owned_by;
 
-/// What to write for one component, in this order.
+/// The writes for one component, in this order.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// A number of replicas for an autoscaler to start from. Without one it counts as switched off.
+    /// Initial replicas for an autoscaler, which is disabled at 0 replicas.
     pub(super) seed_replicas: Option<i32>,
-    /// The finalizer comes before the first pod, since that one subscribes.
+    /// The finalizer comes before the first pod, which creates a subscription.
     pub(super) finalizer: finalizer::Step,
-    /// The Service comes before the pods, since they resolve its names as they start.
+    /// The Service comes before the pods, which resolve its DNS names at start.
     pub(super) service: Step<Service>,
     pub(super) stateful_set: SetStep,
     pub(super) autoscaler: Step<HorizontalPodAutoscaler>,
     pub(super) vertical_autoscaler: Step<VerticalPodAutoscaler>,
 }
 
-/// What to do about one child.
+/// The write of one child.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step<K> {
-    /// Neither wanted nor there.
+    /// The child is neither wanted nor present.
     None,
-    /// Rollouts are paused: it stays as it is.
+    /// Keep the live child: rollouts are paused.
     Keep(Arc<K>),
-    /// Create it, or bring it in line.
+    /// Create or update the child.
     Apply { wanted: Box<K>, live: Option<Arc<K>> },
-    /// It is ours and no longer wanted.
+    /// Delete the child: it is ours and no longer wanted.
     Delete(Arc<K>),
 }
 
-/// What to do about the StatefulSet.
+/// The write of the StatefulSet.
 #[derive(Debug, PartialEq)]
 pub(super) enum SetStep {
-    /// Create it, or bring it in line.
+    /// Create or update the StatefulSet.
     Apply { wanted: Box<StatefulSet>, live: Option<Arc<StatefulSet>> },
-    /// Leave its pods as they are.
-    Hold(Box<Hold>),
+    /// Defer the rollout.
+    Defer(Box<DeferredRollout>),
 }
 
-/// A rollout that is held back. The number of replicas never is.
+/// A deferred rollout. Replicas are never deferred.
 #[derive(Debug, PartialEq)]
-pub(super) struct Hold {
+pub(super) struct DeferredRollout {
     pub(super) live: Arc<StatefulSet>,
     pub(super) reason: PauseReason,
-    /// The StatefulSet as it would be written, with the immutable fields of the live one.
+    /// The wanted StatefulSet.
     pub(super) wanted: StatefulSet,
-    /// Another operator made it and did not note from which specification: this hash counts from now on.
+    /// The pod spec hash to annotate, if the live StatefulSet has none because upstream's operator created it.
     pub(super) adopt: Option<String>,
-    /// The number of replicas to set.
+    /// The replicas to scale to.
     pub(super) scale: Option<i32>,
-    /// What the rollout would change.
+    /// The pending change, for the status.
     pub(super) pending: Option<String>,
 }
 
 impl<K> Step<K> {
-    /// Whether the child exists once the plan is written.
+    /// Whether the child exists after the plan is executed.
     pub(super) fn is_present(&self) -> bool {
         matches!(self, Self::Keep(_) | Self::Apply { .. })
     }
 }
 
-/// Decides what to write. `given` is the component as its author wrote it, `component` the same with its defaults.
+/// Decides what to write. `given` is the component as written by its author, `component` the same with defaults.
 pub(super) fn plan<C: Component>(
     given: &C,
     component: &Valid<C>,
@@ -86,11 +86,11 @@ pub(super) fn plan<C: Component>(
     let Workload { mut stateful_set, service, autoscaler, vertical_autoscaler } = rendered;
     let owner = component.uid().unwrap_or_default();
     let annotations = stateful_set.metadata.annotations.get_or_insert_default();
-    annotations.insert(labels::POD_SPEC_HASH.to_owned(), observed.digest.clone());
-    // Where there is no StatefulSet that remembers them, the status may.
+    annotations.insert(labels::POD_SPEC_HASH.to_owned(), observed.pod_spec_hash.clone());
+    // Without a StatefulSet, the status has the retired subscriptions.
     let before = component.status().filter(|_| observed.stateful_set.is_none());
     let before = before.map(|status| status.retired_subscriptions.as_slice()).unwrap_or_default();
-    subscribed::write(&mut stateful_set, &subscriptions(&**component), before);
+    subscription_history::write(&mut stateful_set, &subscriptions(&**component), before);
     let is_paused = observed.pause == Some(PauseReason::Rollouts);
     Plan {
         seed_replicas: seed_replicas(&**component, given),
@@ -107,7 +107,7 @@ pub(super) fn plan<C: Component>(
     }
 }
 
-/// An autoscaler takes a missing number of replicas for zero, which switches it off.
+/// An autoscaler treats missing replicas as 0, at which it is disabled.
 fn seed_replicas<C: Component>(complete: &C, given: &C) -> Option<i32> {
     let (complete, common) = (complete.spec().view().common, given.spec().view().common);
     (common.max_replicas.is_some() && common.replicas.is_none()).then_some(complete.replicas).flatten()
@@ -128,22 +128,22 @@ fn set_step(wanted: StatefulSet, observed: &Observed) -> SetStep {
     let (Some(reason), Some(live)) = (observed.pause, live.clone()) else {
         return SetStep::Apply { wanted: Box::new(wanted), live };
     };
-    let digest = labels::annotation(&wanted.metadata, labels::POD_SPEC_HASH);
-    let is_unknown = labels::annotation(&live.metadata, labels::POD_SPEC_HASH).is_none();
-    let adopt = digest.filter(|_| is_unknown).map(str::to_owned);
+    let hash = labels::annotation(&wanted.metadata, labels::POD_SPEC_HASH);
+    let has_no_hash = labels::annotation(&live.metadata, labels::POD_SPEC_HASH).is_none();
+    let adopt = hash.filter(|_| has_no_hash).map(str::to_owned);
     let replicas = |set: &StatefulSet| set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let scale = Some(replicas(&wanted)).filter(|wanted| *wanted != replicas(&live));
     let mut kept = wanted.clone();
     immutable::keep(&mut kept, &live);
-    let pending = pending::change(&kept, &live);
-    SetStep::Hold(Box::new(Hold { live, reason, wanted, adopt, scale, pending }))
+    let pending = pending_change::describe(&kept, &live);
+    SetStep::Defer(Box::new(DeferredRollout { live, reason, wanted, adopt, scale, pending }))
 }
 
-/// What of the live StatefulSet a write must keep, whatever is wanted: the immutable fields and the subscriptions that
-/// earlier pods made. It is decided on the object that the write replaces, which may be newer than the cache.
+/// Copies from the live StatefulSet what a write must keep: the immutable fields, and the subscriptions of earlier pods.
+/// It runs on the object that the write replaces, which may be newer than the cache.
 pub(super) fn keep_live(wanted: &mut StatefulSet, live: &StatefulSet) {
     immutable::keep(wanted, live);
-    subscribed::carry_over(wanted, live);
+    subscription_history::carry_over(wanted, live);
 }
 
 #[cfg(test)]
@@ -155,8 +155,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::component::specification;
-    use crate::context::HeldBackends;
+    use crate::component::pod_spec_hash;
+    use crate::context::ResolvedBackendConfigs;
 
     fn function(change: &Value) -> Function {
         let mut function = Function::with_spec("f", fixtures::java_function("f"));
@@ -181,10 +181,10 @@ mod tests {
             service: None,
             autoscaler: None,
             vertical_autoscaler: None,
-            left_over_jobs: Vec::new(),
-            backends: HeldBackends::default(),
+            previous_jobs: Vec::new(),
+            backends: ResolvedBackendConfigs::default(),
             pause: None,
-            digest: specification::digest(function),
+            pod_spec_hash: pod_spec_hash::hash(function),
             revisions: (None, None),
         }
     }
@@ -194,10 +194,10 @@ mod tests {
         plan(function, &valid, workload, observed)
     }
 
-    /// What the API server holds after everything of this function was written.
+    /// The state of the cluster after the plan of this function was executed.
     fn written(function: &Function) -> Observed {
         let Plan { service, stateful_set, autoscaler, .. } = planned(function, &observed(function));
-        let SetStep::Apply { wanted, .. } = stateful_set else { panic!("it is written") };
+        let SetStep::Apply { wanted, .. } = stateful_set else { panic!("no apply") };
         let live = |step| match step {
             Step::Apply { wanted, .. } => Some(Arc::new(*wanted)),
             _ => None,
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_replicas_only_for_an_autoscaler_without_a_number() {
+    fn seeds_replicas_for_an_autoscaler_without_replicas() {
         for (change, expected) in [
             (json!({}), None),
             (json!({ "replicas": 2 }), None),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn deletes_an_autoscaler_that_is_ours_and_leaves_a_foreign_one() {
+    fn deletes_own_but_not_foreign_autoscalers() {
         let before = written(&function(&json!({ "maxReplicas": 5 })));
         let now = function(&json!({}));
         assert!(matches!(planned(&now, &before).autoscaler, Step::Delete(_)));
@@ -258,35 +258,37 @@ mod tests {
     }
 
     #[test]
-    fn holds_a_rollout_back_but_not_the_number_of_replicas() {
+    fn defers_rollouts_but_not_scaling() {
         let mut before = written(&function(&json!({})));
         let now = function(&json!({ "replicas": 4, "image": "new" }));
         for reason in [PauseReason::Rollouts, PauseReason::BackendConfig] {
             before.pause = Some(reason);
             let plan = planned(&now, &before);
-            let SetStep::Hold(hold) = plan.stateful_set else { panic!("{reason:?}: it is held back") };
-            assert_eq!((hold.reason, hold.scale, hold.adopt), (reason, Some(4), None));
-            assert!(hold.pending.expect("a change").contains("image"), "{reason:?}");
-            // Only a pause of rollouts keeps the other children, too.
+            let SetStep::Defer(deferred) = plan.stateful_set else { panic!("{reason:?}: not deferred") };
+            assert_eq!((deferred.reason, deferred.scale, deferred.adopt), (reason, Some(4), None));
+            assert!(deferred.pending.expect("a change").contains("image"), "{reason:?}");
+            // Only a pause of rollouts keeps the other children too.
             assert_eq!(matches!(plan.service, Step::Keep(_)), reason == PauseReason::Rollouts);
         }
     }
 
     #[test]
-    fn adopts_a_stateful_set_without_a_digest_while_paused() {
+    fn adopts_a_stateful_set_without_hash_while_paused() {
         let function = function(&json!({}));
         let mut before = written(&function);
         before.pause = Some(PauseReason::Rollouts);
         if let Some(set) = &mut before.stateful_set {
             Arc::make_mut(set).metadata.annotations = None;
         }
-        let SetStep::Hold(hold) = planned(&function, &before).stateful_set else { panic!("it is held back") };
-        assert_eq!(hold.adopt, Some(before.digest.clone()));
-        assert_eq!((hold.scale, hold.pending), (None, None));
+        let SetStep::Defer(deferred) = planned(&function, &before).stateful_set else {
+            panic!("not deferred")
+        };
+        assert_eq!(deferred.adopt, Some(before.pod_spec_hash.clone()));
+        assert_eq!((deferred.scale, deferred.pending), (None, None));
     }
 
     #[test]
-    fn creates_what_is_missing_while_paused() {
+    fn creates_missing_children_while_paused() {
         let function = function(&json!({}));
         let mut before = written(&function);
         before.pause = Some(PauseReason::Rollouts);

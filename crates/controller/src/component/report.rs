@@ -1,4 +1,4 @@
-//! Stage five, on every path: the status, and an event for each transition.
+//! Stage five, on every path: the status, and an Event for each transition.
 
 use std::time::Duration;
 
@@ -15,19 +15,17 @@ use crate::context::Shared;
 use crate::error::Error;
 use function_mesh_kube::apply::Change;
 use function_mesh_kube::compact::{Compact, status};
-use function_mesh_kube::decode_error::words;
-use function_mesh_kube::events::clip;
+use function_mesh_kube::decode_error;
+use function_mesh_kube::events::truncate;
 use function_mesh_kube::status::write_status;
 
-/// How long news that something goes on may wait for what follows: children are made, then their pods, and then
-/// those run or do not, often within seconds.
-const UNDER_WAY: Duration = Duration::from_secs(3);
+/// How long a status that only shows progress is deferred: children, pods and their start often follow within seconds.
+const PROGRESS_DEBOUNCE: Duration = Duration::from_secs(3);
 
-/// How long another broken rule in place of one waits: somebody edits the object, or alternates two of them.
-const STILL_INVALID: Duration = Duration::from_secs(2);
+/// How long a status with another validation error is deferred, for users who edit, or alternate two invalid specs.
+const INVALID_DEBOUNCE: Duration = Duration::from_secs(2);
 
-/// Writes the status if it says anything new, and tells what happened. News that can wait are told later: then
-/// this says when.
+/// Writes the status if it has changed, and publishes Events. Returns when to report again if the write is deferred.
 pub(super) async fn report<C: Component>(
     component: &C,
     outcome: &Outcome,
@@ -37,33 +35,36 @@ pub(super) async fn report<C: Component>(
     let before = component.status();
     let now = status_of(before, component.meta().generation, outcome, &Time(jiff::Timestamp::now()));
     let regarding = component.object_ref(&());
-    let made = made(outcome);
-    if !made.is_empty() {
-        shared.events.publish(&regarding, true, Reason::Applied, "Apply", &made).await;
+    let changes = changes(outcome);
+    if !changes.is_empty() {
+        shared.events.publish(&regarding, true, Reason::Applied, "Apply", &changes).await;
     }
-    let wait = super::key(component);
+    let key = super::key(component);
     if before == Some(&now) {
-        shared.status_debounce.forget(&wait);
+        shared.status_debounce.forget(&key);
         return Ok(None);
     }
-    let longest = if is_under_way(before, &now) {
-        UNDER_WAY
+    let max_delay = if is_progress(before, &now) {
+        PROGRESS_DEBOUNCE
     } else if is_still_invalid(before, &now) {
-        STILL_INVALID
+        INVALID_DEBOUNCE
     } else {
         Duration::ZERO
     };
-    if let Some(remaining) = shared.status_debounce.remaining(&wait, longest) {
+    if let Some(remaining) = shared.status_debounce.remaining(&key, max_delay) {
         return Ok(Some(remaining));
     }
-    let is_transition = before.is_none_or(|before| before.phase != now.phase || worse(before, &now));
+    let is_transition =
+        before.is_none_or(|before| before.phase != now.phase || has_new_failure(before, &now));
     write_status(&shared.client, component, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote(C::ROLE.kind(), "status");
     report_retired(component, before, &now, shared).await;
-    // That pods start after something was applied goes without saying.
+    // After an apply, starting pods are expected: no Event.
     let is_expected = match now.phase {
         Phase::Pending => true,
-        Phase::Progressing => !made.is_empty() || before.is_none_or(|before| before.phase == Phase::Pending),
+        Phase::Progressing => {
+            !changes.is_empty() || before.is_none_or(|before| before.phase == Phase::Pending)
+        }
         _ => false,
     };
     if is_transition && !is_expected {
@@ -81,8 +82,8 @@ pub(super) async fn report<C: Component>(
     Ok(None)
 }
 
-/// Says in the status of an object that cannot be decoded why that is so. It is a courtesy: the API server may not
-/// take it, since it checks the whole object, and the event tells it too.
+/// Writes the decode error into the status of an object, best effort: the API server validates the whole object and may
+/// reject the write. The Event has the error too.
 pub(super) async fn report_undecodable<C: Component>(
     object: &Compact<C>,
     json: &str,
@@ -97,21 +98,28 @@ pub(super) async fn report_undecodable<C: Component>(
         &Time(jiff::Timestamp::now()),
     );
     let message = now.message.clone().unwrap_or_default();
-    let is_news = shared.undecodable.note(&super::key_of_meta::<C>(object.meta()), &message);
-    if before.as_ref() == Some(&now) || before.is_none() && !is_news {
+    let is_new = shared.undecodable.record(&super::key_of_meta::<C>(object.meta()), &message);
+    if before.as_ref() == Some(&now) || before.is_none() && !is_new {
         return;
     }
     match write_status(&shared.client, object, &now, labels::managers::STATUS).await {
         Ok(()) => shared.metrics.wrote(C::ROLE.kind(), "status"),
         Err(error) => {
             let (kind, meta) = (C::ROLE.kind(), object.meta());
-            let (namespace, name, error) = (meta.namespace.as_deref(), meta.name.as_deref(), words(&error));
-            tracing::warn!(kind, namespace, name, error, "cannot write the status of what cannot be decoded");
+            let (namespace, name, error) =
+                (meta.namespace.as_deref(), meta.name.as_deref(), decode_error::message(&error));
+            tracing::warn!(
+                kind,
+                namespace,
+                name,
+                error,
+                "failed to write the status of an undecodable object"
+            );
         }
     }
 }
 
-/// Tells of subscriptions that a change left behind.
+/// Publishes an Event about subscriptions that a change retired.
 async fn report_retired<C: Component>(
     component: &C,
     before: Option<&ComponentStatus>,
@@ -124,14 +132,14 @@ async fn report_retired<C: Component>(
         return;
     }
     let names = retired.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let names = clip(&names, 600);
+    let names = truncate(&names, 600);
     let view = component.spec().view();
     let is_removed = view.consuming.is_none_or(|consuming| consuming.cleanup_subscription);
     let (normal, note) = if is_removed {
-        (true, format!("no longer read: {names}; removed when the {} is deleted", C::ROLE))
+        (true, format!("no longer consumed: {names}; will be deleted with the {}", C::ROLE))
     } else {
-        let what = "keeps its backlog in Pulsar; remove it with `pulsar-admin topics unsubscribe`, or set cleanupSubscription";
-        (false, format!("no longer read: {names}; it {what}"))
+        let remedy = "delete it with `pulsar-admin topics unsubscribe`, or set cleanupSubscription";
+        (false, format!("no longer consumed: {names}; its backlog remains in Pulsar: {remedy}"))
     };
     shared
         .events
@@ -139,26 +147,27 @@ async fn report_retired<C: Component>(
         .await;
 }
 
-/// Whether there is nothing to tell but that it goes on, or that it began.
-fn is_under_way(before: Option<&ComponentStatus>, now: &ComponentStatus) -> bool {
-    let began = before.is_none_or(|before| matches!(before.phase, Phase::Pending | Phase::Progressing));
-    began && now.phase == Phase::Progressing
+/// Whether the status only shows progress.
+fn is_progress(before: Option<&ComponentStatus>, now: &ComponentStatus) -> bool {
+    let was_starting =
+        before.is_none_or(|before| matches!(before.phase, Phase::Pending | Phase::Progressing));
+    was_starting && now.phase == Phase::Progressing
 }
 
-/// Whether the object was invalid before, in another way.
+/// Whether the object was invalid before, with another error.
 fn is_still_invalid(before: Option<&ComponentStatus>, now: &ComponentStatus) -> bool {
     now.phase == Phase::Invalid && before.is_some_and(|before| before.phase == Phase::Invalid)
 }
 
-/// What was done to the children, in words.
-fn made(outcome: &Outcome) -> String {
+/// The changes of the children, for an Event.
+fn changes(outcome: &Outcome) -> String {
     let Outcome::Applied(seen) = outcome else { return String::new() };
-    let made = seen.applied.changes.iter().map(|(kind, change)| format!("{kind} {}", verb(*change)));
-    made.collect::<Vec<_>>().join(", ")
+    let changes = seen.applied.changes.iter().map(|(kind, change)| format!("{kind} {}", verb(*change)));
+    changes.collect::<Vec<_>>().join(", ")
 }
 
-/// The same bad phase for another reason is a transition too.
-fn worse(before: &ComponentStatus, now: &ComponentStatus) -> bool {
+/// Whether the message of a failure is new, even if the phase is the same.
+fn has_new_failure(before: &ComponentStatus, now: &ComponentStatus) -> bool {
     matches!(now.phase, Phase::Degraded | Phase::Invalid) && before.message != now.message
 }
 

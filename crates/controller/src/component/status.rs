@@ -1,4 +1,4 @@
-//! What a component's status says, as a pure function of what was seen.
+//! The status of a component, as a pure function of what was observed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,64 +12,64 @@ use crate::condition::{ConditionSpec, with_history};
 use crate::context::Revisions;
 use crate::error::Error;
 use function_mesh_kube::apply::Change;
-use function_mesh_kube::events::for_people;
+use function_mesh_kube::events::printable_message;
 
 /// Longest message in a status, in bytes.
-const LONGEST_MESSAGE: usize = 1024;
+const MAX_MESSAGE_LEN: usize = 1024;
 
-/// The children after the plan was written. The status accepts nothing else.
+/// The children after the plan was executed. The status accepts nothing else.
 #[derive(Debug)]
 pub struct Applied {
     /// The StatefulSet.
     pub stateful_set: Arc<StatefulSet>,
-    /// What this reconcile changed, by kind.
+    /// The changes of this reconcile, by kind.
     pub changes: BTreeMap<String, Change>,
     /// Whether there is a horizontal autoscaler.
     pub has_autoscaler: bool,
     /// Whether there is a vertical autoscaler.
     pub has_vertical_autoscaler: bool,
-    /// Immutable fields of the StatefulSet that differ from what is wanted.
+    /// Immutable fields of the StatefulSet that differ from the wanted ones.
     pub immutable_diffs: Vec<&'static str>,
-    /// Subscriptions that earlier pods made and the component no longer names. None while a rollout is held back: the
-    /// pods still read them.
+    /// Subscriptions that earlier pods created and the spec no longer names. None while a rollout is deferred, since
+    /// the pods still consume from them.
     pub retired_subscriptions: Option<Vec<Subscription>>,
-    /// What a rollout that is held back would change.
+    /// The change of a deferred rollout.
     pub pending: Option<String>,
-    /// Whether it is held back because rollouts are paused.
+    /// Whether the rollout is deferred because rollouts are paused.
     pub is_paused: bool,
 }
 
-/// A valid component whose plan was written, and what its pods say.
+/// The observed state of a component after its plan was executed.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Observation {
     /// The children.
     pub applied: Applied,
-    /// What is wrong with a pod, when that is more than a matter of time.
-    pub trouble: Option<String>,
-    /// The BackendConfigs that the StatefulSet is in line with.
+    /// A problem of a pod that does not resolve with time.
+    pub problem: Option<String>,
+    /// Resource versions of the BackendConfigs from which the StatefulSet was rendered.
     pub revisions: Revisions,
 }
 
-/// What a reconcile came to.
+/// The outcome of a reconcile.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The children are written.
-    Applied(Seen),
-    /// Nothing is made yet: this has to happen first.
+    /// The children were applied.
+    Applied(Observation),
+    /// The children cannot be created before this has happened.
     Waiting(String),
-    /// The component is being deleted, and waits for this.
+    /// The component is being deleted and waits for this.
     Deleting(String),
-    /// It failed.
+    /// The reconcile failed.
     Failed(Error),
 }
 
-/// Numbers of pods.
+/// Pod counts.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Pods {
     wanted: i32,
     ready: i32,
     updated: i32,
-    /// Whether the StatefulSet controller has seen the StatefulSet as it is now.
+    /// Whether the StatefulSet controller has observed the current generation.
     is_current: bool,
 }
 
@@ -91,7 +91,7 @@ impl Pods {
 }
 
 impl Applied {
-    /// A StatefulSet alone, with nothing changed, held back or retired.
+    /// A StatefulSet without changes, deferred rollout or retired subscriptions.
     pub fn of(stateful_set: Arc<StatefulSet>, immutable_diffs: Vec<&'static str>) -> Self {
         Self {
             stateful_set,
@@ -105,19 +105,18 @@ impl Applied {
         }
     }
 
-    /// Whether all pods are there, ready and of the newest version.
+    /// Whether all pods exist, are ready and have the newest revision.
     pub fn are_ready(&self) -> bool {
         Pods::of(&self.stateful_set).are_ready()
     }
 
-    /// How many pods there are to be.
+    /// The wanted number of pods.
     pub fn wanted(&self) -> i32 {
         Pods::of(&self.stateful_set).wanted
     }
 }
 
-/// The status after a reconcile. It depends on nothing but its arguments, so an unchanged world gives an
-/// unchanged status.
+/// The status after a reconcile. It depends on its arguments only, so without a change the status is unchanged.
 pub fn status_of(
     previous: Option<&ComponentStatus>,
     generation: Option<i64>,
@@ -143,21 +142,21 @@ pub fn status_of(
             status.conditions = conditions(&seen.applied, pods);
             (status.phase, status.message) = phase(seen, pods);
         }
-        Outcome::Waiting(waits_for) => {
+        Outcome::Waiting(waiting_for) => {
             status.phase = Phase::Progressing;
-            status.message = Some(waits_for.clone());
+            status.message = Some(waiting_for.clone());
         }
-        Outcome::Deleting(waits_for) => {
+        Outcome::Deleting(waiting_for) => {
             status.phase = Phase::Deleting;
-            status.message = Some(waits_for.clone());
+            status.message = Some(waiting_for.clone());
         }
         Outcome::Failed(error) => {
-            // What runs goes on running: numbers and conditions stay as they were last seen.
+            // The pods continue to run: counts and conditions remain as last observed.
             status.phase = if error.is_final() { Phase::Invalid } else { Phase::Degraded };
             status.message = Some(error.to_string());
         }
     }
-    status.message = status.message.map(|message| for_people(&message, LONGEST_MESSAGE));
+    status.message = status.message.map(|message| printable_message(&message, MAX_MESSAGE_LEN));
     let before = std::mem::take(&mut status.standard_conditions);
     status.standard_conditions = with_history(condition_specs(&status, outcome), &before, generation, now);
     status
@@ -181,9 +180,9 @@ fn condition_specs(status: &ComponentStatus, outcome: &Outcome) -> Vec<Condition
     let progressing = match (is_moving, final_reason) {
         (true, _) => spec(ConditionType::Progressing, true, reason, &message),
         (false, Some(reason)) => {
-            spec(ConditionType::Progressing, false, reason, "nothing is changed until the spec is valid")
+            spec(ConditionType::Progressing, false, reason, "reconcile blocked until the spec is valid")
         }
-        (false, None) => spec(ConditionType::Progressing, false, Reason::Stable, "nothing is rolling out"),
+        (false, None) => spec(ConditionType::Progressing, false, Reason::Stable, "no rollout in progress"),
     };
     let degraded = if matches!(phase, Phase::Degraded | Phase::Invalid) {
         spec(ConditionType::Degraded, true, reason, &message)
@@ -201,31 +200,31 @@ fn condition_specs(status: &ComponentStatus, outcome: &Outcome) -> Vec<Condition
         Some(reason) => spec(ConditionType::Accepted, false, reason, &message),
         None => spec(ConditionType::Accepted, true, Reason::ValidationSucceeded, "the spec is valid"),
     };
-    // What is deferred or not wanted keeps nobody from working.
+    // Suspended and paused components work as requested.
     let is_ready = matches!(phase, Phase::Ready | Phase::Suspended | Phase::Paused);
     vec![spec(ConditionType::Ready, is_ready, reason, &message), progressing, degraded, paused, accepted]
 }
 
-fn phase(seen: &Seen, pods: Pods) -> (Phase, Option<String>) {
-    let kept = (!seen.applied.immutable_diffs.is_empty()).then(|| {
+fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {
+    let immutable = (!seen.applied.immutable_diffs.is_empty()).then(|| {
         let fields = seen.applied.immutable_diffs.join(", ");
-        format!("the StatefulSet keeps its {fields}, which cannot be changed; delete it to have them changed")
+        format!("{fields} are immutable; delete the StatefulSet to apply the change")
     });
-    if pods.are_ready() && seen.trouble.is_none() {
+    if pods.are_ready() && seen.problem.is_none() {
         if seen.applied.pending.is_some() && seen.applied.is_paused {
-            let message = "rollouts are paused; status.pendingChange says what is held back";
+            let message = "rollouts are paused; see status.pendingChange";
             return (Phase::Paused, Some(message.to_owned()));
         }
-        return (if pods.wanted == 0 { Phase::Suspended } else { Phase::Ready }, kept);
+        return (if pods.wanted == 0 { Phase::Suspended } else { Phase::Ready }, immutable);
     }
-    if let Some(trouble) = &seen.trouble {
-        return (Phase::Degraded, Some(trouble.clone()));
+    if let Some(problem) = &seen.problem {
+        return (Phase::Degraded, Some(problem.clone()));
     }
     let Pods { wanted, ready, updated, .. } = pods;
     let message = if updated < wanted {
-        format!("{updated} of {wanted} pods run the newest version")
+        format!("{updated} of {wanted} pods are updated to the newest revision")
     } else if ready > wanted {
-        format!("pods that have still to stop: {}", ready - wanted)
+        format!("waiting for {} surplus pods to terminate", ready - wanted)
     } else {
         format!("{ready} of {wanted} pods are ready")
     };
@@ -233,8 +232,8 @@ fn phase(seen: &Seen, pods: Pods) -> (Phase, Option<String>) {
 }
 
 fn conditions(applied: &Applied, pods: Pods) -> BTreeMap<String, ResourceCondition> {
-    let there = |kind: &str, condition: &str| {
-        // What was just written is known to be there; the API server took it.
+    let entry_of = |kind: &str, condition: &str| {
+        // The API server accepted the child, so it exists.
         let entry = ResourceCondition {
             condition: Some(condition.to_owned()),
             status: Some("True".to_owned()),
@@ -242,18 +241,18 @@ fn conditions(applied: &Applied, pods: Pods) -> BTreeMap<String, ResourceConditi
         };
         (kind.to_owned(), entry)
     };
-    let (kind, mut stateful_set) = there("StatefulSet", "StatefulSetReady");
+    let (kind, mut stateful_set) = entry_of("StatefulSet", "StatefulSetReady");
     if applied.pending.is_some() || !pods.are_ready() {
         let action = if applied.pending.is_some() { "Update" } else { "Wait" };
         stateful_set.status = Some("False".to_owned());
         stateful_set.action = Some(action.to_owned());
     }
-    let mut conditions = BTreeMap::from([(kind, stateful_set), there("Service", "ServiceReady")]);
+    let mut conditions = BTreeMap::from([(kind, stateful_set), entry_of("Service", "ServiceReady")]);
     if applied.has_autoscaler {
-        conditions.extend([there("HorizontalPodAutoscaler", "HPAReady")]);
+        conditions.extend([entry_of("HorizontalPodAutoscaler", "HPAReady")]);
     }
     if applied.has_vertical_autoscaler {
-        conditions.extend([there("VerticalPodAutoscaler", "VPAReady")]);
+        conditions.extend([entry_of("VerticalPodAutoscaler", "VPAReady")]);
     }
     conditions
 }
@@ -272,14 +271,18 @@ mod tests {
 
     use super::*;
 
-    fn seen(wanted: i32, status: serde_json::Value, trouble: Option<&str>) -> Outcome {
+    fn seen(wanted: i32, status: serde_json::Value, problem: Option<&str>) -> Outcome {
         let stateful_set = serde_json::from_value(json!({
             "metadata": { "name": "f-function", "generation": 2 },
             "spec": { "replicas": wanted, "selector": { "matchLabels": { "b": "2", "a": "1" } }, "template": {} },
             "status": status,
         }));
         let applied = Applied::of(Arc::new(stateful_set.expect("a StatefulSet")), Vec::new());
-        Outcome::Applied(Seen { applied, trouble: trouble.map(str::to_owned), revisions: (None, None) })
+        Outcome::Applied(Observation {
+            applied,
+            problem: problem.map(str::to_owned),
+            revisions: (None, None),
+        })
     }
 
     fn look(before: Option<&ComponentStatus>, generation: Option<i64>, outcome: &Outcome) -> ComponentStatus {
@@ -333,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_is_said_only_when_all_pods_are_ready_and_current() {
+    fn ready_requires_all_pods_ready_and_current() {
         for (status, phase) in [
             (ready(2), Phase::Ready),
             (json!({}), Phase::Progressing),
@@ -357,21 +360,21 @@ mod tests {
     }
 
     #[test]
-    fn no_pods_wanted_and_none_there_is_suspended() {
+    fn zero_replicas_are_suspended() {
         assert_eq!(look(None, None, &seen(0, ready(0), None)).phase, Phase::Suspended);
     }
 
     #[test]
-    fn pods_that_are_too_many_are_told() {
+    fn surplus_pods_are_in_the_message() {
         let found = look(None, None, &seen(1, ready(3), None));
-        let message = Some("pods that have still to stop: 2");
+        let message = Some("waiting for 2 surplus pods to terminate");
         assert_eq!((found.phase, found.message.as_deref()), (Phase::Progressing, message));
     }
 
     #[test]
-    fn a_held_back_change_is_told_and_hides_no_trouble() {
-        let paused = |status: serde_json::Value, trouble: Option<&str>| {
-            let Outcome::Applied(mut seen) = seen(1, status, trouble) else { panic!("it is applied") };
+    fn paused_rollout_does_not_hide_problems() {
+        let paused = |status: serde_json::Value, problem: Option<&str>| {
+            let Outcome::Applied(mut seen) = seen(1, status, problem) else { panic!("it is applied") };
             seen.applied.pending = Some("image".to_owned());
             seen.applied.is_paused = true;
             look(None, None, &Outcome::Applied(seen))
@@ -383,8 +386,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_in_trouble_is_the_message() {
-        // One that merely runs between two crashes is in trouble too.
+    fn pod_problem_is_the_message() {
+        // A pod that runs between two crashes counts too.
         for count in [0, 1] {
             let found = look(None, None, &seen(1, ready(count), Some("pod f-function-0 crashes")));
             let message = Some("pod f-function-0 crashes");
@@ -393,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_rule_leaves_what_runs_in_the_status() {
+    fn invalid_spec_keeps_observed_counts() {
         let before = look(None, Some(1), &seen(2, ready(2), None));
         let violation = Violation { field: FieldPath::root("spec.java"), message: "is missing".into() };
         let found =
@@ -405,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unchanged_world_gives_an_unchanged_status() {
+    fn status_is_unchanged_without_changes() {
         let first = look(None, Some(1), &seen(2, ready(2), None));
         assert_eq!(look(Some(&first), Some(1), &seen(2, ready(2), None)), first);
     }

@@ -1,7 +1,8 @@
-//! What is held of pods and clean-up Jobs: only what is looked at. What a pod is made of is never even decoded.
+//! Summaries of pods and clean-up Jobs for the cache: only the fields that the controller reads. The spec of a pod is
+//! never decoded.
 //!
-//! Each field is read alone: one that has another form than it should counts as absent, and that is the matter of its
-//! pod alone. Texts are cut, so that nobody fills the cache with a status.
+//! Each field is decoded separately; one of the wrong type is treated as absent and does not affect other pods. Texts
+//! are truncated, so that a large status does not fill the cache.
 
 use std::borrow::Cow;
 
@@ -18,120 +19,122 @@ use serde_json::value::RawValue;
 
 use function_mesh_kube::compact::is_named;
 use function_mesh_kube::decode_error::DecodeError;
-use function_mesh_kube::events::clip;
+use function_mesh_kube::events::truncate;
 use function_mesh_kube::list_watch::Item;
 use function_mesh_kube::memory::Memory;
-use function_mesh_kube::prune::{Lean, items};
+use function_mesh_kube::prune::{ObjectScan, items};
 
-/// Containers of a pod that are looked at.
-const MOST_CONTAINERS: usize = 32;
-/// Longest name or reason, and longest message.
-const LONGEST_WORD: usize = 256;
-const LONGEST_MESSAGE: usize = 4096;
+/// Containers of a pod that are kept.
+const MAX_CONTAINERS: usize = 32;
+/// Longest name or reason, and longest message, in bytes.
+const MAX_STRING_LEN: usize = 256;
+const MAX_MESSAGE_LEN: usize = 4096;
 
-/// A pod, as far as it is looked at.
+/// A summary of a pod.
 #[derive(Clone, Debug)]
 pub struct PodSummary {
-    /// Name, namespace, version, whether it is deleted, and the label that names its component.
+    /// Name, namespace, resource version, deletion timestamp, and the label with the name of its component.
     pub(super) metadata: ObjectMeta,
-    /// The condition that says whether it was given to a node.
+    /// The condition `PodScheduled`.
     pub(super) scheduled: Option<Scheduled>,
-    /// Its containers, those that prepare it first.
+    /// Its containers, init containers first.
     pub(super) containers: Vec<Container>,
 }
 
-/// Whether a pod was given to a node.
+/// The condition `PodScheduled`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Scheduled {
-    #[serde(rename = "type", deserialize_with = "word")]
+    #[serde(rename = "type", deserialize_with = "short_string")]
     type_: String,
-    #[serde(deserialize_with = "word")]
+    #[serde(deserialize_with = "short_string")]
     pub(super) status: String,
-    #[serde(deserialize_with = "word")]
+    #[serde(deserialize_with = "short_string")]
     pub(super) reason: String,
     #[serde(deserialize_with = "message")]
     pub(super) message: String,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "or_default")]
     pub(super) last_transition_time: Option<Timestamp>,
 }
 
-/// A container.
+/// The status of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Container {
-    #[serde(deserialize_with = "word")]
+    #[serde(deserialize_with = "short_string")]
     pub(super) name: String,
-    #[serde(deserialize_with = "word")]
+    #[serde(deserialize_with = "short_string")]
     pub(super) image: String,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "or_default")]
     pub(super) ready: bool,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "or_default")]
     pub(super) restart_count: i32,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "or_default")]
     pub(super) state: State,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "or_default")]
     pub(super) last_state: State,
 }
 
-/// What a container does.
+/// The state of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct State {
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "or_default")]
     pub(super) waiting: Option<Waiting>,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "or_default")]
     pub(super) running: Option<Running>,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "or_default")]
     pub(super) terminated: Option<Terminated>,
 }
 
-/// Why a container does not run yet.
+/// Why a container is waiting.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Waiting {
-    #[serde(deserialize_with = "word")]
+    #[serde(deserialize_with = "short_string")]
     pub(super) reason: String,
     #[serde(deserialize_with = "message")]
     pub(super) message: String,
 }
 
-/// Since when a container runs.
+/// Since when a container is running.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Running {
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "or_default")]
     pub(super) started_at: Option<Timestamp>,
 }
 
-/// How a container ended.
+/// How a container terminated.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Terminated {
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "or_default")]
     pub(super) exit_code: i32,
-    #[serde(deserialize_with = "word")]
+    #[serde(deserialize_with = "short_string")]
     pub(super) reason: String,
     #[serde(deserialize_with = "message")]
     pub(super) message: String,
 }
 
-/// A value of this form, or else the default.
-fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserializer: D) -> Result<T, D::Error> {
+/// A value of this type, or the default.
+fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     let json = <&RawValue>::deserialize(deserializer)?;
     Ok(serde_json::from_str::<Option<T>>(json.get()).ok().flatten().unwrap_or_default())
 }
 
-fn cut<'de, D: Deserializer<'de>>(deserializer: D, longest: usize) -> Result<String, D::Error> {
-    lenient::<_, String>(deserializer).map(|text| clip(&text, longest).to_owned())
+fn truncated<'de, D: Deserializer<'de>>(deserializer: D, max_len: usize) -> Result<String, D::Error> {
+    or_default::<_, String>(deserializer).map(|text| truncate(&text, max_len).to_owned())
 }
 
-fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    cut(deserializer, LONGEST_WORD)
+fn short_string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    truncated(deserializer, MAX_STRING_LEN)
 }
 
 fn message<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    cut(deserializer, LONGEST_MESSAGE)
+    truncated(deserializer, MAX_MESSAGE_LEN)
 }
 
 #[derive(Default, Deserialize)]
@@ -145,28 +148,28 @@ struct Status<'a> {
     container_statuses: Option<&'a RawValue>,
 }
 
-/// The items of a list that have this form.
+/// The items of a list that have this type.
 fn list<T: DeserializeOwned>(json: Option<&RawValue>) -> impl Iterator<Item = T> {
     let items = json.map(|json| items(json.get())).unwrap_or_default();
     items.into_iter().filter_map(|item| serde_json::from_str(item).ok())
 }
 
 impl PodSummary {
-    /// Takes a pod up.
-    pub(crate) fn read(json: &str) -> Result<Self, DecodeError> {
-        let lean = Lean::read(json).map_err(|error| DecodeError::of_json(&error))?;
+    /// Summarizes a pod. Fails only if the text is not a JSON object.
+    pub(crate) fn parse(json: &str) -> Result<Self, DecodeError> {
+        let lean = ObjectScan::parse(json).map_err(|error| DecodeError::from_json(&error))?;
         let status = function_mesh_kube::compact::status(json);
         let status = status.and_then(|status| serde_json::from_str::<Status<'_>>(status.get()).ok());
         let status = status.unwrap_or_default();
-        let init = list(status.init_container_statuses).take(MOST_CONTAINERS);
-        let containers = init.chain(list(status.container_statuses).take(MOST_CONTAINERS)).collect();
+        let init = list(status.init_container_statuses).take(MAX_CONTAINERS);
+        let containers = init.chain(list(status.container_statuses).take(MAX_CONTAINERS)).collect();
         let scheduled = list::<Scheduled>(status.conditions).find(|it| it.type_ == "PodScheduled");
         Ok(Self { metadata: metadata(&lean), scheduled, containers })
     }
 }
 
-/// What is held of the metadata of what belongs to a component.
-fn metadata(lean: &Lean<'_>) -> ObjectMeta {
+/// The metadata that are kept of a child.
+fn metadata(lean: &ObjectScan<'_>) -> ObjectMeta {
     let name = lean.label(labels::NAME).map(|name| (labels::NAME.to_owned(), name));
     ObjectMeta {
         name: lean.metadata.name.clone(),
@@ -180,12 +183,12 @@ fn metadata(lean: &Lean<'_>) -> ObjectMeta {
 
 impl Item for PodSummary {
     fn from_json(json: &str, _: &Memory) -> Result<Self, DecodeError> {
-        Self::read(json)
+        Self::parse(json)
             .and_then(|pod| if is_named(&pod.metadata) { Ok(pod) } else { Err(DecodeError::unnamed()) })
     }
 }
 
-/// A Job: that it changed, and whose it is.
+/// A summary of a Job: its metadata.
 #[derive(Clone, Debug)]
 pub struct JobSummary {
     metadata: ObjectMeta,
@@ -195,7 +198,7 @@ impl Item for JobSummary {
     const METADATA: bool = true;
 
     fn from_json(json: &str, _: &Memory) -> Result<Self, DecodeError> {
-        let lean = Lean::read(json).map_err(|error| DecodeError::of_json(&error))?;
+        let lean = ObjectScan::parse(json).map_err(|error| DecodeError::from_json(&error))?;
         let job = Self { metadata: metadata(&lean) };
         if is_named(&job.metadata) { Ok(job) } else { Err(DecodeError::unnamed()) }
     }
@@ -240,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s1_what_cannot_be_read_of_a_pod_is_absent_and_the_rest_is_there() {
+    fn invalid_fields_of_a_pod_are_absent() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let pod = json!({
             "metadata": { "name": "p", "namespace": "n", "generation": "x", "labels": { labels::NAME: "f", "a": 3 },
@@ -253,28 +256,28 @@ mod tests {
                     "state": { "waiting": "DEEP", "terminated": { "exitCode": 7 } }, "lastState": "DEEP" }] },
         });
         let pod = pod.to_string().replace("\"DEEP\"", &deep);
-        let pod = PodSummary::read(&pod).expect("a pod");
+        let pod = PodSummary::parse(&pod).expect("a pod");
         assert_eq!((pod.name_any().as_str(), pod.labels()[labels::NAME].as_str()), ("p", "f"));
         let scheduled = pod.scheduled.expect("the condition");
-        assert_eq!((scheduled.reason.as_str(), scheduled.message.len()), ("", LONGEST_MESSAGE));
+        assert_eq!((scheduled.reason.as_str(), scheduled.message.len()), ("", MAX_MESSAGE_LEN));
         assert_eq!(pod.containers.len(), 1);
         assert_eq!((pod.containers[0].name.as_str(), pod.containers[0].restart_count), ("c", 0));
-        let ended = pod.containers[0].state.terminated.as_ref().expect("its end");
-        assert_eq!(ended.exit_code, 7);
+        let terminated = pod.containers[0].state.terminated.as_ref().expect("a termination");
+        assert_eq!(terminated.exit_code, 7);
     }
 
     #[test]
-    fn s3_a_pod_of_any_size_takes_little() {
+    fn summary_size_is_limited() {
         let container = json!({ "name": "x".repeat(2000), "image": "x".repeat(2000) });
         let pod = json!({ "metadata": { "name": "p", "namespace": "n" },
             "status": { "containerStatuses": vec![container; 300] } });
-        let pod = PodSummary::read(&pod.to_string()).expect("a pod");
+        let pod = PodSummary::parse(&pod.to_string()).expect("a pod");
         let bytes: usize = pod.containers.iter().map(|it| it.name.len() + it.image.len()).sum();
-        assert_eq!((pod.containers.len(), bytes), (MOST_CONTAINERS, 2 * MOST_CONTAINERS * LONGEST_WORD));
+        assert_eq!((pod.containers.len(), bytes), (MAX_CONTAINERS, 2 * MAX_CONTAINERS * MAX_STRING_LEN));
     }
 
     #[test]
-    fn s1_an_item_without_a_name_is_none() {
+    fn item_requires_a_name() {
         for json in ["{}", "[]", "3", "null", r#"{"metadata":null}"#, r#"{"metadata":{"name":3}}"#] {
             assert!(PodSummary::from_json(json, &Memory::default()).is_err(), "{json}");
             assert!(JobSummary::from_json(json, &Memory::default()).is_err(), "{json}");

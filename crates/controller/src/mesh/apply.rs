@@ -1,4 +1,4 @@
-//! Writes the components of a mesh and removes those that it no longer has.
+//! Applies the components of a mesh and deletes orphans.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::Context;
-use super::status::{ComponentState, Outcome, Seen};
+use super::status::{ComponentState, Observation, Outcome};
 use crate::error::Error;
 use function_mesh_kube::apply::{Applied, Change, ChildApplier, ChildError, is_owned_by};
 use function_mesh_kube::cache::Cache;
 use function_mesh_kube::compact::Compact;
 
-/// Components written at a time; a mesh of hundreds must not crowd out the others.
-const AT_A_TIME: usize = 8;
+/// Concurrent writes of one mesh, so that a mesh of hundreds of components does not starve others.
+const CONCURRENT_WRITES: usize = 8;
 
-/// Writes all components, then removes orphans. One that fails does not keep the others back; but nothing
-/// is removed while something could not be written, so that a rename never leaves the mesh without either.
+/// Applies all components, then deletes orphans. A failure does not block the other writes. It does block deletions, so
+/// that a renamed component is never deleted before its replacement exists.
 pub(super) async fn apply(mesh: &Valid<FunctionMesh>, wanted: MeshComponents, context: &Context) -> Outcome {
     let MeshComponents { functions, sources, sinks } = wanted;
     let namespace = mesh.namespace().unwrap_or_default();
@@ -32,15 +32,15 @@ pub(super) async fn apply(mesh: &Valid<FunctionMesh>, wanted: MeshComponents, co
         owner: &owner,
         manager: labels::managers::MESH,
     };
-    let mut seen = Seen::default();
+    let mut seen = Observation::default();
     let mut errors = Vec::new();
     write(&children, &functions, &context.functions, context, &mut seen, &mut errors).await;
     write(&children, &sources, &context.sources, context, &mut seen, &mut errors).await;
     write(&children, &sinks, &context.sinks, context, &mut seen, &mut errors).await;
     if errors.is_empty() {
-        remove(&children, &functions, &context.functions, context, &mut seen, &mut errors).await;
-        remove(&children, &sources, &context.sources, context, &mut seen, &mut errors).await;
-        remove(&children, &sinks, &context.sinks, context, &mut seen, &mut errors).await;
+        delete_orphans(&children, &functions, &context.functions, context, &mut seen, &mut errors).await;
+        delete_orphans(&children, &sources, &context.sources, context, &mut seen, &mut errors).await;
+        delete_orphans(&children, &sinks, &context.sinks, context, &mut seen, &mut errors).await;
     }
     if errors.is_empty() {
         Outcome::Applied(seen)
@@ -54,11 +54,11 @@ async fn write<C: Component>(
     wanted: &[C],
     cache: &Cache<Compact<C>>,
     context: &Context,
-    seen: &mut Seen,
+    seen: &mut Observation,
     errors: &mut Vec<ChildError>,
 ) {
     let writes: Vec<_> = wanted.iter().map(|component| write_one(children, component, cache)).collect();
-    let mut results = stream::iter(writes).buffered(AT_A_TIME);
+    let mut results = stream::iter(writes).buffered(CONCURRENT_WRITES);
     let mut rest = wanted.iter();
     while let (Some(result), Some(component)) = (results.next().await, rest.next()) {
         let name = component.spec().view().common.name.unwrap_or_default().to_owned();
@@ -88,16 +88,16 @@ async fn write_one<C: Component>(
     let fetched = cache.fetch(&name, children.namespace).await;
     let mut cached = fetched.map_err(|source| ChildError::read::<C>(&name, source))?;
     if let Some(live) = &cached {
-        cached = Some(take_back(children, live).await?);
+        cached = Some(readopt(children, live).await?);
     }
     if let Some(live) = &cached {
-        hand_over_replicas(children, component, &**live).await?;
+        transfer_replicas(children, component, &**live).await?;
     }
-    children.apply(&with_replicas_noted(component), cached, leave_replicas_of_others).await
+    children.apply(&with_replicas_annotation(component), cached, preserve_scaled_replicas).await
 }
 
-/// A component that was let go together with its mesh is managed again, now that the mesh is.
-async fn take_back<C: Component>(children: &ChildApplier<'_>, live: &Arc<C>) -> Result<Arc<C>, ChildError> {
+/// Manages a component again that was released together with its mesh.
+async fn readopt<C: Component>(children: &ChildApplier<'_>, live: &Arc<C>) -> Result<Arc<C>, ChildError> {
     if labels::annotation(live.meta(), labels::RELEASED_BY) != Some(children.owner)
         || !is_owned_by(&**live, children.owner)
     {
@@ -107,11 +107,10 @@ async fn take_back<C: Component>(children: &ChildApplier<'_>, live: &Arc<C>) -> 
     releasing.apply_fields(&**live, json!({})).await.map(Arc::new)
 }
 
-/// Sees to the number of replicas before it is the autoscaler's. When that is new, the number was the mesh's
-/// until now and would go with it, and pods with it, if nobody else owned it. And when its bounds move past the
-/// number, that has to move first: no component is valid with more replicas than its most, or fewer than its
-/// least.
-async fn hand_over_replicas<C: Component>(
+/// Prepares `replicas` for an autoscaler. If autoscaling is new, the mesh owned the field until now: without a new owner,
+/// the next apply would remove it and scale the component down. If the bounds change, the number is moved into them
+/// first, since a component with replicas outside of its bounds is invalid.
+async fn transfer_replicas<C: Component>(
     children: &ChildApplier<'_>,
     wanted: &C,
     live: &C,
@@ -129,9 +128,9 @@ async fn hand_over_replicas<C: Component>(
     }
 }
 
-/// The component with a note of the replicas that the mesh gives it. Under an autoscaler they are not the mesh's
-/// to say; the webhook gives a first number.
-fn with_replicas_noted<C: Component>(component: &C) -> C {
+/// The component with its replicas as an annotation, to detect changes of the mesh later. With an autoscaler the mesh
+/// does not own the field; the webhook sets an initial number.
+fn with_replicas_annotation<C: Component>(component: &C) -> C {
     let mut component = component.clone();
     let common = component.spec().view().common;
     if common.max_replicas.is_some() {
@@ -143,17 +142,18 @@ fn with_replicas_noted<C: Component>(component: &C) -> C {
     component
 }
 
-/// When the mesh gave the number before that it gives now, and there is another one, then somebody scaled the
-/// component: that is theirs, until the mesh says something new.
-fn leave_replicas_of_others<C: Component>(wanted: &mut C, live: &C) {
-    let given = labels::annotation(live.meta(), labels::MESH_REPLICAS);
-    let is_old_news = given.is_some() && given == labels::annotation(wanted.meta(), labels::MESH_REPLICAS);
-    if is_old_news && live.spec().view().common.replicas != wanted.spec().view().common.replicas {
+/// Keeps a number of replicas that differs from the mesh's while the mesh's is unchanged: a user scaled the component.
+/// It applies until the mesh changes the number.
+fn preserve_scaled_replicas<C: Component>(wanted: &mut C, live: &C) {
+    let applied = labels::annotation(live.meta(), labels::MESH_REPLICAS);
+    let is_unchanged =
+        applied.is_some() && applied == labels::annotation(wanted.meta(), labels::MESH_REPLICAS);
+    if is_unchanged && live.spec().view().common.replicas != wanted.spec().view().common.replicas {
         wanted.spec_mut().unset_replicas();
     }
 }
 
-/// Takes the components of a mesh that is not managed out of management too. Returns what changed, and what failed.
+/// Releases the components of an unmanaged mesh: they become unmanaged too. Returns changes and errors.
 pub(super) async fn release(mesh: &FunctionMesh, context: &Context) -> (Vec<String>, Vec<ChildError>) {
     let (namespace, owner) = (mesh.namespace().unwrap_or_default(), mesh.uid().unwrap_or_default());
     let children = ChildApplier {
@@ -176,8 +176,8 @@ async fn release_all<C: Component>(
     changes: &mut Vec<String>,
     errors: &mut Vec<ChildError>,
 ) {
-    for held in owned(children, cache) {
-        let Some(live) = whole(&held, context, errors).await else { continue };
+    for cached in owned(children, cache) {
+        let Some(live) = fetch(&cached, context, errors).await else { continue };
         if !labels::is_managed(live.meta()) || live.meta().deletion_timestamp.is_some() {
             continue;
         }
@@ -189,26 +189,26 @@ async fn release_all<C: Component>(
     }
 }
 
-/// The components of a mesh that the cache holds, by name.
+/// The cached components of a mesh, by name.
 fn owned<C: Component>(children: &ChildApplier<'_>, cache: &Cache<Compact<C>>) -> Vec<Arc<Compact<C>>> {
-    let mut owned = cache.state_filter(|held| {
-        held.namespace().as_deref() == Some(children.namespace) && is_owned_by(held, children.owner)
+    let mut owned = cache.state_filter(|cached| {
+        cached.namespace().as_deref() == Some(children.namespace) && is_owned_by(cached, children.owner)
     });
-    owned.sort_by_key(|held| held.name_any());
+    owned.sort_by_key(|cached| cached.name_any());
     owned
 }
 
-async fn remove<C: Component>(
+async fn delete_orphans<C: Component>(
     children: &ChildApplier<'_>,
     wanted: &[C],
     cache: &Cache<Compact<C>>,
     context: &Context,
-    seen: &mut Seen,
+    seen: &mut Observation,
     errors: &mut Vec<ChildError>,
 ) {
     let wanted: BTreeSet<_> = wanted.iter().map(ResourceExt::name_any).collect();
-    for orphan in owned(children, cache).into_iter().filter(|held| !wanted.contains(&held.name_any())) {
-        let Some(orphan) = whole(&orphan, context, errors).await else { continue };
+    for orphan in owned(children, cache).into_iter().filter(|cached| !wanted.contains(&cached.name_any())) {
+        let Some(orphan) = fetch(&orphan, context, errors).await else { continue };
         if orphan.meta().deletion_timestamp.is_some() {
             continue;
         }
@@ -222,17 +222,16 @@ async fn remove<C: Component>(
     }
 }
 
-/// A component that the cache holds. One that cannot be decoded stays as it is until it can be: what it is, nobody
-/// knows.
-async fn whole<C: Component>(
-    held: &Compact<C>,
+/// A cached component, decoded. None if it cannot be decoded: it remains unchanged.
+async fn fetch<C: Component>(
+    cached: &Compact<C>,
     context: &Context,
     errors: &mut Vec<ChildError>,
 ) -> Option<C> {
-    match context.shared.whole(held).await {
-        Ok(whole) => whole?.decode().ok(),
+    match context.shared.fetch_full(cached).await {
+        Ok(fetch) => fetch?.decode().ok(),
         Err(source) => {
-            errors.push(ChildError::read::<C>(&held.name_any(), source));
+            errors.push(ChildError::read::<C>(&cached.name_any(), source));
             None
         }
     }

@@ -1,6 +1,6 @@
-//! The controller of FunctionMeshes: from a mesh to the Functions, Sources and Sinks that it is made of.
+//! The controller of FunctionMeshes: reconciles a mesh into Functions, Sources and Sinks.
 //!
-//! Orphans are found by who owns them, never from the status, so a lost status loses nothing.
+//! Orphans are found by their owner references, never from the status, so a lost status does no damage.
 
 mod apply;
 mod report;
@@ -17,15 +17,15 @@ use kube::Resource;
 
 use crate::context::Shared;
 use crate::error::Error;
-use crate::reconciler::{Reconciler, Round};
+use crate::reconciler::{Reconciler, RunResult};
 use crate::runtime::workers::Action;
 use function_mesh_kube::cache::Cache;
 use function_mesh_kube::compact::Compact;
 use function_mesh_kube::decode_error::DecodeError;
 
-pub use status::{ComponentState, Outcome, Seen, status_of};
+pub use status::{ComponentState, Observation, Outcome, status_of};
 
-/// What the mesh controller has to hand.
+/// The dependencies of the mesh controller.
 pub struct Context {
     /// What all controllers share.
     pub shared: Arc<Shared>,
@@ -38,9 +38,9 @@ pub struct Context {
 }
 
 impl Context {
-    /// Whether all caches are full of a namespace; see [`Cache::has_synced_for`]. Else it would look as if
-    /// components were missing.
-    pub async fn is_complete(&self, namespace: &str) -> bool {
+    /// Whether all caches of a namespace have synced; see [`Cache::has_synced_for`]. Otherwise existing components would
+    /// look missing.
+    pub async fn has_synced(&self, namespace: &str) -> bool {
         self.functions.has_synced_for(namespace).await
             && self.sources.has_synced_for(namespace).await
             && self.sinks.has_synced_for(namespace).await
@@ -71,14 +71,14 @@ impl Reconciler for MeshReconciler {
     }
 
     async fn has_synced(&self, namespace: &str) -> bool {
-        self.context.is_complete(namespace).await
+        self.context.has_synced(namespace).await
     }
 
     fn cost(&self, object: &Compact<FunctionMesh>) -> usize {
         object.cost()
     }
 
-    async fn run(&self, mesh: &mut FunctionMesh) -> Round<Outcome> {
+    async fn run(&self, mesh: &mut FunctionMesh) -> RunResult<Outcome> {
         let outcome = if mesh.metadata.deletion_timestamp.is_some() {
             Outcome::Deleting
         } else if labels::is_managed(&mesh.metadata) {
@@ -86,7 +86,7 @@ impl Reconciler for MeshReconciler {
         } else {
             return release(mesh, &self.context).await;
         };
-        Round::Done(outcome, Action::await_change())
+        RunResult::Report(outcome, Action::await_change())
     }
 
     fn error(outcome: &Outcome) -> Option<&Error> {
@@ -107,8 +107,8 @@ impl Reconciler for MeshReconciler {
         report::report(mesh, outcome, self.shared()).await
     }
 
-    async fn undecodable(&self, fault: DecodeError, object: &Compact<FunctionMesh>) -> Result<(), Error> {
-        report::report_undecodable(object, Error::Undecodable(fault), self.shared()).await;
+    async fn undecodable(&self, error: DecodeError, object: &Compact<FunctionMesh>) -> Result<(), Error> {
+        report::report_undecodable(object, Error::Undecodable(error), self.shared()).await;
         Ok(())
     }
 }
@@ -127,18 +127,18 @@ async fn reconcile_spec(mesh: &FunctionMesh, context: &Context) -> Outcome {
     }
 }
 
-/// A mesh that is not managed is left alone, and so are its components.
-async fn release(mesh: &FunctionMesh, context: &Context) -> Round<Outcome> {
+/// Releases the components of an unmanaged mesh.
+async fn release(mesh: &FunctionMesh, context: &Context) -> RunResult<Outcome> {
     let (changes, errors) = apply::release(mesh, context).await;
     if !changes.is_empty() {
         let regarding = mesh.object_ref(&());
         let note = changes.join(", ");
         context.shared.events.publish(&regarding, true, Reason::Released, "Release", &note).await;
     }
-    if errors.is_empty() { Round::Skipped } else { Round::Silent(Err(Error::Children(errors))) }
+    if errors.is_empty() { RunResult::Skipped } else { RunResult::Unreported(Err(Error::Children(errors))) }
 }
 
-/// What the names of meshes begin with where failures are counted.
+/// Prefix of the keys of meshes.
 pub(crate) const PREFIX: &str = "mesh/";
 
 fn key(mesh: &impl Resource<DynamicType = ()>) -> String {

@@ -1,4 +1,4 @@
-//! The status of a mesh, and an event for each transition.
+//! Reports a mesh: its status, and an Event for each transition.
 
 use std::time::Duration;
 
@@ -12,14 +12,13 @@ use super::status::{Outcome, status_of};
 use crate::context::Shared;
 use crate::error::Error;
 use function_mesh_kube::compact::{Compact, status};
-use function_mesh_kube::decode_error::words;
+use function_mesh_kube::decode_error;
 use function_mesh_kube::status::write_status;
 
-/// How long news that something goes on may wait for what follows.
-const UNDER_WAY: Duration = Duration::from_secs(1);
+/// How long a status that only shows progress is deferred.
+const PROGRESS_DEBOUNCE: Duration = Duration::from_secs(1);
 
-/// Writes the status if it says anything new, and tells what happened. News that can wait are told later: then
-/// this says when.
+/// Writes the status if it has changed, and publishes Events. Returns when to report again if the write is deferred.
 pub(super) async fn report(
     mesh: &FunctionMesh,
     outcome: &Outcome,
@@ -34,31 +33,31 @@ pub(super) async fn report(
         let note = changes.join(", ");
         shared.events.publish(&regarding, true, Reason::Applied, "Apply", &note).await;
     }
-    let wait = super::key(mesh);
+    let key = super::key(mesh);
     if before == Some(&now) {
-        shared.status_debounce.forget(&wait);
+        shared.status_debounce.forget(&key);
         return Ok(None);
     }
-    // That a few more components came along may wait for those that follow.
-    let is_under_way = before.is_some_and(|before| {
+    // A status in which only more components are ready is deferred.
+    let is_progress = before.is_some_and(|before| {
         let same = |of: fn(&Condition) -> &str| ready(before).map(of) == ready(&now).map(of);
         let generation = before.observed_generation == now.observed_generation;
         generation
             && same(|it| &it.reason)
             && ready(&now).is_some_and(|it| it.reason == Reason::ComponentsNotReady.as_str())
     });
-    let longest = if is_under_way { UNDER_WAY } else { Duration::ZERO };
-    if let Some(remaining) = shared.status_debounce.remaining(&wait, longest) {
+    let max_delay = if is_progress { PROGRESS_DEBOUNCE } else { Duration::ZERO };
+    if let Some(remaining) = shared.status_debounce.remaining(&key, max_delay) {
         return Ok(Some(remaining));
     }
     write_status(&shared.client, mesh, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote("FunctionMesh", "status");
     let (earlier, ready) = (before.and_then(ready), ready(&now));
-    // That components start after something was applied goes without saying.
+    // After an apply, unready components are expected: no Event.
     let is_expected = earlier.is_none() || !changes.is_empty();
-    let turned = earlier.map(|c| (&c.status, &c.reason)) != ready.map(|c| (&c.status, &c.reason));
+    let has_changed = earlier.map(|c| (&c.status, &c.reason)) != ready.map(|c| (&c.status, &c.reason));
     if let Some(ready) = ready
-        && turned
+        && has_changed
         && let Some(reason) = Reason::ALL.iter().copied().find(|reason| reason.as_str() == ready.reason)
         && !(is_expected && reason == Reason::ComponentsNotReady)
     {
@@ -68,29 +67,28 @@ pub(super) async fn report(
     Ok(None)
 }
 
-/// Says in the status of a mesh that cannot be decoded why that is so, as
-/// [`report_undecodable`](crate::component) does of components.
+/// Writes the decode error into the status of a mesh, as [`report_undecodable`](crate::component) does for components.
 pub(super) async fn report_undecodable(object: &Compact<FunctionMesh>, error: Error, shared: &Shared) {
     let before = status(object.json().unwrap_or_default());
     let before = before.and_then(|status| serde_json::from_str::<FunctionMeshStatus>(status.get()).ok());
-    let is_news = shared.undecodable.note(&super::key(object), &error.to_string());
+    let is_new = shared.undecodable.record(&super::key(object), &error.to_string());
     let outcome = Outcome::failed(error);
     let now = Time(jiff::Timestamp::now());
     let now = status_of(before.as_ref(), object.meta().generation, &outcome, &now);
-    if before.as_ref() == Some(&now) || before.is_none() && !is_news {
+    if before.as_ref() == Some(&now) || before.is_none() && !is_new {
         return;
     }
     match write_status(&shared.client, object, &now, labels::managers::STATUS).await {
         Ok(()) => shared.metrics.wrote("FunctionMesh", "status"),
         Err(error) => {
-            let (meta, error) = (object.meta(), words(&error));
+            let (meta, error) = (object.meta(), decode_error::message(&error));
             let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
             tracing::warn!(
                 kind = "FunctionMesh",
                 namespace,
                 name,
                 error,
-                "cannot write the status of what cannot be decoded"
+                "failed to write the status of an undecodable object"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! What a mesh's status says, as a pure function of what was seen of its components.
+//! The status of a mesh, as a pure function of the observed components.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use crate::condition::{ConditionSpec, with_history};
 use crate::error::Error;
 use function_mesh_kube::apply::ChildError;
 
-/// One component as it was seen.
+/// The observed state of one component.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ComponentState {
-    /// Its phase, as far as it speaks of the specification as it is now.
+    /// The phase for the current generation.
     pub phase: Phase,
-    /// Why it is in that phase.
+    /// The message of the phase.
     pub message: Option<String>,
 }
 
@@ -32,7 +32,7 @@ impl ComponentState {
             Some(status) if is_current || status.phase == Phase::Invalid => {
                 Self { phase: status.phase, message: status.message.clone() }
             }
-            // What it reports is about an earlier specification.
+            // The status is of an earlier generation.
             Some(status) if status.phase == Phase::Degraded => {
                 Self { phase: Phase::Degraded, message: status.message.clone() }
             }
@@ -47,44 +47,44 @@ impl ComponentState {
     }
 
     fn is_ready(&self) -> bool {
-        // What is held back keeps nobody from working.
+        // With a paused rollout, the pods of the previous revision run.
         matches!(self.phase, Phase::Ready | Phase::Suspended | Phase::Paused)
     }
 }
 
-/// What was seen of a mesh.
+/// The observed state of a mesh.
 #[derive(Debug, Default)]
-pub struct Seen {
-    /// Its components, by role and name.
+pub struct Observation {
+    /// The components, by role and name.
     pub components: BTreeMap<(Role, String), ComponentState>,
-    /// What was written just now, in words.
+    /// The changes that this reconcile wrote, for an Event.
     pub changes: Vec<String>,
 }
 
-/// What a reconcile came to.
+/// The outcome of a reconcile.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All components are written.
-    Applied(Seen),
+    /// All components were applied.
+    Applied(Observation),
     /// The mesh is being deleted, and its components with it.
     Deleting,
-    /// It failed. What was seen counts all the same.
+    /// The reconcile failed after some observations.
     Failed {
-        /// What was seen.
-        seen: Seen,
-        /// What went wrong.
+        /// The observed state.
+        seen: Observation,
+        /// The error.
         error: Error,
     },
 }
 
 impl Outcome {
-    /// It failed before anything was seen.
+    /// A failure before any observation.
     pub fn failed(error: Error) -> Self {
-        Self::Failed { seen: Seen::default(), error }
+        Self::Failed { seen: Observation::default(), error }
     }
 
-    /// What was seen, unless it was nothing.
-    pub fn seen(&self) -> Option<&Seen> {
+    /// The observed state, if there is any.
+    pub fn seen(&self) -> Option<&Observation> {
         match self {
             Self::Applied(seen) => Some(seen),
             Self::Failed { seen, error } => (!error.is_final()).then_some(seen),
@@ -93,7 +93,7 @@ impl Outcome {
     }
 }
 
-/// The status after a reconcile. `now` is used only where a condition turns over.
+/// The status after a reconcile. `now` is the transition time of conditions whose status changes.
 pub fn status_of(
     previous: Option<&FunctionMeshStatus>,
     generation: Option<i64>,
@@ -155,14 +155,14 @@ fn invalid(error: &Error) -> Vec<ConditionSpec> {
     let (reason, message) = (error.final_reason(), &error.to_string());
     vec![
         ConditionSpec::new(Ready, false, reason, message),
-        ConditionSpec::new(Progressing, false, reason, "nothing is changed until the mesh is valid"),
+        ConditionSpec::new(Progressing, false, reason, "reconcile blocked until the mesh is valid"),
         ConditionSpec::new(Degraded, true, reason, message),
         ConditionSpec::new(Accepted, false, reason, message),
     ]
 }
 
 fn deleting() -> Vec<ConditionSpec> {
-    let message = "the mesh is being deleted, and its components with it";
+    let message = "deleting the mesh and its components";
     vec![
         ConditionSpec::new(Ready, false, Reason::Deleting, message),
         ConditionSpec::new(Progressing, true, Reason::Deleting, message),
@@ -170,42 +170,42 @@ fn deleting() -> Vec<ConditionSpec> {
     ]
 }
 
-fn observed(seen: &Seen, failed: Option<&str>) -> Vec<ConditionSpec> {
+fn observed(seen: &Observation, failed: Option<&str>) -> Vec<ConditionSpec> {
     let waiting: Vec<_> = seen.components.iter().filter(|(_, state)| !state.is_ready()).collect();
     let bad = |state: &ComponentState| matches!(state.phase, Phase::Degraded | Phase::Invalid);
-    let told = waiting.iter().filter(|(_, state)| bad(state)).map(|((role, name), state)| {
-        format!("{role} {name}: {}", state.message.as_deref().unwrap_or("says nothing"))
+    let failures = waiting.iter().filter(|(_, state)| bad(state)).map(|((role, name), state)| {
+        format!("{role} {name}: {}", state.message.as_deref().unwrap_or("no message"))
     });
-    let degraded = told.collect::<Vec<_>>().join("; ");
-    // How far each has come stands in its own status; here it would make for a write with each step.
+    let degraded = failures.collect::<Vec<_>>().join("; ");
+    // Progress is in the status of each component; here it would cause a write for each step.
     let named = |state: &dyn Fn(&ComponentState) -> bool| {
         let named = seen.components.iter().filter(|(_, it)| state(it));
         named.map(|((role, name), _)| format!("{role} {name}")).collect::<Vec<_>>().join(", ")
     };
-    let moving = named(&|state| !state.is_ready() && !bad(state));
-    let moving = if moving.is_empty() { moving } else { format!("waiting for {moving}") };
-    let held_back = named(&|state| state.phase == Phase::Paused);
+    let progress = named(&|state| !state.is_ready() && !bad(state));
+    let progress = if progress.is_empty() { progress } else { format!("waiting for {progress}") };
+    let paused = named(&|state| state.phase == Phase::Paused);
     let all = format!("all {} components are ready", seen.components.len());
-    let ready = match (failed, degraded.is_empty(), moving.is_empty()) {
+    let ready = match (failed, degraded.is_empty(), progress.is_empty()) {
         (Some(failed), _, _) => ConditionSpec::new(Ready, false, Reason::ApplyFailed, failed),
         (None, false, _) => ConditionSpec::new(Ready, false, Reason::ComponentsDegraded, &degraded),
-        (None, true, false) => ConditionSpec::new(Ready, false, Reason::ComponentsNotReady, &moving),
+        (None, true, false) => ConditionSpec::new(Ready, false, Reason::ComponentsNotReady, &progress),
         (None, true, true) => ConditionSpec::new(Ready, true, Reason::ComponentsReady, &all),
     };
-    let progressing = if moving.is_empty() {
-        ConditionSpec::new(Progressing, false, Reason::Stable, "no component is changing")
+    let progressing = if progress.is_empty() {
+        ConditionSpec::new(Progressing, false, Reason::Stable, "no rollout in progress")
     } else {
-        ConditionSpec::new(Progressing, true, Reason::RolloutInProgress, &moving)
+        ConditionSpec::new(Progressing, true, Reason::RolloutInProgress, &progress)
     };
     let degraded = match (failed, degraded.is_empty()) {
         (Some(failed), _) => ConditionSpec::new(Degraded, true, Reason::ApplyFailed, failed),
         (None, false) => ConditionSpec::new(Degraded, true, Reason::ComponentsDegraded, &degraded),
-        (None, true) => ConditionSpec::new(Degraded, false, Reason::AsExpected, "no component is in trouble"),
+        (None, true) => ConditionSpec::new(Degraded, false, Reason::AsExpected, "no component is degraded"),
     };
-    let paused = if held_back.is_empty() {
-        ConditionSpec::new(Paused, false, Reason::NotPaused, "no change of pods is held back")
+    let paused = if paused.is_empty() {
+        ConditionSpec::new(Paused, false, Reason::NotPaused, "no rollout is paused")
     } else {
-        let message = format!("rollouts are paused, and changes held back of {held_back}");
+        let message = format!("rollouts are paused; pending changes: {paused}");
         ConditionSpec::new(Paused, true, Reason::RolloutPaused, &message)
     };
     vec![
@@ -213,7 +213,7 @@ fn observed(seen: &Seen, failed: Option<&str>) -> Vec<ConditionSpec> {
         progressing,
         degraded,
         paused,
-        ConditionSpec::new(Accepted, true, Reason::ValidationSucceeded, "the spec is valid"),
+        ConditionSpec::new(Accepted, true, Reason::ValidationSucceeded, "the mesh is valid"),
     ]
 }
 
@@ -233,7 +233,7 @@ mod tests {
             let state = ComponentState { phase: *phase, message: message.map(str::to_owned) };
             ((Role::Function, (*name).to_owned()), state)
         });
-        Outcome::Applied(Seen { components: components.collect(), changes: Vec::new() })
+        Outcome::Applied(Observation { components: components.collect(), changes: Vec::new() })
     }
 
     fn condition<'a>(status: &'a FunctionMeshStatus, type_: &str) -> &'a Condition {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mesh_is_ready_when_all_its_components_are() {
+    fn mesh_is_ready_if_all_components_are() {
         let status = status_of(
             None,
             Some(1),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_crashes_makes_it_not_ready_and_is_named() {
+    fn degraded_component_is_named_in_ready() {
         let seen =
             [("a", Phase::Ready, None), ("b", Phase::Degraded, Some("pod m-b-function-0: exit code 1"))];
         let status = status_of(None, Some(1), &outcome(&seen), &time(1));
@@ -267,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_mesh_is_ready() {
+    fn empty_mesh_is_ready() {
         let status = status_of(None, Some(1), &outcome(&[]), &time(1));
         assert_eq!(condition(&status, "Ready").status, "True");
         assert_eq!(status.components.as_deref(), Some("0/0"));
     }
 
     #[test]
-    fn times_move_only_when_a_condition_turns_over() {
+    fn transition_time_changes_with_status_only() {
         let first =
             status_of(None, Some(1), &outcome(&[("a", Phase::Progressing, Some("0 of 1"))]), &time(1));
         let same = status_of(
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_rule_keeps_what_was_seen_and_does_not_count_as_acted_on() {
+    fn invalid_mesh_keeps_observed_state_and_generation() {
         let before = status_of(None, Some(1), &outcome(&[("a", Phase::Ready, None)]), &time(1));
         let violation =
             Violation { field: FieldPath::root("spec.functions[0].java"), message: "is missing".into() };

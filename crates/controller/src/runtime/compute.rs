@@ -1,5 +1,5 @@
-//! What takes processor time: decoding, validating, rendering, comparing. It runs as many at a time as there are
-//! processors, not on the threads that serve I/O, and shared fairly by namespaces, one after the other.
+//! Limits CPU-bound work: decoding, validation, rendering, comparison. At most one task per processor runs at a time, off
+//! the I/O threads, and namespaces take turns (round-robin).
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZero;
@@ -9,10 +9,10 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
-/// Processors for the work of reconciles. Clones share them.
+/// Slots for CPU-bound work. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Compute {
-    turns: Arc<Mutex<Turns>>,
+    scheduler: Arc<Mutex<Scheduler>>,
 }
 
 impl Default for Compute {
@@ -22,50 +22,50 @@ impl Default for Compute {
 }
 
 impl Compute {
-    fn new(at_a_time: usize) -> Self {
-        let turns = Turns { free: at_a_time.max(1), lanes: HashMap::new(), order: VecDeque::new() };
-        Self { turns: Arc::new(Mutex::new(turns)) }
+    fn new(slots: usize) -> Self {
+        let scheduler = Scheduler { free: slots.max(1), lanes: HashMap::new(), order: VecDeque::new() };
+        Self { scheduler: Arc::new(Mutex::new(scheduler)) }
     }
 
-    /// Does work for an object of this namespace, when it is its turn.
+    /// Runs work for an object of this namespace once a slot is free.
     pub async fn run<T>(&self, namespace: &str, work: impl FnOnce() -> T) -> T {
         let _permit = self.acquire(namespace).await;
         match Handle::current().runtime_flavor() {
-            // The other tasks of this thread go on in another one.
+            // Tokio moves the other tasks of this thread to another one.
             RuntimeFlavor::MultiThread => block_in_place(work),
             _ => work(),
         }
     }
 
     async fn acquire(&self, namespace: &str) -> Option<Permit> {
-        let turn = {
-            let mut turns = self.turns();
-            if turns.free > 0 {
-                turns.free -= 1;
-                return Some(Permit { turns: Arc::clone(&self.turns) });
+        let receiver = {
+            let mut scheduler = self.scheduler();
+            if scheduler.free > 0 {
+                scheduler.free -= 1;
+                return Some(Permit { scheduler: Arc::clone(&self.scheduler) });
             }
-            let (permit, turn) = oneshot::channel();
-            turns.queue(namespace, permit);
-            turn
+            let (permit, receiver) = oneshot::channel();
+            scheduler.queue(namespace, permit);
+            receiver
         };
-        turn.await.ok()
+        receiver.await.ok()
     }
 
-    fn turns(&self) -> MutexGuard<'_, Turns> {
-        locked(&self.turns)
+    fn scheduler(&self) -> MutexGuard<'_, Scheduler> {
+        lock(&self.scheduler)
     }
 }
 
-/// Who comes next.
+/// Free slots, and waiters by namespace.
 #[derive(Debug)]
-struct Turns {
+struct Scheduler {
     free: usize,
     lanes: HashMap<Arc<str>, VecDeque<oneshot::Sender<Permit>>>,
-    /// Namespaces that wait.
+    /// Namespaces with waiters, in round-robin order.
     order: VecDeque<Arc<str>>,
 }
 
-impl Turns {
+impl Scheduler {
     fn queue(&mut self, namespace: &str, permit: oneshot::Sender<Permit>) {
         if let Some(lane) = self.lanes.get_mut(namespace) {
             lane.push_back(permit);
@@ -76,7 +76,7 @@ impl Turns {
         self.lanes.insert(namespace, VecDeque::from([permit]));
     }
 
-    /// The next one of the next namespace, which goes to the end.
+    /// The first waiter of the next namespace, which moves to the end.
     fn next(&mut self) -> Option<oneshot::Sender<Permit>> {
         let namespace = self.order.pop_front()?;
         let lane = self.lanes.get_mut(&namespace)?;
@@ -90,31 +90,31 @@ impl Turns {
     }
 }
 
-/// The right to work, until it is dropped.
+/// A slot, until it is dropped.
 #[derive(Debug)]
 struct Permit {
-    turns: Arc<Mutex<Turns>>,
+    scheduler: Arc<Mutex<Scheduler>>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let next = {
-            let mut turns = locked(&self.turns);
-            let next = std::iter::from_fn(|| turns.next()).find(|next| !next.is_closed());
+            let mut scheduler = lock(&self.scheduler);
+            let next = std::iter::from_fn(|| scheduler.next()).find(|next| !next.is_closed());
             if next.is_none() {
-                turns.free += 1;
+                scheduler.free += 1;
             }
             next
         };
         if let Some(next) = next {
-            // One that nobody waits for any more is dropped, and so comes here.
-            _ = next.send(Self { turns: Arc::clone(&self.turns) });
+            // If the receiver is gone, the permit is dropped, which passes it on.
+            _ = next.send(Self { scheduler: Arc::clone(&self.scheduler) });
         }
     }
 }
 
-fn locked(turns: &Mutex<Turns>) -> MutexGuard<'_, Turns> {
-    turns.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(scheduler: &Mutex<Scheduler>) -> MutexGuard<'_, Scheduler> {
+    scheduler.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -141,17 +141,17 @@ mod tests {
         drop(first);
         tasks.join_all().await;
         assert_eq!(*done.lock().unwrap(), ["big", "small", "other", "big", "big", "big"]);
-        assert_eq!(compute.turns().free, 1);
-        assert!(compute.turns().lanes.is_empty() && compute.turns().order.is_empty());
+        assert_eq!(compute.scheduler().free, 1);
+        assert!(compute.scheduler().lanes.is_empty() && compute.scheduler().order.is_empty());
     }
 
     #[tokio::test]
-    async fn who_waits_no_more_takes_no_turn() {
+    async fn cancelled_waiter_releases_its_slot() {
         let compute = Compute::new(1);
         let first = compute.acquire("a").await;
         let mut dropped = Box::pin(compute.acquire("b"));
         assert!((&mut dropped).now_or_never().is_none());
-        // It gets the turn and never takes it.
+        // It receives the permit and is dropped without using it.
         drop(first);
         drop(dropped);
         let second = compute.acquire("c").now_or_never().expect("the turn came back");
@@ -159,11 +159,11 @@ mod tests {
         assert!((&mut waits).now_or_never().is_none());
         drop(waits);
         drop(second);
-        assert_eq!(compute.turns().free, 1);
+        assert_eq!(compute.scheduler().free, 1);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn work_leaves_the_threads_of_others_free() {
+    async fn work_does_not_block_other_tasks() {
         let compute = Compute::new(2);
         let (end, ended) = mpsc::channel::<()>();
         let working = tokio::spawn(async move { compute.run("n", move || ended.recv()).await });

@@ -1,20 +1,19 @@
-//! How long something has been going on, by the monotonic clock: a status that may wait for what follows, and a
-//! deletion that may not wait for its clean-up for ever.
+//! Timers per object on the monotonic clock: debounce of status writes, and the deadline of clean-ups.
 //!
-//! A program that starts anew counts anew: late is better than early.
+//! A restart resets all timers: a late deadline is safer than an early one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Default)]
-struct Since(Mutex<HashMap<String, Instant>>);
+struct Timers(Mutex<HashMap<String, Instant>>);
 
-impl Since {
+impl Timers {
     /// The time since the first call for this object.
     fn elapsed(&self, object: &str) -> Duration {
-        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.entry(object.to_owned()).or_insert_with(Instant::now).elapsed()
+        let mut timers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        timers.entry(object.to_owned()).or_insert_with(Instant::now).elapsed()
     }
 
     fn forget(&self, object: &str) {
@@ -22,30 +21,31 @@ impl Since {
     }
 }
 
-/// Holds back a status that will soon be followed by another one.
+/// Defers status writes that another one will soon follow.
 #[derive(Debug, Default)]
-pub struct StatusDebounce(Since);
+pub struct StatusDebounce(Timers);
 
 impl StatusDebounce {
-    /// How much longer the status of an object may wait, if no longer than `most` in all. None when it is to be written
-    /// now; the next one waits anew.
-    pub fn remaining(&self, object: &str, most: Duration) -> Option<Duration> {
-        let remaining = most.checked_sub(self.0.elapsed(object)).filter(|remaining| !remaining.is_zero());
+    /// How much longer the status of an object may be deferred, up to `max_delay` in total. None if it must be written
+    /// now, which resets the timer.
+    pub fn remaining(&self, object: &str, max_delay: Duration) -> Option<Duration> {
+        let remaining =
+            max_delay.checked_sub(self.0.elapsed(object)).filter(|remaining| !remaining.is_zero());
         if remaining.is_none() {
             self.forget(object);
         }
         remaining
     }
 
-    /// The object has nothing new to say, or is gone.
+    /// Resets the timer of an object without a pending write, or of a deleted one.
     pub fn forget(&self, object: &str) {
         self.0.forget(object);
     }
 }
 
-/// Measures how long a deleted component waits for its clean-up.
+/// Measures how long a deleted component has waited for its clean-up.
 #[derive(Debug, Default)]
-pub struct CleanupClock(Since);
+pub struct CleanupClock(Timers);
 
 impl CleanupClock {
     /// The time since the first call for this object.
@@ -53,7 +53,7 @@ impl CleanupClock {
         self.0.elapsed(object)
     }
 
-    /// The clean-up has ended, or the object is gone.
+    /// Resets the timer after the clean-up.
     pub fn forget(&self, object: &str) {
         self.0.forget(object);
     }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_waits_at_most_so_long_and_the_next_one_anew() {
+    fn status_is_deferred_up_to_the_maximum() {
         let debounce = StatusDebounce::default();
         let minute = Duration::from_mins(1);
         assert!(debounce.remaining("a", minute).is_some_and(|remaining| remaining <= minute));
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_of_a_clean_up_starts_with_the_first_question() {
+    fn cleanup_clock_starts_with_the_first_call() {
         let clock = CleanupClock::default();
         let first = clock.elapsed("a");
         assert!(clock.elapsed("a") >= first);

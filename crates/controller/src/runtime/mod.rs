@@ -1,4 +1,4 @@
-//! How reconciles run: which object is next, on how many workers, and how long one waits after a failure.
+//! The runtime of reconciles: work queue, workers, backoff, debounce and CPU limits.
 
 pub mod backoff;
 pub mod compute;

@@ -1,8 +1,7 @@
-//! Runs the reconciles of one kind: triggers fill the [`Queue`], and what it hands out is reconciled, each object in
-//! a task of its own.
+//! Runs the reconciles of one kind: triggers fill the [`Queue`], and each dequeued object is reconciled in its own task.
 //!
-//! In place of kube-runtime's `Controller`, whose queue is a set without an order: there a tenant with thousands of
-//! changes takes every place.
+//! Not kube-runtime's `Controller`: its queue is an unordered set, in which a tenant with thousands of changes can occupy
+//! all workers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,47 +21,47 @@ use super::queue::{Key, Queue};
 use function_mesh_kube::cache::Watched;
 use function_mesh_kube::leader_election::Leadership;
 
-/// After a reconcile that panicked. Programs that are released end then.
-const AFTER_PANIC: Duration = Duration::from_mins(1);
+/// Time until a retry after a panic. Release builds abort on panic.
+const PANIC_RETRY: Duration = Duration::from_mins(1);
 
-/// What comes after a reconcile.
+/// When to reconcile an object again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Action(Option<Duration>);
 
 impl Action {
-    /// To be reconciled again after this time, if nothing changes before.
+    /// Requeue after this time, or earlier on a change.
     pub const fn requeue(after: Duration) -> Self {
         Self(Some(after))
     }
 
-    /// To be reconciled when something changes.
+    /// Wait for the next change.
     pub const fn await_change() -> Self {
         Self(None)
     }
 
-    /// When to reconcile again, if nothing changes before.
+    /// The time after which to requeue, if there is one.
     pub const fn requeue_after(self) -> Option<Duration> {
         self.0
     }
 }
 
-/// What is to be done about an object that is gone: forget what was kept about it.
-type Gone = Arc<dyn Fn(&Key) + Send + Sync>;
+/// Drops the state of a deleted object.
+type OnDeleted = Arc<dyn Fn(&Key) + Send + Sync>;
 
-/// A controller of one kind, before it runs.
+/// A controller of one kind.
 pub struct Controller<K: Watched> {
     triggers: Triggers<K>,
     streams: Vec<BoxFuture<'static, ()>>,
-    waits: Histogram,
+    queue_duration: Histogram,
     leadership: Leadership,
 }
 
-/// By this others trigger reconciles of a kind. Clones share the queue.
+/// Triggers reconciles of a kind. Clones share the queue.
 pub struct Triggers<K: Watched> {
     queue: Arc<Mutex<Queue>>,
     wake: Arc<Notify>,
     store: Store<K>,
-    gone: Gone,
+    on_deleted: OnDeleted,
     elected: CancellationToken,
 }
 
@@ -72,34 +71,34 @@ impl<K: Watched> Clone for Triggers<K> {
             queue: Arc::clone(&self.queue),
             wake: Arc::clone(&self.wake),
             store: self.store.clone(),
-            gone: Arc::clone(&self.gone),
+            on_deleted: Arc::clone(&self.on_deleted),
             elected: self.elected.clone(),
         }
     }
 }
 
 impl<K: Watched> Triggers<K> {
-    /// An object, or something that it depends on, has changed. One that is gone is forgotten at once: nothing grows
-    /// with objects that were, neither in a program that leads nor in one that waits.
+    /// Enqueues an object that has changed, or whose dependencies have. Drops the state of a deleted object at once, in
+    /// leaders and followers, so that memory does not grow with deleted objects.
     pub fn change(&self, namespace: &str, name: &str) {
         let key = Key::new(namespace, name);
-        let is_there = self.store.get(&reference(&key)).is_some();
-        let is_gone = {
+        let exists = self.store.get(&object_ref(&key)).is_some();
+        let is_deleted = {
             let mut queue = self.queue();
-            if is_there {
+            if exists {
                 queue.change(&key, Instant::now());
             }
-            !is_there && queue.forget(&key)
+            !exists && queue.forget(&key)
         };
-        if is_gone {
-            (self.gone)(&key);
+        if is_deleted {
+            (self.on_deleted)(&key);
         } else {
             self.wake.notify_one();
         }
     }
 
-    /// Objects with a change that no reconcile has taken up; none while another program leads.
-    pub fn waiting(&self) -> usize {
+    /// Objects with a change that no reconcile has picked up; 0 while another replica leads.
+    pub fn pending_changes(&self) -> usize {
         if self.elected.is_cancelled() { self.queue().changed() } else { 0 }
     }
 
@@ -109,30 +108,30 @@ impl<K: Watched> Triggers<K> {
 }
 
 impl<K: Watched> Controller<K> {
-    /// A controller of the objects in a store, which reconciles so many at a time.
+    /// A controller of the objects in a store, with this number of concurrent reconciles.
     pub fn new(
         store: Store<K>,
-        places: u16,
-        waits: Histogram,
+        workers: u16,
+        queue_duration: Histogram,
         leadership: Leadership,
-        gone: impl Fn(&Key) + Send + Sync + 'static,
+        on_deleted: impl Fn(&Key) + Send + Sync + 'static,
     ) -> Self {
         let triggers = Triggers {
-            queue: Arc::new(Mutex::new(Queue::new(usize::from(places)))),
+            queue: Arc::new(Mutex::new(Queue::new(usize::from(workers)))),
             wake: Arc::default(),
             store,
-            gone: Arc::new(gone),
+            on_deleted: Arc::new(on_deleted),
             elected: leadership.elected.clone(),
         };
-        Self { triggers, streams: Vec::new(), waits, leadership }
+        Self { triggers, streams: Vec::new(), queue_duration, leadership }
     }
 
-    /// By this others trigger reconciles.
+    /// Triggers for other streams.
     pub fn triggers(&self) -> Triggers<K> {
         self.triggers.clone()
     }
 
-    /// Reconciles each object of this stream. The stream is read as long as the controller runs.
+    /// Reconciles each object of this stream. The stream is polled while the controller runs.
     #[must_use]
     pub fn on<E: Send + 'static>(self, changes: impl Stream<Item = Result<K, E>> + Send + 'static) -> Self {
         self.on_each(changes, |object, triggers| {
@@ -161,7 +160,7 @@ impl<K: Watched> Controller<K> {
         })
     }
 
-    /// Reconciles what this stream names.
+    /// Reconciles the objects that this stream references.
     #[must_use]
     pub fn on_refs(self, objects: impl Stream<Item = ObjectRef<K>> + Send + 'static) -> Self {
         self.on_each(objects, |object, triggers| {
@@ -183,28 +182,28 @@ impl<K: Watched> Controller<K> {
         self
     }
 
-    /// Fills the queue, reconciles once this program leads, and ends when it is to end and the last reconcile is
-    /// done. Dropped, it drops what is under way.
+    /// Fills the queue, reconciles once this replica leads, and returns after shutdown and the last reconcile. If the
+    /// future is dropped, running reconciles are cancelled.
     pub async fn run<F>(self, reconcile: impl Fn(Arc<K>) -> F + Send)
     where
         F: Future<Output = Action> + Send + 'static,
     {
-        let Self { triggers, streams, waits, leadership } = self;
-        let mut reading: JoinSet<()> = streams.into_iter().collect();
+        let Self { triggers, streams, queue_duration, leadership } = self;
+        let mut streams_running: JoinSet<()> = streams.into_iter().collect();
         if !leadership.wait_until_leader().await {
             return;
         }
-        triggers.queue().restart_waits(Instant::now());
+        triggers.queue().restart_wait_times(Instant::now());
         let (mut tasks, mut keys) = (JoinSet::<Action>::new(), HashMap::<Id, Key>::new());
         loop {
             let next = triggers.queue().next(Instant::now());
             if let Some((key, waited)) = next {
                 if let Some(waited) = waited {
-                    waits.observe(waited.as_secs_f64());
+                    queue_duration.observe(waited.as_secs_f64());
                 }
-                let Some(object) = triggers.store.get(&reference(&key)) else {
+                let Some(object) = triggers.store.get(&object_ref(&key)) else {
                     triggers.queue().finish(&key, None);
-                    (triggers.gone)(&key);
+                    (triggers.on_deleted)(&key);
                     continue;
                 };
                 let span = tracing::info_span!("reconcile", kind = %K::kind(&()), namespace = %key.namespace, name = %key.name);
@@ -214,24 +213,24 @@ impl<K: Watched> Controller<K> {
             }
             let due = triggers.queue().next_due();
             tokio::select! {
-                () = leadership.end.cancelled() => break,
-                Some(ended) = tasks.join_next_with_id() => {
-                    let (id, action) = match ended {
-                        Ok(ended) => ended,
+                () = leadership.shutdown.cancelled() => break,
+                Some(result) = tasks.join_next_with_id() => {
+                    let (id, action) = match result {
+                        Ok(result) => result,
                         Err(error) => {
                             tracing::error!(%error, kind = %K::kind(&()), "reconcile panicked");
-                            (error.id(), Action::requeue(AFTER_PANIC))
+                            (error.id(), Action::requeue(PANIC_RETRY))
                         }
                     };
                     if let Some(key) = keys.remove(&id) {
-                        let again = action.0.and_then(|after| Instant::now().checked_add(after));
-                        triggers.queue().finish(&key, again);
+                        let requeue_at = action.0.and_then(|after| Instant::now().checked_add(after));
+                        triggers.queue().finish(&key, requeue_at);
                     }
                 }
                 () = triggers.wake.notified() => {}
                 () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {}
-                Some(ended) = reading.join_next() => {
-                    if let Err(error) = ended {
+                Some(result) = streams_running.join_next() => {
+                    if let Err(error) = result {
                         tracing::error!(%error, kind = %K::kind(&()), "watch panicked");
                     }
                 }
@@ -241,6 +240,6 @@ impl<K: Watched> Controller<K> {
     }
 }
 
-fn reference<K: Lookup<DynamicType = ()>>(key: &Key) -> ObjectRef<K> {
+fn object_ref<K: Lookup<DynamicType = ()>>(key: &Key) -> ObjectRef<K> {
     ObjectRef::new(&key.name).within(&key.namespace)
 }

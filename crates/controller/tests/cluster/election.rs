@@ -1,11 +1,11 @@
-//! Of several controllers one acts.
+//! Leader election: one of several controllers is active.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use function_mesh_api::Function;
-use function_mesh_controller::{Options, Protected, run};
+use function_mesh_controller::{Options, ProtectedNamespaces, run};
 use function_mesh_kube::leader_election::Candidate;
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
@@ -15,30 +15,30 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::task::JoinHandle;
 
-use crate::world::{Nothing, World};
+use crate::harness::{Harness, TestResult};
 
-/// What nobody should wait longer for than this after a leader was killed.
+/// Maximum time until another replica leads after a leader was killed.
 const TAKEOVER: Duration = Duration::from_secs(15);
 
 struct Replica {
     writes: Recorder,
     end: CancellationToken,
     readiness: Readiness,
-    task: JoinHandle<Nothing>,
+    task: JoinHandle<TestResult>,
 }
 
-async fn replica(world: &World, identity: &str) -> anyhow::Result<Replica> {
+async fn replica(harness: &Harness, identity: &str) -> anyhow::Result<Replica> {
     let writes = Recorder::default();
-    let client = writes.client(world.plane.config().await?)?;
+    let client = writes.client(harness.plane.config().await?)?;
     let candidate = Candidate {
-        namespace: world.namespace.clone(),
+        namespace: harness.namespace.clone(),
         lease: "leader".to_owned(),
         identity: identity.to_owned(),
     };
     let options = Options {
-        settings: world.settings.clone(),
-        namespaces: Namespaces::one(&world.namespace),
-        protected: Protected::default(),
+        settings: harness.settings.clone(),
+        namespaces: Namespaces::single(&harness.namespace),
+        protected: ProtectedNamespaces::default(),
         concurrency: 4,
         pause_rollout: false,
         candidate: Some(candidate),
@@ -52,29 +52,29 @@ async fn replica(world: &World, identity: &str) -> anyhow::Result<Replica> {
 }
 
 impl Replica {
-    /// Kinds of objects that it wrote, the Lease apart.
+    /// Kinds of the objects that it wrote, without the Lease.
     fn wrote(&self) -> BTreeSet<String> {
         self.writes.take().into_iter().map(|write| write.resource).filter(|kind| kind != "leases").collect()
     }
 }
 
-async fn leader(world: &World) -> anyhow::Result<String> {
-    let lease: Lease = world.get("leader").await?;
+async fn leader(harness: &Harness) -> anyhow::Result<String> {
+    let lease: Lease = harness.get("leader").await?;
     Ok(lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default())
 }
 
 #[tokio::test]
-async fn one_acts_and_the_other_takes_over_when_it_is_killed_or_goes() -> Nothing {
-    let world = World::without_controller("election").await?;
-    let first = replica(&world, "first").await?;
+async fn follower_takes_over_after_kill_or_shutdown() -> TestResult {
+    let harness = Harness::without_controller("election").await?;
+    let first = replica(&harness, "first").await?;
     eventually(SECONDS_10, async || {
-        ensure!(leader(&world).await? == "first");
+        ensure!(leader(&harness).await? == "first");
         Ok(())
     })
     .await?;
-    let second = replica(&world, "second").await?;
-    world.apply::<Function>(&fixtures::function(fixtures::python_function("a"))?).await?;
-    world.appears::<StatefulSet>("a-function").await?;
+    let second = replica(&harness, "second").await?;
+    harness.apply::<Function>(&fixtures::function(fixtures::python_function("a"))?).await?;
+    harness.appears::<StatefulSet>("a-function").await?;
     eventually(SECONDS_10, async || {
         ensure!(second.readiness.missing().is_empty(), "{:?}", second.readiness.missing());
         Ok(())
@@ -84,23 +84,23 @@ async fn one_acts_and_the_other_takes_over_when_it_is_killed_or_goes() -> Nothin
     let written = second.wrote();
     ensure!(written.is_empty(), "one that waits wrote {written:?}");
 
-    // As kill -9 would: nothing is given back.
+    // As kill -9: the Lease is not released.
     first.task.abort();
     let killed = Instant::now();
-    world.apply::<Function>(&fixtures::function(fixtures::python_function("b"))?).await?;
-    eventually(SECONDS_30, async || world.get::<StatefulSet>("b-function").await).await?;
+    harness.apply::<Function>(&fixtures::function(fixtures::python_function("b"))?).await?;
+    eventually(SECONDS_30, async || harness.get::<StatefulSet>("b-function").await).await?;
     let taken = killed.elapsed();
     println!("taken over after {:.1} s", taken.as_secs_f64());
     ensure!(taken <= TAKEOVER, "taken over after {taken:?}");
-    ensure!(leader(&world).await? == "second");
+    ensure!(leader(&harness).await? == "second");
 
-    // In good order: the next one need not wait.
-    let third = replica(&world, "third").await?;
+    // A graceful shutdown: the next leader does not have to wait.
+    let third = replica(&harness, "third").await?;
     second.end.cancel();
     second.task.await??;
     let given = Instant::now();
     eventually(SECONDS_10, async || {
-        ensure!(leader(&world).await? == "third");
+        ensure!(leader(&harness).await? == "third");
         Ok(())
     })
     .await?;
@@ -110,21 +110,21 @@ async fn one_acts_and_the_other_takes_over_when_it_is_killed_or_goes() -> Nothin
 }
 
 #[tokio::test]
-async fn a_leader_whose_lease_is_taken_ends_and_writes_no_more() -> Nothing {
-    let world = World::without_controller("deposed").await?;
-    let replica = replica(&world, "old").await?;
+async fn leader_stops_writing_after_losing_its_lease() -> TestResult {
+    let harness = Harness::without_controller("deposed").await?;
+    let replica = replica(&harness, "old").await?;
     eventually(SECONDS_10, async || {
-        ensure!(leader(&world).await? == "old");
+        ensure!(leader(&harness).await? == "old");
         Ok(())
     })
     .await?;
-    world.patch::<Lease>("leader", serde_json::json!({ "spec": { "holderIdentity": "new" } })).await?;
-    let ended = tokio::time::timeout(SECONDS_10, replica.task).await.context("it goes on")??;
-    let error = ended.err().context("it ended without an error")?;
+    harness.patch::<Lease>("leader", serde_json::json!({ "spec": { "holderIdentity": "new" } })).await?;
+    let ended = tokio::time::timeout(SECONDS_10, replica.task).await.context("it did not stop")??;
+    let error = ended.err().context("it returned without an error")?;
     ensure!(error.to_string().contains("\"new\" took over the lease"), "{error}");
     replica.writes.take();
-    world.apply::<Function>(&fixtures::function(fixtures::python_function("a"))?).await?;
+    harness.apply::<Function>(&fixtures::function(fixtures::python_function("a"))?).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    ensure!(replica.writes.is_empty() && world.find::<StatefulSet>("a-function").await?.is_none());
+    ensure!(replica.writes.is_empty() && harness.find::<StatefulSet>("a-function").await?.is_none());
     Ok(())
 }

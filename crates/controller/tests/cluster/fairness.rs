@@ -1,11 +1,11 @@
-//! One tenant does not crowd out the others.
+//! Fairness: one tenant does not starve others.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use function_mesh_api::Function;
 use function_mesh_api::types::Phase;
-use function_mesh_controller::{CONTROLLERS, Options, Protected, run};
+use function_mesh_controller::{CONTROLLERS, Options, ProtectedNamespaces, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{ControlPlane, SECONDS_30, apply, eventually, fixtures};
@@ -17,22 +17,22 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use crate::line::{Fault, Line};
-use crate::world::{Nothing, World};
+use crate::connection::{Connection, Fault};
+use crate::harness::{Harness, TestResult};
 
-/// Functions of the tenant that is busy.
+/// Functions of the busy tenant.
 const CROWD: usize = 300;
-/// How long a bystander waits at most. Without shares it is behind most of the crowd, which takes a minute and more.
+/// Maximum delay of another tenant. Without fairness it waits behind most of the queue, for more than a minute.
 const BYSTANDER: Duration = Duration::from_secs(10);
 
-async fn create(client: &Client, namespace: &str, name: &str) -> Nothing {
+async fn create(client: &Client, namespace: &str, name: &str) -> TestResult {
     let function: Function = fixtures::function(fixtures::python_function(name))?;
     apply(client, namespace, &function).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_crowd_of_one_namespace_delays_no_other() -> Nothing {
+async fn busy_namespace_does_not_delay_others() -> TestResult {
     let plane = ControlPlane::shared().await?;
     let client = plane.client().await?;
     let (crowd, bystander) =
@@ -42,13 +42,13 @@ async fn a_crowd_of_one_namespace_delays_no_other() -> Nothing {
     for result in made.collect::<Vec<_>>().await {
         result?;
     }
-    // Each request for the crowd takes half a second, as if their objects were expensive.
-    let line = Line::default();
-    line.fault(&format!("/namespaces/{crowd}/"), Fault::Delay(Duration::from_millis(500)));
+    // Each request for the busy namespace takes half a second, as for expensive objects.
+    let connection = Connection::default();
+    connection.fault(&format!("/namespaces/{crowd}/"), Fault::Delay(Duration::from_millis(500)));
     let options = Options {
         settings: Settings::default(),
         namespaces: format!("{crowd},{bystander}").parse()?,
-        protected: Protected::default(),
+        protected: ProtectedNamespaces::default(),
         concurrency: 4,
         pause_rollout: false,
         candidate: None,
@@ -56,11 +56,14 @@ async fn a_crowd_of_one_namespace_delays_no_other() -> Nothing {
     let end = CancellationToken::new();
     let readiness = Readiness::new(end.clone());
     readiness.gate(CONTROLLERS);
-    let (token, ready, slow) = (end.clone(), readiness.clone(), line.client(plane.config().await?)?);
+    let (token, ready, slow) = (end.clone(), readiness.clone(), connection.client(plane.config().await?)?);
     let running =
         tokio::spawn(async move { run(slow, options, &prometheus::Registry::new(), &ready, token).await });
     eventually(SECONDS_30, async || {
-        ensure!(readiness.missing().is_empty() && line.writes().len() > 8, "the crowd is not at work");
+        ensure!(
+            readiness.missing().is_empty() && connection.writes().len() > 8,
+            "the busy namespace has no reconciles"
+        );
         Ok(())
     })
     .await?;
@@ -79,20 +82,20 @@ async fn a_crowd_of_one_namespace_delays_no_other() -> Nothing {
 }
 
 #[tokio::test]
-async fn a_tenant_that_alternates_broken_specifications_makes_few_events() -> Nothing {
-    let world = World::new("alternates").await?;
-    world.apply::<Function>(&fixtures::function(fixtures::python_function("f"))?).await?;
-    let functions = world.api::<Function>();
+async fn alternating_invalid_specs_cause_few_events() -> TestResult {
+    let harness = Harness::new("alternates").await?;
+    harness.apply::<Function>(&fixtures::function(fixtures::python_function("f"))?).await?;
+    let functions = harness.api::<Function>();
     for edit in 0..80 {
-        // Past CEL and the webhook, which is not asked here: no such topic name.
+        // Passes CEL; there is no webhook in this test. The topic name is invalid.
         let topic = format!("persistent://public/{}", if edit % 2 == 0 { "a" } else { "b" });
         let change = json!({ "spec": { "output": { "topic": topic } } });
         functions.patch("f", &PatchParams::default(), &Patch::Merge(change)).await?;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    world.phase::<Function>("f", Phase::Invalid).await?;
-    world.settle().await?;
-    let events = world.api::<Event>().list(&ListParams::default()).await?.items;
+    harness.phase::<Function>("f", Phase::Invalid).await?;
+    harness.settle().await?;
+    let events = harness.api::<Event>().list(&ListParams::default()).await?.items;
     let told: i32 = events
         .iter()
         .filter(|event| event.involved_object.name.as_deref() == Some("f"))

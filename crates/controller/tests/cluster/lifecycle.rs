@@ -1,4 +1,4 @@
-//! From a mesh to pods, and to nothing again.
+//! The life of a mesh: components, pods, deletion.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::world::{Nothing, World};
+use crate::harness::{Harness, TestResult};
 
 fn three() -> anyhow::Result<FunctionMesh> {
     let functions = [fixtures::java_function("shout").into(), fixtures::python_function("scream").into()];
@@ -37,64 +37,64 @@ fn owner<K: Kind>(object: &K) -> anyhow::Result<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_mesh_becomes_components_and_they_become_stateful_sets_and_services() -> Nothing {
-    let world = World::new("becomes").await?;
-    let mesh = world.apply(&three()?).await?;
-    world.appears::<StatefulSet>("m-drain-sink").await?;
-    world.appears::<StatefulSet>("m-shout-function").await?;
-    let scream = world.appears::<StatefulSet>("m-scream-function").await?;
-    let function = world.get::<Function>("m-scream").await?;
-    world.get::<Sink>("m-drain").await?;
+async fn mesh_creates_components_and_their_children() -> TestResult {
+    let harness = Harness::new("becomes").await?;
+    let mesh = harness.apply(&three()?).await?;
+    harness.appears::<StatefulSet>("m-drain-sink").await?;
+    harness.appears::<StatefulSet>("m-shout-function").await?;
+    let scream = harness.appears::<StatefulSet>("m-scream-function").await?;
+    let function = harness.get::<Function>("m-scream").await?;
+    harness.get::<Sink>("m-drain").await?;
 
     assert_eq!(owner(&function)?, ("FunctionMesh".to_owned(), mesh.uid().context("no uid")?));
     assert_eq!(function.labels()["compute.functionmesh.io/mesh"], "m");
     assert_eq!(owner(&scream)?, ("Function".to_owned(), function.uid().context("no uid")?));
-    let service = world.get::<Service>("m-scream-function-headless").await?;
+    let service = harness.get::<Service>("m-scream-function-headless").await?;
     assert_eq!(owner(&service)?, owner(&scream)?);
     let labels = json!(scream.labels());
     assert_eq!(labels["compute.functionmesh.io/component"], "function");
     assert_eq!(labels["compute.functionmesh.io/name"], "m-scream");
 
-    // One manager a purpose: who only reads them sees who is to blame.
-    world.phase::<Function>("m-scream", Phase::Degraded).await?;
+    // One field manager per purpose, so that managedFields show the origin of each field.
+    harness.phase::<Function>("m-scream", Phase::Degraded).await?;
     let ours = |manager: &str, subresource: &str| (manager.to_owned(), subresource.to_owned());
-    let function = world.get::<Function>("m-scream").await?;
+    let function = harness.get::<Function>("m-scream").await?;
     let expected = [ours("functionmesh.io/mesh", ""), ours("functionmesh.io/status", "status")];
     assert_eq!(managers(&function), expected.into());
-    let of_set = managers(&world.get::<StatefulSet>("m-scream-function").await?);
+    let of_set = managers(&harness.get::<StatefulSet>("m-scream-function").await?);
     assert!(of_set.contains(&ours("functionmesh.io/workload", "")), "{of_set:?}");
     assert_eq!(managers(&service), [ours("functionmesh.io/workload", "")].into());
-    let of_mesh = managers(&world.get::<FunctionMesh>("m").await?);
+    let of_mesh = managers(&harness.get::<FunctionMesh>("m").await?);
     assert_eq!(of_mesh, [ours("author", ""), ours("functionmesh.io/status", "status")].into());
     Ok(())
 }
 
 #[tokio::test]
-async fn the_status_says_what_was_seen_and_columns_show_it() -> Nothing {
-    let world = World::new("status").await?;
-    world.apply(&three()?).await?;
-    // No node takes the pods, and that is what the status has to say.
-    let status = world.phase::<Function>("m-shout", Phase::Degraded).await?;
+async fn status_and_printer_columns_show_observed_state() -> TestResult {
+    let harness = Harness::new("status").await?;
+    harness.apply(&three()?).await?;
+    // The pods are unschedulable, which the status reports.
+    let status = harness.phase::<Function>("m-shout", Phase::Degraded).await?;
     let message = status.message.unwrap_or_default();
-    assert!(message.starts_with("pod m-shout-function-0: cannot be scheduled"), "{message}");
+    assert!(message.starts_with("pod m-shout-function-0: unschedulable"), "{message}");
     assert_eq!((status.replicas, status.ready_replicas, status.observed_generation), (1, 0, Some(1)));
     assert_eq!(status.conditions["StatefulSet"].status.as_deref(), Some("False"));
     assert_eq!(status.conditions["Service"].status.as_deref(), Some("True"));
     assert!(status.selector.contains("compute.functionmesh.io/name=m-shout"), "{}", status.selector);
 
     eventually(SECONDS_10, async || {
-        let ready = world.condition("m", "Ready", ("False", "ComponentsDegraded")).await?;
+        let ready = harness.condition("m", "Ready", ("False", "ComponentsDegraded")).await?;
         ensure!(ready.message.contains("function shout: pod m-shout-function-0"), "{}", ready.message);
         Ok(())
     })
     .await?;
-    let mesh = world.get::<FunctionMesh>("m").await?.status.context("no status")?;
+    let mesh = harness.get::<FunctionMesh>("m").await?.status.context("no status")?;
     assert_eq!(mesh.components.as_deref(), Some("0/3"));
     assert_eq!(mesh.observed_generation, Some(1));
     let kinds: Vec<_> = mesh.conditions.iter().flatten().map(|it| it.type_.as_str()).collect();
     assert_eq!(kinds, ["Ready", "Progressing", "Degraded", "Paused", "Accepted"]);
 
-    let shown = async |kind| world.plane.kubectl(&["get", kind, "-n", &world.namespace], "").await;
+    let shown = async |kind| harness.plane.kubectl(&["get", kind, "-n", &harness.namespace], "").await;
     let (meshes, functions) = (shown("fm").await?, shown("functions").await?);
     let has = |table: &str, words: &[&str]| {
         let found = words.iter().all(|word| table.split_whitespace().any(|it| it == *word));
@@ -106,70 +106,70 @@ async fn the_status_says_what_was_seen_and_columns_show_it() -> Nothing {
 }
 
 #[tokio::test]
-async fn a_mesh_whose_pods_run_is_ready() -> Nothing {
-    let world = World::new("runs").await?;
-    world.apply(&three()?).await?;
+async fn mesh_with_running_pods_is_ready() -> TestResult {
+    let harness = Harness::new("runs").await?;
+    harness.apply(&three()?).await?;
     eventually(SECONDS_30, async || {
-        pretend_to_run(&world.client, &world.namespace).await?;
-        let status = world.get::<FunctionMesh>("m").await?.status.context("no status")?;
+        pretend_to_run(&harness.client, &harness.namespace).await?;
+        let status = harness.get::<FunctionMesh>("m").await?.status.context("no status")?;
         ensure!(status.components.as_deref() == Some("3/3"), "{:?}", status.components);
         Ok(())
     })
     .await?;
-    world.condition("m", "Ready", ("True", "ComponentsReady")).await?;
-    let status = world.phase::<Function>("m-shout", Phase::Ready).await?;
+    harness.condition("m", "Ready", ("True", "ComponentsReady")).await?;
+    let status = harness.phase::<Function>("m-shout", Phase::Ready).await?;
     assert_eq!((status.ready_replicas, status.message), (1, None));
     assert_eq!(status.conditions["StatefulSet"].status.as_deref(), Some("True"));
-    let events = world.events("FunctionMesh", "m").await?;
+    let events = harness.events("FunctionMesh", "m").await?;
     assert!(events.iter().any(|event| event.starts_with("Normal ComponentsReady")), "{events:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn what_leaves_the_manifest_goes_and_the_rest_stays_untouched() -> Nothing {
-    let mut world = World::new("leaves").await?;
-    world.apply(&three()?).await?;
-    world.appears::<StatefulSet>("m-drain-sink").await?;
-    world.settle().await?;
+async fn removed_component_is_deleted_and_others_untouched() -> TestResult {
+    let mut harness = Harness::new("leaves").await?;
+    harness.apply(&three()?).await?;
+    harness.appears::<StatefulSet>("m-drain-sink").await?;
+    harness.settle().await?;
     let before =
-        (world.get::<Function>("m-shout").await?, world.get::<StatefulSet>("m-shout-function").await?);
+        (harness.get::<Function>("m-shout").await?, harness.get::<StatefulSet>("m-shout-function").await?);
 
-    // A mesh that lost its status still knows what is its own.
-    world.stop().await?;
+    // A mesh without its status still knows its components.
+    harness.stop().await?;
     let nothing = Patch::Merge(json!({ "status": null }));
-    world.api::<FunctionMesh>().patch_status("m", &PatchParams::default(), &nothing).await?;
-    assert_eq!(world.get::<FunctionMesh>("m").await?.status, None);
+    harness.api::<FunctionMesh>().patch_status("m", &PatchParams::default(), &nothing).await?;
+    assert_eq!(harness.get::<FunctionMesh>("m").await?.status, None);
     let mut mesh = three()?;
     mesh.spec.sinks = None;
-    world.apply(&mesh).await?;
-    world.start().await?;
-    world.gone::<Sink>("m-drain").await?;
-    world.gone::<StatefulSet>("m-drain-sink").await?;
-    world.gone::<Service>("m-drain-sink-headless").await?;
+    harness.apply(&mesh).await?;
+    harness.start().await?;
+    harness.gone::<Sink>("m-drain").await?;
+    harness.gone::<StatefulSet>("m-drain-sink").await?;
+    harness.gone::<Service>("m-drain-sink-headless").await?;
 
     let after =
-        (world.get::<Function>("m-shout").await?, world.get::<StatefulSet>("m-shout-function").await?);
+        (harness.get::<Function>("m-shout").await?, harness.get::<StatefulSet>("m-shout-function").await?);
     assert_eq!((before.0.uid(), before.0.metadata.generation), (after.0.uid(), after.0.metadata.generation));
     assert_eq!((before.1.uid(), before.1.metadata.generation), (after.1.uid(), after.1.metadata.generation));
-    let events = world.events("FunctionMesh", "m").await?;
+    let events = harness.events("FunctionMesh", "m").await?;
     assert!(events.iter().any(|event| event.contains("sink m-drain deleted")), "{events:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_renamed_component_is_a_new_one_and_the_old_one_goes() -> Nothing {
-    let world = World::new("renamed").await?;
-    world.apply(&three()?).await?;
-    let old = world.appears::<StatefulSet>("m-shout-function").await?;
+async fn renamed_component_is_replaced() -> TestResult {
+    let harness = Harness::new("renamed").await?;
+    harness.apply(&three()?).await?;
+    let old = harness.appears::<StatefulSet>("m-shout-function").await?;
     let mut mesh = three()?;
     mesh.spec.functions.as_mut().context("functions")?[0].name = Some("cry".to_owned());
-    world.apply(&mesh).await?;
-    let new = world.appears::<StatefulSet>("m-cry-function").await?;
-    world.gone::<Function>("m-shout").await?;
-    world.gone::<StatefulSet>("m-shout-function").await?;
+    harness.apply(&mesh).await?;
+    let new = harness.appears::<StatefulSet>("m-cry-function").await?;
+    harness.gone::<Function>("m-shout").await?;
+    harness.gone::<StatefulSet>("m-shout-function").await?;
     assert_ne!(old.uid(), new.uid());
     eventually(SECONDS_10, async || {
-        let status = world.get::<FunctionMesh>("m").await?.status.context("no status")?;
+        let status = harness.get::<FunctionMesh>("m").await?.status.context("no status")?;
         let names: Vec<_> =
             status.function_conditions.iter().flatten().map(|(name, _)| name.as_str()).collect();
         ensure!(names == ["cry", "scream"], "{names:?}");
@@ -178,30 +178,30 @@ async fn a_renamed_component_is_a_new_one_and_the_old_one_goes() -> Nothing {
     .await
 }
 
-async fn none<K: Kind>(world: &World) -> Nothing {
-    let left = world.api::<K>().list(&ListParams::default()).await?.items;
+async fn none<K: Kind>(harness: &Harness) -> TestResult {
+    let left = harness.api::<K>().list(&ListParams::default()).await?.items;
     ensure!(left.is_empty(), "{} left: {:?}", K::kind(&()), left.iter().map(K::name_any).collect::<Vec<_>>());
     Ok(())
 }
 
 #[tokio::test]
-async fn with_the_mesh_all_goes() -> Nothing {
-    let world = World::new("all-goes").await?;
+async fn deleting_the_mesh_deletes_all_children() -> TestResult {
+    let harness = Harness::new("all-goes").await?;
     let mut mesh = three()?;
     mesh.spec.sources = Some(vec![fixtures::source("feed")]);
-    world.apply(&mesh).await?;
-    world.appears::<StatefulSet>("m-feed-source").await?;
-    world.appears::<StatefulSet>("m-drain-sink").await?;
-    world.delete::<FunctionMesh>("m").await?;
+    harness.apply(&mesh).await?;
+    harness.appears::<StatefulSet>("m-feed-source").await?;
+    harness.appears::<StatefulSet>("m-drain-sink").await?;
+    harness.delete::<FunctionMesh>("m").await?;
     eventually(SECONDS_30, async || {
-        none::<Function>(&world).await?;
-        none::<Source>(&world).await?;
-        none::<Sink>(&world).await?;
-        none::<StatefulSet>(&world).await?;
-        none::<Service>(&world).await
+        none::<Function>(&harness).await?;
+        none::<Source>(&harness).await?;
+        none::<Sink>(&harness).await?;
+        none::<StatefulSet>(&harness).await?;
+        none::<Service>(&harness).await
     })
     .await?;
-    // What was deleted is not made again.
+    // Deleted children are not recreated.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    none::<StatefulSet>(&world).await
+    none::<StatefulSet>(&harness).await
 }

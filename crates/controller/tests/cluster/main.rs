@@ -1,24 +1,25 @@
-//! The controllers against a real control plane. Nothing runs pods there, so a component gets ready only
-//! where a test says that its pods are.
+//! The controllers against a real control plane without kubelets: a component is ready only if a test marks its pods
+//! ready.
 
 mod admission;
-mod backends;
+mod annotations;
+mod backend_configs;
+mod connection;
 mod deletion;
-mod edits;
+mod drift;
 mod election;
 mod fairness;
+mod harness;
+mod invalid_objects;
 mod leadership;
 mod lifecycle;
-mod line;
-mod original;
+mod migration;
 mod ownership;
-mod poison;
-mod quiet;
-mod rights;
-mod robust;
-mod rules;
+mod protected_namespaces;
+mod recovery;
 mod scaling;
-mod scope;
-mod steering;
-mod takeover;
-mod world;
+mod steady_state;
+mod subscriptions;
+mod upstream;
+mod validation;
+mod watched_namespaces;

@@ -1,4 +1,4 @@
-//! What people do to an operator, one flow each. A new one is a start, an action, and a line in [`all`].
+//! Flows: user actions, one each. A flow is a start, an action, and a line in [`all`].
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use function_mesh_testkit::{fixtures, play_kubelet};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use crate::fixture::{Fixture, Helper};
 use crate::operator::Nothing;
-use crate::stage::{Helper, Stage};
 
-/// Until a start in two steps has come to its first.
+/// Until the first step of a start in two steps is complete.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-type Step = fn(Stage) -> BoxFuture<'static, Nothing>;
+type Step = fn(Fixture) -> BoxFuture<'static, Nothing>;
 
-/// From a start, at which all is settled, by an action to an end, at which all is settled again.
+/// A start in steady state, an action, and an end in steady state.
 #[derive(Clone, Copy)]
 pub(crate) struct Flow {
     pub(crate) name: &'static str,
     pub(crate) start: Step,
     pub(crate) action: Step,
-    /// Plays the kubelet: pods run, Jobs succeed, unless a flow has another one.
+    /// Runs the fake kubelet: pods run, Jobs succeed, unless a flow has another one.
     pub(crate) helper: Helper,
-    /// Whether the operator has nothing to write.
+    /// Whether the operator must not write anything.
     pub(crate) is_quiet: bool,
 }
 
@@ -44,112 +44,112 @@ pub(crate) fn all() -> Vec<Flow> {
         Flow::new(
             "create a mesh",
             |_| async { Ok(()) }.boxed(),
-            |stage| async move { stage.apply(&three()?).await }.boxed(),
+            |fixture| async move { fixture.apply(&three()?).await }.boxed(),
         ),
         Flow::new(
             "edit a component",
-            |stage| async move { stage.apply(&single("shout")?).await }.boxed(),
-            |stage| async move { stage.apply(&edited()?).await }.boxed(),
+            |fixture| async move { fixture.apply(&single("shout")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&edited()?).await }.boxed(),
         ),
         Flow::new(
             "scale a component",
-            |stage| async move { stage.apply(&scaled(Some(5))?).await }.boxed(),
-            |stage| async move { stage.scale::<Function>("m-shout", 3).await }.boxed(),
+            |fixture| async move { fixture.apply(&scaled(Some(5))?).await }.boxed(),
+            |fixture| async move { fixture.scale::<Function>("m-shout", 3).await }.boxed(),
         ),
         Flow::new(
             "add an autoscaler",
-            |stage| async move { stage.apply(&scaled(None)?).await }.boxed(),
-            |stage| async move { stage.apply(&scaled(Some(5))?).await }.boxed(),
+            |fixture| async move { fixture.apply(&scaled(None)?).await }.boxed(),
+            |fixture| async move { fixture.apply(&scaled(Some(5))?).await }.boxed(),
         ),
         Flow::new(
             "remove an autoscaler",
-            |stage| async move { stage.apply(&scaled(Some(5))?).await }.boxed(),
-            |stage| async move { stage.apply(&scaled(None)?).await }.boxed(),
+            |fixture| async move { fixture.apply(&scaled(Some(5))?).await }.boxed(),
+            |fixture| async move { fixture.apply(&scaled(None)?).await }.boxed(),
         ),
         Flow::new(
             "rename a component",
-            |stage| async move { stage.apply(&single("shout")?).await }.boxed(),
-            |stage| async move { stage.apply(&single("cry")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&single("shout")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&single("cry")?).await }.boxed(),
         ),
         Flow::new(
             "remove a component",
-            |stage| async move { stage.apply(&pair()?).await }.boxed(),
-            |stage| async move { stage.apply(&single("shout")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&pair()?).await }.boxed(),
+            |fixture| async move { fixture.apply(&single("shout")?).await }.boxed(),
         ),
         Flow::new(
             "delete a mesh",
-            |stage| async move { stage.apply(&pair()?).await }.boxed(),
-            |stage| async move { stage.delete::<FunctionMesh>("m").await }.boxed(),
+            |fixture| async move { fixture.apply(&pair()?).await }.boxed(),
+            |fixture| async move { fixture.delete::<FunctionMesh>("m").await }.boxed(),
         ),
         Flow::new(
             "delete a function",
-            |stage| {
-                async move { stage.apply(&fixtures::function(fixtures::java_function("f"))?).await }.boxed()
+            |fixture| {
+                async move { fixture.apply(&fixtures::function(fixtures::java_function("f"))?).await }.boxed()
             },
-            |stage| async move { stage.delete::<Function>("f").await }.boxed(),
+            |fixture| async move { fixture.delete::<Function>("f").await }.boxed(),
         ),
         Flow::new(
-            "clean up after a function",
-            |stage| async move { stage.apply(&cleaned()?).await }.boxed(),
-            |stage| async move { stage.delete::<Function>("f").await }.boxed(),
+            "delete a function with clean-up",
+            |fixture| async move { fixture.apply(&cleaned()?).await }.boxed(),
+            |fixture| async move { fixture.delete::<Function>("f").await }.boxed(),
         ),
         Flow::new(
-            "a clean-up of the original operator",
+            "a clean-up Job of upstream",
             |_| async { Ok(()) }.boxed(),
-            |stage| {
+            |fixture| {
                 async move {
-                    stage.operator.lock().await.stop().await?;
+                    fixture.operator.lock().await.stop().await?;
                     let mut old = cleaned()?;
                     old.metadata.finalizers = Some(vec![labels::LEGACY_CLEANUP_FINALIZER.to_owned()]);
-                    stage.create(&old).await?;
-                    stage.start().await
+                    fixture.create(&old).await?;
+                    fixture.start().await
                 }
                 .boxed()
             },
         ),
         Flow::new(
-            "hold a rollout back",
-            |stage| async move { stage.apply(&steered("shout", labels::PAUSE_ROLLOUT)?).await }.boxed(),
-            |stage| async move { stage.apply(&defaults("red")).await }.boxed(),
+            "defer a rollout",
+            |fixture| async move { fixture.apply(&steered("shout", labels::PAUSE_ROLLOUT)?).await }.boxed(),
+            |fixture| async move { fixture.apply(&defaults("red")).await }.boxed(),
         ),
         Flow::new(
-            "let a rollout go",
-            |stage| {
+            "release a rollout",
+            |fixture| {
                 async move {
-                    stage.apply(&steered("shout", labels::PAUSE_ROLLOUT)?).await?;
-                    stage.settle(PATIENCE, Duration::ZERO, &[]).await?;
-                    stage.apply(&defaults("red")).await
+                    fixture.apply(&steered("shout", labels::PAUSE_ROLLOUT)?).await?;
+                    fixture.settle(PATIENCE, Duration::ZERO, &[]).await?;
+                    fixture.apply(&defaults("red")).await
                 }
                 .boxed()
             },
-            |stage| async move { stage.apply(&single("shout")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&single("shout")?).await }.boxed(),
         ),
         Flow::new(
             "suspend a mesh",
-            |stage| async move { stage.apply(&scaled(Some(5))?).await }.boxed(),
-            |stage| {
+            |fixture| async move { fixture.apply(&scaled(Some(5))?).await }.boxed(),
+            |fixture| {
                 async move {
                     let mut mesh = scaled(Some(5))?;
                     mesh.metadata.annotations =
                         Some([(labels::SUSPEND.to_owned(), "true".to_owned())].into());
-                    stage.apply(&mesh).await
+                    fixture.apply(&mesh).await
                 }
                 .boxed()
             },
         ),
         Flow::new(
             "resume a mesh",
-            |stage| async move { stage.apply(&steered("shout", labels::SUSPEND)?).await }.boxed(),
-            |stage| async move { stage.apply(&single("shout")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&steered("shout", labels::SUSPEND)?).await }.boxed(),
+            |fixture| async move { fixture.apply(&single("shout")?).await }.boxed(),
         ),
         Flow::new(
             "upgrade the operator",
-            |stage| async move { stage.apply(&pair()?).await }.boxed(),
-            |stage| {
+            |fixture| async move { fixture.apply(&pair()?).await }.boxed(),
+            |fixture| {
                 async move {
-                    let mut operator = stage.operator.lock().await;
+                    let mut operator = fixture.operator.lock().await;
                     operator.stop().await?;
-                    // What a new version renders in another way.
+                    // A field that an operator upgrade renders differently.
                     operator.settings.resource_labels.insert("version".to_owned(), "two".to_owned());
                     operator.start()
                 }
@@ -157,21 +157,21 @@ pub(crate) fn all() -> Vec<Flow> {
             },
         ),
         Flow::new(
-            "edit while it is stopped",
-            |stage| async move { stage.apply(&single("shout")?).await }.boxed(),
-            |stage| {
+            "edit while the operator is stopped",
+            |fixture| async move { fixture.apply(&single("shout")?).await }.boxed(),
+            |fixture| {
                 async move {
-                    stage.operator.lock().await.stop().await?;
-                    stage.apply(&edited()?).await?;
-                    stage.start().await
+                    fixture.operator.lock().await.stop().await?;
+                    fixture.apply(&edited()?).await?;
+                    fixture.start().await
                 }
                 .boxed()
             },
         ),
         Flow::new(
-            "restart, nothing changed",
-            |stage| async move { stage.apply(&pair()?).await }.boxed(),
-            |stage| async move { stage.restart().await }.boxed(),
+            "restart without changes",
+            |fixture| async move { fixture.apply(&pair()?).await }.boxed(),
+            |fixture| async move { fixture.restart().await }.boxed(),
         )
         .without_writes(),
     ]
@@ -187,21 +187,21 @@ fn pair() -> anyhow::Result<FunctionMesh> {
     fixtures::mesh("m", [fixtures::java_function("shout").into(), fixtures::sink("drain").into()])
 }
 
-/// A function whose subscription goes with it.
+/// A function with a clean-up of its subscription.
 fn cleaned() -> anyhow::Result<Function> {
     let mut function = fixtures::java_function("f");
     function.cleanup_subscription = Some(true);
     fixtures::function(function)
 }
 
-/// One function, with an annotation that is on.
+/// One function with an annotation.
 fn steered(function: &str, annotation: &str) -> anyhow::Result<FunctionMesh> {
     let mut mesh = single(function)?;
     mesh.metadata.annotations = Some([(annotation.to_owned(), "true".to_owned())].into());
     Ok(mesh)
 }
 
-/// Defaults that change the pods of all components at once.
+/// Defaults that change the pods of all components.
 fn defaults(colour: &str) -> BackendConfig {
     let env = Some([("COLOUR".to_owned(), colour.to_owned())].into());
     BackendConfig::new(
@@ -210,8 +210,8 @@ fn defaults(colour: &str) -> BackendConfig {
     )
 }
 
-/// One function of this name. Applying a component costs the API server more than all the rest,
-/// so a start has no more of them than the flow needs.
+/// One function of this name. Applying a component is the most expensive request, so a start has no more of them than
+/// the flow needs.
 fn single(function: &str) -> anyhow::Result<FunctionMesh> {
     fixtures::mesh("m", [fixtures::java_function(function).into()])
 }
@@ -223,7 +223,7 @@ fn edited() -> anyhow::Result<FunctionMesh> {
     fixtures::mesh("m", [function.into()])
 }
 
-/// One function, with an autoscaler when it has a most.
+/// One function, with an autoscaler if `max_replicas` is set.
 fn scaled(most: Option<i32>) -> anyhow::Result<FunctionMesh> {
     let mut function = fixtures::java_function("shout");
     function.replicas = Some(1);

@@ -1,5 +1,5 @@
-//! What becomes of a cluster when the operator is killed, or its requests are lost, refused, delayed or sent
-//! twice: at every request of every flow, the end is the same as without.
+//! Crash points: the operator is killed, or its requests are lost, rejected, delayed or duplicated, at every request of
+//! every flow. The final state must equal that of an undisturbed run.
 //!
 //! Arguments name the flows to run, by a part of their names. Environment:
 //!
@@ -7,15 +7,15 @@
 //! * `FUNCTION_MESH_CHAOS_MINUTES=10`: the chaos run alone, for that long
 //! * `FUNCTION_MESH_SEED=7`: another sample, another chaos
 
-#![allow(clippy::print_stdout, reason = "a test program with a report of its own")]
+#![allow(clippy::print_stdout, reason = "a test binary with its own report")]
 
 mod chaos;
+mod fixture;
 mod flows;
 mod model;
 mod operator;
 mod points;
 mod snapshot;
-mod stage;
 mod table;
 
 use std::process::ExitCode;
@@ -25,10 +25,10 @@ use anyhow::{Context, ensure};
 use function_mesh_testkit::ControlPlane;
 use futures::FutureExt;
 
+use crate::fixture::Fixture;
 use crate::operator::Nothing;
-use crate::stage::Stage;
 
-/// Length of the chaos run that is part of every run.
+/// Duration of the chaos run in every test run.
 const SHORT_CHAOS: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
@@ -81,11 +81,11 @@ async fn run(flows: &[String]) -> Nothing {
     Ok(())
 }
 
-/// An operator that is told to stop before its caches are full has nothing to finish, and ends.
+/// An operator that is stopped before its caches have synced exits.
 async fn stops_while_it_starts(plane: &ControlPlane) -> Nothing {
-    let stage = Stage::new(plane, "stops", |_, _| async {}.boxed()).await?;
-    stage.start().await?;
-    let mut operator = stage.operator.lock().await;
+    let fixture = Fixture::new(plane, "stops", |_, _| async {}.boxed()).await?;
+    fixture.start().await?;
+    let mut operator = fixture.operator.lock().await;
     ensure!(!operator.is_ready(), "it is ready already");
     operator.stop().await
 }

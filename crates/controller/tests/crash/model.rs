@@ -1,18 +1,18 @@
-//! What people want in the chaos run: some meshes and functions, edited by chance.
+//! The model of the chaos run: meshes and functions, edited at random.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use function_mesh_api::{Function, FunctionMesh, FunctionSpec, labels};
 use function_mesh_testkit::fixtures::{self, Part};
 
+use crate::fixture::Fixture;
 use crate::operator::Nothing;
-use crate::stage::Stage;
 
 const MESHES: [&str; 3] = ["a", "b", "c"];
 const FUNCTIONS: [&str; 3] = ["x", "y", "z"];
 const MEMBERS: [&str; 4] = ["one", "two", "three", "four"];
 
-/// A function, as far as it is edited.
+/// The edited fields of a function.
 #[derive(Clone, Debug)]
 struct Wanted {
     image: u32,
@@ -20,13 +20,13 @@ struct Wanted {
     most: Option<i32>,
 }
 
-/// The manifests as they are now.
+/// The current manifests.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
-    /// Functions of each mesh; each has a source and a sink beside them.
+    /// Functions of each mesh, in addition to one source and one sink.
     meshes: BTreeMap<&'static str, BTreeMap<&'static str, Wanted>>,
     functions: BTreeMap<&'static str, Wanted>,
-    /// Meshes that are to have no pods for a while.
+    /// Suspended meshes.
     suspended: BTreeSet<&'static str>,
     edits: BTreeMap<&'static str, usize>,
 }
@@ -56,7 +56,7 @@ impl Wanted {
     fn spec(&self, name: &str) -> FunctionSpec {
         let mut spec = fixtures::java_function(name);
         spec.image = Some(format!("runner:{}", self.image));
-        // An autoscaler needs one to scale.
+        // An autoscaler needs a replica to scale.
         spec.replicas = Some(if self.most.is_some() { self.replicas.max(1) } else { self.replicas });
         spec.max_replicas = self.most;
         spec
@@ -64,28 +64,28 @@ impl Wanted {
 }
 
 impl Model {
-    /// How many edits there were of each kind.
+    /// Edits by kind.
     pub(crate) fn edits(&self) -> &BTreeMap<&'static str, usize> {
         &self.edits
     }
 
     /// Applies all manifests.
-    pub(crate) async fn apply(&self, stage: &Stage) -> Nothing {
+    pub(crate) async fn apply(&self, fixture: &Fixture) -> Nothing {
         for name in self.meshes.keys() {
-            stage.apply(&self.mesh(name)?).await?;
+            fixture.apply(&self.mesh(name)?).await?;
         }
         for name in self.functions.keys() {
-            stage.apply(&self.function(name)?).await?;
+            fixture.apply(&self.function(name)?).await?;
         }
         Ok(())
     }
 
-    /// Makes one edit.
-    pub(crate) async fn edit(&mut self, random: &mut fastrand::Rng, stage: &Stage) -> Nothing {
+    /// Applies one edit.
+    pub(crate) async fn edit(&mut self, random: &mut fastrand::Rng, fixture: &Fixture) -> Nothing {
         let what = if random.u32(0..4) == 0 {
-            self.edit_function(random, stage).await?
+            self.edit_function(random, fixture).await?
         } else {
-            self.edit_mesh(random, stage).await?
+            self.edit_mesh(random, fixture).await?
         };
         *self.edits.entry(what).or_default() += 1;
         Ok(())
@@ -94,7 +94,7 @@ impl Model {
     async fn edit_function(
         &mut self,
         random: &mut fastrand::Rng,
-        stage: &Stage,
+        fixture: &Fixture,
     ) -> anyhow::Result<&'static str> {
         let name = FUNCTIONS[random.usize(0..FUNCTIONS.len())];
         let what = match self.functions.get_mut(name) {
@@ -104,21 +104,25 @@ impl Model {
             }
             Some(_) if random.u32(0..4) == 0 => {
                 self.functions.remove(name);
-                stage.delete::<Function>(name).await?;
+                fixture.delete::<Function>(name).await?;
                 return Ok("delete a function");
             }
             Some(wanted) => wanted.edit(random),
         };
-        stage.apply(&self.function(name)?).await?;
+        fixture.apply(&self.function(name)?).await?;
         Ok(what)
     }
 
-    async fn edit_mesh(&mut self, random: &mut fastrand::Rng, stage: &Stage) -> anyhow::Result<&'static str> {
+    async fn edit_mesh(
+        &mut self,
+        random: &mut fastrand::Rng,
+        fixture: &Fixture,
+    ) -> anyhow::Result<&'static str> {
         let name = MESHES[random.usize(0..MESHES.len())];
         let Some(members) = self.meshes.get_mut(name) else {
             let members = [(MEMBERS[0], Wanted::new(random)), (MEMBERS[1], Wanted::new(random))];
             self.meshes.insert(name, members.into());
-            stage.apply(&self.mesh(name)?).await?;
+            fixture.apply(&self.mesh(name)?).await?;
             return Ok("create a mesh");
         };
         let free = MEMBERS.into_iter().find(|member| !members.contains_key(member));
@@ -128,7 +132,7 @@ impl Model {
             (0, ..) => {
                 self.meshes.remove(name);
                 self.suspended.remove(name);
-                stage.delete::<FunctionMesh>(name).await?;
+                fixture.delete::<FunctionMesh>(name).await?;
                 return Ok("delete a mesh");
             }
             (1 | 2, Some(old), Some(new)) => {
@@ -142,8 +146,8 @@ impl Model {
                 "remove a component"
             }
             (4 | 5, Some(member), _) if members[member].most.is_some() => {
-                // It may not be there yet.
-                let scaled = stage.scale::<Function>(&format!("{name}-{member}"), random.i32(1..3)).await;
+                // It may not exist yet.
+                let scaled = fixture.scale::<Function>(&format!("{name}-{member}"), random.i32(1..3)).await;
                 return Ok(if scaled.is_ok() { "scale" } else { "scale what is not there" });
             }
             (6, ..) => {
@@ -164,7 +168,7 @@ impl Model {
             }
             (_, None, None) => "nothing",
         };
-        stage.apply(&self.mesh(name)?).await?;
+        fixture.apply(&self.mesh(name)?).await?;
         Ok(what)
     }
 

@@ -1,7 +1,7 @@
 //! The operator under test: started, stopped, and killed in the middle of a request.
 
 use anyhow::Context;
-use function_mesh_controller::{CONTROLLERS, Options, Protected, run};
+use function_mesh_controller::{CONTROLLERS, Options, ProtectedNamespaces, run};
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
@@ -33,13 +33,13 @@ impl Operator {
         Self { settings: Settings::default(), config, namespace, faults, running: None }
     }
 
-    /// Starts it, with a connection of its own, and does not wait for it.
+    /// Starts the operator with its own connection, without waiting for it.
     pub(crate) fn start(&mut self) -> Nothing {
         let client = self.faults.client(self.config.clone())?;
         let options = Options {
             settings: self.settings.clone(),
-            namespaces: Namespaces::one(&self.namespace),
-            protected: Protected::default(),
+            namespaces: Namespaces::single(&self.namespace),
+            protected: ProtectedNamespaces::default(),
             concurrency: 4,
             pause_rollout: false,
             candidate: None,
@@ -56,23 +56,23 @@ impl Operator {
         Ok(())
     }
 
-    /// Stops it in good order.
+    /// Stops the operator gracefully.
     pub(crate) async fn stop(&mut self) -> Nothing {
         let Some(Running { end, task, .. }) = self.running.take() else { return Ok(()) };
         end.cancel();
         tokio::time::timeout(SECONDS_10, task).await.context("the operator does not stop")??
     }
 
-    /// Kills it: what it was doing stays undone.
+    /// Kills the operator in the middle of its work.
     pub(crate) async fn kill(&mut self) {
         let Some(Running { end, task, .. }) = self.running.take() else { return };
         task.abort();
         _ = task.await;
-        // Only now: it must not have time to tidy up. What it spawned waits for this.
+        // Last, so that it has no time to clean up. Its spawned tasks depend on this.
         end.cancel();
     }
 
-    /// Whether it runs and its caches are full.
+    /// Whether it runs and its caches have synced.
     pub(crate) fn is_ready(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.readiness.missing().is_empty())
     }

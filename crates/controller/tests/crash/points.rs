@@ -1,4 +1,4 @@
-//! The crash points: every request of a flow, struck in every way.
+//! Crash points: every request of a flow with every fault.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,34 +9,34 @@ use function_mesh_testkit::faults::{Asked, Fault, WatchFault};
 use futures::future::try_join_all;
 use http::StatusCode;
 
+use crate::fixture::Fixture;
 use crate::flows::Flow;
 use crate::operator::Nothing;
 use crate::snapshot::Snapshot;
-use crate::stage::Stage;
 
-/// Enough for a start, and for what follows a fault: some waits after failures among it.
+/// Timeout of a start, and of the recovery from a fault, backoff included.
 const LIMIT: Duration = Duration::from_secs(40);
-/// How long an undisturbed run must stay at its end. A component that is not ready is looked at every five
-/// seconds, but at its end a flow has none.
+/// How long an undisturbed run must stay in its final state. A component that is not ready is rechecked every five
+/// seconds, but at the end of a flow there is none.
 const LONG_STAY: Duration = Duration::from_millis(1500);
 const SHORT_STAY: Duration = Duration::from_millis(200);
 
 /// Runs of a flow without faults.
 const UNDISTURBED: usize = 3;
 
-/// In which way a request is struck, and what the operator does then.
+/// The fault of a request, and the reaction of the operator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Mode {
-    /// The operator is killed in that moment, and another one started.
+    /// The operator is killed at that moment, and another one started.
     Kill(Fault),
-    /// The operator goes on.
+    /// The operator continues.
     Go(Fault),
-    /// The n-th watch is struck, not the n-th request.
+    /// The fault applies to the n-th watch, not the n-th request.
     Watch(WatchFault),
 }
 
 impl Mode {
-    /// What is done to requests.
+    /// Faults of requests.
     pub(crate) const OF_REQUESTS: [Self; 7] = [
         Self::Kill(Fault::Lose),
         Self::Kill(Fault::DropAnswer),
@@ -46,7 +46,7 @@ impl Mode {
         Self::Go(Fault::Delay(Duration::from_millis(700))),
         Self::Go(Fault::Duplicate),
     ];
-    /// What is done to watches.
+    /// Faults of watches.
     pub(crate) const OF_WATCHES: [Self; 3] =
         [Self::Watch(WatchFault::Gone), Self::Watch(WatchFault::Break(1)), Self::Watch(WatchFault::End(1))];
 }
@@ -61,33 +61,33 @@ impl fmt::Display for Mode {
     }
 }
 
-/// A flow that nothing disturbed.
+/// An undisturbed flow.
 pub(crate) struct Reference {
     plane: &'static ControlPlane,
     pub(crate) flow: Flow,
     pub(crate) asked: Vec<Asked>,
-    /// WatchMetrics that were begun.
+    /// Watches that were started.
     pub(crate) watches: usize,
     pub(crate) end: Snapshot,
 }
 
-/// What became of a point.
+/// The result of a point.
 pub(crate) enum Outcome {
-    /// All came out well.
+    /// The final state is as expected.
     Green,
-    /// The flow had fewer requests this time.
+    /// This run had fewer requests.
     NotStruck,
-    /// It came out otherwise.
+    /// The final state differs.
     Red {
-        /// The request that was struck.
+        /// The request with the fault.
         victim: String,
         why: String,
     },
 }
 
 impl Reference {
-    /// Runs the flow some times. What is gathered into one request differs, so the longest run counts; the end
-    /// must not differ.
+    /// Runs the flow several times. The number of requests varies with debouncing, so the longest run counts; the final
+    /// state must not vary.
     pub(crate) async fn of(plane: &'static ControlPlane, flow: Flow) -> anyhow::Result<Self> {
         let runs = try_join_all((0..UNDISTURBED).map(|_| Self::once(plane, flow))).await?;
         let mut runs = runs.into_iter();
@@ -103,17 +103,17 @@ impl Reference {
     }
 
     async fn once(plane: &'static ControlPlane, flow: Flow) -> anyhow::Result<Self> {
-        let stage = started(plane, flow).await?;
-        stage.faults.watch_only();
-        (flow.action)(stage.clone()).await?;
-        let end = stage.settle(LIMIT, LONG_STAY, &[]).await?;
-        let (asked, watches) = (stage.faults.asked(), stage.faults.watches());
+        let fixture = started(plane, flow).await?;
+        fixture.faults.watch_only();
+        (flow.action)(fixture.clone()).await?;
+        let end = fixture.settle(LIMIT, LONG_STAY, &[]).await?;
+        let (asked, watches) = (fixture.faults.asked(), fixture.faults.watches());
         check_writes(flow, &asked)?;
-        stage.operator.lock().await.stop().await?;
+        fixture.operator.lock().await.stop().await?;
         Ok(Self { plane, flow, asked, watches, end })
     }
 
-    /// Strikes the n-th request. Their number and order are not always the same, so it may take two runs.
+    /// Injects a fault into the n-th request. Number and order of requests vary, so it may take two runs.
     pub(crate) async fn strike(&self, n: usize, mode: Mode) -> Outcome {
         let first = self.try_strike(n, mode).await;
         let last = if let Ok(Outcome::NotStruck) = first { self.try_strike(n, mode).await } else { first };
@@ -124,8 +124,8 @@ impl Reference {
     }
 
     async fn try_strike(&self, n: usize, mode: Mode) -> anyhow::Result<Outcome> {
-        let stage = started(self.plane, self.flow).await.context("at the start")?;
-        let faults = &stage.faults;
+        let fixture = started(self.plane, self.flow).await.context("at the start")?;
+        let faults = &fixture.faults;
         match mode {
             Mode::Kill(fault) => faults.arm_crash(n, fault),
             Mode::Go(fault) => faults.arm(n, fault),
@@ -133,14 +133,14 @@ impl Reference {
         }
         let struck = faults.struck();
         let killing = matches!(mode, Mode::Kill(_)).then(|| {
-            let (stage, struck) = (stage.clone(), struck.clone());
+            let (fixture, struck) = (fixture.clone(), struck.clone());
             tokio::spawn(async move {
                 struck.cancelled().await;
-                stage.replace_killed().await
+                fixture.replace_killed().await
             })
         });
-        (self.flow.action)(stage.clone()).await.context("in the action")?;
-        let end = stage.converge(&self.end, LIMIT).await;
+        (self.flow.action)(fixture.clone()).await.context("in the action")?;
+        let end = fixture.converge(&self.end, LIMIT).await;
         let victim = faults.victim();
         if let Some(killing) = killing {
             if struck.is_cancelled() {
@@ -149,7 +149,7 @@ impl Reference {
                 killing.abort();
             }
         }
-        stage.operator.lock().await.stop().await?;
+        fixture.operator.lock().await.stop().await?;
         if self.flow.is_quiet {
             check_writes(self.flow, &faults.asked())?;
         }
@@ -166,14 +166,14 @@ impl Reference {
 
 fn check_writes(flow: Flow, asked: &[Asked]) -> Nothing {
     let writes: Vec<_> = asked.iter().filter(|asked| asked.is_change()).map(ToString::to_string).collect();
-    ensure!(!flow.is_quiet || writes.is_empty(), "nothing was to be written, but: {writes:?}");
+    ensure!(!flow.is_quiet || writes.is_empty(), "unexpected writes: {writes:?}");
     Ok(())
 }
 
-async fn started(plane: &ControlPlane, flow: Flow) -> anyhow::Result<Stage> {
-    let stage = Stage::new(plane, "crash", flow.helper).await?;
-    stage.start().await?;
-    (flow.start)(stage.clone()).await?;
-    stage.settle(LIMIT, SHORT_STAY, &[]).await?;
-    Ok(stage)
+async fn started(plane: &ControlPlane, flow: Flow) -> anyhow::Result<Fixture> {
+    let fixture = Fixture::new(plane, "crash", flow.helper).await?;
+    fixture.start().await?;
+    (flow.start)(fixture.clone()).await?;
+    fixture.settle(LIMIT, SHORT_STAY, &[]).await?;
+    Ok(fixture)
 }

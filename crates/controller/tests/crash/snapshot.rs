@@ -1,4 +1,4 @@
-//! What there is in a namespace, without what no two runs have in common, and how two such differ.
+//! Snapshots of a namespace without values that vary between runs, and their differences.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-/// Fields of a status that are times, versions or names of revisions.
+/// Status fields that are times, versions or names of revisions.
 const PASSING: [&str; 10] = [
     "globalBackendConfigRevision",
     "namespacedBackendConfigRevision",
@@ -26,17 +26,17 @@ const PASSING: [&str; 10] = [
     "collisionCount",
 ];
 
-/// Differences told of one comparison.
+/// Differences shown of one comparison.
 const MOST_TOLD: usize = 6;
 
-/// Characters told of a text before it begins to differ.
+/// Characters shown in front of the first difference of a text.
 const WINDOW: usize = 40;
 
 /// The objects of a namespace, by kind and name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Snapshot {
     pub(crate) objects: BTreeMap<String, Value>,
-    /// What is still on its way, in words.
+    /// Pending changes, as text.
     pub(crate) unsettled: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// What is not as in `self`, in words; empty when nothing is.
+    /// Differences from `self`, as text; empty if there are none.
     pub(crate) fn differences(&self, found: &Self) -> Vec<String> {
         let mut told = Vec::new();
         for (name, wanted) in &self.objects {
@@ -112,25 +112,25 @@ fn normalised(
         .map(|owner| {
             let (kind, name) = (&owner.kind, &owner.name);
             let controls = if owner.controller == Some(true) { ", which controls it" } else { "" };
-            // By its UID: one of the same name may be another one.
+            // By UID: an object of the same name may be another one.
             let known = names.get(&owner.uid).map(|name| format!("{name}{controls}"));
-            known.unwrap_or_else(|| format!("{kind} {name}, which is gone"))
+            known.unwrap_or_else(|| format!("{kind} {name}, which is deleted"))
         })
         .collect();
     let annotations: BTreeMap<_, _> = object
         .annotations()
         .iter()
-        // A hash of what has the namespace and the owner's UID in it.
+        // A hash that depends on the namespace and the owner's UID.
         .map(|(key, value)| (key, if key == labels::APPLIED_HASH { "…" } else { value.as_str() }))
         .collect();
-    // The built-in autoscaler tells in words and times that it has no metrics.
+    // The HPA controller reports missing metrics with varying times.
     let mut status =
         if kind == "HorizontalPodAutoscaler" { Value::Null } else { object.data["status"].clone() };
     make_timeless(&mut status, meta.generation);
     let mut labels = object.labels().clone();
     let mut spec = object.data["spec"].clone();
     if kind == "Job" {
-        // UID of a component that is gone by the end.
+        // The UID of a component that is deleted by the end.
         labels.remove(labels::OWNER);
         let of_pods = spec.pointer_mut("/template/metadata/labels").and_then(Value::as_object_mut);
         _ = of_pods.map(|of_pods| of_pods.remove(labels::OWNER));
@@ -168,7 +168,7 @@ fn make_nameless(value: &mut Value, names: &BTreeMap<String, String>, namespace:
         }
         Value::Array(items) => items.iter_mut().for_each(|item| make_nameless(item, names, namespace)),
         Value::String(text) => {
-            // A UID that nothing here has stays as it is, and is a difference.
+            // An unknown UID is not normalised, so it is a difference.
             for (uid, name) in names.iter().filter(|(uid, _)| text.contains(uid.as_str())).collect::<Vec<_>>()
             {
                 *text = text.replace(uid, &format!("[UID of {name}]"));
@@ -179,7 +179,7 @@ fn make_nameless(value: &mut Value, names: &BTreeMap<String, String>, namespace:
     }
 }
 
-/// What an object, already normalised, has still to wait for.
+/// The pending changes of a normalised object.
 fn unsettled(kind: &str, value: &Value) -> Option<&'static str> {
     let status = &value["status"];
     let is_current = status["observedGeneration"] == "current";
@@ -187,12 +187,12 @@ fn unsettled(kind: &str, value: &Value) -> Option<&'static str> {
         return Some("is being deleted");
     }
     let mut owners = value["owners"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    if owners.any(|owner| owner.ends_with("which is gone")) {
-        return Some("has an owner that is gone");
+    if owners.any(|owner| owner.ends_with("which is deleted")) {
+        return Some("has a deleted owner");
     }
     match kind {
         "FunctionMesh" | "Function" | "Source" | "Sink" | "StatefulSet" if !is_current => {
-            Some("has a status of an earlier specification")
+            Some("has a status of an earlier generation")
         }
         "FunctionMesh" => {
             let mut conditions = status["conditions"].as_array().into_iter().flatten();
@@ -208,7 +208,7 @@ fn unsettled(kind: &str, value: &Value) -> Option<&'static str> {
                 && number(&status["updatedReplicas"]) == number(&value["spec"]["replicas"]);
             (!is_ready).then_some("has pods that are not ready")
         }
-        "Job" if status["succeeded"].is_null() && status["failed"].is_null() => Some("is at work"),
+        "Job" if status["succeeded"].is_null() && status["failed"].is_null() => Some("is running"),
         _ => None,
     }
 }
@@ -238,7 +238,7 @@ fn compare(path: &str, wanted: &Value, found: &Value, told: &mut Vec<String>) {
     }
 }
 
-/// The part of a text in which it begins to differ.
+/// The part of a text around the first difference.
 fn part(text: &str, same: usize) -> String {
     let text: String = text.chars().skip(same.saturating_sub(WINDOW)).take(4 * WINDOW).collect();
     if same > WINDOW { format!("…{text}") } else { text }

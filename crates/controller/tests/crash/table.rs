@@ -1,4 +1,4 @@
-//! Which points are tried, and the table of what became of them.
+//! Selects crash points and prints a table of the results.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::flows::{self, Flow};
 use crate::operator::Nothing;
 use crate::points::{Mode, Outcome, Reference};
 
-/// Points under way at a time; they wait more than they work.
+/// Points that run concurrently; they mostly wait.
 const AT_A_TIME: usize = 12;
 
-/// Of so many requests one is struck, where a sample will do.
+/// One of this number of requests gets a fault in a sample.
 const SAMPLE: usize = 4;
 
 struct Point {
@@ -31,7 +31,7 @@ struct Row {
     red: Vec<String>,
 }
 
-/// Runs the flows whose names have one of these words in them, or all.
+/// Runs the flows whose names contain one of these words, or all.
 pub(crate) async fn run(plane: &'static ControlPlane, words: &[String], is_all: bool, seed: u64) -> Nothing {
     let began = Instant::now();
     let is_wanted = |flow: &Flow| words.is_empty() || words.iter().any(|word| flow.name.contains(word));
@@ -41,7 +41,7 @@ pub(crate) async fn run(plane: &'static ControlPlane, words: &[String], is_all: 
             let reference = Reference::of(plane, flow).await;
             reference.map(Arc::new).with_context(|| format!("{:?}, undisturbed", flow.name))
         })
-        // Each of them runs several at a time.
+        // Each runs several points concurrently.
         .buffered(AT_A_TIME / 3)
         .collect::<Vec<_>>()
         .await
@@ -53,7 +53,7 @@ pub(crate) async fn run(plane: &'static ControlPlane, words: &[String], is_all: 
         .map(async |point| {
             let Point { reference, n, mode } = point;
             let name = reference.flow.name;
-            // On a task of its own, so that both processors have something to do.
+            // In its own task, to use all processors.
             let outcome = tokio::spawn(async move { reference.strike(n, mode).await }).await;
             (name, n, mode, outcome)
         })
@@ -83,8 +83,8 @@ pub(crate) async fn run(plane: &'static ControlPlane, words: &[String], is_all: 
     Ok(())
 }
 
-/// Every mode at every request and at the beginning of every watch, or a sample: one mode at every fourth of
-/// them, another each time and for each seed.
+/// Every mode at every request and every watch start, or a sample: one mode at every fourth of them, a different one
+/// each time and for each seed.
 fn points(references: &[Arc<Reference>], is_all: bool, seed: u64) -> Vec<Point> {
     let mut turn = usize::try_from(seed).unwrap_or_default();
     let mut points = Vec::new();

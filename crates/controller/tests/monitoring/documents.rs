@@ -1,4 +1,4 @@
-//! What docs/ says about metrics, as data.
+//! The tables of metrics in docs/, as data.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub(crate) struct Metric {
     pub(crate) labels: BTreeSet<String>,
 }
 
-/// The metrics that monitoring.md says a program has.
+/// The metrics of a program according to monitoring.md.
 pub(crate) fn table(program: &str) -> anyhow::Result<BTreeSet<Metric>> {
     let own = if program.ends_with("webhook") { "## The webhook" } else { "## The controller" };
     let (mut metrics, mut section) = (BTreeSet::new(), "");
@@ -50,7 +50,7 @@ pub(crate) fn table(program: &str) -> anyhow::Result<BTreeSet<Metric>> {
         };
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
         let [name, kind, labels, meaning, ""] = cells[..] else { anyhow::bail!("not four cells: {line}") };
-        ensure!(!meaning.is_empty(), "nothing is said of {name}");
+        ensure!(!meaning.is_empty(), "{name} is not documented");
         metrics.insert(Metric {
             name: format!("function_mesh_{}", name.trim_end_matches('`')),
             kind: kind.to_owned(),
@@ -60,15 +60,15 @@ pub(crate) fn table(program: &str) -> anyhow::Result<BTreeSet<Metric>> {
     Ok(metrics)
 }
 
-/// A query, and where it stands.
+/// A query and its origin.
 pub(crate) struct Query {
     pub(crate) place: String,
     pub(crate) text: String,
 }
 
 impl Query {
-    /// The query as the test asks it: with the dashboard's variables filled in, and each threshold as a question
-    /// that is answered either way. What stands in for a missing answer is left out.
+    /// The query as the test runs it: with the dashboard's variables set, and each threshold as a query that
+    /// always has a result. Fallbacks for missing results are removed.
     pub(crate) fn evaluated(&self) -> String {
         let text =
             self.text.replace("$__rate_interval", "1m").replace("$kind", ".*").replace(" or vector(0)", "");
@@ -139,7 +139,7 @@ pub(crate) fn dashboard() -> anyhow::Result<Dashboard> {
 }
 
 impl Dashboard {
-    /// What Grafana takes for granted and does not say when it is missing.
+    /// Fields that Grafana requires without validating them.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let json = &self.json;
         ensure!(json["uid"].is_string() && json["title"].is_string() && json["id"].is_null());

@@ -1,4 +1,4 @@
-//! Work for the operator: what goes well, what breaks rules, what is refused, what fails and what goes again.
+//! A load for the operator: successful, invalid, denied and failing objects, and deletions.
 
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
@@ -18,7 +18,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// A namespace with a mesh that breaks rules: it came before the webhook.
+    /// A namespace with an invalid mesh, created before the webhook.
     pub(crate) async fn new(plane: &ControlPlane) -> anyhow::Result<Self> {
         let client = plane.client().await?;
         let namespace = plane.namespace(&client, "monitoring").await?;
@@ -39,7 +39,7 @@ impl Load {
         let parts = || [fixtures::java_function("shout").into(), fixtures::sink("drain").into()];
         apply(client, namespace, &fixtures::mesh("good", parts())?).await?;
         apply(client, namespace, &fixtures::mesh("short", parts())?).await?;
-        // What stands in the way of this function belongs to somebody else.
+        // This function fails because a foreign object has its name.
         let taken = json!({ "metadata": { "name": "blocked-function-headless" }, "spec": { "ports": [{ "port": 1 }] } });
         apply::<Service>(client, namespace, &from_value(taken)?).await?;
         apply(client, namespace, &fixtures::function(fixtures::java_function("blocked"))?).await?;
@@ -56,7 +56,7 @@ impl Load {
         Ok(())
     }
 
-    /// The API server takes a moment to ask a new webhook; the definitions refuse this function too.
+    /// The API server takes a moment to call a new webhook; the CRD schema rejects this function too.
     async fn denied(&self) -> Nothing {
         let (bad, dry) = (
             Function::new("bad", FunctionSpec::default()),
@@ -71,7 +71,7 @@ impl Load {
         .await
     }
 
-    /// The numbers tell what happened; in the end the function that fails goes, and with it what they say of it.
+    /// Metrics show the failures; the failing function is deleted at the end, and its metrics with it.
     pub(crate) async fn check(&self, prometheus: &Prometheus) -> Nothing {
         let objects =
             |kind: &str, phase: &str| format!("function_mesh_objects{{kind=\"{kind}\", phase=\"{phase}\"}}");

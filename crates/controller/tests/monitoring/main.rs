@@ -1,5 +1,4 @@
-//! What is written about metrics holds: the tables, the dashboard and the alerts, with a real Prometheus that
-//! scrapes the real programs while they work.
+//! Documented metrics, dashboard and alerts match a real Prometheus that scrapes the real programs under load.
 
 mod documents;
 mod load;
@@ -16,21 +15,21 @@ use serde_json::Value;
 
 type Nothing = anyhow::Result<()>;
 
-/// Both programs in front of a control plane, work for them, and a Prometheus that has seen them at it.
+/// Both programs with a control plane and a load, scraped by a Prometheus.
 async fn watched() -> anyhow::Result<(Operator, Prometheus)> {
     let plane = ControlPlane::shared().await?;
     let load = Load::new(plane).await?;
     let operator = Operator::start(plane, load.namespace()).await?;
     let prometheus = Prometheus::start(&operator.metrics())?;
     load.run().await?;
-    // A rate takes two samples of a series.
+    // A rate needs two samples of a series.
     prometheus.scrapes(3).await?;
     load.check(&prometheus).await?;
     Ok((operator, prometheus))
 }
 
 #[tokio::test]
-async fn what_is_written_of_metrics_is_what_prometheus_sees() -> Nothing {
+async fn documented_metrics_match_scraped_metrics() -> Nothing {
     let (operator, prometheus) = watched().await?;
 
     let (mut queries, mut silent) = (0, Vec::new());
@@ -75,7 +74,7 @@ async fn what_is_written_of_metrics_is_what_prometheus_sees() -> Nothing {
 }
 
 #[tokio::test]
-async fn rules_are_sound_and_fire_when_they_should() -> Nothing {
+async fn alert_rules_fire_on_their_conditions() -> Nothing {
     let folder = documents::chart();
     let path = |name: &str| folder.join(name).display().to_string();
     promtool(&["check", "rules", "--lint=all", "--lint-fatal", &path("alerts.yaml")], "").await?;
@@ -98,27 +97,27 @@ async fn rules_are_sound_and_fire_when_they_should() -> Nothing {
         if let Some(runbooks) = &runbooks {
             ensure!(runbooks.contains(&anchor), "docs/troubleshooting.md has no section {name}");
         }
-        ensure!(alert.query.thresholds() > 0, "{name} has no threshold in the form that monitoring.md tells");
+        ensure!(alert.query.thresholds() > 0, "{name} has no threshold in the format of monitoring.md");
     }
     Ok(())
 }
 
 #[test]
-fn the_dashboard_is_one_that_grafana_can_show() -> Nothing {
+fn dashboard_has_the_grafana_schema() -> Nothing {
     let dashboard = dashboard()?;
     ensure!(dashboard.queries.len() > 20, "{} queries", dashboard.queries.len());
     dashboard.check()
 }
 
 #[test]
-fn each_metric_stands_in_one_table() -> Nothing {
+fn each_metric_is_in_one_table() -> Nothing {
     let [controller, webhook] = Operator::PROGRAMS.map(table);
     let both: Vec<Metric> = controller?.intersection(&webhook?).cloned().collect();
     ensure!(both.len() == 4, "{both:?}");
     Ok(())
 }
 
-/// Waits for a query to give this number.
+/// Waits until a query returns this number.
 async fn becomes(prometheus: &Prometheus, query: &str, expected: f64) -> Nothing {
     eventually(SECONDS_30, async || {
         let found = prometheus.query(query).await?;

@@ -1,4 +1,4 @@
-//! The programs, as processes that end with the test, however it ends.
+//! The programs as processes that exit with the test, even if it is killed.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,10 +15,10 @@ use kube::api::PostParams;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Starts a program, and ends it when nobody holds the standard input any more.
+/// Starts a program that is stopped when its standard input is closed.
 const KEEPER: &str = r#""$@" </dev/null & cat >/dev/null; kill "$!" 2>/dev/null; wait "$!""#;
 
-/// A program that runs, and its log.
+/// A running program and its log.
 pub(crate) struct Program {
     name: String,
     keeper: Child,
@@ -40,7 +40,7 @@ impl Program {
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // Ctrl-C reaches a whole process group; the keeper has work left to do then.
+            // Ctrl-C reaches the whole process group; the parent still has to clean up.
             .process_group(0)
             .spawn()?;
         Ok(Self { name, keeper, folder })
@@ -49,7 +49,7 @@ impl Program {
     pub(crate) fn log(&self) -> String {
         let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
-        format!("the log of {} ends:\n{}", self.name, lines[lines.len().saturating_sub(40)..].join("\n"))
+        format!("the last log of {}:\n{}", self.name, lines[lines.len().saturating_sub(40)..].join("\n"))
     }
 
     /// The address of one of its listeners, from its log.
@@ -88,8 +88,8 @@ impl Drop for Program {
 
 const WEBHOOK_ARGUMENTS: &str = "MONITORING_WEBHOOK_ARGUMENTS";
 
-/// No test: the program of the webhook. Cargo builds that for its own package alone, and one from another build may
-/// lie where ours is, so this very program is started again to be it.
+/// Not a test: the webhook program. Cargo builds its binary for its own package, and a binary from another build may
+/// be stale, so this test binary runs as the webhook.
 #[tokio::test]
 #[ignore = "is started by another test"]
 async fn the_webhook() -> anyhow::Result<()> {
@@ -108,7 +108,7 @@ impl Operator {
     pub(crate) const PROGRAMS: [&'static str; 2] =
         ["function-mesh-controller-manager", "function-mesh-webhook"];
 
-    /// Starts both; the API server asks the webhook from then on.
+    /// Starts both; from then on the API server calls the webhook.
     pub(crate) async fn start(plane: &ControlPlane, namespace: &str) -> anyhow::Result<Self> {
         let certificates = tempfile::tempdir()?;
         let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
@@ -121,7 +121,7 @@ impl Operator {
             "--log-format=json".to_owned(),
         ];
 
-        // The webhook makes its certificate by itself, and lets the API server trust it.
+        // The webhook creates its certificate and injects the caBundle.
         let own = [
             "webhook".to_owned(),
             "--webhook-addr=127.0.0.1:0".to_owned(),
@@ -160,7 +160,7 @@ impl Operator {
         Ok(Self { metrics, _programs: [controller, webhook], _certificates: certificates })
     }
 
-    /// Where each program serves its metrics.
+    /// The metrics address of each program.
     pub(crate) fn metrics(&self) -> [(&'static str, SocketAddr); 2] {
         self.metrics
     }

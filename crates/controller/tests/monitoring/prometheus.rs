@@ -23,7 +23,7 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes these programs each second.
+    /// Starts a Prometheus that scrapes these programs every second.
     pub(crate) fn start(targets: &[(&'static str, SocketAddr)]) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
         let rules = chart().join("alerts.yaml").canonicalize()?;
@@ -31,7 +31,7 @@ impl Prometheus {
             .iter()
             .map(|(job, address)| json!({ "job_name": job, "static_configs": [{ "targets": [address] }] }))
             .collect();
-        // JSON is YAML.
+        // JSON is valid YAML.
         let config = json!({
             "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
             "rule_files": [rules],
@@ -39,7 +39,7 @@ impl Prometheus {
         });
         let file = data.path().join("prometheus.yml");
         std::fs::write(&file, config.to_string())?;
-        // Prometheus does not tell the port that the system chose for it.
+        // Prometheus does not report a port that the system selected.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let args = [
             format!("--config.file={}", file.display()),
@@ -50,7 +50,7 @@ impl Prometheus {
         Ok(Self { address, program, _data: data })
     }
 
-    /// The answer of the HTTP API.
+    /// A response of the HTTP API.
     pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
         let request =
             reqwest::Client::new().get(format!("http://{}/api/v1/{path}", self.address)).query(query);
@@ -59,7 +59,7 @@ impl Prometheus {
         Ok(answer["data"].clone())
     }
 
-    /// What a query gives now: labels and values.
+    /// The current result of a query: labels and values.
     pub(crate) async fn query(&self, query: &str) -> anyhow::Result<Vec<(Value, f64)>> {
         let data = self.get("query", &[("query", query)]).await?;
         let found = data["result"].as_array().context("no result")?;
@@ -78,12 +78,12 @@ impl Prometheus {
             Ok(())
         })
         .await?;
-        // And the rules were evaluated with it.
+        // The rules were evaluated after these scrapes.
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(())
     }
 
-    /// The metrics of a program, as its page tells them.
+    /// The metrics of a program, from its /metrics page.
     pub(crate) async fn exposed(&self, program: &str) -> anyhow::Result<BTreeSet<Metric>> {
         let target = format!("{{job=\"{program}\"}}");
         let metadata = self.get("targets/metadata", &[("match_target", &target)]).await?;

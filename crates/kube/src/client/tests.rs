@@ -1,4 +1,4 @@
-//! The layers around a service that stands for the API server, with kube's own Api on top.
+//! The layers around a mock service, used through kube's `Api`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -12,13 +12,13 @@ use tower::service_fn;
 
 use super::*;
 
-/// What the service does with one request.
+/// How the service responds to one request.
 #[derive(Clone, Copy)]
-enum Act {
-    Answer(u16, &'static str),
-    /// It never answers.
+enum Reply {
+    ClientResponse(u16, &'static str),
+    /// No response.
     Hang,
-    /// The answer begins and does not end.
+    /// Headers, and a body that does not end.
     HangInBody,
 }
 
@@ -29,21 +29,21 @@ const REFUSED: &str =
 const ABSENT: &str =
     r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no","reason":"NotFound","code":404}"#;
 
-/// A client of a service that acts in this order; the last act goes on.
-fn client(acts: &[Act]) -> (Client, Registry) {
+/// A client of a service that responds in this order and repeats the last response.
+fn client(replies: &[Reply]) -> (Client, Registry) {
     let registry = Registry::new();
-    let requests = Requests::register(&registry).unwrap();
-    let acts = Arc::new(Mutex::new(acts.iter().copied().collect::<VecDeque<_>>()));
+    let metrics = ClientMetrics::register(&registry).unwrap();
+    let replies = Arc::new(Mutex::new(replies.iter().copied().collect::<VecDeque<_>>()));
     let service = service_fn(move |_: Request<Body>| {
-        let mut acts = acts.lock().unwrap();
-        let act = if acts.len() > 1 { acts.pop_front() } else { acts.front().copied() };
+        let mut replies = replies.lock().unwrap();
+        let reply = if replies.len() > 1 { replies.pop_front() } else { replies.front().copied() };
         async move {
-            let (code, body) = match act.expect("an act") {
-                Act::Answer(code, text) => (code, Body::from(text.as_bytes().to_vec())),
-                Act::Hang => std::future::pending().await,
-                Act::HangInBody => (200, Body::from(Vec::new())),
+            let (code, body) = match reply.expect("an act") {
+                Reply::ClientResponse(code, text) => (code, Body::from(text.as_bytes().to_vec())),
+                Reply::Hang => std::future::pending().await,
+                Reply::HangInBody => (200, Body::from(Vec::new())),
             };
-            let body = if matches!(act, Some(Act::HangInBody)) {
+            let body = if matches!(reply, Some(Reply::HangInBody)) {
                 Either::Left(Endless)
             } else {
                 Either::Right(body)
@@ -51,11 +51,11 @@ fn client(acts: &[Act]) -> (Client, Registry) {
             Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
         }
     });
-    let client = requests.wrap(ClientBuilder::new(service, "default"));
+    let client = metrics.wrap(ClientBuilder::new(service, "default"));
     (client, registry)
 }
 
-/// A body that has more to say and never says it.
+/// A body that stays pending.
 struct Endless;
 
 impl HttpBody for Endless {
@@ -95,13 +95,13 @@ fn counted(registry: &Registry) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn requests_are_counted_by_what_they_are_and_how_they_end() {
+async fn counts_requests_by_verb_resource_and_code() {
     let (client, registry) = client(&[
-        Act::Answer(200, OBJECT),
-        Act::Answer(404, ABSENT),
-        Act::Answer(409, REFUSED),
-        Act::Answer(403, REFUSED),
-        Act::Answer(500, REFUSED),
+        Reply::ClientResponse(200, OBJECT),
+        Reply::ClientResponse(404, ABSENT),
+        Reply::ClientResponse(409, REFUSED),
+        Reply::ClientResponse(403, REFUSED),
+        Reply::ClientResponse(500, REFUSED),
     ]);
     let api = api(&client);
     api.get("a").await.unwrap();
@@ -124,9 +124,12 @@ async fn requests_are_counted_by_what_they_are_and_how_they_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_busy_server_is_asked_again_and_each_attempt_is_counted() {
-    let (client, registry) =
-        client(&[Act::Answer(429, REFUSED), Act::Answer(503, REFUSED), Act::Answer(200, OBJECT)]);
+async fn retries_a_busy_server_and_counts_each_attempt() {
+    let (client, registry) = client(&[
+        Reply::ClientResponse(429, REFUSED),
+        Reply::ClientResponse(503, REFUSED),
+        Reply::ClientResponse(200, OBJECT),
+    ]);
     api(&client).get("a").await.unwrap();
     assert_eq!(
         counted(&registry),
@@ -135,35 +138,35 @@ async fn a_busy_server_is_asked_again_and_each_attempt_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_hangs_is_given_up() {
-    for act in [Act::Hang, Act::HangInBody, Act::Answer(503, REFUSED)] {
-        let (client, registry) = client(&[act]);
-        let begun = tokio::time::Instant::now();
+async fn hanging_requests_time_out() {
+    for reply in [Reply::Hang, Reply::HangInBody, Reply::ClientResponse(503, REFUSED)] {
+        let (client, registry) = client(&[reply]);
+        let started = tokio::time::Instant::now();
         let error = api(&client).get("a").await.expect_err("it must end");
-        let took = begun.elapsed();
-        assert!(took >= LIMIT && took < LIMIT + Duration::from_secs(1), "after {took:?}");
+        let took = started.elapsed();
+        assert!(took >= REQUEST_TIMEOUT && took < REQUEST_TIMEOUT + Duration::from_secs(1), "after {took:?}");
         let text = error.to_string();
-        assert!(text.contains("no answer to get configmaps for 30s"), "{text}");
-        if !matches!(act, Act::Answer(..)) {
-            // What is given up is counted once nobody waits for it.
+        assert!(text.contains("request timed out after 30s: get configmaps"), "{text}");
+        if !matches!(reply, Reply::ClientResponse(..)) {
+            // A cancelled request is counted on drop.
             assert_eq!(counted(&registry), ["get configmaps error: 1"]);
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_may_be_quiet_but_has_to_begin() {
-    let (client, registry) = client(&[Act::HangInBody, Act::Hang]);
+async fn watch_times_out_on_headers_only() {
+    let (client, registry) = client(&[Reply::HangInBody, Reply::Hang]);
     let watch = api(&client).watch(&WatchParams::default(), "0").await;
     let mut stream = std::pin::pin!(watch.expect("it begins"));
-    let quiet = tokio::time::timeout(10 * LIMIT, futures::StreamExt::next(&mut stream)).await;
+    let quiet = tokio::time::timeout(10 * REQUEST_TIMEOUT, futures::StreamExt::next(&mut stream)).await;
     assert!(quiet.is_err(), "it must not end by itself: {quiet:?}");
     assert!(api(&client).watch(&WatchParams::default(), "0").await.is_err());
     assert_eq!(counted(&registry), ["watch configmaps 2xx: 1", "watch configmaps error: 1"]);
 }
 
 #[test]
-fn labels_come_from_fixed_sets() {
+fn labels_are_from_fixed_sets() {
     let group = "/apis/compute.functionmesh.io/v1alpha1";
     for (method, uri, verb, resource) in [
         ("GET", "/api/v1/namespaces/n/pods?limit=20", "list", "pods"),
@@ -187,13 +190,13 @@ fn labels_come_from_fixed_sets() {
         ("GET", "/version", "get", "other"),
     ] {
         let request = Request::builder().method(method).uri(uri).body(()).unwrap();
-        let subject = Subject::of(&request);
+        let info = RequestInfo::of(&request);
         if resource != "other" {
-            assert_eq!(subject.verb, verb, "{method} {uri}");
+            assert_eq!(info.verb, verb, "{method} {uri}");
         }
-        assert_eq!(subject.resource, resource, "{method} {uri}");
+        assert_eq!(info.resource, resource, "{method} {uri}");
     }
     for code in 100..600 {
-        assert!(CODES.contains(&class(StatusCode::from_u16(code).unwrap())), "{code}");
+        assert!(CODES.contains(&status_class(StatusCode::from_u16(code).unwrap())), "{code}");
     }
 }

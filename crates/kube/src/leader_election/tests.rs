@@ -25,7 +25,7 @@ fn lease(holder: &str, version: &str) -> Lease {
 }
 
 #[test]
-fn a_lease_that_is_renewed_is_never_taken() {
+fn renewed_lease_is_not_acquired() {
     let (mut observed, start) = (ObservedLease::default(), Instant::now());
     for second in 0..60 {
         let version = (second / 5).to_string();
@@ -35,31 +35,32 @@ fn a_lease_that_is_renewed_is_never_taken() {
 }
 
 #[test]
-fn a_lease_without_renewal_is_taken_after_its_duration_and_not_before() {
+fn expired_lease_is_acquired_after_its_duration() {
     let (mut observed, start) = (ObservedLease::default(), Instant::now());
-    let mut look =
+    let mut observe_at =
         |seconds| observed.observe(Some(&lease("other", "1")), "me", start + Duration::from_secs(seconds));
-    assert_eq!(look(0), Step::Wait);
-    assert_eq!(look(11), Step::Wait);
-    assert_eq!(look(12), Step::Write);
+    assert_eq!(observe_at(0), Step::Wait);
+    assert_eq!(observe_at(11), Step::Wait);
+    assert_eq!(observe_at(12), Step::Write);
 }
 
 #[test]
-fn the_duration_in_a_lease_may_be_longer_than_ours_and_never_shorter() {
+fn longer_duration_in_a_lease_is_respected() {
     for (seconds, taken_after) in [(1, 12), (12, 12), (60, 60), (-1, 12)] {
         let (mut observed, start) = (ObservedLease::default(), Instant::now());
         let mut lease = lease("other", "1");
         lease.spec.as_mut().unwrap().lease_duration_seconds = Some(seconds);
-        let mut look = |seconds| observed.observe(Some(&lease), "me", start + Duration::from_secs(seconds));
+        let mut observe_at =
+            |seconds| observed.observe(Some(&lease), "me", start + Duration::from_secs(seconds));
         assert_eq!(
-            (look(0), look(taken_after - 1), look(taken_after)),
+            (observe_at(0), observe_at(taken_after - 1), observe_at(taken_after)),
             (Step::Wait, Step::Wait, Step::Write)
         );
     }
 }
 
 #[test]
-fn what_is_nobodys_or_ours_is_taken_at_once() {
+fn missing_released_or_own_lease_is_acquired_at_once() {
     let now = Instant::now();
     assert_eq!(ObservedLease::default().observe(None, "me", now), Step::Create);
     assert_eq!(ObservedLease::default().observe(Some(&lease("", "1")), "me", now), Step::Write);
@@ -68,7 +69,7 @@ fn what_is_nobodys_or_ours_is_taken_at_once() {
 }
 
 #[test]
-fn a_claim_keeps_the_version_and_counts_transitions() {
+fn claim_keeps_the_version_and_counts_transitions() {
     let me = candidate("me");
     let taken = me.claim(Some(lease("other", "7")));
     assert_eq!(taken.metadata.resource_version.as_deref(), Some("7"));
@@ -78,51 +79,51 @@ fn a_claim_keeps_the_version_and_counts_transitions() {
     assert_eq!((renewed.lease_transitions, renewed.acquire_time), (Some(1), spec.acquire_time));
 }
 
-/// An API server of one Lease.
+/// A mock API server with one Lease.
 #[derive(Clone, Default)]
 struct Server {
     lease: Arc<Mutex<Option<Lease>>>,
 }
 
-/// What happens to the Lease requests of one client.
+/// A fault of the connection of one client.
 #[derive(Clone, Copy, Debug)]
-enum Line {
+enum Connection {
     Up,
-    /// Nothing is carried out or answered from then on.
-    SwallowedAfter(Duration),
-    /// All is carried out, and nothing answered from then on.
-    UnansweredAfter(Duration),
-    /// Writes are carried out after this, and answered after that.
+    /// Requests are lost from then on.
+    RequestsLostAfter(Duration),
+    /// Requests are processed and responses are lost from then on.
+    ResponsesLostAfter(Duration),
+    /// Writes are processed after the first delay, and the response arrives after the second.
     Slow(Duration, Duration),
 }
 
 impl Server {
-    fn client(&self, line: Line) -> Client {
+    fn client(&self, connection: Connection) -> Client {
         let (server, start) = (self.clone(), Instant::now());
         let service = service_fn(move |request: Request<Body>| {
             let server = server.clone();
             async move {
                 let is_write = request.method() != Method::GET;
-                match line {
-                    Line::SwallowedAfter(after) if start.elapsed() >= after => pending().await,
-                    Line::UnansweredAfter(after) if start.elapsed() >= after => {
-                        server.answer(request).await;
+                match connection {
+                    Connection::RequestsLostAfter(after) if start.elapsed() >= after => pending().await,
+                    Connection::ResponsesLostAfter(after) if start.elapsed() >= after => {
+                        server.respond(request).await;
                         pending().await
                     }
-                    Line::Slow(before, after) if is_write => {
+                    Connection::Slow(before, after) if is_write => {
                         sleep(before).await;
-                        let answer = server.answer(request).await;
+                        let response = server.respond(request).await;
                         sleep(after).await;
-                        Ok::<_, Infallible>(answer)
+                        Ok::<_, Infallible>(response)
                     }
-                    _ => Ok(server.answer(request).await),
+                    _ => Ok(server.respond(request).await),
                 }
             }
         });
         Client::new(service, "n")
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    async fn respond(&self, request: Request<Body>) -> Response<Body> {
         let method = request.method().clone();
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let mut held = self.lease.lock().unwrap();
@@ -153,15 +154,15 @@ fn candidate(identity: &str) -> Candidate {
     Candidate { namespace: "n".into(), lease: "l".into(), identity: identity.into() }
 }
 
-/// A program that writes all the time, and when it did.
-struct Program {
+/// A replica that writes continuously, and the times of its writes.
+struct Replica {
     leading: JoinHandle<Result<(), ElectionError>>,
     done: CancellationToken,
     _writing: AbortOnDropHandle<()>,
     writes: Arc<Mutex<Vec<Instant>>>,
 }
 
-impl Program {
+impl Replica {
     fn start(identity: &'static str, client: Client) -> Self {
         let done = CancellationToken::new();
         let leadership = Leadership::candidate(done.clone());
@@ -195,67 +196,67 @@ impl Program {
     }
 }
 
-/// Lets a leader lose its line, with another program waiting, and gives how long nobody wrote.
-async fn gap(line: Line) -> Duration {
+/// Breaks the connection of a leader while another replica waits. Returns the time without writes.
+async fn gap(connection: Connection) -> Duration {
     let server = Server::default();
-    let mut leader = Program::start("leader", server.client(line));
-    // Slow as its line may be, it is the first.
+    let mut leader = Replica::start("leader", server.client(connection));
+    // The first replica acquires the Lease even over a slow connection.
     sleep(Duration::from_secs(4)).await;
-    let waits = Program::start("waits", server.client(Line::Up));
+    let follower = Replica::start("waits", server.client(Connection::Up));
     sleep(Duration::from_secs(50)).await;
     let error = (&mut leader.leading).await.unwrap().expect_err("it lost the lease");
     assert!(error.to_string().contains("lost leadership"), "{error}");
-    let (last, first) = (leader.last().expect("it led"), waits.first().expect("the other one leads"));
-    assert!(last < first, "{line:?}: both act for {:?}", last - first);
+    let (last, first) = (leader.last().expect("it led"), follower.first().expect("the other one leads"));
+    assert!(last < first, "{connection:?}: both act for {:?}", last - first);
     first - last
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_other_begins_well_after_a_leader_whose_requests_are_swallowed_has_stopped() {
+async fn follower_leads_after_a_disconnected_leader_stopped() {
     for step in 0..9 {
         let after = Duration::from_secs(6) + Duration::from_millis(250) * step;
-        for line in [Line::SwallowedAfter(after), Line::UnansweredAfter(after)] {
-            let gap = gap(line).await;
-            assert!(gap + RENEW_DEADLINE >= LEASE_DURATION, "{line:?}: {gap:?}");
+        for connection in [Connection::RequestsLostAfter(after), Connection::ResponsesLostAfter(after)] {
+            let gap = gap(connection).await;
+            assert!(gap + RENEW_DEADLINE >= LEASE_DURATION, "{connection:?}: {gap:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_acquisition_takes_from_the_leaders_time_and_not_from_the_margin() {
-    // The first renewal is as slow, and times out: leadership is what is left of the acquisition.
+async fn slow_acquisition_shortens_the_term_not_the_margin() {
+    // The first renewal is as slow and times out: the term is the rest of the acquisition's.
     for (before, after) in [(0, 3900), (1900, 1900), (3900, 0), (2500, 1000)] {
-        let line = Line::Slow(Duration::from_millis(before), Duration::from_millis(after));
+        let connection = Connection::Slow(Duration::from_millis(before), Duration::from_millis(after));
         let server = Server::default();
         let start = Instant::now();
-        let mut leader = Program::start("leader", server.client(line));
+        let mut leader = Replica::start("leader", server.client(connection));
         sleep(Duration::from_mins(1)).await;
         let error = (&mut leader.leading).await.unwrap().expect_err("renewals time out");
         assert!(error.to_string().contains("failed to renew the lease within 8s"), "{error}");
         let (first, last) = (leader.first().expect("it led"), leader.last().expect("it led"));
         assert!(first - start >= Duration::from_millis(before + after));
-        assert!(last - start < RENEW_DEADLINE, "{line:?}: it writes until {:?}", last - start);
+        assert!(last - start < RENEW_DEADLINE, "{connection:?}: it writes until {:?}", last - start);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_leader_and_its_successor_do_not_overlap() {
+async fn slow_leader_and_successor_do_not_overlap() {
     for (before, after) in [(0, 3900), (1900, 1900), (3900, 0)] {
-        gap(Line::Slow(Duration::from_millis(before), Duration::from_millis(after))).await;
+        gap(Connection::Slow(Duration::from_millis(before), Duration::from_millis(after))).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_given_back_is_taken_at_once_and_after_the_last_write() {
+async fn released_lease_is_acquired_at_once_after_the_last_write() {
     let server = Server::default();
-    let mut leader = Program::start("leader", server.client(Line::Up));
+    let mut leader = Replica::start("leader", server.client(Connection::Up));
     sleep(Duration::from_secs(1)).await;
-    let waits = Program::start("waits", server.client(Line::Up));
+    let follower = Replica::start("waits", server.client(Connection::Up));
     sleep(Duration::from_mins(1)).await;
-    assert!(waits.first().is_none(), "it is renewed all the time");
+    assert!(follower.first().is_none(), "it is renewed all the time");
     leader.done.cancel();
     (&mut leader.leading).await.unwrap().expect("in order");
     sleep(Duration::from_secs(3)).await;
-    let (last, first) = (leader.last().unwrap(), waits.first().expect("it leads"));
+    let (last, first) = (leader.last().unwrap(), follower.first().expect("it leads"));
     assert!(last < first && first - last <= RETRY_PERIOD + Duration::from_millis(50));
 }

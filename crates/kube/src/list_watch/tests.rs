@@ -1,4 +1,4 @@
-//! Lists and watches of a service that stands for the API server.
+//! Lists and watches of a mock API server.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -7,27 +7,28 @@ use futures::StreamExt;
 use http::{Request, Response};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
+use kube::client::Body;
 use kube::runtime::WatchStreamExt;
 use tower::service_fn;
 
 use super::*;
 use crate::compact::Compact;
 
-type Asked = Arc<Mutex<Vec<String>>>;
+type RequestLog = Arc<Mutex<Vec<String>>>;
 
-/// A client that is answered in this order; then nothing more comes.
-fn client(answers: Vec<(u16, Vec<u8>)>) -> (Client, Asked) {
-    let asked = Asked::default();
-    let (log, answers) = (Arc::clone(&asked), Arc::new(Mutex::new(answers.into_iter())));
+/// A client that gets these responses in order; later requests hang.
+fn client(responses: Vec<(u16, Vec<u8>)>) -> (Client, RequestLog) {
+    let requested = RequestLog::default();
+    let (log, responses) = (Arc::clone(&requested), Arc::new(Mutex::new(responses.into_iter())));
     let service = service_fn(move |request: Request<Body>| {
         log.lock().unwrap().push(request.uri().to_string());
-        let answer = answers.lock().unwrap().next();
+        let response = responses.lock().unwrap().next();
         async move {
-            let Some((code, body)) = answer else { return std::future::pending().await };
+            let Some((code, body)) = response else { return std::future::pending().await };
             Ok::<_, Infallible>(Response::builder().status(code).body(Body::from(body)).unwrap())
         }
     });
-    (Client::new(service, "default"), asked)
+    (Client::new(service, "default"), requested)
 }
 
 fn events(client: &Client) -> impl Stream<Item = Result<Event<Compact<ConfigMap>>, Error>> + use<> {
@@ -36,8 +37,8 @@ fn events(client: &Client) -> impl Stream<Item = Result<Event<Compact<ConfigMap>
     list_watch(target, |_| {})
 }
 
-/// The next events, in words.
-async fn words<S>(events: S, count: usize) -> Vec<String>
+/// The next events, one string each.
+async fn messages<S>(events: S, count: usize) -> Vec<String>
 where
     S: Stream<Item = Result<Event<Compact<ConfigMap>>, Error>>,
 {
@@ -47,14 +48,16 @@ where
         Ok(Event::InitDone) => "done".to_owned(),
         Ok(Event::Apply(object)) => format!("applied {}", object.name_any()),
         Ok(Event::Delete(object)) => format!("deleted {}", object.name_any()),
-        Err(error) => crate::cache::words(&error),
+        Err(error) => crate::cache::watch_error_message(&error),
     };
     let events = events.take(count).map(word).collect();
     tokio::time::timeout(Duration::from_mins(10), events).await.expect("more events")
 }
 
-fn object(name: &str, more: &str) -> String {
-    format!(r#"{{"metadata":{{"name":"{name}","namespace":"n","resourceVersion":"{name}-version"{more}}}}}"#)
+fn object(name: &str, read_chunk: &str) -> String {
+    format!(
+        r#"{{"metadata":{{"name":"{name}","namespace":"n","resourceVersion":"{name}-version"{read_chunk}}}}}"#
+    )
 }
 
 fn list(metadata: &str, items: &[String]) -> (u16, Vec<u8>) {
@@ -66,36 +69,36 @@ fn deep() -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s1_pages_and_events_hold_what_can_be_taken_up_whatever_else_is_in_them() {
+async fn invalid_items_do_not_affect_valid_ones() {
     let odd =
         ["{}".to_owned(), "3".to_owned(), object("deep", &deep()), object("wrong", r#","generation":"x""#)];
     let utf8 = String::from_utf8_lossy(b"");
     let mut bytes = object("bytes", &format!(r#","annotations":{{"a":"{utf8}X"}}"#)).into_bytes();
-    let at = bytes.iter().position(|byte| *byte == b'X').unwrap();
-    bytes[at] = 0xff;
+    let phase = bytes.iter().position(|byte| *byte == b'X').unwrap();
+    bytes[phase] = 0xff;
     let mut second = list(r#"{"resourceVersion":"7"}"#, &[object("last", "")]).1;
     let end = second.len() - 2;
     second.splice(end..end, [b",".to_vec(), bytes.clone()].concat());
-    let line =
+    let next_line =
         |kind: &str, object: &str| format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into_bytes();
     let watch = [
-        line("MODIFIED", &object("deep", &deep())),
-        line("ADDED", "{}"),
-        line("ADDED", "[[3]]"),
+        next_line("MODIFIED", &object("deep", &deep())),
+        next_line("ADDED", "{}"),
+        next_line("ADDED", "[[3]]"),
         [b"{\"type\":\"ADDED\",\"object\":".to_vec(), bytes, b"}\n".to_vec()].concat(),
-        line("BOOKMARK", r#"{"metadata":{"resourceVersion":"12"}}"#),
+        next_line("BOOKMARK", r#"{"metadata":{"resourceVersion":"12"}}"#),
         b"\n".to_vec(),
-        line(
+        next_line(
             "DELETED",
             &object("last", &format!(r#","annotations":{{"a":{}1{}}}"#, "[".repeat(200), "]".repeat(200))),
         ),
     ];
-    let (client, asked) = client(vec![
+    let (client, requested) = client(vec![
         list(r#"{"resourceVersion":"7","continue":"more"}"#, &odd),
         (200, second),
         (200, watch.concat()),
     ]);
-    let found = words(events(&client), 9).await;
+    let found = messages(events(&client), 9).await;
     assert_eq!(
         found,
         [
@@ -110,30 +113,36 @@ async fn s1_pages_and_events_hold_what_can_be_taken_up_whatever_else_is_in_them(
             "deleted last"
         ]
     );
-    let asked = asked.lock().unwrap().clone();
-    assert!(asked[0].contains("labelSelector=a%3Db") && asked[0].contains("limit=50"), "{asked:?}");
-    assert!(asked[1].contains("continue=more"), "{asked:?}");
-    assert!(asked[2].contains("watch=true") && asked[2].contains("resourceVersion=7"), "{asked:?}");
+    let requested = requested.lock().unwrap().clone();
+    assert!(
+        requested[0].contains("labelSelector=a%3Db") && requested[0].contains("limit=50"),
+        "{requested:?}"
+    );
+    assert!(requested[1].contains("continue=more"), "{requested:?}");
+    assert!(
+        requested[2].contains("watch=true") && requested[2].contains("resourceVersion=7"),
+        "{requested:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_goes_on_where_it_was_and_begins_anew_when_its_history_is_lost() {
-    let line = |name: &str| format!("{{\"type\":\"ADDED\",\"object\":{}}}\n", object(name, ""));
+async fn watch_resumes_and_relists_after_expiry() {
+    let next_line = |name: &str| format!("{{\"type\":\"ADDED\",\"object\":{}}}\n", object(name, ""));
     let gone =
         r#"{"type":"ERROR","object":{"kind":"Status","status":"Failure","message":"too old","code":410}}"#;
-    let (client, asked) = client(vec![
+    let (client, requested) = client(vec![
         list(r#"{"resourceVersion":"7"}"#, &[]),
-        (200, format!("{}{}", line("a"), &line("cut")[..20]).into_bytes()),
+        (200, format!("{}{}", next_line("a"), &next_line("cut")[..20]).into_bytes()),
         (200, format!("{gone}\n").into_bytes()),
         list(r#"{"resourceVersion":"20"}"#, &[object("a", "")]),
     ]);
-    let found = words(events(&client), 7).await;
-    assert_eq!(found, ["init", "done", "applied a", "the watch failed: too old", "init", "listed a", "done"]);
-    assert!(asked.lock().unwrap()[2].contains("resourceVersion=a-version"));
+    let found = messages(events(&client), 7).await;
+    assert_eq!(found, ["init", "done", "applied a", "watch failed: too old", "init", "listed a", "done"]);
+    assert!(requested.lock().unwrap()[2].contains("resourceVersion=a-version"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn s9_garbage_is_an_error_without_its_content_and_is_tried_again() {
+async fn invalid_responses_are_retried_and_not_quoted() {
     let (client, _) = client(vec![
         (200, b"<html>SECRET</html>".to_vec()),
         (502, b"<html>SECRET</html>".to_vec()),
@@ -143,18 +152,20 @@ async fn s9_garbage_is_an_error_without_its_content_and_is_tried_again() {
         (200, b"SECRET\n".to_vec()),
         (200, format!("{{\"type\":\"ADDED\",\"object\":{}}}\n", object("a", "")).into_bytes()),
     ]);
-    let found = words(events(&client).boxed().default_backoff(), 12).await;
+    let found = messages(events(&client).boxed().default_backoff(), 12).await;
     let text = found.join("; ");
     assert!(!text.contains("SECRET"), "{text}");
     assert_eq!(found[found.len() - 1], "applied a", "{text}");
     assert!(
-        text.contains("invalid JSON at byte 0") && text.contains("502") && text.contains("ends early"),
+        text.contains("invalid JSON at byte 0")
+            && text.contains("502")
+            && text.contains("unexpected end of list"),
         "{text}"
     );
 }
 
 #[test]
-fn s3_pages_are_as_large_as_their_items_allow() {
+fn page_limit_follows_item_size() {
     assert_eq!(next_limit(50, 50 * 3000, 50), 200);
     assert_eq!(next_limit(200, 200 * 3000, 200), 400);
     assert_eq!(next_limit(50, 50 * 1_400_000, 50), 5);
@@ -162,25 +173,26 @@ fn s3_pages_are_as_large_as_their_items_allow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s3_a_large_object_is_read_when_it_is_needed() {
+async fn large_object_is_fetched_on_demand() {
     let large = object("large", &format!(r#","annotations":{{"a":"{}"}}"#, "x".repeat(1_000_000)));
-    let (client, asked) = client(vec![list("{}", &[large])]);
+    let (client, requested) = client(vec![list("{}", &[large])]);
     let memory = Memory::default();
-    let found = read_one::<Compact<ConfigMap>>(&client, "n", "large", &memory, Compact::from_json);
+    let found = fetch_one::<Compact<ConfigMap>>(&client, "n", "large", &memory, Compact::from_json);
     let found = found.await.expect("an answer").expect("an object");
     assert!(found.decode().is_ok_and(|map| map.annotations()["a"].len() == 1_000_000));
     assert!(
-        asked.lock().unwrap()[0].contains("/namespaces/n/configmaps?&fieldSelector=metadata.name%3Dlarge")
+        requested.lock().unwrap()[0]
+            .contains("/namespaces/n/configmaps?&fieldSelector=metadata.name%3Dlarge")
     );
 }
 
-/// Only what the API server could send: an item that is JSON, of any depth.
+/// Whether the API server could send this item: it is JSON, of any depth.
 fn is_json(input: &[u8]) -> bool {
     serde_json::from_slice::<Box<serde_json::value::RawValue>>(input).is_ok()
 }
 
 #[tokio::test]
-async fn fuzz_neighbours_of_any_item_are_listed() {
+async fn fuzz_any_item_leaves_its_neighbours_listed() {
     let sample: serde_json::Value = serde_json::from_str(&object("x", r#","labels":{"a":"b"}"#)).unwrap();
     let fuzz = function_mesh_testkit::Fuzz::new([sample]).unwrap();
     let runtime = tokio::runtime::Handle::current();

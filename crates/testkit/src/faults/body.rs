@@ -1,4 +1,4 @@
-//! Bodies of answers: refusals that were made up, and watches that end before their time.
+//! Bodies of responses: injected errors, and watches that end early.
 
 use std::io;
 use std::pin::Pin;
@@ -12,10 +12,10 @@ use hyper::body::{Body, Bytes, Frame};
 use serde_json::{Value, json};
 use tower::BoxError;
 
-/// Body of whatever a client is answered.
+/// Body of any response.
 pub type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 
-/// The refusal that an API server would have sent.
+/// The error response of an API server.
 pub(super) fn refusal(code: StatusCode) -> Response<AnswerBody> {
     let mut response = Response::new(text(&status(code).to_string()));
     *response.status_mut() = code;
@@ -27,7 +27,7 @@ pub(super) fn refusal(code: StatusCode) -> Response<AnswerBody> {
     response
 }
 
-/// A watch that says at once that it asks for what is too old.
+/// A watch that responds with an expired resource version.
 pub(super) fn gone() -> Response<AnswerBody> {
     let event = json!({ "type": "ERROR", "object": status(StatusCode::GONE) });
     Response::new(text(&format!("{event}\n")))
@@ -51,7 +51,7 @@ fn text(text: &str) -> AnswerBody {
     Full::new(Bytes::from(text.to_owned())).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Any body as ours.
+/// Converts any body.
 pub(super) fn whole<B>(body: B) -> AnswerBody
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -60,12 +60,12 @@ where
     body.map_err(Into::into).boxed_unsync()
 }
 
-/// A watch that ends after some events: in good order, or in the middle of the connection.
+/// A watch that ends after some events: gracefully, or with a broken connection.
 pub(super) fn shortened(body: AnswerBody, events: usize, in_order: bool) -> AnswerBody {
     Shortened { body, left: events, in_order }.boxed_unsync()
 }
 
-/// A watch whose connection breaks in the moment in which this comes about.
+/// A watch whose connection breaks when this is cancelled.
 pub(super) fn breakable(body: AnswerBody, broken: BoxFuture<'static, ()>) -> AnswerBody {
     Breakable { body, broken }.boxed_unsync()
 }
@@ -92,7 +92,7 @@ impl Body for Breakable {
 
 struct Shortened {
     body: AnswerBody,
-    /// Events, one a line, that still get through.
+    /// Events, one per line, that are still delivered.
     left: usize,
     in_order: bool,
 }
@@ -127,7 +127,7 @@ impl Body for Shortened {
     }
 }
 
-/// What a client sees when the other side is gone.
+/// The error of a closed connection.
 pub(super) fn connection_reset() -> BoxError {
     io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by a test").into()
 }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_shortened_watch_lets_some_events_through() {
+    async fn shortened_watch_delivers_some_events() {
         let read = async |events, in_order| {
             let mut body = shortened(text("{1}\n{2}\n{3}\n"), events, in_order);
             let mut seen = Vec::new();

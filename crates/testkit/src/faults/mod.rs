@@ -1,9 +1,8 @@
-//! Faults between a client and its API server: requests are counted, and one that was planned, or some by
-//! chance, are lost, refused, delayed or sent twice.
+//! Fault injection between a client and its API server: requests are counted, and a planned one, or random ones, are
+//! lost, rejected, delayed or duplicated.
 //!
-//! The faults are below the client's own retries, where a network and an API server are. A fault may also cut
-//! the line: from that moment on nothing more gets through, as if the program had been killed in the middle of
-//! the request.
+//! Faults are below the client's retries, like those of a network and an API server. A fault may also disconnect the
+//! client: from then on no request passes, as if the process had been killed in the middle of the request.
 
 mod body;
 mod plan;
@@ -33,34 +32,34 @@ use self::plan::{Decision, Plan, Planned};
 pub use self::plan::{Fault, Rates, WatchFault};
 pub use self::request::{Asked, Purpose};
 
-/// The faults of the clients that it makes, one after the other. Clones share all.
+/// Faults of the clients that it creates, one at a time. Clones share all state.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     plan: Arc<Mutex<Plan>>,
     struck: Arc<Mutex<CancellationToken>>,
-    /// Cancelled when watches of the namespace that was last cut off break.
+    /// Cancelled when watches of the disconnected namespace break.
     broken: Arc<Mutex<Broken>>,
 }
 
-/// What breaks watches of a namespace that run.
+/// Breaks running watches of a namespace.
 type Broken = BTreeMap<String, CancellationToken>;
 
 impl Faults {
-    /// A client whose requests are counted and may be struck. Its line is cut only for itself.
+    /// A client whose requests are counted and may get a fault. It is disconnected alone.
     pub fn client(&self, mut config: Config) -> anyhow::Result<Client> {
-        // Retries belong to the client and see the faults, so they come on top of them.
+        // Retries are part of the client and see the faults, so they are above them.
         config.default_retry = false;
         let retries = RetryLayer::new(RetryPolicy::server_retry());
         Ok(ClientBuilder::try_from(config)?.with_layer(&self.layer()).with_layer(&retries).build())
     }
 
-    /// The layer alone, for a client with other layers.
+    /// The layer, for a client with other layers.
     pub fn layer(&self) -> FaultLayer {
         let (faults, is_cut) = (self.clone(), AtomicBool::default());
         FaultLayer { line: Arc::new(Line { faults, is_cut }) }
     }
 
-    /// Counts anew.
+    /// Resets the counters.
     pub fn watch_only(&self) {
         let mut plan = self.plan();
         plan.asked.clear();
@@ -68,31 +67,31 @@ impl Faults {
         *locked(&self.struck) = CancellationToken::new();
     }
 
-    /// Counts anew and strikes the n-th counted request from now on.
+    /// Resets the counters and injects the fault into the n-th counted request.
     pub fn arm(&self, at: usize, fault: Fault) {
         self.watch_only();
         self.plan().request = Some(Planned { at, fault, crash: false });
     }
 
-    /// The same, and with the fault the line is cut.
+    /// The same, and disconnects the client with the fault.
     pub fn arm_crash(&self, at: usize, fault: Fault) {
         self.watch_only();
         self.plan().request = Some(Planned { at, fault, crash: true });
     }
 
-    /// Counts anew and strikes the n-th watch from now on.
+    /// Resets the counters and injects the fault into the n-th watch.
     pub fn arm_watch(&self, at: usize, fault: WatchFault) {
         self.watch_only();
         self.plan().watch = Some(Planned { at, fault, crash: false });
     }
 
-    /// Strikes by chance from now on, the same for the same seed and the same requests.
+    /// Injects random faults from now on; the same seed and requests give the same faults.
     pub fn by_chance(&self, seed: u64, rates: Rates) {
         self.plan().chance = Some((fastrand::Rng::with_seed(seed), rates));
     }
 
-    /// Nothing more is heard of a namespace: watches of it break now, and what happens there until it is
-    /// connected again is too long ago to be told then. Single objects can be read and written all the time.
+    /// Disconnects the watches of a namespace: they break now, and events until the reconnection are expired by then.
+    /// Single objects can still be read and written.
     pub fn cut_off(&self, namespace: &str) {
         self.plan().cut_off = Some(namespace.to_owned());
         if let Some(token) = locked(&self.broken).remove(namespace) {
@@ -100,44 +99,44 @@ impl Faults {
         }
     }
 
-    /// Watches may begin anew.
+    /// Watches may start again.
     pub fn connect(&self) {
         self.plan().cut_off = None;
     }
 
-    /// Strikes no more.
+    /// Injects no more faults.
     pub fn disarm(&self) {
         let mut plan = self.plan();
         (plan.request, plan.watch, plan.chance) = (None, None, None);
     }
 
-    /// Cancelled in the moment in which the fault that is armed now strikes: for one that drops the answer,
-    /// once the server has carried the request out.
+    /// Cancelled when the armed fault is injected; for one that drops the response, after the server has processed the
+    /// request.
     pub fn struck(&self) -> CancellationToken {
         locked(&self.struck).clone()
     }
 
-    /// The request that the planned fault struck.
+    /// The request that got the planned fault.
     pub fn victim(&self) -> Option<Asked> {
         self.plan().victim.clone()
     }
 
-    /// Counted requests since counting began.
+    /// Counted requests since the last reset.
     pub fn asked(&self) -> Vec<Asked> {
         self.plan().asked.clone()
     }
 
-    /// Watches since counting began.
+    /// Watches since the last reset.
     pub fn watches(&self) -> usize {
         self.plan().watches
     }
 
-    /// How often each fault struck, ever.
+    /// Total number of injections, by fault.
     pub fn tally(&self) -> BTreeMap<String, usize> {
         self.plan().tally.clone()
     }
 
-    /// For how long no counted request has been sent or under way.
+    /// Time since a counted request was last sent or in flight.
     pub fn quiet_for(&self) -> Duration {
         let plan = self.plan();
         match plan.last_activity {
@@ -147,7 +146,7 @@ impl Faults {
         }
     }
 
-    /// For how long nothing but events has been written.
+    /// Time since the last write, without Events.
     pub fn unchanged_for(&self) -> Duration {
         self.plan().last_change.map_or(Duration::MAX, |last| last.elapsed())
     }
@@ -161,7 +160,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What one client sends its requests over.
+/// The connection of one client.
 #[derive(Debug)]
 struct Line {
     faults: Faults,
@@ -179,7 +178,7 @@ impl Line {
     }
 }
 
-/// Counts a request as under way for as long as it lives, also when nobody waits for it any more.
+/// Counts a request as in flight until it is dropped, even if it is cancelled.
 struct UnderWay(Faults, Asked);
 
 impl UnderWay {
@@ -207,7 +206,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// Puts faults between a client and its API server.
+/// Injects faults between a client and its API server.
 #[derive(Clone, Debug)]
 pub struct FaultLayer {
     line: Arc<Line>,

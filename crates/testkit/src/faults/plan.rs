@@ -1,4 +1,4 @@
-//! Which request is struck, and by what: the one that was planned, or some by chance.
+//! Selects the request and the fault: a planned one, or random ones.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,18 +8,18 @@ use http::StatusCode;
 
 use super::request::{Asked, Purpose};
 
-/// What happens to a request.
+/// A fault of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// It is answered with this status and never reaches the server.
+    /// The response has this status; the request does not reach the server.
     Refuse(StatusCode),
-    /// It never reaches the server, and the connection breaks.
+    /// The request does not reach the server, and the connection breaks.
     Lose,
-    /// The server carries it out, and the connection breaks before the answer.
+    /// The server processes it, and the connection breaks before the response.
     DropAnswer,
-    /// It reaches the server late.
+    /// The request is delayed.
     Delay(Duration),
-    /// It reaches the server twice; the second answer counts.
+    /// The request is sent twice; the client gets the second response.
     Duplicate,
 }
 
@@ -35,14 +35,14 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What happens to a watch.
+/// A fault of a watch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum WatchFault {
-    /// It ends in good order after this many events.
+    /// The watch ends gracefully after this many events.
     End(usize),
-    /// Its connection breaks after this many events.
+    /// The connection breaks after this many events.
     Break(usize),
-    /// It is told that it asks for what is too old.
+    /// The response is an expired resource version.
     Gone,
 }
 
@@ -56,21 +56,21 @@ impl fmt::Display for WatchFault {
     }
 }
 
-/// How many of a thousand requests are struck by chance.
+/// Rates of random faults per thousand requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
-    /// Of all requests that are no watches.
+    /// Rate for requests other than watches.
     pub requests: u32,
-    /// Of watches.
+    /// Rate for watches.
     pub watches: u32,
 }
 
-/// What was decided about a request.
+/// The decision about a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Decision {
     Pass,
     Strike(Fault),
-    /// Strike, and let nothing more through on this line.
+    /// Inject the fault, and disconnect the client.
     Crash(Fault),
     StrikeWatch(WatchFault),
 }
@@ -83,19 +83,19 @@ pub(super) struct Planned<F> {
     pub(super) crash: bool,
 }
 
-/// What was seen and what is planned.
+/// Counters and plans.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Counted requests since the last arming.
+    /// Counted requests since the last reset.
     pub(super) asked: Vec<Asked>,
-    /// Watches since then.
+    /// Watches since the last reset.
     pub(super) watches: usize,
     pub(super) request: Option<Planned<Fault>>,
     pub(super) watch: Option<Planned<WatchFault>>,
     pub(super) chance: Option<(fastrand::Rng, Rates)>,
-    /// The request that the planned fault struck.
+    /// The request that got the planned fault.
     pub(super) victim: Option<Asked>,
-    /// The namespace that nothing is heard of.
+    /// The namespace whose watches are disconnected.
     pub(super) cut_off: Option<String>,
     pub(super) tally: BTreeMap<String, usize>,
     pub(super) under_way: usize,
@@ -123,7 +123,7 @@ impl Plan {
         decision
     }
 
-    /// Whether it asks what there is in the namespace that nothing is heard of.
+    /// Whether it lists or watches the disconnected namespace.
     fn is_cut_off(&self, asked: &Asked) -> bool {
         self.cut_off.is_some() && self.cut_off == asked.namespace && asked.is_about_many()
     }
@@ -161,7 +161,7 @@ impl Plan {
         }
     }
 
-    /// The source of chance, if it is its turn.
+    /// The random source, if it is active.
     fn by_chance(&mut self, rate: impl Fn(Rates) -> u32) -> Option<&mut fastrand::Rng> {
         let (random, rates) = self.chance.as_mut()?;
         (random.u32(0..1000) < rate(*rates)).then_some(random)
@@ -173,7 +173,7 @@ fn any_fault(random: &mut fastrand::Rng, asked: &Asked) -> Fault {
         0 => Fault::Refuse(StatusCode::INTERNAL_SERVER_ERROR),
         1 => Fault::Refuse(StatusCode::TOO_MANY_REQUESTS),
         2 => Fault::Refuse(StatusCode::SERVICE_UNAVAILABLE),
-        // Nobody is told of a conflict who only reads.
+        // A read never gets a conflict.
         3 if asked.purpose == Purpose::Write => Fault::Refuse(StatusCode::CONFLICT),
         3 | 4 => Fault::Lose,
         5 => Fault::DropAnswer,

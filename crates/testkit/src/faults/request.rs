@@ -1,4 +1,4 @@
-//! What kind of request it is that a fault may strike.
+//! Classifies requests for fault injection.
 
 use std::fmt;
 
@@ -7,32 +7,32 @@ use kube::client::Body;
 
 use crate::writes::target;
 
-/// How many objects kube's watcher asks for at a time. It tells the lists that fill a cache from others.
+/// Page size of kube's watcher, which distinguishes cache fills from other lists.
 const PAGE: &str = "limit=500";
 
-/// A request as faults see it.
+/// A request as seen by fault injection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Asked {
-    /// Its method.
+    /// The HTTP method.
     pub verb: String,
     /// The resource, with the subresource if there is one, and the object's name.
     pub target: String,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
-    /// The namespace that it is about, if it is about one.
+    /// The namespace, if there is one.
     pub namespace: Option<String>,
 }
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
-    /// It changes something.
+    /// A write.
     Write,
-    /// It reads an object, or lists some outside of a cache.
+    /// A read of an object, or a list outside of a cache.
     Read,
-    /// It lists what a cache is to hold.
+    /// A list that fills a cache.
     Fill,
-    /// It watches.
+    /// A watch.
     Watch,
 }
 
@@ -55,23 +55,23 @@ impl Asked {
         }
     }
 
-    /// Whether it lists or watches, and so is not about one object.
+    /// Whether it lists or watches, so that it has no single object.
     pub(super) fn is_about_many(&self) -> bool {
         self.purpose != Purpose::Write && !self.target.contains(' ')
     }
 
-    /// Whether it counts for a planned fault. Watches are counted apart, and fills are done before anything is.
+    /// Whether it counts for a planned fault. Watches have their own counter, and cache fills come first.
     pub fn is_counted(&self) -> bool {
         matches!(self.purpose, Purpose::Write | Purpose::Read)
     }
 
-    /// Whether it writes something other than an event.
+    /// Whether it writes something other than an Event.
     pub fn is_change(&self) -> bool {
         self.purpose == Purpose::Write && !self.target.starts_with("events")
     }
 }
 
-/// The namespace in the path of what stands in one.
+/// The namespace in the path of a namespaced resource.
 fn namespace(path: &str) -> Option<String> {
     let (_, rest) = path.split_once("/namespaces/")?;
     rest.split_once('/').map(|(namespace, _)| namespace.to_owned())
@@ -93,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn the_namespace_is_known_of_what_stands_in_one() {
+    fn namespace_is_read_from_the_path() {
         assert_eq!(namespace("/api/v1/namespaces/n/pods").as_deref(), Some("n"));
         assert_eq!(namespace("/api/v1/pods"), None);
         assert_eq!(namespace("/api/v1/namespaces/n"), None);
     }
 
     #[test]
-    fn requests_are_told_apart() {
+    fn classifies_requests() {
         assert_eq!(purpose(Method::PATCH, "functions/f?&fieldManager=m"), Purpose::Write);
         assert_eq!(purpose(Method::GET, "functions/f"), Purpose::Read);
         assert_eq!(purpose(Method::GET, "functions?&labelSelector=a&limit=20"), Purpose::Read);

@@ -1,4 +1,4 @@
-//! Each fault against a server that counts what reaches it.
+//! Each fault against a server that counts requests.
 
 use std::convert::Infallible;
 use std::sync::atomic::AtomicUsize;
@@ -33,7 +33,7 @@ async fn create(api: &Api<ConfigMap>) -> Result<ConfigMap, kube::Error> {
 }
 
 #[tokio::test]
-async fn only_the_planned_request_is_struck() {
+async fn only_the_planned_request_gets_the_fault() {
     let faults = Faults::default();
     let (api, reached) = client(&faults);
     for (fault, goes_well, reaches) in [
@@ -41,7 +41,7 @@ async fn only_the_planned_request_is_struck() {
         (Fault::DropAnswer, false, 1),
         (Fault::Refuse(StatusCode::INTERNAL_SERVER_ERROR), false, 0),
         (Fault::Refuse(StatusCode::CONFLICT), false, 0),
-        // The client itself tries these again.
+        // The client itself retries these.
         (Fault::Refuse(StatusCode::SERVICE_UNAVAILABLE), true, 1),
         (Fault::Refuse(StatusCode::TOO_MANY_REQUESTS), true, 1),
         (Fault::Delay(Duration::from_millis(1)), true, 1),
@@ -61,7 +61,7 @@ async fn only_the_planned_request_is_struck() {
 }
 
 #[tokio::test]
-async fn a_refusal_looks_like_one_of_the_api_server() {
+async fn injected_error_equals_an_api_server_error() {
     let faults = Faults::default();
     let (api, _) = client(&faults);
     faults.arm(1, Fault::Refuse(StatusCode::CONFLICT));
@@ -70,7 +70,7 @@ async fn a_refusal_looks_like_one_of_the_api_server() {
 }
 
 #[tokio::test]
-async fn after_a_crash_nothing_gets_through() {
+async fn no_request_passes_after_a_crash() {
     let faults = Faults::default();
     let (api, reached) = client(&faults);
     faults.arm_crash(1, Fault::DropAnswer);
@@ -83,7 +83,7 @@ async fn after_a_crash_nothing_gets_through() {
 }
 
 #[tokio::test]
-async fn chance_is_repeatable() {
+async fn random_faults_are_reproducible() {
     let run = async || {
         let faults = Faults::default();
         let (api, _) = client(&faults);

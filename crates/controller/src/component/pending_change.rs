@@ -1,4 +1,4 @@
-//! What a held-back rollout would change, in words: it stands in `status.pendingChange`.
+//! The text of `status.pendingChange`: what a deferred rollout would change.
 
 use function_mesh_api::printable;
 use function_mesh_workloads::diff::{Difference, Step, differences};
@@ -6,19 +6,19 @@ use function_mesh_workloads::redact;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use serde_json::Value;
 
-use function_mesh_kube::events::clip;
+use function_mesh_kube::events::truncate;
 
 /// Longest text, in bytes.
-const LONGEST: usize = 4096;
+const MAX_LEN: usize = 4096;
 /// Longest value in it, in bytes.
-const LONGEST_VALUE: usize = 120;
+const MAX_VALUE_LEN: usize = 120;
 
-/// Fields whose values may hold passwords: commands carry configurations, and so do variables and the headers of
-/// probes and hooks.
-const SECRETIVE: [&str; 5] = ["command", "args", "env", "annotations", "httpHeaders"];
+/// Fields whose values may contain secrets: commands and variables contain configuration, headers of probes and hooks
+/// may contain credentials.
+const SENSITIVE_FIELDS: [&str; 5] = ["command", "args", "env", "annotations", "httpHeaders"];
 
-/// The change, one line a place; None when there is none. The number of replicas is never held back.
-pub(super) fn change(wanted: &StatefulSet, live: &StatefulSet) -> Option<String> {
+/// Describes the change, one line per field; None without a change. Replicas are never deferred.
+pub(super) fn describe(wanted: &StatefulSet, live: &StatefulSet) -> Option<String> {
     let (Ok(wanted), Ok(live)) = (serde_json::to_value(wanted), serde_json::to_value(live)) else {
         return None;
     };
@@ -26,18 +26,20 @@ pub(super) fn change(wanted: &StatefulSet, live: &StatefulSet) -> Option<String>
     let of_pods =
         found.iter().filter(|it| it.path.is_within(&["spec"]) && !it.path.is_within(&["spec", "replicas"]));
     let lines: Vec<_> = of_pods.map(line).collect();
-    (!lines.is_empty()).then(|| clip(&lines.join("\n"), LONGEST).to_owned())
+    (!lines.is_empty()).then(|| truncate(&lines.join("\n"), MAX_LEN).to_owned())
 }
 
 fn line(difference: &Difference) -> String {
     let Difference { path, live, wanted } = difference;
-    let is_secretive =
-        path.0.iter().any(|step| matches!(step, Step::Field(name) if SECRETIVE.contains(&name.as_str())));
+    let is_sensitive = path
+        .0
+        .iter()
+        .any(|step| matches!(step, Step::Field(name) if SENSITIVE_FIELDS.contains(&name.as_str())));
     let text = |value: &Option<Value>| {
-        let value = value.as_ref().map(|value| redact::value_at(path, &without_secretive(value)).to_string());
-        value.map_or_else(|| "nothing".to_owned(), |value| clip(&value, LONGEST_VALUE).to_owned())
+        let value = value.as_ref().map(|value| redact::value_at(path, &redact_fields(value)).to_string());
+        value.map_or_else(|| "nothing".to_owned(), |value| truncate(&value, MAX_VALUE_LEN).to_owned())
     };
-    let line = if is_secretive {
+    let line = if is_sensitive {
         format!("{path}: changes")
     } else {
         format!("{path}: {} becomes {}", text(live), text(wanted))
@@ -45,22 +47,22 @@ fn line(difference: &Difference) -> String {
     printable(&line).into_owned()
 }
 
-/// A value with what may hold passwords hidden: a whole container or probe may be what changes.
-fn without_secretive(value: &Value) -> Value {
+/// A value with redacted fields: the change may be a whole container or probe.
+fn redact_fields(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let field = |(name, value): (&String, &Value)| {
-                let is_secretive = SECRETIVE.contains(&name.as_str());
-                let value = if is_secretive {
+                let is_sensitive = SENSITIVE_FIELDS.contains(&name.as_str());
+                let value = if is_sensitive {
                     Value::String(redact::HIDDEN.to_owned())
                 } else {
-                    without_secretive(value)
+                    redact_fields(value)
                 };
                 (name.clone(), value)
             };
             Value::Object(fields.iter().map(field).collect())
         }
-        Value::Array(items) => items.iter().map(without_secretive).collect(),
+        Value::Array(items) => items.iter().map(redact_fields).collect(),
         other => other.clone(),
     }
 }
@@ -78,17 +80,17 @@ mod tests {
     }
 
     #[test]
-    fn it_says_what_would_change_and_hides_what_may_be_secret() {
+    fn describes_changes_and_redacts_values() {
         let live = stateful_set(1, "old", "password=x");
-        assert_eq!(change(&stateful_set(3, "old", "password=x"), &live), None);
+        assert_eq!(describe(&stateful_set(3, "old", "password=x"), &live), None);
         let expected = "spec.template.spec.containers[c].command[0]: changes\n\
             spec.template.spec.containers[c].image: \"old\" becomes \"new\"";
-        assert_eq!(change(&stateful_set(1, "new", "password=y"), &live).as_deref(), Some(expected));
+        assert_eq!(describe(&stateful_set(1, "new", "password=y"), &live).as_deref(), Some(expected));
     }
 
-    /// Headers of probes and hooks, alone or as a part of what changes as a whole; and a text that turns direction.
+    /// Headers of probes and hooks, alone or as part of a larger change; and characters that change text direction.
     #[test]
-    fn s23_headers_of_probes_and_hooks_are_not_told() {
+    fn redacts_headers_of_probes_and_hooks() {
         let set = |container: Value| -> StatefulSet {
             let spec = json!({ "selector": {}, "template": { "spec": { "containers": [container] } } });
             serde_json::from_value(json!({ "spec": spec })).expect("a StatefulSet")
@@ -101,11 +103,11 @@ mod tests {
             json!({ "name": "c", "lifecycle": { "preStop": get("CANARY-2") } }),
             json!({ "name": "d", "env": [{ "name": "A", "value": "CANARY" }], "image": "i", "args": ["CANARY"] }),
         ] {
-            let told = change(&set(wanted.clone()), &live).unwrap_or_else(|| panic!("{wanted}"));
-            assert!(!told.contains("CANARY"), "{told}");
+            let text = describe(&set(wanted.clone()), &live).unwrap_or_else(|| panic!("{wanted}"));
+            assert!(!text.contains("CANARY"), "{text}");
         }
-        let told =
-            change(&set(json!({ "name": "c", "image": "a\u{202e}b\u{2028}" })), &live).expect("a change");
-        assert!(told.ends_with("becomes \"a\u{fffd}b\u{fffd}\""), "{told}");
+        let text =
+            describe(&set(json!({ "name": "c", "image": "a\u{202e}b\u{2028}" })), &live).expect("a change");
+        assert!(text.ends_with("becomes \"a\u{fffd}b\u{fffd}\""), "{text}");
     }
 }

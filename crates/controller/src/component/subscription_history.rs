@@ -1,5 +1,5 @@
-//! What a component's pods subscribed to before: kept on the StatefulSet, in the very write that rolls a change out, so
-//! that no end of the controller loses it; and shown in the status.
+//! All subscriptions that the pods of a component ever created. They are in an annotation of the StatefulSet, written
+//! together with the rollout that changes them, so that no crash loses them; and in the status.
 
 use function_mesh_api::Component;
 use function_mesh_api::labels::{self, SUBSCRIPTIONS};
@@ -11,51 +11,51 @@ use crate::context::Shared;
 use crate::error::Error;
 use function_mesh_kube::status::write_status;
 
-/// Most subscriptions of before that are kept, as the definition of the status says.
-const MOST: usize = 1000;
-/// Longest annotation, in bytes; all of an object have 256 KiB.
-const LONGEST: usize = 100 << 10;
+/// Retired subscriptions in the status, as the CRD limits them.
+const MAX_RETIRED: usize = 1000;
+/// Longest annotation, in bytes; the API server limits all annotations of an object to 256 KiB.
+const MAX_ANNOTATION_LEN: usize = 100 << 10;
 
-/// The subscriptions that a StatefulSet's pods make or once made.
+/// The current and the retired subscriptions of a StatefulSet.
 pub(super) fn read(live: &StatefulSet) -> Vec<Subscription> {
     let text = labels::annotation(&live.metadata, SUBSCRIPTIONS);
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// Puts the subscriptions of a component onto its StatefulSet, with those of before.
+/// Writes the subscriptions of a component into the annotation, together with the retired ones.
 pub(super) fn write(wanted: &mut StatefulSet, current: &[Subscription], before: &[Subscription]) {
     let before = without(before, current);
     if current.is_empty() && before.is_empty() {
         return;
     }
-    let all = bounded(current.iter().chain(&before), LONGEST);
+    let all = limited(current.iter().chain(&before), MAX_ANNOTATION_LEN);
     if let Ok(text) = serde_json::to_string(&all) {
         wanted.metadata.annotations.get_or_insert_default().insert(SUBSCRIPTIONS.to_owned(), text);
     }
 }
 
-/// Carries what the live StatefulSet says of before over to the wanted one.
+/// Copies the subscriptions of the live StatefulSet into the wanted one.
 pub(super) fn carry_over(wanted: &mut StatefulSet, live: &StatefulSet) {
     let current = read(wanted);
     write(wanted, &current, &read(live));
 }
 
-/// Those that a StatefulSet's pods once made and the component no longer names.
+/// Subscriptions that the pods of a StatefulSet created and the spec no longer names.
 pub(super) fn retired<C: Component>(component: &C, live: &StatefulSet) -> Vec<Subscription> {
     let mut retired = without(&read(live), &subscriptions(component));
-    retired.truncate(MOST);
+    retired.truncate(MAX_RETIRED);
     retired
 }
 
-/// Notes in the status what a StatefulSet that is about to go says of before.
-pub(super) async fn note<C: Component>(
+/// Copies the retired subscriptions of a StatefulSet into the status, before it is deleted.
+pub(super) async fn record_in_status<C: Component>(
     component: &C,
     live: &StatefulSet,
     shared: &Shared,
 ) -> Result<Vec<Subscription>, Error> {
     let mut status = component.status().cloned().unwrap_or_default();
     let mut all = union(&status.retired_subscriptions, &retired(component, live));
-    all.truncate(MOST);
+    all.truncate(MAX_RETIRED);
     if all == status.retired_subscriptions {
         return Ok(all);
     }
@@ -64,8 +64,8 @@ pub(super) async fn note<C: Component>(
     written.map(|()| all).map_err(Error::report)
 }
 
-fn bounded<'a>(all: impl Iterator<Item = &'a Subscription>, longest: usize) -> Vec<&'a Subscription> {
-    let mut left = longest;
+fn limited<'a>(all: impl Iterator<Item = &'a Subscription>, max_len: usize) -> Vec<&'a Subscription> {
+    let mut left = max_len;
     let fits = |it: &&Subscription| {
         let length = serde_json::to_string(it).map_or(usize::MAX, |text| text.len() + 1);
         left = left.saturating_sub(length);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_keeps_what_was_before_and_one_back_forgets_it() {
+    fn change_retires_subscriptions_and_revert_restores_them() {
         let (old, new) = (subscription("s", "a"), subscription("t", "a"));
         let live = set(std::slice::from_ref(&old));
         let mut changed = set(std::slice::from_ref(&new));
@@ -104,17 +104,17 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_and_what_is_current_comes_first() {
+    fn annotation_is_limited_and_current_ones_come_first() {
         let many: Vec<_> = (0..5000).map(|n| subscription("s", &format!("{n:0>100}"))).collect();
         let mut wanted = set(&[subscription("t", "now")]);
         carry_over(&mut wanted, &set(&many));
         let text = labels::annotation(&wanted.metadata, SUBSCRIPTIONS).expect("an annotation");
-        assert!(text.len() <= LONGEST, "{} bytes", text.len());
+        assert!(text.len() <= MAX_ANNOTATION_LEN, "{} bytes", text.len());
         assert_eq!(read(&wanted)[0], subscription("t", "now"));
     }
 
     #[test]
-    fn a_source_without_batches_has_none() {
+    fn no_annotation_without_subscriptions() {
         assert_eq!(set(&[]).metadata.annotations, None);
     }
 }

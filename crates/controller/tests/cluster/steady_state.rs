@@ -1,11 +1,11 @@
-//! Settled means quiet.
+//! In a steady state the controller writes nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::FunctionMesh;
-use function_mesh_controller::{Options, Protected, run};
+use function_mesh_controller::{Options, ProtectedNamespaces, run};
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
@@ -17,7 +17,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Api;
 use kube::api::ListParams;
 
-use crate::world::{Nothing, World, texts};
+use crate::harness::{Harness, TestResult, texts};
 
 fn rich() -> anyhow::Result<FunctionMesh> {
     let mut scaled = fixtures::java_function("shout");
@@ -46,33 +46,33 @@ fn rich() -> anyhow::Result<FunctionMesh> {
 }
 
 #[tokio::test]
-async fn after_all_is_settled_nothing_is_written_and_a_new_controller_writes_nothing_either() -> Nothing {
-    let mut world = World::new("quiet").await?;
-    world.apply(&rich()?).await?;
-    world.condition("m", "Degraded", ("True", "ComponentsDegraded")).await?;
+async fn steady_state_and_restart_cause_no_writes() -> TestResult {
+    let mut harness = Harness::new("quiet").await?;
+    harness.apply(&rich()?).await?;
+    harness.condition("m", "Degraded", ("True", "ComponentsDegraded")).await?;
     tokio::time::sleep(Duration::from_secs(6)).await;
-    world.settle().await?;
+    harness.settle().await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(texts(&world.recorder.take()), [""; 0]);
+    assert_eq!(texts(&harness.recorder.take()), [""; 0]);
 
-    let generations = async |world: &World| {
-        let sets = world.api::<StatefulSet>().list(&ListParams::default()).await?.items;
+    let generations = async |harness: &Harness| {
+        let sets = harness.api::<StatefulSet>().list(&ListParams::default()).await?.items;
         let generation = |set: StatefulSet| (set.metadata.name, set.metadata.generation);
         anyhow::Ok(sets.into_iter().map(generation).collect::<Vec<_>>())
     };
-    let before = generations(&world).await?;
+    let before = generations(&harness).await?;
     assert_eq!(before.len(), 4);
-    world.stop().await?;
-    world.start().await?;
+    harness.stop().await?;
+    harness.start().await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(world.recorder.take(), []);
-    assert_eq!(generations(&world).await?, before);
+    assert_eq!(harness.recorder.take(), []);
+    assert_eq!(generations(&harness).await?, before);
     Ok(())
 }
 
-/// On a control plane of its own, so that the API server's counters count nobody else.
+/// On its own control plane, so that the API server's metrics count this controller only.
 #[tokio::test]
-async fn definitions_may_come_late_and_the_api_server_itself_sees_no_needless_write() -> Nothing {
+async fn crds_can_be_installed_later() -> TestResult {
     let plane = ControlPlane::start().await?;
     let client = plane.client().await?;
     let end = CancellationToken::new();
@@ -80,7 +80,7 @@ async fn definitions_may_come_late_and_the_api_server_itself_sees_no_needless_wr
     let options = Options {
         settings: Settings::default(),
         namespaces: Namespaces::default(),
-        protected: Protected::default(),
+        protected: ProtectedNamespaces::default(),
         concurrency: 4,
         pause_rollout: false,
         candidate: None,
@@ -92,7 +92,7 @@ async fn definitions_may_come_late_and_the_api_server_itself_sees_no_needless_wr
     tokio::time::sleep(Duration::from_secs(1)).await;
     ensure!(!controller.is_finished(), "it gave up");
     let missing = readiness.missing();
-    assert!(missing.contains(&"the cache of functionmeshes".to_owned()), "{missing:?}");
+    assert!(missing.contains(&"cache of functionmeshes".to_owned()), "{missing:?}");
 
     plane.install_definitions().await?;
     let namespace = plane.namespace(&client, "late").await?;
@@ -110,8 +110,8 @@ async fn definitions_may_come_late_and_the_api_server_itself_sees_no_needless_wr
     let before = ServerWrites::read(&client).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let mut writes = ServerWrites::read(&client).await?.since(&before);
-    // The built-in scheduler and autoscaler report without end that they find no node and no metrics,
-    // and Kubernetes' own controllers ask for their tokens.
+    // Kubernetes writes too: the scheduler and the HPA controller report missing nodes and metrics, and controllers
+    // request tokens.
     writes.retain(|resource, _| {
         !["pods/status", "horizontalpodautoscalers/status", "serviceaccounts/token"]
             .contains(&resource.as_str())

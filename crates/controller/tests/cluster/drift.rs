@@ -1,4 +1,4 @@
-//! A change of one thing changes that thing.
+//! Drift and edits: a change of one field changes nothing else.
 
 use anyhow::{Context, ensure};
 use function_mesh_api::{Function, FunctionMesh, FunctionSpec};
@@ -8,9 +8,9 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use serde_json::{Value, from_value, json};
 
-use crate::world::{Nothing, World, json, texts};
+use crate::harness::{Harness, TestResult, json, texts};
 
-/// A function with an environment and resources of its own.
+/// A function with environment variables and resources.
 fn detailed(name: &str) -> anyhow::Result<FunctionSpec> {
     let mut spec = fixtures::java_function(name);
     spec.pod =
@@ -34,15 +34,15 @@ fn env(set: &StatefulSet) -> anyhow::Result<Vec<String>> {
 }
 
 #[tokio::test]
-async fn one_edited_field_is_one_write_of_its_component_and_one_of_its_stateful_set() -> Nothing {
-    let world = World::new("one-edit").await?;
-    world.apply(&mesh(detailed("shout")?)?).await?;
-    world.appears::<StatefulSet>("m-scream-function").await?;
-    world.settle().await?;
+async fn one_edit_causes_one_write_per_object() -> TestResult {
+    let harness = Harness::new("one-edit").await?;
+    harness.apply(&mesh(detailed("shout")?)?).await?;
+    harness.appears::<StatefulSet>("m-scream-function").await?;
+    harness.settle().await?;
     let mut edited = detailed("shout")?;
     edited.log_topic = Some("logs".to_owned());
-    world.apply(&mesh(edited)?).await?;
-    let writes = world.settle().await?;
+    harness.apply(&mesh(edited)?).await?;
+    let writes = harness.settle().await?;
     let mut specs = texts(&writes);
     specs.retain(|text| !text.contains("/status"));
     assert_eq!(specs, ["PATCH functions m-shout", "PATCH statefulsets m-shout-function"]);
@@ -53,10 +53,10 @@ async fn one_edited_field_is_one_write_of_its_component_and_one_of_its_stateful_
 }
 
 #[tokio::test]
-async fn what_is_taken_out_of_the_manifest_is_taken_out_of_its_pods() -> Nothing {
-    let world = World::new("taken-out").await?;
-    world.apply(&mesh(detailed("shout")?)?).await?;
-    world
+async fn removed_fields_are_removed_from_pods() -> TestResult {
+    let harness = Harness::new("taken-out").await?;
+    harness.apply(&mesh(detailed("shout")?)?).await?;
+    harness
         .stateful_set("m-shout-function", async |set| {
             let names = env(set)?;
             ensure!(names.iter().any(|name| name == "DROP"), "{names:?}");
@@ -66,8 +66,8 @@ async fn what_is_taken_out_of_the_manifest_is_taken_out_of_its_pods() -> Nothing
     let mut less = detailed("shout")?;
     less.pod = from_value(json!({ "env": [{ "name": "KEEP", "value": "1" }] }))?;
     less.resources = from_value(json!({ "limits": { "memory": "1Gi" } }))?;
-    world.apply(&mesh(less)?).await?;
-    world
+    harness.apply(&mesh(less)?).await?;
+    harness
         .stateful_set("m-shout-function", async |set| {
             let names = env(set)?;
             ensure!(names.iter().any(|name| name == "KEEP"), "{names:?}");
@@ -77,26 +77,26 @@ async fn what_is_taken_out_of_the_manifest_is_taken_out_of_its_pods() -> Nothing
             Ok(())
         })
         .await?;
-    let function = json(&world.get::<Function>("m-shout").await?)?;
+    let function = json(&harness.get::<Function>("m-shout").await?)?;
     assert_eq!(function["spec"]["pod"]["env"], json!([{ "name": "KEEP", "value": "1" }]));
     assert_eq!(function["spec"]["resources"]["limits"], json!({ "memory": "1Gi" }));
     Ok(())
 }
 
 #[tokio::test]
-async fn drift_by_hand_is_repaired() -> Nothing {
-    let world = World::new("drift").await?;
-    world.apply(&mesh(detailed("shout")?)?).await?;
-    let set = world.appears::<StatefulSet>("m-shout-function").await?;
-    world.settle().await?;
+async fn manual_drift_is_reverted() -> TestResult {
+    let harness = Harness::new("drift").await?;
+    harness.apply(&mesh(detailed("shout")?)?).await?;
+    let set = harness.appears::<StatefulSet>("m-shout-function").await?;
+    harness.settle().await?;
     let image = container(&set)?["image"].clone();
 
     let other = json!({ "spec": { "template": { "spec": { "containers": [
         { "name": "pulsar-function", "image": "other" },
     ] } } } });
     let patch = kube::api::Patch::Strategic(&other);
-    world.api::<StatefulSet>().patch(&set.name_any(), &kube::api::PatchParams::default(), &patch).await?;
-    world
+    harness.api::<StatefulSet>().patch(&set.name_any(), &kube::api::PatchParams::default(), &patch).await?;
+    harness
         .stateful_set("m-shout-function", async |set| {
             let found = container(set)?["image"].clone();
             ensure!(found == image, "{found}");
@@ -104,30 +104,30 @@ async fn drift_by_hand_is_repaired() -> Nothing {
         })
         .await?;
 
-    let service = world.get::<Service>("m-shout-function-headless").await?;
-    world.delete::<Service>("m-shout-function-headless").await?;
-    world.delete::<StatefulSet>("m-shout-function").await?;
+    let service = harness.get::<Service>("m-shout-function-headless").await?;
+    harness.delete::<Service>("m-shout-function-headless").await?;
+    harness.delete::<StatefulSet>("m-shout-function").await?;
     eventually(SECONDS_10, async || {
         let (new_set, new_service) = (
-            world.get::<StatefulSet>("m-shout-function").await?,
-            world.get::<Service>("m-shout-function-headless").await?,
+            harness.get::<StatefulSet>("m-shout-function").await?,
+            harness.get::<Service>("m-shout-function-headless").await?,
         );
         ensure!(new_set.uid() != set.uid() && new_service.uid() != service.uid(), "the old ones");
         Ok(())
     })
     .await?;
 
-    // A component is the mesh's, too.
-    world.patch::<Function>("m-shout", json!({ "spec": { "className": "Other" } })).await?;
+    // The mesh reverts drift of a component too.
+    harness.patch::<Function>("m-shout", json!({ "spec": { "className": "Other" } })).await?;
     eventually(SECONDS_10, async || {
-        let class = world.get::<Function>("m-shout").await?.spec.class_name;
+        let class = harness.get::<Function>("m-shout").await?.spec.class_name;
         ensure!(class == fixtures::java_function("shout").class_name, "{class:?}");
         Ok(())
     })
     .await?;
-    let writes = world.settle().await?;
+    let writes = harness.settle().await?;
     assert!(!writes.is_empty());
-    let events = world.events("Function", "m-shout").await?;
+    let events = harness.events("Function", "m-shout").await?;
     assert!(events.iter().any(|event| event == "Normal Applied: StatefulSet updated"), "{events:?}");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What the original operator leaves in a namespace: objects of its shape, written in its way, by full updates of a
-//! field manager called `manager`. Commands are as it renders them, with its blanks in JSON; logging is shortened.
+//! Objects as upstream's operator leaves them: its shape, written by full updates as the field manager `manager`.
+//! Commands are as upstream renders them, with spaces in JSON; logging is shortened.
 
 use anyhow::Context;
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
@@ -14,11 +14,11 @@ use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, from_value, json};
 
-use crate::world::Nothing;
+use crate::harness::TestResult;
 
 /// Name of its Lease.
 pub(crate) const LEASE: &str = "a3f45fce.functionmesh.io";
-/// Replicas that an autoscaler gave the first function.
+/// Replicas that an autoscaler set for the first function.
 pub(crate) const SCALED: i32 = 3;
 /// StatefulSets of the mesh.
 pub(crate) const SETS: [&str; 4] = ["m-shout-function", "m-scream-function", "m-drain-sink", "m-feed-source"];
@@ -196,7 +196,7 @@ fn parts() -> [Part; 4] {
     );
     let jar = "/pulsar/examples/api-examples.jar";
     let shout = Part {
-        // The second is of an older manifest; the original does not compare values.
+        // The second is from an older manifest; upstream does not compare values.
         env: vec![json!({ "name": "MOOD", "value": "loud" }), json!({ "name": "STALE", "value": "yes" })],
         ..part("function", "shout", SCALED, runner, java("shout", jar, &details("shout")))
     };
@@ -209,7 +209,7 @@ fn parts() -> [Part; 4] {
     ]
 }
 
-/// Its default images.
+/// Upstream's default images.
 pub(crate) fn runner_images() -> RunnerImages {
     let runner = |language: &str| format!("streamnative/pulsar-functions-{language}-runner:2.10.0.0-rc10");
     RunnerImages {
@@ -235,8 +235,8 @@ impl Original<'_> {
         Ok(self.api::<K>().create(&params(), &object).await?)
     }
 
-    /// Makes everything as the original does, and is gone.
-    pub(crate) async fn install(&self) -> Nothing {
+    /// Creates all objects as upstream does, and exits.
+    pub(crate) async fn install(&self) -> TestResult {
         let mesh: FunctionMesh = self.create(mesh()).await?;
         let owner = json!([{
             "apiVersion": labels::API_VERSION, "kind": "FunctionMesh", "name": "m", "uid": mesh.uid(),
@@ -246,7 +246,7 @@ impl Original<'_> {
         for mut part in parts() {
             let items = spec[format!("{}s", part.role)].as_array().context("components")?;
             let mut item = items.iter().find(|it| it["name"] == part.name).context("it has one")?.clone();
-            // Its webhook completes what it makes.
+            // Upstream's webhook adds defaults.
             item["replicas"] = json!(part.replicas);
             item["autoAck"] = json!(true);
             item["subscriptionName"] = json!("");
@@ -300,7 +300,7 @@ impl Original<'_> {
                 status["conditions"]["HorizontalPodAutoscaler"] = condition("HPAReady");
                 status["pendingChange"] = json!("{\"spec\":{\"template\":null}}");
             }
-            // It forgets to take away what it says of one that is gone.
+            // Upstream keeps the condition of a removed component.
             "scream" => status["conditions"]["HorizontalPodAutoscaler"] = condition("HPAReady"),
             _ => {}
         }
@@ -313,7 +313,7 @@ impl Original<'_> {
         made.uid().context("no UID")
     }
 
-    async fn report<K: Kind>(&self, name: &str, status: Value) -> Nothing {
+    async fn report<K: Kind>(&self, name: &str, status: Value) -> TestResult {
         let mut object = serde_json::to_value(self.api::<K>().get(name).await?)?;
         object["status"] = status;
         let object: K = from_value(object)?;
@@ -321,7 +321,7 @@ impl Original<'_> {
         Ok(())
     }
 
-    async fn children(&self, part: &Part, cleans: bool) -> Nothing {
+    async fn children(&self, part: &Part, cleans: bool) -> TestResult {
         let (set, namespace) = (part.set(), self.namespace);
         let template = part.template(namespace);
         self.create::<StatefulSet>(json!({

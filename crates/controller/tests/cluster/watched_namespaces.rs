@@ -1,10 +1,10 @@
-//! Some namespaces by name: rights in those are enough, and what is amiss in one is no matter of the others.
+//! Watched namespaces: permissions in these are sufficient, and a failure in one does not affect the others.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
-use function_mesh_controller::{CONTROLLERS, Options, Protected, run};
+use function_mesh_controller::{CONTROLLERS, Options, ProtectedNamespaces, run};
 use function_mesh_kube::leader_election::Candidate;
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
@@ -21,12 +21,12 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use serde_json::{Value, from_value, json};
 
-use crate::world::Nothing;
+use crate::harness::TestResult;
 
-/// Group, resources, verbs.
+/// API group, resources, verbs.
 type Rule = (&'static str, &'static [&'static str], &'static [&'static str]);
 
-/// What the controller has to be allowed in each namespace.
+/// Permissions of the controller in each watched namespace.
 const RULES: [Rule; 13] = [
     ("compute.functionmesh.io", &["functionmeshes"], &["list", "watch"]),
     (
@@ -50,11 +50,11 @@ const RULES: [Rule; 13] = [
     ("batch", &["jobs"], &["get", "list", "watch", "create", "delete"]),
     ("events.k8s.io", &["events"], &["create", "patch"]),
 ];
-/// And in its own namespace.
+/// Permissions in its own namespace.
 const LEASES: [Rule; 1] = [("coordination.k8s.io", &["leases"], &["get", "create", "update"])];
 
-/// What is needed all the same and does not show: who applies what is not there must be allowed to create it; and there
-/// are no vertical autoscalers here.
+/// Needed but not observed in this test: applying a missing object requires `create`; and there are no vertical
+/// autoscalers here.
 const UNASKED: [&str; 6] = [
     "create functions,sinks,sources",
     "create horizontalpodautoscalers",
@@ -64,8 +64,8 @@ const UNASKED: [&str; 6] = [
     "delete verticalpodautoscalers",
 ];
 
-/// Lets a user do this in a namespace.
-async fn allow(client: &Client, user: &str, namespace: &str, rules: &[Rule], names: &[&str]) -> Nothing {
+/// Grants a user these permissions in a namespace.
+async fn allow(client: &Client, user: &str, namespace: &str, rules: &[Rule], names: &[&str]) -> TestResult {
     let rules = rules.iter().map(|(group, resources, verbs)| {
         let mut rule = json!({ "apiGroups": [group], "resources": resources, "verbs": verbs });
         if !names.is_empty() {
@@ -86,7 +86,7 @@ async fn allow(client: &Client, user: &str, namespace: &str, rules: &[Rule], nam
     Ok(())
 }
 
-/// A controller of some namespaces with the rights of a user.
+/// A controller of some namespaces with the permissions of a user.
 struct Scoped {
     readiness: Readiness,
     faults: Faults,
@@ -110,7 +110,7 @@ impl Scoped {
         let options = Options {
             settings,
             namespaces,
-            protected: Protected::default(),
+            protected: ProtectedNamespaces::default(),
             concurrency: 2,
             pause_rollout: false,
             candidate,
@@ -123,8 +123,8 @@ impl Scoped {
         Ok(Self { readiness, faults, end })
     }
 
-    /// Waits until it is ready, but for what has this in its name.
-    async fn is_ready_but_for(&self, part: &str) -> Nothing {
+    /// Waits until the controller is ready, ignoring gates with this text in their names.
+    async fn is_ready_but_for(&self, part: &str) -> TestResult {
         eventually(SECONDS_30 * 2, async || {
             let missing = self.readiness.missing();
             ensure!(missing.iter().all(|gate| !part.is_empty() && gate.ends_with(part)), "{missing:?}");
@@ -157,7 +157,7 @@ fn api<K: Kind>(client: &Client, namespace: &str) -> Api<K> {
     Api::namespaced(client.clone(), namespace)
 }
 
-async fn is_ready(client: &Client, namespace: &str) -> Nothing {
+async fn is_ready(client: &Client, namespace: &str) -> TestResult {
     eventually(SECONDS_30 * 2, async || {
         pretend_to_run(client, namespace).await?;
         let status = api::<FunctionMesh>(client, namespace).get("m").await?.status.context("no status")?;
@@ -171,9 +171,9 @@ async fn uid(client: &Client, namespace: &str, set: &str) -> anyhow::Result<Opti
     Ok(api::<StatefulSet>(client, namespace).get(set).await?.uid())
 }
 
-/// On a control plane of its own, which notes who asked for what.
+/// On its own control plane with an audit log.
 #[tokio::test]
-async fn roles_in_some_namespaces_are_enough_and_nothing_is_done_in_others() -> Nothing {
+async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
     let user = "scoped";
     let (plane, mut audit) = ControlPlane::start_auditing(user).await?;
     plane.install_definitions().await?;
@@ -202,7 +202,7 @@ async fn roles_in_some_namespaces_are_enough_and_nothing_is_done_in_others() -> 
     let scoped = Scoped::start_as(config, &[one, two], settings, Some(candidate))?;
     for namespace in [one, two, other] {
         let mut mesh = mesh()?;
-        // A twin would keep the subscription, and no Job would be asked for.
+        // Another component with the same subscription would keep it, and no Job would be created.
         if let Some(sink) =
             mesh.spec.sinks.as_mut().filter(|_| namespace != one).and_then(|sinks| sinks.first_mut())
         {
@@ -217,12 +217,12 @@ async fn roles_in_some_namespaces_are_enough_and_nothing_is_done_in_others() -> 
             serde_json::to_string(&api::<StatefulSet>(&client, namespace).get("m-shout-function").await?)?;
         ensure!(set.contains("\"red\""), "without the cluster's defaults in {namespace}");
     }
-    // All else that it ever asks for: rollouts that are paused while pods are scaled, bounds that move, components
-    // that leave, autoscalers that go, subscriptions that are removed.
+    // All other requests: paused rollouts with scaling, changed bounds, removed components, deleted autoscalers,
+    // deleted subscriptions.
     let pause = json!({ "metadata": { "annotations": { labels::PAUSE_ROLLOUT: "true" } } });
     let patch = PatchParams::default();
     api::<FunctionMesh>(&client, one).patch("m", &patch, &Patch::Merge(pause)).await?;
-    // A component hears of the new number before it hears of the pause when both come at once.
+    // The component observes the new number before the pause if both change at once.
     eventually(SECONDS_30, async || {
         let function = api::<Function>(&client, one).get("m-shout").await?;
         ensure!(labels::annotation(&function.metadata, labels::PAUSE_ROLLOUT).is_some(), "it is not paused");
@@ -256,7 +256,7 @@ async fn roles_in_some_namespaces_are_enough_and_nothing_is_done_in_others() -> 
 
     ensure!(api::<Function>(&client, other).get_opt("m-shout").await?.is_none(), "it acts elsewhere");
     let requests = audit.take()?;
-    // There are no vertical autoscalers here: the API server says so to who may ask.
+    // There are no vertical autoscalers here: the API server responds "not found" to permitted requests.
     let refused: Vec<_> = requests.iter().filter(|request| request.code == 403).collect();
     ensure!(refused.is_empty(), "{refused:?}");
     let asked: BTreeSet<_> = requests.iter().map(|it| (it.resource.as_str(), it.verb.as_str())).collect();
@@ -268,7 +268,7 @@ async fn roles_in_some_namespaces_are_enough_and_nothing_is_done_in_others() -> 
             }
         }
     }
-    // An Event that is published again is counted up; whether that happens here is up to chance.
+    // A repeated Event is patched; whether one repeats in this test is random.
     idle.remove("patch events");
     let unasked: BTreeSet<_> = UNASKED.map(str::to_owned).into();
     ensure!(idle == unasked, "allowed and not needed: {:?}", idle.difference(&unasked));
@@ -276,14 +276,14 @@ async fn roles_in_some_namespaces_are_enough_and_nothing_is_done_in_others() -> 
 }
 
 #[tokio::test]
-async fn a_namespace_without_rights_holds_no_other_up_and_is_taken_up_when_it_has_them() -> Nothing {
+async fn forbidden_namespace_does_not_block_others() -> TestResult {
     let plane = ControlPlane::shared().await?;
     let client = plane.client().await?;
     let user = "half-scoped";
     let (with, without) =
         (plane.namespace(&client, "with").await?, plane.namespace(&client, "without").await?);
     allow(&client, user, &with, &RULES, &[]).await?;
-    // More objects than are worked on at a time must not stand in the way either.
+    // More objects than workers must not block others either.
     let functions = [("compute.functionmesh.io", &["functions"][..], &["list", "watch"][..])];
     allow(&client, user, &without, &functions, &[]).await?;
     for number in 0..4 {
@@ -295,7 +295,7 @@ async fn a_namespace_without_rights_holds_no_other_up_and_is_taken_up_when_it_ha
     is_ready(&client, &with).await?;
     scoped.is_ready_but_for(&format!(" in {without}")).await?;
     let missing = scoped.readiness.missing();
-    ensure!(missing.contains(&format!("the cache of StatefulSets of functions in {without}")), "{missing:?}");
+    ensure!(missing.contains(&format!("cache of StatefulSets of functions in {without}")), "{missing:?}");
     ensure!(api::<StatefulSet>(&client, &without).get_opt("x0-function").await?.is_none());
 
     let params = DeleteParams::default();
@@ -308,8 +308,8 @@ async fn a_namespace_without_rights_holds_no_other_up_and_is_taken_up_when_it_ha
         .map(|_| ())
 }
 
-/// A namespace of which nothing is heard for a while, and in which objects are deleted meanwhile.
-async fn is_cut_off_and_comes_back(namespaces: &[&str]) -> Nothing {
+/// A namespace whose watch is broken for a while, in which objects are deleted at that time.
+async fn is_cut_off_and_comes_back(namespaces: &[&str]) -> TestResult {
     let plane = ControlPlane::shared().await?;
     let client = plane.client().await?;
     let mut names = Vec::new();
@@ -345,7 +345,7 @@ async fn is_cut_off_and_comes_back(namespaces: &[&str]) -> Nothing {
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     ensure!(uid(&client, cut, "m-feed-source").await.is_err(), "nothing is heard of {cut}, and yet it acts");
 
-    // WatchMetrics that failed several times in a row wait for a while.
+    // Watches that failed repeatedly are in backoff.
     scoped.faults.connect();
     eventually(SECONDS_30 * 2, async || {
         ensure!(uid(&client, cut, "m-feed-source").await? != before);
@@ -359,11 +359,11 @@ async fn is_cut_off_and_comes_back(namespaces: &[&str]) -> Nothing {
 }
 
 #[tokio::test]
-async fn what_goes_while_a_watch_is_broken_is_noticed() -> Nothing {
+async fn deletion_during_a_broken_watch_is_detected() -> TestResult {
     is_cut_off_and_comes_back(&["alone"]).await
 }
 
 #[tokio::test]
-async fn a_broken_watch_of_one_namespace_disturbs_no_other() -> Nothing {
+async fn broken_watch_does_not_affect_other_namespaces() -> TestResult {
     is_cut_off_and_comes_back(&["broken", "whole"]).await
 }

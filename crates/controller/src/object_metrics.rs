@@ -1,4 +1,4 @@
-//! How many objects there are in which phase: counted as they change, so that a scrape only reads numbers.
+//! Objects by kind and phase, counted on each change, so that a scrape does not decode objects.
 
 use std::collections::HashMap;
 
@@ -17,8 +17,8 @@ use crate::metrics::Metrics;
 use function_mesh_kube::cache::Cache;
 use function_mesh_kube::compact::Compact;
 
-/// Phases of objects that the controllers do not speak of in a status.
-const UNREADABLE: &str = "InvalidObject";
+/// Label values for objects whose phase is not in their status.
+const UNDECODABLE: &str = "InvalidObject";
 const UNMANAGED: &str = "Unmanaged";
 
 const PHASES: [&str; 10] = [
@@ -30,11 +30,11 @@ const PHASES: [&str; 10] = [
     Phase::Suspended.as_str(),
     Phase::Deleting.as_str(),
     Phase::Invalid.as_str(),
-    UNREADABLE,
+    UNDECODABLE,
     UNMANAGED,
 ];
 
-/// Counts the objects of a kind by phase while their changes pass. `phase` tells it from a status.
+/// Counts the objects of a kind by phase, from the stream of their changes. `phase` reads it from a status.
 pub(crate) fn count<K, E, S>(
     metrics: &Metrics,
     objects: &Cache<Compact<K>>,
@@ -46,35 +46,35 @@ where
     S: Stream<Item = Result<Compact<K>, E>> + Send,
 {
     let text = ("function_mesh_objects", "Objects by kind and phase.");
-    let mut tally = Tally::new(metrics.gauge(&K::kind(&()), text, "phase")?);
+    let mut phases = PhaseCounts::new(metrics.gauge(&K::kind(&()), text, "phase")?);
     let objects = objects.store();
     Ok(changes.inspect(move |change| {
         let Ok(object) = change else { return };
         let name = ObjectRef::from_obj(object);
         let phase = objects.get(&name).map(|object| phase_label(&object, phase));
-        tally.set((name.namespace, name.name), phase);
+        phases.set((name.namespace, name.name), phase);
     }))
 }
 
 /// Namespace and name.
 type Name = (Option<String>, String);
 
-/// Each object's phase, and how many there are of each.
-struct Tally {
+/// The phase of each object, and the gauge of objects by phase.
+struct PhaseCounts {
     phases: HashMap<Name, &'static str>,
     gauge: IntGaugeVec,
 }
 
-impl Tally {
+impl PhaseCounts {
     fn new(gauge: IntGaugeVec) -> Self {
-        // From zero on, so that the first one is an increase.
+        // Initialises all phases to zero.
         for phase in PHASES {
             gauge.with_label_values(&[phase]);
         }
         Self { phases: HashMap::new(), gauge }
     }
 
-    /// An object is in this phase now, or gone.
+    /// Sets the phase of an object; None if it was deleted.
     fn set(&mut self, name: Name, phase: Option<&'static str>) {
         let before = match phase {
             Some(phase) => self.phases.insert(name, phase),
@@ -93,9 +93,9 @@ fn phase_label<K: DeserializeOwned>(object: &Compact<K>, phase: fn(&str) -> Phas
 where
     Compact<K>: Resource,
 {
-    // One that is too large to be held is decoded by its reconcile, which tells in its status.
+    // An object that is too large for the cache is decoded by its reconcile, which reports errors in the status.
     if !object.is_large() && object.decode().is_err() {
-        return UNREADABLE;
+        return UNDECODABLE;
     }
     let managed = object.annotation(labels::MANAGED).map(|value| (labels::MANAGED.to_owned(), value));
     let metadata =
@@ -109,8 +109,8 @@ where
     }
 }
 
-/// The phase of a component, as its status tells it.
-pub(crate) fn of_component(status: &str) -> Phase {
+/// The phase in the status of a component.
+pub(crate) fn component_phase(status: &str) -> Phase {
     #[derive(Deserialize)]
     struct Status {
         #[serde(default)]
@@ -119,8 +119,8 @@ pub(crate) fn of_component(status: &str) -> Phase {
     serde_json::from_str::<Status>(status).map(|status| status.phase).unwrap_or_default()
 }
 
-/// The phase of a mesh: its condition `Ready` in the words that components use.
-pub(crate) fn of_mesh(status: &str) -> Phase {
+/// The phase of a mesh, derived from its condition `Ready`.
+pub(crate) fn mesh_phase(status: &str) -> Phase {
     #[derive(Deserialize)]
     struct Status {
         conditions: Vec<Condition>,
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mesh_stands_as_its_condition_says() {
+    fn mesh_phase_follows_the_ready_condition() {
         for (ready, phase) in [
             (None, "Pending"),
             (Some(("True", "ComponentsReady")), "Ready"),
@@ -174,38 +174,38 @@ mod tests {
             (Some(("False", "Invalid")), "Invalid"),
             (Some(("False", "SomethingNew")), "Progressing"),
         ] {
-            assert_eq!(phase_label(&mesh(&json!({}), ready), of_mesh), phase, "{ready:?}");
+            assert_eq!(phase_label(&mesh(&json!({}), ready), mesh_phase), phase, "{ready:?}");
         }
-        let going = json!({ "deletionTimestamp": "2020-01-01T00:00:00Z" });
-        assert_eq!(phase_label(&mesh(&going, Some(("True", "ComponentsReady"))), of_mesh), "Deleting");
+        let deleting = json!({ "deletionTimestamp": "2020-01-01T00:00:00Z" });
+        assert_eq!(phase_label(&mesh(&deleting, Some(("True", "ComponentsReady"))), mesh_phase), "Deleting");
         let others = json!({ "annotations": { labels::MANAGED: "false" } });
-        assert_eq!(phase_label(&mesh(&others, Some(("True", "ComponentsReady"))), of_mesh), "Unmanaged");
+        assert_eq!(phase_label(&mesh(&others, Some(("True", "ComponentsReady"))), mesh_phase), "Unmanaged");
     }
 
     #[test]
-    fn what_cannot_be_read_is_counted_as_that() {
+    fn undecodable_object_has_its_own_phase() {
         let function: Compact<Function> = serde_json::from_value(json!({
             "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "Function",
             "metadata": { "name": "f" }, "spec": { "replicas": "three" },
         }))
         .unwrap();
-        assert_eq!(phase_label(&function, of_component), "InvalidObject");
+        assert_eq!(phase_label(&function, component_phase), "InvalidObject");
     }
 
     #[test]
-    fn s18_phases_are_counted_as_objects_change() {
+    fn phase_counts_follow_changes_and_deletions() {
         let options = prometheus::Opts::new("objects", "Objects.");
         let gauge = IntGaugeVec::new(options, &["phase"]).unwrap();
-        let mut tally = Tally::new(gauge.clone());
+        let mut phases = PhaseCounts::new(gauge.clone());
         let name = |name: &str| (Some("n".to_owned()), name.to_owned());
-        tally.set(name("a"), Some("Pending"));
-        tally.set(name("b"), Some("Pending"));
-        tally.set(name("a"), Some("Ready"));
-        tally.set(name("a"), Some("Ready"));
-        tally.set(name("c"), None);
+        phases.set(name("a"), Some("Pending"));
+        phases.set(name("b"), Some("Pending"));
+        phases.set(name("a"), Some("Ready"));
+        phases.set(name("a"), Some("Ready"));
+        phases.set(name("c"), None);
         let counts = || ["Pending", "Ready", "Invalid"].map(|phase| gauge.with_label_values(&[phase]).get());
         assert_eq!(counts(), [1, 1, 0]);
-        tally.set(name("b"), None);
+        phases.set(name("b"), None);
         assert_eq!(counts(), [0, 1, 0]);
     }
 }

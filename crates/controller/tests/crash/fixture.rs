@@ -1,5 +1,4 @@
-//! A namespace of the one control plane with an operator that looks after it alone, somebody who plays the
-//! kubelet, and the words that flows are told in.
+//! A fixture: a namespace with its own operator and a fake kubelet, and the steps of flows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,22 +17,22 @@ use tokio::time::{Instant, sleep};
 use crate::operator::{Nothing, Operator};
 use crate::snapshot::Snapshot;
 
-/// How long no request must have been made before it is worth looking.
+/// How long no request must have been sent before the state is checked.
 const CALM: Duration = Duration::from_millis(250);
-/// How long a state must stay as it is to be the last one.
+/// How long a state must stay unchanged to be final.
 const STAY: Duration = Duration::from_millis(400);
-/// Between two looks.
+/// Poll interval.
 const PAUSE: Duration = Duration::from_millis(120);
 
-/// Somebody who plays a part of the world beside the operator, until the end of the point.
+/// A background task that acts as another client or controller until the end of the point.
 pub(crate) type Helper = fn(Client, String) -> BoxFuture<'static, ()>;
 
-/// A stage; clones are the same one.
+/// The fixture; clones share it.
 #[derive(Clone)]
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     pub(crate) client: Client,
     pub(crate) namespace: String,
-    /// Between the operator and the API server.
+    /// Injects faults between the operator and the API server.
     pub(crate) faults: Faults,
     pub(crate) operator: Arc<Mutex<Operator>>,
     _helper: Arc<Helping>,
@@ -47,8 +46,8 @@ impl Drop for Helping {
     }
 }
 
-impl Stage {
-    /// A namespace with its helper; the operator does not run yet.
+impl Fixture {
+    /// A namespace with a fake kubelet; the operator does not run yet.
     pub(crate) async fn new(plane: &ControlPlane, name: &str, helper: Helper) -> anyhow::Result<Self> {
         let client = plane.client().await?;
         let namespace = plane.namespace(&client, name).await?;
@@ -63,7 +62,7 @@ impl Stage {
         self.operator.lock().await.start()
     }
 
-    /// Stops the operator in good order and starts it again.
+    /// Stops the operator gracefully and starts it again.
     pub(crate) async fn restart(&self) -> Nothing {
         let mut operator = self.operator.lock().await;
         operator.stop().await?;
@@ -82,7 +81,7 @@ impl Stage {
         apply(&self.client, &self.namespace, object).await.map(|_| ())
     }
 
-    /// Makes an object that nobody here looks after.
+    /// Creates a foreign object.
     pub(crate) async fn create<K: Kind>(&self, object: &K) -> anyhow::Result<K> {
         Ok(self.api::<K>().create(&PostParams::default(), object).await?)
     }
@@ -107,7 +106,7 @@ impl Stage {
         Snapshot::take(&self.client, &self.namespace).await
     }
 
-    /// Waits until nothing is on its way, apart from what `ignored` names, and stays so.
+    /// Waits until nothing is pending, except what `ignored` names, and stays so.
     pub(crate) async fn settle(
         &self,
         limit: Duration,

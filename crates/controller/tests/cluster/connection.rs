@@ -1,4 +1,4 @@
-//! A client whose requests can be held or slowed down, and whose writes are noted with their time.
+//! A client whose requests can be blocked or delayed, and which records the time of its writes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -12,25 +12,25 @@ use kube::{Client, Config};
 use tower::Service;
 use tower::layer::layer_fn;
 
-/// What happens to requests whose path has this text in it, watches excepted.
+/// A fault of requests with this text in their path, except watches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
-    /// They are never sent.
+    /// The requests are never sent.
     Hold,
-    /// They are sent after this time.
+    /// The requests are sent after this delay.
     Delay(Duration),
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Line {
+pub(crate) struct Connection {
     fault: Arc<Mutex<Option<(String, Fault)>>>,
     writes: Arc<Mutex<Vec<Instant>>>,
 }
 
-impl Line {
+impl Connection {
     pub(crate) fn client(&self, config: Config) -> anyhow::Result<Client> {
-        let line = self.clone();
-        let layer = layer_fn(move |inner| Lined { inner, line: line.clone() });
+        let connection = self.clone();
+        let layer = layer_fn(move |inner| Lined { inner, connection: connection.clone() });
         Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
     }
 
@@ -38,7 +38,7 @@ impl Line {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some((path.to_owned(), fault));
     }
 
-    /// When it wrote, Leases and Events apart.
+    /// The times of its writes, without Leases and Events.
     pub(crate) fn writes(&self) -> Vec<Instant> {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -47,7 +47,7 @@ impl Line {
 #[derive(Clone)]
 struct Lined<S> {
     inner: S,
-    line: Line,
+    connection: Connection,
 }
 
 impl<S> Service<Request<Body>> for Lined<S>
@@ -70,17 +70,17 @@ where
         let is_watch = query.contains("watch=");
         let is_noted =
             *request.method() != Method::GET && !path.contains("/leases") && !path.contains("/events");
-        let fault = self.line.fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fault = self.connection.fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let fault = fault.filter(|(text, _)| !is_watch && path.contains(text)).map(|(_, fault)| fault);
         if is_noted {
-            self.line.writes.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+            self.connection.writes.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
         }
         let answer = self.inner.call(request);
         async move {
             match fault {
                 None => {}
                 Some(Fault::Hold) => pending().await,
-                // A request is sent when its answer is waited for.
+                // The request is sent when its future is polled.
                 Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
             }
             answer.await

@@ -1,11 +1,11 @@
-//! A namespace, a controller that looks after it alone, and short words for what tests do all the time.
+//! A test harness: a namespace with its own controller, and helpers.
 
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::types::{ComponentStatus, Phase};
 use function_mesh_api::{Component, FunctionMesh};
-use function_mesh_controller::{CONTROLLERS, Options, Protected, run};
+use function_mesh_controller::{CONTROLLERS, Options, ProtectedNamespaces, run};
 use function_mesh_kube::leader_election::Candidate;
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
@@ -21,33 +21,33 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-pub(crate) type Nothing = anyhow::Result<()>;
+pub(crate) type TestResult = anyhow::Result<()>;
 
-/// How long nothing must happen for a test to take it that nothing will.
+/// How long nothing must be written until a test assumes a steady state.
 const QUIET: Duration = Duration::from_millis(1500);
 
-pub(crate) struct World {
+pub(crate) struct Harness {
     pub(crate) plane: &'static ControlPlane,
     pub(crate) client: Client,
     pub(crate) namespace: String,
-    /// Another namespace that the controller looks after.
+    /// Another watched namespace.
     pub(crate) second: Option<String>,
-    /// What the controller writes.
+    /// Records the writes of the controller.
     pub(crate) recorder: Recorder,
     pub(crate) settings: Settings,
-    pub(crate) protected: Protected,
+    pub(crate) protected: ProtectedNamespaces,
     pub(crate) pause_rollout: bool,
-    /// Who it is among several, if it is not alone.
+    /// The candidate, with leader election.
     pub(crate) candidate: Option<Candidate>,
-    running: Option<(CancellationToken, JoinHandle<Nothing>)>,
+    running: Option<(CancellationToken, JoinHandle<TestResult>)>,
 }
 
-impl World {
+impl Harness {
     /// A namespace and a controller for it.
     pub(crate) async fn new(name: &str) -> anyhow::Result<Self> {
-        let mut world = Self::without_controller(name).await?;
-        world.start().await?;
-        Ok(world)
+        let mut harness = Self::without_controller(name).await?;
+        harness.start().await?;
+        Ok(harness)
     }
 
     pub(crate) async fn without_controller(name: &str) -> anyhow::Result<Self> {
@@ -62,7 +62,7 @@ impl World {
             second: None,
             recorder,
             settings,
-            protected: Protected::default(),
+            protected: ProtectedNamespaces::default(),
             pause_rollout: false,
             candidate: None,
             running: None,
@@ -70,14 +70,14 @@ impl World {
     }
 
     /// Starts the controller and waits until it is ready.
-    pub(crate) async fn start(&mut self) -> Nothing {
+    pub(crate) async fn start(&mut self) -> TestResult {
         let client = self.recorder.client(self.plane.config().await?)?;
         let options = Options {
             settings: self.settings.clone(),
             namespaces: [Some(&self.namespace), self.second.as_ref()]
                 .into_iter()
                 .flatten()
-                .map(|name| Namespaces::one(name))
+                .map(|name| Namespaces::single(name))
                 .collect(),
             protected: self.protected.clone(),
             concurrency: 4,
@@ -100,9 +100,9 @@ impl World {
         .await
     }
 
-    /// Stops the controller in good order.
-    pub(crate) async fn stop(&mut self) -> Nothing {
-        let (end, task) = self.running.take().context("it does not run")?;
+    /// Stops the controller gracefully.
+    pub(crate) async fn stop(&mut self) -> TestResult {
+        let (end, task) = self.running.take().context("it is not running")?;
         end.cancel();
         tokio::time::timeout(SECONDS_10, task).await.context("it does not stop")??
     }
@@ -129,12 +129,12 @@ impl World {
         Ok(self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(change)).await?)
     }
 
-    pub(crate) async fn delete<K: Kind>(&self, name: &str) -> Nothing {
+    pub(crate) async fn delete<K: Kind>(&self, name: &str) -> TestResult {
         self.api::<K>().delete(name, &DeleteParams::background()).await?;
         Ok(())
     }
 
-    pub(crate) async fn gone<K: Kind>(&self, name: &str) -> Nothing {
+    pub(crate) async fn gone<K: Kind>(&self, name: &str) -> TestResult {
         eventually(SECONDS_30, async || {
             ensure!(self.find::<K>(name).await?.is_none(), "{} {name} is there", K::kind(&()));
             Ok(())
@@ -150,7 +150,7 @@ impl World {
     pub(crate) async fn stateful_set(
         &self,
         name: &str,
-        check: impl AsyncFn(&StatefulSet) -> Nothing,
+        check: impl AsyncFn(&StatefulSet) -> TestResult,
     ) -> anyhow::Result<StatefulSet> {
         eventually(SECONDS_10, async || {
             let found = self.get::<StatefulSet>(name).await?;
@@ -160,7 +160,7 @@ impl World {
         .await
     }
 
-    /// Waits until a component is in this phase, and tells its status.
+    /// Waits until a component is in this phase, and returns its status.
     pub(crate) async fn phase<C: Component>(
         &self,
         name: &str,
@@ -174,7 +174,7 @@ impl World {
         .await
     }
 
-    /// Waits until a mesh has a condition of this type with this status and reason, and gives it.
+    /// Waits until a mesh has a condition of this type with this status and reason, and returns it.
     pub(crate) async fn condition(
         &self,
         mesh: &str,
@@ -191,7 +191,7 @@ impl World {
         .await
     }
 
-    /// Waits until the controller writes no more, and tells what it wrote since the last time.
+    /// Waits until the controller stops writing, and returns the writes since the last call.
     pub(crate) async fn settle(&self) -> anyhow::Result<Vec<Write>> {
         let mut before = usize::MAX;
         for _ in 0..40 {
@@ -202,10 +202,10 @@ impl World {
             before = now;
             tokio::time::sleep(QUIET).await;
         }
-        anyhow::bail!("it goes on writing: {:?}", texts(&self.recorder.take()));
+        anyhow::bail!("it keeps writing: {:?}", texts(&self.recorder.take()));
     }
 
-    /// What events say of an object.
+    /// The Events of an object.
     pub(crate) async fn events(&self, kind: &str, name: &str) -> anyhow::Result<Vec<String>> {
         let events = self.api::<Event>().list(&ListParams::default()).await?;
         let of_object = events.items.into_iter().filter(|event| {
@@ -220,7 +220,7 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for Harness {
     fn drop(&mut self) {
         if let Some((end, _)) = &self.running {
             end.cancel();
@@ -228,12 +228,12 @@ impl Drop for World {
     }
 }
 
-/// Writes in words, without events.
+/// Writes as text, without Events.
 pub(crate) fn texts(writes: &[Write]) -> Vec<String> {
     writes.iter().filter(|write| write.resource != "events").map(ToString::to_string).collect()
 }
 
-/// An object as JSON, to look into.
+/// An object as JSON.
 pub(crate) fn json<K: Serialize>(object: &K) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(object)?)
 }
