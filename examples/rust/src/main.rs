@@ -1,4 +1,4 @@
-//! A tool that makes a mesh of functions: one for each step that its user names.
+//! A tool that builds a mesh with one function for each step.
 
 use std::error::Error;
 
@@ -6,7 +6,7 @@ use function_mesh_api::topology::Topology;
 use function_mesh_api::types::{InputConf, OutputConf, PulsarMessaging, PythonRuntime};
 use function_mesh_api::{FunctionMesh, FunctionMeshSpec, FunctionSpec, validate};
 
-/// A function that reads the topic `from` and writes the topic `to`.
+/// A function that consumes the topic `from` and produces to the topic `to`.
 fn step(name: &str, class: &str, from: &str, to: &str) -> FunctionSpec {
     FunctionSpec {
         name: Some(name.into()),
@@ -22,7 +22,7 @@ fn step(name: &str, class: &str, from: &str, to: &str) -> FunctionSpec {
     }
 }
 
-/// A mesh of these functions, complete with its defaults.
+/// A mesh of functions, with defaults.
 fn mesh(functions: Vec<FunctionSpec>) -> FunctionMesh {
     let mut mesh =
         FunctionMesh::new("words", FunctionMeshSpec { functions: Some(functions), ..Default::default() });
@@ -33,35 +33,35 @@ fn mesh(functions: Vec<FunctionSpec>) -> FunctionMesh {
 fn main() -> Result<(), Box<dyn Error>> {
     let shout = step("shout", "exclamation_function.ExclamationFunction", "words", "shouts");
 
-    // Every fault is found at once, each with its field. Warnings are what is most likely not meant.
-    let mut wrong = step("scream", "", "shouts", "louder");
-    wrong.replicas = Some(2);
-    wrong.max_replicas = Some(1);
-    let findings = validate::check_mesh(&mesh(vec![shout.clone(), wrong]));
-    println!("a mesh with faults:");
-    for fault in &findings.violations {
-        println!("  {}: {}", fault.field, fault.message);
+    // Validation reports all violations at once, each with its field, and warnings for probable mistakes.
+    let mut invalid = step("scream", "", "shouts", "louder");
+    invalid.replicas = Some(2);
+    invalid.max_replicas = Some(1);
+    let findings = validate::check_mesh(&mesh(vec![shout.clone(), invalid]));
+    println!("violations of an invalid mesh:");
+    for violation in &findings.violations {
+        println!("  {}: {}", violation.field, violation.message);
     }
     for warning in &findings.warnings {
         println!("  warning: {}: {}", warning.field, warning.message);
     }
 
-    // What keeps all rules is a type of its own, which only the check makes.
+    // Only validation creates a `Valid` mesh.
     let scream = step("scream", "exclamation_function.ExclamationFunction", "shouts", "louder");
     let valid = validate::valid_mesh(mesh(vec![shout, scream]))?;
 
     let graph = Topology::of(&valid.spec);
-    println!("\nthe way of the messages:");
+    println!("\ntopology:");
     for edge in graph.edges() {
         let name = |component: usize| &graph.components()[component].name;
         let topic = graph.topics()[edge.topic].short_name();
         println!("  {} --{topic}--> {}", name(edge.from), name(edge.to));
     }
     let names: Vec<_> = graph.external_inputs().map(|topic| topic.short_name()).collect();
-    println!("  reads from elsewhere: {}", names.join(", "));
+    println!("  external inputs: {}", names.join(", "));
     let names: Vec<_> = graph.external_outputs().map(|topic| topic.short_name()).collect();
-    println!("  writes for others: {}", names.join(", "));
+    println!("  external outputs: {}", names.join(", "));
 
-    println!("\nthe manifest:\n{}", serde_saphyr::to_string(&valid.into_inner())?);
+    println!("\nmanifest:\n{}", serde_saphyr::to_string(&valid.into_inner())?);
     Ok(())
 }
