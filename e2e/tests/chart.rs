@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use function_mesh_webhook::configuration::{ClientTarget, configuration};
+use function_mesh_webhook::manifests::{ClientTarget, webhook_configurations};
 use serde_json::{Value, json};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -77,7 +77,7 @@ fn admission_is_registered_as_the_program_itself_would() {
     let objects = rendered("");
     let (name, namespace) = ("function-mesh-admission-webhook-service".to_owned(), "ops".to_owned());
     let (mutating, validating) =
-        configuration("mesh", &ClientTarget::Service { name, namespace, port: 443 }, None);
+        webhook_configurations("mesh", &ClientTarget::Service { name, namespace, port: 443 }, None);
     for (kind, wanted) in [
         ("MutatingWebhookConfiguration", serde_json::to_value(mutating).unwrap()),
         ("ValidatingWebhookConfiguration", serde_json::to_value(validating).unwrap()),
@@ -229,7 +229,7 @@ fn with_a_list_of_namespaces_it_has_no_rights_elsewhere() {
 
 #[test]
 fn tokens_are_projected_and_never_automounted() {
-    let objects = rendered("admissionWebhook: {certificate: {provider: self}}");
+    let objects = rendered("admissionWebhook: {certificate: {provider: self-signed}}");
     for account in ["function-mesh-controller-manager", "function-mesh-webhook"] {
         assert_eq!(
             find(&objects, "ServiceAccount", account)["automountServiceAccountToken"],
@@ -312,13 +312,13 @@ fn clusters_backend_config_stands_in_the_releases_namespace() {
 fn rights_are_asked_for_only_where_they_are_checked() {
     let off = rendered("");
     let names_of = |objects: &[Value]| names(objects, "ClusterRole");
-    assert!(!names_of(&off).iter().any(|name| name.ends_with("webhook-rights")));
-    let on = rendered("admissionWebhook: {checkRights: true}");
-    let role = find(&on, "ClusterRole", "mesh-function-mesh-webhook-rights");
+    assert!(!names_of(&off).iter().any(|name| name.ends_with("webhook-permissions")));
+    let on = rendered("admissionWebhook: {checkPermissions: true}");
+    let role = find(&on, "ClusterRole", "mesh-function-mesh-webhook-permissions");
     let allowed = json!([{ "apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"] }]);
     assert_eq!(role["rules"], allowed);
     let arguments = arguments(find(&on, "Deployment", "function-mesh-webhook"));
-    assert!(arguments.contains("--check-rights"));
+    assert!(arguments.contains("--check-permissions"));
     assert!(
         arguments.contains("--trusted-account=system:serviceaccount:ops:function-mesh-controller-manager")
     );
@@ -399,7 +399,7 @@ fn every_switch_makes_what_it_is_named_after_and_nothing_by_default() {
 
 #[test]
 fn all_images_belong_to_restricted_pods() {
-    for values in ["", "admissionWebhook: {certificate: {provider: self}}"] {
+    for values in ["", "admissionWebhook: {certificate: {provider: self-signed}}"] {
         for object in rendered(values) {
             let pod = match object["kind"].as_str().unwrap() {
                 "Deployment" => &object["spec"]["template"]["spec"],

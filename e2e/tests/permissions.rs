@@ -241,7 +241,7 @@ async fn tour(story: &Story) -> Result<()> {
 async fn accounts_may_do_what_they_did_and_nothing_more() -> Result<()> {
     Story::tell("rights", async |story| {
         tour(story).await?;
-        let own = "admissionWebhook.certificate.provider=self";
+        let own = "admissionWebhook.certificate.provider=self-signed";
         story.world.install("helm", &[own]).await?;
         let result = compare(&story.world, "function-mesh-webhook").await;
         story.world.install("helm", &[]).await?;

@@ -100,13 +100,13 @@ async fn certificates_of_cert_manager_are_renewed_under_load_without_a_failed_re
 #[allow(clippy::print_stdout, reason = "the figures are for people")]
 async fn certificates_of_the_webhooks_own_are_renewed_under_load_without_a_failed_request() -> Result<()> {
     Story::tell("own", async |story| {
-        let provider = "admissionWebhook.certificate.provider=self";
+        let provider = "admissionWebhook.certificate.provider=self-signed";
         story.world.install("helm", &[provider]).await?;
-        let without = loaded(story, "self, without rotation", sleep(WITHOUT)).await?;
+        let without = loaded(story, "self-signed, without rotation", sleep(WITHOUT)).await?;
         // Other pods, whose certificates are renewed after 20 seconds. Another authority takes minutes, since all must
         // have heard of it: the webhook's own tests do that, with shorter times.
         let mut result = Ok(());
-        let with = loaded(story, "self, with other pods and rotation", async {
+        let with = loaded(story, "self-signed, with other pods and rotation", async {
             result =
                 replaced_and_renewed(story, &[provider, "admissionWebhook.certificate.duration=30s"]).await;
         })

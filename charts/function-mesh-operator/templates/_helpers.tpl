@@ -105,11 +105,11 @@ function-mesh-admission-webhook-service
 function-mesh-admission-webhook-server-cert
 {{- end }}
 
-{{/* The Secret that the webhook's certificate is in. One that it writes itself is not one that cert-manager wrote. */}}
+{{/* The Secret of the webhook's certificate. A self-signed one must not be in the Secret that cert-manager wrote. */}}
 {{- define "fm.webhook.secret" -}}
 {{- with .Values.admissionWebhook.certificate }}
 {{- if .secretName }}{{ .secretName }}
-{{- else if eq .provider "self" }}function-mesh-webhook-own-certificate
+{{- else if eq .provider "self-signed" }}function-mesh-webhook-own-certificate
 {{- else if eq .provider "secret" }}{{ fail "admissionWebhook.certificate.secretName: with provider `secret`, name the Secret of type kubernetes.io/tls that holds the webhook's certificate" }}
 {{- else }}{{ include "fm.webhook.certificate" $ }}
 {{- end }}

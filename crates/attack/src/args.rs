@@ -7,46 +7,46 @@ use clap::Parser;
 
 use crate::attacks::{ATTACKS, Attack};
 
-/// Attacks the controller and the webhook under the chart's memory limits, and measures what a bystander notices.
+/// Attacks the controller and the webhook under the chart's memory limits and measures the effect on another tenant
 #[derive(Debug, Parser)]
 #[command(name = "hack/attack")]
 pub(crate) struct Args {
-    /// Folder with function-mesh-controller-manager and function-mesh-webhook
+    /// Directory of the binaries function-mesh-controller-manager and function-mesh-webhook
     #[arg(long, value_name = "DIR")]
     pub(crate) programs: PathBuf,
-    /// The manifests to install: a folder with crds/ and function-mesh-self.yaml
+    /// Directory of the manifests to install: crds/ and function-mesh-self-signed.yaml
     #[arg(long, value_name = "DIR")]
     pub(crate) manifests: PathBuf,
-    /// Run this attack; may be repeated. Without it all are run
-    #[arg(long, value_name = "NAME", value_parser = known)]
+    /// Run only this attack; can be repeated [default: all]
+    #[arg(long, value_name = "NAME", value_parser = parse_attack_name)]
     only: Vec<String>,
-    /// Run the few attacks that a commit must pass, with 6 seconds each
+    /// Run only the attacks of the commit check, 6 seconds each
     #[arg(long)]
     quick: bool,
-    /// Seconds of each attack [default: 10]
+    /// Duration of each attack in seconds [default: 10]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     duration: Option<u64>,
-    /// Write all figures to this file, too
+    /// Also write the results to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Print the names of the attacks and what they do
+    /// List the attacks and exit
     #[arg(long)]
     pub(crate) list: bool,
-    /// Multiply the goals of time, for a busy machine
+    /// Multiply the time limits of the goals by this factor, for a slow or busy machine
     #[arg(long, env = "FUNCTION_MESH_ATTACK_FACTOR", default_value_t = 1.0, value_name = "N")]
     pub(crate) factor: f64,
 }
 
-fn known(name: &str) -> Result<String, String> {
+fn parse_attack_name(name: &str) -> Result<String, String> {
     if ATTACKS.iter().any(|attack| attack.name == name) {
         return Ok(name.to_owned());
     }
     let names: Vec<_> = ATTACKS.iter().map(|attack| attack.name).collect();
-    Err(format!("unknown attack; known are {}", names.join(", ")))
+    Err(format!("unknown attack; must be one of: {}", names.join(", ")))
 }
 
 impl Args {
-    /// The attacks to run, in the order of the table.
+    /// The attacks to run, in table order.
     pub(crate) fn attacks(&self) -> impl Iterator<Item = &'static Attack> {
         ATTACKS.iter().filter(|attack| {
             let is_named = self.only.iter().any(|name| name == attack.name);
@@ -54,7 +54,7 @@ impl Args {
         })
     }
 
-    /// Time of each attack.
+    /// Duration of each attack.
     pub(crate) fn duration(&self) -> Duration {
         Duration::from_secs(self.duration.unwrap_or(if self.quick { 6 } else { 10 }))
     }

@@ -1,4 +1,4 @@
-//! Memory cgroups: the limit that the kubelet would set, and what the kernel says of it.
+//! Memory cgroups: set the container's memory limit and read the kernel's OOM counter.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
 
-/// Kills what is left in the groups and removes them, once nobody holds its standard input any more.
-const KEEPER: &str = r#"
+/// Waits for the end of its standard input, then kills the processes of the groups and removes the groups.
+const CLEANUP_SCRIPT: &str = r#"
 cat >/dev/null
 for group in "$@"; do
   while read -r pid; do kill -KILL "$pid"; done <"$group/cgroup.procs"
@@ -15,7 +15,7 @@ for group in "$@"; do
 done 2>/dev/null
 "#;
 
-/// The two versions of cgroups name their files differently.
+/// Version of the cgroup hierarchy: the file names differ.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Version {
     One,
@@ -30,7 +30,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Creates a group; an error says why this machine lets us enforce no limit.
+    /// Creates a group with a memory limit in bytes; fails where cgroups are not writable.
     pub(crate) fn create(name: &str, limit: u64) -> anyhow::Result<Self> {
         let (root, version) = if Path::new("/sys/fs/cgroup/memory/cgroup.procs").exists() {
             ("/sys/fs/cgroup/memory", Version::One)
@@ -54,7 +54,7 @@ impl Group {
         };
         let file = self.folder.join(file);
         fs::write(&file, limit.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
-        // Without swap the limit is the end, as it is for a container. The file is missing where there is no swap.
+        // Disable swap, as for a container. The file does not exist on kernels without swap accounting.
         let swap = match self.version {
             Version::One => ("memory.memsw.limit_in_bytes", limit),
             Version::Two => ("memory.swap.max", 0),
@@ -63,12 +63,12 @@ impl Group {
         Ok(())
     }
 
-    /// The file that a process writes its number to in order to join.
+    /// The file `cgroup.procs`: a process joins the group when it writes its PID there.
     pub(crate) fn members(&self) -> PathBuf {
         self.folder.join("cgroup.procs")
     }
 
-    /// How often the kernel killed a process because the limit was reached.
+    /// Number of processes of the group that the OOM killer has killed.
     pub(crate) fn oom_kills(&self) -> u64 {
         let file = match self.version {
             Version::One => "memory.oom_control",
@@ -79,27 +79,27 @@ impl Group {
     }
 }
 
-/// Removes the groups when it is dropped, or when this process ends in whatever way.
+/// Removes the groups on drop. A child process does it, so that it also happens when this process is killed.
 #[derive(Debug)]
-pub(crate) struct Keeper(Child);
+pub(crate) struct CleanupGuard(Child);
 
-impl Keeper {
+impl CleanupGuard {
     pub(crate) fn start<'a>(groups: impl Iterator<Item = &'a Group>) -> anyhow::Result<Self> {
         use std::os::unix::process::CommandExt;
-        let keeper = Command::new("sh")
-            .args(["-c", KEEPER, "keeper"])
+        let cleanup = Command::new("sh")
+            .args(["-c", CLEANUP_SCRIPT, "cleanup"])
             .args(groups.map(|group| &group.folder))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            // Ctrl-C in a terminal reaches a whole process group; the keeper has work left to do then.
+            // A process group of its own: Ctrl-C signals the foreground group, and the cleanup must survive it.
             .process_group(0)
             .spawn()
             .context("cannot start a shell")?;
-        Ok(Self(keeper))
+        Ok(Self(cleanup))
     }
 }
 
-impl Drop for Keeper {
+impl Drop for CleanupGuard {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
         _ = self.0.wait();

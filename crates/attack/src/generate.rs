@@ -1,44 +1,44 @@
-//! Inputs: objects that cost more than they weigh. Depth, width, bytes and counts are parameters, so that each attack is
-//! a kind and not a case.
+//! Generates the attackers' objects: small documents that are expensive to process. Depth, width, size and counts are
+//! parameters.
 
 use std::fmt::Write;
 
-/// What every component needs beside its input.
+/// Required fields of every component besides its input.
 const COMPONENT: &str = r#""className":"C","java":{"jar":"/x.jar"},"pulsar":{"pulsarConfig":"c"}"#;
 
-/// The label by which the controller finds children, pods and clean-up Jobs.
+/// The label by which the controller selects children, pods and clean-up Jobs.
 pub(crate) const LABEL: &str = r#""compute.functionmesh.io/component":"function""#;
 
-/// A valid Function; `metadata` and `spec` are more fields, each with a comma before it.
+/// A valid Function; `metadata` and `spec` are additional fields, each with a leading comma.
 pub(crate) fn function(name: &str, metadata: &str, spec: &str) -> String {
     format!(
         r#"{{"apiVersion":"compute.functionmesh.io/v1alpha1","kind":"Function","metadata":{{"name":"{name}"{metadata}}},"spec":{{{COMPONENT},"replicas":1,"input":{{"topics":["a"]}},"output":{{"topic":"b"}}{spec}}}}}"#
     )
 }
 
-/// A FunctionMesh with these lists.
+/// A FunctionMesh; `functions` and `sinks` are the items of the lists, separated by commas.
 pub(crate) fn mesh(name: &str, metadata: &str, functions: &str, sinks: &str) -> String {
     format!(
         r#"{{"apiVersion":"compute.functionmesh.io/v1alpha1","kind":"FunctionMesh","metadata":{{"name":"{name}"{metadata}}},"spec":{{"functions":[{functions}],"sinks":[{sinks}]}}}}"#
     )
 }
 
-/// Maps in maps.
+/// Nested maps.
 pub(crate) fn deep(levels: usize) -> String {
     format!("{}{{}}{}", r#"{"f:a":"#.repeat(levels), "}".repeat(levels))
 }
 
-/// Lists in lists.
+/// Nested lists.
 pub(crate) fn deep_list(levels: usize) -> String {
     format!("{}{}", "[".repeat(levels), "]".repeat(levels))
 }
 
-/// A list of about so many bytes of the values that are dearest as a tree.
-pub(crate) fn dear(bytes: usize) -> String {
+/// A list of about `bytes` bytes, of the values with the highest memory cost per byte once parsed.
+pub(crate) fn expensive_list(bytes: usize) -> String {
     repeated(r#"{"":0}"#, bytes)
 }
 
-/// A list of about so many bytes, of this item.
+/// A list of about `bytes` bytes that repeats `item`.
 pub(crate) fn repeated(item: &str, bytes: usize) -> String {
     let mut list = format!("[{}", format!("{item},").repeat(bytes / (item.len() + 1)));
     list.push_str(item);
@@ -46,12 +46,12 @@ pub(crate) fn repeated(item: &str, bytes: usize) -> String {
     list
 }
 
-/// Plain letters.
-pub(crate) fn letters(bytes: usize) -> String {
+/// A JSON string of `bytes` letters.
+pub(crate) fn plain_text(bytes: usize) -> String {
     format!("\"{}\"", "a".repeat(bytes))
 }
 
-/// managedFields with an entry that nests so deep, as one who may write the object may leave them.
+/// managedFields with an entry of `levels` nested maps, which every user with write access to the object can set.
 pub(crate) fn managed_fields(api_version: &str, levels: usize) -> String {
     let fields = deep(levels);
     format!(
@@ -59,7 +59,7 @@ pub(crate) fn managed_fields(api_version: &str, levels: usize) -> String {
     )
 }
 
-/// Objects of kinds that the controller watches beside ours: path below `/`, API version and kind, specification.
+/// Built-in kinds that the controller watches: path of the API group, plural, kind, spec.
 const WATCHED: [(&str, &str, &str, &str); 5] = [
     ("api/v1", "services", "Service", r#"{"clusterIP":"None","ports":[{"port":1}]}"#),
     (
@@ -83,19 +83,20 @@ const WATCHED: [(&str, &str, &str, &str); 5] = [
     ),
 ];
 
-/// An object for a namespace: where it is created, and itself.
-pub(crate) struct Watched {
+/// An object to create: path of the collection, and JSON.
+pub(crate) struct NewObject {
     pub(crate) path: String,
     pub(crate) body: String,
 }
 
-/// One object of each kind that the controller watches beside ours, with managedFields so deep and `metadata` more.
-pub(crate) fn watched(namespace: &str, name: &str, levels: usize, metadata: &str) -> Vec<Watched> {
+/// One object of each built-in kind that the controller watches, with managedFields of `levels` nested maps;
+/// `metadata` as for [`function`].
+pub(crate) fn watched_objects(namespace: &str, name: &str, levels: usize, metadata: &str) -> Vec<NewObject> {
     let object = |&(group, plural, kind, spec): &(&str, &str, &str, &str)| {
         let api_version = group.trim_start_matches("apis/").trim_start_matches("api/");
         let fields = managed_fields(api_version, levels);
         let labels = format!(r#"{{{LABEL},"compute.functionmesh.io/name":"{name}"}}"#);
-        Watched {
+        NewObject {
             path: format!("/{group}/namespaces/{namespace}/{plural}"),
             body: format!(
                 r#"{{"apiVersion":"{api_version}","kind":"{kind}","metadata":{{"name":"{name}","labels":{labels},{fields}{metadata}}},"spec":{spec}}}"#
@@ -105,7 +106,7 @@ pub(crate) fn watched(namespace: &str, name: &str, levels: usize, metadata: &str
     WATCHED.iter().map(object).collect()
 }
 
-/// A valid mesh whose patterns are dear to compare with its topics.
+/// A valid mesh whose patterns are expensive to match against its topics.
 pub(crate) fn patterns(name: &str, metadata: &str, patterns: usize, topics: usize) -> String {
     let mut functions = String::new();
     for k in 0..topics {
@@ -128,7 +129,7 @@ pub(crate) fn patterns(name: &str, metadata: &str, patterns: usize, topics: usiz
     mesh(name, metadata, &functions, &sinks)
 }
 
-/// A mesh with `count` topics read and `count` written, all of `length` letters and nearly the same.
+/// A mesh with `count` input and `count` output topics of `length` letters that differ only in the last ones.
 pub(crate) fn near_misses(name: &str, metadata: &str, count: usize, length: usize) -> String {
     let topic = |prefix: char, k: usize| format!("{}{prefix}{k:04}", "a".repeat(length.saturating_sub(5)));
     let list = |prefix: char| {
@@ -155,7 +156,7 @@ pub(crate) fn near_misses(name: &str, metadata: &str, count: usize, length: usiz
     mesh(name, metadata, &functions, "")
 }
 
-/// A mesh in which everyone reads and writes one topic.
+/// A mesh of `count` functions that all read from and write to the same topic.
 pub(crate) fn one_topic(name: &str, metadata: &str, count: usize) -> String {
     let mut functions = String::new();
     for k in 0..count {
@@ -181,21 +182,21 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn inputs_are_json_of_the_size_that_was_asked_for() {
+    fn generated_objects_are_json_of_the_given_size() {
         let parse = |text: &str| serde_json::from_str::<Value>(text).map(|_| ());
         parse(&function("f", r#","labels":{}"#, r#","funcConfig":{}"#)).unwrap();
         parse(&deep(100)).unwrap();
         parse(&deep_list(100)).unwrap();
-        parse(&dear(10_000)).unwrap();
-        parse(&letters(10)).unwrap();
+        parse(&expensive_list(10_000)).unwrap();
+        parse(&plain_text(10)).unwrap();
         parse(&patterns("m", "", 2, 3)).unwrap();
         parse(&one_topic("m", "", 3)).unwrap();
         parse(&format!("{{{}}}", managed_fields("v1", 10))).unwrap();
-        assert!((9_900..10_100).contains(&dear(10_000).len()));
+        assert!((9_900..10_100).contains(&expensive_list(10_000).len()));
         let mesh = near_misses("m", "", 1000, 600);
         parse(&mesh).unwrap();
         assert!((1_200_000..1_450_000).contains(&mesh.len()), "{}", mesh.len());
-        for object in watched("n", "o", 10, r#","annotations":{}"#) {
+        for object in watched_objects("n", "o", 10, r#","annotations":{}"#) {
             parse(&object.body).unwrap();
             assert!(object.path.contains("/namespaces/n/"), "{}", object.path);
         }

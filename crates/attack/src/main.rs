@@ -1,24 +1,23 @@
-//! Attacks the real programs, on a real API server and under the memory limits of the chart, and measures what a
-//! bystander in another namespace notices.
+//! Attacks the controller and the webhook on a real API server and measures the effect on another tenant, the bystander.
 //!
-//! Both programs are run as the chart's Deployments say: with their arguments, the rights of their accounts, and a
-//! cgroup of the memory limit, in which the kernel kills them as it would in a cluster; they are restarted as the
-//! kubelet does. For each attack they start fresh. The attackers have what the chart of rights says that a tenant may
-//! have, or the network alone.
+//! The harness runs both programs as the chart's Deployments do: with their arguments, the permissions of their
+//! ServiceAccounts, and a memory cgroup of their limit, in which the kernel kills them as it does in a cluster. It
+//! restarts them with the kubelet's back-off, and starts new processes for each attack. The attackers have the
+//! permissions of a tenant in one namespace, or only the network.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints figures, and how far it is")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "prints results and progress")]
 
 mod args;
 mod attacks;
 mod cgroup;
 mod generate;
+mod harness;
 mod manifest;
 mod measure;
 mod program;
+mod raw_client;
 mod report;
-mod stage;
 mod target;
-mod wire;
 
 use std::process::ExitCode;
 
@@ -27,8 +26,8 @@ use clap::Parser;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::args::Args;
+use crate::harness::Harness;
 use crate::report::{Row, table};
-use crate::stage::Stage;
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
@@ -38,7 +37,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    // What measures is not to wait for what attacks.
+    // Separate threads: load from the attackers must not delay the measurement.
     let attackers = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let runtime = Runtime::new()?;
     let interrupted = async { _ = tokio::signal::ctrl_c().await };
@@ -54,16 +53,16 @@ fn main() -> anyhow::Result<ExitCode> {
 
 async fn run(args: &Args, attackers: &Runtime) -> anyhow::Result<ExitCode> {
     let load = || std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    eprintln!("starting an API server; load of this machine: {}", load().trim());
-    let stage = Stage::start(args).await?;
-    let limits = stage.limits();
+    eprintln!("starting an API server; load average: {}", load().trim());
+    let harness = Harness::start(args).await?;
+    let limits = harness.limits();
     let (mut rows, mut unmeasured): (Vec<Row>, Vec<_>) = Default::default();
     for attack in args.attacks() {
         eprintln!("{}: {}", attack.name, attack.description);
-        // One attack that brings down the API server itself is not to hide what the others show.
-        match stage.run(attack, args.duration(), attackers.handle()).await {
+        // Continue after an error: an attack may crash the API server itself.
+        match harness.run(attack, args.duration(), attackers.handle()).await {
             Ok(mut row) => {
-                row.judge(limits, args.factor);
+                row.check_goals(limits, args.factor);
                 eprint!("{}", row.notes());
                 rows.push(row);
             }
@@ -74,9 +73,9 @@ async fn run(args: &Args, attackers: &Runtime) -> anyhow::Result<ExitCode> {
         }
     }
     println!("{}", table(&rows, limits));
-    eprintln!("load of this machine: {}", load().trim());
-    if !stage.is_limited() {
-        eprintln!("memory limits were NOT enforced: run it as root where cgroups are writable");
+    eprintln!("load average: {}", load().trim());
+    if !harness.is_limited() {
+        eprintln!("memory limits were NOT enforced; run as root on a machine with writable cgroups");
     }
     if let Some(file) = &args.json {
         let text = serde_json::to_string_pretty(&rows)?;

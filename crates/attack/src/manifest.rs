@@ -1,4 +1,4 @@
-//! The manifests of the chart: what to install, and how the programs are run.
+//! Reads the chart's rendered manifests: the objects to apply, and the arguments and limits of the containers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,10 +6,11 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
-/// Objects with this label are not sent to the webhook: they stand for what was stored before there was one.
-pub(crate) const UNADMITTED: &str = "attack/unadmitted";
+/// The API server sends no object with this label to the webhook: it simulates objects stored before the webhook was
+/// installed.
+pub(crate) const UNADMITTED_LABEL: &str = "attack/unadmitted";
 
-/// How a container is run.
+/// Arguments, environment and memory limit of a container.
 #[derive(Clone, Debug)]
 pub(crate) struct Container {
     pub(crate) args: Vec<String>,
@@ -18,13 +19,13 @@ pub(crate) struct Container {
     pub(crate) memory: u64,
 }
 
-/// What the chart makes.
+/// The rendered manifests.
 #[derive(Debug)]
 pub(crate) struct Manifest {
     objects: Vec<Value>,
     pub(crate) controller: Container,
     pub(crate) webhook: Container,
-    /// The configuration file of the controller.
+    /// The controller's configuration file.
     pub(crate) config: String,
 }
 
@@ -35,9 +36,10 @@ impl Manifest {
         let all: Vec<Value> = serde_saphyr::from_multiple(&text).context("cannot parse the manifests")?;
         let all: Vec<Value> = all.into_iter().filter(Value::is_object).collect();
         let container = |name: &str| {
-            let is_it =
+            let is_match =
                 |object: &&Value| object["kind"] == "Deployment" && object["metadata"]["name"] == name;
-            let deployment = all.iter().find(is_it).with_context(|| format!("no Deployment {name}"))?;
+            let deployment =
+                all.iter().find(is_match).with_context(|| format!("Deployment {name} not found"))?;
             Container::read(deployment).with_context(|| format!("Deployment {name}"))
         };
         let mut config = all.iter().filter(|object| object["kind"] == "ConfigMap");
@@ -50,7 +52,7 @@ impl Manifest {
         })
     }
 
-    /// What to apply: all but the Deployments, whose pods nothing would run, with webhooks at this address.
+    /// The objects to apply, with the webhooks at this URL. Omits the Deployments: the API server has no node.
     pub(crate) fn objects(&self, webhook: &str) -> Value {
         let mut objects: Vec<Value> =
             self.objects.iter().filter(|object| object["kind"] != "Deployment").cloned().collect();
@@ -63,7 +65,7 @@ impl Manifest {
                 let path = entry["clientConfig"]["service"]["path"].as_str().unwrap_or_default().to_owned();
                 entry["clientConfig"] = json!({ "url": format!("{webhook}{path}") });
                 entry["objectSelector"] =
-                    json!({ "matchExpressions": [{ "key": UNADMITTED, "operator": "DoesNotExist" }] });
+                    json!({ "matchExpressions": [{ "key": UNADMITTED_LABEL, "operator": "DoesNotExist" }] });
             }
         }
         json!({ "apiVersion": "v1", "kind": "List", "items": objects })
@@ -73,7 +75,7 @@ impl Manifest {
 impl Container {
     fn read(deployment: &Value) -> anyhow::Result<Self> {
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
-        let limit = container["resources"]["limits"]["memory"].as_str().context("no memory limit")?;
+        let limit = container["resources"]["limits"]["memory"].as_str().context("memory limit not set")?;
         let memory = bytes(limit)?;
         let namespace = deployment["metadata"]["namespace"].as_str().unwrap_or_default();
         let mut env = Vec::new();
@@ -89,16 +91,17 @@ impl Container {
             } else if source["resourceFieldRef"]["resource"] == "limits.memory" {
                 memory.to_string()
             } else {
-                bail!("the variable {name} has a source that this program does not know: {entry}");
+                bail!("unsupported source of the environment variable {name}: {entry}");
             };
             env.push((name, value));
         }
-        let args = container["args"].as_array().context("no arguments")?;
-        let args = args.iter().filter_map(Value::as_str).map(|arg| expanded(arg, &env)).collect();
+        let args = container["args"].as_array().context("args not set")?;
+        let args = args.iter().filter_map(Value::as_str).map(|arg| expand(arg, &env)).collect();
         Ok(Self { args, env, memory })
     }
 
-    /// Replaces values of flags; a flag that the chart does not give is left out, unless it is to be added.
+    /// Replaces the values of flags that the chart sets, ignores `replaced` flags that it does not set, and appends
+    /// `added`.
     pub(crate) fn with_flags(mut self, replaced: &BTreeMap<&str, String>, added: &[String]) -> Self {
         for arg in &mut self.args {
             let Some((name, _)) = arg.split_once('=') else { continue };
@@ -111,12 +114,12 @@ impl Container {
     }
 }
 
-/// An argument with its `$(NAME)`, as the kubelet expands them.
-fn expanded(arg: &str, env: &[(String, String)]) -> String {
+/// Expands `$(NAME)` as the kubelet does.
+fn expand(arg: &str, env: &[(String, String)]) -> String {
     env.iter().fold(arg.to_owned(), |arg, (name, value)| arg.replace(&format!("$({name})"), value))
 }
 
-/// A quantity of memory in bytes.
+/// Parses a memory quantity to bytes.
 fn bytes(quantity: &str) -> anyhow::Result<u64> {
     let digits = quantity.trim_end_matches(char::is_alphabetic);
     let unit = match &quantity[digits.len()..] {
@@ -124,10 +127,10 @@ fn bytes(quantity: &str) -> anyhow::Result<u64> {
         "Ki" => 1 << 10,
         "Mi" => 1 << 20,
         "Gi" => 1 << 30,
-        unit => bail!("the memory limit {quantity:?} has the unknown unit {unit:?}"),
+        unit => bail!("unsupported unit {unit:?} of the memory limit {quantity:?}"),
     };
-    let number: u64 = digits.parse().with_context(|| format!("the memory limit {quantity:?}"))?;
-    ensure!(number > 0, "the memory limit is zero");
+    let number: u64 = digits.parse().with_context(|| format!("invalid memory limit {quantity:?}"))?;
+    ensure!(number > 0, "invalid memory limit {quantity:?}: must be positive");
     Ok(number * unit)
 }
 
@@ -136,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_of_memory_are_read() {
+    fn parses_memory_quantities() {
         assert_eq!(bytes("128Mi").unwrap(), 134_217_728);
         assert_eq!(bytes("1Gi").unwrap(), 1 << 30);
         assert_eq!(bytes("1000").unwrap(), 1000);
@@ -144,8 +147,8 @@ mod tests {
     }
 
     #[test]
-    fn the_charts_manifests_are_understood() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/function-mesh-self.yaml");
+    fn reads_the_charts_manifests() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/function-mesh-self-signed.yaml");
         let manifest = Manifest::read(&file).unwrap();
         assert!(manifest.webhook.memory >= 64 << 20, "{:?}", manifest.webhook);
         assert!(manifest.controller.memory >= 64 << 20, "{:?}", manifest.controller);

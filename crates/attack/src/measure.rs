@@ -1,4 +1,4 @@
-//! What others notice meanwhile: probes of both programs, and a bystander in a namespace of its own.
+//! Measures during an attack: probes of both programs, and Functions of a bystander in another namespace.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,40 +18,40 @@ use tokio_util::sync::CancellationToken;
 
 use crate::generate;
 
-/// Between two probes, and between two looks at the bystander's StatefulSets.
-const PERIOD: Duration = Duration::from_millis(100);
-/// As the kubelet waits for an answer.
+/// Interval of the probes and of the lists of the bystander's StatefulSets.
+const PROBE_PERIOD: Duration = Duration::from_millis(100);
+/// Timeout of a probe, as the kubelet's default.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longer than the API server waits for a webhook.
+/// Longer than the API server's webhook timeout.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
-/// How long a StatefulSet may still come after the attack.
-const LATE: Duration = Duration::from_secs(10);
+/// How long to wait for missing StatefulSets after the attack.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest times of each kind.
+/// The longest delays, in seconds.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub(crate) struct Delays {
-    /// Probes by program and path: the longest time without a good answer.
+    /// By program and path: the longest time without a successful probe.
     pub(crate) silence: BTreeMap<String, f64>,
-    /// From a Function's creation until its StatefulSet was there.
+    /// From a Function's creation until its StatefulSet exists.
     pub(crate) reconcile: f64,
-    /// StatefulSets that did not come at all.
+    /// Number of StatefulSets that were never created.
     pub(crate) missing: usize,
-    /// The longest time in which the bystander's Functions were not admitted.
+    /// The longest time without a successful admission of the bystander's Functions.
     pub(crate) admission: f64,
-    /// Requests of the bystander that failed.
+    /// Failed requests of the bystander: error and count.
     pub(crate) failed: BTreeMap<String, usize>,
-    /// The longest time that the API server took for an object that is not ours, in the same way.
+    /// The same for a built-in kind without a webhook: the API server's own delay.
     pub(crate) api_server: f64,
-    /// How late a timer of this program was: how busy the machine is.
+    /// The longest delay of a timer of this process: a measure of CPU contention.
     pub(crate) timer: f64,
 }
 
 #[derive(Default)]
 struct State {
     delays: Delays,
-    /// Functions that wait for a StatefulSet.
+    /// Functions without a StatefulSet, and when they were created.
     waiting: BTreeMap<String, Instant>,
-    /// Nothing counts before this: a planned restart is nobody's fault.
+    /// Delays before this time do not count: a planned restart.
     not_before: Option<Instant>,
 }
 
@@ -68,22 +68,22 @@ impl Measure {
         Self { attack, state: Arc::default(), end: CancellationToken::new() }
     }
 
-    fn edit<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A restart is planned: it may take so long before delays count.
-    pub(crate) fn excuse(&self, time: Duration) {
-        self.edit(|state| state.not_before = Some(Instant::now() + time));
+    /// Announces a planned restart: delays count only after `time`.
+    pub(crate) fn allow_downtime(&self, time: Duration) {
+        self.update(|state| state.not_before = Some(Instant::now() + time));
     }
 
-    /// The time since then, without what is excused.
+    /// Seconds since `start`, without planned downtime.
     fn since(&self, start: Instant) -> f64 {
-        let start = self.edit(|state| state.not_before.map_or(start, |time| time.max(start)));
+        let start = self.update(|state| state.not_before.map_or(start, |time| time.max(start)));
         start.elapsed().as_secs_f64()
     }
 
-    /// Measures until `attack` has ended, and a little longer for what is on its way.
+    /// Measures until `attack` has ended, then waits for the open requests and StatefulSets.
     pub(crate) async fn during(
         self,
         client: &Client,
@@ -101,24 +101,24 @@ impl Measure {
         tasks.spawn(self.clone().admission(client.clone(), namespace.to_owned()));
         tasks.spawn(self.clone().api_server(client.clone(), namespace.to_owned()));
         tasks.spawn(self.clone().timer());
-        let look = tokio::spawn(self.clone().look(client.clone(), namespace.to_owned()));
+        let watcher = tokio::spawn(self.clone().watch_statefulsets(client.clone(), namespace.to_owned()));
         attack.await;
         self.end.cancel();
         while tasks.join_next().await.is_some() {}
-        _ = look.await;
-        self.edit(|state| std::mem::take(&mut state.delays))
+        _ = watcher.await;
+        self.update(|state| std::mem::take(&mut state.delays))
     }
 
     async fn probe(self, name: String, address: SocketAddr, path: &str) {
-        self.edit(|state| state.delays.silence.insert(name.clone(), 0.0));
+        self.update(|state| state.delays.silence.insert(name.clone(), 0.0));
         let mut last = Instant::now();
-        let mut ticks = interval(PERIOD);
+        let mut ticks = interval(PROBE_PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let is_over = tokio::select! { _ = ticks.tick() => false, () = self.end.cancelled() => true };
             let answer = timeout(PROBE_TIMEOUT, get(address, path)).await;
             let silence = self.since(last);
-            self.edit(|state| longest(state.delays.silence.entry(name.clone()).or_default(), silence));
+            self.update(|state| set_max(state.delays.silence.entry(name.clone()).or_default(), silence));
             if matches!(answer, Ok(Ok(()))) {
                 last = Instant::now();
             }
@@ -128,8 +128,8 @@ impl Measure {
         }
     }
 
-    /// Creates a Function every second, of a name that no earlier attack has had: the garbage collector may still hold
-    /// the Services of those.
+    /// Creates a Function every second. The names are unique across attacks: the garbage collector may not yet have
+    /// deleted the Services of an earlier attack.
     async fn create(self, client: Client, namespace: String) {
         let mut ticks = interval(Duration::from_secs(1));
         for number in 0_u32.. {
@@ -138,20 +138,20 @@ impl Measure {
             let body = generate::function(&name, "", "");
             let start = Instant::now();
             match create(&client, &path(&namespace), body).await {
-                Ok(()) => self.edit(|state| _ = state.waiting.insert(name, start)),
-                Err(error) => self.failure(&error),
+                Ok(()) => self.update(|state| _ = state.waiting.insert(name, start)),
+                Err(error) => self.record_failure(&error),
             }
         }
     }
 
-    /// Looks for the StatefulSets of those Functions.
-    async fn look(self, client: Client, namespace: String) {
+    /// Lists the StatefulSets and records when those of the new Functions appear.
+    async fn watch_statefulsets(self, client: Client, namespace: String) {
         let sets = Api::<StatefulSet>::namespaced(client, &namespace);
         let mut over = None;
         loop {
             if self.end.is_cancelled() {
                 let over = *over.get_or_insert_with(Instant::now);
-                if self.edit(|state| state.waiting.is_empty()) || over.elapsed() > LATE {
+                if self.update(|state| state.waiting.is_empty()) || over.elapsed() > SETTLE_TIMEOUT {
                     break;
                 }
             }
@@ -159,47 +159,47 @@ impl Measure {
             for set in found.into_iter().flatten().flatten() {
                 let name = set.metadata.name.unwrap_or_default();
                 let Some(name) = name.strip_suffix("-function") else { continue };
-                if let Some(start) = self.edit(|state| state.waiting.remove(name)) {
+                if let Some(start) = self.update(|state| state.waiting.remove(name)) {
                     let delay = self.since(start);
-                    self.edit(|state| longest(&mut state.delays.reconcile, delay));
+                    self.update(|state| set_max(&mut state.delays.reconcile, delay));
                 }
             }
-            sleep(PERIOD).await;
+            sleep(PROBE_PERIOD).await;
         }
-        let missing: Vec<_> = self.edit(|state| std::mem::take(&mut state.waiting)).into_values().collect();
+        let missing: Vec<_> = self.update(|state| std::mem::take(&mut state.waiting)).into_values().collect();
         for start in &missing {
             let delay = self.since(*start);
-            self.edit(|state| longest(&mut state.delays.reconcile, delay));
+            self.update(|state| set_max(&mut state.delays.reconcile, delay));
         }
-        self.edit(|state| state.delays.missing = missing.len());
+        self.update(|state| state.delays.missing = missing.len());
     }
 
-    /// Has a Function admitted that is not kept, four times a second.
+    /// Creates a Function with dry-run, four times a second.
     async fn admission(self, client: Client, namespace: String) {
         let target = format!("{}?dryRun=All", path(&namespace));
-        let delay = |state: &mut State, delay| longest(&mut state.delays.admission, delay);
-        self.ask(client, target, generate::function("dry", "", ""), delay).await;
+        let delay = |state: &mut State, delay| set_max(&mut state.delays.admission, delay);
+        self.poll(client, target, generate::function("dry", "", ""), delay).await;
     }
 
-    /// Has the API server check something that is none of ours.
+    /// Creates a ConfigMap with dry-run, four times a second.
     async fn api_server(self, client: Client, namespace: String) {
         let target = format!("/api/v1/namespaces/{namespace}/configmaps?dryRun=All");
         let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"dry"}}"#.to_owned();
-        let delay = |state: &mut State, delay| longest(&mut state.delays.api_server, delay);
-        self.ask(client, target, body, delay).await;
+        let delay = |state: &mut State, delay| set_max(&mut state.delays.api_server, delay);
+        self.poll(client, target, body, delay).await;
     }
 
-    /// Asks again and again; the delay is the time until it is answered well.
-    async fn ask(self, client: Client, target: String, body: String, note: impl Fn(&mut State, f64)) {
-        let mut unanswered = None;
+    /// Repeats a request; the delay is the time until one succeeds.
+    async fn poll(self, client: Client, target: String, body: String, record: impl Fn(&mut State, f64)) {
+        let mut outage_start = None;
         while !self.end.is_cancelled() {
-            let start = *unanswered.get_or_insert_with(Instant::now);
+            let start = *outage_start.get_or_insert_with(Instant::now);
             match create(&client, &target, body.clone()).await {
-                Ok(()) => unanswered = None,
-                Err(error) => self.failure(&error),
+                Ok(()) => outage_start = None,
+                Err(error) => self.record_failure(&error),
             }
             let delay = self.since(start);
-            self.edit(|state| note(state, delay));
+            self.update(|state| record(state, delay));
             sleep(Duration::from_millis(250)).await;
         }
     }
@@ -207,23 +207,23 @@ impl Measure {
     async fn timer(self) {
         while !self.end.is_cancelled() {
             let start = Instant::now();
-            sleep(PERIOD).await;
-            let late = start.elapsed().saturating_sub(PERIOD).as_secs_f64();
-            self.edit(|state| longest(&mut state.delays.timer, late));
+            sleep(PROBE_PERIOD).await;
+            let late = start.elapsed().saturating_sub(PROBE_PERIOD).as_secs_f64();
+            self.update(|state| set_max(&mut state.delays.timer, late));
         }
     }
 
-    fn failure(&self, error: &anyhow::Error) {
+    fn record_failure(&self, error: &anyhow::Error) {
         let text: String = error.to_string().chars().take(400).collect();
-        self.edit(|state| *state.delays.failed.entry(text).or_default() += 1);
+        self.update(|state| *state.delays.failed.entry(text).or_default() += 1);
     }
 }
 
-fn longest(so_far: &mut f64, delay: f64) {
-    *so_far = so_far.max(delay);
+fn set_max(maximum: &mut f64, delay: f64) {
+    *maximum = maximum.max(delay);
 }
 
-/// Where Functions of a namespace are created.
+/// Path of the Functions of a namespace.
 fn path(namespace: &str) -> String {
     format!("/apis/compute.functionmesh.io/v1alpha1/namespaces/{namespace}/functions")
 }
@@ -234,7 +234,7 @@ async fn create(client: &Client, path: &str, body: String) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Asks a probe as the kubelet does, with a connection of its own. Any answer of readyz is an answer.
+/// Probes as the kubelet does, on a new connection. Any HTTP status of /readyz counts as a response.
 async fn get(address: SocketAddr, path: &str) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -242,11 +242,11 @@ async fn get(address: SocketAddr, path: &str) -> anyhow::Result<()> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     let is_good = answer.starts_with("HTTP/1.1 200") || (path == "readyz" && answer.starts_with("HTTP/1.1 "));
-    ensure!(is_good, "{path}: {}", answer.lines().next().unwrap_or("no answer"));
+    ensure!(is_good, "{path}: {}", answer.lines().next().unwrap_or("empty response"));
     Ok(())
 }
 
-/// Whether the program says that it is ready.
+/// Whether /readyz returns 200.
 pub(crate) async fn is_ready(address: SocketAddr) -> bool {
     let ready = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -258,7 +258,7 @@ pub(crate) async fn is_ready(address: SocketAddr) -> bool {
     matches!(timeout(PROBE_TIMEOUT, ready).await, Ok(Ok(true)))
 }
 
-/// Removes the bystander's Functions.
+/// Deletes the bystander's Functions and StatefulSets.
 pub(crate) async fn clear(client: &Client, namespace: &str) {
     let request = Request::delete(path(namespace)).body(Vec::new());
     if let Ok(request) = request {
@@ -268,8 +268,8 @@ pub(crate) async fn clear(client: &Client, namespace: &str) {
     _ = sets.delete_collection(&DeleteParams::background(), &ListParams::default()).await;
 }
 
-/// Tells what went wrong beside the measurement.
-#[allow(clippy::print_stderr, reason = "it is for the person who runs this")]
-pub(crate) fn complain(what: &dyn std::fmt::Display) {
+/// Prints a warning.
+#[allow(clippy::print_stderr, reason = "output of a command-line program")]
+pub(crate) fn warn(what: &dyn std::fmt::Display) {
     eprintln!("    {what}");
 }

@@ -1,4 +1,4 @@
-//! A program under a memory limit, restarted when it dies, as the kubelet does.
+//! Runs a program under a memory limit and restarts it with the kubelet's back-off.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use crate::cgroup::Group;
 use crate::manifest::Container;
 
-/// Joins the group, if there is one, and becomes the program.
-const JOIN: &str = r#"[ -z "$0" ] || echo "$$" >"$0"; exec "$@""#;
+/// Joins the cgroup, if there is one, and executes the program.
+const JOIN_CGROUP: &str = r#"[ -z "$0" ] || echo "$$" >"$0"; exec "$@""#;
 
-/// How long the kubelet waits before the first restarts.
+/// Back-off of the kubelet before the first restarts.
 const BACKOFF: [Duration; 3] = [Duration::ZERO, Duration::from_secs(10), Duration::from_secs(20)];
 
 /// `terminationGracePeriodSeconds` of both Deployments.
-const GRACE: Duration = Duration::from_secs(20);
+const TERMINATION_GRACE_PERIOD: Duration = Duration::from_secs(20);
 
-/// How often the kernel is asked for the peak; it remembers the peak itself for as long as the process lives.
-const SAMPLE: Duration = Duration::from_millis(50);
+/// How often to read the peak; the kernel keeps it for the lifetime of the process.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How a program is run.
+/// A program to run: binary, container settings, cgroup and log file.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
@@ -36,47 +36,47 @@ pub(crate) struct Program {
     pub(crate) log: PathBuf,
 }
 
-/// What became of a program while it ran.
+/// Memory, restarts and exits of a program.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Usage {
-    /// The most memory that it held, in bytes.
+    /// Peak of the resident memory in bytes.
     pub(crate) peak: u64,
-    /// How often it ended by itself.
+    /// Number of unplanned exits.
     pub(crate) restarts: u64,
-    /// How often the kernel killed it because of its limit.
+    /// Number of OOM kills.
     pub(crate) oom_kills: u64,
-    /// How it ended, each time.
-    pub(crate) endings: Vec<String>,
+    /// Exit statuses.
+    pub(crate) exits: Vec<String>,
 }
 
 #[derive(Debug)]
-enum Order {
+enum Request {
     Restart,
     Stop,
 }
 
-/// A program that runs until it is stopped.
+/// A supervised program.
 #[derive(Debug)]
 pub(crate) struct Running {
-    orders: mpsc::Sender<Order>,
+    requests: mpsc::Sender<Request>,
     usage: Arc<Mutex<Usage>>,
     task: JoinHandle<()>,
 }
 
 impl Program {
     pub(crate) fn start(self) -> anyhow::Result<Running> {
-        let (orders, received) = mpsc::channel(4);
+        let (requests, received) = mpsc::channel(4);
         let usage = Arc::new(Mutex::new(Usage::default()));
         let child = self.spawn()?;
         let task = tokio::spawn(supervise(self, child, received, Arc::clone(&usage)));
-        Ok(Running { orders, usage, task })
+        Ok(Running { requests, usage, task })
     }
 
     fn spawn(&self) -> anyhow::Result<Child> {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
         let members = self.group.as_ref().map(Group::members).unwrap_or_default();
         Command::new("sh")
-            .args(["-c", JOIN])
+            .args(["-c", JOIN_CGROUP])
             .arg(members)
             .arg(&self.path)
             .args(&self.container.args)
@@ -84,7 +84,7 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // Ctrl-C is for this program, which then ends the others.
+            // A process group of its own: Ctrl-C must reach only this process, which then stops the programs.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -94,23 +94,23 @@ impl Program {
 
 /// Restarts a running program.
 #[derive(Clone, Debug)]
-pub(crate) struct Restarter(mpsc::Sender<Order>);
+pub(crate) struct Restarter(mpsc::Sender<Request>);
 
 impl Restarter {
-    /// Ends the program as a rolling update does, and starts it again.
+    /// Terminates the program as a rolling update does, and starts it again.
     pub(crate) async fn restart(&self) {
-        _ = self.0.send(Order::Restart).await;
+        _ = self.0.send(Request::Restart).await;
     }
 }
 
 impl Running {
     pub(crate) fn restarter(&self) -> Restarter {
-        Restarter(self.orders.clone())
+        Restarter(self.requests.clone())
     }
 
-    /// Ends the program, and tells what became of it.
+    /// Terminates the program and returns its usage.
     pub(crate) async fn stop(self) -> Usage {
-        _ = self.orders.send(Order::Stop).await;
+        _ = self.requests.send(Request::Stop).await;
         _ = self.task.await;
         std::mem::take(&mut *self.usage.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -119,21 +119,21 @@ impl Running {
 async fn supervise(
     program: Program,
     first: Child,
-    mut orders: mpsc::Receiver<Order>,
+    mut requests: mpsc::Receiver<Request>,
     usage: Arc<Mutex<Usage>>,
 ) {
     let edit =
         |change: &dyn Fn(&mut Usage)| change(&mut usage.lock().unwrap_or_else(PoisonError::into_inner));
     let kills_before = program.group.as_ref().map_or(0, Group::oom_kills);
     let mut child = Some(first);
-    let mut sample = interval(SAMPLE);
+    let mut sample = interval(SAMPLE_INTERVAL);
     let mut backoff = BACKOFF.iter().copied().chain(std::iter::repeat(Duration::from_secs(40)));
     let mut start_at = Instant::now();
     loop {
         let Some(running) = &mut child else {
             tokio::select! {
                 () = tokio::time::sleep_until(start_at) => child = program.spawn().ok(),
-                order = orders.recv() => if !matches!(order, Some(Order::Restart)) { return },
+                request = requests.recv() => if !matches!(request, Some(Request::Restart)) { return },
             }
             start_at = Instant::now() + Duration::from_secs(1);
             continue;
@@ -150,15 +150,15 @@ async fn supervise(
                         usage.oom_kills = kills;
                         usage.peak = usage.peak.max(limit);
                     }
-                    usage.endings.push(ending(status.as_ref().ok()));
+                    usage.exits.push(exit_status(status.as_ref().ok()));
                 });
             }
-            order = orders.recv() => {
+            request = requests.recv() => {
                 edit(&|usage| usage.peak = usage.peak.max(peak(running)));
-                end(running).await;
-                match order {
-                    Some(Order::Restart) => (child, start_at) = (None, Instant::now()),
-                    Some(Order::Stop) | None => return,
+                terminate(running).await;
+                match request {
+                    Some(Request::Restart) => (child, start_at) = (None, Instant::now()),
+                    Some(Request::Stop) | None => return,
                 }
             }
             _ = sample.tick() => edit(&|usage| usage.peak = usage.peak.max(peak(running))),
@@ -166,28 +166,28 @@ async fn supervise(
     }
 }
 
-fn ending(status: Option<&ExitStatus>) -> String {
+fn exit_status(status: Option<&ExitStatus>) -> String {
     status.map_or_else(|| "unknown".to_owned(), ToString::to_string)
 }
 
-/// SIGTERM, and SIGKILL after the time that the chart gives.
-async fn end(child: &mut Child) {
+/// Sends SIGTERM, and SIGKILL after the termination grace period.
+async fn terminate(child: &mut Child) {
     if let Some(pid) = child.id() {
         _ = Command::new("sh").args(["-c", r#"kill -TERM "$0""#, &pid.to_string()]).status().await;
     }
-    if timeout(GRACE, child.wait()).await.is_err() {
+    if timeout(TERMINATION_GRACE_PERIOD, child.wait()).await.is_err() {
         _ = child.kill().await;
     }
-    // Its port is free in the next moment.
+    // Give the kernel time to release the port.
     sleep(Duration::from_millis(20)).await;
 }
 
-/// The most memory that the process held, in bytes.
+/// Peak of the process's resident memory in bytes.
 fn peak(child: &Child) -> u64 {
     let Some(pid) = child.id() else { return 0 };
     let file = Path::new("/proc").join(pid.to_string()).join("status");
     let status = fs::read_to_string(file).unwrap_or_default();
-    // Before it becomes the program it is a shell, which is small.
+    // Until `exec` this is the memory of the shell, which is small.
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
     line.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or_default() * 1024
 }

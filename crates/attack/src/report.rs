@@ -1,4 +1,4 @@
-//! The table, and whether the goals are met.
+//! The results table and the goals.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,17 +7,18 @@ use crate::attacks::Attack;
 use crate::measure::Delays;
 use crate::program::Usage;
 
-/// Longest silence of a probe, in seconds.
-const SILENCE: f64 = 1.0;
-/// Longest time until a bystander's StatefulSet is there.
-const RECONCILE: f64 = 3.0;
-/// Longest time until a bystander's Function is admitted.
-const ADMISSION: f64 = 1.0;
+/// Goal: longest time without a successful probe, in seconds.
+const MAX_SILENCE: f64 = 1.0;
+/// Goal: longest time until the bystander's StatefulSet exists, in seconds.
+const MAX_RECONCILE: f64 = 3.0;
+/// Goal: longest time until the bystander's Function is admitted, in seconds.
+const MAX_ADMISSION: f64 = 1.0;
 
-/// The attack that is about Events: it edits two objects, and client-go makes 25 Events an object before it slows down.
-const EVENTS: (&str, usize) = ("broken-specs", 70);
+/// Goal of one attack: the number of Events. It edits two objects, and client-go allows a burst of 25 Events per
+/// object.
+const MAX_EVENTS: (&str, usize) = ("broken-specs", 70);
 
-/// What one attack did.
+/// Results of one attack.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
@@ -28,9 +29,9 @@ pub(crate) struct Row {
     #[serde(flatten)]
     delays: Delays,
     events: usize,
-    /// What the attackers' requests came to.
+    /// Outcomes of the attackers' requests, and their counts.
     attackers: BTreeMap<String, usize>,
-    /// The goals that were missed.
+    /// The missed goals.
     pub(crate) missed: Vec<String>,
 }
 
@@ -42,7 +43,7 @@ struct Program {
 }
 
 impl Program {
-    /// For the table: a process that was killed would have taken more.
+    /// Table cell: "OOM" after an OOM kill, since the peak is unknown then.
     fn peak(&self) -> String {
         if self.oom_kills > 0 { "OOM".to_owned() } else { mib(self.peak_bytes).to_string() }
     }
@@ -79,9 +80,9 @@ impl Row {
         probes.map(|(_, silence)| *silence).fold(0.0, f64::max)
     }
 
-    /// Notes the goals that are missed. What the API server or this very program lacked, nobody can give: the time that
-    /// they were late is added to the goals of time.
-    pub(crate) fn judge(&mut self, limits: [u64; 2], factor: f64) {
+    /// Records the missed goals. The delays of the API server and of this process's timer are added to the time limits:
+    /// the programs cannot compensate for them.
+    pub(crate) fn check_goals(&mut self, limits: [u64; 2], factor: f64) {
         let late = self.delays.timer;
         let server = self.delays.api_server;
         let mut missed = Vec::new();
@@ -95,22 +96,22 @@ impl Row {
                 missed.push(format!("{name}: {} restarts", program.restarts));
             }
             let silence = self.silence(name);
-            if silence >= SILENCE * factor + late {
-                missed.push(format!("{name}: probes silent for {silence:.1} s"));
+            if silence >= MAX_SILENCE * factor + late {
+                missed.push(format!("{name}: no successful probe for {silence:.1} s"));
             }
         }
-        // A StatefulSet takes a few requests, one after the other.
-        if self.delays.reconcile >= RECONCILE * factor + 3.0 * server {
+        // Creating a StatefulSet takes several sequential requests.
+        if self.delays.reconcile >= MAX_RECONCILE * factor + 3.0 * server {
             missed.push(format!("bystander's StatefulSet after {:.1} s", self.delays.reconcile));
         }
         if self.delays.missing > 0 {
             missed.push(format!("{} StatefulSets of the bystander missing", self.delays.missing));
         }
-        if self.delays.admission >= ADMISSION * factor + server {
+        if self.delays.admission >= MAX_ADMISSION * factor + server {
             missed.push(format!("bystander's admission after {:.1} s", self.delays.admission));
         }
-        if self.name == EVENTS.0 && self.events > EVENTS.1 {
-            missed.push(format!("{} Events, at most {} were to be made", self.events, EVENTS.1));
+        if self.name == MAX_EVENTS.0 && self.events > MAX_EVENTS.1 {
+            missed.push(format!("{} Events, limit is {}", self.events, MAX_EVENTS.1));
         }
         self.missed = missed;
     }
@@ -129,12 +130,12 @@ impl Row {
             self.delays.reconcile,
             self.delays.admission,
             self.delays.api_server,
-            deaths(&self.controller, &self.webhook),
+            restarts(&self.controller, &self.webhook),
             self.events,
         )
     }
 
-    /// What stands below the table, where there is something to tell.
+    /// The row, with request outcomes and missed goals.
     pub(crate) fn notes(&self) -> String {
         let mut text = format!("    {}\n", self.line());
         let attackers: Vec<_> =
@@ -154,7 +155,7 @@ fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }
 
-fn deaths(controller: &Program, webhook: &Program) -> String {
+fn restarts(controller: &Program, webhook: &Program) -> String {
     let of = |name: &str, program: &Program| match (program.restarts, program.oom_kills) {
         (0, _) => None,
         (restarts, 0) => Some(format!("{name} {restarts}")),
@@ -185,19 +186,19 @@ mod tests {
     fn row(peak: u64, restarts: u64, delays: Delays) -> Row {
         let usage = Usage { peak, restarts, ..Usage::default() };
         let mut row = Row::new(&ATTACKS[0], delays, [usage.clone(), usage], 0, BTreeMap::new());
-        row.judge([256 << 20, 128 << 20], 1.0);
+        row.check_goals([256 << 20, 128 << 20], 1.0);
         row
     }
 
     #[test]
-    fn goals_are_missed_one_by_one() {
+    fn reports_each_missed_goal() {
         assert_eq!(row(60 << 20, 0, Delays::default()).missed, Vec::<String>::new());
         assert_eq!(row(64 << 20, 0, Delays::default()).missed, ["webhook: peak 64 of 128 MiB"]);
         assert_eq!(row(128 << 20, 0, Delays::default()).missed.len(), 2);
         assert_eq!(row(0, 1, Delays::default()).missed.len(), 2);
         let silent = Delays { silence: [("webhook /healthz".to_owned(), 1.5)].into(), ..Delays::default() };
-        assert_eq!(row(0, 0, silent.clone()).missed, ["webhook: probes silent for 1.5 s"]);
-        // On a machine where a timer was late by as much, nobody is to blame.
+        assert_eq!(row(0, 0, silent.clone()).missed, ["webhook: no successful probe for 1.5 s"]);
+        // The timer was late by the same time: the machine is slow, not the program.
         assert_eq!(row(0, 0, Delays { timer: 0.6, ..silent }).missed, Vec::<String>::new());
         let slow = Delays { reconcile: 3.5, admission: 1.2, missing: 1, ..Delays::default() };
         assert_eq!(row(0, 0, slow.clone()).missed.len(), 3);
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_has_as_many_cells_as_the_head() {
+    fn rows_have_as_many_cells_as_the_header() {
         let table = table(&[row(0, 2, Delays::default())], [256 << 20, 128 << 20]);
         let cells: Vec<_> = table.lines().map(|line| line.matches('|').count()).collect();
         assert_eq!(cells, [13, 13, 13]);

@@ -1,4 +1,4 @@
-//! What a broker tells of its topics, by its web service. It is only ever read.
+//! Topic statistics from the admin API of a Pulsar broker. Read-only.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,34 +13,34 @@ use serde::Deserialize;
 
 use crate::graph::Rate;
 
-/// How long a broker may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of a request to the broker.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a broker could not be asked.
+/// Why statistics could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BrokerError {
-    #[error("--rates takes the web address of Pulsar, such as http://broker:8080: {url:?} is none{}", because(.source.as_ref()))]
-    Address { url: String, source: Option<InvalidUri> },
-    #[error("PULSAR_TOKEN is not a token: {0}")]
+    #[error("invalid --rates {url:?}{}; use the web service URL of Pulsar, such as http://broker:8080", reason(.source.as_ref()))]
+    InvalidUrl { url: String, source: Option<InvalidUri> },
+    #[error("invalid PULSAR_TOKEN: {0}")]
     Token(#[from] InvalidHeaderValue),
-    #[error("cannot prepare to talk to the broker: {0}")]
+    #[error("failed to create a client for the broker: {0}")]
     Runtime(#[from] std::io::Error),
-    #[error("cannot prepare to talk to the broker: {0}")]
+    #[error("failed to create a client for the broker: {0}")]
     Client(Box<kube::Error>),
     #[error(
-        "cannot ask {url} about the topic {topic}: {}; --rates takes the web address of Pulsar as this machine reaches it", root(.source)
+        "failed to get stats of topic {topic} from {url}: {}; --rates must be a web service URL of Pulsar that this machine can reach", root_cause(.source)
     )]
-    Away { url: String, topic: String, source: Box<kube::Error> },
+    Unreachable { url: String, topic: String, source: Box<kube::Error> },
     #[error(
-        "{url} tells nothing about the topic {topic} ({status}); set PULSAR_TOKEN to a token that may read its statistics"
+        "{url} denied the stats of topic {topic} ({status}); set PULSAR_TOKEN to a token with permission to read them"
     )]
-    Refused { url: String, topic: String, status: StatusCode },
-    #[error("{url} answers with {what} when asked about the topic {topic}; is it the web address of Pulsar?")]
-    Nonsense { url: String, topic: String, what: String },
+    Denied { url: String, topic: String, status: StatusCode },
+    #[error("unexpected response from {url} for topic {topic}: {what}; is it the web service URL of Pulsar?")]
+    UnexpectedResponse { url: String, topic: String, what: String },
 }
 
-/// What is behind an error: the system's word, under the layers of the client.
-fn root(error: &kube::Error) -> String {
+/// The innermost cause of an error of the client.
+fn root_cause(error: &kube::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;
@@ -48,11 +48,11 @@ fn root(error: &kube::Error) -> String {
     cause.to_string()
 }
 
-fn because(source: Option<&InvalidUri>) -> String {
-    source.map(|source| format!(" ({source})")).unwrap_or_default()
+fn reason(source: Option<&InvalidUri>) -> String {
+    source.map(|source| format!(": {source}")).unwrap_or_default()
 }
 
-/// The part of a topic's statistics that matters here.
+/// The fields of a topic's stats that are used here.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Stats {
@@ -73,8 +73,8 @@ struct Broker {
     client: Client,
 }
 
-/// What happens on these topics, counted over an interval: the rates that a broker tells itself are those of the
-/// last minute. A topic that the broker does not have is left out.
+/// Measures the rates of these topics over an interval, from counters: the rates that brokers report are averages of
+/// the last minute. Topics that do not exist are omitted.
 pub(crate) fn rates(
     url: &str,
     token: Option<&str>,
@@ -105,22 +105,25 @@ pub(crate) fn rates(
 
 #[allow(clippy::cast_precision_loss, reason = "no topic takes 2^53 messages in an interval")]
 fn rate(before: u64, stats: &Stats, elapsed: Duration) -> Rate {
-    // Another broker that took the topic over counts anew.
-    let come = stats.msg_in_counter.checked_sub(before).unwrap_or(stats.msg_in_counter);
+    // The counter restarts when another broker takes over the topic.
+    let received = stats.msg_in_counter.checked_sub(before).unwrap_or(stats.msg_in_counter);
     let backlog = stats.subscriptions.values().map(|subscription| subscription.msg_backlog).max();
-    Rate { per_second: come as f64 / elapsed.as_secs_f64().max(0.001), backlog: backlog.unwrap_or_default() }
+    Rate {
+        per_second: received as f64 / elapsed.as_secs_f64().max(0.001),
+        backlog: backlog.unwrap_or_default(),
+    }
 }
 
 impl Broker {
     fn new(url: &str, token: Option<&str>) -> Result<Self, BrokerError> {
-        let wrong = |source| BrokerError::Address { url: url.to_owned(), source };
-        let address: Uri = url.parse().map_err(|source| wrong(Some(source)))?;
-        if !matches!(address.scheme_str(), Some("http" | "https")) || address.query().is_some() {
-            return Err(wrong(None));
+        let invalid = |source| BrokerError::InvalidUrl { url: url.to_owned(), source };
+        let uri: Uri = url.parse().map_err(|source| invalid(Some(source)))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.query().is_some() {
+            return Err(invalid(None));
         }
-        let mut config = Config::new(address);
-        config.connect_timeout = Some(PATIENCE);
-        config.read_timeout = Some(PATIENCE);
+        let mut config = Config::new(uri);
+        config.connect_timeout = Some(TIMEOUT);
+        config.read_timeout = Some(TIMEOUT);
         config.default_retry = false;
         if let Some(token) = token {
             let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))?;
@@ -131,7 +134,7 @@ impl Broker {
         Ok(Self { url: url.to_owned(), client })
     }
 
-    /// The statistics of a topic, with all its partitions, if there is one.
+    /// The stats of a topic, summed over its partitions; None when it does not exist.
     async fn stats(&self, topic: &str) -> Result<Option<Stats>, BrokerError> {
         let path = path(topic);
         match self.get(topic, &format!("/admin/v2/{path}/stats")).await? {
@@ -142,27 +145,31 @@ impl Broker {
 
     async fn get(&self, topic: &str, path: &str) -> Result<Option<Stats>, BrokerError> {
         let (url, topic) = (self.url.clone(), topic.to_owned());
-        let nonsense = |what| BrokerError::Nonsense { url: url.clone(), topic: topic.clone(), what };
-        let away =
-            |source| BrokerError::Away { url: url.clone(), topic: topic.clone(), source: Box::new(source) };
-        let request = Request::get(path).body(Body::empty()).map_err(|error| nonsense(error.to_string()))?;
-        let answer = self.client.send(request).await.map_err(away)?;
-        match answer.status() {
+        let unexpected =
+            |what| BrokerError::UnexpectedResponse { url: url.clone(), topic: topic.clone(), what };
+        let unreachable = |source| BrokerError::Unreachable {
+            url: url.clone(),
+            topic: topic.clone(),
+            source: Box::new(source),
+        };
+        let request =
+            Request::get(path).body(Body::empty()).map_err(|error| unexpected(error.to_string()))?;
+        let response = self.client.send(request).await.map_err(unreachable)?;
+        match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-                return Err(BrokerError::Refused { url, topic, status });
+                return Err(BrokerError::Denied { url, topic, status });
             }
-            status => return Err(nonsense(status.to_string())),
+            status => return Err(unexpected(status.to_string())),
         }
-        let text = answer.into_body().collect_bytes().await.map_err(away)?;
+        let text = response.into_body().collect_bytes().await.map_err(unreachable)?;
         let stats = serde_json::from_slice(&text);
-        stats.map(Some).map_err(|error| nonsense(format!("what is no statistics ({error})")))
+        stats.map(Some).map_err(|error| unexpected(format!("invalid topic stats: {error}")))
     }
 }
 
-/// `persistent://tenant/namespace/name` as the web service has it: each part by itself, since a name may hold
-/// anything.
+/// The path of `persistent://tenant/namespace/name` in the admin API, with each part percent-encoded.
 fn path(topic: &str) -> String {
     let (domain, rest) = topic.split_once("://").unwrap_or(("persistent", topic));
     let mut path = domain.to_owned();
@@ -184,13 +191,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_topics_become_paths() {
+    fn topic_names_are_percent_encoded() {
         assert_eq!(path("persistent://public/default/in"), "persistent/public/default/in");
         assert_eq!(path("non-persistent://a/b/c/d e?"), "non-persistent/a/b/c%2Fd%20e%3F");
     }
 
     #[test]
-    fn rates_are_counted_and_survive_a_counter_that_begins_anew() {
+    fn rate_survives_a_counter_reset() {
         let stats = |text| serde_json::from_str::<Stats>(text).expect("statistics");
         let two = Duration::from_secs(2);
         let busy = stats(

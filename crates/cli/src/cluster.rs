@@ -1,4 +1,4 @@
-//! Objects as a cluster has them. It is only ever read.
+//! Reads objects from a cluster. Read-only.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,34 +14,34 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
 use serde_json::Value;
 
-use crate::id::{Id, Snapshot};
+use crate::object_ref::{ObjectRef, Snapshot};
 
-/// How long a cluster may take to answer at all.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Connect timeout.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Which cluster.
+/// The cluster to connect to.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Connection {
-    /// File that says how to reach the cluster, instead of $KUBECONFIG or ~/.kube/config
+    /// Kubeconfig of the cluster [default: $KUBECONFIG or ~/.kube/config]
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     kubeconfig: Option<PathBuf>,
 
-    /// Context of that file to use, instead of its current one
+    /// Context of the kubeconfig [default: the current context]
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     context: Option<String>,
 }
 
-/// What a cluster is asked for in place of files.
+/// Selects objects of the cluster instead of files.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Selection {
     #[command(flatten)]
     pub(crate) connection: Connection,
 
-    /// Take the objects from the cluster, as they are there now
+    /// Read the objects from the cluster instead of files
     #[arg(long, conflicts_with = "paths", help_heading = "Cluster")]
     pub(crate) from_cluster: bool,
 
-    /// Take them from all namespaces
+    /// Read them from all namespaces
     #[arg(
         short = 'A',
         long,
@@ -51,12 +51,12 @@ pub(crate) struct Selection {
     )]
     pub(crate) all_namespaces: bool,
 
-    /// Objects to take from the cluster [default: all]
+    /// Objects to read from the cluster [default: all]
     #[arg(value_name = "KIND/NAME", requires = "from_cluster", help_heading = "Cluster")]
     pub(crate) targets: Vec<Target>,
 }
 
-/// One object, as people name it: `function/shout`.
+/// One object, as for kubectl: `function/shout`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Target {
     pub(crate) kind: &'static str,
@@ -67,9 +67,9 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let advice = "write KIND/NAME, for example function/shout; kinds are functionmesh (fm), function, source, sink and backendconfig";
+        let advice = "use KIND/NAME, for example function/shout; kinds are functionmesh (fm), function, source, sink and backendconfig";
         let (kind, name) = text.split_once('/').ok_or_else(|| advice.to_owned())?;
-        // `functions.compute.functionmesh.io/shout`, as kubectl prints it, is as good.
+        // Also accept `functions.compute.functionmesh.io/shout`, as kubectl prints it.
         let kind = kind.split('.').next().unwrap_or_default().to_ascii_lowercase();
         let kind = match kind.as_str() {
             "functionmesh" | "functionmeshes" | "fm" | "mesh" => "FunctionMesh",
@@ -86,20 +86,20 @@ impl FromStr for Target {
     }
 }
 
-/// Why a cluster could not be asked.
+/// Why the cluster could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
-    #[error("cannot tell how to reach the cluster: {0}; check --kubeconfig, --context and $KUBECONFIG")]
+    #[error("failed to load the kubeconfig: {0}; check --kubeconfig, --context and $KUBECONFIG")]
     Config(#[from] KubeconfigError),
-    #[error("cannot prepare to talk to the cluster: {0}")]
+    #[error("failed to create a client for the cluster: {0}")]
     Client(Box<kube::Error>),
-    #[error("cannot prepare to talk to the cluster: {0}")]
+    #[error("failed to create a client for the cluster: {0}")]
     Runtime(#[from] std::io::Error),
-    #[error("cannot list {plural}{place}: {source}{advice}")]
-    List { plural: String, place: String, source: Box<kube::Error>, advice: String },
+    #[error("failed to list {plural}{scope}: {source}{advice}")]
+    List { plural: String, scope: String, source: Box<kube::Error>, advice: String },
 }
 
-/// A cluster to ask.
+/// A connection to a cluster.
 pub(crate) struct Cluster {
     runtime: tokio::runtime::Runtime,
     client: Client,
@@ -116,7 +116,7 @@ impl Cluster {
                 Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
                 None => Config::from_kubeconfig(&options).await?,
             };
-            config.connect_timeout = Some(PATIENCE);
+            config.connect_timeout = Some(TIMEOUT);
             let namespace = config.default_namespace.clone();
             let client = Client::try_from(config).map_err(|error| ClusterError::Client(Box::new(error)))?;
             Ok::<_, ClusterError>((client, namespace))
@@ -129,33 +129,33 @@ impl Cluster {
         &self.namespace
     }
 
-    /// All objects of this project's kinds in a namespace, or in all.
-    pub(crate) fn ours(&self, namespace: Option<&str>) -> Result<Snapshot, ClusterError> {
-        self.all(namespace, &ours())
+    /// All objects of Function Mesh kinds in a namespace, or in all namespaces.
+    pub(crate) fn mesh_objects(&self, namespace: Option<&str>) -> Result<Snapshot, ClusterError> {
+        self.snapshot(namespace, &mesh_kinds())
     }
 
     /// All BackendConfigs of a namespace.
     pub(crate) fn backend_configs(&self, namespace: &str) -> Result<Snapshot, ClusterError> {
-        self.all(Some(namespace), &[ApiResource::erase::<BackendConfig>(&())])
+        self.snapshot(Some(namespace), &[ApiResource::erase::<BackendConfig>(&())])
     }
 
-    /// All objects of a namespace that this project could have to do with.
-    pub(crate) fn everything(&self, namespace: &str) -> Result<Snapshot, ClusterError> {
-        let mut kinds = ours();
+    /// All objects of Function Mesh kinds and of their children's kinds in a namespace.
+    pub(crate) fn objects_and_children(&self, namespace: &str) -> Result<Snapshot, ClusterError> {
+        let mut kinds = mesh_kinds();
         kinds.extend([
             ApiResource::erase::<StatefulSet>(&()),
             ApiResource::erase::<Service>(&()),
             ApiResource::erase::<HorizontalPodAutoscaler>(&()),
             ApiResource::erase::<VerticalPodAutoscaler>(&()),
         ]);
-        self.all(Some(namespace), &kinds)
+        self.snapshot(Some(namespace), &kinds)
     }
 
-    fn all(&self, namespace: Option<&str>, kinds: &[ApiResource]) -> Result<Snapshot, ClusterError> {
+    fn snapshot(&self, namespace: Option<&str>, kinds: &[ApiResource]) -> Result<Snapshot, ClusterError> {
         let mut found = Snapshot::new();
         for kind in kinds {
             for object in self.list(namespace, kind)? {
-                found.insert(Id::of(&object), object);
+                found.insert(ObjectRef::of(&object), object);
             }
         }
         Ok(found)
@@ -168,15 +168,15 @@ impl Cluster {
         };
         let items = match self.runtime.block_on(api.list(&ListParams::default())) {
             Ok(list) => list.items,
-            // The kind is not installed, so there is none of it.
+            // The CRD is not installed.
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
-            Err(source) => return Err(cannot_list(kind, namespace, source)),
+            Err(source) => return Err(list_error(kind, namespace, source)),
         };
-        Ok(items.into_iter().filter_map(|object| whole(object, kind)).collect())
+        Ok(items.into_iter().filter_map(|object| with_type_meta(object, kind)).collect())
     }
 }
 
-fn ours() -> Vec<ApiResource> {
+fn mesh_kinds() -> Vec<ApiResource> {
     vec![
         ApiResource::erase::<FunctionMesh>(&()),
         ApiResource::erase::<Function>(&()),
@@ -186,8 +186,8 @@ fn ours() -> Vec<ApiResource> {
     ]
 }
 
-/// An object of a list with its kind, which the API server leaves out there.
-fn whole(object: DynamicObject, kind: &ApiResource) -> Option<Value> {
+/// A list item with apiVersion and kind, which the API server omits in lists.
+fn with_type_meta(object: DynamicObject, kind: &ApiResource) -> Option<Value> {
     let mut value = serde_json::to_value(object).ok()?;
     let fields = value.as_object_mut()?;
     fields.insert("apiVersion".to_owned(), kind.api_version.clone().into());
@@ -195,19 +195,19 @@ fn whole(object: DynamicObject, kind: &ApiResource) -> Option<Value> {
     Some(value)
 }
 
-fn cannot_list(kind: &ApiResource, namespace: Option<&str>, source: kube::Error) -> ClusterError {
+fn list_error(kind: &ApiResource, namespace: Option<&str>, source: kube::Error) -> ClusterError {
     let group = if kind.group.is_empty() { String::new() } else { format!(".{}", kind.group) };
     let plural = format!("{}{group}", kind.plural);
     let is_forbidden = matches!(&source, kube::Error::Api(status) if status.code == 403);
-    let scope = namespace.map_or("-A".to_owned(), |namespace| format!("-n {namespace}"));
+    let flag = namespace.map_or("-A".to_owned(), |namespace| format!("-n {namespace}"));
     let advice = if is_forbidden {
-        format!("; `kubectl auth can-i list {plural} {scope}` must say yes")
+        format!("; grant the permission: `kubectl auth can-i list {plural} {flag}` must print yes")
     } else {
         String::new()
     };
-    let place =
+    let scope =
         namespace.map_or(" of all namespaces".to_owned(), |namespace| format!(" in namespace {namespace}"));
-    ClusterError::List { plural, place, source: Box::new(source), advice }
+    ClusterError::List { plural, scope, source: Box::new(source), advice }
 }
 
 #[cfg(test)]
@@ -215,12 +215,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_are_named_as_kubectl_names_them() {
+    fn target_parses_kubectl_names() {
         let target = |text: &str| text.parse::<Target>().map(|target| (target.kind, target.name));
         assert_eq!(target("fm/a"), Ok(("FunctionMesh", "a".to_owned())));
         assert_eq!(target("Functions.compute.functionmesh.io/b"), Ok(("Function", "b".to_owned())));
-        for wrong in ["a", "pod/a", "function/"] {
-            assert!(target(wrong).unwrap_err().contains("function/shout"), "{wrong}");
+        for invalid in ["a", "pod/a", "function/"] {
+            assert!(target(invalid).unwrap_err().contains("function/shout"), "{invalid}");
         }
     }
 }

@@ -1,12 +1,11 @@
-//! `kubectl mesh`: a look at Function Mesh manifests, and at what a cluster makes of them.
+//! `kubectl mesh`: a kubectl plugin for Function Mesh.
 //!
-//! `render` prints what the operator would make of a manifest, `validate` what is wrong with it and where,
-//! `diff` what would change and whether pods would restart, `explain` where each value comes from, `graph` draws
-//! which component feeds which, and `crds` prints the CustomResourceDefinitions. All of it runs on the same
-//! defaults, rules and rendering as the operator, and offline; with the feature `cluster` also on the objects
-//! of a cluster and the statistics of a broker, which are only ever read.
+//! `render` prints the objects that the operator creates from a manifest, `validate` reports errors with file and
+//! line, `diff` shows changes and whether pods restart, `explain` shows the source of each value, `graph` draws the
+//! data flow, and `crds` prints the CRDs. All commands share defaults, validation and rendering with the operator, and
+//! work offline; with the feature `cluster` also on objects of a cluster and topic stats of a broker, read-only.
 //!
-//! The program is thin: [`run`] takes the parsed command line and the streams to write to.
+//! [`run`] takes the parsed command line and the output streams.
 
 #[cfg(feature = "cluster")]
 mod broker;
@@ -17,14 +16,14 @@ mod commands;
 mod diff;
 mod explain;
 pub mod graph;
-mod id;
 pub mod input;
 mod object;
+mod object_ref;
 mod output;
 mod reference;
 mod rendering;
 mod screen;
-mod words;
+mod shell_args;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -33,7 +32,7 @@ use clap::{Parser, Subcommand};
 
 pub use commands::crds::{FILE_HEADER, crd_files, crd_reference};
 
-/// Checks, renders, compares, explains and draws meshes of Pulsar Functions
+/// Validate, render, diff, explain and draw Function Mesh manifests
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-mesh", bin_name = "kubectl mesh", version, after_help = EXAMPLES)]
 pub struct Cli {
@@ -43,69 +42,69 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  kubectl mesh validate -f mesh.yaml              what is wrong, with the line and what to write instead
-  kubectl mesh graph -f mesh.yaml                 which component feeds which, as a picture in the terminal
-  kubectl mesh graph -f mesh.yaml -o svg > m.svg  the same for a document
-  kubectl mesh graph -f mesh.yaml --rates http://broker:8080   with the messages a second on each topic
-  kubectl mesh diff -f mesh.yaml                  what would change in the cluster, and whether pods restart
-  kubectl mesh explain -f mesh.yaml clean         where each value of a component comes from
-  kubectl mesh render -f mesh.yaml                the StatefulSets, Services and autoscalers it becomes
+  kubectl mesh validate -f mesh.yaml              errors with line and remedy
+  kubectl mesh graph -f mesh.yaml                 the data flow, drawn in the terminal
+  kubectl mesh graph -f mesh.yaml -o svg > m.svg  the same as SVG
+  kubectl mesh graph -f mesh.yaml --rates http://broker:8080   with the message rate of each topic
+  kubectl mesh diff -f mesh.yaml                  changes to the cluster, and whether pods restart
+  kubectl mesh explain -f mesh.yaml clean         the source of each value of a component
+  kubectl mesh render -f mesh.yaml                the StatefulSets, Services and autoscalers of a mesh
   kubectl mesh crds | kubectl apply --server-side -f -
 
-Nothing here writes to a cluster. Exit status: 0 fine, 1 a document is rejected (`diff`: something changes),
-2 something could not be read or the command line is wrong.";
+No command writes to a cluster. Exit code: 0 success, 1 invalid object (`diff`: changes), 2 unreadable input or
+invalid command line.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the objects that the operator makes of manifests
+    /// Print the objects that the operator creates from manifests
     Render(commands::render::Args),
-    /// Check manifests by the rules of the operator
+    /// Validate manifests by the rules of the operator
     Validate(commands::validate::Args),
-    /// Show what would change, and whether pods would restart
+    /// Show changes, and whether pods restart
     Diff(commands::diff::Args),
-    /// Show where each value of a component comes from
+    /// Show the source of each value of a component
     Explain(commands::explain::Args),
-    /// Draw which component feeds which
+    /// Draw the data flow between components
     Graph(commands::graph::Args),
-    /// Print the CustomResourceDefinitions, or a reference of their fields
+    /// Print the CRDs, or a reference of their fields
     Crds(commands::crds::Args),
 }
 
-/// Where a command writes to.
+/// The output streams of a command.
 pub struct Streams<'a> {
-    /// What was asked for.
+    /// Standard output.
     pub out: &'a mut dyn Write,
-    /// What else there is to say.
+    /// Standard error.
     pub err: &'a mut dyn Write,
-    /// Whether colours are welcome in the output.
+    /// Whether the output may have colours.
     pub colour: bool,
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// All is well.
-    Fine,
-    /// A document breaks a rule.
-    Rejected,
-    /// Something would change.
-    Different,
-    /// Something could not be read or written, or the command line makes no sense.
+    /// Success.
+    Success,
+    /// An object is invalid.
+    Invalid,
+    /// There are changes.
+    Changed,
+    /// Input or output failed, or the command line is invalid.
     Failed,
 }
 
 impl Outcome {
-    /// The exit status of the program.
+    /// The exit code of the process.
     pub fn exit_code(self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Fine => 0,
-            Self::Rejected | Self::Different => 1,
+            Self::Success => 0,
+            Self::Invalid | Self::Changed => 1,
             Self::Failed => 2,
         })
     }
 }
 
-/// Why a command could not do its work.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -118,20 +117,20 @@ enum Failure {
     #[cfg(feature = "cluster")]
     #[error(transparent)]
     Broker(#[from] broker::BrokerError),
-    #[error("cannot write {what}: {source}")]
-    Write { what: String, source: io::Error },
-    #[error("cannot write the output: {0}")]
+    #[error("failed to write {path}: {source}")]
+    Write { path: String, source: io::Error },
+    #[error("failed to write the output: {0}")]
     Output(#[from] output::OutputError),
-    #[error("cannot write the output: {0}")]
+    #[error("failed to write the output: {0}")]
     Stream(#[from] io::Error),
     #[error("{0}")]
-    Nothing(String),
-    #[error("internal: the definitions cannot be made: {0}")]
+    Message(String),
+    #[error("internal error: {0}")]
     Internal(#[from] serde_json::Error),
 }
 
 impl Failure {
-    /// Whether the reader of the output went away, as `head` does: that is no one's fault.
+    /// Whether the reader of the output has exited, as `head` does, which is no error.
     fn is_broken_pipe(&self) -> bool {
         match self {
             Self::Stream(error) | Self::Output(output::OutputError::Stream(error)) => {
@@ -142,9 +141,9 @@ impl Failure {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command.
 pub fn run(cli: &Cli, streams: &mut Streams<'_>) -> Outcome {
-    let done = match &cli.command {
+    let result = match &cli.command {
         Command::Render(args) => commands::render::run(args, streams),
         Command::Validate(args) => commands::validate::run(args, streams),
         Command::Diff(args) => commands::diff::run(args, streams),
@@ -152,9 +151,9 @@ pub fn run(cli: &Cli, streams: &mut Streams<'_>) -> Outcome {
         Command::Graph(args) => commands::graph::run(args, streams),
         Command::Crds(args) => commands::crds::run(args, streams),
     };
-    match done.and_then(|outcome| Ok(streams.out.flush().map(|()| outcome)?)) {
+    match result.and_then(|outcome| Ok(streams.out.flush().map(|()| outcome)?)) {
         Ok(outcome) => outcome,
-        Err(failure) if failure.is_broken_pipe() => Outcome::Fine,
+        Err(failure) if failure.is_broken_pipe() => Outcome::Success,
         Err(failure) => {
             let _ = screen::lines(streams.err, &format!("error: {failure}"));
             Outcome::Failed

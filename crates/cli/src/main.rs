@@ -1,4 +1,4 @@
-//! The program `kubectl-mesh`: everything is in the library.
+//! The binary `kubectl-mesh`; see the library.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut err = BufWriter::new(io::stderr().lock());
     let outcome = kubectl_mesh::run(&cli, &mut Streams { out: &mut out, err: &mut err, colour });
-    // Nobody is left to tell when even these fail.
+    // A failure to flush has no stream left to report it on.
     let _ = out.flush();
     let _ = err.flush();
     outcome.exit_code()

@@ -1,4 +1,4 @@
-//! Documents as objects of this project's kinds.
+//! Decodes documents as objects of Function Mesh.
 
 use function_mesh_api::validate::{FieldPath, Violation};
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source, complexity, labels, parse};
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::input::Document;
 
-/// An object of this project's kinds.
+/// An object of a Function Mesh kind.
 #[derive(Clone, Debug)]
 pub(crate) enum Object {
     Mesh(Box<FunctionMesh>),
@@ -15,21 +15,21 @@ pub(crate) enum Object {
     Source(Box<Source>),
     Sink(Box<Sink>),
     BackendConfig(Box<BackendConfig>),
-    /// An object of another kind: not this program's business.
-    Foreign,
+    /// An object of another kind, which is ignored.
+    Other,
 }
 
-/// The kinds that this program knows.
+/// The kinds of Function Mesh.
 pub(crate) const KINDS: [&str; 5] = ["FunctionMesh", "Function", "Source", "Sink", "BackendConfig"];
 
 impl Object {
-    /// Reads a document as the kind that it says it is.
-    pub(crate) fn read(document: &Document, namespace: &str) -> Result<Self, Violation> {
-        if let Some(fault) = header_fault(document) {
-            return Err(fault);
+    /// Decodes a document as its kind.
+    pub(crate) fn decode(document: &Document, namespace: &str) -> Result<Self, Violation> {
+        if let Some(violation) = type_meta_violation(document) {
+            return Err(violation);
         }
-        if !document.is_ours() {
-            return Ok(Self::Foreign);
+        if !document.is_mesh_kind() {
+            return Ok(Self::Other);
         }
         Ok(match document.kind() {
             "FunctionMesh" => Self::Mesh(typed(document, namespace)?),
@@ -40,7 +40,7 @@ impl Object {
         })
     }
 
-    /// The namespace, of an object of this project.
+    /// The namespace; None for other kinds.
     #[cfg(feature = "cluster")]
     pub(crate) fn namespace(&self) -> Option<String> {
         use kube::ResourceExt;
@@ -50,35 +50,35 @@ impl Object {
             Self::Source(source) => source.namespace(),
             Self::Sink(sink) => sink.namespace(),
             Self::BackendConfig(backend) => backend.namespace(),
-            Self::Foreign => None,
+            Self::Other => None,
         }
     }
 }
 
-/// What is wrong with the lines that say what an object is.
-pub(crate) fn header_fault(document: &Document) -> Option<Violation> {
-    let fault = |field, message| Some(Violation { field: FieldPath::root(field), message });
+/// What is wrong with apiVersion and kind.
+pub(crate) fn type_meta_violation(document: &Document) -> Option<Violation> {
+    let violation = |field, message| Some(Violation { field: FieldPath::root(field), message });
     if document.text(&["apiVersion"]).is_none_or(str::is_empty) {
         let message =
-            format!("an object needs an apiVersion; for the kinds of this project {:?}", labels::API_VERSION);
-        return fault("apiVersion", message);
+            format!("apiVersion is required; for the kinds of Function Mesh it is {:?}", labels::API_VERSION);
+        return violation("apiVersion", message);
     }
     if document.kind().is_empty() {
-        return fault("kind", format!("an object needs a kind, for example {:?}", KINDS[0]));
+        return violation("kind", format!("kind is required, for example {:?}", KINDS[0]));
     }
-    if !document.is_ours() {
+    if !document.is_mesh_kind() {
         return None;
     }
     if document.text(&["apiVersion"]) != Some(labels::API_VERSION) {
-        return fault("apiVersion", format!("there is no such version; write {:?}", labels::API_VERSION));
+        return violation("apiVersion", format!("unknown version; use {:?}", labels::API_VERSION));
     }
     if !KINDS.contains(&document.kind()) {
-        return fault("kind", format!("there is no such kind; there are {}", KINDS.join(", ")));
+        return violation("kind", format!("unknown kind; use one of {}", KINDS.join(", ")));
     }
     None
 }
 
-/// Reads a document as a kind, and gives it the namespace that it would be created in.
+/// Decodes a document as a kind, and sets the namespace that it would be created in.
 fn typed<K>(document: &Document, namespace: &str) -> Result<Box<K>, Violation>
 where
     K: Resource + DeserializeOwned,
@@ -100,18 +100,22 @@ mod tests {
     use crate::input::load;
     use std::rc::Rc;
 
-    fn fault(text: &str) -> String {
+    fn decode_error(text: &str) -> String {
         let source = Rc::new(crate::input::Source { name: "x".to_owned(), text: text.to_owned() });
         let node = load(text).0.remove(0);
-        Object::read(&Document { source, node }, "default").unwrap_err().to_string()
+        Object::decode(&Document { source, node }, "default").unwrap_err().to_string()
     }
 
     #[test]
-    fn too_complex_objects_are_refused_with_the_sentence_of_the_operator() {
+    fn complexity_limits_match_the_operator() {
         let head = format!("apiVersion: {}\nkind: Function\nmetadata: {{name: f}}\n", labels::API_VERSION);
         let deep = format!("{head}spec: {{funcConfig: {{a: {}{}}}}}\n", "[".repeat(80), "]".repeat(80));
-        assert!(fault(&deep).contains("object is nested more than 64 levels deep"), "{}", fault(&deep));
+        assert!(
+            decode_error(&deep).contains("object is nested more than 64 levels deep"),
+            "{}",
+            decode_error(&deep)
+        );
         let wide = format!("{head}spec: {{funcConfig: {{a: [{}]}}}}\n", "{\"\": 0},".repeat(40_000));
-        assert!(fault(&wide).contains("object has too many values"), "{}", fault(&wide));
+        assert!(decode_error(&wide).contains("object has too many values"), "{}", decode_error(&wide));
     }
 }

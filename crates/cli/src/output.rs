@@ -1,20 +1,20 @@
-//! Objects as YAML or JSON text.
+//! Writes objects as YAML or JSON.
 
 use std::io::{self, Write};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-/// Formats of objects.
+/// Output formats of objects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// YAML
     Yaml,
-    /// For programs.
+    /// JSON
     Json,
 }
 
-/// Why objects could not be written.
+/// Why an object could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
     #[error("{0}")]
@@ -23,13 +23,13 @@ pub(crate) enum OutputError {
     Yaml(#[from] serde_saphyr::SerializeError),
 }
 
-/// An object as YAML. Long lines stay whole, so that what a container runs can be copied as it is.
+/// An object as YAML. Long lines are not folded, so that commands of containers can be copied.
 pub(crate) fn yaml(object: &Value) -> Result<String, OutputError> {
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     Ok(serde_saphyr::to_string_with_options(object, options)?)
 }
 
-/// An object as YAML, long texts folded as prose is.
+/// An object as YAML with long texts folded.
 pub(crate) fn yaml_prose(object: &Value) -> Result<String, OutputError> {
     let options = serde_saphyr::ser_options! { folded_wrap_chars: 100 };
     Ok(serde_saphyr::to_string_with_options(object, options)?)

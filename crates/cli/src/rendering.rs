@@ -1,4 +1,4 @@
-//! Objects and all that the operator makes of them, in order.
+//! Renders objects and their children, in order.
 
 use function_mesh_api::validate::{
     Valid, Violation, check_backend_config, check_trusted_backend_config, valid_component, valid_mesh,
@@ -12,27 +12,27 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Failure;
-use crate::id::{Id, Snapshot, uid};
 use crate::object::Object;
+use crate::object_ref::{ObjectRef, Snapshot, uid};
 
-/// Stands where only a cluster could tell: the identity of an object that was never created.
+/// Placeholder for the uid of an object that does not exist in the cluster.
 pub(crate) const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Who an object comes from.
+/// The origin of an object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Maker {
-    /// A person, in a manifest.
-    Author,
-    /// A mesh: one of its components.
+pub(crate) enum Origin {
+    /// The user, in a manifest.
+    User,
+    /// A mesh, as one of its components.
     Mesh,
-    /// A component: one of its children.
+    /// A component, as one of its children.
     Component,
 }
 
-/// An object, and who it comes from.
+/// An object and its origin.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
-    pub(crate) maker: Maker,
+    pub(crate) origin: Origin,
     pub(crate) value: Value,
 }
 
@@ -40,25 +40,25 @@ pub(crate) struct Item {
 pub(crate) struct Renderer<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) backends: &'a [BackendConfig],
-    /// Whether the Jobs that clean up are rendered too.
+    /// Whether to render clean-up Jobs.
     pub(crate) with_cleanup: bool,
-    /// What is there already: it has identities, and numbers of replicas that are nobody's to say in a file.
+    /// Live objects: their uids, and replicas that manifests leave to autoscalers.
     pub(crate) live: &'a Snapshot,
-    /// Whether the number of replicas of a mesh's component is left to its autoscaler, as the controller does.
+    /// Whether to unset the replicas of autoscaled components of a mesh, as the controller does.
     pub(crate) leaves_replicas: bool,
     pub(crate) items: Vec<Item>,
 }
 
-/// What became of an object: rendered, or the rules that it breaks.
+/// The result for one object: rendered, or its violations.
 pub(crate) type Rendered = Result<Result<(), Vec<Violation>>, Failure>;
 
 impl Renderer<'_> {
     pub(crate) fn object(&mut self, object: Object) -> Rendered {
         match object {
             Object::Mesh(mesh) => self.mesh(*mesh),
-            Object::Function(function) => self.component(*function, Maker::Author),
-            Object::Source(source) => self.component(*source, Maker::Author),
-            Object::Sink(sink) => self.component(*sink, Maker::Author),
+            Object::Function(function) => self.component(*function, Origin::User),
+            Object::Source(source) => self.component(*source, Origin::User),
+            Object::Sink(sink) => self.component(*sink, Origin::User),
             Object::BackendConfig(backend) => {
                 let rules = if self.settings.allow_unsafe_backend_config {
                     check_trusted_backend_config
@@ -68,9 +68,9 @@ impl Renderer<'_> {
                 if let Err(violations) = rules(&backend.spec).into_result() {
                     return Ok(Err(violations.0));
                 }
-                self.push(Maker::Author, &backend).map(Ok)
+                self.push(Origin::User, &backend).map(Ok)
             }
-            Object::Foreign => Ok(Ok(())),
+            Object::Other => Ok(Ok(())),
         }
     }
 
@@ -81,30 +81,30 @@ impl Renderer<'_> {
             Ok(mesh) => mesh,
             Err(violations) => return Ok(Err(violations.0)),
         };
-        self.push(Maker::Author, &*mesh)?;
+        self.push(Origin::User, &*mesh)?;
         let MeshComponents { functions, sources, sinks } = components(&mesh);
         let mut violations = Vec::new();
         for function in functions {
-            violations.extend(self.component(function, Maker::Mesh)?.err());
+            violations.extend(self.component(function, Origin::Mesh)?.err());
         }
         for source in sources {
-            violations.extend(self.component(source, Maker::Mesh)?.err());
+            violations.extend(self.component(source, Origin::Mesh)?.err());
         }
         for sink in sinks {
-            violations.extend(self.component(sink, Maker::Mesh)?.err());
+            violations.extend(self.component(sink, Origin::Mesh)?.err());
         }
         Ok(if violations.is_empty() { Ok(()) } else { Err(violations.concat()) })
     }
 
-    /// Renders a component. One that belongs to a mesh is itself a child: it says what the mesh says, and no
-    /// more. One that a person wrote is told complete, as the webhook makes it.
-    fn component<C: Component>(&mut self, mut component: C, maker: Maker) -> Rendered {
-        let is_child = maker == Maker::Mesh;
+    /// Renders a component. A component of a mesh is printed as the mesh specifies it, one from a manifest with defaults,
+    /// as the webhook stores it.
+    fn component<C: Component>(&mut self, mut component: C, origin: Origin) -> Rendered {
+        let is_child = origin == Origin::Mesh;
         if is_child && self.leaves_replicas && component.spec().view().common.max_replicas.is_some() {
             component.spec_mut().unset_replicas();
         }
         if is_child {
-            self.push(maker, &component)?;
+            self.push(origin, &component)?;
         }
         let uid = self.uid(C::ROLE.kind(), &component);
         component.meta_mut().uid.get_or_insert(uid);
@@ -112,7 +112,7 @@ impl Renderer<'_> {
         match valid_component(component) {
             Ok(component) => {
                 if !is_child {
-                    self.push(maker, &*component)?;
+                    self.push(origin, &*component)?;
                 }
                 self.children(&component)
             }
@@ -128,41 +128,42 @@ impl Renderer<'_> {
             return Ok(Err(violations.0));
         }
         let cleanup = self.with_cleanup.then(|| cleanup(component, backends, self.settings)).flatten();
-        let maker = Maker::Component;
-        self.push(maker, &stateful_set)?;
-        self.push(maker, &service)?;
-        autoscaler.iter().try_for_each(|child| self.push(maker, child))?;
-        vertical_autoscaler.iter().try_for_each(|child| self.push(maker, child))?;
-        cleanup.iter().try_for_each(|cleanup| self.push(maker, cleanup))?;
+        let origin = Origin::Component;
+        self.push(origin, &stateful_set)?;
+        self.push(origin, &service)?;
+        autoscaler.iter().try_for_each(|child| self.push(origin, child))?;
+        vertical_autoscaler.iter().try_for_each(|child| self.push(origin, child))?;
+        cleanup.iter().try_for_each(|cleanup| self.push(origin, cleanup))?;
         Ok(Ok(()))
     }
 
-    /// The object as it is there already.
-    fn there<K: ResourceExt>(&self, kind: &str, object: &K) -> Option<&Value> {
-        self.live.get(&Id::new(kind, &object.namespace().unwrap_or_default(), &object.name_any()))
+    /// The live object.
+    fn live<K: ResourceExt>(&self, kind: &str, object: &K) -> Option<&Value> {
+        self.live.get(&ObjectRef::new(kind, &object.namespace().unwrap_or_default(), &object.name_any()))
     }
 
     fn uid<K: ResourceExt>(&self, kind: &str, object: &K) -> String {
-        self.there(kind, object).and_then(uid).unwrap_or(NO_UID).to_owned()
+        self.live(kind, object).and_then(uid).unwrap_or(NO_UID).to_owned()
     }
 
-    /// Numbers of replicas that nobody says in a manifest stay as an autoscaler, a person or a default set them.
+    /// Replicas that the manifest does not set stay as the live object has them.
     fn with_live_replicas<C: Component>(&self, component: C) -> Result<C, Failure> {
         let common = component.spec().view().common;
-        let Some(live) = self.there(C::ROLE.kind(), &component) else { return Ok(component) };
-        let there = |field: &str| {
+        let Some(live) = self.live(C::ROLE.kind(), &component) else { return Ok(component) };
+        let live = |field: &str| {
             let number = live.pointer(&format!("/spec/{field}")).and_then(Value::as_i64);
             number.and_then(|number| i32::try_from(number).ok())
         };
-        let least = common.min_replicas.or_else(|| there("minReplicas"));
-        let least = least.map(|least| common.max_replicas.map_or(least, |most| least.min(most)));
-        let now = there("replicas").map(|now| match common.max_replicas {
-            Some(most) => bounded_replicas(now, least, most),
-            None => now,
+        let min = common.min_replicas.or_else(|| live("minReplicas"));
+        let min = min.map(|min| common.max_replicas.map_or(min, |max| min.min(max)));
+        // The operator keeps them within the bounds of the autoscaler.
+        let replicas = live("replicas").map(|replicas| match common.max_replicas {
+            Some(max) => bounded_replicas(replicas, min, max),
+            None => replicas,
         });
         let mut value = serde_json::to_value(&component)?;
         if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
-            for (field, number) in [("replicas", now), ("minReplicas", least)] {
+            for (field, number) in [("replicas", replicas), ("minReplicas", min)] {
                 if let Some(number) = number.filter(|_| !spec.contains_key(field)) {
                     spec.insert(field.to_owned(), number.into());
                 }
@@ -171,19 +172,19 @@ impl Renderer<'_> {
         Ok(serde_json::from_value(value)?)
     }
 
-    fn push<T: Serialize>(&mut self, maker: Maker, object: &T) -> Result<(), Failure> {
+    fn push<T: Serialize>(&mut self, origin: Origin, object: &T) -> Result<(), Failure> {
         let mut value = serde_json::to_value(object)?;
-        // Claims within another object need no kind of their own; people leave it out, and so do we.
+        // Embedded claim templates need no apiVersion and kind; manifests usually omit them.
         let claims = value.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);
         for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
             claim.retain(|key, _| !matches!(key.as_str(), "apiVersion" | "kind"));
         }
-        self.items.push(Item { maker, value });
+        self.items.push(Item { origin, value });
         Ok(())
     }
 }
 
-/// The BackendConfigs among objects, for the namespace's and the cluster's components to take defaults from.
+/// The BackendConfigs among these objects.
 pub(crate) fn backends<'a>(objects: impl IntoIterator<Item = &'a Object>) -> Vec<BackendConfig> {
     objects
         .into_iter()
@@ -194,7 +195,7 @@ pub(crate) fn backends<'a>(objects: impl IntoIterator<Item = &'a Object>) -> Vec
         .collect()
 }
 
-/// Of some BackendConfigs those that apply in a namespace.
+/// The BackendConfigs that apply in a namespace.
 pub(crate) fn backends_of<'a>(
     all: &'a [BackendConfig],
     settings: &Settings,

@@ -1,30 +1,30 @@
-//! The writer for people: lines in which text of the cluster and of manifests cannot steer the terminal.
+//! Writes to terminals: text from clusters and manifests is sanitized, so that it cannot contain control sequences.
 //!
-//! Colours are ours and are put around text that has been made printable; nothing else writes escape sequences.
-//! Output for programs does not pass here: JSON and YAML have escapes of their own.
+//! Colours are added around sanitized text; nothing else writes escape sequences. JSON and YAML output does not pass
+//! here: both have their own escapes.
 
 use std::io::{self, Write};
 
 use function_mesh_api::{REPLACEMENT, is_printable, printable, printable_lines};
 
-/// Writes one line.
+/// Writes one sanitized line.
 pub(crate) fn line(out: &mut dyn Write, text: &str) -> io::Result<()> {
     writeln!(out, "{}", printable(text))
 }
 
-/// Writes a text that may have several lines.
+/// Writes sanitized lines.
 pub(crate) fn lines(out: &mut dyn Write, text: &str) -> io::Result<()> {
     writeln!(out, "{}", printable_lines(text))
 }
 
-/// A piece of a line in a colour, by its code.
+/// Sanitized text in a colour, by its SGR code.
 pub(crate) fn painted(text: &str, code: &str, colour: bool) -> String {
     let text = printable(text);
     if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into_owned() }
 }
 
-/// A text of several lines that has colours in it already: these stay, and nothing else does that is not printable.
-/// Only for what replaces the escape sequences of others itself.
+/// Sanitizes lines that already have colours, which are kept. Only for output of a renderer that itself escapes control
+/// sequences of its input.
 pub(crate) fn styled(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -40,7 +40,7 @@ pub(crate) fn styled(text: &str) -> String {
     shown
 }
 
-/// The sequence for a colour that a text begins with.
+/// The SGR sequence at the start of a text.
 fn colour_code(text: &str) -> Option<&str> {
     let codes = text.strip_prefix("\x1b[")?;
     let end = codes.find(|letter: char| !letter.is_ascii_digit() && letter != ';')?;
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s15_only_colours_of_ours_reach_the_terminal() {
+    fn s15_only_own_colours_reach_the_terminal() {
         assert_eq!(painted("a\u{1b}[2Jb", "31", true), "\u{1b}[31ma\u{fffd}[2Jb\u{1b}[0m");
         assert_eq!(painted("a\rb", "31", false), "a\u{fffd}b");
         assert_eq!(

@@ -1,6 +1,6 @@
-//! The program as people run it: exit status, output, and what it says when something is wrong.
+//! The binary: exit codes, output and error messages.
 
-#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ fn fixture(name: &str) -> PathBuf {
 fn mesh(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-mesh"));
     command.args(arguments);
-    // The settings of whoever runs the tests are not the tests' business.
+    // Remove settings from the environment of the test run.
     for variable in
         ["CONFIG_FILE", "GLOBAL_BACKEND_CONFIG", "NAMESPACED_BACKEND_CONFIG", "ENABLE_INIT_CONTAINERS"]
     {
@@ -29,13 +29,14 @@ fn on(arguments: &[&str], file: &str) -> Command {
     command
 }
 
-/// What a command prints, if it ends with this status.
+/// The standard output of a command that exits with this code.
 fn printed(command: &mut Command, status: i32) -> String {
     let output = command.assert().code(status).get_output().clone();
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn told(command: &mut Command, status: i32) -> String {
+/// The standard error of a command that exits with this code.
+fn error(command: &mut Command, status: i32) -> String {
     let output = command.assert().code(status).get_output().clone();
     String::from_utf8(output.stderr).unwrap()
 }
@@ -49,7 +50,7 @@ fn names(list: &Value) -> Vec<String> {
 }
 
 #[test]
-fn render_prints_components_and_their_children_in_order() {
+fn render_prints_components_before_children() {
     let json = printed(&mut on(&["render", "-o", "json"], "pipe.yaml"), 0);
     let list: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(list["kind"], "List");
@@ -72,7 +73,7 @@ fn render_prints_components_and_their_children_in_order() {
 }
 
 #[test]
-fn render_reads_lists_standard_input_and_the_default_namespace() {
+fn render_reads_lists_from_standard_input() {
     let text = r#"{"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "Function", "metadata": {"name": "one"},
          "spec": {"className": "a.B", "input": {"topics": ["in"]}, "maxReplicas": 3, "cleanupSubscription": true,
@@ -94,51 +95,43 @@ fn render_reads_lists_standard_input_and_the_default_namespace() {
 }
 
 #[test]
-fn render_refuses_what_breaks_a_rule_and_names_the_field() {
-    let error = told(&mut on(&["render"], "faulty.yaml"), 1);
-    assert!(error.contains("spec.functions[0].maxMessageRetry"), "{error}");
-    assert!(error.contains("faulty.yaml:8: Function typed: spec.autoAck"), "{error}");
+fn render_rejects_invalid_objects() {
+    let message = error(&mut on(&["render"], "faulty.yaml"), 1);
+    assert!(message.contains("spec.functions[0].maxMessageRetry"), "{message}");
+    assert!(message.contains("faulty.yaml:8: Function typed: spec.autoAck"), "{message}");
 }
 
 #[test]
-fn what_cannot_be_read_ends_with_2() {
-    assert!(told(&mut mesh(&["render", "-f", "no/such/file"]), 2).contains("no/such/file"));
-    assert!(told(&mut mesh(&["graph", "-f", "https://example.org/x"]), 2).contains("offline"));
-    assert!(told(&mut mesh(&["render"]), 2).contains("--filename"));
-    assert!(told(mesh(&["render", "-f", "-"]).write_stdin("a: [1"), 2).contains("<stdin>:1:"));
-    assert!(told(mesh(&["graph", "-f", "-"]).write_stdin(""), 2).contains("nothing to draw"));
+fn unreadable_input_exits_with_2() {
+    assert!(error(&mut mesh(&["render", "-f", "no/such/file"]), 2).contains("no/such/file"));
+    assert!(error(&mut mesh(&["graph", "-f", "https://example.org/x"]), 2).contains("offline"));
+    assert!(error(&mut mesh(&["render"]), 2).contains("--filename"));
+    assert!(error(mesh(&["render", "-f", "-"]).write_stdin("a: [1"), 2).contains("<stdin>:1:"));
+    assert!(error(mesh(&["graph", "-f", "-"]).write_stdin(""), 2).contains("nothing to draw"));
 }
 
 #[test]
-fn validate_passes_what_is_right() {
+fn validate_accepts_valid_manifests() {
     let text = printed(&mut on(&["validate"], "pipe.yaml"), 0);
     assert_eq!(text, "1 object: 0 errors, 0 warnings\n");
     printed(&mut on(&["validate", "--strict"], "pipe.yaml"), 0);
 }
 
 #[test]
-fn validate_points_at_every_fault() {
+fn validate_locates_every_error() {
     let text = printed(&mut on(&["validate"], "faulty.yaml"), 1);
     for (message, place, line) in [
-        ("error: spec.replicas: must be a whole number", ":6:13", "  replicas: three"),
+        ("error: spec.replicas: must be an integer", ":6:13", "  replicas: three"),
         (
-            "warning: spec.clasName: there is no such field, and the cluster drops it; did you mean `className`?",
+            "warning: spec.clasName: unknown field, dropped by the API server; did you mean `className`?",
             ":7:3",
             "  clasName:",
         ),
-        (
-            "error: spec.autoAck: must be true or false, and this is a text; take the quotes away",
-            ":8:12",
-            "autoAck",
-        ),
-        ("put it in quotes: \"yes\"", ":9:13", "logTopic: yes"),
-        (
-            "error: spec.input.topics: must be a list, and this is a text; write [words]",
-            ":11:13",
-            "topics: words",
-        ),
+        ("error: spec.autoAck: must be true or false, got a string; remove the quotes", ":8:12", "autoAck"),
+        ("quote it: \"yes\"", ":9:13", "logTopic: yes"),
+        ("error: spec.input.topics: must be a list, got a string; use [words]", ":11:13", "topics: words"),
         ("must be one of atleast_once, atmost_once, effectively_once, manual", ":12:24", "once"),
-        ("error: spec.secretsMap[\"db\"].path: must be a text", ":15:16", "db: {path: 5}"),
+        ("error: spec.secretsMap[\"db\"].path: must be a string", ":15:16", "db: {path: 5}"),
         ("error: spec.functions[0].maxMessageRetry: must be 1 or more", ":23:7", "- name: echo"),
         ("receiverQueueSize: must be 0 or more", ":25:97", "input: {topics: [in]"),
         ("error: spec.functions[0].output.topic: \"in\" is an input topic too", ":27:16", "topic: in"),
@@ -149,12 +142,12 @@ fn validate_points_at_every_fault() {
         assert!(found.contains(&format!("faulty.yaml{place}")), "{found}");
         assert!(found.contains(line) && found.contains('^'), "{found}");
     }
-    assert!(!text.contains("goes"), "free configuration is the user's own:\n{text}");
-    assert!(text.ends_with("2 objects, 1 of other kinds passed over: 10 errors, 3 warnings\n"), "{text}");
+    assert!(!text.contains("goes"), "free-form configuration is not validated:\n{text}");
+    assert!(text.ends_with("2 objects, 1 of other kinds ignored: 10 errors, 3 warnings\n"), "{text}");
 }
 
 #[test]
-fn validate_has_a_form_for_programs() {
+fn validate_prints_json() {
     let json = printed(&mut on(&["validate", "-o", "json"], "faulty.yaml"), 1);
     let report: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(report["objects"], 2);
@@ -164,29 +157,28 @@ fn validate_has_a_form_for_programs() {
 }
 
 #[test]
-fn validate_goes_on_after_what_it_cannot_read() {
+fn validate_continues_after_unreadable_files() {
     let mut command = on(&["validate", "-f", "no/such/file"], "faulty.yaml");
     let text = printed(&mut command, 2);
-    assert!(text.contains("cannot read no/such/file") && text.contains("spec.replicas"), "{text}");
+    assert!(text.contains("failed to read no/such/file") && text.contains("spec.replicas"), "{text}");
 }
 
 #[test]
-fn validate_knows_kinds_groups_and_repetition() {
+fn validate_checks_type_meta_and_duplicates() {
     let check = |text: &str, status| printed(mesh(&["validate", "-f", "-"]).write_stdin(text), status);
-    assert!(check("kind: X", 1).contains("apiVersion: an object needs an apiVersion"));
+    assert!(check("kind: X", 1).contains("apiVersion: apiVersion is required"));
     assert!(
-        check("apiVersion: compute.functionmesh.io/v1alpha1\nkind: Funktion", 1)
-            .contains("there is no such kind")
+        check("apiVersion: compute.functionmesh.io/v1alpha1\nkind: Funktion", 1).contains("unknown kind")
     );
     assert!(check("apiVersion: compute.functionmesh.io/v1\nkind: Sink", 1).contains("v1alpha1"));
     assert!(check("apiVersion: compute.functionmesh.com/v1alpha1\nkind: Sink", 0).contains("did you mean"));
     assert!(check("- 1\n- 2", 1).contains("apiVersion"));
     let twice =
         "apiVersion: compute.functionmesh.io/v1alpha1\nkind: BackendConfig\nmetadata: {name: b}\n---\n";
-    assert!(check(&twice.repeat(2), 0).contains("comes before, at <stdin>:1"));
+    assert!(check(&twice.repeat(2), 0).contains("duplicate of BackendConfig b at <stdin>:1"));
 }
 
-/// The pipeline with some of its text replaced, through standard input.
+/// The pipeline with replacements, through standard input.
 fn changed(arguments: &[&str], changes: &[(&str, &str)]) -> Command {
     let text = std::fs::read_to_string(fixture("pipe.yaml")).unwrap();
     let text = changes.iter().fold(text, |text, (old, new)| {
@@ -199,7 +191,7 @@ fn changed(arguments: &[&str], changes: &[(&str, &str)]) -> Command {
 }
 
 #[test]
-fn diff_tells_what_restarts_what_stays_and_what_goes() {
+fn diff_shows_changes_and_restarts() {
     let same = printed(&mut changed(&["diff"], &[]), 0);
     assert_eq!(same, "0 new, 0 changed, 0 removed, 16 unchanged; pods of 0 StatefulSets restart\n");
     let all = printed(&mut changed(&["diff", "--all"], &[]), 0);
@@ -219,7 +211,7 @@ fn diff_tells_what_restarts_what_stays_and_what_goes() {
         "~ StatefulSet shop/pipe-count-function changed: pods stay\n    \
          spec.replicas\n      - 2\n      + 5\n",
         "+ StatefulSet shop/pipe-orthography-function new: pods start\n",
-        "- StatefulSet shop/pipe-spell-function removed: its pods end\n",
+        "- StatefulSet shop/pipe-spell-function removed: pods terminate\n",
         "    spec.sinkConfig.dbPassword\n      + (hidden)\n",
         "3 new, 7 changed, 3 removed, 6 unchanged; pods of 2 StatefulSets restart\n",
     ] {
@@ -237,13 +229,13 @@ fn diff_tells_what_restarts_what_stays_and_what_goes() {
 }
 
 #[test]
-fn diff_points_at_what_it_cannot_take() {
-    let error = told(&mut changed(&["diff"], &[("replicas: 2", "replicas: two")]), 2);
-    assert!(error.contains("<stdin>:30:17") && error.contains("must be a whole number"), "{error}");
-    let error = told(&mut changed(&["diff", "--against", "cluster"], &[]), 2);
-    assert!(error.contains("either `cluster` or files"), "{error}");
+fn diff_locates_invalid_input() {
+    let message = error(&mut changed(&["diff"], &[("replicas: 2", "replicas: two")]), 2);
+    assert!(message.contains("<stdin>:30:17") && message.contains("must be an integer"), "{message}");
+    let message = error(&mut changed(&["diff", "--against", "cluster"], &[]), 2);
+    assert!(message.contains("either `cluster` or files"), "{message}");
     let mut command = mesh(&["diff", "-f", "-", "--against"]);
-    assert!(told(command.arg(fixture("faulty.yaml")).write_stdin(""), 2).contains("faulty.yaml:8"));
+    assert!(error(command.arg(fixture("faulty.yaml")).write_stdin(""), 2).contains("faulty.yaml:8"));
     let none = mesh(&["diff", "-f", "-", "--kubeconfig", "no/such"])
         .write_stdin("")
         .assert()
@@ -254,7 +246,7 @@ fn diff_points_at_what_it_cannot_take() {
 }
 
 #[test]
-fn explain_names_file_and_line() {
+fn explain_shows_file_and_line() {
     let text = printed(&mut on(&["explain", "clean"], "pipe.yaml"), 0);
     assert!(text.starts_with("Function shop/pipe-clean, of FunctionMesh pipe\n"), "{text}");
     let line = text.lines().find(|line| line.contains("      className ")).unwrap();
@@ -265,7 +257,7 @@ fn explain_names_file_and_line() {
 }
 
 #[test]
-fn explain_finds_every_layer_among_files_and_settings() {
+fn explain_finds_every_layer() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -302,7 +294,7 @@ fn explain_finds_every_layer_among_files_and_settings() {
 }
 
 #[test]
-fn explain_narrows_down_and_helps_who_is_lost() {
+fn explain_filters_and_suggests() {
     let only = |arguments: &[&str]| {
         let mut all = vec!["explain", "clean"];
         all.extend(arguments);
@@ -311,16 +303,16 @@ fn explain_narrows_down_and_helps_who_is_lost() {
     assert_eq!(only(&["--path", "spec.tenant"]).lines().count(), 3);
     let default = only(&["--from", "default"]);
     assert!(default.contains("built in") && !default.contains("pipe.yaml"), "{default}");
-    let error = told(&mut on(&["explain", "clean", "--path", "spec.tenent"], "pipe.yaml"), 2);
-    assert!(error.contains("did you mean spec.tenant?"), "{error}");
-    let error = told(&mut on(&["explain", "none"], "pipe.yaml"), 2);
-    assert!(error.contains("there is function/pipe-clean, function/pipe-count"), "{error}");
-    let error = told(&mut on(&["explain", "typed"], "faulty.yaml"), 1);
-    assert!(error.contains("faulty.yaml:8:12"), "{error}");
+    let message = error(&mut on(&["explain", "clean", "--path", "spec.tenent"], "pipe.yaml"), 2);
+    assert!(message.contains("did you mean spec.tenant?"), "{message}");
+    let message = error(&mut on(&["explain", "none"], "pipe.yaml"), 2);
+    assert!(message.contains("available: function/pipe-clean, function/pipe-count"), "{message}");
+    let message = error(&mut on(&["explain", "typed"], "faulty.yaml"), 1);
+    assert!(message.contains("faulty.yaml:8:12"), "{message}");
 }
 
 #[test]
-fn graph_draws_in_every_format() {
+fn graph_supports_every_format() {
     let text = printed(&mut on(&["graph"], "pipe.yaml"), 0);
     assert_eq!(text, include_str!("fixtures/pipe.txt"), "\n{text}");
     assert!(printed(&mut on(&["graph", "-o", "mermaid"], "loop.yaml"), 0).starts_with("flowchart LR\n"));
@@ -334,7 +326,7 @@ fn graph_draws_in_every_format() {
 }
 
 #[test]
-fn components_that_stand_alone_are_drawn_together() {
+fn graph_draws_standalone_components_together() {
     let text = "{apiVersion: compute.functionmesh.io/v1alpha1, kind: Source, metadata: {name: in}, spec: {output: {topic: t}}}\n---\n\
         {apiVersion: compute.functionmesh.io/v1alpha1, kind: Sink, metadata: {name: out}, spec: {input: {topics: [t]}}}\n";
     let shown = printed(mesh(&["graph", "-f", "-", "-o", "mermaid"]).write_stdin(text), 0);
@@ -342,7 +334,7 @@ fn components_that_stand_alone_are_drawn_together() {
 }
 
 #[test]
-fn the_definitions_in_deploy_are_those_of_the_types() {
+fn crds_in_deploy_are_current() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/crds");
     let files = kubectl_mesh::crd_files().unwrap();
     for (name, text) in &files {
@@ -353,11 +345,11 @@ fn the_definitions_in_deploy_are_those_of_the_types() {
         );
     }
     let kept = std::fs::read_dir(dir).unwrap().count();
-    assert_eq!(kept, files.len(), "deploy/crds holds files that no type makes");
+    assert_eq!(kept, files.len(), "deploy/crds has extra files");
 }
 
 #[test]
-fn definitions_are_printed_as_documents_and_as_a_list() {
+fn crds_print_documents_or_a_list() {
     let yaml = printed(&mut mesh(&["crds"]), 0);
     let json: Value = serde_json::from_str(&printed(&mut mesh(&["crds", "-o", "json"]), 0)).unwrap();
     let documents: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap();
@@ -365,7 +357,7 @@ fn definitions_are_printed_as_documents_and_as_a_list() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn broken_pipe_is_no_error() {
     use std::process::{Command, Stdio};
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-mesh"));
     let mut child = command.arg("crds").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -376,7 +368,7 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn every_command_teaches_by_example() {
+fn every_command_has_examples() {
     for command in ["render", "validate", "diff", "explain", "graph", "crds"] {
         let help = printed(&mut mesh(&[command, "--help"]), 0);
         assert!(help.contains("Examples:\n  kubectl mesh"), "{help}");

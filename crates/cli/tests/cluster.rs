@@ -1,7 +1,7 @@
-//! The program beside a real control plane. Nothing runs pods there, and nothing but the test writes.
+//! The binary with a real control plane, without nodes and without the operator.
 
 #![cfg(feature = "cluster")]
-#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::PathBuf;
 
@@ -14,14 +14,14 @@ use function_mesh_workloads::names;
 use serde::Serialize;
 use serde_json::Value;
 
-struct World {
+struct Harness {
     plane: &'static ControlPlane,
     client: kube::Client,
     namespace: String,
     folder: tempfile::TempDir,
 }
 
-impl World {
+impl Harness {
     async fn new(name: &str) -> anyhow::Result<Self> {
         let plane = ControlPlane::shared().await?;
         let client = plane.client().await?;
@@ -48,15 +48,15 @@ impl World {
         command
     }
 
-    /// What a command prints, and its exit status.
+    /// Exit code, standard output and standard error of a command.
     fn run(&self, arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
         let output = self.mesh(arguments).output()?;
-        let status = output.status.code().context("it was killed")?;
+        let status = output.status.code().context("killed by a signal")?;
         Ok((status, String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
     }
 
-    /// Does the operator's work once: applies what `render` makes of what is in the cluster.
-    async fn operate(&self) -> anyhow::Result<()> {
+    /// Acts as the operator once: applies what `render` prints for the objects in the cluster.
+    async fn reconcile(&self) -> anyhow::Result<()> {
         let (status, out, err) = self.run(&["render", "--from-cluster", "-o", "json"])?;
         ensure!(status == 0, "{err}");
         let list: Value = serde_json::from_str(&out)?;
@@ -79,8 +79,8 @@ impl World {
 }
 
 #[tokio::test]
-async fn what_was_applied_shows_no_difference_and_changes_tell_what_they_do_to_pods() -> anyhow::Result<()> {
-    let world = World::new("diff").await?;
+async fn diff_matches_applied_objects() -> anyhow::Result<()> {
+    let harness = Harness::new("diff").await?;
     let mut spec = fixtures::java_function("shout");
     spec.resources = serde_json::from_value(serde_json::json!({
         "requests": { "cpu": "0.1", "memory": "1G" }, "limits": { "cpu": 1, "memory": "1000M" },
@@ -90,19 +90,19 @@ async fn what_was_applied_shows_no_difference_and_changes_tell_what_they_do_to_p
         "volumes": [{ "name": "v", "emptyDir": { "sizeLimit": "0.5Gi" } }],
         "sidecars": [{ "name": "s", "image": "s", "ports": [{ "containerPort": 80 }] }],
     }))?;
-    let (status, out) = world.diff(spec.clone())?;
+    let (status, out) = harness.diff(spec.clone())?;
     assert_eq!(status, 1);
     assert!(out.contains("3 new, 0 changed"), "{out}");
 
-    apply(&world.client, &world.namespace, &fixtures::function(spec.clone())?).await?;
-    world.operate().await?;
-    let (status, out) = world.diff(spec.clone())?;
+    apply(&harness.client, &harness.namespace, &fixtures::function(spec.clone())?).await?;
+    harness.reconcile().await?;
+    let (status, out) = harness.diff(spec.clone())?;
     assert_eq!(out, "0 new, 0 changed, 0 removed, 3 unchanged; pods of 0 StatefulSets restart\n");
     assert_eq!(status, 0);
 
     let mut changed = spec.clone();
     changed.image = Some("other:1".to_owned());
-    let (status, out) = world.diff(changed)?;
+    let (status, out) = harness.diff(changed)?;
     assert_eq!(status, 1);
     assert!(out.contains("shout-function changed: pods restart"), "{out}");
     assert!(out.contains("spec.template.spec.containers[pulsar-function].image"), "{out}");
@@ -110,7 +110,7 @@ async fn what_was_applied_shows_no_difference_and_changes_tell_what_they_do_to_p
 
     let mut changed = spec.clone();
     changed.replicas = Some(3);
-    let (status, out) = world.diff(changed)?;
+    let (status, out) = harness.diff(changed)?;
     assert_eq!(status, 1);
     assert!(
         out.contains("shout-function changed: pods stay\n    spec.replicas\n      - 1\n      + 3\n"),
@@ -122,13 +122,13 @@ async fn what_was_applied_shows_no_difference_and_changes_tell_what_they_do_to_p
         "metadata": { "name": "data" },
         "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
     }]))?;
-    let (_, out) = world.diff(changed)?;
-    assert!(out.contains("shout-function changed: cannot be changed in place"), "{out}");
+    let (_, out) = harness.diff(changed)?;
+    assert!(out.contains("shout-function changed: immutable"), "{out}");
 
     let mut changed = spec.clone();
     changed.pod.get_or_insert_default().env.get_or_insert_default().retain(|var| var.name != "GONE");
     changed.max_replicas = Some(4);
-    let (_, out) = world.diff(changed)?;
+    let (_, out) = harness.diff(changed)?;
     assert!(out.contains("+ HorizontalPodAutoscaler"), "{out}");
     let gone = "    spec.template.spec.containers[pulsar-function].env[GONE]\n      - {\"name\":\"GONE\",\"value\":\"2\"}\n";
     assert!(out.contains(gone), "{out}");
@@ -137,114 +137,114 @@ async fn what_was_applied_shows_no_difference_and_changes_tell_what_they_do_to_p
 }
 
 #[tokio::test]
-async fn a_mesh_loses_components_and_leaves_strangers_alone() -> anyhow::Result<()> {
-    let world = World::new("mesh").await?;
+async fn diff_removes_components_and_refuses_other_owners() -> anyhow::Result<()> {
+    let harness = Harness::new("mesh").await?;
     let mut scaled = fixtures::java_function("shout");
     scaled.max_replicas = Some(5);
     let whole = fixtures::mesh("m", [scaled.clone().into(), fixtures::sink("drain").into()])?;
-    apply(&world.client, &world.namespace, &whole).await?;
-    world.operate().await?;
-    world.operate().await?;
-    let file = world.file("mesh.json", &whole)?;
-    let (status, out, err) = world.run(&["diff", "-f", file.to_str().unwrap()])?;
+    apply(&harness.client, &harness.namespace, &whole).await?;
+    harness.reconcile().await?;
+    harness.reconcile().await?;
+    let file = harness.file("mesh.json", &whole)?;
+    let (status, out, err) = harness.run(&["diff", "-f", file.to_str().unwrap()])?;
     assert_eq!((status, err.as_str()), (0, ""), "{out}");
 
-    // An autoscaler's number of replicas is not the manifest's to change.
-    let scale = ["scale", "function/m-shout", "--replicas=4", "-n", &world.namespace];
-    world.plane.kubectl(&scale, "").await?;
-    world.operate().await?;
-    let (status, out, _) = world.run(&["diff", "-f", file.to_str().unwrap()])?;
+    // A manifest does not change the replicas of an autoscaled component.
+    let scale = ["scale", "function/m-shout", "--replicas=4", "-n", &harness.namespace];
+    harness.plane.kubectl(&scale, "").await?;
+    harness.reconcile().await?;
+    let (status, out, _) = harness.run(&["diff", "-f", file.to_str().unwrap()])?;
     assert_eq!(status, 0, "{out}");
 
-    let less = world.file("less.json", &fixtures::mesh("m", [scaled.clone().into()])?)?;
-    let (status, out, _) = world.run(&["diff", "-f", less.to_str().unwrap()])?;
+    let less = harness.file("less.json", &fixtures::mesh("m", [scaled.clone().into()])?)?;
+    let (status, out, _) = harness.run(&["diff", "-f", less.to_str().unwrap()])?;
     assert_eq!(status, 1);
-    let namespace = &world.namespace;
+    let namespace = &harness.namespace;
     for gone in ["Sink", "StatefulSet", "Service"] {
         assert!(out.contains(&format!("- {gone} {namespace}/m-drain")), "{out}");
     }
     assert!(out.contains("0 new, 1 changed, 3 removed"), "{out}");
 
-    // A StatefulSet of that name that nobody owns.
+    // A StatefulSet of that name without an owner.
     let name = names::stateful_set("m-extra", Role::Function);
-    let stranger = serde_json::json!({
+    let orphan = serde_json::json!({
         "apiVersion": "apps/v1", "kind": "StatefulSet",
         "metadata": { "name": name, "namespace": namespace },
         "spec": { "serviceName": "x", "selector": { "matchLabels": { "a": "b" } }, "template": {
             "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "c" }] } } },
     });
-    world.plane.kubectl(&["create", "-f", "-"], &stranger.to_string()).await?;
+    harness.plane.kubectl(&["create", "-f", "-"], &orphan.to_string()).await?;
     let parts = [scaled.into(), fixtures::python_function("extra").into(), fixtures::sink("drain").into()];
-    let more = world.file("more.json", &fixtures::mesh("m", parts)?)?;
-    let (status, out, _) = world.run(&["diff", "-f", more.to_str().unwrap()])?;
+    let more = harness.file("more.json", &fixtures::mesh("m", parts)?)?;
+    let (status, out, _) = harness.run(&["diff", "-f", more.to_str().unwrap()])?;
     assert_eq!(status, 1);
-    let refused = format!("! StatefulSet {namespace}/{name} refused: nothing owns it");
+    let refused = format!("! StatefulSet {namespace}/{name} refused: it has no owner");
     assert!(out.contains(&refused), "{out}");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_backend_config_that_waits_is_told_so() -> anyhow::Result<()> {
-    let world = World::new("backend").await?;
+async fn diff_shows_deferred_backend_configs() -> anyhow::Result<()> {
+    let harness = Harness::new("backend").await?;
     let function = fixtures::function(fixtures::java_function("shout"))?;
-    let live = apply(&world.client, &world.namespace, &function).await?;
-    world.operate().await?;
-    // As the operator reports it.
+    let live = apply(&harness.client, &harness.namespace, &function).await?;
+    harness.reconcile().await?;
+    // As the operator writes it.
     let status =
         serde_json::json!({ "status": { "observedGeneration": live.metadata.generation } }).to_string();
     let patch = [
         "patch",
         "function/shout",
         "-n",
-        &world.namespace,
+        &harness.namespace,
         "--subresource=status",
         "--type=merge",
         "-p",
         &status,
     ];
-    world.plane.kubectl(&patch, "").await?;
+    harness.plane.kubectl(&patch, "").await?;
     let backend = |auto_update: bool| {
         serde_json::json!({ "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "BackendConfig",
             "metadata": { "name": "backend-config" }, "spec": { "env": { "A": "1" }, "autoUpdate": auto_update } })
     };
-    let function = world.file("function.json", &function)?;
-    for (auto_update, waits) in [(true, false), (false, true)] {
-        let backend = world.file("backend.json", &backend(auto_update))?;
+    let function = harness.file("function.json", &function)?;
+    for (auto_update, is_deferred) in [(true, false), (false, true)] {
+        let backend = harness.file("backend.json", &backend(auto_update))?;
         let (status, out, err) =
-            world.run(&["diff", "-f", function.to_str().unwrap(), "-f", backend.to_str().unwrap()])?;
+            harness.run(&["diff", "-f", function.to_str().unwrap(), "-f", backend.to_str().unwrap()])?;
         assert_eq!((status, err.as_str()), (1, ""));
         assert!(out.contains("env[A]"), "{out}");
-        assert_eq!(out.contains("held back until the component itself changes"), waits, "{out}");
+        assert_eq!(out.contains("deferred until the component changes"), is_deferred, "{out}");
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn objects_of_the_cluster_are_validated_explained_and_rendered() -> anyhow::Result<()> {
-    let world = World::new("read").await?;
+async fn commands_read_objects_from_the_cluster() -> anyhow::Result<()> {
+    let harness = Harness::new("read").await?;
     let mesh = fixtures::mesh("m", [fixtures::java_function("shout").into()])?;
-    apply(&world.client, &world.namespace, &mesh).await?;
-    world.operate().await?;
-    let (status, out, err) = world.run(&["validate", "--from-cluster"])?;
+    apply(&harness.client, &harness.namespace, &mesh).await?;
+    harness.reconcile().await?;
+    let (status, out, err) = harness.run(&["validate", "--from-cluster"])?;
     assert_eq!((status, out.as_str(), err.as_str()), (0, "1 object: 0 errors, 0 warnings\n", ""));
 
-    let (status, out, err) = world.run(&["explain", "function/m-shout", "--path", "spec.className"])?;
+    let (status, out, err) = harness.run(&["explain", "function/m-shout", "--path", "spec.className"])?;
     assert_eq!((status, err.as_str()), (0, ""));
     assert!(out.contains(" spec.functions[0].className"), "{out}");
 
-    let (status, out, _) = world.run(&["render", "--from-cluster", "fm/m", "-o", "json"])?;
+    let (status, out, _) = harness.run(&["render", "--from-cluster", "fm/m", "-o", "json"])?;
     assert_eq!(status, 0);
     let list: Value = serde_json::from_str(&out)?;
     let owner = list["items"][1].pointer("/metadata/ownerReferences/0/uid").and_then(Value::as_str);
     assert!(owner.is_some_and(|uid| !uid.starts_with("00000000")), "{owner:?}");
 
-    let (status, _, err) = world.run(&["render", "--from-cluster", "function/none"])?;
+    let (status, _, err) = harness.run(&["render", "--from-cluster", "function/none"])?;
     assert_eq!(status, 2);
-    assert!(err.contains("there is no Function none in namespace"), "{err}");
-    let (status, _, err) = world.run(&["explain", "none"])?;
+    assert!(err.contains("Function none not found in namespace"), "{err}");
+    let (status, _, err) = harness.run(&["explain", "none"])?;
     assert_eq!(status, 2);
     assert!(err.contains("function/shout"), "{err}");
-    let (status, _, err) = world.run(&["diff", "-f", "no/such", "--context", "none"])?;
+    let (status, _, err) = harness.run(&["diff", "-f", "no/such", "--context", "none"])?;
     assert_eq!(status, 2);
     assert!(err.contains("no/such"), "{err}");
     Ok(())

@@ -1,7 +1,7 @@
-//! Graphs with rates, from a small web server that answers as a broker does.
+//! `graph --rates` with a fake broker.
 
 #![cfg(feature = "cluster")]
-#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,16 +19,15 @@ const MESH: &str = r#"{
   }
 }"#;
 
-/// A broker, and its web address. It is asked for a path, with a token or without, and how often that path was
-/// asked for before.
+/// A fake broker and its URL. `answer` gets the path, the token, and the number of earlier requests of the path.
 fn broker(answer: impl Fn(&str, Option<&str>, u64) -> (u16, String) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
-        let mut asked = std::collections::BTreeMap::<String, u64>::new();
+        let mut requests = std::collections::BTreeMap::<String, u64>::new();
         for stream in listener.incoming() {
             serve(stream.unwrap(), |path, token| {
-                let before = asked.entry(path.to_owned()).or_default();
+                let before = requests.entry(path.to_owned()).or_default();
                 *before += 1;
                 answer(path, token, *before - 1)
             });
@@ -62,7 +61,7 @@ fn graph(url: &str, token: Option<&str>) -> (i32, String, String) {
 }
 
 #[test]
-fn topics_bear_what_the_broker_counted_meanwhile() {
+fn rates_are_measured_over_the_interval() {
     let url = broker(|path, token, before| {
         assert_eq!(token, None);
         let stats = |counter, backlog| {
@@ -78,19 +77,19 @@ fn topics_bear_what_the_broker_counted_meanwhile() {
             _ => (404, r#"{"reason": "not found"}"#.to_owned()),
         }
     });
-    let (status, shown, told) = graph(&url, None);
-    assert_eq!((status, told.as_str()), (0, ""));
+    let (status, shown, stderr) = graph(&url, None);
+    assert_eq!((status, stderr.as_str()), (0, ""));
     let line =
         |name: &str| shown.lines().map(str::trim).find(|line| line.starts_with(name)).unwrap_or_default();
     let rate = line("in · ").trim_start_matches("in · ").trim_end_matches("/s");
-    // Counted over a second, or somewhat more on a busy machine.
+    // Measured over a second, or more on a busy machine.
     assert!(rate.parse::<f64>().is_ok_and(|rate| (1000.0..100_001.0).contains(&rate)), "{shown}");
     assert_eq!(line("parts"), "parts · 0/s, backlog 7000", "{shown}");
     assert_eq!(line("never"), "never written", "{shown}");
 }
 
 #[test]
-fn a_token_is_sent_along_and_asked_for() {
+fn token_is_sent_and_required() {
     let url = broker(|_, token, _| match token {
         Some("Bearer right") => (200, r#"{"msgInCounter": 1}"#.to_owned()),
         _ => (401, r#"{"reason": "no"}"#.to_owned()),
@@ -98,32 +97,32 @@ fn a_token_is_sent_along_and_asked_for() {
     let (status, shown, _) = graph(&url, Some("right"));
     assert!(status == 0 && shown.contains("in · 0/s"), "{shown}");
     for token in [None, Some("wrong")] {
-        let (status, shown, told) = graph(&url, token);
+        let (status, shown, stderr) = graph(&url, token);
         assert_eq!((status, shown.as_str()), (2, ""));
         assert!(
-            told.contains("persistent://public/default/in (401") && told.contains("set PULSAR_TOKEN"),
-            "{told}"
+            stderr.contains("persistent://public/default/in (401") && stderr.contains("set PULSAR_TOKEN"),
+            "{stderr}"
         );
     }
 }
 
 #[test]
-fn what_is_no_broker_is_told_with_the_topic_and_what_to_do() {
-    let told = |url: &str, words: &[&str]| {
-        let (status, shown, told) = graph(url, None);
-        assert_eq!((status, shown.as_str()), (2, ""), "{told}");
-        assert!(words.iter().all(|word| told.contains(word)), "{told}");
+fn errors_name_topic_and_remedy() {
+    let check = |url: &str, words: &[&str]| {
+        let (status, shown, stderr) = graph(url, None);
+        assert_eq!((status, shown.as_str()), (2, ""), "{stderr}");
+        assert!(words.iter().all(|word| stderr.contains(word)), "{stderr}");
     };
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    told(
-        &format!("http://{nobody}"),
-        &["persistent://public/default/in", "refused", "as this machine reaches it"],
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    check(
+        &format!("http://{unused}"),
+        &["persistent://public/default/in", "refused", "that this machine can reach"],
     );
     let page = broker(|_, _, _| (200, "<html>".to_owned()));
-    told(&page, &["persistent://public/default/in", "is it the web address of Pulsar?"]);
+    check(&page, &["persistent://public/default/in", "is it the web service URL of Pulsar?"]);
     let broken = broker(|_, _, _| (500, "oh".to_owned()));
-    told(&broken, &["persistent://public/default/in", "500"]);
+    check(&broken, &["persistent://public/default/in", "500"]);
     for address in ["broker:8080", "pulsar://broker:6650", "http://", ""] {
-        told(address, &["such as http://broker:8080"]);
+        check(address, &["such as http://broker:8080"]);
     }
 }

@@ -1,6 +1,6 @@
-//! The reference of fields: it is current, and whole.
+//! The reference of fields is current and complete.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that fails is a test that fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn reference() -> &'static str {
     &TEXT
 }
 
-/// The lines of one heading's part.
+/// The section of a heading.
 fn part<'a>(text: &'a str, heading: &str) -> &'a str {
     let start = text.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
     let rest = &text[start + 1..];
@@ -23,7 +23,7 @@ fn part<'a>(text: &'a str, heading: &str) -> &'a str {
 }
 
 #[test]
-fn the_reference_in_docs_is_that_of_the_types() {
+fn reference_in_docs_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference.md");
     let kept = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
@@ -33,7 +33,7 @@ fn the_reference_in_docs_is_that_of_the_types() {
 }
 
 #[test]
-fn it_is_printed_and_written_alike() {
+fn printed_and_written_references_match() {
     let run = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-mesh"));
         let output = command.arg("crds").args(arguments).assert().success().get_output().clone();
@@ -47,7 +47,7 @@ fn it_is_printed_and_written_alike() {
 }
 
 #[test]
-fn every_link_within_it_leads_somewhere() {
+fn internal_links_resolve() {
     let text = reference();
     let headings: BTreeSet<_> = text
         .lines()
@@ -60,9 +60,9 @@ fn every_link_within_it_leads_somewhere() {
     assert_eq!(links.difference(&headings).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
-/// Every field of every specification and status is there, under its own name and that of its kind.
+/// Every field of every spec and status is in the section of its type.
 #[test]
-fn no_field_is_left_out() {
+fn reference_has_every_field() {
     let text = reference();
     for crd in function_mesh_api::crd::all().unwrap() {
         let crd = serde_json::to_value(crd).unwrap();
@@ -77,8 +77,8 @@ fn no_field_is_left_out() {
                 assert!(table.contains(&format!("\n| `{}` |", field.0)), "{kind}: {half}.{}", field.0);
             }
         }
-        let told = schema["x-kubernetes-validations"].as_array().map_or(&[][..], Vec::as_slice);
-        for message in told.iter().filter_map(|rule: &Value| rule["message"].as_str()) {
+        let rules = schema["x-kubernetes-validations"].as_array().map_or(&[][..], Vec::as_slice);
+        for message in rules.iter().filter_map(|rule: &Value| rule["message"].as_str()) {
             let message = message.trim_start_matches("metadata.name: ");
             assert!(text.contains(message), "{kind}: {message}");
         }
@@ -86,7 +86,7 @@ fn no_field_is_left_out() {
 }
 
 #[test]
-fn a_field_is_told_with_its_type_and_bounds_and_default() {
+fn fields_have_type_bounds_and_default() {
     let text = reference();
     for (heading, row) in [
         ("### JavaRuntime", "| `jar` | string | **required** | Path of the jar"),

@@ -1,6 +1,6 @@
-//! What people see: text of the cluster and of manifests cannot steer the terminal or hide in it (S15).
+//! Output to terminals: text from clusters and manifests cannot contain control sequences or invisible text (S15).
 
-#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use clap::Parser;
 use function_mesh_api::is_printable;
 use kubectl_mesh::{Cli, Streams};
 
-/// What would steer a terminal, forge a line, turn text or hide.
+/// Control sequences, line breaks, bidirectional and invisible characters.
 const HOSTILE: [&str; 12] = [
     "\u{1b}]0;pwned\u{7}",
     "\u{1b}[2J\u{1b}[8m",
@@ -24,7 +24,7 @@ const HOSTILE: [&str; 12] = [
     "\u{2028}\u{2029}",
 ];
 
-/// A manifest in YAML or JSON, which may hold these letters by their numbers, with a text in every kind of place.
+/// A manifest with an escaped text in every kind of field.
 fn manifest(text: &str, class: &str) -> String {
     let text: String = text.encode_utf16().fold(String::new(), |mut all, unit| {
         let _ = write!(all, "\\u{unit:04x}");
@@ -48,7 +48,7 @@ fn run(arguments: &[&str]) -> String {
     String::from_utf8([out, err].concat()).unwrap()
 }
 
-/// A text without the colours that the program itself puts in.
+/// A text without the colours of the program.
 fn without_colours(text: &str) -> String {
     let mut rest = text;
     let mut plain = String::new();
@@ -65,7 +65,7 @@ fn without_colours(text: &str) -> String {
 }
 
 #[test]
-fn s15_nothing_that_steers_a_terminal_is_shown() {
+fn s15_output_has_no_control_sequences() {
     let folder = tempfile::tempdir().unwrap();
     let [new, old] = ["new.json", "old.json"].map(|name| folder.path().join(name));
     let (file, older) = (new.to_str().unwrap(), old.to_str().unwrap());
@@ -91,9 +91,9 @@ fn s15_nothing_that_steers_a_terminal_is_shown() {
     assert!(shown > 200, "{shown}");
 }
 
-/// Nobody can tell what in a configuration is a secret; elsewhere names tell.
+/// Secrets in a configuration cannot be recognised by name, elsewhere they can.
 #[test]
-fn s15_configuration_is_hidden_in_a_difference_unless_it_is_asked_for() {
+fn s15_diff_redacts_configuration_by_default() {
     let folder = tempfile::tempdir().unwrap();
     let [new, old] = ["new.json", "old.json"].map(|name| folder.path().join(name));
     for (file, value) in [(&new, "first-value"), (&old, "other-value")] {
@@ -116,22 +116,22 @@ fn s15_configuration_is_hidden_in_a_difference_unless_it_is_asked_for() {
         without_colours(&run(&[&arguments[..], more].concat()))
     };
     for format in [&[][..], &["-o", "json"], &["-o", "yaml"]] {
-        let safe = diff(format);
-        assert!(safe.contains("sinkConfig") && safe.contains("team-of-first-value"), "{safe}");
-        assert!(!safe.contains("url-of") && !safe.contains("password-of"), "{safe}");
-        let asked = diff(&[format, &["--show-values"]].concat());
-        assert!(asked.contains("url-of-first-value") && asked.contains("url-of-other-value"), "{asked}");
-        assert!(!asked.contains("password-of"), "{asked}");
+        let redacted = diff(format);
+        assert!(redacted.contains("sinkConfig") && redacted.contains("team-of-first-value"), "{redacted}");
+        assert!(!redacted.contains("url-of") && !redacted.contains("password-of"), "{redacted}");
+        let shown = diff(&[format, &["--show-values"]].concat());
+        assert!(shown.contains("url-of-first-value") && shown.contains("url-of-other-value"), "{shown}");
+        assert!(!shown.contains("password-of"), "{shown}");
     }
     let hints: Vec<_> =
         diff(&[]).lines().filter(|line| line.contains("--show-values")).map(str::to_owned).collect();
-    assert!(!hints.is_empty(), "nothing says how to see it");
-    assert!(!diff(&["--show-values"]).contains("--show-values"), "it is asked for already");
+    assert!(!hints.is_empty(), "no hint at --show-values");
+    assert!(!diff(&["--show-values"]).contains("--show-values"), "a hint although it is set");
 }
 
-/// Errors quote what is wrong.
+/// Errors quote invalid values.
 #[test]
-fn s15_errors_show_nothing_that_steers_a_terminal() {
+fn s15_errors_have_no_control_sequences() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f.yaml");
     let path = file.to_str().unwrap();

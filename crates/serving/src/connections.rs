@@ -1,9 +1,8 @@
-//! Open connections: how many there may be, in total and from one address, and which one gives way to a new one.
+//! Limits open connections, in total and per client address, by eviction.
 //!
-//! A new connection is never refused. Where there is no room it takes the place of the one that is missed least:
-//! one that has brought no request and stands still, then one that is idle, the longest first. One whose request is
-//! being worked on goes last. So nobody keeps others out by holding connections open, and a client that was idle
-//! connects again.
+//! A new connection is always accepted. At the limit it evicts the least useful connection: first one that has sent
+//! no complete request and is stalled, then the longest idle one, and last one with a request in progress. So no
+//! client blocks others by holding connections open, and an evicted idle client just reconnects.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -24,17 +23,17 @@ use tower::Service;
 
 use crate::shutdown::CancellationToken;
 
-/// A connection that brings nothing for this long stands still.
-const STILL: Duration = Duration::from_millis(300);
+/// A connection without received bytes for this long is stalled.
+const STALL_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// How many connections there may be.
+/// Limits on the connections of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// In total. Each takes up to 64 KiB.
+    /// Connections in total. Each takes up to 64 KiB of memory.
     pub total: usize,
-    /// From one address. An API server opens one for each request under way.
+    /// Connections per client address. An API server opens one per concurrent request.
     pub per_address: usize,
-    /// How long a client may take to accept more of an answer.
+    /// Time for a client to accept more of a response.
     pub write_timeout: Duration,
 }
 
@@ -46,63 +45,63 @@ impl Default for ConnectionLimits {
 
 /// The open connections of a listener.
 #[derive(Clone, Debug)]
-pub(crate) struct Connections(Arc<Registry>);
+pub(crate) struct Connections(Arc<Inner>);
 
 #[derive(Debug)]
-struct Registry {
+struct Inner {
     limits: ConnectionLimits,
     since: Instant,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     next: AtomicU64,
 }
 
-/// One connection; an extension of each request on it.
+/// One connection, available as an extension of its requests.
 #[derive(Debug)]
 pub struct Connection {
     address: IpAddr,
     since: Instant,
     /// Milliseconds after `since`.
     last_read: AtomicU64,
-    served: AtomicUsize,
-    receiving: AtomicUsize,
-    working: AtomicUsize,
-    end: CancellationToken,
+    completed: AtomicUsize,
+    in_flight: AtomicUsize,
+    busy: AtomicUsize,
+    evicted: CancellationToken,
 }
 
-/// While it lives, the connection gives way to no other.
+/// Protects a connection from eviction while a request is being processed.
 #[derive(Debug)]
-pub struct Working(Arc<Connection>);
+pub struct BusyGuard(Arc<Connection>);
 
-impl Drop for Working {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
-        self.0.working.fetch_sub(1, Relaxed);
+        self.0.busy.fetch_sub(1, Relaxed);
     }
 }
 
 impl Connection {
-    /// The client. All addresses of an IPv6 network of one machine are one.
+    /// The client's address. All addresses of an IPv6 /64 count as one client.
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// Notes that a request of it arrived whole and is being worked on.
+    /// Marks the connection as busy: a complete request is being processed.
     #[must_use]
-    pub fn work(self: &Arc<Self>) -> Working {
-        self.working.fetch_add(1, Relaxed);
-        Working(Arc::clone(self))
+    pub fn mark_busy(self: &Arc<Self>) -> BusyGuard {
+        self.busy.fetch_add(1, Relaxed);
+        BusyGuard(Arc::clone(self))
     }
 
-    fn idle(&self) -> Duration {
+    fn idle_time(&self) -> Duration {
         self.since.elapsed().saturating_sub(Duration::from_millis(self.last_read.load(Relaxed)))
     }
 
-    /// How much it is missed, the least first.
-    fn rank(&self) -> u8 {
-        let is_unproven = self.served.load(Relaxed) == 0 || self.receiving.load(Relaxed) > 0;
+    /// Order of eviction, lowest first.
+    fn eviction_rank(&self) -> u8 {
+        let is_receiving = self.completed.load(Relaxed) == 0 || self.in_flight.load(Relaxed) > 0;
         match () {
-            () if self.working.load(Relaxed) > 0 => 3,
-            () if is_unproven && self.idle() >= STILL => 0,
-            () if is_unproven => 2,
+            () if self.busy.load(Relaxed) > 0 => 3,
+            () if is_receiving && self.idle_time() >= STALL_TIMEOUT => 0,
+            () if is_receiving => 2,
             () => 1,
         }
     }
@@ -111,38 +110,42 @@ impl Connection {
 impl Connections {
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
         let (open, next) = (Mutex::default(), AtomicU64::new(0));
-        Self(Arc::new(Registry { limits, since: Instant::now(), open, next }))
+        Self(Arc::new(Inner { limits, since: Instant::now(), open, next }))
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn register(&self, address: IpAddr) -> Seat {
+    fn register(&self, address: IpAddr) -> Registration {
         let connection = Arc::new(Connection {
             address: client(address),
             since: self.0.since,
             last_read: AtomicU64::new(millis(self.0.since)),
-            served: AtomicUsize::new(0),
-            receiving: AtomicUsize::new(0),
-            working: AtomicUsize::new(0),
-            end: CancellationToken::new(),
+            completed: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
+            evicted: CancellationToken::new(),
         });
         let mut open = self.open();
-        if let Some(id) = gives_way(&open, self.0.limits, connection.address)
+        if let Some(id) = eviction_candidate(&open, self.0.limits, connection.address)
             && let Some(connection) = open.remove(&id)
         {
-            tracing::debug!(client = %connection.address, "connection closed to make room");
-            connection.end.cancel();
+            tracing::debug!(client = %connection.address, "connection evicted: limit reached");
+            connection.evicted.cancel();
         }
         let id = self.0.next.fetch_add(1, Relaxed);
         open.insert(id, Arc::clone(&connection));
-        Seat { id, connection, connections: self.clone() }
+        Registration { id, connection, connections: self.clone() }
     }
 }
 
-/// The connection in whose place a new one from `address` comes.
-fn gives_way(open: &HashMap<u64, Arc<Connection>>, limits: ConnectionLimits, address: IpAddr) -> Option<u64> {
+/// The connection to evict for a new one from `address`; None below the limits.
+fn eviction_candidate(
+    open: &HashMap<u64, Arc<Connection>>,
+    limits: ConnectionLimits,
+    address: IpAddr,
+) -> Option<u64> {
     let mut counts: HashMap<IpAddr, usize> = HashMap::new();
     for connection in open.values() {
         *counts.entry(connection.address).or_default() += 1;
@@ -150,14 +153,14 @@ fn gives_way(open: &HashMap<u64, Arc<Connection>>, limits: ConnectionLimits, add
     let from = if counts.get(&address).is_some_and(|count| *count >= limits.per_address) {
         address
     } else if open.len() >= limits.total {
-        // Whoever has most gives: with few connections of its own, nobody is crowded out.
+        // The client with the most connections loses one, so clients with few are never crowded out.
         counts.into_iter().max_by_key(|(_, count)| *count)?.0
     } else {
         return None;
     };
     let candidates = open.iter().filter(|(_, connection)| connection.address == from);
     candidates
-        .min_by_key(|(_, connection)| (connection.rank(), connection.last_read.load(Relaxed)))
+        .min_by_key(|(_, connection)| (connection.eviction_rank(), connection.last_read.load(Relaxed)))
         .map(|(id, _)| *id)
 }
 
@@ -175,97 +178,98 @@ fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A place among the open connections, until it is dropped.
+/// Keeps a connection registered until it is dropped.
 #[derive(Debug)]
-struct Seat {
+struct Registration {
     id: u64,
     connection: Arc<Connection>,
     connections: Connections,
 }
 
-impl Drop for Seat {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.connections.open().remove(&self.id);
     }
 }
 
 impl<S> Accept<TcpStream, S> for Connections {
-    type Stream = Guarded<TcpStream>;
-    type Service = Noted<S>;
+    type Stream = LimitedStream<TcpStream>;
+    type Service = TrackedService<S>;
     type Future = std::future::Ready<io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         std::future::ready(stream.peer_addr().map(|peer| {
-            let seat = self.register(peer.ip());
-            let connection = Arc::clone(&seat.connection);
-            let end = Box::pin(connection.end.clone().cancelled_owned());
+            let registration = self.register(peer.ip());
+            let connection = Arc::clone(&registration.connection);
+            let evicted = Box::pin(connection.evicted.clone().cancelled_owned());
             let write_timeout = self.0.limits.write_timeout;
-            (Guarded { stream, seat, end, write_timeout, stuck: None }, Noted { service, connection })
+            let stream = LimitedStream { stream, registration, evicted, write_timeout, write_deadline: None };
+            (stream, TrackedService { service, connection })
         }))
     }
 }
 
-/// A stream that ends when its connection is to give way, or when its client takes no more.
-pub(crate) struct Guarded<I> {
+/// A stream that ends on eviction and on a write timeout.
+pub(crate) struct LimitedStream<I> {
     stream: I,
-    seat: Seat,
-    end: Pin<Box<tokio_util::sync::WaitForCancellationFutureOwned>>,
+    registration: Registration,
+    evicted: Pin<Box<tokio_util::sync::WaitForCancellationFutureOwned>>,
     write_timeout: Duration,
-    stuck: Option<Pin<Box<Sleep>>>,
+    write_deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl<I> Guarded<I> {
-    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.end.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "closed to make room")),
+impl<I> LimitedStream<I> {
+    fn check_evicted(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.evicted.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "connection evicted")),
             Poll::Pending => Ok(()),
         }
     }
 
-    fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn with_timeout<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stuck = None;
+            self.write_deadline = None;
             return written;
         }
         let timeout = self.write_timeout;
-        let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        ready!(stuck.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no more of the answer")))
+        let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        ready!(deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "write timeout: the client stopped reading")))
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Guarded<I> {
+impl<I: AsyncRead + Unpin> AsyncRead for LimitedStream<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check(cx)?;
+        self.check_evicted(cx)?;
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            let connection = &self.seat.connection;
+            let connection = &self.registration.connection;
             connection.last_read.store(millis(connection.since), Relaxed);
         }
         read
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for LimitedStream<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
+        self.check_evicted(cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, buffer);
-        self.written(cx, written)
+        self.with_timeout(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.written(cx, flushed)
+        self.with_timeout(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.written(cx, ended)
+        let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.with_timeout(cx, closed)
     }
 
     fn poll_write_vectored(
@@ -273,9 +277,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
+        self.check_evicted(cx)?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
-        self.written(cx, written)
+        self.with_timeout(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -283,14 +287,14 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
     }
 }
 
-/// A service that notes the requests of a connection, and tells them which one it is.
+/// Counts the requests of a connection, and adds the connection to their extensions.
 #[derive(Clone, Debug)]
-pub(crate) struct Noted<S> {
+pub(crate) struct TrackedService<S> {
     service: S,
     connection: Arc<Connection>,
 }
 
-impl<S, B> Service<Request<B>> for Noted<S>
+impl<S, B> Service<Request<B>> for TrackedService<S>
 where
     S: Service<Request<B>>,
     S::Future: Send + 'static,
@@ -305,28 +309,28 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         request.extensions_mut().insert(Arc::clone(&self.connection));
-        let under_way = UnderWay::new(&self.connection);
+        let in_flight = InFlight::new(&self.connection);
         let response = self.service.call(request);
         Box::pin(async move {
-            let _under_way = under_way;
+            let _in_flight = in_flight;
             response.await
         })
     }
 }
 
-struct UnderWay(Arc<Connection>);
+struct InFlight(Arc<Connection>);
 
-impl UnderWay {
+impl InFlight {
     fn new(connection: &Arc<Connection>) -> Self {
-        connection.receiving.fetch_add(1, Relaxed);
+        connection.in_flight.fetch_add(1, Relaxed);
         Self(Arc::clone(connection))
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.receiving.fetch_sub(1, Relaxed);
-        self.0.served.fetch_add(1, Relaxed);
+        self.0.in_flight.fetch_sub(1, Relaxed);
+        self.0.completed.fetch_add(1, Relaxed);
     }
 }
 
@@ -342,35 +346,35 @@ mod tests {
     }
 
     #[test]
-    fn a_new_connection_takes_the_place_of_one_that_stands_still() {
+    fn s14_new_connection_evicts_stalled_then_idle_ones() {
         let all = connections(8, 3);
-        let (idle, still, working) = (all.register(A), all.register(A), all.register(A));
-        idle.connection.served.store(1, Relaxed);
-        let _work = working.connection.work();
-        std::thread::sleep(STILL + Duration::from_millis(50));
+        let (idle, stalled, busy) = (all.register(A), all.register(A), all.register(A));
+        idle.connection.completed.store(1, Relaxed);
+        let _busy = busy.connection.mark_busy();
+        std::thread::sleep(STALL_TIMEOUT + Duration::from_millis(50));
         let _fourth = all.register(A);
-        assert!(still.connection.end.is_cancelled());
-        assert!(!idle.connection.end.is_cancelled() && !working.connection.end.is_cancelled());
+        assert!(stalled.connection.evicted.is_cancelled());
+        assert!(!idle.connection.evicted.is_cancelled() && !busy.connection.evicted.is_cancelled());
         let _fifth = all.register(A);
-        assert!(idle.connection.end.is_cancelled(), "then goes one that is idle");
-        assert!(!working.connection.end.is_cancelled());
+        assert!(idle.connection.evicted.is_cancelled(), "then an idle one");
+        assert!(!busy.connection.evicted.is_cancelled());
     }
 
     #[test]
-    fn whoever_has_most_makes_room_for_others() {
+    fn total_limit_evicts_from_the_client_with_most() {
         let all = connections(4, 4);
         let other = all.register(B);
         let many: Vec<_> = (0..3).map(|_| all.register(A)).collect();
         let _new = all.register(B);
-        assert!(!other.connection.end.is_cancelled());
-        assert_eq!(many.iter().filter(|seat| seat.connection.end.is_cancelled()).count(), 1);
+        assert!(!other.connection.evicted.is_cancelled());
+        assert_eq!(many.iter().filter(|it| it.connection.evicted.is_cancelled()).count(), 1);
         assert_eq!(all.open().len(), 4);
         drop(many);
-        assert_eq!(all.open().len(), 2, "closed connections are forgotten");
+        assert_eq!(all.open().len(), 2, "closed connections are unregistered");
     }
 
     #[test]
-    fn a_network_of_one_machine_is_one_client() {
+    fn ipv6_prefix_counts_as_one_client() {
         let address = |text: &str| client(text.parse().unwrap());
         assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:2"));
         assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));

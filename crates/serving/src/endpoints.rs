@@ -1,4 +1,4 @@
-//! The listeners that every program has beside its own: probes and metrics.
+//! The listeners that every program has: probes and metrics.
 
 use std::sync::Arc;
 
@@ -11,11 +11,10 @@ use crate::server::{ServeError, Server, Timeouts, Transport};
 use crate::shutdown::CancellationToken;
 use crate::tls::Certificates;
 
-/// Starts probes and metrics as the flags say, each on a thread of its own. They end with the program, after everything else, so that an
-/// orderly end can be watched.
+/// Starts the listeners for probes and metrics, each on its own thread. They stop last, so that a graceful shutdown
+/// can be observed: cancel `end` after everything else has stopped.
 ///
-/// Metrics go over TLS when there is a certificate, unless `--metrics-secure=false`. The token that ends the
-/// program's work must not be given here: cancel another one at the very end, or none.
+/// Metrics use TLS if there is a certificate, unless `--metrics-secure=false`.
 pub async fn start(
     args: &ServingArgs,
     readiness: Readiness,
@@ -32,10 +31,11 @@ pub async fn start(
     let timeouts = Timeouts::default();
     let mut servers = Vec::new();
     servers.extend(
-        Server::start_apart("health", &args.health_probe_addr, probes, Transport::Plain, timeouts, end)
+        Server::start_on_thread("health", &args.health_probe_addr, probes, Transport::Plain, timeouts, end)
             .await?,
     );
-    servers
-        .extend(Server::start_apart("metrics", &args.metrics_addr, pages, transport, timeouts, end).await?);
+    servers.extend(
+        Server::start_on_thread("metrics", &args.metrics_addr, pages, transport, timeouts, end).await?,
+    );
     Ok(servers)
 }

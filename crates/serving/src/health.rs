@@ -1,4 +1,4 @@
-//! Probes: alive as long as the program answers, ready once all that it named is there.
+//! Probes: live while the process responds, ready once all readiness gates are open.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use axum::routing::get;
 
 use crate::shutdown::CancellationToken;
 
-/// What has to be there before the program takes work. Clones share the gates.
+/// Readiness of the process. Clones share the gates.
 ///
 /// ```
 /// use function_mesh_serving::Readiness;
@@ -27,7 +27,7 @@ pub struct Readiness {
     shutdown: CancellationToken,
 }
 
-/// One thing that has to be there; closed at first.
+/// A precondition of readiness, initially closed.
 #[derive(Clone, Debug)]
 pub struct Gate {
     name: String,
@@ -35,21 +35,21 @@ pub struct Gate {
 }
 
 impl Readiness {
-    /// Readiness without gates. It ends with `shutdown`, so that no new work is sent to a program that stops.
+    /// Readiness without gates. It turns false with `shutdown`, so that no new requests are routed here.
     pub fn new(shutdown: CancellationToken) -> Self {
         Self { gates: Arc::default(), shutdown }
     }
 
-    /// Adds a gate, closed. Gates of one name are one gate.
+    /// Adds a closed gate. Gates with the same name are one gate.
     pub fn gate(&self, name: &str) -> Gate {
         locked(&self.gates).entry(name.to_owned()).or_insert(false);
         Gate { name: name.to_owned(), gates: Arc::clone(&self.gates) }
     }
 
-    /// The names of what is missing; empty when the program is ready.
+    /// The names of closed gates; empty when ready.
     pub fn missing(&self) -> Vec<String> {
         if self.shutdown.is_cancelled() {
-            return vec!["the program stops".to_owned()];
+            return vec!["shutting down".to_owned()];
         }
         locked(&self.gates).iter().filter(|(_, open)| !**open).map(|(name, _)| name.clone()).collect()
     }
@@ -62,7 +62,7 @@ impl Gate {
     }
 }
 
-/// A panic elsewhere leaves the map whole: every change to it is one step.
+/// A poisoned lock is fine: each change of the map is a single insert.
 fn locked(gates: &Mutex<BTreeMap<String, bool>>) -> MutexGuard<'_, BTreeMap<String, bool>> {
     gates.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readiness_names_what_is_missing() {
+    async fn readyz_lists_closed_gates() {
         let token = CancellationToken::new();
         let readiness = Readiness::new(token.clone());
         let (caches, lease) = (readiness.gate("caches"), readiness.gate("lease"));
@@ -116,13 +116,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_stops_is_alive_and_not_ready() {
+    async fn shutting_down_is_live_but_not_ready() {
         let token = CancellationToken::new();
         let routes = routes(Readiness::new(token.clone()));
         assert_eq!(get(&routes, "/readyz").await.0, StatusCode::OK);
         token.cancel();
         assert_eq!(get(&routes, "/healthz").await.0, StatusCode::OK);
-        let expected = (StatusCode::SERVICE_UNAVAILABLE, "not ready: the program stops\n".into());
+        let expected = (StatusCode::SERVICE_UNAVAILABLE, "not ready: shutting down\n".into());
         assert_eq!(get(&routes, "/readyz").await, expected);
     }
 }

@@ -1,9 +1,9 @@
-//! What the programs of Function Mesh need to serve: certificates that rotate, probes, metrics, logs and an
-//! orderly end. It knows nothing of the kinds that they serve.
+//! HTTP serving for the programs of Function Mesh: TLS with certificate reload, probes, metrics, logs and graceful
+//! shutdown. Independent of what is served.
 //!
-//! A program strings the parts together in this order: [`tls::install_crypto_provider`], the arguments,
-//! [`logging::init`], [`shutdown::on_signal`], [`metrics::registry`], [`tls::Certificates::load`],
-//! [`health::Readiness`], [`endpoints::start`], and at last its own [`server::Server`].
+//! Order of use: [`tls::install_crypto_provider`], the flags, [`logging::init`], [`shutdown::on_signal`],
+//! [`metrics::registry`], [`tls::Certificates::load`], [`health::Readiness`], [`endpoints::start`], and last the
+//! program's own [`server::Server`].
 
 pub mod args;
 mod connections;
@@ -17,7 +17,7 @@ pub mod shutdown;
 pub mod tls;
 
 pub use args::ServingArgs;
-pub use connections::{Connection, ConnectionLimits, Working};
+pub use connections::{BusyGuard, Connection, ConnectionLimits};
 pub use health::{Gate, Readiness};
 pub use listen::ListenAddr;
 pub use server::{Server, Timeouts, Transport};

@@ -1,4 +1,4 @@
-//! Addresses to listen on, in the form that Go programs take: `:8443`, `0.0.0.0:8443`, and `0` for none.
+//! Listen addresses in the syntax of Go: `:8443`, `0.0.0.0:8443`, and `0` to disable the listener.
 
 use std::fmt;
 use std::io;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use tokio::net::TcpListener;
 
-/// An address to listen on.
+/// A listen address.
 ///
 /// ```
 /// use function_mesh_serving::ListenAddr;
@@ -18,45 +18,45 @@ use tokio::net::TcpListener;
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ListenAddr {
-    /// Nothing is served.
+    /// The listener is disabled.
     Off,
-    /// A port of the named host, or of every address of the machine when the name is empty.
+    /// A port of a host, or of all addresses when the host is empty.
     On {
-        /// Name or address, without the brackets of an IPv6 address.
+        /// Host name or IP address; an IPv6 address without brackets.
         host: String,
-        /// Port; 0 lets the system choose one.
+        /// Port; 0 lets the system choose a free one.
         port: u16,
     },
 }
 
-/// A text that is no address to listen on.
+/// An invalid listen address.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "{text:?} is no address to listen on: {fault}; write `:8443`, `0.0.0.0:8443`, `[::]:8443`, or `0` for none"
+    "invalid listen address {text:?}: {reason}; use `:8443`, `0.0.0.0:8443`, `[::]:8443`, or `0` to disable it"
 )]
 pub struct ListenAddrError {
     text: String,
-    fault: &'static str,
+    reason: &'static str,
 }
 
 impl FromStr for ListenAddr {
     type Err = ListenAddrError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |fault| ListenAddrError { text: text.to_owned(), fault };
-        // What other operators take for "do not serve": an empty text and a zero.
+        let error = |reason| ListenAddrError { text: text.to_owned(), reason };
+        // controller-runtime disables a listener with "0", charts with an empty string.
         if matches!(text, "" | "0") {
             return Ok(Self::Off);
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| error("it names no port"))?;
-        let port = port.parse().map_err(|_| error("the port is no number up to 65535"))?;
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| error("missing port"))?;
+        let port = port.parse().map_err(|_| error("the port must be a number up to 65535"))?;
         let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
             Some(Some(address)) => {
-                address.parse::<Ipv6Addr>().map_err(|_| error("the brackets hold no IPv6 address"))?;
+                address.parse::<Ipv6Addr>().map_err(|_| error("invalid IPv6 address in brackets"))?;
                 address
             }
-            Some(None) => return Err(error("a bracket is left open")),
-            None if host.contains(':') => return Err(error("an IPv6 address stands in brackets")),
+            Some(None) => return Err(error("missing closing bracket")),
+            None if host.contains(':') => return Err(error("an IPv6 address needs brackets")),
             None => host,
         };
         Ok(Self::On { host: host.to_owned(), port })
@@ -74,12 +74,12 @@ impl fmt::Display for ListenAddr {
 }
 
 impl ListenAddr {
-    /// Whether nothing is served.
+    /// Whether the listener is disabled.
     pub fn is_off(&self) -> bool {
         *self == Self::Off
     }
 
-    /// Takes the port. None when nothing is to be served.
+    /// Binds the port; None when the listener is disabled.
     pub async fn bind(&self) -> io::Result<Option<TcpListener>> {
         match self {
             Self::Off => Ok(None),
@@ -89,10 +89,10 @@ impl ListenAddr {
     }
 }
 
-/// An IPv6 socket on all addresses takes IPv4 as well. Nodes without IPv6 refuse it; those get IPv4 alone.
+/// A dual-stack socket; IPv4 only on nodes without IPv6.
 async fn bind_all(port: u16) -> io::Result<TcpListener> {
     match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-        // A taken port is no reason to look elsewhere: the other family's may be free, and half a server is none.
+        // No fallback for a port in use: it may be free for IPv4, and the server would miss IPv6 clients.
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
         }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_and_prints_the_forms_of_go() {
+    fn parses_and_prints_the_syntax_of_go() {
         for (text, host, port) in [
             (":8443", "", 8443),
             ("0.0.0.0:8443", "0.0.0.0", 8443),
@@ -122,23 +122,23 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_with_the_rest() {
-        for (text, fault) in [
-            ("8443", "names no port"),
-            (":http", "the port is no number"),
-            (":70000", "the port is no number"),
-            ("::1:80", "stands in brackets"),
-            ("[::1:80", "left open"),
-            ("[nonsense]:80", "hold no IPv6 address"),
+    fn errors_name_the_reason() {
+        for (text, reason) in [
+            ("8443", "missing port"),
+            (":http", "the port must be a number"),
+            (":70000", "the port must be a number"),
+            ("::1:80", "needs brackets"),
+            ("[::1:80", "missing closing bracket"),
+            ("[nonsense]:80", "invalid IPv6 address"),
         ] {
             let error = text.parse::<ListenAddr>().expect_err(text).to_string();
-            assert!(error.contains(fault), "{text}: {error}");
-            assert!(error.contains("write `:8443`"), "{error}");
+            assert!(error.contains(reason), "{text}: {error}");
+            assert!(error.contains("use `:8443`"), "{error}");
         }
     }
 
     #[tokio::test]
-    async fn listens_on_both_families_where_there_are_both() {
+    async fn empty_host_listens_dual_stack() {
         let listener = ":0".parse::<ListenAddr>().unwrap().bind().await.unwrap().unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Logs: one line an event on standard error, as text for people or JSON for collectors.
+//! Logs to standard error, one line per event, as text or JSON.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -8,20 +8,20 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What is logged, and how.
+/// Log level and format.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Logging")]
 pub struct LogArgs {
-    /// What to log: off, error, warn, info, debug or trace, also by module, for example `info,kube=debug`
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    /// Log level: off, error, warn, info, debug or trace; also per module, for example `info,kube=debug`
+    #[arg(long, env = "FUNCTION_MESH_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     pub log_level: LogLevel,
 
-    /// Form of a log line
-    #[arg(long, env = "LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    /// Log format
+    #[arg(long, env = "FUNCTION_MESH_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
 
-/// A level, or several by module; known to be well-formed.
+/// A validated log filter: a level, or levels per module.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogLevel(String);
 
@@ -31,7 +31,7 @@ impl FromStr for LogLevel {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match EnvFilter::try_new(text) {
             Ok(_) => Ok(Self(text.to_owned())),
-            Err(error) => Err(format!("{error}; write a level such as `info`, or `info,kube=debug`")),
+            Err(error) => Err(format!("{error}; use a level such as `info`, or `info,kube=debug`")),
         }
     }
 }
@@ -42,27 +42,27 @@ impl fmt::Display for LogLevel {
     }
 }
 
-/// Form of a log line.
+/// Log format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable lines.
     Text,
-    /// For log collectors: one JSON object a line.
+    /// One JSON object per line, for log collectors.
     Json,
 }
 
-/// kube's client logs an answer that it cannot decode whole, at the level `warn`: all that a tenant keeps to itself.
-const QUIET: &str = "kube_client::client=error";
+/// kube's client logs a response that it cannot decode in full, at level `warn`: that would leak a tenant's data.
+const CLIENT_FILTER: &str = "kube_client::client=error";
 
-/// What is logged at this level. Whoever names the client's module asks for what it says.
+/// The filter for this level. A level that names the client's module overrides the default for it.
 fn filter(level: &LogLevel) -> EnvFilter {
     if level.0.contains("kube_client") || level.0 == "off" {
         return EnvFilter::new(&level.0);
     }
-    EnvFilter::new(format!("{QUIET},{}", level.0))
+    EnvFilter::new(format!("{CLIENT_FILTER},{}", level.0))
 }
 
-/// Sends the program's events to standard error. Fails when another subscriber is there already.
+/// Installs the global subscriber. Fails if one is installed already.
 pub fn init(args: &LogArgs) -> Result<(), tracing_subscriber::util::TryInitError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(&args.log_level))
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_checked_when_they_are_read() {
+    fn invalid_levels_are_rejected() {
         for text in ["info", "off", "warn,kube=debug", "function_mesh_webhook=trace"] {
             assert_eq!(text.parse::<LogLevel>().map(|level| level.to_string()), Ok(text.to_owned()));
         }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn s9_the_client_does_not_log_answers_unless_it_is_asked_by_name() {
+    fn s9_client_responses_are_logged_only_on_request() {
         let shown = |level: &str| {
             let lines = Lines::default();
             let subscriber = tracing_subscriber::fmt()

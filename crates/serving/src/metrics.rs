@@ -1,4 +1,4 @@
-//! Metrics: one registry a program, handed down to whatever counts, and the page that Prometheus reads.
+//! The Prometheus registry of a program, and the /metrics endpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,37 +11,37 @@ use prometheus::{IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// A registry that tells which program in which version it stands for.
+/// A registry with the build info of a program.
 pub fn registry(program: &str, version: &str) -> prometheus::Result<Registry> {
     let registry = Registry::new();
-    let built = Opts::new("function_mesh_build_info", "The program and its version; always 1.")
+    let build_info = Opts::new("function_mesh_build_info", "Name and version of the program; always 1.")
         .const_label("program", program)
         .const_label("version", version);
-    let built = IntGauge::with_opts(built)?;
-    built.set(1);
-    registry.register(Box::new(built))?;
+    let build_info = IntGauge::with_opts(build_info)?;
+    build_info.set(1);
+    registry.register(Box::new(build_info))?;
     Ok(registry)
 }
 
-/// How long a rendering of the page is given to others who ask.
-const FRESH: Duration = Duration::from_millis(200);
+/// How long a rendered page is served from the cache.
+const CACHE_TTL: Duration = Duration::from_millis(200);
 
-/// The page `/metrics`. It is rendered for one at a time; whoever asks meanwhile, or right after it, is given the same.
+/// The endpoint `/metrics`. Concurrent scrapes share one rendering, so that scraping in a loop costs little.
 pub fn routes(registry: Registry) -> Router {
-    let page = Arc::new(Page { registry, last: Mutex::new(None) });
+    let page = Arc::new(CachedPage { registry, last: Mutex::new(None) });
     Router::new().route("/metrics", get(async move || page.render().await))
 }
 
-struct Page {
+struct CachedPage {
     registry: Registry,
     last: Mutex<Option<(Instant, String)>>,
 }
 
-impl Page {
+impl CachedPage {
     async fn render(&self) -> Response {
         let mut last = self.last.lock().await;
         if let Some((at, text)) = &*last
-            && at.elapsed() < FRESH
+            && at.elapsed() < CACHE_TTL
         {
             return page(text.clone());
         }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_page_names_the_program() {
+    async fn page_has_build_info() {
         let routes = routes(registry("a-program", "1.2.3").unwrap());
         let response = routes.oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
@@ -79,10 +79,10 @@ mod tests {
         assert!(String::from_utf8_lossy(&text).contains(line));
     }
 
-    /// Counts how often it is read.
-    struct Read(Arc<std::sync::atomic::AtomicUsize>, IntGauge);
+    /// Counts how often it is collected.
+    struct CountingCollector(Arc<std::sync::atomic::AtomicUsize>, IntGauge);
 
-    impl prometheus::core::Collector for Read {
+    impl prometheus::core::Collector for CountingCollector {
         fn desc(&self) -> Vec<&prometheus::core::Desc> {
             prometheus::core::Collector::desc(&self.1)
         }
@@ -94,27 +94,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn s18_many_scrapes_at_a_time_are_one_rendering() {
+    async fn s18_concurrent_scrapes_share_one_rendering() {
         let registry = Registry::new();
         let reads = Arc::new(std::sync::atomic::AtomicUsize::default());
         let gauge = IntGauge::new("a", "A.").unwrap();
-        registry.register(Box::new(Read(Arc::clone(&reads), gauge))).unwrap();
+        registry.register(Box::new(CountingCollector(Arc::clone(&reads), gauge))).unwrap();
         let routes = routes(registry);
-        let ask = || routes.clone().oneshot(Request::get("/metrics").body(Body::empty()).unwrap());
+        let scrape = || routes.clone().oneshot(Request::get("/metrics").body(Body::empty()).unwrap());
         let begun = Instant::now();
-        let asked: Vec<_> = (0..100).map(|_| tokio::spawn(ask())).collect();
-        for response in asked {
+        let scrapes: Vec<_> = (0..100).map(|_| tokio::spawn(scrape())).collect();
+        for response in scrapes {
             assert_eq!(response.await.unwrap().unwrap().status(), StatusCode::OK);
         }
-        let most = begun.elapsed().as_millis() / FRESH.as_millis() + 1;
+        let most = begun.elapsed().as_millis() / CACHE_TTL.as_millis() + 1;
         assert!(reads.load(std::sync::atomic::Ordering::Relaxed) as u128 <= most, "{reads:?} of {most}");
-        tokio::time::sleep(FRESH).await;
+        tokio::time::sleep(CACHE_TTL).await;
         let before = reads.load(std::sync::atomic::Ordering::Relaxed);
-        ask().await.unwrap();
+        scrape().await.unwrap();
         assert_eq!(
             reads.load(std::sync::atomic::Ordering::Relaxed),
             before + 1,
-            "an old rendering is not given"
+            "an expired page is rendered again"
         );
     }
 }

@@ -1,7 +1,7 @@
-//! A listener: an axum router over TLS or without, with limits on slow clients and an orderly end.
+//! An HTTP server for an axum router, with or without TLS, with limits on slow clients and graceful shutdown.
 //!
-//! It speaks HTTP/1.1 only, as API servers do with webhooks, kubelets with probes and Prometheus where nothing else is
-//! offered: what one connection can hold in memory is then one buffer, not a window for each stream.
+//! HTTP/1.1 only, which API servers use for webhooks, kubelets for probes, and Prometheus when nothing else is
+//! offered: it bounds the memory of a connection to one buffer, where HTTP/2 has a window per stream.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,30 +24,29 @@ use crate::listen::ListenAddr;
 use crate::shutdown::CancellationToken;
 use crate::tls::{Certificates, TlsError};
 
-/// How bytes travel.
+/// The transport of a listener.
 #[derive(Clone, Debug)]
 pub enum Transport {
-    /// As they are.
+    /// Without TLS.
     Plain,
-    /// Over TLS, with whichever certificate is current when a connection opens.
+    /// TLS with the certificate that is current when a connection opens.
     Tls(Arc<Certificates>),
 }
 
-/// How long things may take.
+/// Timeouts and connection limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// From a new connection, its TLS handshake aside, to its first whole request header; also the bound of
-    /// the handshake.
+    /// Time for the TLS handshake, and then for the header of the first request.
     pub first_request: Duration,
-    /// From one request on a connection to the next one's whole header. Idle connections count, so this is
-    /// longer than clients keep those (Go: 90 s); otherwise we would close one as it is taken up again.
+    /// Time from one request to the header of the next. Longer than clients keep idle connections (Go: 90 s), or the
+    /// server would close a connection just as the client reuses it.
     pub next_request: Duration,
-    /// How long to accept connections after the program was asked to stop. Whoever routes to it learns of
-    /// the end at the same time, and needs a moment to stop sending.
-    pub linger: Duration,
-    /// How long open requests may take to finish after that.
+    /// Time to accept connections after the shutdown signal: endpoints and load balancers learn of the shutdown at the
+    /// same time, and need a moment to stop routing here.
+    pub shutdown_delay: Duration,
+    /// Time for open requests to finish after that.
     pub drain: Duration,
-    /// How many connections there may be at a time.
+    /// Limits on concurrent connections.
     pub connections: ConnectionLimits,
 }
 
@@ -56,54 +55,54 @@ impl Default for Timeouts {
         Self {
             first_request: Duration::from_secs(10),
             next_request: Duration::from_secs(100),
-            linger: Duration::ZERO,
+            shutdown_delay: Duration::ZERO,
             drain: Duration::from_secs(5),
             connections: ConnectionLimits::default(),
         }
     }
 }
 
-/// Bytes of a request's header, and of a body that were read and not yet taken.
+/// Read buffer of a connection, which bounds the request header and unconsumed body bytes.
 const BUFFER: usize = 16 * 1024;
 
-/// Why a listener could not start, or ended.
+/// Errors of a listener.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The port could not be taken.
-    #[error("cannot listen on {addr} for {name}: {source}")]
+    /// Binding the port failed.
+    #[error("failed to listen on {addr} for {name}: {source}")]
     Bind {
-        /// What was to be served.
+        /// Name of the listener.
         name: &'static str,
-        /// Where.
+        /// The address.
         addr: ListenAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// TLS was asked for without a certificate.
-    #[error("{name} are to be served over TLS, and no certificate is given; name its folder with --cert-dir")]
+    /// TLS is required but no certificate is configured.
+    #[error("{name} requires TLS but no certificate is configured; set --cert-dir")]
     NoCertificate {
-        /// What was to be served.
+        /// Name of the listener.
         name: &'static str,
     },
-    /// TLS could not be set up.
-    #[error("cannot serve {name} over TLS: {source}")]
+    /// TLS setup failed.
+    #[error("failed to set up TLS for {name}: {source}")]
     Tls {
-        /// What was to be served.
+        /// Name of the listener.
         name: &'static str,
-        /// Why not.
+        /// The cause.
         source: TlsError,
     },
-    /// The listener ended before it was asked to.
-    #[error("the listener for {name} ended: {source}")]
+    /// The listener stopped without a shutdown signal.
+    #[error("the listener for {name} stopped unexpectedly: {source}")]
     Ended {
-        /// What was served.
+        /// Name of the listener.
         name: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// A running listener. It goes on when this is dropped.
+/// A running listener. Dropping the handle does not stop it.
 #[derive(Debug)]
 pub struct Server {
     name: &'static str,
@@ -112,7 +111,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the port and serves until `shutdown` is cancelled. None when the address is off.
+    /// Binds the port and serves until `shutdown` is cancelled; None when the listener is disabled.
     pub async fn start(
         name: &'static str,
         listen: &ListenAddr,
@@ -134,12 +133,12 @@ impl Server {
             .http1_only()
             .first_request_timeout(timeouts.first_request);
         server.http_builder().http1().header_read_timeout(timeouts.next_request).max_buf_size(BUFFER);
-        // Refused handshakes are the only sign of a client that does not trust the certificate.
+        // A failed handshake is the only sign of a client that does not trust the certificate.
         let server = server.accept_error_handler(move |peer, error| {
-            tracing::debug!(listener = name, ?peer, %error, "connection refused");
+            tracing::debug!(listener = name, ?peer, %error, "failed to accept connection");
         });
         let service =
-            router.layer(from_fn_with_state(shutdown.clone(), last_on_connection)).into_make_service();
+            router.layer(from_fn_with_state(shutdown.clone(), close_on_shutdown)).into_make_service();
         let tls = matches!(transport, Transport::Tls(_));
         let connections = Connections::new(timeouts.connections);
         let task = match transport {
@@ -155,12 +154,12 @@ impl Server {
             }
         };
         tracing::info!(listener = name, %addr, tls, "listening");
-        tokio::spawn(end(name, handle, timeouts, shutdown.clone()));
+        tokio::spawn(shut_down(name, handle, timeouts, shutdown.clone()));
         Ok(Some(Self { name, addr, task }))
     }
 
-    /// As [`Self::start`], on a thread of its own: it answers whatever the other threads are busy with.
-    pub async fn start_apart(
+    /// As [`Self::start`], on its own thread: it responds even while all other threads are busy.
+    pub async fn start_on_thread(
         name: &'static str,
         listen: &ListenAddr,
         router: Router,
@@ -182,7 +181,7 @@ impl Server {
                     Ok(None) => (Ok(None), None),
                     Err(error) => (Err(error), None),
                 };
-                // Nobody waits when the program ends at once.
+                // The receiver is gone when the process exits right away.
                 let _ = started.send(addr);
                 if let Some(task) = task {
                     let _ = end.send(task.await.map_err(io::Error::other).and_then(|result| result));
@@ -199,41 +198,41 @@ impl Server {
         Ok(addr.map(|addr| Self { name, addr, task }))
     }
 
-    /// The address that it listens on; with the port that the system chose if none was asked for.
+    /// The bound address, with the actual port.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Waits for its end: in order once the last open request is answered, or with the error that ended it.
+    /// Waits until the listener has stopped: after the last open request, or with an error.
     pub async fn finished(self) -> Result<(), ServeError> {
         let ended = self.task.await.map_err(io::Error::other).and_then(|result| result);
         ended.map_err(|source| ServeError::Ended { name: self.name, source })
     }
 }
 
-/// Once the program was asked to stop, each answer over HTTP/1 is the last one on its connection, so that its client
-/// opens another one, to somebody else. A connection that is kept would be closed under a request that is on its way.
-async fn last_on_connection(
+/// During shutdown, closes each connection with its next response, so that the client reconnects to another replica.
+/// A kept connection would be closed under a request that is already sent.
+async fn close_on_shutdown(
     State(shutdown): State<CancellationToken>,
     request: Request,
     next: Next,
 ) -> Response {
-    let kept = request.version() == Version::HTTP_11;
+    let keeps_alive = request.version() == Version::HTTP_11;
     let mut response = next.run(request).await;
-    if kept && shutdown.is_cancelled() {
+    if keeps_alive && shutdown.is_cancelled() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-async fn end(
+async fn shut_down(
     name: &'static str,
     handle: Handle<SocketAddr>,
     timeouts: Timeouts,
     shutdown: CancellationToken,
 ) {
     shutdown.cancelled().await;
-    tokio::time::sleep(timeouts.linger).await;
-    tracing::debug!(listener = name, open = handle.connection_count(), "taking no more connections");
+    tokio::time::sleep(timeouts.shutdown_delay).await;
+    tracing::debug!(listener = name, open = handle.connection_count(), "draining connections");
     handle.graceful_shutdown(Some(timeouts.drain));
 }

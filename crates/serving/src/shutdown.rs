@@ -1,25 +1,25 @@
-//! The end: one token that is cancelled when the program is asked to stop.
+//! Graceful shutdown on SIGTERM and SIGINT.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 pub use tokio_util::sync::CancellationToken;
 
-/// Exit code of a program that was told twice to stop.
-const IMPATIENT: i32 = 130;
+/// Exit code after a second signal.
+const EXIT_FORCED: i32 = 130;
 
-/// A token that SIGTERM and SIGINT cancel. A second signal ends the program at once.
+/// A token that SIGTERM and SIGINT cancel. A second signal exits immediately.
 pub fn on_signal() -> io::Result<CancellationToken> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let token = CancellationToken::new();
     let cancelled = token.clone();
     tokio::spawn(async move {
         let name = next(&mut terminate, &mut interrupt).await;
-        tracing::info!(signal = name, "asked to stop; once more ends at once");
+        tracing::info!(signal = name, "shutting down; send again to force exit");
         cancelled.cancel();
         let name = next(&mut terminate, &mut interrupt).await;
-        tracing::warn!(signal = name, "asked to stop again; ending at once");
-        std::process::exit(IMPATIENT);
+        tracing::warn!(signal = name, "forced exit");
+        std::process::exit(EXIT_FORCED);
     });
     Ok(token)
 }

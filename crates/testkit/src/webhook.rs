@@ -4,8 +4,8 @@ use anyhow::{Context, ensure};
 use function_mesh_api::{Function, FunctionSpec};
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_serving::{Certificates, Server, Timeouts, Transport};
-use function_mesh_webhook::configuration::{ClientTarget, configuration};
-use function_mesh_webhook::{AppState, Limits, Meters, router};
+use function_mesh_webhook::manifests::{ClientTarget, webhook_configurations};
+use function_mesh_webhook::{AppState, Limits, Metrics, router};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -31,7 +31,7 @@ impl Webhook {
         let registry = Registry::new();
         let transport = Transport::Tls(Certificates::load(folder.path(), &registry)?);
         let end = CancellationToken::new();
-        let router = router(AppState::new(Meters::new(&registry)?, Limits::default()));
+        let router = router(AppState::new(Metrics::new(&registry)?, Limits::default()));
         let address = "127.0.0.1:0".parse()?;
         let server =
             Server::start("admission", &address, router, transport, Timeouts::default(), &end).await?;
@@ -40,7 +40,7 @@ impl Webhook {
 
         let target = ClientTarget::Url(format!("https://{address}"));
         let (mut mutating, mut validating) =
-            configuration(namespace, &target, Some(certificate.cert.pem().as_bytes()));
+            webhook_configurations(namespace, &target, Some(certificate.cert.pem().as_bytes()));
         let selector = LabelSelector {
             match_labels: Some([("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())].into()),
             ..LabelSelector::default()

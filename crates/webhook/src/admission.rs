@@ -1,7 +1,7 @@
-//! The decision on one object, the same for every kind.
+//! The admission decision on one object, the same for every kind.
 //!
-//! What must pass anyway passes first, by the text of its specification. Then the text is weighed, and read into its
-//! type; there is never a tree of it. The steps free what they do not hand on.
+//! Exempt requests are decided first, by comparing the raw text of the specs. Then the complexity of the text is
+//! checked, and it is deserialized straight into its type, never into a `serde_json::Value`, to bound memory.
 
 use std::fmt;
 
@@ -9,19 +9,19 @@ use function_mesh_api::complexity;
 use function_mesh_api::validate::{Findings, Violation, ratchet};
 use serde_json::value::RawValue;
 
-use crate::denial::{Subject, failure, shortened, warnings};
 use crate::kinds::BrokenRules;
-use crate::patch::complete;
+use crate::patch::apply_defaults;
 use crate::response::Response;
-use crate::review::{self, Operation, Outline, Request};
-use crate::{Admitted, same};
+use crate::response::status::{Subject, failure, truncated, warnings};
+use crate::review::{self, Operation, PartialObject, Request};
+use crate::{AdmissionKind, json_eq};
 
-/// What is asked for.
+/// The webhook that is called.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Action {
-    /// To complete the object.
+    /// Apply defaults.
     Mutate,
-    /// To check the object.
+    /// Validate.
     Validate,
 }
 
@@ -41,25 +41,25 @@ impl fmt::Display for Action {
     }
 }
 
-/// What was decided.
+/// The outcome of a decision.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Outcome {
-    /// The object passes as it is.
+    /// Allowed unchanged.
     Allowed,
-    /// The object passes without a look: it is deleted, or its specification stays the same.
+    /// Allowed without validation: the object is being deleted, or its spec is unchanged.
     Exempt,
-    /// The object passes completed.
+    /// Allowed with a patch.
     Patched,
-    /// The object breaks rules, or cannot be read.
+    /// Denied: the object violates rules or cannot be decoded.
     Denied,
-    /// The request is none that can be decided on.
+    /// Denied: the request is not a valid admission review.
     Malformed,
-    /// There was no time, or no room, for a decision.
+    /// Denied: timeout or resource limits.
     Overloaded,
 }
 
 impl Outcome {
-    /// The name in metrics.
+    /// The label value in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
@@ -72,57 +72,57 @@ impl Outcome {
     }
 }
 
-/// A decision: the answer, and what is counted and logged of it.
+/// The response to a review, with what is logged and counted.
 #[derive(Debug)]
 pub struct Verdict {
-    /// What is sent back.
+    /// The response.
     pub response: Response,
-    /// What was decided.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What was to be done with the object; `unknown` when the request could not be read.
+    /// The operation of the request; `unknown` when the request cannot be decoded.
     pub operation: &'static str,
-    /// How many rules the object breaks.
+    /// Number of violations.
     pub violations: usize,
 }
 
 impl Verdict {
-    pub(crate) fn refused(response: Response, outcome: Outcome) -> Self {
+    pub(crate) fn rejected(response: Response, outcome: Outcome) -> Self {
         Self { response, outcome, operation: "unknown", violations: 0 }
     }
 }
 
-/// Decides on the object of the review in `body`, which is to be of the kind `K`.
-pub fn decide<K: Admitted>(action: Action, body: &[u8]) -> Verdict {
+/// Decides on the admission review in `body`, whose object must be of the kind `K`.
+pub fn decide<K: AdmissionKind>(action: Action, body: &[u8]) -> Verdict {
     let request = match review::read(body) {
         Ok(request) => request,
-        Err(refusal) => {
-            // What is wrong with it is told to the sender alone, since it may quote the object.
+        Err(response) => {
+            // The error goes to the client only: it may quote the object.
             tracing::warn!(
                 webhook = %action,
                 kind = %K::kind(&()),
-                uid = refusal.uid,
+                uid = response.uid,
                 bytes = body.len(),
-                "refused a request that cannot be read"
+                "malformed admission review"
             );
-            return Verdict::refused(*refusal, Outcome::Malformed);
+            return Verdict::rejected(*response, Outcome::Malformed);
         }
     };
-    let new = Outline::of(request.object);
+    let new = PartialObject::of(request.object);
     let name = name(&request, &new);
     let Decision { response, outcome, violations } = decide_on::<K>(action, &request, &new, name);
     let operation = request.operation.as_str();
-    // Neither the object nor what is wrong with it: both may quote what is secret.
+    // Neither the object nor the violations: both may quote secrets.
     tracing::info!(
         webhook = %action,
         kind = %K::kind(&()),
-        namespace = %shortened(request.namespace.as_deref().unwrap_or_default()),
-        name = %shortened(name),
+        namespace = %truncated(request.namespace.as_deref().unwrap_or_default()),
+        name = %truncated(name),
         operation,
         dry_run = request.dry_run.unwrap_or_default(),
         allowed = response.allowed,
         outcome = outcome.as_str(),
         violations,
-        "decided"
+        "admission decided"
     );
     Verdict { response, outcome, operation, violations }
 }
@@ -139,29 +139,34 @@ impl Decision {
     }
 }
 
-fn decide_on<K: Admitted>(action: Action, request: &Request<'_>, new: &Outline<'_>, name: &str) -> Decision {
+fn decide_on<K: AdmissionKind>(
+    action: Action,
+    request: &Request<'_>,
+    new: &PartialObject<'_>,
+    name: &str,
+) -> Decision {
     let allowed = Response::allow(request.version, &request.uid);
-    let refuse = |message: String| {
+    let malformed = |message: String| {
         let status = failure(400, "BadRequest", message);
         Decision::new(Response::deny(request.version, &request.uid, status), Outcome::Malformed)
     };
     let (group, version, kind) = (K::group(&()), K::version(&()), K::kind(&()));
-    let asked = &request.kind;
-    if (&*asked.group, &*asked.version, &*asked.kind) != (&*group, &*version, &*kind) {
-        return refuse(format!(
-            "this address decides on {kind} of {group}/{version}; it was asked about {} of {}/{}, so a rule of the \
-             webhook configuration names the wrong path",
-            shortened(&asked.kind),
-            shortened(&asked.group),
-            shortened(&asked.version)
+    let requested = &request.kind;
+    if (&*requested.group, &*requested.version, &*requested.kind) != (&*group, &*version, &*kind) {
+        return malformed(format!(
+            "this path admits {kind} of {group}/{version}, got {} of {}/{}: a rule of the webhook configuration has the \
+             wrong path",
+            truncated(&requested.kind),
+            truncated(&requested.group),
+            truncated(&requested.version)
         ));
     }
-    let old = Outline::of(request.old_object);
+    let old = PartialObject::of(request.old_object);
     if is_exempt(request, new, &old) {
         return Decision::new(allowed, Outcome::Exempt);
     }
     let Some(object) = request.object else {
-        return refuse(format!("the request to {} has no object", request.operation.as_str()));
+        return malformed(format!("the {} request has no object", request.operation.as_str()));
     };
     let subject = Subject { group: &group, kind: &kind, name };
     if let Err(too_complex) = complexity::check(object.get().as_bytes()) {
@@ -171,61 +176,61 @@ fn decide_on<K: Admitted>(action: Action, request: &Request<'_>, new: &Outline<'
     match action {
         Action::Mutate => mutate::<K>(allowed, object, request.old_object, &subject),
         Action::Validate => {
-            let findings = function_mesh_api::parse_text::<K>(object.get()).map(Admitted::check);
-            judge::<K>(allowed, or_violation(findings), object, request.old_object, &subject)
+            let findings = function_mesh_api::parse_text::<K>(object.get()).map(AdmissionKind::check);
+            respond::<K>(allowed, or_violation(findings), object, request.old_object, &subject)
         }
     }
 }
 
-/// Completes the object. What is to be refused is refused here already: between this step and the next the API server
-/// applies the simple rules by itself, and would tell those alone, not which component of a mesh is meant.
-fn mutate<K: Admitted>(
+/// Applies defaults. Invalid objects are denied here already: the CEL rules run between the mutating and the
+/// validating webhook, and would report fewer violations, without the component of a mesh.
+fn mutate<K: AdmissionKind>(
     allowed: Response,
     object: &RawValue,
     old: Option<&RawValue>,
     subject: &Subject<'_>,
 ) -> Decision {
-    let mut completed = match complete::<K>(object.get()) {
-        Ok(completed) => completed,
-        // The schema says which field is wrong, and so does the check, once this has let the object pass.
+    let mut defaulted = match apply_defaults::<K>(object.get()) {
+        Ok(defaulted) => defaulted,
+        // The schema and the validating webhook name the field, if this webhook allows the object.
         Err(violation) => {
-            return Decision::new(allowed.warned(warnings(&[violation])), Outcome::Allowed);
+            return Decision::new(allowed.with_warnings(warnings(&[violation])), Outcome::Allowed);
         }
     };
-    let patch = completed.patch.take();
-    let findings = completed.object.check_rules();
-    let judged = judge::<K>(allowed.clone(), findings, object, old, subject);
+    let patch = defaulted.patch.take();
+    let findings = defaulted.object.check_rules();
+    let decision = respond::<K>(allowed.clone(), findings, object, old, subject);
     match patch {
-        _ if judged.outcome == Outcome::Denied => judged,
+        _ if decision.outcome == Outcome::Denied => decision,
         None => Decision::new(allowed, Outcome::Allowed),
-        Some(patch) => Decision::new(allowed.patched(patch), Outcome::Patched),
+        Some(patch) => Decision::new(allowed.with_patch(patch), Outcome::Patched),
     }
 }
 
-/// Answers by what the rules found.
-fn judge<K: Admitted>(
+/// The decision for these findings.
+fn respond<K: AdmissionKind>(
     allowed: Response,
     mut findings: Findings,
     object: &RawValue,
     old: Option<&RawValue>,
     subject: &Subject<'_>,
 ) -> Decision {
-    // Only a change that would be refused makes it worth to know what the object was before.
+    // Ratcheting needs the old object, which is decoded only when there are violations.
     if let Some(old) = old.filter(|_| !findings.violations.is_empty())
         && complexity::check(old.get().as_bytes()).is_ok()
     {
-        findings = since::<K>(old, object, findings);
+        findings = ratcheted::<K>(old, object, findings);
     }
     let Findings { violations, warnings: warned, .. } = findings;
     if violations.is_empty() {
-        return Decision::new(allowed.warned(warnings(&warned)), Outcome::Allowed);
+        return Decision::new(allowed.with_warnings(warnings(&warned)), Outcome::Allowed);
     }
     denied(&allowed, &violations, &warned, subject)
 }
 
-/// What was found, less what the object broke before. Lists of findings are cut, so all are found once more and
-/// compared, one version of the object after the other, since both take memory.
-fn since<K: Admitted>(old: &RawValue, object: &RawValue, findings: Findings) -> Findings {
+/// The findings without pre-existing violations. Findings are capped, so both versions are validated once more in
+/// full, one after the other to limit memory.
+fn ratcheted<K: AdmissionKind>(old: &RawValue, object: &RawValue, findings: Findings) -> Findings {
     let old = match function_mesh_api::parse_text::<K>(old.get()) {
         Ok(old) => old,
         Err(violation) => return ratchet(&or_violation(Err(violation)), findings),
@@ -246,7 +251,7 @@ fn denied(
     subject: &Subject<'_>,
 ) -> Decision {
     let denied = Response::deny(allowed.version, &allowed.uid, subject.invalid(violations));
-    let response = denied.warned(warnings(warned));
+    let response = denied.with_warnings(warnings(warned));
     Decision { response, outcome: Outcome::Denied, violations: violations.len() }
 }
 
@@ -254,9 +259,9 @@ fn or_violation(findings: Result<Findings, Violation>) -> Findings {
     findings.unwrap_or_else(|violation| Findings { violations: vec![violation], ..Findings::default() })
 }
 
-/// Whether the object passes without a look. An update that leaves the specification alone must never be
-/// refused: an object that was stored before a rule could otherwise not even lose its finalizer.
-fn is_exempt(request: &Request<'_>, new: &Outline<'_>, old: &Outline<'_>) -> bool {
+/// Whether the request is allowed without validation. An update with an unchanged spec must never be denied: an
+/// object that was stored before a rule existed could not even have its finalizer removed.
+fn is_exempt(request: &Request<'_>, new: &PartialObject<'_>, old: &PartialObject<'_>) -> bool {
     let subresource = request.sub_resource.as_deref().is_some_and(|name| !name.is_empty());
     match request.operation {
         Operation::Delete | Operation::Connect => true,
@@ -265,13 +270,13 @@ fn is_exempt(request: &Request<'_>, new: &Outline<'_>, old: &Outline<'_>) -> boo
         Operation::Update => {
             let is_deleted = new.metadata.as_ref().is_some_and(|new| new.deletion_timestamp.is_some());
             let has_both = request.object.is_some() && request.old_object.is_some();
-            is_deleted || has_both && same::same(new.spec, old.spec)
+            is_deleted || has_both && json_eq::spec_eq(new.spec, old.spec)
         }
     }
 }
 
-/// The name of the object, or the prefix that it is yet to be made from.
-fn name<'a>(request: &'a Request<'_>, object: &'a Outline<'_>) -> &'a str {
+/// The object's name, or its generateName.
+fn name<'a>(request: &'a Request<'_>, object: &'a PartialObject<'_>) -> &'a str {
     let metadata = object.metadata.as_ref();
     let names = [
         request.name.as_deref(),

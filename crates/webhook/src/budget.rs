@@ -1,7 +1,7 @@
-//! A budget of bytes that requests share.
+//! A memory budget that concurrent requests share.
 //!
-//! Who waits is served in order of what its client holds already, then of size: a client that asks for much waits
-//! for itself, not others for it. While somebody waits, holders that receive nothing are cut off.
+//! Waiting requests are served in order of what their client holds already, then of size, so that a client with large
+//! requests delays itself and not others. While a request waits, stalled holders are evicted.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,12 +14,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// A body that is read while others wait must grow this often.
-const STILL: Duration = Duration::from_millis(200);
+/// A body without received bytes for this long is stalled.
+const STALL_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Bytes to share.
+/// A budget in bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget(Arc<Shared>);
+pub(crate) struct MemoryBudget(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -32,7 +32,7 @@ struct Shared {
 struct State {
     used: usize,
     next: u64,
-    leases: BTreeMap<u64, Holder>,
+    reservations: BTreeMap<u64, Holder>,
     waiting: BTreeMap<u64, Waiter>,
 }
 
@@ -40,58 +40,58 @@ struct State {
 struct Holder {
     client: IpAddr,
     bytes: usize,
-    /// None once the body is there: then nobody is to be hurried.
+    /// None once the body is complete: then the holder is not evicted.
     progress: Option<Arc<Progress>>,
 }
 
 #[derive(Debug)]
 struct Waiter {
     client: IpAddr,
-    lease: u64,
+    reservation: u64,
     bytes: usize,
     granted: oneshot::Sender<()>,
 }
 
-/// How a body grows.
+/// Progress of a body that is being read.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    begun: Instant,
-    /// Milliseconds after `begun`.
+    started: Instant,
+    /// Time of the last received bytes, in milliseconds after `started`.
     last: AtomicUsize,
-    cut: CancellationToken,
+    evicted: CancellationToken,
 }
 
 impl Progress {
     fn new() -> Self {
-        Self { begun: Instant::now(), last: AtomicUsize::new(0), cut: CancellationToken::new() }
+        Self { started: Instant::now(), last: AtomicUsize::new(0), evicted: CancellationToken::new() }
     }
 
-    /// Bytes arrived.
-    pub(crate) fn note(&self) {
-        self.last.store(usize::try_from(self.begun.elapsed().as_millis()).unwrap_or(usize::MAX), Relaxed);
+    /// Records received bytes.
+    pub(crate) fn record(&self) {
+        self.last.store(usize::try_from(self.started.elapsed().as_millis()).unwrap_or(usize::MAX), Relaxed);
     }
 
-    /// Waits until this body is to make room for others.
-    pub(crate) async fn cut_off(&self) {
-        self.cut.cancelled().await;
+    /// Waits until the body is evicted.
+    pub(crate) async fn evicted(&self) {
+        self.evicted.cancelled().await;
     }
 
-    fn still(&self) -> Duration {
+    fn idle_time(&self) -> Duration {
         let last = Duration::from_millis(u64::try_from(self.last.load(Relaxed)).unwrap_or(u64::MAX));
-        self.begun.elapsed().saturating_sub(last)
+        self.started.elapsed().saturating_sub(last)
     }
 }
 
-/// Bytes of the budget, given back when it is dropped.
+/// Reserved bytes of the budget, released on drop.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub(crate) struct Reservation {
     id: u64,
     client: IpAddr,
-    budget: Budget,
+    budget: MemoryBudget,
     progress: Arc<Progress>,
 }
 
-impl Budget {
+impl MemoryBudget {
     pub(crate) fn new(total: usize, used: IntGauge) -> Self {
         Self(Arc::new(Shared { total, used, state: Mutex::default() }))
     }
@@ -100,26 +100,27 @@ impl Budget {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A lease of nothing yet.
-    pub(crate) fn lease(&self, client: IpAddr) -> Lease {
+    /// An empty reservation for a client.
+    pub(crate) fn reservation(&self, client: IpAddr) -> Reservation {
         let progress = Arc::new(Progress::new());
         let mut state = self.state();
         let id = state.next;
         state.next += 1;
-        state.leases.insert(id, Holder { client, bytes: 0, progress: Some(Arc::clone(&progress)) });
-        Lease { id, client, budget: self.clone(), progress }
+        state.reservations.insert(id, Holder { client, bytes: 0, progress: Some(Arc::clone(&progress)) });
+        Reservation { id, client, budget: self.clone(), progress }
     }
 
-    /// Gives to those who wait, as far as there is room. Nobody overtakes the first: a large body would wait for ever.
+    /// Grants waiting requests in order, as far as the budget allows. No request overtakes the first, or large bodies
+    /// would starve.
     fn grant(&self, state: &mut State) {
         while let Some((id, bytes)) = state.first() {
             if state.used + bytes > self.0.total {
                 break;
             }
             let Some(waiter) = state.waiting.remove(&id) else { break };
-            // Who has given up meanwhile takes nothing.
+            // A cancelled request gets nothing.
             if waiter.granted.send(()).is_ok() {
-                state.take(waiter.lease, bytes);
+                state.take(waiter.reservation, bytes);
             }
         }
         self.0.used.set(i64::try_from(state.used).unwrap_or(i64::MAX));
@@ -127,38 +128,37 @@ impl Budget {
 }
 
 impl State {
-    fn held_by(&self, client: IpAddr) -> usize {
-        self.leases.values().filter(|holder| holder.client == client).map(|holder| holder.bytes).sum()
+    fn bytes_of(&self, client: IpAddr) -> usize {
+        self.reservations.values().filter(|holder| holder.client == client).map(|holder| holder.bytes).sum()
     }
 
     fn first(&self) -> Option<(u64, usize)> {
-        let order = |(id, waiter): &(&u64, &Waiter)| (self.held_by(waiter.client), waiter.bytes, **id);
+        let order = |(id, waiter): &(&u64, &Waiter)| (self.bytes_of(waiter.client), waiter.bytes, **id);
         self.waiting.iter().min_by_key(order).map(|(id, waiter)| (*id, waiter.bytes))
     }
 
-    fn take(&mut self, lease: u64, bytes: usize) {
-        if let Some(holder) = self.leases.get_mut(&lease) {
+    fn take(&mut self, reservation: u64, bytes: usize) {
+        if let Some(holder) = self.reservations.get_mut(&reservation) {
             holder.bytes += bytes;
             self.used += bytes;
         }
     }
 
-    /// Cuts off the holders that receive nothing.
-    fn cut_off_the_still(&self) {
-        let holders = self.leases.values().filter(|holder| holder.bytes > 0);
+    fn evict_stalled(&self) {
+        let holders = self.reservations.values().filter(|holder| holder.bytes > 0);
         for progress in holders.filter_map(|holder| holder.progress.as_ref()) {
-            if progress.still() >= STILL {
-                progress.cut.cancel();
+            if progress.idle_time() >= STALL_TIMEOUT {
+                progress.evicted.cancel();
             }
         }
     }
 }
 
-impl Lease {
-    /// Takes `bytes` more, once there is room for them.
+impl Reservation {
+    /// Reserves `bytes` more, and waits until the budget allows it.
     pub(crate) async fn grow(&self, bytes: usize) {
         let (granted, mut grant) = oneshot::channel();
-        let waiter = Waiter { client: self.client, lease: self.id, bytes, granted };
+        let waiter = Waiter { client: self.client, reservation: self.id, bytes, granted };
         let id = {
             let mut state = self.budget.state();
             let id = state.next;
@@ -167,12 +167,12 @@ impl Lease {
             self.budget.grant(&mut state);
             id
         };
-        let _given_up = GivenUp { id, budget: &self.budget };
+        let _cancel_on_drop = CancelWait { id, budget: &self.budget };
         loop {
             tokio::select! {
                 biased;
-                _ = &mut grant => return self.progress.note(),
-                () = sleep(STILL) => self.budget.state().cut_off_the_still(),
+                _ = &mut grant => return self.progress.record(),
+                () = sleep(STALL_TIMEOUT) => self.budget.state().evict_stalled(),
             }
         }
     }
@@ -181,10 +181,10 @@ impl Lease {
         &self.progress
     }
 
-    /// The body is there: the lease holds as many bytes, and is hurried no more.
-    pub(crate) fn settle(&self, bytes: usize) {
+    /// The body is complete: adjusts the reservation to its size, and protects it from eviction.
+    pub(crate) fn complete(&self, bytes: usize) {
         let mut state = self.budget.state();
-        if let Some(holder) = state.leases.get_mut(&self.id) {
+        if let Some(holder) = state.reservations.get_mut(&self.id) {
             let before = std::mem::replace(&mut holder.bytes, bytes);
             holder.progress = None;
             state.used = state.used - before + bytes;
@@ -193,12 +193,13 @@ impl Lease {
     }
 }
 
-struct GivenUp<'a> {
+/// Removes a waiting request when its future is dropped.
+struct CancelWait<'a> {
     id: u64,
-    budget: &'a Budget,
+    budget: &'a MemoryBudget,
 }
 
-impl Drop for GivenUp<'_> {
+impl Drop for CancelWait<'_> {
     fn drop(&mut self) {
         let mut state = self.budget.state();
         if state.waiting.remove(&self.id).is_some() {
@@ -207,10 +208,10 @@ impl Drop for GivenUp<'_> {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Reservation {
     fn drop(&mut self) {
         let mut state = self.budget.state();
-        if let Some(holder) = state.leases.remove(&self.id) {
+        if let Some(holder) = state.reservations.remove(&self.id) {
             state.used -= holder.bytes;
         }
         self.budget.grant(&mut state);
@@ -228,14 +229,14 @@ mod tests {
     const A: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     const B: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
-    fn budget(total: usize) -> Budget {
-        Budget::new(total, IntGauge::new("used", "used").unwrap())
+    fn budget(total: usize) -> MemoryBudget {
+        MemoryBudget::new(total, IntGauge::new("used", "used").unwrap())
     }
 
     #[tokio::test]
-    async fn never_more_is_given_than_there_is() {
+    async fn reservations_never_exceed_the_budget() {
         let budget = budget(100);
-        let (one, two) = (budget.lease(A), budget.lease(B));
+        let (one, two) = (budget.reservation(A), budget.reservation(B));
         one.grow(60).await;
         let mut waits = Box::pin(two.grow(60));
         assert!(waits.as_mut().now_or_never().is_none());
@@ -244,14 +245,19 @@ mod tests {
         waits.await;
         assert_eq!(budget.0.used.get(), 60);
         drop(two);
-        assert_eq!((budget.0.used.get(), budget.state().leases.len()), (0, 0));
+        assert_eq!((budget.0.used.get(), budget.state().reservations.len()), (0, 0));
     }
 
     #[tokio::test]
-    async fn a_client_that_holds_little_comes_first_and_so_does_a_small_body() {
+    async fn clients_with_less_and_smaller_bodies_come_first() {
         let budget = budget(100);
-        let (first, much, more, little, other) =
-            (budget.lease(A), budget.lease(A), budget.lease(A), budget.lease(A), budget.lease(B));
+        let (first, much, more, little, other) = (
+            budget.reservation(A),
+            budget.reservation(A),
+            budget.reservation(A),
+            budget.reservation(A),
+            budget.reservation(B),
+        );
         first.grow(90).await;
         much.grow(10).await;
         let (mut large, mut small, mut others) =
@@ -264,26 +270,26 @@ mod tests {
         assert!(small.as_mut().now_or_never().is_some(), "small before large");
         assert!(large.as_mut().now_or_never().is_none());
         drop(large);
-        assert!(budget.state().waiting.is_empty(), "who gives up waits no longer");
+        assert!(budget.state().waiting.is_empty(), "a dropped request does not wait");
     }
 
     #[tokio::test]
-    async fn who_receives_nothing_makes_room_for_those_who_wait() {
+    async fn stalled_bodies_are_evicted_while_others_wait() {
         let budget = budget(100);
-        let (still, read, new) = (budget.lease(A), budget.lease(B), budget.lease(B));
-        still.grow(50).await;
-        read.grow(50).await;
-        read.settle(50);
-        sleep(STILL).await;
-        assert!(still.progress().cut_off().now_or_never().is_none(), "nobody waits yet");
+        let (stalled, complete, new) = (budget.reservation(A), budget.reservation(B), budget.reservation(B));
+        stalled.grow(50).await;
+        complete.grow(50).await;
+        complete.complete(50);
+        sleep(STALL_TIMEOUT).await;
+        assert!(stalled.progress().evicted().now_or_never().is_none(), "no request waits yet");
         let mut waits = Box::pin(new.grow(10));
         tokio::select! {
-            () = &mut waits => panic!("there is no room"),
-            () = still.progress().cut_off() => {}
-            () = sleep(4 * STILL) => panic!("nobody was cut off"),
+            () = &mut waits => panic!("the budget is exhausted"),
+            () = stalled.progress().evicted() => {}
+            () = sleep(4 * STALL_TIMEOUT) => panic!("no eviction"),
         }
-        assert!(read.progress().cut_off().now_or_never().is_none(), "it is there whole");
-        drop(still);
+        assert!(complete.progress().evicted().now_or_never().is_none(), "it is complete");
+        drop(stalled);
         waits.await;
     }
 }

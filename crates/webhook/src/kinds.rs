@@ -1,4 +1,4 @@
-//! The kinds that are admitted: what completes them, what checks them, and where their reviews arrive.
+//! The admitted kinds: their defaults, validation and endpoints.
 
 use std::borrow::Cow;
 
@@ -10,30 +10,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::admission::Action;
 
-/// The rules that an object breaks.
+/// The violations of an object before an update.
 #[derive(Debug)]
 pub enum BrokenRules {
-    /// All of them.
+    /// All violations.
     All(KnownViolations),
-    /// As many as findings list, of a kind that has no more.
+    /// The listed violations, for kinds whose findings are never capped.
     Listed(Findings),
 }
 
 /// A kind that is admitted.
-pub trait Admitted: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Send + 'static {
-    /// Fills in what the object leaves open.
-    fn complete(&mut self);
-    /// What the rules say of the object, and what else its author should know.
+pub trait AdmissionKind: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Send + 'static {
+    /// Applies defaults.
+    fn apply_defaults(&mut self);
+    /// Validates the object: violations and warnings.
     fn check(self) -> Findings;
-    /// What the rules say of the object, without advice: for where nobody would hear it.
+    /// Validates the object without warnings, where they would be dropped.
     fn check_rules(self) -> Findings {
         Findings { warnings: Vec::new(), ..self.check() }
     }
-    /// The rules that the object breaks.
+    /// The violations of an old object, for ratcheting.
     fn broken_rules(self) -> BrokenRules {
         BrokenRules::Listed(self.check_rules())
     }
-    /// What the rules say of an object that broke these before.
+    /// Validates an update; known violations become warnings.
     fn check_since(self, _known: KnownViolations) -> Findings {
         self.check()
     }
@@ -41,8 +41,8 @@ pub trait Admitted: Resource<DynamicType = ()> + Serialize + DeserializeOwned + 
 
 macro_rules! component {
     ($($kind:ident),*) => {$(
-        impl Admitted for $kind {
-            fn complete(&mut self) {
+        impl AdmissionKind for $kind {
+            fn apply_defaults(&mut self) {
                 self.set_defaults();
             }
             fn check(self) -> Findings {
@@ -63,8 +63,8 @@ macro_rules! component {
 
 component!(Function, Source, Sink);
 
-impl Admitted for FunctionMesh {
-    fn complete(&mut self) {
+impl AdmissionKind for FunctionMesh {
+    fn apply_defaults(&mut self) {
         self.spec.set_defaults();
     }
     fn check(self) -> Findings {
@@ -81,15 +81,15 @@ impl Admitted for FunctionMesh {
     }
 }
 
-impl Admitted for BackendConfig {
-    /// It is made of defaults, and has none itself.
-    fn complete(&mut self) {}
+impl AdmissionKind for BackendConfig {
+    /// A BackendConfig has no defaults.
+    fn apply_defaults(&mut self) {}
     fn check(self) -> Findings {
         validate::check_backend_config(&self.spec)
     }
 }
 
-/// A BackendConfig where whoever writes one may run code in pods; see `--allow-unsafe-backend-config`.
+/// A BackendConfig whose author may run code in pods; see `--allow-unsafe-backend-config`.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct TrustedBackendConfig(BackendConfig);
@@ -118,29 +118,29 @@ impl Resource for TrustedBackendConfig {
     }
 }
 
-impl Admitted for TrustedBackendConfig {
-    fn complete(&mut self) {}
+impl AdmissionKind for TrustedBackendConfig {
+    fn apply_defaults(&mut self) {}
     fn check(self) -> Findings {
         validate::check_trusted_backend_config(&self.0.spec)
     }
 }
 
-/// Where reviews of a kind arrive.
+/// The endpoint for reviews of a kind.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Endpoint {
     /// API group.
     pub group: String,
     /// Version of the group.
     pub version: String,
-    /// Kind in lower case, as it stands in the path.
+    /// Kind in lower case, as in the path.
     pub kind: String,
-    /// Kind in the plural, as rules name it.
+    /// Plural of the kind, as in rules.
     pub plural: String,
 }
 
 impl Endpoint {
     /// The endpoint of a kind.
-    pub fn of<K: Admitted>() -> Self {
+    pub fn of<K: AdmissionKind>() -> Self {
         Self {
             group: K::group(&()).into_owned(),
             version: K::version(&()).into_owned(),
@@ -160,7 +160,7 @@ impl Endpoint {
         ]
     }
 
-    /// The path that reviews are sent to. Its form is the original's, which charts and clusters have stored.
+    /// The path of the endpoint. Same as upstream's, which existing webhook configurations have.
     pub fn path(&self, action: Action) -> String {
         let Self { group, version, kind, .. } = self;
         format!("/{action}-{}-{version}-{kind}", group.replace('.', "-"))

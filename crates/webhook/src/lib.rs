@@ -1,42 +1,40 @@
-//! Admission of Function Mesh objects.
+//! Admission webhook for Function Mesh objects.
 //!
-//! The API server sends every object that is created or changed, twice: first to be completed ([`patch`]),
-//! then to be checked. Both go one way for all kinds:
+//! The API server sends each created or changed object twice: to the mutating webhook, which applies defaults
+//! ([`patch`]), and to the validating webhook. Both share one pipeline for all kinds:
 //!
 //! ```text
-//! body --bodies--> bytes --desk--> a thread that decides: review::read, admission::decide::<Kind> --> response::send
+//! body --BodyReader--> bytes --DecisionPool--> review::read, admission::decide::<Kind> --> response::send
 //! ```
 //!
-//! Bodies are read before anybody decides, within a budget of bytes; deciding runs on threads of its own, small
-//! objects beside large ones. [`Limits`] says what all of it may take.
+//! Bodies are read within a memory budget; decisions run on blocking threads, small and large objects separately.
+//! [`Limits`] bounds all of it.
 //!
-//! Whatever arrives, an admission review goes back: an error of HTTP alone would say no more to the author of
-//! an object than that a webhook failed. The rules are those of [`function_mesh_api::validate`]; the
-//! controller applies them again, so that nothing depends on this program being there.
+//! Every response is an admission review, even for a malformed request: an HTTP error would only tell the user that
+//! the webhook failed. The rules are those of [`function_mesh_api::validate`]. The controller applies them again, so
+//! correctness does not depend on the webhook.
 
-pub mod access;
 pub mod admission;
-pub mod authority;
-mod bodies;
+pub mod authorization;
+mod body;
 mod budget;
-pub mod configuration;
-mod denial;
-mod desk;
+pub mod certs;
+pub mod cli;
+mod decision_pool;
+mod json_eq;
 mod kinds;
 mod limits;
-mod meters;
+pub mod manifests;
+mod metrics;
 pub mod patch;
-pub mod program;
 pub mod response;
 pub mod review;
-pub mod rights;
 pub mod router;
-mod same;
 
 pub use admission::{Action, Outcome, Verdict, decide};
-pub use kinds::{Admitted, BrokenRules, Endpoint};
-pub use limits::{Limits, SMALL};
-pub use meters::Meters;
+pub use authorization::Authorizer;
+pub use kinds::{AdmissionKind, BrokenRules, Endpoint};
+pub use limits::{Limits, SMALL_BODY};
+pub use metrics::Metrics;
 pub use response::Response;
-pub use rights::Reviewer;
 pub use router::{AppState, router};

@@ -1,13 +1,13 @@
-//! What requests may cost. The memory limit of the container follows from these figures:
+//! Resource limits. They determine the container's memory limit:
 //!
 //! ```text
-//! 12 MiB                      the program at rest
+//! 12 MiB                      the idle process
 //! + 64 KiB × --max-connections
-//! + --memory-budget           bodies that are read or decided, and answers that are written
-//! + 32 MiB                    the one large object that is decided (function_mesh_api::MAX_MEMORY)
+//! + --memory-budget           request bodies and responses
+//! + 32 MiB                    the one large object that is decoded (function_mesh_api::MAX_MEMORY)
 //! ```
 //!
-//! That is 76 MiB by default, if everything is exhausted at once to the last byte.
+//! By default that is 76 MiB in the worst case.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -15,47 +15,46 @@ use std::time::Duration;
 use clap::Args;
 use function_mesh_serving::{ConnectionLimits, args};
 
-/// Bodies up to this size are small: they are read and decided in places that large ones cannot take.
-pub const SMALL: usize = 64 * 1024;
+/// Bodies up to this size are small: they have their own budget and permits.
+pub const SMALL_BODY: usize = 64 * 1024;
 
 const MIB: usize = 1024 * 1024;
 
-/// What one request may cost, and all together.
+/// Limits per request and in total.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// Largest body of a request, in bytes. An update holds the object twice, the API server takes objects of
-    /// up to 3 MiB, and etcd stores 1.5 MiB
-    #[arg(id = "max_body_bytes", long = "max-body-bytes", env = "MAX_BODY_BYTES", value_name = "BYTES")]
-    #[arg(default_value_t = 7 * MIB)]
+    /// Largest request body in bytes. An update contains the object twice; the API server accepts objects of up to
+    /// 3 MiB, and etcd stores up to 1.5 MiB
+    #[arg(id = "max_body_bytes", long = "max-body-bytes", value_name = "BYTES", default_value_t = 7 * MIB)]
+    #[arg(env = "FUNCTION_MESH_MAX_BODY_BYTES")]
     pub body: usize,
 
-    /// Bytes of all bodies that are read or decided at a time. A quarter is kept for bodies of up to 64 KiB
-    #[arg(long, env = "MEMORY_BUDGET", value_name = "BYTES", default_value_t = 16 * MIB)]
+    /// Memory for all request bodies and responses in bytes. A quarter is reserved for bodies of up to 64 KiB
+    #[arg(long, env = "FUNCTION_MESH_MEMORY_BUDGET", value_name = "BYTES", default_value_t = 16 * MIB)]
     pub memory_budget: usize,
 
-    /// Time for an answer. Below the five seconds after which the API server gives up, so that the answer
-    /// arrives and says why
-    #[arg(long = "decision-timeout", env = "DECISION_TIMEOUT", value_name = "TIME", default_value = "4s")]
-    #[arg(value_parser = args::duration)]
+    /// Time for a decision. Keep it below timeoutSeconds of the webhook configuration (5 seconds), so that the response
+    /// arrives in time
+    #[arg(long = "decision-timeout", value_name = "DURATION", default_value = "4s")]
+    #[arg(env = "FUNCTION_MESH_DECISION_TIMEOUT", value_parser = args::duration)]
     pub deadline: Duration,
 
-    /// Bytes a second that a client must send of a body, after the first half second
-    #[arg(long, env = "MIN_BODY_RATE", value_name = "BYTES", default_value_t = 256 * 1024)]
+    /// Minimum rate of a request body in bytes per second, enforced after the first half second
+    #[arg(long, env = "FUNCTION_MESH_MIN_BODY_RATE", value_name = "BYTES", default_value_t = 256 * 1024)]
     pub min_body_rate: usize,
 
-    /// Small objects that are decided at a time, and one large object beside them [default: the number of
-    /// processors]
-    #[arg(long = "max-decisions", env = "MAX_DECISIONS", value_name = "NUMBER", hide_default_value = true)]
-    #[arg(default_value_t = processors())]
+    /// Concurrent decisions on small objects, in addition to one large object [default: the number of CPUs]
+    #[arg(long = "max-decisions", value_name = "NUMBER", hide_default_value = true)]
+    #[arg(env = "FUNCTION_MESH_MAX_DECISIONS", default_value_t = available_cpus())]
     pub concurrency: usize,
 
-    /// Open connections in total. A new one takes the place of the one that is idle longest
-    #[arg(long, env = "MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 256)]
+    /// Open connections in total. At the limit a new connection evicts the longest idle one
+    #[arg(long, env = "FUNCTION_MESH_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 256)]
     pub max_connections: usize,
 
-    /// Open connections of one client address
-    #[arg(long, env = "MAX_CLIENT_CONNECTIONS", value_name = "NUMBER", default_value_t = 192)]
+    /// Open connections per client address
+    #[arg(long, env = "FUNCTION_MESH_MAX_CLIENT_CONNECTIONS", value_name = "NUMBER", default_value_t = 192)]
     pub max_client_connections: usize,
 }
 
@@ -66,7 +65,7 @@ impl Default for Limits {
             memory_budget: 16 * MIB,
             deadline: Duration::from_secs(4),
             min_body_rate: 256 * 1024,
-            concurrency: processors(),
+            concurrency: available_cpus(),
             max_connections: 256,
             max_client_connections: 192,
         }
@@ -74,7 +73,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Those of the listener.
+    /// The limits of the listener.
     pub fn connections(&self) -> ConnectionLimits {
         ConnectionLimits {
             total: self.max_connections,
@@ -83,17 +82,17 @@ impl Limits {
         }
     }
 
-    /// Bytes that are kept for small bodies.
+    /// The budget for small bodies.
     pub(crate) fn small_budget(&self) -> usize {
-        (self.memory_budget / 4).max(SMALL)
+        (self.memory_budget / 4).max(SMALL_BODY)
     }
 
-    /// Bytes for large bodies: at least one of them must fit.
+    /// The budget for large bodies: at least one body of the largest size.
     pub(crate) fn large_budget(&self) -> usize {
         (self.memory_budget - self.memory_budget / 4).max(self.body)
     }
 }
 
-fn processors() -> usize {
+fn available_cpus() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get).min(8)
 }

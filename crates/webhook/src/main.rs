@@ -1,9 +1,9 @@
 //! The admission webhook of Function Mesh.
 
 use clap::Parser;
-use function_mesh_webhook::program::Program;
+use function_mesh_webhook::cli::Cli;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    Program::parse().run().await
+    Cli::parse().run().await
 }

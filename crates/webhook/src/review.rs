@@ -1,7 +1,7 @@
-//! Admission reviews as bytes: reading what the API server sends.
+//! Parses admission reviews.
 //!
-//! A review is read once, without a tree: objects stay the text that they are until it is clear that somebody has to
-//! look inside. Nothing here grows with what a body holds, or recurses with its depth.
+//! A review is parsed once, without a tree: objects stay raw text until they have to be decoded. Memory does not grow
+//! with the content of the body, and recursion does not follow its depth.
 
 use std::borrow::Cow;
 
@@ -10,53 +10,53 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::denial::{failure, shortened};
 use crate::response::Response;
+use crate::response::status::{failure, truncated};
 
 pub(crate) const KIND: &str = "AdmissionReview";
 const VERSIONS: [&str; 2] = ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"];
-/// Longest uid that is sent back.
-const LONGEST_UID: usize = 128;
+/// Longest uid that is echoed.
+const MAX_UID: usize = 128;
 
-/// What the API server asks.
+/// An admission request.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request<'a> {
-    /// The version of reviews that the answer is to be of.
+    /// API version of the review, for the response.
     #[serde(skip)]
     pub(crate) version: &'static str,
-    /// Names the request; the answer repeats it.
+    /// Identifies the request; the response repeats it.
     #[serde(borrow)]
     pub uid: Cow<'a, str>,
     /// Kind of the object.
     #[serde(borrow)]
     pub kind: Kind<'a>,
-    /// `scale` or `status`, when a part of the object alone is written.
+    /// The subresource, such as `scale` or `status`.
     #[serde(borrow, default)]
     pub sub_resource: Option<Cow<'a, str>>,
-    /// Name of the object, empty while it is yet to be generated.
+    /// Name of the object, empty with generateName.
     #[serde(borrow, default)]
     pub name: Option<Cow<'a, str>>,
     /// Namespace of the object.
     #[serde(borrow, default)]
     pub namespace: Option<Cow<'a, str>>,
-    /// What is done to the object.
+    /// The operation.
     pub operation: Operation,
-    /// Who does it, as JSON.
+    /// The requesting user, as JSON.
     #[serde(borrow, default)]
     pub user_info: Option<&'a RawValue>,
-    /// The object as it is to become.
+    /// The new object.
     #[serde(borrow, default)]
     pub object: Option<&'a RawValue>,
-    /// The object as it was.
+    /// The existing object.
     #[serde(borrow, default)]
     pub old_object: Option<&'a RawValue>,
-    /// Whether nothing is to be stored.
+    /// Whether the request is a dry run.
     #[serde(default)]
     pub dry_run: Option<bool>,
 }
 
-/// A kind.
+/// A group, version and kind.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Kind<'a> {
     /// API group.
@@ -65,27 +65,27 @@ pub struct Kind<'a> {
     /// Version of the group.
     #[serde(borrow)]
     pub version: Cow<'a, str>,
-    /// Its name.
+    /// Kind.
     #[serde(borrow)]
     pub kind: Cow<'a, str>,
 }
 
-/// What is done to an object.
+/// An operation on an object.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Operation {
-    /// It is new.
+    /// Create.
     Create,
-    /// It is written again.
+    /// Update.
     Update,
-    /// It goes.
+    /// Delete.
     Delete,
-    /// Something connects to it.
+    /// Connect to a subresource such as `exec`.
     Connect,
 }
 
 impl Operation {
-    /// The name in metrics and logs.
+    /// The label value in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "CREATE",
@@ -96,9 +96,9 @@ impl Operation {
     }
 }
 
-/// The few parts of an object that say whether anybody has to look at the rest.
+/// The parts of an object that decide whether it is exempt from validation.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Outline<'a> {
+pub(crate) struct PartialObject<'a> {
     #[serde(borrow, default)]
     pub(crate) metadata: Option<Metadata<'a>>,
     #[serde(borrow, default)]
@@ -116,8 +116,8 @@ pub(crate) struct Metadata<'a> {
     pub(crate) deletion_timestamp: Option<IgnoredAny>,
 }
 
-impl<'a> Outline<'a> {
-    /// Of an object that has none, everything is missing.
+impl<'a> PartialObject<'a> {
+    /// Empty when the object is absent or malformed.
     pub(crate) fn of(object: Option<&'a RawValue>) -> Self {
         object.and_then(|object| serde_json::from_str(object.get()).ok()).unwrap_or_default()
     }
@@ -134,49 +134,49 @@ struct Review<'a> {
     request: Option<Request<'a>>,
 }
 
-/// Reads a review. What cannot be read is answered with a refusal that says why.
+/// Parses a review; the error is the response to a malformed one.
 pub fn read(bytes: &[u8]) -> Result<Request<'_>, Box<Response>> {
-    let refuse = |fault: &str| Box::new(refusal(bytes, failure(400, "BadRequest", shortened(fault))));
-    // Some readers take a list for the fields in their order.
+    let deny = |reason: &str| Box::new(denial(bytes, failure(400, "BadRequest", truncated(reason))));
+    // serde accepts a JSON array as a struct, field by field.
     if bytes.trim_ascii_start().first().is_some_and(|byte| *byte != b'{') {
-        return Err(refuse("the body is no admission review: it does not begin with {"));
+        return Err(deny("invalid admission review: it does not start with {"));
     }
-    let review: Review<'_> = serde_json::from_slice(bytes)
-        .map_err(|error| refuse(&format!("the body is no admission review: {error}")))?;
+    let review: Review<'_> =
+        serde_json::from_slice(bytes).map_err(|error| deny(&format!("invalid admission review: {error}")))?;
     let Some(version) = VERSIONS.into_iter().find(|version| *version == review.api_version) else {
-        return Err(refuse(&unexpected(&review)));
+        return Err(deny(&unexpected(&review)));
     };
     if review.kind != KIND {
-        return Err(refuse(&unexpected(&review)));
+        return Err(deny(&unexpected(&review)));
     }
     let Some(request) = review.request else {
-        return Err(refuse("the admission review has no request"));
+        return Err(deny("invalid admission review: no request"));
     };
-    if request.uid.len() > LONGEST_UID {
-        return Err(refuse("the body is no admission review: its uid is longer than any"));
+    if request.uid.len() > MAX_UID {
+        return Err(deny("invalid admission review: uid too long"));
     }
     Ok(Request { version, ..request })
 }
 
 fn unexpected(review: &Review<'_>) -> String {
     format!(
-        "the body is a {:?} of {:?}; an {KIND} of {} is expected",
-        shortened(&review.kind),
-        shortened(&review.api_version),
-        VERSIONS.join(" or ")
+        "expected an {KIND} of {}, got a {:?} of {:?}",
+        VERSIONS.join(" or "),
+        truncated(&review.kind),
+        truncated(&review.api_version)
     )
 }
 
-/// A refusal of a request that could not be read. The uid is taken from it where it can be found, since the
-/// API server shows the message of no answer without it.
-pub fn refusal(bytes: &[u8], status: Status) -> Response {
+/// The response to a malformed request. It needs the uid of the request if it can be found: the API server ignores
+/// responses without it.
+pub fn denial(bytes: &[u8], status: Status) -> Response {
     let [default, older] = VERSIONS;
     let version = if contains(bytes, older.as_bytes()) { older } else { default };
     Response::deny(version, &find_uid(bytes).unwrap_or_default(), status)
 }
 
-/// The uid of a request that may be cut off or broken. What is not JSON as a whole is only searched for the
-/// way in which the API server begins; any other uid further on may be that of an object.
+/// The uid of a request that may be truncated or malformed. Invalid JSON is searched only for the exact beginning
+/// that the API server sends: a later uid may be that of an object.
 fn find_uid(bytes: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Whole<'a> {
@@ -190,22 +190,22 @@ fn find_uid(bytes: &[u8]) -> Option<String> {
     }
     if let Ok(Whole { request: Some(request) }) = serde_json::from_slice(bytes) {
         let Named { uid } = serde_json::from_str(request.get()).ok()?;
-        return (uid.len() <= LONGEST_UID).then(|| uid.into_owned());
+        return (uid.len() <= MAX_UID).then(|| uid.into_owned());
     }
-    // It stands in the first bytes, or not at all.
+    // The API server writes the uid first.
     let text = String::from_utf8_lossy(bytes.get(..1024).unwrap_or(bytes));
     let (_, mut rest) = text.split_once("\"request\"")?;
     for token in [":", "{", "\"uid\"", ":", "\""] {
         rest = rest.trim_start().strip_prefix(token)?;
     }
     let (uid, _) = rest.split_once('"')?;
-    // Nothing else than a uid is to be sent back from a body that we do not understand.
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    (uid.len() <= 64 && uid.chars().all(plain)).then(|| uid.to_owned())
+    // Echo nothing but a plain uid from a body that is not valid.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    (uid.len() <= 64 && uid.chars().all(is_plain)).then(|| uid.to_owned())
 }
 
 fn contains(bytes: &[u8], text: &[u8]) -> bool {
-    // The API server writes it first.
+    // The API server writes the version first.
     let beginning = bytes.get(..1024).unwrap_or(bytes);
     beginning.windows(text.len() + 1).any(|window| window.starts_with(text) && window.ends_with(b"\""))
 }
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_uid_is_found_in_what_is_left_of_a_request() {
+    fn uid_is_found_in_malformed_requests() {
         let deep =
             format!(r#"{{"request":{{"object":{},"uid":"a-1"}}}}"#, "[".repeat(1000) + &"]".repeat(1000));
         for (text, uid) in [
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_of_the_version_that_was_asked_in() {
+    fn denial_has_the_version_of_the_request() {
         for version in VERSIONS {
             let body = format!(r#"{{"apiVersion":"{version}","kind":"AdmissionReview"}}"#);
             assert_eq!(read(body.as_bytes()).unwrap_err().version, version);
@@ -244,13 +244,13 @@ mod tests {
     }
 
     #[test]
-    fn a_uid_that_is_none_is_not_sent_back() {
+    fn overlong_uid_is_not_echoed() {
         let body = format!(
             r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"{}",
                "kind":{{"group":"","version":"","kind":""}},"operation":"CREATE"}}}}"#,
             "x".repeat(1 << 20)
         );
-        let refused = read(body.as_bytes()).unwrap_err();
-        assert_eq!(refused.uid, "");
+        let denied = read(body.as_bytes()).unwrap_err();
+        assert_eq!(denied.uid, "");
     }
 }

@@ -1,4 +1,4 @@
-//! The addresses that reviews arrive at.
+//! The HTTP routes of the webhook.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -13,47 +13,50 @@ use function_mesh_serving::Connection;
 use tokio::time::Instant;
 
 use crate::admission::{Action, Outcome, Verdict};
-use crate::bodies::{Bodies, Fault, Received};
-use crate::denial::{failure, overloaded};
-use crate::desk::Desk;
+use crate::body::{BodyError, BodyReader, ReceivedBody};
+use crate::decision_pool::DecisionPool;
 use crate::kinds::TrustedBackendConfig;
+use crate::response::status::{failure, overloaded};
 use crate::response::{encode, send};
-use crate::rights::Reviewer;
-use crate::{Admitted, Endpoint, Limits, Meters, review};
+use crate::{AdmissionKind, Authorizer, Endpoint, Limits, Metrics, review};
 
-/// What all requests share.
+/// State shared by all requests.
 #[derive(Clone, Debug)]
 pub struct AppState(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    meters: Meters,
+    metrics: Metrics,
     limits: Limits,
-    bodies: Bodies,
-    desk: Desk,
+    bodies: BodyReader,
+    decisions: DecisionPool,
 }
 
 impl AppState {
-    /// A webhook within limits.
-    pub fn new(meters: Meters, limits: Limits) -> Self {
-        Self::with_reviewer(meters, limits, None)
+    /// A webhook without an authorizer.
+    pub fn new(metrics: Metrics, limits: Limits) -> Self {
+        Self::with_authorizer(metrics, limits, None)
     }
 
-    /// A webhook that asks `reviewer` about what the rules let pass.
-    pub fn with_reviewer(meters: Meters, limits: Limits, reviewer: Option<Arc<dyn Reviewer>>) -> Self {
-        let bodies = Bodies::new(limits, &meters.body_bytes);
-        let desk = Desk::new(limits, meters.abandoned.clone(), reviewer);
-        Self(Arc::new(Shared { meters, limits, bodies, desk }))
+    /// A webhook with an authorizer for valid objects.
+    pub fn with_authorizer(
+        metrics: Metrics,
+        limits: Limits,
+        authorizer: Option<Arc<dyn Authorizer>>,
+    ) -> Self {
+        let bodies = BodyReader::new(limits, &metrics.body_bytes);
+        let decisions = DecisionPool::new(limits, metrics.abandoned.clone(), authorizer);
+        Self(Arc::new(Shared { metrics, limits, bodies, decisions }))
     }
 }
 
-/// The addresses of all kinds.
+/// The routes of all kinds.
 pub fn router(state: AppState) -> Router {
     route::<BackendConfig>(components()).with_state(state)
 }
 
-/// The same where BackendConfigs may run code in pods.
-pub fn trusting_router(state: AppState) -> Router {
+/// The routes of all kinds, with `--allow-unsafe-backend-config`.
+pub fn unsafe_config_router(state: AppState) -> Router {
     route::<TrustedBackendConfig>(components()).with_state(state)
 }
 
@@ -65,66 +68,70 @@ fn components() -> Router<AppState> {
     route::<FunctionMesh>(router)
 }
 
-fn route<K: Admitted>(router: Router<AppState>) -> Router<AppState> {
+fn route<K: AdmissionKind>(router: Router<AppState>) -> Router<AppState> {
     let endpoint = Endpoint::of::<K>();
     router
         .route(&endpoint.path(Action::Mutate), handler::<K>(Action::Mutate))
         .route(&endpoint.path(Action::Validate), handler::<K>(Action::Validate))
 }
 
-fn handler<K: Admitted>(action: Action) -> MethodRouter<AppState> {
+fn handler<K: AdmissionKind>(action: Action) -> MethodRouter<AppState> {
     post(move |State(state): State<AppState>, connection: Option<Extension<Arc<Connection>>>, body: Body| {
         handle::<K>(action, state, connection.map(|Extension(connection)| connection), body)
     })
 }
 
-async fn handle<K: Admitted>(
+async fn handle<K: AdmissionKind>(
     action: Action,
     AppState(shared): AppState,
     connection: Option<Arc<Connection>>,
     body: Body,
 ) -> response::Response {
-    let begun = Instant::now();
-    let mut received = Received::default();
+    let started = Instant::now();
+    let mut received = ReceivedBody::default();
     let verdict = shared.admit::<K>(action, connection.as_ref(), body, &mut received).await;
-    shared.meters.note(action, &K::kind(&()), &verdict, begun.elapsed());
-    let answer = encode(&verdict.response);
-    // What is held from now on is the answer.
-    let lease = received.lease.inspect(|lease| lease.settle(answer.len()));
-    send(answer, lease)
+    shared.metrics.observe(action, &K::kind(&()), &verdict, started.elapsed());
+    let response = encode(&verdict.response);
+    // From here on the reservation covers the response.
+    let reservation = received.reservation.inspect(|reservation| reservation.complete(response.len()));
+    send(response, reservation)
 }
 
 impl Shared {
-    async fn admit<K: Admitted>(
+    async fn admit<K: AdmissionKind>(
         &self,
         action: Action,
         connection: Option<&Arc<Connection>>,
         body: Body,
-        received: &mut Received,
+        received: &mut ReceivedBody,
     ) -> Verdict {
         let until = Instant::now() + self.limits.deadline;
         let client = connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |connection| connection.address());
-        let late = Fault::Late(self.limits.deadline);
-        let read = tokio::time::timeout_at(until, self.bodies.receive(client, body, received)).await;
-        let fault = match read.unwrap_or(Err(late)) {
+        let deadline = self.limits.deadline;
+        let read = tokio::time::timeout_at(until, self.bodies.read(client, body, received)).await;
+        let error = match read.unwrap_or(Err(BodyError::Timeout(deadline))) {
             Ok(()) => {
-                // Whoever waits for a decision is not to lose the connection to a newcomer.
-                let _working = connection.map(Connection::work);
-                match self.desk.decide::<K>(action, received, until).await {
+                // A connection that waits for a decision must not be evicted.
+                let _busy = connection.map(Connection::mark_busy);
+                match self.decisions.decide::<K>(action, received, until).await {
                     Ok(verdict) => return verdict,
-                    Err(_) => Fault::Late(self.limits.deadline),
+                    Err(_) => BodyError::Timeout(deadline),
                 }
             }
-            Err(fault) => fault,
+            Err(error) => error,
         };
-        tracing::warn!(webhook = %action, kind = %K::kind(&()), %fault, "refused a request unread");
-        let message = fault.to_string();
-        let (status, outcome) = match fault {
-            Fault::TooLarge(_) => (failure(413, "RequestEntityTooLarge", message), Outcome::Malformed),
-            Fault::Broken(_) | Fault::NotAReview => (failure(400, "BadRequest", message), Outcome::Malformed),
-            Fault::Late(_) | Fault::Slow(_) => (overloaded(504, "Timeout", message), Outcome::Overloaded),
-            Fault::CutOff => (overloaded(503, "ServiceUnavailable", message), Outcome::Overloaded),
+        tracing::warn!(webhook = %action, kind = %K::kind(&()), %error, "admission review rejected");
+        let message = error.to_string();
+        let (status, outcome) = match error {
+            BodyError::TooLarge(_) => (failure(413, "RequestEntityTooLarge", message), Outcome::Malformed),
+            BodyError::Incomplete(_) | BodyError::NotAReview => {
+                (failure(400, "BadRequest", message), Outcome::Malformed)
+            }
+            BodyError::Timeout(_) | BodyError::TooSlow(_) => {
+                (overloaded(504, "Timeout", message), Outcome::Overloaded)
+            }
+            BodyError::Evicted => (overloaded(503, "ServiceUnavailable", message), Outcome::Overloaded),
         };
-        Verdict::refused(review::refusal(&received.head, status), outcome)
+        Verdict::rejected(review::denial(&received.head, status), outcome)
     }
 }

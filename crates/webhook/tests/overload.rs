@@ -1,6 +1,6 @@
-//! Many clients at once, slow, large or hostile: others are answered all the same, and no more is held than is allowed.
+//! Many slow, large or hostile requests at once: others get a response in time, and memory stays within the budget.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::http::header;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_serving::{Server, Timeouts, Transport};
-use function_mesh_webhook::{AppState, Limits, Meters, Reviewer, router};
+use function_mesh_webhook::{AppState, Authorizer, Limits, Metrics, router};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,8 +20,8 @@ use tokio::time::{sleep, timeout};
 const RECORDED: &str = include_str!("reviews/create-function.json");
 const PATH: &str = "/validate-compute-functionmesh-io-v1alpha1-function";
 const MIB: usize = 1024 * 1024;
-/// What others may wait. Tests run on busy machines, without optimisation.
-const SOON: Duration = Duration::from_secs(1);
+/// Longest delay of other requests. Debug builds on busy machines are slow.
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
 struct Webhook {
     addr: SocketAddr,
@@ -31,12 +31,12 @@ struct Webhook {
 
 impl Webhook {
     async fn start(limits: Limits) -> Self {
-        Self::with_reviewer(limits, None).await
+        Self::with_authorizer(limits, None).await
     }
 
-    async fn with_reviewer(limits: Limits, reviewer: Option<Arc<dyn Reviewer>>) -> Self {
+    async fn with_authorizer(limits: Limits, authorizer: Option<Arc<dyn Authorizer>>) -> Self {
         let (registry, end) = (Registry::new(), CancellationToken::new());
-        let state = AppState::with_reviewer(Meters::new(&registry).unwrap(), limits, reviewer);
+        let state = AppState::with_authorizer(Metrics::new(&registry).unwrap(), limits, authorizer);
         let timeouts = Timeouts { connections: limits.connections(), ..Timeouts::default() };
         let addr = "127.0.0.1:0".parse().unwrap();
         let server = Server::start("test", &addr, router(state), Transport::Plain, timeouts, &end);
@@ -44,8 +44,8 @@ impl Webhook {
         Self { addr, registry, _end: end.drop_guard() }
     }
 
-    /// Bytes that requests hold.
-    fn held(&self, size: &str) -> i64 {
+    /// Bytes of the memory budget in use.
+    fn used(&self, size: &str) -> i64 {
         let families = self.registry.gather();
         let family = families.iter().find(|family| family.name() == "function_mesh_admission_body_bytes");
         let metrics = family.expect("the gauge").get_metric();
@@ -59,11 +59,11 @@ fn head(length: usize) -> String {
     format!("POST {PATH} HTTP/1.1\r\n{}: x\r\n{}: {length}\r\n\r\n", header::HOST, header::CONTENT_LENGTH)
 }
 
-/// One request on a connection of its own. None when the connection was closed.
+/// Sends one request on a new connection; None when the server closed it.
 async fn post(addr: SocketAddr, body: &[u8]) -> Option<Value> {
     let mut stream = TcpStream::connect(addr).await.ok()?;
     stream.write_all(head(body.len()).as_bytes()).await.ok()?;
-    // It may be answered before it was read.
+    // The response may come before the body is read.
     let _ = stream.write_all(body).await;
     answer(&mut stream).await
 }
@@ -87,12 +87,13 @@ async fn answer(stream: &mut TcpStream) -> Option<Value> {
     }
 }
 
-/// Asks again and again as an API server would, and returns how long the slowest answer took.
+/// Sends requests in sequence as an API server would, and returns the slowest response time.
 async fn bystander(addr: SocketAddr, rounds: usize) -> Duration {
     let mut slowest = Duration::ZERO;
     for _ in 0..rounds {
         let begun = Instant::now();
-        let answer = timeout(10 * SOON, post(addr, RECORDED.as_bytes())).await.expect("an answer in time");
+        let answer =
+            timeout(10 * MAX_DELAY, post(addr, RECORDED.as_bytes())).await.expect("an answer in time");
         assert_eq!(answer.expect("an answer")["allowed"], true);
         slowest = slowest.max(begun.elapsed());
         sleep(Duration::from_millis(20)).await;
@@ -102,7 +103,7 @@ async fn bystander(addr: SocketAddr, rounds: usize) -> Duration {
 
 /// S14: connections that send a byte and wait.
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_bodies_delay_nobody() {
+async fn slow_bodies_do_not_delay_others() {
     let webhook = Webhook::start(Limits::default()).await;
     for length in [60_000, 7 * MIB] {
         let mut slow = Vec::new();
@@ -113,18 +114,16 @@ async fn slow_bodies_delay_nobody() {
             slow.push(stream);
         }
         let slowest = bystander(webhook.addr, 40).await;
-        assert!(slowest < SOON, "{length}: a small request took {slowest:?}");
+        assert!(slowest < MAX_DELAY, "{length}: a small request took {slowest:?}");
         let first = slow.last_mut().unwrap();
-        let answer = timeout(10 * SOON, answer(first)).await.expect("slow senders are cut off");
-        assert!(
-            answer.is_none_or(|answer| answer["status"]["message"].as_str().unwrap().contains("try again"))
-        );
+        let answer = timeout(10 * MAX_DELAY, answer(first)).await.expect("slow senders are evicted");
+        assert!(answer.is_none_or(|answer| answer["status"]["message"].as_str().unwrap().contains("retry")));
     }
 }
 
 /// S3, S14: bodies of the largest size.
 #[tokio::test(flavor = "multi_thread")]
-async fn large_bodies_keep_to_the_budget() {
+async fn large_bodies_stay_within_the_budget() {
     let limits = Limits::default();
     let webhook = Arc::new(Webhook::start(limits).await);
     let (stop, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
@@ -132,7 +131,7 @@ async fn large_bodies_keep_to_the_budget() {
         let (webhook, stop, most) = (Arc::clone(&webhook), Arc::clone(&stop), Arc::clone(&most));
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                most.fetch_max(webhook.held("small") + webhook.held("large"), Ordering::Relaxed);
+                most.fetch_max(webhook.used("small") + webhook.used("large"), Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(1));
             }
         })
@@ -156,22 +155,22 @@ async fn large_bodies_keep_to_the_budget() {
     }
     stop.store(true, Ordering::Relaxed);
     watch.join().unwrap();
-    assert!(answered > 0, "some were read");
-    assert!(slowest < SOON, "a small request took {slowest:?}");
+    assert!(answered > 0, "some bodies were read");
+    assert!(slowest < MAX_DELAY, "a small request took {slowest:?}");
     let most = usize::try_from(most.load(Ordering::Relaxed)).unwrap();
-    assert!(most > 7 * MIB && most <= limits.memory_budget, "{most} bytes were held");
-    // A decision that nobody waits for any longer goes on, and ends soon.
-    let given_back = async {
-        while webhook.held("small") + webhook.held("large") > 0 {
+    assert!(most > 7 * MIB && most <= limits.memory_budget, "{most} bytes were used");
+    // An abandoned decision runs to its end.
+    let released = async {
+        while webhook.used("small") + webhook.used("large") > 0 {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(20 * SOON, given_back).await.expect("all is given back");
+    timeout(20 * MAX_DELAY, released).await.expect("the budget is released");
 }
 
-/// S3: what is no review is refused without a tree, by its first byte where that says so.
+/// S3: invalid reviews are rejected without building a tree, some by their first byte.
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_are_no_reviews_are_refused() {
+async fn invalid_reviews_are_rejected() {
     let webhook = Webhook::start(Limits::default()).await;
     let deep = |levels: usize, open: &str, close: &str| open.repeat(levels) + &close.repeat(levels);
     let inside = |object: &str| RECORDED.replacen("\"spec\":", &format!("\"x\": {object}, \"spec\":"), 1);
@@ -191,20 +190,20 @@ async fn bodies_that_are_no_reviews_are_refused() {
             "{answer}"
         );
     }
-    assert!(bystander(webhook.addr, 1).await < SOON);
+    assert!(bystander(webhook.addr, 1).await < MAX_DELAY);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_http_1_is_spoken() {
+async fn http2_is_not_accepted() {
     let webhook = Webhook::start(Limits::default()).await;
     let mut stream = TcpStream::connect(webhook.addr).await.unwrap();
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     let mut answer = Vec::new();
-    let _ = timeout(SOON, stream.read_to_end(&mut answer)).await.expect("an end");
+    let _ = timeout(MAX_DELAY, stream.read_to_end(&mut answer)).await.expect("the server closes");
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{answer:?}");
 }
 
-/// A mesh of two thousand components, as an update with the managed fields of both versions.
+/// An update of a mesh of two thousand components, with managedFields in both versions.
 fn large_update() -> String {
     let component = |index: usize| {
         json!({
@@ -235,12 +234,12 @@ fn large_update() -> String {
     review.to_string()
 }
 
-/// `failurePolicy: Fail`: what the API server can store must pass.
+/// With `failurePolicy: Fail`, everything that the API server can store must be admitted.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_largest_realistic_update_passes() {
+async fn largest_realistic_update_is_admitted() {
     let body = large_update();
     assert!(body.len() > 2_500_000 && body.len() < 7 * MIB, "{}", body.len());
-    // Without optimisation it takes longer than it may.
+    // Debug builds exceed the default deadline.
     let limits = Limits { deadline: Duration::from_mins(1), ..Limits::default() };
     let webhook = Webhook::start(limits).await;
     for action in ["mutate", "validate"] {
@@ -254,18 +253,18 @@ async fn the_largest_realistic_update_passes() {
     }
 }
 
-/// Says no to everything, after a while.
+/// Denies every request after a delay.
 #[derive(Debug)]
-struct Strict(Duration);
+struct DenyAfter(Duration);
 
-impl Reviewer for Strict {
-    fn review<'a>(
+impl Authorizer for DenyAfter {
+    fn authorize<'a>(
         &'a self,
         request: function_mesh_webhook::review::Request<'a>,
-    ) -> function_mesh_webhook::rights::Reviewing<'a> {
+    ) -> function_mesh_webhook::authorization::AuthorizationFuture<'a> {
         Box::pin(async move {
             sleep(self.0).await;
-            let user = request.user_info.map_or("nobody", |user| user.get());
+            let user = request.user_info.map_or("no user", |user| user.get());
             Err(Box::new(kube::core::Status {
                 code: 403,
                 message: format!("not for {user}"),
@@ -276,12 +275,12 @@ impl Reviewer for Strict {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reviewer_has_the_last_word_within_the_deadline() {
-    let limits = Limits { deadline: SOON, ..Limits::default() };
-    let webhook = Webhook::with_reviewer(limits, Some(Arc::new(Strict(Duration::ZERO)))).await;
+async fn authorizer_decides_last_within_the_deadline() {
+    let limits = Limits { deadline: MAX_DELAY, ..Limits::default() };
+    let webhook = Webhook::with_authorizer(limits, Some(Arc::new(DenyAfter(Duration::ZERO)))).await;
     let answer = post(webhook.addr, RECORDED.as_bytes()).await.unwrap();
     assert_eq!((&answer["allowed"], &answer["status"]["code"]), (&json!(false), &json!(403)));
-    let webhook = Webhook::with_reviewer(limits, Some(Arc::new(Strict(10 * SOON)))).await;
+    let webhook = Webhook::with_authorizer(limits, Some(Arc::new(DenyAfter(10 * MAX_DELAY)))).await;
     let answer = post(webhook.addr, RECORDED.as_bytes()).await.unwrap();
     assert_eq!((&answer["allowed"], &answer["status"]["code"]), (&json!(false), &json!(504)));
 }

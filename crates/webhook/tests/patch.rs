@@ -1,19 +1,21 @@
-//! Properties of the patch that completes an object, over objects as people write them.
+//! Properties of the defaulting patch over arbitrary objects.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
-use function_mesh_webhook::Admitted;
+use function_mesh_webhook::AdmissionKind;
 use json_patch::PatchOperation;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-fn completion<K: Admitted>(raw: &Value) -> Result<json_patch::Patch, function_mesh_api::validate::Violation> {
-    let patch = function_mesh_webhook::patch::completion::<K>(&raw.to_string())?;
+fn defaulting_patch<K: AdmissionKind>(
+    raw: &Value,
+) -> Result<json_patch::Patch, function_mesh_api::validate::Violation> {
+    let patch = function_mesh_webhook::patch::defaulting_patch::<K>(&raw.to_string())?;
     Ok(serde_json::from_str(&patch).expect("a patch"))
 }
 
-/// Any JSON, numbers at the edges of what survives a careless reader included.
+/// Arbitrary JSON, with numbers that lose precision in a careless parser.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -157,8 +159,8 @@ fn object(kind: &str, spec: &Value) -> Value {
     })
 }
 
-/// Whether what a patch may take away or overwrite is one of the few things that it is meant to.
-fn may_be_touched(path: &str, value: &Value) -> bool {
+/// Whether a patch may remove or replace this value.
+fn may_be_changed(path: &str, value: &Value) -> bool {
     let field = path.rsplit('/').next().unwrap_or_default();
     match value {
         Value::Null => true,
@@ -172,16 +174,18 @@ fn may_be_touched(path: &str, value: &Value) -> bool {
     }
 }
 
-fn holds<K: Admitted + PartialEq + Clone + std::fmt::Debug>(raw: &Value) -> Result<(), TestCaseError> {
-    let mut expected: K = function_mesh_api::parse(raw.clone()).expect("an object that can be read");
-    expected.complete();
-    let patch = completion::<K>(raw).expect("a patch");
+fn check_patch<K: AdmissionKind + PartialEq + Clone + std::fmt::Debug>(
+    raw: &Value,
+) -> Result<(), TestCaseError> {
+    let mut expected: K = function_mesh_api::parse(raw.clone()).expect("a decodable object");
+    expected.apply_defaults();
+    let patch = defaulting_patch::<K>(raw).expect("a patch");
     let mut patched = raw.clone();
     json_patch::patch(&mut patched, &patch).expect("a patch that applies");
 
-    let read: K = function_mesh_api::parse(patched.clone()).expect("an object that can still be read");
-    prop_assert_eq!(&read, &expected, "completed by patch and by hand");
-    let again = completion::<K>(&patched).expect("a patch");
+    let read: K = function_mesh_api::parse(patched.clone()).expect("a decodable object");
+    prop_assert_eq!(&read, &expected, "defaults by patch and in place");
+    let again = defaulting_patch::<K>(&patched).expect("a patch");
     prop_assert!(again.is_empty(), "a second patch changes {}", again);
     for operation in patch.iter() {
         let at = operation.path().to_string();
@@ -189,9 +193,9 @@ fn holds<K: Admitted + PartialEq + Clone + std::fmt::Debug>(raw: &Value) -> Resu
         match operation {
             PatchOperation::Add(_) => {}
             PatchOperation::Replace(_) | PatchOperation::Remove(_) => {
-                // Items may have moved by the removal of nulls; only removals come after those.
+                // Removing nulls shifts indices, but only removals follow.
                 let value = raw.pointer(&at).expect("something to replace");
-                prop_assert!(may_be_touched(&at, value), "{} touches {}", operation, value);
+                prop_assert!(may_be_changed(&at, value), "{} changes {}", operation, value);
             }
             other => prop_assert!(false, "{}", other),
         }
@@ -199,18 +203,22 @@ fn holds<K: Admitted + PartialEq + Clone + std::fmt::Debug>(raw: &Value) -> Resu
     Ok(())
 }
 
-fn untouched(raw: &Value, kind: fn(&Value) -> json_patch::Patch, field: &str) -> Result<(), TestCaseError> {
+fn check_unchanged(
+    raw: &Value,
+    kind: fn(&Value) -> json_patch::Patch,
+    field: &str,
+) -> Result<(), TestCaseError> {
     let at = format!("/spec/{field}");
     let mut patched = raw.clone();
     json_patch::patch(&mut patched, &kind(raw)).expect("a patch that applies");
     let before = raw.pointer(&at).filter(|value| !value.is_null());
-    // As text, since -0.0 equals 0.0 and 1.0 would equal 1 for a reader that is careless.
+    // Compared as text, since -0.0 equals 0.0, and 1.0 may equal 1.
     prop_assert_eq!(before.map(Value::to_string), patched.pointer(&at).map(Value::to_string));
     Ok(())
 }
 
-fn patch_of<K: Admitted>(raw: &Value) -> json_patch::Patch {
-    completion::<K>(raw).expect("a patch")
+fn patch_of<K: AdmissionKind>(raw: &Value) -> json_patch::Patch {
+    defaulting_patch::<K>(raw).expect("a patch")
 }
 
 proptest! {
@@ -219,46 +227,46 @@ proptest! {
     #[test]
     fn functions(spec in component("funcConfig")) {
         let raw = object("Function", &spec);
-        holds::<Function>(&raw)?;
-        untouched(&raw, patch_of::<Function>, "funcConfig")?;
-        untouched(&raw, patch_of::<Function>, "pod/labels/unknown")?;
+        check_patch::<Function>(&raw)?;
+        check_unchanged(&raw, patch_of::<Function>, "funcConfig")?;
+        check_unchanged(&raw, patch_of::<Function>, "pod/labels/unknown")?;
     }
 
     #[test]
     fn sources(spec in component("sourceConfig")) {
         let raw = object("Source", &spec);
-        holds::<Source>(&raw)?;
-        untouched(&raw, patch_of::<Source>, "sourceConfig")?;
+        check_patch::<Source>(&raw)?;
+        check_unchanged(&raw, patch_of::<Source>, "sourceConfig")?;
     }
 
     #[test]
     fn sinks(spec in component("sinkConfig")) {
         let raw = object("Sink", &spec);
-        holds::<Sink>(&raw)?;
-        untouched(&raw, patch_of::<Sink>, "sinkConfig")?;
+        check_patch::<Sink>(&raw)?;
+        check_unchanged(&raw, patch_of::<Sink>, "sinkConfig")?;
     }
 
     #[test]
     fn meshes(functions in list_of(component("funcConfig")), sinks in or_null(list_of(component("sinkConfig")))) {
-        holds::<FunctionMesh>(&object("FunctionMesh", &json!({ "functions": functions, "sinks": sinks })))?;
+        check_patch::<FunctionMesh>(&object("FunctionMesh", &json!({ "functions": functions, "sinks": sinks })))?;
     }
 
     #[test]
     fn backend_configs(pod in pod(), env in some_of(vec![("A", text().boxed())])) {
-        holds::<BackendConfig>(&object("BackendConfig", &json!({ "pod": pod, "env": env })))?;
+        check_patch::<BackendConfig>(&object("BackendConfig", &json!({ "pod": pod, "env": env })))?;
     }
 }
 
 #[test]
-fn an_object_without_a_specification_gets_one() {
+fn missing_spec_is_added() {
     let mut raw = object("Function", &Value::Null);
-    assert!(!completion::<Function>(&raw).unwrap().is_empty());
+    assert!(!defaulting_patch::<Function>(&raw).unwrap().is_empty());
     raw.as_object_mut().unwrap().remove("spec");
-    json_patch::patch(&mut raw.clone(), &completion::<Function>(&raw).unwrap()).unwrap();
+    json_patch::patch(&mut raw.clone(), &defaulting_patch::<Function>(&raw).unwrap()).unwrap();
 }
 
 #[test]
-fn a_complete_object_is_left_alone() {
+fn complete_object_needs_no_patch() {
     let mut raw = object("Function", &json!({ "unknown": null, "funcConfig": { "a": [null, 1.0] } }));
     let patch = patch_of::<Function>(&raw);
     json_patch::patch(&mut raw, &patch).unwrap();
@@ -267,7 +275,7 @@ fn a_complete_object_is_left_alone() {
 }
 
 #[test]
-fn required_fields_are_not_invented() {
+fn required_fields_are_not_added() {
     let raw = object("Function", &json!({ "java": { "jar": null }, "volumeMounts": [{ "name": "v" }] }));
     let patch = patch_of::<Function>(&raw).to_string();
     assert!(!patch.contains("mountPath"), "{patch}");

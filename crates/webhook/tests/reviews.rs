@@ -1,6 +1,6 @@
-//! Reviews as the API server sends them, through the whole router.
+//! Admission reviews through the whole router.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 use std::time::Duration;
 
@@ -9,26 +9,26 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use function_mesh_webhook::{Action, AppState, Endpoint, Limits, Meters, router};
+use function_mesh_webhook::{Action, AppState, Endpoint, Limits, Metrics, router};
 use http_body_util::BodyExt;
 use json_patch::Patch;
 use prometheus::{Registry, TextEncoder};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-/// A review in the order of fields in which the API server writes it.
+/// A review with fields in the order of the API server.
 const RECORDED: &str = include_str!("reviews/create-function.json");
 const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
 fn webhook() -> Router {
-    router(AppState::new(Meters::new(&Registry::new()).unwrap(), Limits::default()))
+    router(AppState::new(Metrics::new(&Registry::new()).unwrap(), Limits::default()))
 }
 
 fn recorded() -> Value {
     serde_json::from_str(RECORDED).unwrap()
 }
 
-/// The recorded review with another object, of another kind.
+/// The recorded review with this kind and spec.
 fn review_of(kind: &str, spec: &Value) -> Value {
     let mut review = recorded();
     review["request"]["kind"]["kind"] = kind.into();
@@ -37,7 +37,7 @@ fn review_of(kind: &str, spec: &Value) -> Value {
     review
 }
 
-/// The recorded review as an update of one specification to another.
+/// The recorded review as an update of a spec.
 fn update(old: &Value, new: &Value) -> Value {
     let mut review = review_of("Function", new);
     review["request"]["operation"] = "UPDATE".into();
@@ -49,7 +49,7 @@ fn update(old: &Value, new: &Value) -> Value {
 async fn post(router: Router, path: &str, body: impl Into<Body>) -> Value {
     let request = Request::post(path).body(body.into()).unwrap();
     let response = router.oneshot(request).await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK, "an answer is never an error of HTTP");
+    assert_eq!(response.status(), StatusCode::OK, "the HTTP status is always 200");
     assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let review: Value = serde_json::from_slice(&bytes).unwrap();
@@ -71,12 +71,12 @@ fn patch_of(response: &Value) -> Patch {
     serde_json::from_slice(&patch).unwrap()
 }
 
-fn broken() -> Value {
+fn invalid() -> Value {
     json!({ "className": "C", "python": { "py": "" }, "output": { "topic": "a/b" }, "replicas": -1 })
 }
 
 #[tokio::test]
-async fn an_object_is_completed_and_nothing_else_is_touched() {
+async fn defaults_change_nothing_else() {
     let review = recorded();
     let response = ask(Action::Mutate, "function", &review).await;
     assert_eq!(response["allowed"], true);
@@ -99,15 +99,15 @@ async fn an_object_is_completed_and_nothing_else_is_touched() {
     }
     spec["input"]["typeClassName"] = "[B".into();
     spec["output"]["typeClassName"] = "[B".into();
-    // A fraction is no quantity to the schema; a whole number is one, and stays.
+    // The schema rejects fractions as quantities, but accepts integers.
     spec["resources"]["requests"]["cpu"] = "0.1".into();
     assert_eq!(object, expected);
     assert_eq!(ask(Action::Validate, "function", &json!(review)).await["allowed"], true);
 }
 
 #[tokio::test]
-async fn all_violations_are_named_at_once() {
-    let response = ask(Action::Validate, "function", &review_of("Function", &broken())).await;
+async fn all_violations_are_reported_at_once() {
+    let response = ask(Action::Validate, "function", &review_of("Function", &invalid())).await;
     assert_eq!(response["allowed"], false);
     let status = &response["status"];
     assert_eq!((&status["code"], &status["reason"]), (&json!(422), &json!("Invalid")));
@@ -119,7 +119,7 @@ async fn all_violations_are_named_at_once() {
     assert_eq!(details["name"], "shout");
     let causes = details["causes"].as_array().unwrap();
     assert!(
-        message.starts_with(&format!("Function \"shout\" breaks {} rules:\n", causes.len())),
+        message.starts_with(&format!("Function \"shout\" has {} violations:\n", causes.len())),
         "{message}"
     );
     for cause in causes {
@@ -133,17 +133,17 @@ async fn all_violations_are_named_at_once() {
     }
 }
 
-/// The API server's own rules come between the two steps, and would hide the other violations.
+/// The CEL rules of the API server run between both webhooks, and would hide the other violations.
 #[tokio::test]
-async fn the_first_step_refuses_what_the_second_would() {
-    let review = review_of("Function", &broken());
-    let refused = ask(Action::Mutate, "function", &review).await;
-    assert_eq!(refused, ask(Action::Validate, "function", &review).await);
-    assert_eq!(refused["allowed"], false);
+async fn mutating_webhook_denies_invalid_objects_too() {
+    let review = review_of("Function", &invalid());
+    let denied = ask(Action::Mutate, "function", &review).await;
+    assert_eq!(denied, ask(Action::Validate, "function", &review).await);
+    assert_eq!(denied["allowed"], false);
 }
 
 #[tokio::test]
-async fn every_kind_is_completed_and_checked() {
+async fn every_kind_is_defaulted_and_validated() {
     let function = recorded()["request"]["object"]["spec"].clone();
     let mut part = function.clone();
     part["name"] = "part".into();
@@ -151,11 +151,11 @@ async fn every_kind_is_completed_and_checked() {
     let mesh = json!({ "functions": [part], "sinks": null });
     let response = ask(Action::Mutate, "functionmesh", &review_of("FunctionMesh", &mesh)).await;
     let operations = serde_json::to_value(patch_of(&response)).unwrap();
-    let touched: Vec<_> =
+    let changed: Vec<_> =
         operations.as_array().unwrap().iter().map(|op| op["path"].as_str().unwrap()).collect();
     let expected =
         ["/spec/functions/0/minReplicas", "/spec/functions/0/resources/requests/cpu", "/spec/sinks"];
-    assert_eq!(touched, expected);
+    assert_eq!(changed, expected);
     let denied = json!({ "functions": [{ "name": "part" }] });
     for (kind, good, bad) in [
         ("FunctionMesh", mesh, denied),
@@ -178,14 +178,14 @@ async fn every_kind_is_completed_and_checked() {
         assert_eq!(ask(Action::Mutate, &path, &review_of(kind, &good)).await["allowed"], true, "{kind}");
         let checked = ask(Action::Validate, &path, &review_of(kind, &good)).await;
         assert_eq!(checked["allowed"], true, "{kind}: {checked}");
-        let refused = ask(Action::Validate, &path, &review_of(kind, &bad)).await;
-        assert_eq!((&refused["allowed"], &refused["status"]["code"]), (&json!(false), &json!(422)), "{kind}");
-        assert_eq!(refused["status"]["details"]["kind"], kind);
+        let denied = ask(Action::Validate, &path, &review_of(kind, &bad)).await;
+        assert_eq!((&denied["allowed"], &denied["status"]["code"]), (&json!(false), &json!(422)), "{kind}");
+        assert_eq!(denied["status"]["details"]["kind"], kind);
     }
 }
 
 #[tokio::test]
-async fn what_is_odd_is_allowed_with_a_warning() {
+async fn lints_are_warnings() {
     let config = json!({ "pod": { "sidecars": [{ "name": "s" }] } });
     let response = ask(Action::Validate, "backendconfig", &review_of("BackendConfig", &config)).await;
     assert_eq!(response["allowed"], true);
@@ -194,29 +194,29 @@ async fn what_is_odd_is_allowed_with_a_warning() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_passes_the_first_step_and_is_refused_by_the_second() {
+async fn undecodable_objects_are_denied_when_validating() {
     let review = review_of("Function", &json!({ "replicas": "three" }));
     let mutated = ask(Action::Mutate, "function", &review).await;
     assert_eq!(mutated["allowed"], true);
     assert!(mutated.get("patch").is_none());
     assert!(mutated["warnings"][0].as_str().unwrap().starts_with("spec.replicas: invalid type"));
-    let refused = ask(Action::Validate, "function", &review).await;
-    assert_eq!(refused["allowed"], false);
-    assert_eq!(refused["status"]["code"], 422);
-    assert_eq!(refused["status"]["details"]["causes"][0]["field"], "spec.replicas");
-    assert!(refused["status"]["message"].as_str().unwrap().starts_with("spec.replicas: invalid type"));
+    let denied = ask(Action::Validate, "function", &review).await;
+    assert_eq!(denied["allowed"], false);
+    assert_eq!(denied["status"]["code"], 422);
+    assert_eq!(denied["status"]["details"]["causes"][0]["field"], "spec.replicas");
+    assert!(denied["status"]["message"].as_str().unwrap().starts_with("spec.replicas: invalid type"));
 }
 
 #[tokio::test]
-async fn updates_that_change_no_rule_are_never_refused() {
-    let mut labelled = update(&broken(), &broken());
+async fn updates_with_unchanged_spec_are_exempt() {
+    let mut labelled = update(&invalid(), &invalid());
     labelled["request"]["object"]["metadata"]["labels"] = json!({ "a": "b" });
-    let mut deleted = update(&broken(), &json!({}));
+    let mut deleted = update(&invalid(), &json!({}));
     deleted["request"]["object"]["metadata"]["deletionTimestamp"] = "2026-11-22T10:00:00Z".into();
-    let mut removed = review_of("Function", &broken());
+    let mut removed = review_of("Function", &invalid());
     removed["request"]["operation"] = "DELETE".into();
     removed["request"]["oldObject"] = removed["request"]["object"].take();
-    let mut scaled = update(&json!({}), &broken());
+    let mut scaled = update(&json!({}), &invalid());
     scaled["request"]["subResource"] = "scale".into();
     for review in [labelled, deleted, removed, scaled] {
         for action in [Action::Mutate, Action::Validate] {
@@ -225,16 +225,16 @@ async fn updates_that_change_no_rule_are_never_refused() {
             assert!(response.get("patch").is_none());
         }
     }
-    let changed = ask(Action::Validate, "function", &update(&json!({}), &broken())).await;
+    let changed = ask(Action::Validate, "function", &update(&json!({}), &invalid())).await;
     assert_eq!((&changed["allowed"], &changed["status"]["code"]), (&json!(false), &json!(422)));
 }
 
-/// An object from before a rule can be changed elsewhere; it only must not become worse.
+/// Ratcheting: pre-existing violations become warnings, new ones are denied.
 #[tokio::test]
-async fn what_was_broken_before_is_warned_of_and_what_is_new_is_refused() {
-    let mut changed = broken();
+async fn pre_existing_violations_are_warnings() {
+    let mut changed = invalid();
     changed["className"] = "Other".into();
-    let response = ask(Action::Validate, "function", &update(&broken(), &changed)).await;
+    let response = ask(Action::Validate, "function", &update(&invalid(), &changed)).await;
     assert_eq!(response["allowed"], true, "{response}");
     let warnings: Vec<_> =
         response["warnings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
@@ -244,21 +244,21 @@ async fn what_was_broken_before_is_warned_of_and_what_is_new_is_refused() {
         assert!(found.ends_with("(pre-existing violation; not enforced)"), "{found}");
     }
     changed["deadLetterTopic"] = "dead".into();
-    let response = ask(Action::Validate, "function", &update(&broken(), &changed)).await;
+    let response = ask(Action::Validate, "function", &update(&invalid(), &changed)).await;
     assert_eq!(response["allowed"], false);
     let causes = response["status"]["details"]["causes"].as_array().unwrap();
     let fields: Vec<_> = causes.iter().map(|cause| cause["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["spec.maxMessageRetry"]);
-    // What could not even be read before is no worse when it still cannot.
-    let unreadable = json!({ "replicas": "three" });
-    let mut relabelled = unreadable.clone();
-    relabelled["className"] = "C".into();
-    let response = ask(Action::Validate, "function", &update(&unreadable, &relabelled)).await;
+    // An object that could not be decoded before may still not be decodable.
+    let undecodable = json!({ "replicas": "three" });
+    let mut changed = undecodable.clone();
+    changed["className"] = "C".into();
+    let response = ask(Action::Validate, "function", &update(&undecodable, &changed)).await;
     assert_eq!(response["allowed"], true, "{response}");
 }
 
 #[tokio::test]
-async fn dry_runs_and_generated_names_are_as_any_other() {
+async fn dry_run_and_generate_name_are_supported() {
     let mut review = recorded();
     review["request"]["dryRun"] = true.into();
     review["request"].as_object_mut().unwrap().remove("name");
@@ -269,30 +269,29 @@ async fn dry_runs_and_generated_names_are_as_any_other() {
     let operations = serde_json::to_string(&patch_of(&patched)).unwrap();
     assert!(!operations.contains("\"/spec/name\""), "the name is not known yet: {operations}");
     assert_eq!(ask(Action::Validate, "function", &review).await["allowed"], true);
-    review["request"]["object"]["spec"] = broken();
-    let refused = ask(Action::Validate, "function", &review).await;
-    assert_eq!(refused["status"]["details"]["name"], "shout-");
+    review["request"]["object"]["spec"] = invalid();
+    let denied = ask(Action::Validate, "function", &review).await;
+    assert_eq!(denied["status"]["details"]["name"], "shout-");
 }
 
 #[tokio::test]
-async fn a_kind_at_the_wrong_address_is_refused_with_a_hint() {
+async fn wrong_path_is_denied_with_a_hint() {
     for action in [Action::Mutate, Action::Validate] {
         let response = ask(action, "sink", &recorded()).await;
         assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(400)));
         let message = response["status"]["message"].as_str().unwrap();
-        let expected =
-            "this address decides on Sink of compute.functionmesh.io/v1alpha1; it was asked about Function";
+        let expected = "this path admits Sink of compute.functionmesh.io/v1alpha1, got Function of";
         assert!(message.starts_with(expected), "{message}");
     }
     let mut nothing = recorded();
     nothing["request"]["object"] = Value::Null;
     let response = ask(Action::Validate, "function", &nothing).await;
-    assert_eq!(response["status"]["message"], "the request to CREATE has no object");
+    assert_eq!(response["status"]["message"], "the CREATE request has no object");
     assert_eq!(response["status"]["code"], 400);
 }
 
 #[tokio::test]
-async fn malformed_reviews_are_answered_with_reviews() {
+async fn malformed_reviews_get_a_review() {
     let cut = RECORDED.split_at(RECORDED.len() / 2).0.to_owned();
     let mut other = recorded();
     other["apiVersion"] = "v1".into();
@@ -301,16 +300,20 @@ async fn malformed_reviews_are_answered_with_reviews() {
     let mut no_operation = recorded();
     no_operation["request"].as_object_mut().unwrap().remove("operation");
     for (body, uid, message) in [
-        (String::new(), "", "the body is no admission review: EOF"),
-        ("[1,2]".to_owned(), "", "the body is no admission review: "),
-        (cut, UID, "the body is no admission review: EOF"),
-        (no_operation.to_string(), UID, "the body is no admission review: missing field `operation`"),
-        (other.to_string(), UID, "the body is a \"Pod\" of \"v1\"; an AdmissionReview of"),
-        (no_request.to_string(), "", "the admission review has no request"),
+        (String::new(), "", "invalid admission review: EOF"),
+        ("[1,2]".to_owned(), "", "invalid admission review: "),
+        (cut, UID, "invalid admission review: EOF"),
+        (no_operation.to_string(), UID, "invalid admission review: missing field `operation`"),
+        (
+            other.to_string(),
+            UID,
+            "expected an AdmissionReview of admission.k8s.io/v1 or admission.k8s.io/v1beta1, got a \"Pod\" of \"v1\"",
+        ),
+        (no_request.to_string(), "", "invalid admission review: no request"),
         (
             format!(r#"{{"request":{{"uid":"{UID}","object":{{"spec":{}"#, "[".repeat(100_000)),
             UID,
-            "the body is no admission review: EOF",
+            "invalid admission review: EOF",
         ),
     ] {
         for action in ["mutate", "validate"] {
@@ -320,13 +323,13 @@ async fn malformed_reviews_are_answered_with_reviews() {
             assert_eq!((&response["uid"], &response["allowed"]), (&json!(uid), &json!(false)));
             assert_eq!(response["status"]["code"], 400);
             let found = response["status"]["message"].as_str().unwrap();
-            assert!(found.starts_with(message), "{found} does not begin with {message}");
+            assert!(found.starts_with(message), "{found} does not start with {message}");
         }
     }
 }
 
 #[tokio::test]
-async fn the_older_version_of_reviews_is_answered_in_kind() {
+async fn v1beta1_reviews_get_v1beta1_responses() {
     let mut review = recorded();
     review["apiVersion"] = "admission.k8s.io/v1beta1".into();
     let path = "/validate-compute-functionmesh-io-v1alpha1-function";
@@ -336,16 +339,16 @@ async fn the_older_version_of_reviews_is_answered_in_kind() {
 }
 
 #[tokio::test]
-async fn bodies_have_a_greatest_size() {
+async fn body_size_is_limited() {
     let limits = Limits { body: 4096, ..Limits::default() };
     let mut review = recorded();
     review["request"]["object"]["spec"]["funcConfig"]["long"] = "x".repeat(8192).into();
     let path = "/validate-compute-functionmesh-io-v1alpha1-function";
     let registry = Registry::new();
     let answer =
-        post(router(AppState::new(Meters::new(&registry).unwrap(), limits)), path, review.to_string()).await;
+        post(router(AppState::new(Metrics::new(&registry).unwrap(), limits)), path, review.to_string()).await;
     assert_eq!(answer["response"]["status"]["code"], 413);
-    assert_eq!(answer["response"]["status"]["message"], "the admission review is larger than 4096 bytes");
+    assert_eq!(answer["response"]["status"]["message"], "admission review too large: more than 4096 bytes");
     assert_eq!(answer["response"]["allowed"], false);
     let page = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     let line = "function_mesh_admission_decisions_total{kind=\"Function\",operation=\"unknown\",\
@@ -354,9 +357,9 @@ async fn bodies_have_a_greatest_size() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_slowly_is_answered_in_time_and_holds_up_nobody_for_longer() {
+async fn slow_clients_time_out_and_block_no_others() {
     let limits = Limits { deadline: Duration::from_millis(200), concurrency: 1, ..Limits::default() };
-    let router = router(AppState::new(Meters::new(&Registry::new()).unwrap(), limits));
+    let router = router(AppState::new(Metrics::new(&Registry::new()).unwrap(), limits));
     let path = "/validate-compute-functionmesh-io-v1alpha1-function";
     let beginning = RECORDED.split_at(300).0.to_owned();
     let endless = futures::StreamExt::chain(
@@ -366,7 +369,7 @@ async fn a_client_that_sends_slowly_is_answered_in_time_and_holds_up_nobody_for_
     let slow = tokio::spawn(post(router.clone(), path, Body::from_stream(endless)));
     tokio::time::sleep(Duration::from_millis(100)).await;
     let other = post(router, path, recorded().to_string()).await;
-    assert_eq!(other["response"]["allowed"], true, "it waited for its turn");
+    assert_eq!(other["response"]["allowed"], true, "the other request is decided");
     let answer = slow.await.unwrap();
     assert_eq!(answer["response"]["uid"], UID);
     assert_eq!(
@@ -377,9 +380,9 @@ async fn a_client_that_sends_slowly_is_answered_in_time_and_holds_up_nobody_for_
 }
 
 #[tokio::test]
-async fn decisions_are_counted_and_every_endpoint_is_there() {
+async fn decisions_are_counted_for_every_endpoint() {
     let registry = Registry::new();
-    let router = router(AppState::new(Meters::new(&registry).unwrap(), Limits::default()));
+    let router = router(AppState::new(Metrics::new(&registry).unwrap(), Limits::default()));
     for endpoint in Endpoint::all() {
         for action in [Action::Mutate, Action::Validate] {
             post(router.clone(), &endpoint.path(action), recorded().to_string()).await;

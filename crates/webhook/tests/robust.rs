@@ -1,12 +1,12 @@
-//! Whatever arrives at the webhook: an answer goes back, soon, and it is a review that the API server reads.
+//! Every input gets a valid admission review in time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 use std::time::{Duration, Instant};
 
 use axum::body::to_bytes;
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
-use function_mesh_webhook::{Action, Admitted, Outcome, decide, response};
+use function_mesh_webhook::{Action, AdmissionKind, Outcome, decide, response};
 use futures::FutureExt;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 const RECORDED: &str = include_str!("reviews/create-function.json");
 const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
-/// The webhook has four seconds.
-const LONGEST: Duration = Duration::from_secs(3);
+/// Below the decision timeout of four seconds.
+const MAX_DURATION: Duration = Duration::from_secs(3);
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -61,7 +61,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Overwrites any place, or takes it away.
+/// Replaces or removes an arbitrary value.
 fn change(review: &mut Value, index: prop::sample::Index, value: Option<Value>) {
     let mut all = Vec::new();
     places(review, "", &mut all);
@@ -81,7 +81,7 @@ fn change(review: &mut Value, index: prop::sample::Index, value: Option<Value>) 
     }
 }
 
-/// A review of a creation or an update of some kind, with some places overwritten.
+/// A create or update review of any kind, with some values replaced.
 fn review() -> impl Strategy<Value = Value> {
     let kinds = ["Function", "Source", "Sink", "FunctionMesh", "BackendConfig"];
     let changes =
@@ -107,12 +107,12 @@ fn review() -> impl Strategy<Value = Value> {
     })
 }
 
-fn answered<K: Admitted>(action: Action, body: &[u8]) -> Result<(), TestCaseError> {
+fn answered<K: AdmissionKind>(action: Action, body: &[u8]) -> Result<(), TestCaseError> {
     let begun = Instant::now();
     let verdict = decide::<K>(action, body);
-    prop_assert!(begun.elapsed() < LONGEST, "it took {:?}", begun.elapsed());
+    prop_assert!(begun.elapsed() < MAX_DURATION, "it took {:?}", begun.elapsed());
     let (outcome, violations) = (verdict.outcome, verdict.violations);
-    let response = response::answer(&verdict.response);
+    let response = response::into_http(&verdict.response);
     prop_assert!(response.status().is_success());
     let bytes =
         to_bytes(response.into_body(), usize::MAX).now_or_never().expect("it is there").expect("a body");
@@ -165,7 +165,7 @@ proptest! {
         everywhere(&body)?;
     }
 
-    /// A true review of which some bytes were lost or changed.
+    /// A valid review with some bytes changed or cut off.
     #[test]
     fn broken_reviews(cut in any::<prop::sample::Index>(), changed in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)) {
         let mut body = RECORDED.as_bytes().to_vec();
@@ -189,9 +189,9 @@ proptest! {
     }
 }
 
-/// Deeper, wider and more than properties try: what a tenant could send, and what only a pod of the network could.
+/// Deeper and wider than the property tests: what tenants could send, and what only a pod in the network could.
 #[test]
-fn fuzz_any_body_is_answered() {
+fn fuzz_every_body_gets_a_response() {
     let recorded: Value = serde_json::from_str(RECORDED).unwrap();
     let mut update = recorded.clone();
     update["request"]["operation"] = "UPDATE".into();
@@ -203,7 +203,7 @@ fn fuzz_any_body_is_answered() {
     let fuzz = function_mesh_testkit::Fuzz::new([recorded, update, mesh]).unwrap();
     let mut number = 0_usize;
     let report = fuzz.run(|body| {
-        // One handler for each input: there are more inputs then.
+        // One kind per input, for more inputs.
         number += 1;
         let action = if number.is_multiple_of(2) { Action::Mutate } else { Action::Validate };
         let answer = match number % 3 {
@@ -217,7 +217,7 @@ fn fuzz_any_body_is_answered() {
 }
 
 #[test]
-fn the_recorded_review_is_one_that_is_decided() {
+fn recorded_review_is_allowed() {
     let verdict = decide::<Function>(Action::Validate, RECORDED.as_bytes());
     assert_eq!((verdict.outcome, verdict.response.uid.as_str()), (Outcome::Allowed, UID));
 }

@@ -1,6 +1,6 @@
-//! The whole program over real TLS: reviews while the certificate rotates, and an end that loses none.
+//! The whole webhook over real TLS: certificate rotation and graceful shutdown under load.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 #[path = "../../serving/tests/support/mod.rs"]
 mod support;
@@ -11,19 +11,19 @@ use std::time::Duration;
 
 use clap::Parser;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_webhook::program::{Running, ServeArgs, start};
+use function_mesh_webhook::cli::{Running, ServeArgs, start};
 use http_body_util::Full;
 use hyper::Request;
 use serde_json::Value;
-use support::{Authority, Connection, MountedSecret};
+use support::{CertificateAuthority, Connection, MountedSecret};
 use tokio::time::{sleep, timeout};
 
 const RECORDED: &str = include_str!("reviews/create-function.json");
-const MOMENT: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(10);
 
 #[derive(Parser)]
-struct Program {
+struct Cli {
     #[command(flatten)]
     serve: ServeArgs,
 }
@@ -33,7 +33,7 @@ async fn run(secret: &MountedSecret, shutdown: &CancellationToken) -> anyhow::Re
     let local = "127.0.0.1:0";
     let program = ["webhook", "--cert-dir", dir, "--cert-poll-interval", "20ms", "--shutdown-delay", "500ms"];
     let addresses = ["--webhook-addr", local, "--metrics-addr", local, "--health-probe-addr", local];
-    start(&Program::parse_from(program.iter().chain(&addresses)).serve, shutdown.clone()).await
+    start(&Cli::parse_from(program.iter().chain(&addresses)).serve, shutdown.clone()).await
 }
 
 async fn review(connection: &mut Connection, action: &str) -> hyper::Result<Value> {
@@ -45,25 +45,25 @@ async fn review(connection: &mut Connection, action: &str) -> hyper::Result<Valu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_review_fails_while_the_certificate_rotates_or_until_the_end() {
-    let authority = Authority::new();
-    let first = authority.issue(2090);
+async fn rotation_and_shutdown_drop_no_review() {
+    let ca = CertificateAuthority::new();
+    let first = ca.issue(2090);
     let mut secret = MountedSecret::new(&first);
     let shutdown = CancellationToken::new();
     let running = run(&secret, &shutdown).await.unwrap();
     let addr = running.addr();
-    let [health, metrics] = running.others().collect::<Vec<_>>()[..] else { panic!("two listeners") };
+    let [health, metrics] = running.endpoints().collect::<Vec<_>>()[..] else { panic!("two listeners") };
     let mut probe = support::connect_plain(health).await;
     assert_eq!(support::get(&mut probe, "/readyz").await.unwrap(), "ok\n");
 
-    let (stop, client) = (Arc::new(AtomicBool::new(false)), authority.client());
+    let (stop, client) = (Arc::new(AtomicBool::new(false)), ca.client());
     let mut workers = Vec::new();
     for (keeps_alive, action) in [(true, "mutate"), (false, "validate")] {
         let (client, stop, shutdown) = (client.clone(), Arc::clone(&stop), shutdown.clone());
         workers.push(tokio::spawn(async move {
             let mut connection = client.connect(addr).await.expect("first connection");
             while !stop.load(Ordering::Relaxed) {
-                // Once it is to end, it closes each connection with its next answer, and says so in it.
+                // During shutdown each connection is closed with its next response.
                 if !keeps_alive || shutdown.is_cancelled() {
                     connection = client.connect(addr).await.expect("new connection");
                 }
@@ -73,11 +73,11 @@ async fn no_review_fails_while_the_certificate_rotates_or_until_the_end() {
         }));
     }
     for year in 2091..2096 {
-        let newest = authority.issue(year);
+        let newest = ca.issue(year);
         secret.swap(&newest.certificate, &newest.key);
         let served = async {
             while client.connect(addr).await.unwrap().certificate != newest.der {
-                sleep(MOMENT).await;
+                sleep(TICK).await;
             }
         };
         timeout(LONG, served).await.expect("the new certificate");
@@ -93,33 +93,33 @@ async fn no_review_fails_while_the_certificate_rotates_or_until_the_end() {
         assert!(page.contains(line), "{line} is not in {page}");
     }
 
-    // Asked to stop: not ready at once, and still answering those who have not heard of it.
+    // Shutting down: not ready at once, but still serving.
     shutdown.cancel();
-    assert_eq!(support::get(&mut probe, "/readyz").await.unwrap(), "not ready: the program stops\n");
-    sleep(2 * MOMENT).await;
+    assert_eq!(support::get(&mut probe, "/readyz").await.unwrap(), "not ready: shutting down\n");
+    sleep(2 * TICK).await;
     stop.store(true, Ordering::Relaxed);
     for worker in workers {
         worker.await.expect("no review failed");
     }
     drop(scrape);
     drop(probe);
-    timeout(LONG, running.finished()).await.expect("an end").unwrap();
+    timeout(LONG, running.finished()).await.expect("it stops").unwrap();
 }
 
 #[tokio::test]
-async fn a_program_without_a_certificate_does_not_start() {
-    let authority = Authority::new();
-    let (one, two) = (authority.issue(2090), authority.issue(2090));
+async fn start_fails_without_a_valid_certificate() {
+    let ca = CertificateAuthority::new();
+    let (one, two) = (ca.issue(2090), ca.issue(2090));
     let mut secret = MountedSecret::new(&one);
     secret.swap(&one.certificate, &two.key);
     let error = format!("{:#}", run(&secret, &CancellationToken::new()).await.unwrap_err());
-    assert!(error.contains("there is no certificate to serve with"), "{error}");
-    assert!(error.contains("tls.key is not the key of"), "{error}");
+    assert!(error.contains("no serving certificate"), "{error}");
+    assert!(error.contains("tls.key does not match"), "{error}");
 }
 
 #[tokio::test]
-async fn a_certificate_comes_from_one_place() {
+async fn cert_dir_and_certificate_secret_are_exclusive() {
     let args = ["webhook", "--cert-dir", "/certs", "--certificate-secret", "certificates"];
-    let error = start(&Program::parse_from(args).serve, CancellationToken::new()).await.unwrap_err();
-    assert!(error.to_string().contains("--certificate-secret and --cert-dir are both given"), "{error}");
+    let error = start(&Cli::parse_from(args).serve, CancellationToken::new()).await.unwrap_err();
+    assert!(error.to_string().contains("--cert-dir are mutually exclusive"), "{error}");
 }

@@ -1,19 +1,19 @@
-//! Objects that a parser does not open.
+//! Objects nested deeper than a JSON parser's recursion limit.
 
 use std::time::Duration;
 
 use futures::future::join_all;
 
 use crate::generate;
-use crate::manifest::UNADMITTED;
+use crate::manifest::UNADMITTED_LABEL;
 use crate::target::Target;
 
-const PATIENCE: Duration = Duration::from_secs(10);
-/// 130 is just above what serde_json opens.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// 130 is just above the recursion limit of serde_json.
 const LEVELS: [usize; 4] = [10, 130, 400, 2000];
 const API_VERSION: &str = "compute.functionmesh.io/v1alpha1";
 
-/// Where the poisoned objects are.
+/// Paths of the objects with deep managedFields.
 struct Poisoned {
     functions: Vec<String>,
     others: Vec<String>,
@@ -25,15 +25,15 @@ async fn poison(target: &Target) -> Poisoned {
     let functions = target.path("functions");
     for levels in LEVELS {
         let name = format!("poison-{levels}");
-        target.create(&target.mallory, &functions, generate::function(&name, "", ""), PATIENCE).await;
+        target.create(&target.mallory, &functions, generate::function(&name, "", ""), REQUEST_TIMEOUT).await;
         let path = format!("{functions}/{name}");
         let body = format!(r#"{{"metadata":{{{}}}}}"#, generate::managed_fields(API_VERSION, levels));
         if target.patch(&target.mallory, &path, body).await {
             poisoned.functions.push(path);
         }
         let annotations = format!(r#","annotations":{{"deep":{:?}}}"#, generate::deep(levels.min(200)));
-        for object in generate::watched(&target.namespace, &name, levels, &annotations) {
-            if target.create(&target.carl, &object.path, object.body, PATIENCE).await {
+        for object in generate::watched_objects(&target.namespace, &name, levels, &annotations) {
+            if target.create(&target.carl, &object.path, object.body, REQUEST_TIMEOUT).await {
                 poisoned.others.push(format!("{}/{name}", object.path));
             }
         }
@@ -41,7 +41,7 @@ async fn poison(target: &Target) -> Poisoned {
     poisoned
 }
 
-/// Annotates the objects again and again until the attack is over.
+/// Patches an annotation of the objects until the attack is over.
 async fn annotate(target: &Target, poisoned: &Poisoned) {
     let functions = poisoned.functions.iter().map(|path| (&target.mallory, path));
     let others = poisoned.others.iter().map(|path| (&target.carl, path));
@@ -64,7 +64,7 @@ async fn annotate(target: &Target, poisoned: &Poisoned) {
         }
     });
     join_all(work).await;
-    target.rest().await;
+    target.wait_until_over().await;
 }
 
 pub(super) async fn live(target: Target) {
@@ -75,16 +75,16 @@ pub(super) async fn live(target: Target) {
 pub(super) async fn start(target: Target) {
     poison(&target).await;
     target.restart_controller().await;
-    target.rest().await;
-    // What came while the controller started is counted from the end of that time.
+    target.wait_until_over().await;
+    // Delays during the planned restart count only from its end: leave time to measure them.
     tokio::time::sleep(Duration::from_secs(3)).await;
 }
 
-/// As if there were no webhook, or had been none: what the API server alone takes.
+/// Objects that only the API server has validated, as without a webhook.
 pub(super) async fn unadmitted(target: Target) {
-    let label = format!(r#","labels":{{"{UNADMITTED}":"true"}}"#);
+    let label = format!(r#","labels":{{"{UNADMITTED_LABEL}":"true"}}"#);
     let functions = target.path("functions");
-    let mut inputs = vec![generate::dear(1_300_000), generate::repeated("[[[]]]", 300_000)];
+    let mut inputs = vec![generate::expensive_list(1_300_000), generate::repeated("[[[]]]", 300_000)];
     for levels in [63, 64, 65, 126, 128, 130, 200, 1000, 2000] {
         inputs.extend([generate::deep(levels), generate::deep_list(levels)]);
     }
@@ -93,7 +93,7 @@ pub(super) async fn unadmitted(target: Target) {
         let spec = format!(r#","funcConfig":{{"a":{input}}}"#);
         let name = format!("stored-{number}");
         let body = generate::function(&name, &label, &spec);
-        if target.create(&target.mallory, &functions, body, PATIENCE).await {
+        if target.create(&target.mallory, &functions, body, REQUEST_TIMEOUT).await {
             paths.push(format!("{functions}/{name}"));
         }
     }

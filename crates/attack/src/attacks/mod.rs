@@ -1,7 +1,7 @@
-//! The attacks: the kinds of docs/security.md, each with inputs of several depths, widths and sizes.
+//! The attacks on the weaknesses of docs/security.md, each with inputs of several depths, widths and sizes.
 
 mod connections;
-mod crowds;
+mod load;
 mod managed_fields;
 mod memory;
 mod meshes;
@@ -14,10 +14,10 @@ use crate::target::Target;
 #[derive(Debug)]
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
-    /// The weakness of docs/security.md that it is about.
+    /// Number of the weakness in docs/security.md.
     pub(crate) weakness: &'static str,
     pub(crate) description: &'static str,
-    /// Whether it is one of the few that a commit must pass.
+    /// Whether it is part of the commit check (`--quick`).
     pub(crate) is_quick: bool,
     pub(crate) run: fn(Target) -> BoxFuture<'static, ()>,
 }
@@ -34,44 +34,44 @@ macro_rules! attacks {
     };
 }
 
-/// All of them, in the order of the table. Those that leave much behind come last.
+/// All attacks, in table order. Those that leave many objects behind come last.
 pub(crate) const ATTACKS: [Attack; 19] = attacks![
     "managed-fields-live" "S1" true managed_fields::live:
-        "deep managedFields in six kinds while the controller runs, and a loop of annotations",
+        "deep managedFields in six kinds while the controller runs, and repeated annotation patches",
     "managed-fields-start" "S1" true managed_fields::start:
-        "the same objects, and the controller starts anew",
+        "the same objects, then a controller restart",
     "unadmitted" "S1" false managed_fields::unadmitted:
-        "stored Functions that no webhook saw: 64 to 2000 levels, 1.3 MB of small values; edits, and a start",
+        "stored Functions that bypassed the webhook: 64 to 2000 levels, 1.3 MB of small values; patches and a restart",
     "slow-patterns" "S2" true meshes::patterns:
-        "meshes of 3 × 100, 20 × 100 and 20 × 1000 patterns and topics, from clients that leave after 5 s",
+        "meshes of 3 × 100, 20 × 100 and 20 × 1000 patterns and topics, from clients with a timeout of 5 s",
     "stored-patterns" "S2" false meshes::stored:
         "30 stored meshes of 4 × 100 patterns and topics, and one of 20 × 1000",
     "near-misses" "S2" false meshes::near_misses:
-        "1000 × 1000 topics of 690 letters that are nearly the same, and 1000 × 1000 on one topic",
+        "1000 × 1000 topics of 690 letters with a common prefix, and 1000 × 1000 on one topic",
     "body" "S3" true memory::body:
-        "bodies of 7 MiB of small values, without login, 4 at a time",
+        "unauthenticated bodies of 7 MiB of small values, 4 at a time",
     "dry-run" "S3" false memory::dry_run:
-        "Functions of 2.9 MB of small values that are not kept, 2 at a time",
+        "Functions of 2.9 MB of small values with dry-run, 2 at a time",
     "one-function" "S3" true memory::one_function:
-        "one Function of 1.3 MB of small values, sent and stored, and the controller starts anew",
+        "one stored Function of 1.3 MB of small values, then a controller restart",
     "forty-functions" "S3" false memory::forty:
-        "40 Functions of 100 KB of small values, and the controller starts anew",
+        "40 stored Functions of 100 KB of small values, then a controller restart",
     "plain-texts" "S3" false memory::plain_texts:
-        "50 Functions of 1.4 MB of plain text, and the controller starts anew",
+        "50 stored Functions of 1.4 MB of plain text, then a controller restart",
     "empty-items" "S3" false memory::empty_items:
         "lists of 1 MB of {} in functions, sinks, volumes and env: many violations",
     "slow-bodies" "S14" true connections::slow_bodies:
-        "300 connections that send a byte of the body a second",
+        "300 connections that send one byte of the body per second",
     "large-bodies" "S14" false connections::large_bodies:
-        "40 connections with bodies of 7 MiB of plain text, over and over",
+        "40 connections that repeatedly send bodies of 7 MiB of plain text",
     "http2-streams" "S14" false connections::streams:
-        "60 connections of HTTP/2 with 200 unfinished bodies each",
-    "metrics" "S18" false crowds::metrics:
-        "both /metrics asked by 8 connections without a pause, beside 12 dear Functions",
-    "broken-specs" "S16" false crowds::broken:
-        "2 stored Functions whose specification is broken in other ways all the time",
-    "annotations" "S16" false crowds::annotations:
-        "300 Functions that are annotated without a pause",
-    "large-mesh" "S16" false crowds::large_mesh:
+        "60 HTTP/2 connections with 200 unfinished bodies each",
+    "metrics" "S18" false load::metrics:
+        "8 clients that scrape /metrics of both programs without a pause, with 12 large Functions stored",
+    "broken-specs" "S16" false load::broken:
+        "2 stored Functions whose spec becomes invalid in a different way with each patch",
+    "annotations" "S16" false load::annotations:
+        "annotation patches of 300 Functions without a pause",
+    "large-mesh" "S16" false load::large_mesh:
         "a mesh of 2000 components",
 ];

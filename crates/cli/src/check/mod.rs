@@ -1,8 +1,7 @@
-//! All that is wrong with a document, each with its place in the text.
+//! Validates documents; each finding has a location in the text.
 //!
-//! Two readers look at it. The first compares it with the schema of its kind, as the API server does, and
-//! finds every wrong type and unknown field. The second applies the rules of the operator, which needs an
-//! object that can be read at all.
+//! First the document is validated against the schema of its kind, as the API server does, which finds all wrong types
+//! and unknown fields. Then the rules of the operator are applied, if the object can be decoded.
 
 pub(crate) mod report;
 mod schema;
@@ -17,12 +16,12 @@ use serde_json::Value;
 use crate::input::Document;
 use crate::object::{self, Object};
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Severity {
-    /// The cluster refuses the document.
+    /// The cluster rejects the document.
     Error,
-    /// The cluster takes it; most likely it is not meant so.
+    /// The cluster accepts the document, but it is most likely a mistake.
     Warning,
 }
 
@@ -35,20 +34,20 @@ impl Severity {
     }
 }
 
-/// One thing to say of a document.
+/// One finding about a document.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) severity: Severity,
     pub(crate) field: String,
     pub(crate) message: String,
-    /// Where in the text.
+    /// Location in the text.
     pub(crate) at: Range<usize>,
 }
 
-/// The schemas of all kinds, by kind. Made once: they are large.
+/// The schemas by kind, generated once since they are large.
 static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
     let mut schemas = BTreeMap::new();
-    // Definitions that cannot be made are the business of `crds`, whose test fails.
+    // The tests of `crds` fail when the CRDs cannot be generated.
     for crd in function_mesh_api::crd::all().unwrap_or_default() {
         let version = crd.spec.versions.into_iter().next();
         let schema = version.and_then(|version| version.schema?.open_api_v3_schema);
@@ -57,26 +56,26 @@ static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
     schemas
 });
 
-/// Checks documents.
+/// Validates documents.
 pub(crate) struct Checker<'a> {
-    /// The namespace of objects that name none.
+    /// Namespace of objects without one.
     pub(crate) namespace: &'a str,
 }
 
 impl Checker<'_> {
-    /// What is to say of a document, by its place in the text. None for an object of another project.
+    /// The findings in order of location; None for other kinds.
     pub(crate) fn check(&self, document: &Document) -> Option<Vec<Finding>> {
-        if let Some(fault) = object::header_fault(document) {
+        if let Some(fault) = object::type_meta_violation(document) {
             return Some(vec![placed(document, Severity::Error, fault)]);
         }
-        if !document.is_ours() {
+        if !document.is_mesh_kind() {
             return misspelt_group(document).map(|fault| vec![placed(document, Severity::Warning, fault)]);
         }
         let mut found = match SCHEMAS.get(document.kind()) {
             Some(schema) => schema::compare(document, schema),
             None => Vec::new(),
         };
-        match Object::read(document, self.namespace) {
+        match Object::decode(document, self.namespace) {
             Ok(object) => {
                 let Findings { violations, warnings } = rules(&object);
                 for (severity, violations) in [(Severity::Error, violations), (Severity::Warning, warnings)] {
@@ -107,7 +106,7 @@ fn rules(object: &Object) -> Findings {
         Object::Source(source) => check_component(&**source),
         Object::Sink(sink) => check_component(&**sink),
         Object::BackendConfig(backend) => check_backend_config(&backend.spec),
-        Object::Foreign => Findings::default(),
+        Object::Other => Findings::default(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Findings as a compiler prints them: the message, and under it the line at fault.
+//! Prints findings in the style of a compiler: the message, and the source line below it.
 
 use std::ops::Range;
 
@@ -30,12 +30,11 @@ pub(crate) fn show(
         group = group.element(Level::NOTE.message(note));
     }
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-    // The renderer replaces escape sequences, but not all that hides or turns text.
+    // The renderer replaces escape sequences, but not invisible and bidirectional characters.
     screen::styled(&renderer.render(&[group]))
 }
 
-/// The part of a range that is on its first line, on whole letters: a text of many lines is shown by its
-/// beginning.
+/// The part of a range on its first line, on character boundaries.
 fn first_line(text: &str, at: &Range<usize>) -> Range<usize> {
     let mut start = at.start.min(text.len());
     while !text.is_char_boundary(start) {

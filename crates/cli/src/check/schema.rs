@@ -1,4 +1,4 @@
-//! A document beside the schema of its kind: wrong types, unknown fields, missing ones.
+//! Validates a document against the schema of its kind: types, unknown fields and required fields.
 
 use serde_json::Value;
 
@@ -6,14 +6,14 @@ use crate::input::{Document, Entry, Node, Tree};
 
 use super::{Finding, Severity};
 
-/// Fields of every object that the API server knows without a schema.
-const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+/// Fields of every object, which are not in the schema.
+const COMMON_FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
-/// Everything in which a document differs from the schema of its kind.
+/// All violations of the schema.
 pub(super) fn compare(document: &Document, schema: &Value) -> Vec<Finding> {
     let mut walk = Walk { text: &document.source.text, findings: Vec::new() };
     let Tree::Map(entries) = &document.node.tree else { return walk.findings };
-    for entry in entries.iter().filter(|entry| !ENVELOPE.contains(&entry.key.as_str())) {
+    for entry in entries.iter().filter(|entry| !COMMON_FIELDS.contains(&entry.key.as_str())) {
         match schema.get("properties").and_then(|fields| fields.get(&entry.key)) {
             Some(field) => walk.value(&entry.node, field, &entry.key, entry),
             None => walk.unknown(entry, &entry.key, schema),
@@ -28,18 +28,18 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// A value; `holder` is the entry that it is the value of, or stands in.
+    /// Validates a value; `holder` is the map entry that contains it.
     fn value(&mut self, node: &Node, schema: &Value, path: &str, holder: &Entry) {
-        // Null stands for absent everywhere.
+        // Null means absent.
         if node.is_null() {
             return;
         }
-        if let Some(message) = self.wrong_type(node, schema) {
-            self.fault(node, path, message, holder);
+        if let Some(message) = self.type_error(node, schema) {
+            self.error(node, path, message, holder);
             return;
         }
-        if let Some(message) = limits(node, schema) {
-            self.fault(node, path, message, holder);
+        if let Some(message) = constraint_error(node, schema) {
+            self.error(node, path, message, holder);
         }
         match &node.tree {
             Tree::Scalar(_) => {}
@@ -68,21 +68,21 @@ impl Walk<'_> {
                 self.unknown(entry, &format!("{path}.{}", entry.key), schema);
             }
         }
-        for needed in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
-            let Some(needed) = needed.as_str() else { continue };
-            let is_given = entries.iter().any(|entry| entry.key == needed && !entry.node.is_null());
-            if !is_given {
+        for required in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
+            let Some(required) = required.as_str() else { continue };
+            let is_set = entries.iter().any(|entry| entry.key == required && !entry.node.is_null());
+            if !is_set {
                 self.findings.push(Finding {
                     severity: Severity::Error,
-                    field: format!("{path}.{needed}"),
-                    message: "is needed here and is missing".to_owned(),
+                    field: format!("{path}.{required}"),
+                    message: "required field is missing".to_owned(),
                     at: entries.first().map_or(holder.key_at.clone(), |entry| entry.key_at.clone()),
                 });
             }
         }
     }
 
-    fn fault(&mut self, node: &Node, path: &str, message: String, holder: &Entry) {
+    fn error(&mut self, node: &Node, path: &str, message: String, holder: &Entry) {
         let at = match node.tree {
             Tree::Scalar(_) => node.at.clone(),
             Tree::List(_) | Tree::Map(_) => holder.key_at.clone(),
@@ -95,23 +95,23 @@ impl Walk<'_> {
         let closest = known
             .into_iter()
             .flat_map(|fields| fields.keys())
-            .map(|name| (likeness(name, &entry.key), name))
-            .filter(|(likeness, _)| *likeness > 0.6)
+            .map(|name| (similarity(name, &entry.key), name))
+            .filter(|(similarity, _)| *similarity > 0.6)
             .max_by(|one, other| one.0.total_cmp(&other.0));
         let advice = closest.map(|(_, name)| format!("; did you mean `{name}`?")).unwrap_or_default();
         self.findings.push(Finding {
             severity: Severity::Warning,
             field: path.to_owned(),
-            message: format!("there is no such field, and the cluster drops it{advice}"),
+            message: format!("unknown field, dropped by the API server{advice}"),
             at: entry.key_at.clone(),
         });
     }
 
-    /// What is wrong with the type of a value, and what to write instead.
-    fn wrong_type(&self, node: &Node, schema: &Value) -> Option<String> {
+    /// The error for a value of a wrong type, with a remedy.
+    fn type_error(&self, node: &Node, schema: &Value) -> Option<String> {
         if schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
             let fits = matches!(&node.tree, Tree::Scalar(Value::String(_) | Value::Number(_)));
-            return (!fits).then(|| format!("must be a text or a number, and this is {}", what_is(node)));
+            return (!fits).then(|| format!("must be a string or a number, got {}", type_of(node)));
         }
         let expected = schema.get("type").and_then(Value::as_str)?;
         let fits = match (expected, &node.tree) {
@@ -121,7 +121,7 @@ impl Walk<'_> {
             | ("boolean", Tree::Scalar(Value::Bool(_)))
             | ("number", Tree::Scalar(Value::Number(_))) => true,
             ("integer", Tree::Scalar(Value::Number(number))) => {
-                return self.wrong_integer(node, number, schema);
+                return self.integer_error(node, number, schema);
             }
             ("object" | "array" | "string" | "boolean" | "number" | "integer", _) => false,
             _ => true,
@@ -132,36 +132,36 @@ impl Walk<'_> {
         let expected = match expected {
             "object" => "a map",
             "array" => "a list",
-            "string" => "a text",
+            "string" => "a string",
             "boolean" => "true or false",
             "number" => "a number",
-            _ => "a whole number",
+            _ => "an integer",
         };
         let advice = match (&node.tree, expected) {
-            (Tree::Scalar(Value::Bool(_) | Value::Number(_)), "a text") => {
-                format!("; put it in quotes: \"{}\"", self.written(node))
+            (Tree::Scalar(Value::Bool(_) | Value::Number(_)), "a string") => {
+                format!("; quote it: \"{}\"", self.source_text(node))
             }
-            (Tree::Scalar(_), "a list") => format!("; write [{}]", self.written(node)),
-            (Tree::Scalar(Value::String(text)), "a number" | "a whole number" | "true or false")
-                if !matches!(crate::input::meaning(text), Value::String(_)) =>
+            (Tree::Scalar(_), "a list") => format!("; use [{}]", self.source_text(node)),
+            (Tree::Scalar(Value::String(text)), "a number" | "an integer" | "true or false")
+                if !matches!(crate::input::resolve_scalar(text), Value::String(_)) =>
             {
-                "; take the quotes away".to_owned()
+                "; remove the quotes".to_owned()
             }
             _ => String::new(),
         };
-        Some(format!("must be {expected}, and this is {}{advice}", what_is(node)))
+        Some(format!("must be {expected}, got {}{advice}", type_of(node)))
     }
 
-    fn wrong_integer(&self, node: &Node, number: &serde_json::Number, schema: &Value) -> Option<String> {
+    fn integer_error(&self, node: &Node, number: &serde_json::Number, schema: &Value) -> Option<String> {
         let Some(whole) = number.as_i64() else {
-            return Some(format!("must be a whole number, and this is {}", self.written(node)));
+            return Some(format!("must be an integer, got {}", self.source_text(node)));
         };
         let is_short = schema.get("format").and_then(Value::as_str) == Some("int32");
         (is_short && i32::try_from(whole).is_err()).then(|| format!("must be {} or less", i32::MAX))
     }
 
-    /// A value in the words of its author.
-    fn written(&self, node: &Node) -> String {
+    /// The source text of a scalar.
+    fn source_text(&self, node: &Node) -> String {
         let Tree::Scalar(value) = &node.tree else { return String::new() };
         match self.text.get(node.at.clone()) {
             Some(text) if !text.is_empty() && !text.contains('\n') => text.to_owned(),
@@ -170,8 +170,8 @@ impl Walk<'_> {
     }
 }
 
-/// What is wrong with a value of the right type.
-fn limits(node: &Node, schema: &Value) -> Option<String> {
+/// The error for a value that violates a constraint of its type.
+fn constraint_error(node: &Node, schema: &Value) -> Option<String> {
     let Tree::Scalar(value) = &node.tree else { return None };
     if let Some(allowed) = schema.get("enum").and_then(Value::as_array)
         && !allowed.contains(value)
@@ -179,27 +179,27 @@ fn limits(node: &Node, schema: &Value) -> Option<String> {
         let allowed: Vec<_> = allowed.iter().filter_map(Value::as_str).collect();
         return Some(format!("must be one of {}", allowed.join(", ")));
     }
-    let least = schema.get("minimum").and_then(Value::as_f64);
-    if let (Some(least), Some(number)) = (least, value.as_f64())
-        && number < least
+    let minimum = schema.get("minimum").and_then(Value::as_f64);
+    if let (Some(minimum), Some(number)) = (minimum, value.as_f64())
+        && number < minimum
     {
-        return Some(format!("must be {least} or more"));
+        return Some(format!("must be {minimum} or more"));
     }
     let length = schema.get("minLength").and_then(Value::as_u64).unwrap_or_default();
     (length > 0 && value.as_str() == Some("")).then(|| "must not be empty".to_owned())
 }
 
-fn what_is(node: &Node) -> &'static str {
+fn type_of(node: &Node) -> &'static str {
     match &node.tree {
         Tree::Map(_) => "a map",
         Tree::List(_) => "a list",
-        Tree::Scalar(Value::Bool(_)) => "a boolean to YAML",
+        Tree::Scalar(Value::Bool(_)) => "a boolean",
         Tree::Scalar(Value::Number(_)) => "a number",
-        Tree::Scalar(_) => "a text",
+        Tree::Scalar(_) => "a string",
     }
 }
 
-/// How alike two names are, from 0 to 1; capitals do not count.
-fn likeness(one: &str, other: &str) -> f64 {
+/// Similarity of two names from 0 to 1, ignoring case.
+fn similarity(one: &str, other: &str) -> f64 {
     strsim::normalized_damerau_levenshtein(&one.to_lowercase(), &other.to_lowercase())
 }

@@ -1,4 +1,4 @@
-//! `diff`: what would change, and whether pods would restart.
+//! `diff`: shows changes, and whether pods restart.
 
 use std::path::PathBuf;
 
@@ -6,64 +6,64 @@ use clap::ValueEnum;
 use function_mesh_api::BackendConfig;
 use function_mesh_workloads::{Settings, SettingsArgs};
 
-use super::given;
+use super::inputs;
 use crate::diff::report::Values;
 use crate::diff::{Against, Change, Entry, compare, report};
-use crate::id::{Id, Snapshot};
 use crate::input::{Document, Files, read_all};
 use crate::object::Object;
+use crate::object_ref::{ObjectRef, Snapshot};
 use crate::rendering::{Item, Renderer, backends};
 use crate::{Failure, Outcome, Streams, output};
 
-/// What stands for the cluster among the paths of files.
+/// The value of `--against` for the cluster.
 const CLUSTER: &str = "cluster";
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Format {
-    /// For people: each object that changes, and where
+    /// Changed objects and fields
     Text,
-    /// For programs
+    /// JSON
     Json,
-    /// The same, in YAML
+    /// YAML
     Yaml,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  kubectl mesh diff -f mesh.yaml                        beside what is in the cluster
-  kubectl mesh diff -f new.yaml --against old.yaml      offline, beside an older version
+  kubectl mesh diff -f mesh.yaml                        against the cluster
+  kubectl mesh diff -f new.yaml --against old.yaml      against an older version, offline
   git show HEAD:mesh.yaml | kubectl mesh diff -f mesh.yaml --against -
   kubectl mesh diff -f mesh.yaml -o json | jq -r '.objects[] | select(.verdict == \"pods restart\") | .name'
 
-Shown are the objects of the files and all that the operator makes of them. It compares as the operator does:
-what the API server fills in is no difference, and amounts are equal by value. Verdicts:
-  pods restart                the template of the pods is another one
-  pods stay                   running pods are not touched
-  cannot be changed in place  Kubernetes refuses it; the operator leaves the field as it is
-Give the settings of the operator that runs in the cluster, or its own settings show up as differences.
-Components that are not in the files are not looked at, even if a BackendConfig in the files touches them.
-Of the configuration of functions and connectors it is only told that it changes; --show-values shows it. Other
-values that look like passwords, tokens or keys, or are named so, are not shown.
+The diff covers the objects in the files and the children that the operator creates. It compares as the operator
+does: defaults of the API server are no changes, and quantities are equal by value. Verdicts:
+  pods restart  the pod template changes
+  pods stay     running pods do not restart
+  immutable     Kubernetes rejects the change; the operator keeps the field
+Pass the settings of the operator in the cluster, or their differences show up as changes. Components that are not
+in the files are not compared, even if a BackendConfig in the files affects them.
+Values of the configuration of functions and connectors are redacted unless --show-values is set. Other values that
+look like passwords, tokens or keys, or are named so, are always redacted.
 
-Exit status: 0 nothing changes, 1 something changes, 2 something could not be read, or breaks a rule.")]
+Exit code: 0 no changes, 1 changes, 2 unreadable input or an invalid object.")]
 pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
 
-    /// What to compare with: `cluster`, or a file or folder with older manifests. May be given several times
+    /// Compare with `cluster`, or with a file or directory of older manifests; may be repeated
     #[arg(long, value_name = "cluster|FILE")]
     against: Vec<PathBuf>,
 
-    /// Show objects too that stay as they are
+    /// Show unchanged objects too
     #[arg(long)]
     all: bool,
 
-    /// Show the values of funcConfig, sourceConfig, sinkConfig and the like, passwords included
+    /// Show the values of funcConfig, sourceConfig, sinkConfig and the like, including passwords
     #[arg(long)]
     show_values: bool,
 
-    /// Format of the output
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 
@@ -82,38 +82,42 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         [] => Against::Cluster,
         [one] if one.as_os_str() == CLUSTER => Against::Cluster,
         paths if paths.iter().any(|path| path.as_os_str() == CLUSTER) => {
-            return Err(Failure::Nothing(
-                "--against takes either `cluster` or files; a file of that name is `./cluster`".to_owned(),
+            return Err(Failure::Message(
+                "--against takes either `cluster` or files; for a file of that name use `./cluster`"
+                    .to_owned(),
             ));
         }
         _ => Against::Files,
     };
     let entries = match against {
         #[cfg(feature = "cluster")]
-        Against::Cluster => {
-            super::diff_live::against_cluster(&args.connection, &args.files, &settings, &documents, streams)?
-        }
+        Against::Cluster => super::diff_cluster::against_cluster(
+            &args.connection,
+            &args.files,
+            &settings,
+            &documents,
+            streams,
+        )?,
         #[cfg(not(feature = "cluster"))]
         Against::Cluster => {
-            return Err(Failure::Nothing(
-                "this kubectl-mesh was built without a cluster client; compare with older files: --against FILE"
-                    .to_owned(),
+            return Err(Failure::Message(
+                "this build has no cluster client; compare with older files: --against FILE".to_owned(),
             ));
         }
         Against::Files => against_files(args, &settings, &documents, streams)?,
     };
     let Some(entries) = entries else { return Ok(Outcome::Failed) };
-    let values = if args.show_values { Values::Configuration } else { Values::Safe };
+    let values = if args.show_values { Values::WithConfiguration } else { Values::Redacted };
     match args.output {
         Format::Text => report::text(streams.out, &entries, values, streams.colour, args.all)?,
         Format::Json => output::write(streams.out, output::Format::Json, &report::data(&entries, values))?,
         Format::Yaml => output::write(streams.out, output::Format::Yaml, &report::data(&entries, values))?,
     }
     let is_same = entries.iter().all(|entry| entry.change == Change::Unchanged);
-    Ok(if is_same { Outcome::Fine } else { Outcome::Different })
+    Ok(if is_same { Outcome::Success } else { Outcome::Changed })
 }
 
-/// The entries, or None when a document is at fault and that has been told.
+/// The entries; None after reporting an invalid document.
 pub(super) type Compared = Result<Option<Vec<Entry>>, Failure>;
 
 fn against_files(
@@ -126,7 +130,7 @@ fn against_files(
     let older = read_all(&args.files.with_paths(args.against.clone()))?;
     let nothing = Snapshot::new();
     let mut side = |documents: &[Document]| -> Result<Option<Vec<Item>>, Failure> {
-        let Some(objects) = given::objects(documents, namespace, streams)? else { return Ok(None) };
+        let Some(objects) = inputs::objects(documents, namespace, streams)? else { return Ok(None) };
         let backends = backends(objects.iter().map(|(_, object)| object));
         rendered(objects, settings, &backends, &nothing, streams)
     };
@@ -137,12 +141,12 @@ fn against_files(
     let mut snapshot = Snapshot::new();
     for mut item in before {
         function_mesh_workloads::diff::dedup_keyed_lists(&mut item.value);
-        snapshot.insert(Id::of(&item.value), item.value);
+        snapshot.insert(ObjectRef::of(&item.value), item.value);
     }
     Ok(Some(compare(after, &snapshot, Against::Files)))
 }
 
-/// All that the objects lead to. What breaks a rule is told; None when something does.
+/// Renders the objects; None after reporting violations.
 pub(super) fn rendered(
     objects: Vec<(&Document, Object)>,
     settings: &Settings,
@@ -156,14 +160,14 @@ pub(super) fn rendered(
     for (document, object) in objects {
         if let Err(violations) = renderer.object(object)? {
             is_valid = false;
-            given::tell(document, &violations, streams)?;
+            inputs::report_violations(document, &violations, streams)?;
         }
     }
     Ok(is_valid.then_some(renderer.items))
 }
 
 pub(super) fn nothing_to_compare(seen: usize) -> Failure {
-    Failure::Nothing(format!(
-        "no FunctionMesh, Function, Source, Sink or BackendConfig among {seen} document(s): there is nothing to compare"
+    Failure::Message(format!(
+        "nothing to compare: no FunctionMesh, Function, Source, Sink or BackendConfig among {seen} document(s)"
     ))
 }

@@ -1,4 +1,4 @@
-//! `explain`: where each effective value of a component comes from.
+//! `explain`: shows the source of each value of a component.
 
 use clap::ValueEnum;
 use function_mesh_api::labels::API_VERSION;
@@ -6,36 +6,36 @@ use function_mesh_api::{FunctionMesh, Role, drop_nulls};
 use function_mesh_workloads::{BackendConfigRef, Settings, SettingsArgs, names};
 use kube::ResourceExt;
 
-use super::given::{self, Given};
+use super::inputs::{self, Inputs};
 use crate::explain::report::{self, Explained, Sources};
 use crate::explain::{Layers, Pick, explain};
-use crate::id::{Id, Snapshot, uid};
 use crate::input::{Document, Files};
 use crate::object::Object;
+use crate::object_ref::{ObjectRef, Snapshot, uid};
 use crate::{Failure, Outcome, Streams, output};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Format {
-    /// For people: a table
+    /// A table
     Text,
-    /// For programs
+    /// JSON
     Json,
-    /// The same, in YAML
+    /// YAML
     Yaml,
 }
 
-/// Who says a value.
+/// The source of a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum From {
-    /// The component, or the mesh that it belongs to
+    /// The component, or its mesh
     Component,
     /// The BackendConfig of the namespace
     Namespace,
-    /// The BackendConfig of the cluster
+    /// The global BackendConfig
     Cluster,
-    /// The operator's flags and configuration file
+    /// Flags and configuration file of the operator
     Operator,
-    /// Nobody: it is built in
+    /// Built-in defaults
     Default,
 }
 
@@ -56,38 +56,37 @@ impl From {
 Examples:
   kubectl mesh explain -f mesh.yaml                      every component of the mesh
   kubectl mesh explain -f mesh.yaml -f backend.yaml clean --path spec.template.spec
-  kubectl mesh explain -f function.yaml --from default   what is left to defaults
-  kubectl mesh explain -n pulsar function/clean          from the cluster
+  kubectl mesh explain -f function.yaml --from default   values that are built-in defaults
+  kubectl mesh explain -n pulsar function/clean          a component in the cluster
   kubectl mesh explain -f mesh.yaml clean -o json | jq '.components[].values[] | select(.origin == \"operator\")'
 
-Told are the values of the component's specification, completed with defaults, and of all that is made of it; the
-runner's command is told option by option. Nothing of it is kept in a list: each field that somebody wrote is
-changed in turn, and everything rendered again. BackendConfigs among the files take effect as in a cluster. In a
-cluster the webhook has written defaults into standing components, which then count as the component's own;
-of a component of a mesh, the mesh is asked.
+The output lists the values of the component's spec with defaults, and of its children; the runner's command is split
+by option. Sources are found by experiment: each field that is set is changed in turn, and everything is rendered
+again. BackendConfigs among the files take effect as in a cluster. In a cluster the webhook has stored defaults in
+standalone components, which then count as set by the component; for a component of a mesh the mesh is read.
 
-Exit status: 0 fine, 1 a document breaks a rule, 2 something could not be read or found.")]
+Exit code: 0 success, 1 invalid object, 2 unreadable input or component not found.")]
 pub(crate) struct Args {
-    /// Component to explain, by its name or by KIND/NAME [default: all of the files]
+    /// Component as NAME or KIND/NAME [default: all components in the files]
     #[arg(value_name = "NAME")]
     target: Option<String>,
 
     #[command(flatten)]
     files: Files,
 
-    /// Only values at or below this place, as `spec.template.spec.containers[pulsar-function]`
+    /// Show only values at or below this path, such as `spec.template.spec.containers[pulsar-function]`
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
 
-    /// Only values that come from there
-    #[arg(long, value_name = "ORIGIN")]
+    /// Show only values from this source
+    #[arg(long, value_name = "SOURCE")]
     from: Option<From>,
 
-    /// Show labels too that tell objects apart, and every word of commands
+    /// Show identifying labels and every word of commands too
     #[arg(long)]
     all: bool,
 
-    /// Format of the output
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 
@@ -102,27 +101,27 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
     let settings = args.settings.settings()?;
     #[cfg(feature = "cluster")]
-    let mut given = given(args, &settings)?;
+    let mut inputs = read_inputs(args, &settings)?;
     #[cfg(not(feature = "cluster"))]
-    let mut given = Given::in_files(&args.files);
-    let documents = given.all()?;
-    let Some(objects) = given::objects(&documents, &given.namespace, streams)? else {
-        return Ok(Outcome::Rejected);
+    let mut inputs = Inputs::from_files(&args.files);
+    let documents = inputs.take_documents()?;
+    let Some(objects) = inputs::objects(&documents, &inputs.namespace, streams)? else {
+        return Ok(Outcome::Invalid);
     };
     let wanted = args.target.as_deref();
     let all: Vec<Component<'_>> =
         objects.iter().flat_map(|(document, object)| components(document, object)).collect();
     let chosen: Vec<&Component<'_>> =
-        all.iter().filter(|component| wanted.is_none_or(|wanted| component.is_called(wanted))).collect();
+        all.iter().filter(|component| wanted.is_none_or(|wanted| component.matches(wanted))).collect();
     if chosen.is_empty() {
-        let there: Vec<String> = all.iter().map(|it| format!("{}/{}", it.pick.role(), it.name)).collect();
+        let available: Vec<String> = all.iter().map(|it| format!("{}/{}", it.pick.role(), it.name)).collect();
         let what = wanted.map_or("no component".to_owned(), |wanted| format!("no component {wanted:?}"));
-        let there = if there.is_empty() { "none at all".to_owned() } else { there.join(", ") };
-        return Err(Failure::Nothing(format!("there is {what}; there is {there}")));
+        let there = if available.is_empty() { "none".to_owned() } else { available.join(", ") };
+        return Err(Failure::Message(format!("{what} found; available: {there}")));
     }
     let mut explained = Vec::new();
     for component in chosen {
-        let (layers, sources) = layers(component, &objects, &settings, &given.live);
+        let (layers, sources) = layers(component, &objects, &settings, &inputs.live);
         match explain(&layers) {
             Ok(values) => explained.push(Explained {
                 title: component.title(),
@@ -133,12 +132,12 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
                 sources,
             }),
             Err(violations) => {
-                given::tell(component.document, &violations, streams)?;
-                return Ok(Outcome::Rejected);
+                inputs::report_violations(component.document, &violations, streams)?;
+                return Ok(Outcome::Invalid);
             }
         }
     }
-    keep(&mut explained, args)?;
+    filter(&mut explained, args)?;
     match args.output {
         Format::Text => {
             let all = args.all || args.path.is_some() || args.from.is_some();
@@ -147,33 +146,30 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         Format::Json => output::write(streams.out, output::Format::Json, &report::data(&explained))?,
         Format::Yaml => output::write(streams.out, output::Format::Yaml, &report::data(&explained))?,
     }
-    Ok(Outcome::Fine)
+    Ok(Outcome::Success)
 }
 
-/// Files, or else the component in the cluster with all that shapes it.
+/// The files, or the component in the cluster with its BackendConfigs.
 #[cfg(feature = "cluster")]
-fn given(args: &Args, settings: &Settings) -> Result<Given, Failure> {
+fn read_inputs(args: &Args, settings: &Settings) -> Result<Inputs, Failure> {
     use crate::cluster::{Cluster, Target};
     let Some(target) = args.target.as_ref().filter(|_| args.files.is_empty()) else {
-        return Ok(Given::in_files(&args.files));
+        return Ok(Inputs::from_files(&args.files));
     };
     let target: Target = target
         .parse()
-        .map_err(|advice| Failure::Nothing(format!("{target:?} names no object of the cluster: {advice}")))?;
+        .map_err(|advice| Failure::Message(format!("invalid component {target:?}: {advice}")))?;
     let cluster = Cluster::connect(&args.connection)?;
     let namespace = args.files.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
-    let mut live = cluster.ours(Some(&namespace))?;
-    let id = Id::new(target.kind, &namespace, &target.name);
+    let mut live = cluster.mesh_objects(Some(&namespace))?;
+    let id = ObjectRef::new(target.kind, &namespace, &target.name);
     let Some(object) = live.get(&id) else {
-        return Err(Failure::Nothing(format!(
-            "there is no {} {} in namespace {namespace}",
-            id.kind, id.name
-        )));
+        return Err(Failure::Message(format!("{} {} not found in namespace {namespace}", id.kind, id.name)));
     };
-    // What a component of a mesh says, the mesh says.
-    let mesh = crate::id::controller(object)
+    // The spec of a component of a mesh comes from the mesh.
+    let mesh = crate::object_ref::controller(object)
         .filter(|(kind, ..)| *kind == "FunctionMesh")
-        .map(|(kind, name, _)| Id::new(kind, &namespace, name))
+        .map(|(kind, name, _)| ObjectRef::new(kind, &namespace, name))
         .filter(|mesh| live.contains_key(mesh));
     if let Some(global) = settings.global_backend_config_ref().filter(|it| it.namespace != namespace) {
         live.extend(cluster.backend_configs(global.namespace)?);
@@ -181,25 +177,25 @@ fn given(args: &Args, settings: &Settings) -> Result<Given, Failure> {
     let subject = mesh.unwrap_or(id);
     let mut documents = Vec::new();
     for (id, object) in live.iter().filter(|(id, _)| **id == subject || id.kind == "BackendConfig") {
-        documents.push(given::document(id, object)?);
+        documents.push(inputs::document(id, object)?);
     }
-    Ok(Given { documents, errors: Vec::new(), namespace, live })
+    Ok(Inputs { documents, errors: Vec::new(), namespace, live })
 }
 
-/// One component among the documents.
+/// A component in the documents.
 struct Component<'a> {
     document: &'a Document,
     pick: Pick,
     namespace: String,
-    /// Name of its object.
+    /// Name of the object.
     name: String,
-    /// Name of its mesh, and its own in the mesh.
+    /// Name of the mesh, and the component's name in the mesh.
     mesh: Option<(String, String)>,
 }
 
 impl Component<'_> {
-    /// Whether somebody means this one: by the name of its object, by its name in the mesh, or by its mesh.
-    fn is_called(&self, wanted: &str) -> bool {
+    /// Whether NAME or KIND/NAME refers to this component: by its object's name, its name in the mesh, or its mesh.
+    fn matches(&self, wanted: &str) -> bool {
         let role = self.pick.role();
         let (kind, name) = wanted.split_once('/').map_or((None, wanted), |(kind, name)| (Some(kind), name));
         let kind = kind.map(|kind| kind.split('.').next().unwrap_or_default().to_ascii_lowercase());
@@ -221,7 +217,7 @@ impl Component<'_> {
 fn components<'a>(document: &'a Document, object: &Object) -> Vec<Component<'a>> {
     let alone = |role, namespace: Option<String>, name| Component {
         document,
-        pick: Pick::Alone(role),
+        pick: Pick::Standalone(role),
         namespace: namespace.unwrap_or_default(),
         name,
         mesh: None,
@@ -231,7 +227,7 @@ fn components<'a>(document: &'a Document, object: &Object) -> Vec<Component<'a>>
         Object::Function(it) => vec![alone(Role::Function, it.namespace(), it.name_any())],
         Object::Source(it) => vec![alone(Role::Source, it.namespace(), it.name_any())],
         Object::Sink(it) => vec![alone(Role::Sink, it.namespace(), it.name_any())],
-        Object::BackendConfig(_) | Object::Foreign => Vec::new(),
+        Object::BackendConfig(_) | Object::Other => Vec::new(),
     }
 }
 
@@ -250,7 +246,7 @@ fn of_mesh<'a>(document: &'a Document, mesh: &FunctionMesh) -> Vec<Component<'a>
     mesh.spec.components().map(component).collect()
 }
 
-/// All that shapes a component, with the documents that say it.
+/// The layers of a component, and their documents.
 fn layers<'a>(
     component: &Component<'a>,
     objects: &[(&'a Document, Object)],
@@ -273,7 +269,7 @@ fn layers<'a>(
         }
         value
     };
-    let id = Id::new(component.pick.role().kind(), &component.namespace, &component.name);
+    let id = ObjectRef::new(component.pick.role().kind(), &component.namespace, &component.name);
     let layers = Layers {
         object: plain(component.document),
         pick: component.pick,
@@ -286,14 +282,14 @@ fn layers<'a>(
     (layers, Sources { component: Some(component.document), namespaced, global })
 }
 
-/// Leaves the values that are asked for.
-fn keep(explained: &mut [Explained<'_>], args: &Args) -> Result<(), Failure> {
+/// Applies `--path` and `--from`.
+fn filter(explained: &mut [Explained<'_>], args: &Args) -> Result<(), Failure> {
     let within = |path: &str, asked: &str| {
         path.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
-    let mut places: Vec<String> = Vec::new();
+    let mut paths: Vec<String> = Vec::new();
     for component in explained.iter_mut() {
-        places.extend(component.values.iter().map(|value| value.path.to_string()));
+        paths.extend(component.values.iter().map(|value| value.path.to_string()));
         component.values.retain(|value| {
             let origin = report::name(value.causes.first().map(|cause| cause.origin));
             args.path.as_deref().is_none_or(|asked| within(&value.path.to_string(), asked))
@@ -301,11 +297,11 @@ fn keep(explained: &mut [Explained<'_>], args: &Args) -> Result<(), Failure> {
         });
     }
     let Some(asked) = args.path.as_deref() else { return Ok(()) };
-    if places.iter().any(|place| within(place, asked)) {
+    if paths.iter().any(|path| within(path, asked)) {
         return Ok(());
     }
-    let likeness = |place: &String| strsim::normalized_damerau_levenshtein(place, asked);
-    let closest = places.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
-    let advice = closest.map(|place| format!("; did you mean {place}?")).unwrap_or_default();
-    Err(Failure::Nothing(format!("there is no value at {asked}{advice}")))
+    let similarity = |path: &String| strsim::normalized_damerau_levenshtein(path, asked);
+    let closest = paths.iter().max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
+    let advice = closest.map(|path| format!("; did you mean {path}?")).unwrap_or_default();
+    Err(Failure::Message(format!("no value at {asked}{advice}")))
 }

@@ -1,4 +1,4 @@
-//! `graph`: which component feeds which, as a picture.
+//! `graph`: draws the data flow between components.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use crate::{Failure, Outcome, Streams, screen};
 enum Format {
     /// Boxes and arrows for the terminal
     Text,
-    /// A flowchart for Markdown
+    /// A Mermaid flowchart for Markdown
     Mermaid,
-    /// For Graphviz
+    /// DOT for Graphviz
     Dot,
-    /// A picture that needs nothing else
+    /// A standalone SVG image
     Svg,
 }
 
@@ -32,27 +32,27 @@ Examples:
   kubectl get functions,sources,sinks -o yaml | kubectl mesh graph -f -
   kubectl mesh graph -f mesh.yaml --rates http://broker:8080
 
-Each FunctionMesh is a picture of its own; Functions, Sources and Sinks that stand alone form one for each
-namespace. The topics of public/default go by their short names. Dashed is what is beside the way of the
-data: dead letters, late data, log lines, and topics outside the mesh. A mesh need not be valid to be drawn.
+Each FunctionMesh has its own graph; standalone Functions, Sources and Sinks share one graph per namespace. Topics in
+public/default are shown by their short names. Dashed lines are side outputs: dead letters, late data, log topics, and
+topics outside of the mesh. A mesh does not have to be valid.
 
-With --rates each topic bears the messages that come in a second, counted while you wait, and the backlog of
-its slowest reader if that is more than comes in a second. A topic that is not there yet bears nothing. The token
-in the environment's PULSAR_TOKEN is sent along.")]
+With --rates each topic shows its message rate in, measured over --interval, and the largest backlog of its
+subscriptions if that exceeds one second of messages. Topics that do not exist have no rate. The token in PULSAR_TOKEN
+is sent to the broker.")]
 pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
 
-    /// Format of the output
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 
-    /// Web address of Pulsar, to show the messages a second on each topic
+    /// Web service URL of Pulsar; shows the message rate of each topic
     #[cfg(feature = "cluster")]
     #[arg(long, value_name = "URL", help_heading = "Broker")]
     rates: Option<String>,
 
-    /// Seconds over which they are counted
+    /// Seconds over which rates are measured
     #[cfg(feature = "cluster")]
     #[arg(
         long,
@@ -68,45 +68,45 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
     let documents = read_all(&args.files)?;
     let mut graphs = Vec::new();
-    let mut alone: BTreeMap<String, FunctionMeshSpec> = BTreeMap::new();
-    let mut outcome = Outcome::Fine;
+    let mut standalone: BTreeMap<String, FunctionMeshSpec> = BTreeMap::new();
+    let mut outcome = Outcome::Success;
     for document in &documents {
-        match Object::read(document, args.files.namespace()) {
+        match Object::decode(document, args.files.namespace()) {
             Ok(Object::Mesh(mesh)) => {
                 let namespace = mesh.namespace().unwrap_or_default();
                 graphs.push(Graph::of(&format!("FunctionMesh {namespace}/{}", mesh.name_any()), &mesh.spec));
             }
             Ok(Object::Function(object)) => {
                 let (namespace, spec) = named(*object, |spec| &mut spec.name);
-                alone.entry(namespace).or_default().functions.get_or_insert_default().push(spec);
+                standalone.entry(namespace).or_default().functions.get_or_insert_default().push(spec);
             }
             Ok(Object::Source(object)) => {
                 let (namespace, spec) = named(*object, |spec| &mut spec.name);
-                alone.entry(namespace).or_default().sources.get_or_insert_default().push(spec);
+                standalone.entry(namespace).or_default().sources.get_or_insert_default().push(spec);
             }
             Ok(Object::Sink(object)) => {
                 let (namespace, spec) = named(*object, |spec| &mut spec.name);
-                alone.entry(namespace).or_default().sinks.get_or_insert_default().push(spec);
+                standalone.entry(namespace).or_default().sinks.get_or_insert_default().push(spec);
             }
-            Ok(Object::BackendConfig(_) | Object::Foreign) => {}
+            Ok(Object::BackendConfig(_) | Object::Other) => {}
             Err(violation) => {
                 let (line, _) =
                     document.source.position(document.node.locate(violation.field.as_str()).start);
                 let title = document.title();
                 let name = &document.source.name;
-                let text = format!("{name}:{line}: {title}: {violation}; it is left out");
+                let text = format!("{name}:{line}: {title}: {violation}; skipped");
                 screen::lines(streams.err, &text)?;
-                outcome = Outcome::Rejected;
+                outcome = Outcome::Invalid;
             }
         }
     }
-    for (namespace, spec) in alone {
+    for (namespace, spec) in standalone {
         graphs.push(Graph::of(&format!("components of namespace {namespace}"), &spec));
     }
-    if graphs.is_empty() && outcome == Outcome::Fine {
+    if graphs.is_empty() && outcome == Outcome::Success {
         let seen = documents.len();
-        return Err(Failure::Nothing(format!(
-            "no FunctionMesh, Function, Source or Sink among {seen} document(s): there is nothing to draw"
+        return Err(Failure::Message(format!(
+            "nothing to draw: no FunctionMesh, Function, Source or Sink among {seen} document(s)"
         )));
     }
     #[cfg(feature = "cluster")]
@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     Ok(outcome)
 }
 
-/// Writes to all graphs what flows now, each topic asked for once.
+/// Measures the rates of all topics, each once.
 #[cfg(feature = "cluster")]
 fn set_rates(graphs: &mut [Graph], url: &str, interval: std::time::Duration) -> Result<(), Failure> {
     let token = std::env::var("PULSAR_TOKEN").ok().filter(|token| !token.is_empty());
@@ -137,15 +137,15 @@ fn set_rates(graphs: &mut [Graph], url: &str, interval: std::time::Duration) -> 
     Ok(())
 }
 
-/// The namespace of a component, and its specification under the name of its object.
+/// The namespace of a component, and its spec with the name of its object.
 fn named<C: Component>(
     mut object: C,
     name: impl Fn(&mut C::Spec) -> &mut Option<String>,
 ) -> (String, C::Spec) {
     let namespace = object.namespace().unwrap_or_default();
-    let given = object.name_any();
-    if !given.is_empty() {
-        *name(object.spec_mut()) = Some(given);
+    let object_name = object.name_any();
+    if !object_name.is_empty() {
+        *name(object.spec_mut()) = Some(object_name);
     }
     (namespace, object.spec().clone())
 }

@@ -3,9 +3,9 @@
 pub(crate) mod crds;
 pub(crate) mod diff;
 #[cfg(feature = "cluster")]
-mod diff_live;
+mod diff_cluster;
 pub(crate) mod explain;
-mod given;
 pub(crate) mod graph;
+mod inputs;
 pub(crate) mod render;
 pub(crate) mod validate;

@@ -1,13 +1,13 @@
-//! `render`: the objects that the operator makes of manifests.
+//! `render`: prints the objects that the operator creates from manifests.
 
 use function_mesh_api::validate::Violation;
 use function_mesh_workloads::SettingsArgs;
 
-use super::given::Given;
+use super::inputs::Inputs;
 use crate::input::{Document, Files};
 use crate::object::Object;
 use crate::output::{self, Format};
-use crate::rendering::{Maker, Renderer, backends};
+use crate::rendering::{Origin, Renderer, backends};
 use crate::{Failure, Outcome, Streams, screen};
 
 #[derive(Debug, clap::Args)]
@@ -17,11 +17,11 @@ Examples:
   kubectl mesh render -f function.yaml --with-cleanup -o json
   kubectl mesh render -f manifests/ --enable-init-containers --config-file operator.yaml
   cat function.yaml | kubectl mesh render -f - -n pulsar
-  kubectl mesh render --from-cluster -n pulsar functionmesh/pipe   what the operator makes of what is there
+  kubectl mesh render --from-cluster -n pulsar functionmesh/pipe   a mesh in the cluster
 
-Each component comes before its children; a mesh comes as its components. BackendConfigs among the documents
-take effect as they would in the cluster: the one that --global-backend-config names, and in each namespace
-the one that --namespaced-backend-config names. Objects of other kinds are passed over.")]
+The output has each component of a mesh before its children. BackendConfigs among the documents take effect as in the
+cluster: the one of --global-backend-config, and in each namespace the one of --namespaced-backend-config. Objects of
+other kinds are ignored.")]
 pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
@@ -30,11 +30,11 @@ pub(crate) struct Args {
     #[command(flatten)]
     cluster: crate::cluster::Selection,
 
-    /// Print the Jobs too that clean up subscriptions when a component is deleted
+    /// Print the Jobs too that delete subscriptions after a component is deleted
     #[arg(long)]
     with_cleanup: bool,
 
-    /// Format of the output
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "yaml")]
     output: Format,
 
@@ -45,13 +45,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
     let settings = args.settings.settings()?;
     #[cfg(feature = "cluster")]
-    let mut given = {
+    let mut inputs = {
         let global = settings.global_backend_config_ref().map(|global| global.namespace);
-        Given::of(&args.files, &args.cluster, global)?
+        Inputs::read(&args.files, &args.cluster, global)?
     };
     #[cfg(not(feature = "cluster"))]
-    let mut given = Given::in_files(&args.files);
-    let documents = given.all()?;
+    let mut inputs = Inputs::from_files(&args.files);
+    let documents = inputs.take_documents()?;
     let mut rejected = false;
     let mut reject = |document: &Document, violations: &[Violation]| -> std::io::Result<()> {
         rejected = true;
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
 
     let mut objects = Vec::new();
     for document in &documents {
-        match Object::read(document, &given.namespace) {
+        match Object::decode(document, &inputs.namespace) {
             Ok(object) => objects.push((document, object)),
             Err(violation) => reject(document, &[violation])?,
         }
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         settings: &settings,
         backends: &backends,
         with_cleanup: args.with_cleanup,
-        live: &given.live,
+        live: &inputs.live,
         leaves_replicas: false,
         items: Vec::new(),
     };
@@ -84,15 +84,15 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         }
     }
     if rejected {
-        writeln!(streams.err, "nothing is rendered; `kubectl mesh validate` shows these in their place")?;
-        return Ok(Outcome::Rejected);
+        writeln!(streams.err, "not rendered; run `kubectl mesh validate` for details")?;
+        return Ok(Outcome::Invalid);
     }
-    let made = renderer.items.into_iter().filter(|item| item.maker != Maker::Author);
-    let items: Vec<_> = made.map(|item| item.value).collect();
+    let rendered = renderer.items.into_iter().filter(|item| item.origin != Origin::User);
+    let items: Vec<_> = rendered.map(|item| item.value).collect();
     if items.is_empty() {
         let seen = documents.len();
         writeln!(streams.err, "no Function, Source, Sink or FunctionMesh among {seen} document(s)")?;
     }
     output::write(streams.out, args.output, &output::list(items))?;
-    Ok(Outcome::Fine)
+    Ok(Outcome::Success)
 }

@@ -1,4 +1,4 @@
-//! `validate`: what is wrong with manifests, and where.
+//! `validate`: reports errors and warnings in manifests, with their locations.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use clap::ValueEnum;
 use function_mesh_api::printable_lines;
 use serde_json::{Value, json};
 
-use super::given::Given;
+use super::inputs::Inputs;
 use crate::check::{Checker, Finding, Severity, report};
 use crate::input::{Document, Files, InputError};
 use crate::{Failure, Outcome, Streams, output};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Format {
-    /// For people: each finding with the line at fault
+    /// Findings with the source line
     Text,
-    /// For programs
+    /// JSON
     Json,
 }
 
@@ -23,15 +23,15 @@ enum Format {
 #[command(after_help = "\
 Examples:
   kubectl mesh validate -f mesh.yaml
-  kubectl mesh validate -f manifests/ -R --strict          for CI: warnings count too
+  kubectl mesh validate -f manifests/ -R --strict          for CI: warnings are errors
   kubectl mesh validate -f mesh.yaml -o json | jq '.findings[].field'
-  kubectl mesh validate --from-cluster -A           what is in the cluster already
+  kubectl mesh validate --from-cluster -A           objects in the cluster
 
-An error is what the cluster refuses: a rule of the operator that is broken, a value of a wrong type. A
-warning is what it takes and most likely was not meant: an unknown field, a component that shares no topic
-with its mesh. Objects of other kinds are passed over.
+The cluster rejects objects with errors: violated rules of the operator and wrong types. Warnings are most likely
+mistakes that the cluster accepts: unknown fields, or a component that shares no topic with its mesh. Objects of other
+kinds are ignored.
 
-Exit status: 0 no errors, 1 errors, 2 something could not be read.")]
+Exit code: 0 no errors, 1 errors, 2 unreadable input.")]
 pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
@@ -40,16 +40,16 @@ pub(crate) struct Args {
     #[command(flatten)]
     cluster: crate::cluster::Selection,
 
-    /// Count warnings as errors
+    /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
 
-    /// Format of the output
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 }
 
-/// What was found, with the document it was found in.
+/// A finding and its document.
 struct Found<'a> {
     document: &'a Document,
     finding: Finding,
@@ -57,10 +57,10 @@ struct Found<'a> {
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
     #[cfg(feature = "cluster")]
-    let given = Given::of(&args.files, &args.cluster, None)?;
+    let inputs = Inputs::read(&args.files, &args.cluster, None)?;
     #[cfg(not(feature = "cluster"))]
-    let given = Given::in_files(&args.files);
-    let Given { documents, errors, namespace, .. } = given;
+    let inputs = Inputs::from_files(&args.files);
+    let Inputs { documents, errors, namespace, .. } = inputs;
     let rules = Checker { namespace: &namespace };
     let mut found = Vec::new();
     let mut checked = 0;
@@ -69,44 +69,43 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         checked += 1;
         found.extend(findings.into_iter().map(|finding| Found { document, finding }));
     }
-    found.extend(repeated(&documents, &namespace));
+    found.extend(duplicates(&documents, &namespace));
 
     let count = |severity| found.iter().filter(|found| found.finding.severity == severity).count();
-    let (faults, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let (error_count, warning_count) = (count(Severity::Error), count(Severity::Warning));
     match args.output {
         Format::Json => json_report(&found, &errors, checked, streams)?,
         Format::Text => {
             text_report(&found, &errors, streams)?;
             let seen = documents.len() - checked.min(documents.len());
-            let others =
-                if seen == 0 { String::new() } else { format!(", {seen} of other kinds passed over") };
+            let others = if seen == 0 { String::new() } else { format!(", {seen} of other kinds ignored") };
             let summary = format!(
                 "{}{others}: {}, {}",
-                counted(checked, "object"),
-                counted(faults, "error"),
-                counted(warnings, "warning"),
+                plural(checked, "object"),
+                plural(error_count, "error"),
+                plural(warning_count, "warning"),
             );
             writeln!(streams.out, "{summary}")?;
         }
     }
     Ok(if !errors.is_empty() {
         Outcome::Failed
-    } else if faults > 0 || (args.strict && warnings > 0) {
-        Outcome::Rejected
+    } else if error_count > 0 || (args.strict && warning_count > 0) {
+        Outcome::Invalid
     } else {
-        Outcome::Fine
+        Outcome::Success
     })
 }
 
-fn counted(count: usize, what: &str) -> String {
+fn plural(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Objects that come twice: the later one silently replaces the earlier one.
-fn repeated<'a>(documents: &'a [Document], namespace: &str) -> Vec<Found<'a>> {
+/// Duplicate objects: the later one silently replaces the earlier one.
+fn duplicates<'a>(documents: &'a [Document], namespace: &str) -> Vec<Found<'a>> {
     let mut first: BTreeMap<_, &Document> = BTreeMap::new();
     let mut found = Vec::new();
-    for document in documents.iter().filter(|document| document.is_ours()) {
+    for document in documents.iter().filter(|document| document.is_mesh_kind()) {
         let Some(name) = document.text(&["metadata", "name"]) else { continue };
         let namespace = document.text(&["metadata", "namespace"]).unwrap_or(namespace);
         if let Some(earlier) = first.get(&(document.kind(), namespace, name)) {
@@ -115,7 +114,7 @@ fn repeated<'a>(documents: &'a [Document], namespace: &str) -> Vec<Found<'a>> {
             let finding = Finding {
                 severity: Severity::Warning,
                 field: "metadata.name".to_owned(),
-                message: format!("{} comes before, at {earlier}; this one replaces it", document.title()),
+                message: format!("duplicate of {} at {earlier}, which it replaces", document.title()),
                 at: document.node.locate("metadata.name"),
             };
             found.push(Found { document, finding });

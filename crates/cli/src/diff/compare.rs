@@ -1,4 +1,4 @@
-//! One object beside the one that is there.
+//! Compares one object with its live object.
 
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source, parse};
 use function_mesh_workloads::diff::{
@@ -7,57 +7,62 @@ use function_mesh_workloads::diff::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Against, Effect, Place, manager, owned};
-use crate::rendering::{Item, Maker};
-use crate::words;
+use super::{Against, Effect, FieldChange, manager, owned};
+use crate::rendering::{Item, Origin};
+use crate::shell_args;
 
-/// Fields of a StatefulSet that Kubernetes lets nobody change, and that the operator keeps.
-const KEPT: [&str; 4] = ["selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"];
+/// Immutable fields of a StatefulSet, which the operator keeps.
+const IMMUTABLE_FIELDS: [&str; 4] =
+    ["selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"];
 
-/// Every place at which an object would change.
-pub(super) fn places(item: &Item, live: &Value, against: Against) -> Vec<Place> {
+/// All changes of an object.
+pub(super) fn field_changes(item: &Item, live: &Value, against: Against) -> Vec<FieldChange> {
     let kind = item.value.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let found = match (item.maker, against) {
-        (Maker::Author, _) => authored(&item.value, live, kind),
+    let found = match (item.origin, against) {
+        (Origin::User, _) => diff_manifest(&item.value, live, kind),
         (_, Against::Files) => all_differences(&item.value, live),
-        (maker, Against::Cluster) => {
-            let wanted = if kind == "StatefulSet" { keeping(&item.value, live) } else { item.value.clone() };
+        (origin, Against::Cluster) => {
+            let wanted = if kind == "StatefulSet" {
+                with_immutable_fields(&item.value, live)
+            } else {
+                item.value.clone()
+            };
             let mut found = differences(&wanted, live);
-            // What the API server fills in under a field of ours is taken away with it only to come back.
-            found.extend(owned::no_longer_applied(&wanted, live, manager(maker)));
-            found.extend(kept(&item.value, live, kind));
+            // Defaults of the API server below a removed field come back, so only the field itself is a change.
+            found.extend(owned::no_longer_applied(&wanted, live, manager(origin)));
+            found.extend(immutable_differences(&item.value, live, kind));
             found
         }
     };
-    let mut places: Vec<Place> = found
+    let mut changes: Vec<FieldChange> = found
         .into_iter()
-        .filter(|difference| !is_of_the_cluster(&difference.path))
-        .flat_map(within_commands)
-        .map(|difference| Place { effect: effect(kind, &difference.path), difference })
+        .filter(|difference| !is_server_managed(&difference.path))
+        .flat_map(split_command)
+        .map(|difference| FieldChange { effect: effect(kind, &difference.path), difference })
         .collect();
-    places.sort_by(|one, other| one.difference.path.cmp(&other.difference.path));
-    places.dedup_by(|one, other| one.difference.path == other.difference.path);
-    places
+    changes.sort_by(|one, other| one.difference.path.cmp(&other.difference.path));
+    changes.dedup_by(|one, other| one.difference.path == other.difference.path);
+    changes
 }
 
-/// What a person wrote, beside what is there: the specification in full, both completed with defaults, and of
-/// labels and annotations those that the manifest has.
-fn authored(wanted: &Value, live: &Value, kind: &str) -> Vec<Difference> {
-    let specification = |object: &Value| json!({ "spec": object.get("spec") });
-    let live_complete = complete(live, kind).unwrap_or_else(|| live.clone());
-    let mut found = all_differences_of(kind, &specification(wanted), &specification(&live_complete));
-    let marks = |object: &Value| {
+/// Compares a manifest with its live object: the whole spec, both with defaults, and the labels and annotations that
+/// the manifest has.
+fn diff_manifest(wanted: &Value, live: &Value, kind: &str) -> Vec<Difference> {
+    let spec = |object: &Value| json!({ "spec": object.get("spec") });
+    let defaulted = with_defaults(live, kind).unwrap_or_else(|| live.clone());
+    let mut found = all_differences_of(kind, &spec(wanted), &spec(&defaulted));
+    let metadata = |object: &Value| {
         let part = |key: &str| object.pointer(&format!("/metadata/{key}")).cloned().unwrap_or(Value::Null);
         json!({ "metadata": { "labels": part("labels"), "annotations": part("annotations") } })
     };
-    found.extend(differences_of(kind, &marks(wanted), &marks(live)));
+    found.extend(differences_of(kind, &metadata(wanted), &metadata(live)));
     found
 }
 
-/// An object as the webhook completes it. None when it cannot be read.
-fn complete(object: &Value, kind: &str) -> Option<Value> {
+/// An object with the defaults of the webhook; None when it cannot be decoded.
+fn with_defaults(object: &Value, kind: &str) -> Option<Value> {
     let mut object = object.clone();
-    // What a status holds is not compared, and need not be readable.
+    // The status is not compared, and does not have to be decodable.
     object.as_object_mut()?.remove("status");
     match kind {
         "FunctionMesh" => {
@@ -85,9 +90,9 @@ fn complete(object: &Value, kind: &str) -> Option<Value> {
     .ok()
 }
 
-/// A StatefulSet with the fields that the operator keeps as they are. Pods must still be found by the selector,
-/// so its labels go into them.
-fn keeping(wanted: &Value, live: &Value) -> Value {
+/// A StatefulSet with the immutable fields of the live one. Pods must match the live selector, so the template gets
+/// its labels.
+fn with_immutable_fields(wanted: &Value, live: &Value) -> Value {
     let mut wanted = wanted.clone();
     let Some(theirs) = live.get("spec") else { return wanted };
     let selector = theirs.pointer("/selector/matchLabels").and_then(Value::as_object);
@@ -96,7 +101,7 @@ fn keeping(wanted: &Value, live: &Value) -> Value {
         labels.extend(selector.clone());
     }
     if let Some(ours) = wanted.get_mut("spec").and_then(Value::as_object_mut) {
-        for field in KEPT {
+        for field in IMMUTABLE_FIELDS {
             match theirs.get(field) {
                 Some(value) => ours.insert(field.to_owned(), value.clone()),
                 None => ours.remove(field),
@@ -106,20 +111,20 @@ fn keeping(wanted: &Value, live: &Value) -> Value {
     wanted
 }
 
-/// What is wanted otherwise and cannot be had.
-fn kept(wanted: &Value, live: &Value, kind: &str) -> Vec<Difference> {
+/// Changes of immutable fields.
+fn immutable_differences(wanted: &Value, live: &Value, kind: &str) -> Vec<Difference> {
     if kind != "StatefulSet" {
         return Vec::new();
     }
     let only = |object: &Value| {
-        let fields = KEPT.into_iter().filter_map(|field| {
+        let fields = IMMUTABLE_FIELDS.into_iter().filter_map(|field| {
             let value = object.get("spec")?.get(field)?;
             Some((field.to_owned(), value.clone()))
         });
         json!({ "spec": fields.collect::<Map<_, _>>() })
     };
     let mut found = differences_of(kind, &only(wanted), &only(live));
-    // Claims that are not wanted any more stay too, whatever the API server added to them.
+    // Removed claim templates stay too, with all defaults of the API server.
     let claims = |object: &Value| object.pointer("/spec/volumeClaimTemplates").cloned();
     if let (None, Some(live)) = (claims(wanted), claims(live).filter(|it| it != &json!([]))) {
         let path = Path(["spec", "volumeClaimTemplates"].map(|field| Step::Field(field.to_owned())).into());
@@ -128,8 +133,8 @@ fn kept(wanted: &Value, live: &Value, kind: &str) -> Vec<Difference> {
     found
 }
 
-/// Fields that tell which object it is, and are no matter of its content.
-fn is_of_the_cluster(path: &Path) -> bool {
+/// Whether the API server manages this field.
+fn is_server_managed(path: &Path) -> bool {
     ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"]
         .into_iter()
         .any(|field| path.is_within(&["metadata", field]))
@@ -139,30 +144,32 @@ fn is_of_the_cluster(path: &Path) -> bool {
 fn effect(kind: &str, path: &Path) -> Effect {
     match kind {
         "StatefulSet" if path.is_within(&["spec", "template"]) => Effect::Restart,
-        "StatefulSet" if KEPT.into_iter().any(|field| path.is_within(&["spec", field])) => Effect::Kept,
-        "Service" if path.is_within(&["spec", "clusterIP"]) => Effect::Kept,
+        "StatefulSet" if IMMUTABLE_FIELDS.into_iter().any(|field| path.is_within(&["spec", field])) => {
+            Effect::Immutable
+        }
+        "Service" if path.is_within(&["spec", "clusterIP"]) => Effect::Immutable,
         _ => Effect::Stay,
     }
 }
 
-/// A command that differs, told option by option.
-fn within_commands(difference: Difference) -> Vec<Difference> {
+/// Splits the difference of a command by option.
+fn split_command(difference: Difference) -> Vec<Difference> {
     let Difference { path, live, wanted } = &difference;
     let is_script =
         matches!(path.0.as_slice(), [.., Step::Field(field), Step::Index(_)] if field == "command");
     let (true, Some(Value::String(old)), Some(Value::String(new))) = (is_script, live, wanted) else {
         return vec![difference];
     };
-    let (old, new) = (words::parts(old), words::parts(new));
+    let (old, new) = (shell_args::split(old), shell_args::split(new));
     let base = Path(path.0.iter().take(path.0.len() - 1).cloned().collect());
     let found = exact_differences(&Value::Object(new.clone()), &Value::Object(old.clone()));
     if found.is_empty() {
-        let told = |text: &str| Some(Value::String(text.to_owned()));
-        // Nothing of the line is shown: it may hold secrets that have no name to be found by.
+        let text = |text: &str| Some(Value::String(text.to_owned()));
+        // The script is not shown: it may contain secrets that cannot be recognised by name.
         return vec![Difference {
             path: base,
-            live: told("the same words"),
-            wanted: told("the same words in another order or other quotes"),
+            live: text("same arguments"),
+            wanted: text("same arguments in another order or with other quotes"),
         }];
     }
     let within = |found: Difference| {

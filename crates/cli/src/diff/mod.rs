@@ -1,8 +1,8 @@
-//! What would change: objects as they would be, beside objects as they are. Pure: no client.
+//! Compares rendered objects with live objects, or with those rendered from older files. Pure: no client.
 //!
-//! The comparison is the operator's own. What is rendered must be a part of what is there, since the API server
-//! only ever adds; what the operator applied before and no longer wants is taken away; and fields of a
-//! StatefulSet that nobody can change are kept.
+//! The comparison is the operator's own: a rendered object must be a subset of the live one, since the API server adds
+//! defaults; fields that the operator applied before and no longer renders are removed; immutable fields of a
+//! StatefulSet are kept.
 
 mod compare;
 mod owned;
@@ -14,26 +14,26 @@ use function_mesh_api::labels;
 use function_mesh_workloads::diff::{Difference, dedup_keyed_lists};
 use serde_json::Value;
 
-use crate::id::{Id, Snapshot, controller, uid};
-use crate::rendering::{Item, Maker, NO_UID};
+use crate::object_ref::{ObjectRef, Snapshot, controller, uid};
+use crate::rendering::{Item, NO_UID, Origin};
 
-/// What objects are compared with.
+/// The other side of the comparison.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Against {
-    /// Live objects: others write to them too.
+    /// Live objects, which other clients write too.
     Cluster,
-    /// Objects of older manifests: what is not said any more is gone.
+    /// Objects of older manifests: missing fields are removed.
     Files,
 }
 
-/// What becomes of an object.
+/// The change of an object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
     New,
     Changed,
     Unchanged,
     Removed,
-    /// The operator will not touch it.
+    /// The operator does not touch the object: another owner has it.
     Refused,
 }
 
@@ -49,147 +49,146 @@ impl Change {
     }
 }
 
-/// What a difference means for pods.
+/// The effect of a change on pods.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Effect {
-    /// Kubernetes refuses the change; the operator keeps the field as it is.
-    Kept,
-    /// Running pods are not touched.
+    /// Kubernetes rejects the change; the operator keeps the field.
+    Immutable,
+    /// Running pods do not restart.
     Stay,
-    /// The template of the pods is another one, so they are replaced.
+    /// The pod template changes, so pods are replaced.
     Restart,
 }
 
 impl Effect {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Kept => "cannot be changed in place",
+            Self::Immutable => "immutable",
             Self::Stay => "pods stay",
             Self::Restart => "pods restart",
         }
     }
 }
 
-/// One place at which an object would change.
+/// One changed field.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct FieldChange {
     pub(crate) difference: Difference,
     pub(crate) effect: Effect,
 }
 
-/// What becomes of one object, and why.
+/// The changes of one object.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    pub(crate) id: Id,
+    pub(crate) id: ObjectRef,
     pub(crate) change: Change,
-    pub(crate) places: Vec<Place>,
-    /// What it means for pods, where it is pods that it is about.
+    pub(crate) fields: Vec<FieldChange>,
+    /// The effect on pods, for objects that affect pods.
     pub(crate) verdict: Option<Effect>,
     pub(crate) notes: Vec<String>,
 }
 
-/// Compares objects with those that are there.
+/// Compares rendered objects with `before`.
 pub(crate) fn compare(items: Vec<Item>, before: &Snapshot, against: Against) -> Vec<Entry> {
     let mut items = items;
     for item in &mut items {
         dedup_keyed_lists(&mut item.value);
     }
-    let alone = left_alone(&items);
-    let told = |item: &Item| {
+    let unmanaged = unmanaged(&items);
+    let compare_item = |item: &Item| {
         let entry = entry(item, before, against);
-        let is_left = owner(&item.value).is_some_and(|owner| alone.contains(&owner));
-        if !is_left {
+        let is_unmanaged = owner(&item.value).is_some_and(|owner| unmanaged.contains(&owner));
+        if !is_unmanaged {
             return entry;
         }
-        let notes = vec![format!("left alone: its owner is annotated {}=false", labels::MANAGED)];
-        Entry { id: entry.id, change: Change::Unchanged, places: Vec::new(), verdict: None, notes }
+        let notes = vec![format!("not managed: its owner has the annotation {}=false", labels::MANAGED)];
+        Entry { id: entry.id, change: Change::Unchanged, fields: Vec::new(), verdict: None, notes }
     };
-    let mut entries: Vec<Entry> = items.iter().map(told).collect();
-    let gone = removed(&items, before, against).into_iter();
-    entries.extend(
-        gone.filter(|entry| {
-            before.get(&entry.id).and_then(owner).is_none_or(|owner| !alone.contains(&owner))
-        }),
-    );
+    let mut entries: Vec<Entry> = items.iter().map(compare_item).collect();
+    let removed = removed(&items, before, against).into_iter();
+    entries.extend(removed.filter(|entry| {
+        before.get(&entry.id).and_then(owner).is_none_or(|owner| !unmanaged.contains(&owner))
+    }));
     entries
 }
 
-/// The object that controls another one.
-fn owner(object: &Value) -> Option<Id> {
+/// The controller owner of an object.
+fn owner(object: &Value) -> Option<ObjectRef> {
     let (kind, name, _) = controller(object)?;
-    Some(Id::new(kind, &Id::of(object).namespace, name))
+    Some(ObjectRef::new(kind, &ObjectRef::of(object).namespace, name))
 }
 
-/// Objects that the operator is told to leave alone, and their components. What they own stays as it is.
-fn left_alone(items: &[Item]) -> BTreeSet<Id> {
-    let mut alone = BTreeSet::new();
-    // A mesh comes before its components.
+/// Objects with the annotation `managed: "false"`, and their components. Their children do not change.
+fn unmanaged(items: &[Item]) -> BTreeSet<ObjectRef> {
+    let mut unmanaged = BTreeSet::new();
+    // Items are ordered: a mesh comes before its components.
     for item in items {
-        let marks = item.value.pointer("/metadata/annotations");
-        let is_told = marks.and_then(|marks| marks.get(labels::MANAGED)).is_some_and(|mark| mark == "false");
-        if is_told || owner(&item.value).is_some_and(|owner| alone.contains(&owner)) {
-            alone.insert(Id::of(&item.value));
+        let annotations = item.value.pointer("/metadata/annotations");
+        let is_annotated =
+            annotations.and_then(|all| all.get(labels::MANAGED)).is_some_and(|value| value == "false");
+        if is_annotated || owner(&item.value).is_some_and(|owner| unmanaged.contains(&owner)) {
+            unmanaged.insert(ObjectRef::of(&item.value));
         }
     }
-    alone
+    unmanaged
 }
 
 fn entry(item: &Item, before: &Snapshot, against: Against) -> Entry {
-    let id = Id::of(&item.value);
+    let id = ObjectRef::of(&item.value);
     let is_set = id.kind == "StatefulSet";
     let Some(live) = before.get(&id) else {
         let notes = if is_set { vec!["pods start".to_owned()] } else { Vec::new() };
-        return Entry { id, change: Change::New, places: Vec::new(), verdict: None, notes };
+        return Entry { id, change: Change::New, fields: Vec::new(), verdict: None, notes };
     };
-    if let Some((change, note)) = foreign(item, live, against) {
-        return Entry { id, change, places: Vec::new(), verdict: None, notes: vec![note] };
+    if let Some((change, note)) = other_owner(item, live, against) {
+        return Entry { id, change, fields: Vec::new(), verdict: None, notes: vec![note] };
     }
     let mut live = live.clone();
     dedup_keyed_lists(&mut live);
-    let places = compare::places(item, &live, against);
-    let change = if places.is_empty() { Change::Unchanged } else { Change::Changed };
+    let fields = compare::field_changes(item, &live, against);
+    let change = if fields.is_empty() { Change::Unchanged } else { Change::Changed };
     let mut notes = Vec::new();
     let mut verdict = None;
-    // Components have pods too, but what becomes of those their StatefulSets tell.
-    let worst = places.iter().map(|place| place.effect).max();
-    if let Some(worst) = worst.filter(|_| is_set || item.maker == Maker::Component) {
+    // The verdict on pods is that of StatefulSets, not of components.
+    let worst = fields.iter().map(|field| field.effect).max();
+    if let Some(worst) = worst.filter(|_| is_set || item.origin == Origin::Component) {
         verdict = Some(worst);
         if worst == Effect::Restart {
             match live.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1) {
                 0 => {
                     verdict = Some(Effect::Stay);
-                    notes.push("none runs now".to_owned());
+                    notes.push("no running pods".to_owned());
                 }
                 1 => {}
-                pods => notes.push(format!("{pods} of them, one after another")),
+                pods => notes.push(format!("{pods} pods, one at a time")),
             }
         }
     }
-    Entry { id, change, places, verdict, notes }
+    Entry { id, change, fields, verdict, notes }
 }
 
-/// What becomes of an object whose name is taken by one that is not ours.
-fn foreign(item: &Item, live: &Value, against: Against) -> Option<(Change, String)> {
-    if item.maker == Maker::Author || against == Against::Files {
+/// The change of an object whose name belongs to another owner.
+fn other_owner(item: &Item, live: &Value, against: Against) -> Option<(Change, String)> {
+    if item.origin == Origin::User || against == Against::Files {
         return None;
     }
     let (kind, name, wanted) = controller(&item.value)?;
     let whose = match controller(live) {
         Some((.., uid)) if uid == wanted => return None,
         Some((other, its_name, _)) if (other, its_name) == (kind, name) => {
-            let note = format!("one that belonged to an earlier {kind} {name} goes first");
+            let note = format!("after deletion of the one that an earlier {kind} {name} owned");
             return Some((Change::New, note));
         }
-        Some((other, its_name, _)) => format!("it belongs to {other} {its_name}"),
-        None => "nothing owns it".to_owned(),
+        Some((other, its_name, _)) => format!("owned by {other} {its_name}"),
+        None => "it has no owner".to_owned(),
     };
-    Some((Change::Refused, format!("{whose}; rename the component, or remove that object")))
+    Some((Change::Refused, format!("{whose}; rename the component, or delete that object")))
 }
 
-/// What is there and is not wanted any more: all that older files have besides; in a cluster what belongs to the
-/// objects that were compared, and what belongs to that.
+/// Removed objects: against files all that the new files lack; against a cluster those that compared objects own,
+/// directly or indirectly.
 fn removed(items: &[Item], before: &Snapshot, against: Against) -> Vec<Entry> {
-    let wanted: BTreeSet<Id> = items.iter().map(|item| Id::of(&item.value)).collect();
+    let wanted: BTreeSet<ObjectRef> = items.iter().map(|item| ObjectRef::of(&item.value)).collect();
     let mut owners: Vec<String> = wanted
         .iter()
         .filter_map(|id| uid(before.get(id)?))
@@ -209,45 +208,48 @@ fn removed(items: &[Item], before: &Snapshot, against: Against) -> Vec<Entry> {
             break;
         }
     }
-    let entry = |id: Id| {
-        let notes = if id.kind == "StatefulSet" { vec!["its pods end".to_owned()] } else { Vec::new() };
-        Entry { id, change: Change::Removed, places: Vec::new(), verdict: None, notes }
+    let entry = |id: ObjectRef| {
+        let notes = if id.kind == "StatefulSet" { vec!["pods terminate".to_owned()] } else { Vec::new() };
+        Entry { id, change: Change::Removed, fields: Vec::new(), verdict: None, notes }
     };
     gone.into_iter().map(entry).collect()
 }
 
-/// Notes where a change waits: a BackendConfig without `autoUpdate` reaches a component only together with the
-/// component's own next change.
+/// Marks deferred changes: a BackendConfig without `autoUpdate` takes effect with the next change of the component.
 #[cfg(feature = "cluster")]
-pub(crate) fn note_what_waits(entries: &mut [Entry], before: &Snapshot, waits: impl Fn(&Id, &Value) -> bool) {
-    let unchanged: Vec<Id> = entries
+pub(crate) fn mark_deferred(
+    entries: &mut [Entry],
+    before: &Snapshot,
+    is_deferred: impl Fn(&ObjectRef, &Value) -> bool,
+) {
+    let unchanged: Vec<ObjectRef> = entries
         .iter()
         .filter(|entry| entry.change == Change::Unchanged)
-        .filter(|entry| before.get(&entry.id).is_some_and(|live| waits(&entry.id, live)))
+        .filter(|entry| before.get(&entry.id).is_some_and(|live| is_deferred(&entry.id, live)))
         .map(|entry| entry.id.clone())
         .collect();
     for entry in entries.iter_mut().filter(|entry| entry.id.kind == "StatefulSet") {
         let owner = before.get(&entry.id).and_then(controller);
-        let is_held = owner.is_some_and(|(kind, name, _)| {
+        let is_deferred = owner.is_some_and(|(kind, name, _)| {
             unchanged
                 .iter()
                 .any(|id| id.kind == kind && id.name == name && id.namespace == entry.id.namespace)
         });
-        if entry.change == Change::Changed && is_held {
+        if entry.change == Change::Changed && is_deferred {
             entry.verdict = Some(Effect::Stay);
             entry.notes.push(
-                "held back until the component itself changes: its BackendConfig has no `autoUpdate: true`"
+                "deferred until the component changes: its BackendConfig does not set `autoUpdate: true`"
                     .to_owned(),
             );
         }
     }
 }
 
-/// Who applies an object that comes from this.
-fn manager(maker: Maker) -> &'static str {
-    match maker {
-        Maker::Mesh => labels::managers::MESH,
-        Maker::Author | Maker::Component => labels::managers::WORKLOAD,
+/// The field manager of objects of this origin.
+fn manager(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Mesh => labels::managers::MESH,
+        Origin::User | Origin::Component => labels::managers::WORKLOAD,
     }
 }
 

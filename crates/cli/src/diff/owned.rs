@@ -1,23 +1,23 @@
-//! What the operator set before and no longer wants. The API server keeps a record of it: of each field
-//! manager the fields that it applied last.
+//! Fields that the operator applied before and no longer renders, from managedFields.
 
 use function_mesh_api::labels;
 use function_mesh_workloads::diff::{Difference, Path, Step};
 use serde_json::{Map, Value};
 
-/// What server-side apply by this manager takes away from an object when it is applied as wanted.
+/// The fields that server-side apply by this manager would remove.
 pub(super) fn no_longer_applied(wanted: &Value, live: &Value, manager: &str) -> Vec<Difference> {
-    let records = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
     let mut found = Vec::new();
-    for record in records.into_iter().flatten() {
-        let is_its = record.get("manager").and_then(Value::as_str) == Some(manager)
-            && record.get("operation").and_then(Value::as_str) == Some("Apply")
-            && record.get("subresource").is_none();
-        if let Some(fields) = record.get("fieldsV1").and_then(Value::as_object).filter(|_| is_its) {
+    for entry in entries.into_iter().flatten() {
+        let is_applied_by_manager = entry.get("manager").and_then(Value::as_str) == Some(manager)
+            && entry.get("operation").and_then(Value::as_str) == Some("Apply")
+            && entry.get("subresource").is_none();
+        let fields = entry.get("fieldsV1").and_then(Value::as_object);
+        if let Some(fields) = fields.filter(|_| is_applied_by_manager) {
             walk(fields, &Path::default(), Some(wanted), live, &mut found);
         }
     }
-    // The operator's own mark is not part of what it renders.
+    // The operator's own annotation is not rendered.
     found.retain(
         |difference| !matches!(difference.path.0.last(), Some(Step::Field(name)) if name == labels::APPLIED_HASH),
     );
@@ -38,7 +38,7 @@ fn walk(
         match (ours, within) {
             (Some(ours), Some(within)) => walk(within, &path, Some(ours), there, found),
             (Some(_), None) => {}
-            // A mark on the whole says that the whole was applied; without it only parts were.
+            // The key "." marks an item or map that was applied as a whole.
             (None, Some(within)) if !within.contains_key(".") => walk(within, &path, None, there, found),
             (None, _) => {
                 found.push(Difference { path, live: Some(there.clone()), wanted: None });
@@ -47,25 +47,25 @@ fn walk(
     }
 }
 
-/// One step down by a key of the record: where it leads, what is there, and what is wanted there. None where
-/// nothing is any more.
+/// One step down by a key of fieldsV1: the step, the live value, and the wanted value. None when the live value is
+/// gone.
 fn step<'a>(
     key: &str,
     wanted: Option<&'a Value>,
     live: &'a Value,
 ) -> Option<(Step, &'a Value, Option<&'a Value>)> {
-    let (mark, rest) = key.split_once(':')?;
-    match mark {
+    let (prefix, rest) = key.split_once(':')?;
+    match prefix {
         "f" => {
             let there = live.get(rest)?;
             Some((Step::Field(rest.to_owned()), there, wanted.and_then(|wanted| wanted.get(rest))))
         }
         "k" => {
             let keys: Map<String, Value> = serde_json::from_str(rest).ok()?;
-            let place = live.as_array()?.iter().position(|item| is_called(item, &keys))?;
+            let place = live.as_array()?.iter().position(|item| has_keys(item, &keys))?;
             let there = live.get(place)?;
             let ours =
-                wanted.and_then(Value::as_array).and_then(|all| all.iter().find(|it| is_called(it, &keys)));
+                wanted.and_then(Value::as_array).and_then(|all| all.iter().find(|it| has_keys(it, &keys)));
             let name = there.get("name").and_then(Value::as_str);
             Some((name.map_or(Step::Index(place), |name| Step::Item(name.to_owned())), there, ours))
         }
@@ -79,8 +79,8 @@ fn step<'a>(
     }
 }
 
-/// Whether an item goes by these keys. What it leaves out the API server has filled in.
-fn is_called(item: &Value, keys: &Map<String, Value>) -> bool {
+/// Whether an item has these list-map keys. A key that it omits is a default of the API server.
+fn has_keys(item: &Value, keys: &Map<String, Value>) -> bool {
     let mut agrees = false;
     for (key, value) in keys {
         match item.get(key) {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_that_are_no_longer_wanted_are_found_and_those_of_others_are_not() {
+    fn removed_fields_of_the_manager_are_found() {
         let live = json!({
             "metadata": {
                 "labels": { "ours": "1", "gone": "1", "theirs": "1" },

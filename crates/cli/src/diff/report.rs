@@ -1,4 +1,4 @@
-//! What would change, as text for people and as data for programs.
+//! Prints changes as text or as data.
 
 use std::io::{self, Write};
 
@@ -8,23 +8,23 @@ use serde_json::{Value, json};
 
 use super::{Change, Effect, Entry};
 use crate::screen::{self, painted};
-use crate::words;
+use crate::shell_args;
 
 /// Longest value on a line.
 const WIDTH: usize = 100;
-/// How much of two long texts is shown around the piece in which they differ.
-const AROUND: usize = 24;
+/// Characters shown around the difference of two long texts.
+const CONTEXT: usize = 24;
 
-/// What of the values is shown.
+/// Which values are shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Values {
-    /// Configuration of functions and connectors is hidden as a whole: nobody can tell what in it is a secret.
-    Safe,
-    /// It is shown. What is called like a secret elsewhere stays hidden.
-    Configuration,
+    /// The configuration of functions and connectors is redacted: its secrets cannot be recognised by name.
+    Redacted,
+    /// The configuration is shown. Values elsewhere that are named like secrets stay redacted.
+    WithConfiguration,
 }
 
-/// The report for people.
+/// The report as text.
 pub(crate) fn text(
     out: &mut dyn Write,
     entries: &[Entry],
@@ -46,23 +46,23 @@ pub(crate) fn text(
         let said = if said.is_empty() { String::new() } else { format!(": {}", said.join("; ")) };
         let title = format!("{mark} {} {}{said}", entry.id, entry.change.as_str());
         writeln!(out, "{}", painted(&title, code, colour))?;
-        for place in &entry.places {
-            let path = &place.difference.path;
-            let kept = place.effect == Effect::Kept && entry.verdict != Some(Effect::Kept);
-            let kept = if kept { "   (cannot be changed in place)" } else { "" };
-            screen::line(out, &format!("    {path}{kept}"))?;
+        for field in &entry.fields {
+            let path = &field.difference.path;
+            let is_immutable = field.effect == Effect::Immutable && entry.verdict != Some(Effect::Immutable);
+            let suffix = if is_immutable { "   (immutable)" } else { "" };
+            screen::line(out, &format!("    {path}{suffix}"))?;
             let shown = |value| shown(&entry.id.kind, path, value, values);
-            let old = place.difference.live.as_ref().map(shown);
-            let new = place.difference.wanted.as_ref().map(shown);
+            let old = field.difference.live.as_ref().map(shown);
+            let new = field.difference.wanted.as_ref().map(shown);
             let (old, new) = match (old, new) {
-                // Of two texts that are hidden there is no more to say than that they differ.
+                // Two redacted values differ, but look the same.
                 (Some(old), Some(new)) if old == new => {
-                    let full = |live| safe(&entry.id.kind, path, live, Values::Configuration);
-                    let is_asked_for = old == HIDDEN
-                        && values == Values::Safe
-                        && place.difference.live.as_ref().is_some_and(|live| full(live) != HIDDEN);
-                    let hint = if is_asked_for { "; --show-values shows it" } else { "" };
-                    (Some(old), Some(format!("{new}, another one{hint}")))
+                    let full = |live| redact(&entry.id.kind, path, live, Values::WithConfiguration);
+                    let can_be_shown = old == HIDDEN
+                        && values == Values::Redacted
+                        && field.difference.live.as_ref().is_some_and(|live| full(live) != HIDDEN);
+                    let hint = if can_be_shown { "; --show-values shows it" } else { "" };
+                    (Some(old), Some(format!("{new}, changed{hint}")))
                 }
                 (Some(old), Some(new)) if old.len() > WIDTH || new.len() > WIDTH => {
                     let (old, new) = focus(&old, &new);
@@ -92,24 +92,24 @@ pub(crate) fn text(
     )
 }
 
-/// The report for programs.
+/// The report as data.
 pub(crate) fn data(entries: &[Entry], values: Values) -> Value {
     let objects: Vec<Value> = entries
         .iter()
         .map(|entry| {
             let side = |path: &Path, value: Option<&Value>| {
-                value.map(|value| safe(&entry.id.kind, path, value, values))
+                value.map(|value| redact(&entry.id.kind, path, value, values))
             };
-            let places: Vec<Value> = entry
-                .places
+            let differences: Vec<Value> = entry
+                .fields
                 .iter()
-                .map(|place| {
-                    let path = &place.difference.path;
+                .map(|field| {
+                    let path = &field.difference.path;
                     json!({
                         "path": path.to_string(),
-                        "old": side(path, place.difference.live.as_ref()),
-                        "new": side(path, place.difference.wanted.as_ref()),
-                        "effect": place.effect.as_str(),
+                        "old": side(path, field.difference.live.as_ref()),
+                        "new": side(path, field.difference.wanted.as_ref()),
+                        "effect": field.effect.as_str(),
                     })
                 })
                 .collect();
@@ -120,43 +120,44 @@ pub(crate) fn data(entries: &[Entry], values: Values) -> Value {
                 "change": entry.change.as_str(),
                 "verdict": entry.verdict.map(Effect::as_str),
                 "notes": entry.notes,
-                "differences": places,
+                "differences": differences,
             })
         })
         .collect();
     json!({ "objects": objects })
 }
 
-/// A value without secrets. Commands within are taken apart, so that their options have names.
-fn safe(kind: &str, path: &Path, value: &Value, values: Values) -> Value {
-    let mut hidden = mask_free_form(kind, path, value, HIDDEN);
-    let is_configuration = hidden == HIDDEN || is_of_command(path);
-    if values == Values::Configuration && (hidden != *value || is_configuration) {
+/// A value without secrets. Commands are split first, so that their options have names.
+fn redact(kind: &str, path: &Path, value: &Value, values: Values) -> Value {
+    let mut redacted = mask_free_form(kind, path, value, HIDDEN);
+    let is_configuration = redacted == HIDDEN || is_command_configuration(path);
+    if values == Values::WithConfiguration && (redacted != *value || is_configuration) {
         return value.clone();
     }
-    words::take_apart(&mut hidden);
-    if is_of_command(path) {
+    shell_args::split_commands(&mut redacted);
+    if is_command_configuration(path) {
         return Value::String(HIDDEN.to_owned());
     }
-    redact::value_at(path, &without_command_configuration(&hidden))
+    redact::value_at(path, &without_command_configuration(&redacted))
 }
 
-/// Names under which the commands of runners have configuration.
-const CONFIGURATION: [&str; 3] = ["userConfig", "configs", "config"];
+/// Keys of the configuration in commands of runners.
+const CONFIGURATION_KEYS: [&str; 3] = ["userConfig", "configs", "config"];
 
-/// Whether this is configuration of a function or connector on a runner's command line.
-fn is_of_command(path: &Path) -> bool {
+/// Whether this is the configuration of a function or connector in a runner's command.
+fn is_command_configuration(path: &Path) -> bool {
     let mut steps = path.0.iter().skip_while(|step| !matches!(step, Step::Field(name) if name == "command"));
-    steps.any(|step| matches!(step, Step::Field(name) if CONFIGURATION.contains(&name.as_str())))
+    steps.any(|step| matches!(step, Step::Field(name) if CONFIGURATION_KEYS.contains(&name.as_str())))
 }
 
-/// The same within commands that have been taken apart.
+/// Redacts the configuration in split commands.
 fn without_command_configuration(value: &Value) -> Value {
     fn walk(value: &Value, in_command: bool) -> Value {
         match value {
             Value::Object(fields) => {
                 let field = |(name, value): (&String, &Value)| {
-                    let is_hidden = in_command && CONFIGURATION.contains(&name.as_str()) && !value.is_null();
+                    let is_hidden =
+                        in_command && CONFIGURATION_KEYS.contains(&name.as_str()) && !value.is_null();
                     let value = if is_hidden {
                         Value::String(HIDDEN.to_owned())
                     } else {
@@ -175,7 +176,7 @@ fn without_command_configuration(value: &Value) -> Value {
 
 /// A value on one line, without secrets.
 fn shown(kind: &str, path: &Path, value: &Value, values: Values) -> String {
-    match safe(kind, path, value, values) {
+    match redact(kind, path, value, values) {
         Value::String(text) if !text.is_empty() && !text.contains('\n') && text.trim() == text => text,
         value => value.to_string(),
     }
@@ -189,7 +190,7 @@ fn short(text: &str) -> String {
     format!("{shown}…")
 }
 
-/// Of two long texts the pieces in which they differ, with a little around them.
+/// The differing parts of two long texts, with context.
 fn focus(old: &str, new: &str) -> (String, String) {
     let (one, other): (Vec<char>, Vec<char>) = (old.chars().collect(), new.chars().collect());
     let same = |(a, b): &(&char, &char)| a == b;
@@ -197,8 +198,8 @@ fn focus(old: &str, new: &str) -> (String, String) {
     let most = one.len().min(other.len()) - before;
     let after = one.iter().rev().zip(other.iter().rev()).take(most).take_while(same).count();
     let piece = |text: &[char]| {
-        let start = before.saturating_sub(AROUND);
-        let end = (text.len() - after + AROUND).min(text.len());
+        let start = before.saturating_sub(CONTEXT);
+        let end = (text.len() - after + CONTEXT).min(text.len());
         let piece: String = text.get(start..end).unwrap_or_default().iter().collect();
         let (head, tail) = (if start > 0 { "…" } else { "" }, if end < text.len() { "…" } else { "" });
         format!("{head}{piece}{tail}")
@@ -211,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_long_texts_the_differing_piece_is_shown() {
+    fn long_texts_are_cut_to_the_difference() {
         let (old, new) =
             (format!("{}a{}", "x".repeat(200), "y".repeat(200)), "x".repeat(200) + &"y".repeat(200));
         let (old, new) = focus(&old, &new);

@@ -14,13 +14,13 @@ fn child(kind: &str, spec: Value) -> Value {
 }
 
 fn one(wanted: Value, live: Value) -> Entry {
-    let before = Snapshot::from([(Id::of(&live), live)]);
-    let item = Item { maker: Maker::Component, value: wanted };
+    let before = Snapshot::from([(ObjectRef::of(&live), live)]);
+    let item = Item { origin: Origin::Component, value: wanted };
     compare(vec![item], &before, Against::Cluster).remove(0)
 }
 
-fn places(entry: &Entry) -> Vec<(String, Effect)> {
-    entry.places.iter().map(|place| (place.difference.path.to_string(), place.effect)).collect()
+fn fields(entry: &Entry) -> Vec<(String, Effect)> {
+    entry.fields.iter().map(|field| (field.difference.path.to_string(), field.effect)).collect()
 }
 
 fn set(spec: Value) -> Value {
@@ -28,7 +28,7 @@ fn set(spec: Value) -> Value {
 }
 
 #[test]
-fn a_change_of_the_template_restarts_pods_and_one_beside_it_does_not() {
+fn only_template_changes_restart_pods() {
     let template = |image: &str| json!({ "spec": { "containers": [{ "name": "c", "image": image }] } });
     let live = set(json!({ "replicas": 3, "template": template("a"), "revisionHistoryLimit": 10 }));
     let same = one(set(json!({ "replicas": 3, "template": template("a") })), live.clone());
@@ -38,38 +38,39 @@ fn a_change_of_the_template_restarts_pods_and_one_beside_it_does_not() {
     assert_eq!(restart.verdict, Some(Effect::Restart));
     let expected =
         [("spec.replicas", Effect::Stay), ("spec.template.spec.containers[c].image", Effect::Restart)];
-    assert_eq!(places(&restart), expected.map(|(path, effect)| (path.to_owned(), effect)));
-    assert_eq!(restart.notes, ["3 of them, one after another"]);
+    assert_eq!(fields(&restart), expected.map(|(path, effect)| (path.to_owned(), effect)));
+    assert_eq!(restart.notes, ["3 pods, one at a time"]);
 
     let stay = one(set(json!({ "replicas": 2, "template": template("a") })), live);
     assert_eq!(stay.verdict, Some(Effect::Stay));
     let none = set(json!({ "replicas": 0, "template": template("a") }));
-    let asleep = one(set(json!({ "replicas": 0, "template": template("b") })), none);
-    assert_eq!((asleep.verdict, asleep.notes), (Some(Effect::Stay), vec!["none runs now".to_owned()]));
+    let scaled_down = one(set(json!({ "replicas": 0, "template": template("b") })), none);
+    assert_eq!(scaled_down.verdict, Some(Effect::Stay));
+    assert_eq!(scaled_down.notes, ["no running pods"]);
 }
 
 #[test]
-fn what_nobody_can_change_is_kept_and_pods_are_found_by_the_old_selector() {
+fn immutable_fields_keep_the_live_values() {
     let spec = |label: &str, claims: Value| {
         json!({ "selector": { "matchLabels": { "l": label } }, "volumeClaimTemplates": claims,
             "template": { "metadata": { "labels": { "l": label } } } })
     };
     let claim = json!([{ "metadata": { "name": "data" } }]);
-    let kept = one(set(spec("new", json!([]))), set(spec("old", claim.clone())));
-    assert_eq!(kept.verdict, Some(Effect::Kept));
+    let immutable = one(set(spec("new", json!([]))), set(spec("old", claim.clone())));
+    assert_eq!(immutable.verdict, Some(Effect::Immutable));
     let expected = ["spec.selector.matchLabels.l", "spec.volumeClaimTemplates"];
-    assert_eq!(places(&kept).into_iter().map(|(path, _)| path).collect::<Vec<_>>(), expected);
+    assert_eq!(fields(&immutable).into_iter().map(|(path, _)| path).collect::<Vec<_>>(), expected);
 
     let more = one(
         set(spec("l", claim)),
         set(json!({ "selector": { "matchLabels": { "l": "l" } },
         "template": { "metadata": { "labels": { "l": "l" } } } })),
     );
-    assert_eq!(places(&more), [("spec.volumeClaimTemplates".to_owned(), Effect::Kept)]);
+    assert_eq!(fields(&more), [("spec.volumeClaimTemplates".to_owned(), Effect::Immutable)]);
 }
 
 #[test]
-fn commands_are_told_option_by_option() {
+fn commands_are_compared_by_option() {
     let with = |script: &str| {
         set(json!({ "template": { "spec": { "containers": [
             { "name": "c", "command": ["bash", "-c", script] }] } } }))
@@ -78,7 +79,7 @@ fn commands_are_told_option_by_option() {
         with(r#"exec java --jar a.jar --function_details '{"sink":{"topic":"b"}}' --new 1"#),
         with(r#"exec java --jar a.jar --function_details '{"sink":{"topic":"a"}}' --old 1"#),
     );
-    let paths: Vec<String> = places(&entry).into_iter().map(|(path, _)| path).collect();
+    let paths: Vec<String> = fields(&entry).into_iter().map(|(path, _)| path).collect();
     let command = "spec.template.spec.containers[c].command";
     let expected = [
         format!("{command}[\"--function_details\"].sink.topic"),
@@ -88,11 +89,11 @@ fn commands_are_told_option_by_option() {
     assert_eq!(paths, expected);
     assert_eq!(entry.verdict, Some(Effect::Restart));
     let order = one(with("run --a 1 --b 2"), with("run --b 2 --a 1"));
-    assert_eq!(places(&order), [(command.to_owned(), Effect::Restart)]);
+    assert_eq!(fields(&order), [(command.to_owned(), Effect::Restart)]);
 }
 
 #[test]
-fn what_belongs_to_somebody_else_is_left_alone() {
+fn objects_of_other_owners_are_refused() {
     let mut live = child("Service", json!({ "selector": {} }));
     live["metadata"]["ownerReferences"][0]["uid"] = json!("other");
     let wanted = child("Service", json!({ "selector": { "a": "b" } }));
@@ -106,7 +107,7 @@ fn what_belongs_to_somebody_else_is_left_alone() {
 }
 
 #[test]
-fn what_belonged_to_the_compared_objects_is_removed_with_all_below_it() {
+fn owned_objects_are_removed_recursively() {
     let object = |kind: &str, name: &str, uid: &str, owner: (&str, &str)| {
         json!({ "kind": kind, "metadata": { "name": name, "namespace": "n", "uid": uid, "ownerReferences": [
             { "kind": "X", "name": "x", "uid": owner.1, "controller": owner.0 == "controller" }] } })
@@ -118,8 +119,8 @@ fn what_belonged_to_the_compared_objects_is_removed_with_all_below_it() {
         object("Function", "other", "other", ("controller", "elsewhere")),
         object("Function", "used", "used", ("owner", "mesh")),
     ];
-    let before: Snapshot = live.iter().map(|object| (Id::of(object), object.clone())).collect();
-    let mesh = Item { maker: Maker::Author, value: live[0].clone() };
+    let before: Snapshot = live.iter().map(|object| (ObjectRef::of(object), object.clone())).collect();
+    let mesh = Item { origin: Origin::User, value: live[0].clone() };
     let entries = compare(vec![mesh], &before, Against::Cluster);
     let gone: Vec<_> =
         entries.iter().filter(|it| it.change == Change::Removed).map(|it| it.id.name.as_str()).collect();
@@ -127,20 +128,20 @@ fn what_belonged_to_the_compared_objects_is_removed_with_all_below_it() {
 }
 
 #[test]
-fn what_the_operator_is_told_to_leave_alone_stays() {
+fn unmanaged_objects_do_not_change() {
     let component = json!({ "kind": "Function", "metadata": { "name": "f", "namespace": "n", "uid": "u",
         "annotations": { labels::MANAGED: "false" } }, "spec": {} });
     let live = set(json!({ "replicas": 1 }));
     let mut stale = child("HorizontalPodAutoscaler", json!({}));
     stale["metadata"]["uid"] = json!("h");
     let all = [component.clone(), live, stale];
-    let before: Snapshot = all.iter().map(|object| (Id::of(object), object.clone())).collect();
+    let before: Snapshot = all.iter().map(|object| (ObjectRef::of(object), object.clone())).collect();
     let items = vec![
-        Item { maker: Maker::Author, value: component },
-        Item { maker: Maker::Component, value: set(json!({ "replicas": 2 })) },
+        Item { origin: Origin::User, value: component },
+        Item { origin: Origin::Component, value: set(json!({ "replicas": 2 })) },
     ];
     let entries = compare(items, &before, Against::Cluster);
     let children = entries.iter().skip(1);
     assert!(children.clone().count() == 1 && children.clone().all(|it| it.change == Change::Unchanged));
-    assert!(entries[1].notes[0].contains("left alone"), "{entries:?}");
+    assert!(entries[1].notes[0].contains("not managed"), "{entries:?}");
 }

@@ -1,11 +1,10 @@
-//! Where each value of a component comes from. Pure: no client.
+//! Finds the source of each value of a component. Pure: no client.
 //!
-//! Nobody keeps a list of it: it is found by trying. Every field that somebody wrote, in the component or in a
-//! BackendConfig, is changed by a little, and everything is rendered again; what comes out different comes from
-//! that field. Settings of the operator are put back to their defaults one by one. What nothing changes is built
-//! in.
+//! Sources are found by experiment instead of a table: each field that is set in the component or in a BackendConfig is
+//! changed slightly, and everything is rendered again; values that differ come from that field. Settings of the
+//! operator are reset to their defaults one by one. A value that no change affects is built in.
 
-mod leaves;
+mod field_paths;
 pub(crate) mod report;
 
 use std::collections::BTreeMap;
@@ -17,29 +16,29 @@ use function_mesh_workloads::{Backends, RunnerImages, Settings, Workload, compon
 use serde_json::Value;
 
 use crate::rendering::NO_UID;
-use crate::words;
+use crate::shell_args;
 
-/// Which component of an object is meant.
+/// A component within an object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Pick {
-    /// The object is a component.
-    Alone(Role),
-    /// The object is a mesh, and this is one of its components.
+    /// The object itself.
+    Standalone(Role),
+    /// A component of a mesh, by role and index.
     InMesh(Role, usize),
 }
 
 impl Pick {
     pub(crate) fn role(self) -> Role {
         match self {
-            Self::Alone(role) | Self::InMesh(role, _) => role,
+            Self::Standalone(role) | Self::InMesh(role, _) => role,
         }
     }
 
-    /// Where the component's specification stands in the object.
-    fn specification(self) -> Path {
+    /// The path of the component's spec in the object.
+    fn spec_path(self) -> Path {
         let spec = Path(vec![Step::Field("spec".to_owned())]);
         match self {
-            Self::Alone(_) => spec,
+            Self::Standalone(_) => spec,
             Self::InMesh(role, index) => {
                 spec.then(Step::Field(role.mesh_field().to_owned())).then(Step::Index(index))
             }
@@ -47,20 +46,20 @@ impl Pick {
     }
 }
 
-/// All that shapes a component: the object as it was written, and each layer below it.
+/// The layers of a component: the object as written, BackendConfigs, and settings of the operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Layers {
     pub(crate) object: Value,
     pub(crate) pick: Pick,
     pub(crate) namespace: String,
-    /// Identity of the component, when it exists.
+    /// The uid of the component, if it exists.
     pub(crate) uid: Option<String>,
     pub(crate) namespaced: Option<Value>,
     pub(crate) global: Option<Value>,
     pub(crate) settings: Settings,
 }
 
-/// Who says a value.
+/// The layer that sets a value.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Origin {
     Component,
@@ -69,18 +68,18 @@ pub(crate) enum Origin {
     Operator,
 }
 
-/// A field that makes a value what it is.
+/// A field that determines a value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Cause {
     pub(crate) origin: Origin,
     pub(crate) field: String,
-    /// Whether the field holds this very value; else the value is made of it.
+    /// Whether the field has the same value, or else the value is derived from it.
     pub(crate) is_equal: bool,
-    /// Whether the value would be the same without the field.
+    /// Whether the value is the same without the field.
     pub(crate) is_default: bool,
 }
 
-/// A value and what it comes from; nothing where it is built in.
+/// A value and its causes; none for a built-in value.
 #[derive(Clone, Debug)]
 pub(crate) struct Effective {
     pub(crate) kind: &'static str,
@@ -89,18 +88,18 @@ pub(crate) struct Effective {
     pub(crate) causes: Vec<Cause>,
 }
 
-/// Objects in their order, with their kinds, and every value in them.
+/// All values, by index of the object's kind and path.
 type Leaves = BTreeMap<(usize, Path), Value>;
 
-/// The kinds in the order in which they are told; the first is the component itself.
+/// The kinds in order of output; the first is the component itself.
 const KINDS: [&str; 5] = ["", "StatefulSet", "Service", "HorizontalPodAutoscaler", "VerticalPodAutoscaler"];
 
-/// Tells of each value where it comes from.
+/// Finds the causes of each value.
 pub(crate) fn explain(layers: &Layers) -> Result<Vec<Effective>, Vec<Violation>> {
     let full = outcome(layers)?;
     let mut causes: BTreeMap<(usize, Path), Vec<Cause>> = BTreeMap::new();
-    let written = written(layers);
-    for (origin, path, value) in &written {
+    let fields = set_fields(layers);
+    for (origin, path, value) in &fields {
         let with = |value: Option<Value>| {
             let mut other = layers.clone();
             let document = match origin {
@@ -108,27 +107,34 @@ pub(crate) fn explain(layers: &Layers) -> Result<Vec<Effective>, Vec<Violation>>
                 Origin::Global => other.global.as_mut(),
                 Origin::Component | Origin::Operator => Some(&mut other.object),
             };
-            leaves::set(document?, &path.0, value).then_some(())?;
+            field_paths::set(document?, &path.0, value).then_some(())?;
             outcome(&other).ok()
         };
-        // Without a name or namespace an object gets one from elsewhere, which is no default.
+        // The name and namespace of an object without them come from elsewhere, and are no defaults.
         let without = with(None).filter(|_| !path.is_within(&["metadata"]));
-        let Some(changed) = leaves::variants(value).into_iter().find_map(|other| with(Some(other))) else {
-            // No other value is allowed: what goes with the field comes from it.
-            note(&mut causes, &full, without.as_ref(), None, (*origin, &path.to_string(), Some(value)));
+        let Some(changed) = field_paths::variants(value).into_iter().find_map(|other| with(Some(other)))
+        else {
+            // No other value is valid: values that disappear without the field come from it.
+            record(&mut causes, &full, without.as_ref(), None, (*origin, &path.to_string(), Some(value)));
             continue;
         };
-        note(&mut causes, &full, Some(&changed), without.as_ref(), (*origin, &path.to_string(), Some(value)));
+        record(
+            &mut causes,
+            &full,
+            Some(&changed),
+            without.as_ref(),
+            (*origin, &path.to_string(), Some(value)),
+        );
     }
-    for (name, settings) in other_settings(&layers.settings) {
+    for (name, settings) in reset_settings(&layers.settings) {
         let changed = outcome(&Layers { settings, ..layers.clone() }).ok();
-        note(&mut causes, &full, changed.as_ref(), None, (Origin::Operator, &name, None));
+        record(&mut causes, &full, changed.as_ref(), None, (Origin::Operator, &name, None));
     }
     let own = own_values(layers);
     let kind = layers.pick.role().kind();
     let effective = full.into_iter().map(|((rank, path), value)| {
         let mut causes = causes.remove(&(rank, path.clone())).unwrap_or_default();
-        // A field that allows no other value and says the default is its author's nevertheless.
+        // A field that allows no other value, and is set to the default, is still set by the component.
         if causes.is_empty()
             && rank == 0
             && let Some((field, _)) = own.get(&path).filter(|(_, own)| *own == value)
@@ -141,23 +147,23 @@ pub(crate) fn explain(layers: &Layers) -> Result<Vec<Effective>, Vec<Violation>>
         Effective { kind, path, value, causes }
     });
     let mut effective: Vec<Effective> = effective.collect();
-    // Values that stand side by side come together, before what is within their neighbours.
+    // Group siblings, before the children of their neighbours.
     let rank = |kind| KINDS.iter().position(|it| *it == kind).unwrap_or_default();
     effective.sort_by(|one, other| {
-        let key = |it: &Effective| (rank(it.kind), it.path.0.split_last().map(|(_, way)| way.to_vec()));
+        let key =
+            |it: &Effective| (rank(it.kind), it.path.0.split_last().map(|(_, parents)| parents.to_vec()));
         key(one).cmp(&key(other)).then_with(|| one.path.cmp(&other.path))
     });
     Ok(effective)
 }
 
-/// Notes a field as the cause of every value that is another one with another value in the field, or that is not
-/// there without it.
-fn note(
+/// Records a field as the cause of each value that changes with the field, or disappears without it.
+fn record(
     causes: &mut BTreeMap<(usize, Path), Vec<Cause>>,
     full: &Leaves,
     changed: Option<&Leaves>,
     without: Option<&Leaves>,
-    (origin, field, said): (Origin, &str, Option<&Value>),
+    (origin, field, field_value): (Origin, &str, Option<&Value>),
 ) {
     for (place, value) in full {
         let is_changed = changed.is_some_and(|changed| changed.get(place) != Some(value));
@@ -168,51 +174,52 @@ fn note(
         causes.entry(place.clone()).or_default().push(Cause {
             origin,
             field: field.to_owned(),
-            is_equal: said == Some(value),
+            is_equal: field_value == Some(value),
             is_default: without.is_some_and(|without| without.get(place) == Some(value)),
         });
     }
 }
 
-/// Every field that somebody wrote, with its place in its document.
-fn written(layers: &Layers) -> Vec<(Origin, Path, Value)> {
-    let specification = layers.pick.specification();
+/// All fields that are set, with their paths in the documents.
+fn set_fields(layers: &Layers) -> Vec<(Origin, Path, Value)> {
+    let spec_path = layers.pick.spec_path();
     let mut all = Vec::new();
-    for (_, path, value) in leaves::of(&layers.object) {
+    for (_, path, value) in field_paths::leaves(&layers.object) {
         let is_meta = ["name", "namespace", "labels", "annotations"]
             .into_iter()
             .any(|field| path.is_within(&["metadata", field]));
-        if is_meta || specification.holds(&path) {
+        if is_meta || spec_path.holds(&path) {
             all.push((Origin::Component, path, value));
         }
     }
     for (origin, document) in [(Origin::Namespaced, &layers.namespaced), (Origin::Global, &layers.global)] {
-        let fields = document.iter().flat_map(leaves::of).filter(|(_, path, _)| path.is_within(&["spec"]));
+        let fields =
+            document.iter().flat_map(field_paths::leaves).filter(|(_, path, _)| path.is_within(&["spec"]));
         all.extend(fields.map(|(_, path, value)| (origin, path, value)));
     }
     all
 }
 
-/// What the component itself says, by the place in the component's own object: the place in the document, and
-/// the value.
+/// The fields that the component itself sets, by their paths in the component's object: path in the document, and
+/// value.
 fn own_values(layers: &Layers) -> BTreeMap<Path, (Path, Value)> {
-    let specification = layers.pick.specification();
-    let Some(spec) = leaves::get(&layers.object, &specification.0) else { return BTreeMap::new() };
+    let spec_path = layers.pick.spec_path();
+    let Some(spec) = field_paths::get(&layers.object, &spec_path.0) else { return BTreeMap::new() };
     let spec_of_object = Path(vec![Step::Field("spec".to_owned())]);
     let under = |base: &Path, path: Path| Path(base.0.iter().cloned().chain(path.0).collect());
-    leaves::of(spec)
+    field_paths::leaves(spec)
         .into_iter()
-        .map(|(named, path, value)| (under(&spec_of_object, named), (under(&specification, path), value)))
+        .map(|(named, path, value)| (under(&spec_of_object, named), (under(&spec_path, path), value)))
         .collect()
 }
 
-/// Everything that comes of a component.
+/// All values of a component and its children.
 fn outcome(layers: &Layers) -> Result<Leaves, Vec<Violation>> {
     let object = layers.object.clone();
     let (role, index) = match layers.pick {
-        Pick::Alone(Role::Function) => return of_component(one(parse::<Function>(object))?, layers),
-        Pick::Alone(Role::Source) => return of_component(one(parse::<Source>(object))?, layers),
-        Pick::Alone(Role::Sink) => return of_component(one(parse::<Sink>(object))?, layers),
+        Pick::Standalone(Role::Function) => return of_component(one(parse::<Function>(object))?, layers),
+        Pick::Standalone(Role::Source) => return of_component(one(parse::<Source>(object))?, layers),
+        Pick::Standalone(Role::Sink) => return of_component(one(parse::<Sink>(object))?, layers),
         Pick::InMesh(role, index) => (role, index),
     };
     let mut mesh = one(parse::<FunctionMesh>(object))?;
@@ -261,26 +268,26 @@ fn of_component<C: Component>(mut component: C, layers: &Layers) -> Result<Leave
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("ownerReferences");
         }
-        words::take_apart(&mut object);
-        all.extend(leaves::of(&object).into_iter().map(|(path, _, value)| ((rank, path), value)));
+        shell_args::split_commands(&mut object);
+        all.extend(field_paths::leaves(&object).into_iter().map(|(path, _, value)| ((rank, path), value)));
     }
     Ok(all)
 }
 
-/// An object as JSON. What is rendered always has that form.
+/// An object as JSON. Rendered objects always serialize.
 fn value<T: serde::Serialize>(object: &T) -> Value {
     serde_json::to_value(object).unwrap_or_default()
 }
 
-/// The settings with each one that is not at its default put back to it.
-fn other_settings(given: &Settings) -> Vec<(String, Settings)> {
+/// For each setting that is not at its default, the settings with that one reset.
+fn reset_settings(settings: &Settings) -> Vec<(String, Settings)> {
     let default = Settings::default();
     let images = |change: &dyn Fn(&mut RunnerImages)| {
-        let mut other = given.clone();
+        let mut other = settings.clone();
         change(&mut other.runner_images);
         other
     };
-    // Named one by one, so that a new setting is not forgotten.
+    // Destructured, so that a new setting fails to compile until it is added here.
     let Settings {
         runner_images: RunnerImages { java, python, go, generic, other },
         runner_image_pull_secrets,
@@ -291,14 +298,14 @@ fn other_settings(given: &Settings) -> Vec<(String, Settings)> {
         add_default_affinity,
         run_as_non_root,
         cleanup_deadline,
-        // These choose the layers and what of them counts; the layers are told apart themselves.
+        // These select the layers, which are listed separately.
         allow_unsafe_backend_config: _,
         global_backend_config: _,
         global_backend_config_namespace: _,
         namespaced_backend_config: _,
     } = default.clone();
     let with = |change: &dyn Fn(&mut Settings)| {
-        let mut other = given.clone();
+        let mut other = settings.clone();
         change(&mut other);
         other
     };
@@ -324,7 +331,7 @@ fn other_settings(given: &Settings) -> Vec<(String, Settings)> {
         ("--cleanup-deadline", with(&|it| it.cleanup_deadline = cleanup_deadline)),
     ];
     all.into_iter()
-        .filter(|(_, other)| other != given)
+        .filter(|(_, other)| other != settings)
         .map(|(name, other)| (name.to_owned(), other))
         .collect()
 }

@@ -1,4 +1,4 @@
-//! Where values come from, as text for people and as data for programs.
+//! Prints the sources of values as text or as data.
 
 use std::io::{self, Write};
 
@@ -13,18 +13,18 @@ use crate::screen;
 
 /// Longest value on a line.
 const VALUE: usize = 44;
-/// Widest column of places; longer ones push their line out.
-const PLACE: usize = 60;
+/// Widest column of paths; longer ones overflow.
+const PATH: usize = 60;
 
-/// A component, and where its values come from.
+/// A component and the sources of its values.
 pub(crate) struct Explained<'a> {
-    /// Kind and name of the component, and of the mesh it belongs to.
+    /// Kind and name of the component and of its mesh.
     pub(crate) title: String,
     pub(crate) kind: &'static str,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) values: Vec<Effective>,
-    /// What each layer is called, and where in a file one of its fields was written.
+    /// The documents of the layers.
     pub(crate) sources: Sources<'a>,
 }
 
@@ -46,29 +46,30 @@ impl Sources<'_> {
         }
     }
 
-    /// File and line of a field. What comes from a cluster stands in no file.
-    fn place(&self, cause: &Cause) -> Option<(String, usize)> {
+    /// File and line of a field; None for objects of a cluster.
+    fn location(&self, cause: &Cause) -> Option<(String, usize)> {
         let document =
             self.of(cause.origin).filter(|document| !document.source.name.starts_with("<cluster>"))?;
         let (line, _) = document.source.position(document.node.locate(&cause.field).start);
         Some((document.source.name.clone(), line))
     }
 
-    fn told(&self, cause: &Cause) -> String {
+    fn describe(&self, cause: &Cause) -> String {
         let layer = match cause.origin {
             Origin::Component => String::new(),
             Origin::Namespaced => "BackendConfig of the namespace, ".to_owned(),
-            Origin::Global => "BackendConfig of the cluster, ".to_owned(),
+            Origin::Global => "global BackendConfig, ".to_owned(),
             Origin::Operator => "operator's ".to_owned(),
         };
-        let made = if cause.is_equal || cause.origin == Origin::Operator { "" } else { "made of " };
-        let place = self.place(cause).map(|(file, line)| format!(" ({file}:{line})")).unwrap_or_default();
+        let derived = if cause.is_equal || cause.origin == Origin::Operator { "" } else { "derived from " };
+        let location =
+            self.location(cause).map(|(file, line)| format!(" ({file}:{line})")).unwrap_or_default();
         let default = if cause.is_default && cause.is_equal { ", same as the default" } else { "" };
-        format!("{made}{layer}{}{place}{default}", cause.field)
+        format!("{derived}{layer}{}{location}{default}", cause.field)
     }
 }
 
-/// What an origin is called in data and on the command line.
+/// The name of an origin in data and on the command line.
 pub(crate) const fn name(origin: Option<Origin>) -> &'static str {
     match origin {
         Some(Origin::Component) => "component",
@@ -79,8 +80,8 @@ pub(crate) const fn name(origin: Option<Origin>) -> &'static str {
     }
 }
 
-/// The report for people. Values that stand together have one heading. Unless `all` are asked for, what tells
-/// objects apart and words of commands that never change are only counted.
+/// The report as text. Siblings share a heading. Without `all`, identifying labels and constant words of commands are
+/// only counted.
 pub(crate) fn text(
     out: &mut dyn Write,
     explained: &[Explained<'_>],
@@ -93,14 +94,14 @@ pub(crate) fn text(
             writeln!(out)?;
         }
         writeln!(out, "{}", bold(&component.title))?;
-        let told: Vec<&Effective> =
+        let shown: Vec<&Effective> =
             component.values.iter().filter(|value| all || !is_boilerplate(value)).collect();
-        let rows = rows(&told, &component.sources);
+        let rows = rows(&shown, &component.sources);
         let widest = |column: fn(&Row) -> &str, most: usize| {
             let widths = rows.iter().map(|row| column(row).width()).filter(|width| *width <= most);
             widths.max().unwrap_or_default()
         };
-        let (places, values) = (widest(|row| &row.place, PLACE), widest(|row| &row.value, VALUE));
+        let (paths, values) = (widest(|row| &row.path, PATH), widest(|row| &row.value, VALUE));
         let mut above = ("", None);
         for row in &rows {
             if row.kind != above.0 {
@@ -112,13 +113,13 @@ pub(crate) fn text(
             }
             above = (row.kind, row.heading.as_ref());
             let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(text.width()));
-            let (place, value, cause) = (&row.place, &row.value, &row.cause);
-            let (places, values) = (pad(place, places), pad(value, values));
-            screen::line(out, &format!("    {place}{places}  {value}{values}  {cause}"))?;
+            let (path, value, cause) = (&row.path, &row.value, &row.cause);
+            let (paths, values) = (pad(path, paths), pad(value, values));
+            screen::line(out, &format!("    {path}{paths}  {value}{values}  {cause}"))?;
         }
-        let passed_over = component.values.len() - told.len();
-        if passed_over > 0 {
-            writeln!(out, "  and {passed_over} labels, names and words of commands; --all shows them")?;
+        let omitted = component.values.len() - shown.len();
+        if omitted > 0 {
+            writeln!(out, "  {omitted} more labels, names and words of commands; --all shows them")?;
         }
     }
     Ok(())
@@ -127,70 +128,70 @@ pub(crate) fn text(
 /// A line of the report.
 struct Row {
     kind: &'static str,
-    /// The place that this value and its neighbours are in.
+    /// The path of the parent, which siblings share.
     heading: Option<String>,
-    place: String,
+    path: String,
     value: String,
     cause: String,
 }
 
-fn rows(told: &[&Effective], sources: &Sources<'_>) -> Vec<Row> {
+fn rows(shown: &[&Effective], sources: &Sources<'_>) -> Vec<Row> {
     let parent = |effective: &Effective| {
-        let steps = effective.path.0.split_last().map(|(_, way)| way.to_vec()).unwrap_or_default();
+        let steps = effective.path.0.split_last().map(|(_, parents)| parents.to_vec()).unwrap_or_default();
         (effective.kind, Path(steps))
     };
-    let parents: Vec<_> = told.iter().map(|effective| parent(effective)).collect();
+    let parents: Vec<_> = shown.iter().map(|effective| parent(effective)).collect();
     let row = |(index, effective): (usize, &&Effective)| {
         let own = parents.get(index);
         let is_grouped = [index.checked_sub(1), Some(index + 1)]
             .into_iter()
             .flatten()
             .any(|neighbour| parents.get(neighbour) == own)
-            || effective.path.to_string().width() > PLACE;
+            || effective.path.to_string().width() > PATH;
         let last = effective.path.0.last().filter(|_| is_grouped);
         let cause = match effective.causes.as_slice() {
             [] => "built in".to_owned(),
-            [only] => sources.told(only),
-            [first, rest @ ..] => format!("{}, and {} more", sources.told(first), rest.len()),
+            [only] => sources.describe(only),
+            [first, rest @ ..] => format!("{}, and {} more", sources.describe(first), rest.len()),
         };
         Row {
             kind: effective.kind,
             heading: own.filter(|_| is_grouped).map(|(_, path)| path.to_string()),
-            place: match last {
+            path: match last {
                 Some(Step::Field(name)) => format!("  {name}"),
                 Some(step) => format!("  {}", Path(vec![step.clone()])),
                 None => effective.path.to_string(),
             },
-            value: printable(&shown(effective)).into_owned(),
+            value: printable(&display(effective)).into_owned(),
             cause,
         }
     };
-    told.iter().enumerate().map(row).collect()
+    shown.iter().enumerate().map(row).collect()
 }
 
-/// Labels and names that tell objects and items apart, and words of a command that stand for themselves.
+/// Identifying labels and names, and constant words of a command.
 fn is_boilerplate(effective: &Effective) -> bool {
     let has = |name: &str| effective.path.0.iter().any(|step| matches!(step, Step::Field(it) if it == name));
-    let tells_apart = |cause: &Cause| {
+    let is_identity = |cause: &Cause| {
         cause.field.starts_with("metadata.name")
             || (cause.field.starts_with("spec.") && cause.field.ends_with("].name"))
     };
     let is_label = ["labels", "matchLabels", "selector"].into_iter().any(has);
-    // Words that come again have a number.
+    // Repeated words have a number.
     let is_itself = |name: &str| {
-        let said = effective.value.as_str().unwrap_or_default();
-        name.strip_prefix(said).is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
+        let word = effective.value.as_str().unwrap_or_default();
+        name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
     };
     let is_word =
         has("command") && matches!(effective.path.0.last(), Some(Step::Field(name)) if is_itself(name));
     let is_name = matches!(effective.path.0.as_slice(), [.., Step::Item(item), Step::Field(field)]
         if field == "name" && effective.value == item.as_str());
-    (is_label && effective.causes.iter().all(tells_apart))
+    (is_label && effective.causes.iter().all(is_identity))
         || (is_word && effective.causes.is_empty())
         || is_name
 }
 
-/// The report for programs.
+/// The report as data.
 pub(crate) fn data(all: &[Explained<'_>]) -> Value {
     let components: Vec<Value> = all
         .iter()
@@ -200,12 +201,12 @@ pub(crate) fn data(all: &[Explained<'_>]) -> Value {
                 .iter()
                 .map(|effective| {
                     let cause = |cause: &Cause| {
-                        let place = component.sources.place(cause);
+                        let location = component.sources.location(cause);
                         json!({
                             "origin": name(Some(cause.origin)),
                             "field": cause.field,
-                            "file": place.as_ref().map(|(file, _)| file),
-                            "line": place.as_ref().map(|(_, line)| line),
+                            "file": location.as_ref().map(|(file, _)| file),
+                            "line": location.as_ref().map(|(_, line)| line),
                             "equal": cause.is_equal,
                             "sameAsDefault": cause.is_default,
                         })
@@ -231,7 +232,7 @@ pub(crate) fn data(all: &[Explained<'_>]) -> Value {
 }
 
 /// A value on one line, without secrets.
-fn shown(effective: &Effective) -> String {
+fn display(effective: &Effective) -> String {
     let text = match redact::value_at(&effective.path, &effective.value) {
         Value::String(text) if !text.is_empty() && text.trim() == text && !text.contains('\n') => text,
         value => value.to_string(),

@@ -18,7 +18,7 @@ fn layers(spec: Value) -> Layers {
         "metadata": { "name": "f" }, "spec": spec });
     Layers {
         object,
-        pick: Pick::Alone(Role::Function),
+        pick: Pick::Standalone(Role::Function),
         namespace: "n".to_owned(),
         uid: None,
         namespaced: None,
@@ -32,7 +32,7 @@ fn backend(spec: Value) -> Value {
         "metadata": { "name": "b", "namespace": "n" }, "spec": spec })
 }
 
-/// Where the value at a place comes from, most telling first.
+/// The causes of the value at a path.
 fn causes(layers: &Layers, kind: &str, path: &str) -> Vec<(Origin, String)> {
     let all = explain(layers).unwrap();
     let found = all.iter().find(|it| it.kind == kind && it.path.to_string() == path);
@@ -45,7 +45,7 @@ fn first(layers: &Layers, path: &str) -> Option<(Origin, String)> {
 }
 
 #[test]
-fn each_layer_is_found_and_the_higher_one_hides_the_lower() {
+fn higher_layers_override_lower_ones() {
     let grace = "spec.template.spec.terminationGracePeriodSeconds";
     let policy = json!({ "terminationGracePeriodSeconds": 5 });
     let mut all = layers(json!({ "pod": policy }));
@@ -65,7 +65,7 @@ fn each_layer_is_found_and_the_higher_one_hides_the_lower() {
 }
 
 #[test]
-fn settings_of_the_operator_and_what_is_built_in_are_told_apart() {
+fn settings_differ_from_built_in_values() {
     let image = "spec.template.spec.containers[pulsar-function].image";
     let mut all = layers(json!({}));
     assert_eq!(first(&all, image), None);
@@ -76,7 +76,7 @@ fn settings_of_the_operator_and_what_is_built_in_are_told_apart() {
 }
 
 #[test]
-fn values_made_of_others_name_what_they_are_made_of() {
+fn derived_values_name_their_source() {
     let all =
         layers(json!({ "resources": { "requests": { "memory": "2Gi" } }, "output": { "topic": "out" } }));
     let limit = causes(&all, "Function", "spec.resources.limits.memory");
@@ -86,13 +86,13 @@ fn values_made_of_others_name_what_they_are_made_of() {
 }
 
 #[test]
-fn a_field_that_says_the_default_is_its_authors() {
+fn field_set_to_its_default_is_a_cause() {
     let all = layers(json!({ "processingGuarantee": "atleast_once", "autoAck": true }));
     for field in ["spec.processingGuarantee", "spec.autoAck"] {
         assert_eq!(causes(&all, "Function", field), [(Origin::Component, field.to_owned())]);
     }
-    let told = explain(&all).unwrap();
-    let ack = told.iter().find(|it| it.path.to_string() == "spec.autoAck").unwrap();
+    let explained = explain(&all).unwrap();
+    let ack = explained.iter().find(|it| it.path.to_string() == "spec.autoAck").unwrap();
     assert!(ack.causes[0].is_default && ack.causes[0].is_equal);
 }
 
@@ -113,7 +113,7 @@ fn components_of_a_mesh_point_into_the_mesh() {
 }
 
 #[test]
-fn what_breaks_a_rule_is_not_explained() {
-    let broken = layers(json!({ "java": { "jar": "" }, "replicas": -1 }));
-    assert!(explain(&broken).is_err());
+fn invalid_components_are_not_explained() {
+    let invalid = layers(json!({ "java": { "jar": "" }, "replicas": -1 }));
+    assert!(explain(&invalid).is_err());
 }

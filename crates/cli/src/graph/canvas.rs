@@ -1,8 +1,8 @@
-//! A sheet of terminal cells: lines that join where they meet, and text on top.
+//! A canvas of terminal cells: box-drawing lines that join, and text on top.
 
 use unicode_width::UnicodeWidthChar;
 
-/// Directions in which a line leaves a cell.
+/// Directions of a line from the centre of a cell.
 pub(super) const UP: u8 = 1;
 pub(super) const DOWN: u8 = 2;
 pub(super) const LEFT: u8 = 4;
@@ -13,11 +13,11 @@ struct Cell {
     lines: u8,
     has_solid: bool,
     letter: Option<char>,
-    /// Covered by the second half of a wide letter.
+    /// Covered by the second half of a wide character.
     is_covered: bool,
 }
 
-/// A sheet of cells.
+/// A canvas of cells.
 pub(super) struct Canvas {
     width: usize,
     cells: Vec<Cell>,
@@ -43,7 +43,7 @@ impl Canvas {
         }
     }
 
-    /// A line down a column, both ends included. It leaves its end cells upwards and downwards too, if told.
+    /// A vertical line, both ends included; `above` and `below` extend it beyond its end cells.
     pub(super) fn vertical(
         &mut self,
         x: i32,
@@ -58,7 +58,7 @@ impl Canvas {
         }
     }
 
-    /// A line along a row, both ends included.
+    /// A horizontal line, both ends included.
     pub(super) fn horizontal(&mut self, y: i32, (from, to): (i32, i32), is_dashed: bool) {
         for x in from..=to {
             let left = if x > from { LEFT } else { 0 };
@@ -67,14 +67,14 @@ impl Canvas {
         }
     }
 
-    /// A letter, on top of whatever is there.
+    /// A character on top of lines.
     pub(super) fn letter(&mut self, x: i32, y: i32, letter: char) {
         if let Some(cell) = self.cell(x, y) {
             cell.letter = Some(letter);
         }
     }
 
-    /// A text, on top of whatever is there.
+    /// A text on top of lines.
     pub(super) fn text(&mut self, mut x: i32, y: i32, text: &str) {
         for letter in text.chars() {
             self.letter(x, y, letter);
@@ -88,7 +88,7 @@ impl Canvas {
         }
     }
 
-    /// The sheet as lines, without blanks at their ends.
+    /// The canvas as lines of text, without trailing spaces.
     pub(super) fn lines(&self) -> Vec<String> {
         self.cells
             .chunks(self.width.max(1))

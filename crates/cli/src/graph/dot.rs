@@ -1,13 +1,13 @@
-//! DOT, for Graphviz.
+//! DOT output for Graphviz.
 
 use std::fmt::Write;
 
 use function_mesh_api::{REPLACEMENT, Role, is_printable};
 
 use super::mermaid::{caption, edge_label};
-use super::{Edge, Flow, Graph, Kind, Vertex};
+use super::{Boundary, Flow, Graph, Kind, Vertex};
 
-/// Graphs in DOT; several become clusters of one.
+/// Graphs in DOT; multiple graphs become clusters.
 pub fn dot(graphs: &[Graph]) -> String {
     let mut text = "digraph mesh {\n  rankdir=LR;\n  fontname=\"Helvetica\";\n  \
         node [fontname=\"Helvetica\", fontsize=12, style=\"filled\", penwidth=1.2];\n  \
@@ -53,7 +53,7 @@ fn look(vertex: &Vertex) -> &'static str {
         Kind::Component { role: Role::Sink, .. } => {
             "shape=house, orientation=90, fillcolor=\"#f1e9fb\", color=\"#7546bd\""
         }
-        Kind::Topic { is_pattern: false, edge: Edge::Inner, .. } => {
+        Kind::Topic { is_pattern: false, boundary: Boundary::Internal, .. } => {
             "shape=box, style=\"filled,rounded\", fillcolor=\"#f3f4f7\", color=\"#7b8597\", fontsize=10, height=0.3"
         }
         Kind::Topic { .. } => {
@@ -86,7 +86,7 @@ fn arrows(text: &mut String, graph: &Graph, index: usize) {
     }
 }
 
-/// Within the quotes of DOT: quotes and backslashes have a meaning there, and Graphviz reads HTML entities.
+/// Escapes text for a quoted string of DOT: quotes, backslashes, and HTML entities, which Graphviz decodes.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

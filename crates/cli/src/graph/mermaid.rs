@@ -1,10 +1,10 @@
-//! Mermaid, as Markdown viewers draw it.
+//! Mermaid output for Markdown.
 
 use std::fmt::Write;
 
 use function_mesh_api::{REPLACEMENT, Role, is_printable};
 
-use super::{Edge, Flow, Graph, Kind, Vertex};
+use super::{Boundary, Flow, Graph, Kind, Vertex};
 
 /// A graph as a Mermaid flowchart.
 pub fn mermaid(graphs: &[Graph]) -> String {
@@ -37,7 +37,7 @@ fn one(text: &mut String, graph: &Graph, index: usize, is_framed: bool) {
             Kind::Component { role: Role::Source, .. } => (format!("[/\"{label}\"/]"), "source"),
             Kind::Component { role: Role::Sink, .. } => (format!("[\\\"{label}\"\\]"), "sink"),
             Kind::Topic { is_pattern: true, .. } => (format!("{{{{\"{label}\"}}}}"), "outside"),
-            Kind::Topic { edge: Edge::Inner, .. } => (format!("([\"{label}\"])"), "topic"),
+            Kind::Topic { boundary: Boundary::Internal, .. } => (format!("([\"{label}\"])"), "topic"),
             Kind::Topic { .. } => (format!("([\"{label}\"])"), "outside"),
         };
         let _ = writeln!(text, "    {}{shape}:::{class}", id(place));
@@ -74,7 +74,7 @@ pub(super) fn edge_label(vertex: &Vertex, flow: Flow, in_cycle: bool) -> String 
     vertex.with_rate(&format!("{}{}{purpose}", if in_cycle { "↻ " } else { "" }, vertex.label))
 }
 
-/// What stands in a vertex.
+/// The text of a vertex.
 pub(super) fn caption(vertex: &Vertex) -> String {
     vertex.with_rate(&match &vertex.kind {
         Kind::Topic { purpose: Some(purpose), .. } => format!("{} ({purpose})", vertex.label),
@@ -83,7 +83,8 @@ pub(super) fn caption(vertex: &Vertex) -> String {
     })
 }
 
-/// Mermaid reads Markdown, HTML and its own syntax in labels, and takes any character by its number.
+/// Escapes text for a label. Mermaid interprets Markdown, HTML and its own syntax there, so special characters are
+/// written as numeric entities.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -1,8 +1,8 @@
-//! The picture of a mesh: components and topics as vertices, and what flows between them.
+//! The data flow of a mesh as a graph: components and topics are vertices.
 //!
-//! [`Graph::of`] makes it from the topology that the operator itself uses. Every topic is a vertex; one that
-//! only joins one writer to one reader is drawn as the label of an edge ([`Vertex::is_label`]). Each format
-//! has its own module; text and SVG share the [`layout`].
+//! [`Graph::of`] builds it from the operator's own topology. Every topic is a vertex; a topic with one producer and one
+//! consumer is drawn as an edge label ([`Vertex::is_label`]). Each format has its own module; text and SVG share the
+//! [`layout`].
 
 mod canvas;
 mod dot;
@@ -29,34 +29,34 @@ pub use rates::Rate;
 pub use svg::{Frame, frames, svg};
 pub use text::text;
 
-/// How a topic stands to the world outside the mesh.
+/// Whether a topic crosses the boundary of the mesh.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Edge {
-    /// The mesh both writes and reads it.
-    Inner,
-    /// It comes from outside.
-    Entry,
-    /// Nothing in the mesh reads it.
-    Exit,
+pub enum Boundary {
+    /// The mesh produces and consumes the topic.
+    Internal,
+    /// The mesh only consumes the topic.
+    Input,
+    /// The mesh only produces to the topic.
+    Output,
 }
 
-/// What a vertex is.
+/// The kind of a vertex.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// A component of the mesh.
     Component {
-        /// Its role.
+        /// The role.
         role: Role,
-        /// What it runs in, and how often: `java ×2`.
+        /// Runtime and replicas: `java ×2`.
         detail: String,
     },
     /// A topic.
     Topic {
-        /// How it stands to the world outside.
-        edge: Edge,
-        /// Whether it is an expression over topics.
+        /// Whether it crosses the boundary of the mesh.
+        boundary: Boundary,
+        /// Whether it is a topic pattern.
         is_pattern: bool,
-        /// What else it is for, when nothing but that is written to it: `dead letters`.
+        /// The purpose of a topic with side output only, such as `dead letters`.
         purpose: Option<&'static str>,
     },
 }
@@ -64,44 +64,44 @@ pub enum Kind {
 /// A component or a topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vertex {
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// Its name, as short as it stays clear.
+    /// Short name.
     pub label: String,
-    /// Its full name.
+    /// Full name.
     pub full: String,
     /// Whether it is part of a cycle.
     pub in_cycle: bool,
-    /// Whether it is a topic that joins just one writer to one reader, and no more than the name of an edge.
+    /// Whether it is a topic with one producer and one consumer, drawn as an edge label.
     pub is_label: bool,
-    /// What flows through it, if it is a topic and that is known.
+    /// The message rate of a topic, if known.
     pub rate: Option<Rate>,
 }
 
 impl Vertex {
-    /// A name of it, and what flows through it.
+    /// A name with the message rate.
     fn with_rate(&self, name: &str) -> String {
         self.rate.map_or_else(|| name.to_owned(), |rate| format!("{name} · {rate}"))
     }
 }
 
-/// What an arrow stands for.
+/// The meaning of an arrow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Flow {
     /// Messages.
     Messages,
-    /// Messages that could not be processed.
+    /// Messages that failed processing.
     DeadLetters,
-    /// Messages that came after their window had closed.
+    /// Messages that arrived after their window had closed.
     LateData,
     /// Log lines.
     Logs,
-    /// A topic is one of those that a pattern means.
+    /// A topic matches a pattern.
     Matches,
 }
 
 impl Flow {
-    /// Whether it is drawn dashed: everything beside the way of the data.
+    /// Whether it is drawn dashed: everything but messages.
     pub const fn is_dashed(self) -> bool {
         !matches!(self, Self::Messages)
     }
@@ -119,31 +119,31 @@ impl Flow {
 /// An arrow between two vertices.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Arrow {
-    /// Where it begins.
+    /// Start vertex.
     pub from: usize,
-    /// Where it points to.
+    /// End vertex.
     pub to: usize,
-    /// What it stands for.
+    /// The meaning.
     pub flow: Flow,
     /// Whether it is part of a cycle.
     pub in_cycle: bool,
 }
 
-/// A picture to draw.
+/// A graph to draw.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    /// What it shows: `FunctionMesh shop/pipe`.
+    /// The title: `FunctionMesh shop/pipe`.
     pub title: String,
-    /// Its components in numbers, and what is to be known of it.
+    /// Number of components, cycles, and isolated components.
     pub notes: Vec<String>,
     /// Components and topics.
     pub vertices: Vec<Vertex>,
-    /// What flows between them.
+    /// Arrows between vertices.
     pub arrows: Vec<Arrow>,
 }
 
 impl Graph {
-    /// The picture of a mesh.
+    /// The graph of a mesh.
     pub fn of(title: &str, mesh: &FunctionMeshSpec) -> Self {
         let topology = Topology::of(mesh);
         let mut graph = Self { title: title.to_owned(), ..Self::default() };
@@ -170,12 +170,12 @@ impl Graph {
         let entries: Vec<_> = topology.external_inputs().map(std::ptr::from_ref).collect();
         let exits: Vec<_> = topology.external_outputs().map(std::ptr::from_ref).collect();
         for (place, topic) in topology.topics().iter().enumerate() {
-            let edge = if entries.contains(&std::ptr::from_ref(topic)) {
-                Edge::Entry
+            let boundary = if entries.contains(&std::ptr::from_ref(topic)) {
+                Boundary::Input
             } else if exits.contains(&std::ptr::from_ref(topic)) {
-                Edge::Exit
+                Boundary::Output
             } else {
-                Edge::Inner
+                Boundary::Internal
             };
             let mut purposes = Vec::new();
             for (component, how) in topic.uses() {
@@ -188,7 +188,7 @@ impl Graph {
             purposes.dedup();
             let purpose = if let [Some(only)] = purposes.as_slice() { Some(*only) } else { None };
             self.vertices.push(Vertex {
-                kind: Kind::Topic { edge, is_pattern: topic.is_pattern(), purpose },
+                kind: Kind::Topic { boundary, is_pattern: topic.is_pattern(), purpose },
                 label: topic.short_name().to_owned(),
                 full: topic.name().to_owned(),
                 in_cycle: false,
@@ -205,7 +205,7 @@ impl Graph {
         }
     }
 
-    /// Marks the arrows that lead from a component of a cycle to another of it.
+    /// Marks the arrows between components of a cycle.
     fn cycles(&mut self, topology: &Topology) {
         let first = topology.components().len();
         let cycles = topology.cycles();
@@ -241,7 +241,7 @@ impl Graph {
         }
     }
 
-    /// For each label the arrow that leads to it and the one that leads on.
+    /// The arrows to and from a label.
     pub(crate) fn through(&self, label: usize) -> Option<(Arrow, Arrow)> {
         let before = self.arrows.iter().find(|arrow| arrow.to == label)?;
         let after = self.arrows.iter().find(|arrow| arrow.from == label)?;

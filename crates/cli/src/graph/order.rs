@@ -1,10 +1,10 @@
-//! The order within layers: few crossings.
+//! Orders the items of each layer to minimise crossings.
 
 use super::layout::{Item, Route};
 
-/// Rounds of ordering. More make no visible difference.
+/// Rounds of ordering; more make no visible difference.
 const ROUNDS: usize = 12;
-/// Largest number of places for which neighbours are exchanged one by one.
+/// Largest number of items for which neighbours are exchanged one by one.
 const SMALL: usize = 400;
 
 /// The items of each layer, in an order with few crossings of routes.
@@ -36,10 +36,10 @@ pub(super) fn ordered(items: &[Item], routes: &[Route]) -> Vec<Vec<usize>> {
 
 struct Ordering {
     layers: Vec<Vec<usize>>,
-    /// Neighbours of each item in the layer before and in the one after.
+    /// Neighbours of each item in the previous and in the next layer.
     before: Vec<Vec<usize>>,
     after: Vec<Vec<usize>>,
-    /// Place of each item in its layer.
+    /// Position of each item in its layer.
     places: Vec<usize>,
 }
 
@@ -57,7 +57,7 @@ impl Ordering {
         Self { layers: Vec::new(), before, after, places: vec![0; count] }
     }
 
-    /// Items in the order in which a walk along the edges meets them: what hangs together stays together.
+    /// Items in the order of a depth-first search, which keeps connected items together.
     fn first_order(&self) -> Vec<usize> {
         let count = self.places.len();
         let mut starts: Vec<usize> = (0..count).collect();
@@ -85,7 +85,7 @@ impl Ordering {
         }
     }
 
-    /// Orders each layer by the mean place of the neighbours in the one that was ordered before it.
+    /// Orders each layer by the mean position of its neighbours in the layer ordered before.
     fn sweep(&mut self, is_down: bool) {
         let count = self.layers.len();
         for step in 0..count {
@@ -112,7 +112,7 @@ impl Ordering {
         }
     }
 
-    /// Exchanges neighbours while that takes crossings away.
+    /// Exchanges neighbours while that removes crossings.
     fn exchange(&mut self) {
         let mut is_better = true;
         let mut rounds = 0;
@@ -131,7 +131,7 @@ impl Ordering {
         }
     }
 
-    /// Crossings of the edges of two neighbours, when the first stands first.
+    /// Crossings between the edges of two neighbours in this order.
     fn between(&self, first: usize, second: usize) -> usize {
         [&self.before, &self.after]
             .into_iter()
@@ -148,8 +148,7 @@ impl Ordering {
         self.layers.iter().map(|layer| self.crossings_after(layer)).sum()
     }
 
-    /// Crossings between a layer and the next: pairs of edges whose ends are in different order, counted in a
-    /// tree of sums.
+    /// Crossings between a layer and the next: inversions of edge ends, counted with a Fenwick tree.
     fn crossings_after(&self, layer: &[usize]) -> usize {
         let mut ends: Vec<usize> = Vec::new();
         for item in layer {
@@ -177,7 +176,7 @@ impl Ordering {
     }
 }
 
-/// Places are few: nothing is lost.
+/// Positions are small enough for an exact conversion.
 #[allow(clippy::cast_precision_loss, reason = "no picture has 2^52 places")]
 fn float(number: usize) -> f64 {
     number as f64

@@ -1,17 +1,17 @@
-//! Places within layers: everything as straight as the order allows, and nothing on top of anything else.
+//! Coordinates within layers: edges as straight as the order allows, without overlaps.
 
 use super::layout::Layout;
 
 /// Rounds of straightening.
 const ROUNDS: usize = 24;
 
-/// Gives every item its place across the flow. Neighbours keep at least this distance.
+/// Sets the coordinate of every item across the flow. Neighbours keep at least `gap`.
 pub(super) fn place(layout: &mut Layout, gap: i32) {
     let mut springs: Vec<[Vec<(usize, f64)>; 2]> = vec![[Vec::new(), Vec::new()]; layout.items.len()];
     for route in &layout.routes {
         for pair in route.items.windows(2) {
             let [from, to] = *pair else { continue };
-            // A long edge that runs straight is followed by the eye; a bend at a box does not disturb.
+            // Straight long edges are easier to follow; a bend next to a box matters less.
             let lanes = [from, to].into_iter().filter(|item| layout.items[*item].vertex.is_none()).count();
             let weight = [1.0, 2.0, 8.0][lanes];
             springs[from][1].push((to, weight));
@@ -25,7 +25,7 @@ pub(super) fn place(layout: &mut Layout, gap: i32) {
     let count = layout.layers.len();
     for round in 0..ROUNDS {
         for step in 0..count {
-            // The last rounds look both ways, so that neither end of the picture is favoured.
+            // The last rounds use both sides, so that neither end of the graph is favoured.
             let is_down = round % 2 == 0;
             let index = if is_down { step } else { count - 1 - step };
             let sides: &[usize] = if round + 4 >= ROUNDS { &[0, 1] } else { &[usize::from(!is_down)] };
@@ -43,7 +43,7 @@ pub(super) fn place(layout: &mut Layout, gap: i32) {
     straighten(layout, gap);
 }
 
-/// Where an item would like its middle, and how much.
+/// The desired middle of an item, and its weight.
 fn wish<'a>(springs: impl Iterator<Item = &'a (usize, f64)>, middles: &[f64], now: f64) -> (f64, f64) {
     let (mut sum, mut weight) = (0.0, 0.0);
     for (other, strength) in springs {
@@ -53,11 +53,11 @@ fn wish<'a>(springs: impl Iterator<Item = &'a (usize, f64)>, middles: &[f64], no
     if weight > 0.0 { (sum / weight, weight) } else { (now, 0.1) }
 }
 
-/// Moves the items of a layer as near to their wishes as order and distance allow: neighbours that would
-/// overlap move together, to the mean of their wishes.
+/// Moves the items of a layer as close to their desired coordinates as order and gap allow: neighbours that would
+/// overlap move as a block, to the mean of their desired coordinates.
 fn settle(layer: &[usize], layout: &Layout, gap: i32, middles: &mut [f64], wishes: &[(f64, f64)]) {
     let offsets = offsets(layer, layout, gap);
-    // Blocks of items that stand shoulder to shoulder: sum of weighted wishes, weight, number of items.
+    // Blocks of adjacent items: sum of weighted coordinates, weight, number of items.
     let mut blocks: Vec<(f64, f64, usize)> = Vec::new();
     for ((middle, weight), (offset, half)) in wishes.iter().zip(&offsets) {
         let mut block = ((middle - half - offset) * weight, *weight, 1);
@@ -75,7 +75,7 @@ fn settle(layer: &[usize], layout: &Layout, gap: i32, middles: &mut [f64], wishe
     }
 }
 
-/// The least start of each item when the first starts at 0, and half its size.
+/// The minimal start of each item when the first starts at 0, and half its size.
 fn offsets(layer: &[usize], layout: &Layout, gap: i32) -> Vec<(f64, f64)> {
     let mut next = 0;
     layer
@@ -89,8 +89,8 @@ fn offsets(layer: &[usize], layout: &Layout, gap: i32) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// Rounds the places to whole units. What is left after the distances are taken off rises within a layer,
-/// and stays so when it is rounded: nothing comes to overlap.
+/// Rounds the coordinates. Without sizes and gaps they are monotonic within a layer, and stay so when rounded, so no
+/// items overlap.
 fn write(layout: &mut Layout, gap: i32, middles: &[f64]) {
     for index in 0..layout.layers.len() {
         let offsets = offsets(&layout.layers[index], layout, gap);
@@ -103,7 +103,7 @@ fn write(layout: &mut Layout, gap: i32, middles: &[f64]) {
     layout.items.iter_mut().for_each(|item| item.start -= least);
 }
 
-/// Takes small bends out of edges that are the only ones of both their ends on that side, where there is room.
+/// Removes small bends from edges that are alone at both ends, where there is room.
 fn straighten(layout: &mut Layout, gap: i32) {
     let count = layout.items.len();
     let (mut before, mut after) = (vec![Vec::new(); count], vec![Vec::new(); count]);
@@ -138,6 +138,6 @@ fn straighten(layout: &mut Layout, gap: i32) {
 
 #[allow(clippy::cast_possible_truncation, reason = "sizes are bounded by the length of names")]
 fn whole(number: f64) -> i32 {
-    // A hair more than half is rounded up, so that sums in a different order end in the same column.
+    // The epsilon makes rounding independent of the order of summation.
     (number + 0.5 + 1e-6).floor() as i32
 }

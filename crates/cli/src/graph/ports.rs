@@ -1,29 +1,28 @@
-//! Where lines leave and reach boxes.
+//! The ports of boxes, where lines start and end.
 //!
-//! Each line has a place of its own along the side of a component, as near as can be to what it leads to, so
-//! that most lines run straight. The lines of a topic start and end in its middle, unless some lead to it and
-//! others from it on the same side.
+//! Each line has its own port on the side of a component, as close as possible to its other end, so that most lines are
+//! straight. The lines of a topic share the port in its middle, unless incoming and outgoing lines are on one side.
 
 use super::layout::Layout;
 use super::{Graph, Kind};
 
-/// A part of a route, between two neighbouring layers.
+/// A segment of a route between two adjacent layers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
-    /// The arrow that it is part of.
+    /// The arrow.
     pub(super) arrow: usize,
     /// Whether the arrow points to the lower layer.
     pub(super) is_reversed: bool,
-    /// The item in the lower layer, and where the line leaves it.
+    /// The item in the lower layer, and its port.
     pub(super) lower: usize,
     pub(super) from: i32,
-    /// The item in the higher layer, and where the line reaches it.
+    /// The item in the higher layer, and its port.
     pub(super) upper: usize,
     pub(super) to: i32,
 }
 
-/// The parts of all routes, by the layer that they start from. Lines that end at one box keep `spacing`
-/// between them, and `margin` from its corners.
+/// The segments of all routes by their lower layer. Ports of one box keep `spacing` between them, and `margin` from its
+/// corners.
 pub(super) fn steps(graph: &Graph, layout: &Layout, spacing: i32, margin: i32) -> Vec<Vec<Step>> {
     let mut steps: Vec<Vec<Step>> = vec![Vec::new(); layout.layers.len()];
     for (arrow, route) in layout.routes.iter().enumerate() {
@@ -35,7 +34,7 @@ pub(super) fn steps(graph: &Graph, layout: &Layout, spacing: i32, margin: i32) -
         }
     }
     for steps in &mut steps {
-        // First topics, whose places are given, then components, which follow them.
+        // First topics, whose ports are fixed, then components, which align with them.
         for of_components in [false, true] {
             for is_lower in [true, false] {
                 spread(graph, layout, steps, (is_lower, of_components), (spacing, margin));
@@ -89,7 +88,7 @@ fn spread(
     }
 }
 
-/// Places from `low` to `high`, in order, apart from each other, and near to what they wish.
+/// Ordered ports from `low` to `high`, with spacing, as close as possible to the desired ones.
 fn ports(wishes: &[i32], low: i32, high: i32, spacing: i32) -> Vec<i32> {
     let count = len(wishes);
     let spacing = if count > 1 { spacing.min((high - low) / (count - 1)).max(0) } else { 0 };
@@ -111,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_keep_to_their_side_and_apart() {
+    fn ports_stay_in_range_and_spaced() {
         assert_eq!(ports(&[5], 0, 10, 4), [5]);
         assert_eq!(ports(&[-20], 0, 10, 4), [0]);
         assert_eq!(ports(&[5, 5, 5], 0, 10, 4), [2, 6, 10]);

@@ -1,20 +1,20 @@
-//! How much flows, for topics of which it is known.
+//! Message rates of topics.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Graph, Kind};
 
-/// What happens on a topic.
+/// Rate and backlog of a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rate {
-    /// Messages that come in, by the second.
+    /// Incoming messages per second.
     pub per_second: f64,
-    /// Messages that its slowest reader has yet to take.
+    /// The largest backlog of a subscription, in messages.
     pub backlog: u64,
 }
 
-/// `48/s`, and the backlog if it is more than what comes in a second: less than that is merely on its way.
+/// `48/s`, with the backlog if it exceeds one second of messages: less is in flight.
 impl fmt::Display for Rate {
     #[allow(clippy::cast_precision_loss, reason = "a backlog of 2^53 messages may be off by one")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,7 +29,7 @@ impl fmt::Display for Rate {
 }
 
 impl Graph {
-    /// The full names of all topics; a pattern is none.
+    /// The full names of all topics, without patterns.
     pub fn topic_names(&self) -> impl Iterator<Item = &str> {
         self.vertices
             .iter()
@@ -37,7 +37,7 @@ impl Graph {
             .map(|vertex| vertex.full.as_str())
     }
 
-    /// Writes to topics how much flows through them, by their full names.
+    /// Sets the rates of topics by full name.
     pub fn set_rates(&mut self, rates: &BTreeMap<String, Rate>) {
         for vertex in &mut self.vertices {
             if matches!(vertex.kind, Kind::Topic { is_pattern: false, .. }) {
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_short_and_tells_of_a_backlog_once_it_is_one() {
+    fn rate_shows_a_backlog_above_one_second() {
         let shown = |per_second, backlog| Rate { per_second, backlog }.to_string();
         assert_eq!(shown(0.0, 0), "0/s");
         assert_eq!(shown(0.04, 0), "0.0/s");
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn every_format_shows_the_rates_of_topics_and_of_nothing_else() {
+    fn every_format_shows_rates_of_topics() {
         let mesh = json!({ "functions": [
             { "name": "raw", "input": { "topics": ["in"], "topicPattern": "public/default/x-.*" },
               "output": { "topic": "raw" } },

@@ -1,4 +1,4 @@
-//! Lines between two layers of boxes in a terminal: each runs down, along a row of its own, and down again.
+//! Routes lines between two layers of boxes in a terminal: each line runs down, along its row, and down again.
 
 /// A line from a column above to a column below.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -7,10 +7,10 @@ pub(super) struct Line {
     pub(super) bottom: i32,
 }
 
-/// The row of each line, none for one that runs straight down, and the number of rows.
+/// The row of each line, None for a straight line, and the number of rows.
 ///
-/// Lines from one column share a row: they are one line that branches. Two lines are in one row only if they
-/// stay clear of each other, and a line that comes down in a column from which another starts turns below it.
+/// Lines from one column share a row and form one branching line (a net). Two nets share a row only if they do not
+/// overlap, and a line that ends in the column where another starts turns below it.
 pub(super) fn rows(lines: &[Line]) -> (Vec<Option<usize>>, usize) {
     let mut nets: Vec<Net> = Vec::new();
     for (place, line) in lines.iter().enumerate() {
@@ -20,8 +20,7 @@ pub(super) fn rows(lines: &[Line]) -> (Vec<Option<usize>>, usize) {
         }
     }
     nets.retain(|net| net.low < net.high);
-    // Of those that lead to the right the rightmost turns first, of those to the left the leftmost: they do
-    // not cross.
+    // Of nets to the right the rightmost turns first, of nets to the left the leftmost, so that they do not cross.
     nets.sort_by_key(|net| if net.leads_right() { (0, -net.top) } else { (1, net.top) });
 
     let mut rows: Vec<Vec<usize>> = Vec::new();
@@ -47,7 +46,7 @@ pub(super) fn rows(lines: &[Line]) -> (Vec<Option<usize>>, usize) {
     (by_line, rows.len())
 }
 
-/// The first net without a row whose predecessors all have one; if they wait for each other, the first.
+/// The first net without a row whose predecessors all have one; in a cycle the first.
 fn next_free(nets: &[Net], row_of: &[Option<usize>]) -> Option<usize> {
     let open: Vec<usize> = (0..nets.len()).filter(|net| row_of[*net].is_none()).collect();
     let is_free =
@@ -55,7 +54,7 @@ fn next_free(nets: &[Net], row_of: &[Option<usize>]) -> Option<usize> {
     open.iter().copied().find(is_free).or(open.first().copied())
 }
 
-/// Lines that start in one column.
+/// Lines from one column.
 struct Net {
     top: i32,
     bottoms: Vec<i32>,
@@ -105,18 +104,18 @@ mod tests {
     }
 
     #[test]
-    fn a_branching_line_has_one_row() {
+    fn branching_line_has_one_row() {
         assert_eq!(of(&[(5, 1), (5, 9)]), (vec![Some(0), Some(0)], 1));
     }
 
     #[test]
-    fn lines_that_would_cross_needlessly_do_not() {
+    fn parallel_lines_do_not_cross() {
         assert_eq!(of(&[(0, 10), (5, 15)]), (vec![Some(1), Some(0)], 2));
         assert_eq!(of(&[(10, 0), (15, 5)]), (vec![Some(0), Some(1)], 2));
     }
 
     #[test]
-    fn a_line_turns_below_one_that_starts_where_it_ends() {
+    fn line_turns_below_one_that_starts_in_its_column() {
         let (rows, _) = of(&[(5, 20), (0, 5)]);
         assert!(rows[0] < rows[1]);
         assert_eq!(of(&[(5, 20), (20, 5)]).1, 2);

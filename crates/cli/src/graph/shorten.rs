@@ -1,10 +1,9 @@
-//! Names that fit into a picture.
+//! Shortens names to fit into a graph.
 
 use function_mesh_api::{REPLACEMENT, is_printable};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// A name in at most this many columns, its middle left out if need be. What would disturb the picture is
-/// replaced: what is not printable, and what takes no column.
+/// A name in at most this many columns, with its middle elided. Unprintable and zero-width characters are replaced.
 pub(super) fn shorten(name: &str, columns: usize) -> String {
     let clean: String =
         name.chars().map(|letter| if is_drawn(letter) { letter } else { REPLACEMENT }).collect();
@@ -17,7 +16,7 @@ pub(super) fn shorten(name: &str, columns: usize) -> String {
     format!("{head}…{tail}")
 }
 
-/// The columns that a text takes.
+/// The width of a text in columns.
 pub(super) fn columns(text: &str) -> i32 {
     i32::try_from(text.width()).unwrap_or(i32::MAX / 1024)
 }
@@ -32,7 +31,7 @@ fn fitting(letters: impl Iterator<Item = char>, columns: usize) -> String {
         .collect()
 }
 
-/// Whether a character takes its columns and leaves the others alone.
+/// Whether a character is printable and has a width.
 fn is_drawn(letter: char) -> bool {
     is_printable(letter) && letter.width().is_some_and(|width| width > 0)
 }
@@ -42,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_names_lose_their_middle_and_odd_ones_their_oddity() {
+    fn long_names_are_elided_and_sanitized() {
         assert_eq!(shorten("short", 10), "short");
         assert_eq!(shorten("abcdefghij", 7), "abc…hij");
         assert_eq!(shorten("a\nb\u{202e}c", 10), "a\u{fffd}b\u{fffd}c");

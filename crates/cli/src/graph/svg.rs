@@ -1,4 +1,4 @@
-//! SVG: a picture that needs nothing else, in light and dark.
+//! Standalone SVG output with light and dark colours.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -8,33 +8,33 @@ use function_mesh_api::{REPLACEMENT, Role, is_printable};
 use super::layout::{Layout, Plan};
 use super::ports::{self, Step};
 use super::shorten::{columns, shorten};
-use super::{Edge, Flow, Graph, Kind, Vertex};
+use super::{Boundary, Flow, Graph, Kind, Vertex};
 
 const MARGIN: i32 = 28;
-/// Between neighbours in a layer.
+/// Gap between neighbours in a layer.
 const GAP: i32 = 20;
-/// Between layers; more where many lines turn.
+/// Gap between layers; more where many lines turn.
 const STEP: i32 = 44;
-/// How far a source points out, and how deep a sink takes in.
+/// Depth of the tip of a source and of the notch of a sink.
 const POINT: i32 = 14;
 const NOTCH: i32 = 12;
-/// Longest names that are drawn whole; the whole name is in the tooltip.
+/// Longest names without elision; the full name is in the tooltip.
 const LONGEST_NAME: usize = 32;
 const LONGEST_TOPIC: usize = 40;
 
-/// Colours by class. No variables: viewers beside browsers do not know them.
+/// Colours by class. No CSS variables, which many SVG viewers do not support.
 const STYLE: &str = include_str!("style.css");
 
-/// A rectangle of the picture that belongs to a vertex.
+/// The rectangle of a vertex.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Frame {
     /// Left edge.
     pub x: i32,
     /// Upper edge.
     pub y: i32,
-    /// Extent to the right.
+    /// Width.
     pub width: i32,
-    /// Extent downwards.
+    /// Height.
     pub height: i32,
 }
 
@@ -44,12 +44,12 @@ impl Frame {
     }
 }
 
-/// A graph with everything in its place.
+/// A graph with its layout.
 struct Drawing<'a> {
     graph: &'a Graph,
     layout: Layout,
     steps: Vec<Vec<Step>>,
-    /// For each layer where it begins and ends.
+    /// Start and end of each layer.
     spans: Vec<(i32, i32)>,
     width: i32,
     height: i32,
@@ -85,7 +85,7 @@ impl<'a> Drawing<'a> {
         Some(Frame { x: from + (to - from - width) / 2, y: item.start, width, height })
     }
 
-    /// Where a line that leaves an item at this height begins.
+    /// The x coordinate at which a line leaves an item at this height.
     fn leaves(&self, item: usize, y: i32) -> i32 {
         match self.shown(item) {
             Some((frame, vertex)) if is_role(vertex, Role::Source) => {
@@ -96,7 +96,7 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    /// Where a line that reaches an item at this height ends.
+    /// The x coordinate at which a line reaches an item at this height.
     fn reaches(&self, item: usize, y: i32) -> i32 {
         match self.shown(item) {
             Some((frame, vertex)) if is_role(vertex, Role::Sink) => {
@@ -117,7 +117,7 @@ impl<'a> Drawing<'a> {
         self.spans.get(layer).copied().unwrap_or_default()
     }
 
-    /// The two heights of a step. A bend too small to be seen as one is left out, where a topic is tall enough.
+    /// The two heights of a segment. A very small bend is removed where a topic is tall enough.
     fn heights(&self, step: &Step) -> (i32, i32) {
         let Step { from, to, .. } = *step;
         let is_topic =
@@ -138,7 +138,7 @@ fn is_role(vertex: &Vertex, wanted: Role) -> bool {
     matches!(vertex.kind, Kind::Component { role, .. } if role == wanted)
 }
 
-/// The places of all vertices of a graph, in their order.
+/// The rectangles of all vertices of a graph, in order.
 pub fn frames(graph: &Graph) -> Vec<Frame> {
     let drawing = Drawing::of(graph);
     (0..graph.vertices.len()).filter_map(|vertex| drawing.frame(vertex)).collect()
@@ -166,15 +166,15 @@ fn caption(role: Role, detail: &str) -> String {
     if detail.is_empty() { role } else { format!("{role} · {detail}") }
 }
 
-/// What is written small under a topic.
+/// The small text under a topic.
 fn small(vertex: &Vertex) -> Option<String> {
     let place = match &vertex.kind {
         Kind::Topic { purpose: Some(purpose), .. } => Some(*purpose),
-        Kind::Topic { edge: Edge::Entry, is_pattern: true, .. } => Some("pattern, from outside"),
+        Kind::Topic { boundary: Boundary::Input, is_pattern: true, .. } => Some("pattern, from outside"),
         Kind::Topic { is_pattern: true, .. } => Some("pattern"),
-        Kind::Topic { edge: Edge::Entry, .. } => Some("from outside"),
-        Kind::Topic { edge: Edge::Exit, .. } => Some("to outside"),
-        Kind::Topic { edge: Edge::Inner, .. } | Kind::Component { .. } => None,
+        Kind::Topic { boundary: Boundary::Input, .. } => Some("from outside"),
+        Kind::Topic { boundary: Boundary::Output, .. } => Some("to outside"),
+        Kind::Topic { boundary: Boundary::Internal, .. } | Kind::Component { .. } => None,
     };
     match (place, vertex.rate) {
         (Some(place), _) => Some(vertex.with_rate(place)),
@@ -182,7 +182,7 @@ fn small(vertex: &Vertex) -> Option<String> {
     }
 }
 
-/// Graphs as one SVG, one below the other.
+/// Graphs as one SVG, stacked vertically.
 pub fn svg(graphs: &[Graph]) -> String {
     let drawings: Vec<_> = graphs.iter().map(Drawing::of).collect();
     let head = |drawing: &Drawing<'_>| 34 + 18 * i32::try_from(drawing.graph.notes.len()).unwrap_or_default();
@@ -227,7 +227,7 @@ pub fn svg(graphs: &[Graph]) -> String {
     out
 }
 
-/// The class of a line, and of the tip of its arrow.
+/// The CSS classes of a line and of its arrowhead.
 fn look(flow: Flow, in_cycle: bool) -> (&'static str, &'static str) {
     match (flow, in_cycle) {
         (Flow::Messages, false) => ("flow", ""),
@@ -256,7 +256,7 @@ fn tips(graphs: &[Graph]) -> String {
     })
 }
 
-/// One part of an arrow: a bend in the space between two layers, and straight on to the box.
+/// One segment of an arrow: a curve between two layers, and a straight end at the box.
 fn flow(out: &mut String, drawing: &Drawing<'_>, step: &Step) {
     let Some(arrow) = drawing.graph.arrows.get(step.arrow) else { return };
     let (left, right) = (drawing.span(step.lower).1, drawing.span(step.upper).0);
@@ -267,7 +267,7 @@ fn flow(out: &mut String, drawing: &Drawing<'_>, step: &Step) {
     let has_tip = drawing.shown(head).is_some_and(|(_, vertex)| !vertex.is_label);
     let marker = if has_tip { format!(" marker-end=\"url(#tip{tip})\"") } else { String::new() };
     let half = left + (right - left) / 2;
-    // The last stretch is straight, so that the tip points into the box.
+    // The end is straight, so that the arrowhead points into the box.
     let path = match (from == to, step.is_reversed) {
         (true, false) => format!("M{start} {from}H{end}"),
         (true, true) => format!("M{end} {from}H{start}"),
@@ -283,7 +283,7 @@ fn flow(out: &mut String, drawing: &Drawing<'_>, step: &Step) {
     let _ = writeln!(out, "<path class=\"{class}\" d=\"{path}\"{marker}/>");
 }
 
-/// Long arrows, where they pass a layer.
+/// The segments of long arrows within the layers they pass.
 fn lanes(out: &mut String, drawing: &Drawing<'_>) {
     for (route, arrow) in drawing.layout.routes.iter().zip(&drawing.graph.arrows) {
         for item in route.items.iter().map(|item| &drawing.layout.items[*item]) {
@@ -312,7 +312,7 @@ fn draw(out: &mut String, vertex: &Vertex, Frame { x, y, width, height }: Frame)
                         "<rect class=\"box\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"9\"/>"
                     )
                 }
-                // A source points into the mesh, a sink takes in.
+                // A source has a tip towards the mesh, a sink a notch.
                 Role::Source => format!(
                     "<path class=\"box\" stroke-linejoin=\"round\" d=\"M{x} {y}H{}L{right} {centre} {} {bottom}H{x}z\"/>",
                     right - POINT,
@@ -332,9 +332,9 @@ fn draw(out: &mut String, vertex: &Vertex, Frame { x, y, width, height }: Frame)
                 y + 39
             );
         }
-        Kind::Topic { edge, is_pattern, .. } => {
+        Kind::Topic { boundary, is_pattern, .. } => {
             let name = escape(&shorten(&vertex.label, LONGEST_TOPIC));
-            let is_outside = *edge != Edge::Inner || *is_pattern;
+            let is_outside = *boundary != Boundary::Internal || *is_pattern;
             let class = if vertex.is_label {
                 "on"
             } else if is_outside {
@@ -367,7 +367,7 @@ fn draw(out: &mut String, vertex: &Vertex, Frame { x, y, width, height }: Frame)
     }
 }
 
-/// Text that is only text to XML. What XML cannot hold at all is replaced.
+/// Escapes text for XML. Characters that XML does not allow are replaced.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

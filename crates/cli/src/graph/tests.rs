@@ -1,4 +1,4 @@
-//! Pictures of meshes of any shape, and of names that mean harm.
+//! Graphs of arbitrary meshes, and of hostile names.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ fn graph(mesh: Value) -> Graph {
     Graph::of("FunctionMesh a/b", &serde_json::from_value(mesh).expect("a mesh"))
 }
 
-/// Meshes whose components read and write a few topics at random.
+/// Meshes whose components consume and produce a few random topics.
 fn meshes(name: &'static str) -> impl Strategy<Value = FunctionMeshSpec> {
     let topics = || prop::collection::vec(0..8_u8, 0..4);
     let topic = || prop::option::of(0..8_u8);
@@ -49,7 +49,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn no_two_boxes_overlap_and_none_leaves_the_picture(mesh in meshes("[a-z]{0,40}")) {
+    fn boxes_do_not_overlap(mesh in meshes("[a-z]{0,40}")) {
         let graph = Graph::of("x", &mesh);
         let frames = frames(&graph);
         prop_assert_eq!(frames.len(), graph.vertices.len());
@@ -66,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn every_arrow_is_laid_out_from_layer_to_layer(mesh in meshes("[a-z]{1,5}")) {
+    fn routes_pass_adjacent_layers(mesh in meshes("[a-z]{1,5}")) {
         let graph = Graph::of("x", &mesh);
         let layout = layout::Layout::of(&layout::Plan {
             sizes: graph.vertices.iter().map(|_| 7).collect(),
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn names_of_any_kind_stay_names(mesh in meshes("\\PC{0,12}"), title in "\\PC{0,20}") {
+    fn arbitrary_names_are_escaped(mesh in meshes("\\PC{0,12}"), title in "\\PC{0,20}") {
         let mut graph = Graph::of(&title, &mesh);
         for (vertex, name) in graph.vertices.iter_mut().zip(["</g>", "\"];x", "a\\", "&lt;", "]]>", "\u{1}\u{202e}"]) {
             vertex.label.push_str(name);
@@ -109,7 +109,7 @@ proptest! {
 }
 
 #[test]
-fn markup_in_names_is_text_in_every_format() {
+fn markup_in_names_is_escaped_in_every_format() {
     let hostile = "a\"]; x -> y [label=\"<b>&amp;</b>`#quot;\\N\n%%{init}%%";
     let graph = graph(json!({ "functions": [
         { "name": hostile, "input": { "topics": ["in"] }, "output": { "topic": "out" } },
@@ -134,13 +134,13 @@ fn markup_in_names_is_text_in_every_format() {
 }
 
 #[test]
-fn graphviz_takes_hostile_names() {
+fn graphviz_accepts_hostile_names() {
     use std::process::{Command, Stdio};
     let graph = graph(json!({ "functions": [{ "name": "\"<&\\N\\", "input": { "topics": ["in"] } }] }));
     let mut command = Command::new("dot");
     command.arg("-Tplain").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let Ok(mut child) = command.spawn() else {
-        // Graphviz is no part of this project; without it there is nothing to ask.
+        // Graphviz is optional.
         return;
     };
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), dot(&[graph]).as_bytes()).unwrap();
@@ -149,7 +149,7 @@ fn graphviz_takes_hostile_names() {
 }
 
 #[test]
-fn a_topic_between_two_components_is_the_name_of_an_edge() {
+fn topic_between_two_components_is_an_edge_label() {
     let graph = graph(json!({
         "sources": [{ "name": "in", "output": { "topic": "raw" } }],
         "functions": [{ "name": "clean", "input": { "topics": ["raw", "other"] }, "output": { "topic": "done" } }],
@@ -157,13 +157,19 @@ fn a_topic_between_two_components_is_the_name_of_an_edge() {
     let find = |label: &str| graph.vertices.iter().find(|vertex| vertex.label == label).unwrap();
     assert!(find("raw").is_label);
     assert!(!find("other").is_label);
-    assert_eq!(find("other").kind, Kind::Topic { edge: Edge::Entry, is_pattern: false, purpose: None });
-    assert_eq!(find("done").kind, Kind::Topic { edge: Edge::Exit, is_pattern: false, purpose: None });
+    assert_eq!(
+        find("other").kind,
+        Kind::Topic { boundary: Boundary::Input, is_pattern: false, purpose: None }
+    );
+    assert_eq!(
+        find("done").kind,
+        Kind::Topic { boundary: Boundary::Output, is_pattern: false, purpose: None }
+    );
     assert!(mermaid(&[graph]).contains("g0n1 -->|\"raw\"| g0n0"));
 }
 
 #[test]
-fn cycles_are_marked_and_told() {
+fn cycles_are_marked_and_noted() {
     let graph = graph(json!({ "functions": [
         { "name": "a", "input": { "topics": ["x"] }, "output": { "topic": "y" } },
         { "name": "b", "input": { "topics": ["y"] }, "output": { "topic": "x" } },
@@ -175,7 +181,7 @@ fn cycles_are_marked_and_told() {
 }
 
 #[test]
-fn a_mesh_too_wide_for_a_picture_is_listed() {
+fn too_wide_meshes_are_listed() {
     let functions: Vec<_> =
         (0..60).map(|n| json!({ "name": format!("f{n}"), "input": { "topics": ["in"] } })).collect();
     let shown = text(&[graph(json!({ "functions": functions }))]);
@@ -183,7 +189,7 @@ fn a_mesh_too_wide_for_a_picture_is_listed() {
 }
 
 #[test]
-fn a_large_mesh_is_drawn_in_time() {
+fn large_meshes_are_drawn_in_time() {
     let functions: Vec<_> = (0..150)
         .map(|n| {
             json!({ "name": format!("f{n}"), "input": { "topics": [format!("t{n}"), format!("t{}", n / 2)] },

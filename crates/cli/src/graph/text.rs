@@ -1,4 +1,4 @@
-//! A picture for the terminal: boxes and arrows from top to bottom.
+//! Text output for terminals: boxes and arrows from top to bottom.
 
 use std::fmt::Write;
 
@@ -9,12 +9,12 @@ use super::layout::{Layout, Plan};
 use super::ports::Step;
 use super::route::{self, Line};
 use super::shorten::{columns, shorten};
-use super::{Edge, Graph, Kind, Vertex, ports};
+use super::{Boundary, Graph, Kind, Vertex, ports};
 
-/// Longest name that is drawn whole.
-const LONGEST: usize = 56;
-/// A wider picture is no picture any more; a list is more use.
-const WIDEST: i32 = 400;
+/// Longest name without elision.
+const MAX_NAME: usize = 56;
+/// Widest drawing; a wider graph is printed as a list.
+const MAX_WIDTH: i32 = 400;
 
 /// Graphs as text.
 pub fn text(graphs: &[Graph]) -> String {
@@ -28,14 +28,14 @@ pub fn text(graphs: &[Graph]) -> String {
             let _ = writeln!(out, "{}", shorten(note, 400));
         }
         out.push('\n');
-        for line in picture(graph).unwrap_or_else(|| list(graph)) {
+        for line in drawing(graph).unwrap_or_else(|| list(graph)) {
             let _ = writeln!(out, "{line}");
         }
     }
     out
 }
 
-/// What is drawn for a vertex: lines of text, in a frame if it is a component.
+/// The shape of a vertex: lines of text, with a frame for components.
 struct Shape {
     lines: Vec<String>,
     frame: Option<(&'static str, String)>,
@@ -44,7 +44,7 @@ struct Shape {
 
 impl Shape {
     fn of(vertex: &Vertex) -> Self {
-        let name = shorten(&vertex.label, LONGEST);
+        let name = shorten(&vertex.label, MAX_NAME);
         let (lines, frame) = match &vertex.kind {
             Kind::Component { role, detail } => {
                 let mark = if vertex.in_cycle { "↻ " } else { "" };
@@ -53,17 +53,17 @@ impl Shape {
                     Role::Source => "╭─╮│╰╯",
                     Role::Sink => "╔═╗║╚╝",
                 };
-                let detail = shorten(detail, LONGEST);
+                let detail = shorten(detail, MAX_NAME);
                 let lines = [name, detail].into_iter().filter(|line| !line.is_empty()).collect();
                 (lines, Some((frame, format!(" {mark}{role} "))))
             }
-            Kind::Topic { edge, is_pattern, purpose } => {
+            Kind::Topic { boundary, is_pattern, purpose } => {
                 let name = if *is_pattern { format!("{name} (pattern)") } else { vertex.with_rate(&name) };
-                let lines = match (edge, purpose) {
-                    (Edge::Entry, _) => vec!["from outside".to_owned(), name],
+                let lines = match (boundary, purpose) {
+                    (Boundary::Input, _) => vec!["from outside".to_owned(), name],
                     (_, Some(purpose)) => vec![name, (*purpose).to_owned()],
-                    (Edge::Exit, None) => vec![name, "to outside".to_owned()],
-                    (Edge::Inner, None) => vec![name],
+                    (Boundary::Output, None) => vec![name, "to outside".to_owned()],
+                    (Boundary::Internal, None) => vec![name],
                 };
                 (lines, None)
             }
@@ -73,7 +73,7 @@ impl Shape {
             Some((_, title)) => (inner + 4).max(columns(title) + 4),
             None => inner,
         };
-        // An odd width has a middle column.
+        // An odd width has a centre column.
         Self { lines, frame, width: width | 1 }
     }
 
@@ -111,7 +111,7 @@ impl Shape {
     }
 }
 
-fn picture(graph: &Graph) -> Option<Vec<String>> {
+fn drawing(graph: &Graph) -> Option<Vec<String>> {
     let shapes: Vec<Shape> = graph.vertices.iter().map(Shape::of).collect();
     let layout = Layout::of(&Plan {
         sizes: shapes.iter().map(|shape| shape.width).collect(),
@@ -119,7 +119,7 @@ fn picture(graph: &Graph) -> Option<Vec<String>> {
         gap: 3,
         lane: 1,
     });
-    if layout.breadth() > WIDEST {
+    if layout.breadth() > MAX_WIDTH {
         return None;
     }
     let steps = ports::steps(graph, &layout, 4, 1);
@@ -218,11 +218,11 @@ fn draw_step(
     }
 }
 
-/// What flows where, line by line.
+/// The arrows as a list.
 fn list(graph: &Graph) -> Vec<String> {
     let name = |vertex: usize| {
         graph.vertices.get(vertex).map_or_else(String::new, |vertex| {
-            let label = shorten(&vertex.label, LONGEST);
+            let label = shorten(&vertex.label, MAX_NAME);
             match &vertex.kind {
                 Kind::Component { role, .. } => format!("{role} {label}"),
                 Kind::Topic { .. } => vertex.with_rate(&label),

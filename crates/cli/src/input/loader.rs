@@ -1,4 +1,4 @@
-//! From text to trees: YAML with anchors and merge keys, and JSON.
+//! Parses YAML, with anchors and merge keys, and JSON into trees with source locations.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -9,49 +9,48 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, T
 use super::scalar;
 use super::tree::{Entry, Node, Tree};
 
-/// Most values in a text, counted after aliases are replaced by what they stand for: a few lines of aliases
-/// to aliases would otherwise fill the memory.
+/// Most values in a text after expansion of aliases, against exponential expansion ("billion laughs").
 const MAX_NODES: usize = 1_000_000;
-/// Deepest nesting. No manifest comes near it, and every later walk may recurse without a thought.
+/// Deepest nesting, so that later walks may recurse. Manifests are far below.
 const MAX_DEPTH: usize = 128;
 
-/// A mistake in a text.
+/// A syntax error.
 #[derive(Clone, Debug)]
 pub struct Syntax {
-    /// What is wrong.
+    /// The message.
     pub message: String,
-    /// Where.
+    /// Location as a byte range.
     pub at: Range<usize>,
 }
 
-/// The documents of a text, up to the first mistake.
+/// The documents of a text, up to the first syntax error.
 pub fn load(text: &str) -> (Vec<Node>, Option<Syntax>) {
-    let (nodes, fault) = yaml(text);
-    // Nearly all JSON is YAML too, and read as that it keeps its places.
-    if fault.is_some()
+    let (nodes, error) = yaml(text);
+    // Most JSON is YAML too, and keeps its locations when parsed as YAML.
+    if error.is_some()
         && text.trim_start().starts_with(['{', '['])
         && let Some(nodes) = json(text)
     {
         return (nodes, None);
     }
-    (nodes, fault)
+    (nodes, error)
 }
 
 fn json(text: &str) -> Option<Vec<Node>> {
     let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    values.map(|value| value.ok().map(without_places)).collect()
+    values.map(|value| value.ok().map(without_location)).collect()
 }
 
-fn without_places(value: Value) -> Node {
+fn without_location(value: Value) -> Node {
     let tree = match value {
-        Value::Array(items) => Tree::List(items.into_iter().map(without_places).collect()),
+        Value::Array(items) => Tree::List(items.into_iter().map(without_location).collect()),
         Value::Object(entries) => {
-            let entry = |(key, value)| Entry { key, key_at: 0..0, node: without_places(value) };
+            let entry = |(key, value)| Entry { key, key_at: 0..0, node: without_location(value) };
             Tree::Map(entries.into_iter().map(entry).collect())
         }
         scalar => Tree::Scalar(scalar),
     };
-    // The JSON parser has its own limit of depth.
+    // The JSON parser limits the depth itself.
     Node { tree, at: 0..0, depth: 0 }
 }
 
@@ -59,22 +58,22 @@ fn yaml(text: &str) -> (Vec<Node>, Option<Syntax>) {
     let mut loader = Loader { text, ..Loader::default() };
     for next in Parser::new_from_str(text) {
         let step = match next {
-            Ok((event, span)) => loader.take(event, &span),
-            Err(error) => Err(scan_fault(text, &error)),
+            Ok((event, span)) => loader.handle(event, &span),
+            Err(error) => Err(scan_error(text, &error)),
         };
-        if let Err(fault) = step {
-            return (loader.documents, Some(fault));
+        if let Err(error) = step {
+            return (loader.documents, Some(error));
         }
     }
     (loader.documents, None)
 }
 
-fn scan_fault(text: &str, error: &ScanError) -> Syntax {
+fn scan_error(text: &str, error: &ScanError) -> Syntax {
     let start = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
-    Syntax { message: format!("this is no YAML: {}", error.info()), at: start..start }
+    Syntax { message: format!("invalid YAML: {}", error.info()), at: start..start }
 }
 
-/// A list or map whose end has not come yet.
+/// A list or map that is being parsed.
 struct Open {
     at: Range<usize>,
     anchor: usize,
@@ -96,7 +95,7 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Syntax> {
+    fn handle(&mut self, event: Event<'_>, span: &Span) -> Result<(), Syntax> {
         let at = span.byte_range().unwrap_or_default();
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -113,7 +112,7 @@ impl Loader<'_> {
             Event::SequenceEnd | Event::MappingEnd => self.end(&at),
             Event::Alias(anchor) => {
                 let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
-                    return Err(fault("this alias stands within what it refers to", at));
+                    return Err(syntax("this alias is inside of its own anchor", at));
                 };
                 self.count(size, &at)?;
                 let key = node.as_str().map(str::to_owned);
@@ -129,7 +128,7 @@ impl Loader<'_> {
 
     fn start(&mut self, at: Range<usize>, anchor: usize, inside: Inside) -> Result<(), Syntax> {
         if self.open.len() >= MAX_DEPTH {
-            return Err(fault(format!("lists and maps are nested more than {MAX_DEPTH} deep here"), at));
+            return Err(syntax(format!("nested more than {MAX_DEPTH} levels deep"), at));
         }
         self.open.push(Open { at, anchor, inside });
         Ok(())
@@ -149,12 +148,12 @@ impl Loader<'_> {
         };
         let depth = deepest.unwrap_or_default() + 1;
         if depth > MAX_DEPTH {
-            return Err(fault(format!("aliases nest lists and maps more than {MAX_DEPTH} deep here"), at));
+            return Err(syntax(format!("aliases nest more than {MAX_DEPTH} levels deep"), at));
         }
         self.value(Node { tree, at, depth }, anchor, None)
     }
 
-    /// Puts a value where it belongs: into what is open, or with the documents.
+    /// Adds a value to the open list or map, or to the documents.
     fn value(&mut self, node: Node, anchor: usize, key_text: Option<String>) -> Result<(), Syntax> {
         self.count(1, &node.at)?;
         if anchor != 0 {
@@ -167,7 +166,7 @@ impl Loader<'_> {
             Some(Inside::Map { entries, keys, key, merged }) => match key.take() {
                 None => {
                     let Some(text) = key_text else {
-                        return Err(fault("a list or map cannot be a key", node.at));
+                        return Err(syntax("a list or map cannot be a key", node.at));
                     };
                     *key = Some((text, node.at));
                 }
@@ -176,7 +175,7 @@ impl Loader<'_> {
                 }
                 Some((text, key_at)) => {
                     if !keys.insert(text.clone()) {
-                        return Err(fault(format!("the key {text:?} is in this map already"), key_at));
+                        return Err(syntax(format!("duplicate key {text:?}"), key_at));
                     }
                     entries.push(Entry { key: text, key_at, node });
                 }
@@ -188,13 +187,13 @@ impl Loader<'_> {
     fn count(&mut self, more: usize, at: &Range<usize>) -> Result<(), Syntax> {
         self.nodes += more;
         if self.nodes > MAX_NODES {
-            return Err(fault(format!("aliases make more than {MAX_NODES} values of this text"), at.clone()));
+            return Err(syntax(format!("aliases expand to more than {MAX_NODES} values"), at.clone()));
         }
         Ok(())
     }
 }
 
-fn fault(message: impl Into<String>, at: Range<usize>) -> Syntax {
+fn syntax(message: impl Into<String>, at: Range<usize>) -> Syntax {
     Syntax { message: message.into(), at }
 }
 
@@ -214,7 +213,7 @@ fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
     if is_text { Value::String(text.to_owned()) } else { scalar::resolve(text) }
 }
 
-/// Adds what `<<` brings: entries of other maps, where the map itself has none of that key.
+/// Applies merge keys (`<<`): adds entries of other maps whose keys are absent.
 fn merge(mut entries: Vec<Entry>, mut keys: HashSet<String>, merged: Vec<Node>) -> Vec<Entry> {
     let others = merged.into_iter().flat_map(|node| match node.tree {
         Tree::List(items) => items,
@@ -235,57 +234,57 @@ mod tests {
     use serde_json::json;
 
     fn value(text: &str) -> Value {
-        let (nodes, fault) = load(text);
-        assert!(fault.is_none(), "{fault:?}");
+        let (nodes, error) = load(text);
+        assert!(error.is_none(), "{error:?}");
         nodes[0].to_value()
     }
 
-    fn mistake(text: &str) -> String {
-        load(text).1.expect("a mistake").message
+    fn error(text: &str) -> String {
+        load(text).1.expect("an error").message
     }
 
     #[test]
-    fn aliases_and_merge_keys_are_replaced_by_what_they_stand_for() {
+    fn aliases_and_merge_keys_are_expanded() {
         let text = "base: &b {a: 1, b: 2}\nlist: [*b]\nmore:\n  <<: *b\n  b: 3\n\"<<\": x\n";
         let want = json!({"base": {"a": 1, "b": 2}, "list": [{"a": 1, "b": 2}], "more": {"a": 1, "b": 3}, "<<": "x"});
         assert_eq!(value(text), want);
     }
 
     #[test]
-    fn quotes_and_tags_decide_what_a_word_is() {
+    fn quotes_and_tags_determine_the_type() {
         assert_eq!(value("[yes, 'yes', !!str 1, !!int '1']"), json!([true, "yes", "1", 1]));
     }
 
     #[test]
-    fn json_is_read_with_all_its_escapes() {
+    fn json_escapes_are_parsed() {
         let text = r#"{"a": "\ud83d\ude00\/", "b": [1.5e3, null]}"#;
         assert_eq!(value(text), json!({"a": "😀/", "b": [1500.0, null]}));
         assert_eq!(load("{\"a\": 1}\n{\"a\": 2}\n").0.len(), 2);
     }
 
     #[test]
-    fn hostile_texts_are_refused_in_time() {
-        assert!(mistake("a: 1\na: 2\n").contains("already"));
-        assert!(mistake("[a]: 1\n").contains("cannot be a key"));
-        assert!(mistake("a: &a [*a]").contains("within"));
-        assert!(mistake(&format!("{}{}", "[".repeat(200), "]".repeat(200))).contains("deep"));
+    fn hostile_texts_are_rejected() {
+        assert!(error("a: 1\na: 2\n").contains("duplicate key"));
+        assert!(error("[a]: 1\n").contains("cannot be a key"));
+        assert!(error("a: &a [*a]").contains("inside of its own anchor"));
+        assert!(error(&format!("{}{}", "[".repeat(200), "]".repeat(200))).contains("deep"));
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for level in 1..12 {
             let one = format!("*a{},", level - 1);
             let _ = writeln!(bomb, "a{level}: &a{level} [{}x]", one.repeat(10));
         }
-        assert!(mistake(&bomb).contains("aliases make"));
+        assert!(error(&bomb).contains("aliases expand"));
         let mut deep = "a0: &a0 [[[[[[[[[[x]]]]]]]]]]\n".to_owned();
         for level in 1..40 {
             let _ = writeln!(deep, "a{level}: &a{level} [[[[[[[[*a{}]]]]]]]]", level - 1);
         }
-        assert!(mistake(&deep).contains("deep"));
+        assert!(error(&deep).contains("deep"));
     }
 
     #[test]
-    fn a_mistake_leaves_the_documents_before_it() {
-        let (nodes, fault) = load("a: 1\n---\nb: [1\n");
+    fn documents_before_a_syntax_error_are_kept() {
+        let (nodes, error) = load("a: 1\n---\nb: [1\n");
         assert_eq!(nodes.len(), 1);
-        assert!(fault.is_some());
+        assert!(error.is_some());
     }
 }

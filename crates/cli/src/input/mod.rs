@@ -1,5 +1,5 @@
-//! Manifests as people keep them: files, folders and standard input, in YAML or JSON, with several documents
-//! in a file and lists in a document. Every value remembers where it was written.
+//! Reads manifests: files, directories and standard input, in YAML or JSON, with multiple documents and Lists. Every
+//! value keeps its source location.
 
 mod loader;
 mod scalar;
@@ -14,49 +14,49 @@ use std::rc::Rc;
 use clap::Args;
 
 pub use loader::{Syntax, load};
-pub use scalar::resolve as meaning;
+pub use scalar::resolve as resolve_scalar;
 pub use tree::{Entry, Node, Tree};
 
-/// Which manifests are read.
+/// The manifests to read.
 #[derive(Args, Debug)]
 pub struct Files {
-    /// A file or folder with manifests in YAML or JSON; `-` is standard input. May be given several times
+    /// File or directory of manifests in YAML or JSON; `-` for standard input; may be repeated
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     paths: Vec<PathBuf>,
 
-    /// Look into folders within folders too
+    /// Read subdirectories too
     #[arg(short = 'R', long)]
     recursive: bool,
 
-    /// Namespace of objects that name none, and to look into in a cluster [default: default, or of the context]
+    /// Namespace of objects without one, and of objects in the cluster [default: the context's, offline `default`]
     #[arg(short = 'n', long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
 }
 
 impl Files {
-    /// Whether none is named.
+    /// Whether no file is given.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
     }
 
-    /// Namespace of objects that name none, offline.
+    /// Namespace of objects without one, offline.
     pub fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or("default")
     }
 
-    /// Other files, with the rest as it is here.
+    /// The same with other files.
     #[must_use]
     pub fn with_paths(&self, paths: Vec<PathBuf>) -> Self {
         Self { paths, recursive: self.recursive, namespace: self.namespace.clone() }
     }
 }
 
-/// A text with manifests, and how to call it.
+/// A source text.
 #[derive(Debug)]
 pub struct Source {
     /// Path of the file, or `<stdin>`.
     pub name: String,
-    /// What it says.
+    /// The content.
     pub text: String,
 }
 
@@ -77,65 +77,65 @@ impl Source {
 /// One object of a manifest.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// Where it was written.
+    /// The source text.
     pub source: Rc<Source>,
-    /// What it says.
+    /// The content.
     pub node: Node,
 }
 
 impl Document {
-    /// The text of a top-level field, if it is one.
+    /// The string at a path.
     pub fn text(&self, path: &[&str]) -> Option<&str> {
         path.iter().try_fold(&self.node, |node, key| node.get(key))?.as_str()
     }
 
-    /// The kind, if it says one.
+    /// The kind, or an empty string.
     pub fn kind(&self) -> &str {
         self.text(&["kind"]).unwrap_or_default()
     }
 
-    /// Whether it is one of this project's kinds, by its API group.
-    pub fn is_ours(&self) -> bool {
+    /// Whether it is of a Function Mesh kind, by API group.
+    pub fn is_mesh_kind(&self) -> bool {
         let group = self.text(&["apiVersion"]).and_then(|version| version.split_once('/'));
         group.is_some_and(|(group, _)| group == function_mesh_api::labels::GROUP)
     }
 
-    /// Kind and name, for people: `FunctionMesh pipe`.
+    /// Kind and name for messages: `FunctionMesh pipe`.
     pub fn title(&self) -> String {
         let name = self.text(&["metadata", "name"]).or_else(|| self.text(&["metadata", "generateName"]));
-        format!("{} {}", self.kind(), name.unwrap_or("(without a name)"))
+        format!("{} {}", self.kind(), name.unwrap_or("(no name)"))
     }
 }
 
 /// Why manifests could not be read.
 #[derive(Debug)]
 pub enum InputError {
-    /// No manifest is named.
+    /// No file is given.
     None,
-    /// The system refuses a file or folder.
+    /// An I/O error of a file or directory.
     Io {
-        /// Its path.
+        /// The path.
         path: String,
-        /// What the system says.
+        /// The cause.
         source: io::Error,
     },
-    /// A folder holds no manifest.
+    /// A directory has no manifests.
     Empty {
-        /// Its path.
+        /// The path.
         path: String,
     },
-    /// An address in place of a file.
-    Address {
-        /// The address.
+    /// A URL instead of a file.
+    Url {
+        /// The URL.
         path: String,
     },
-    /// A text is neither YAML nor JSON.
+    /// Neither YAML nor JSON.
     Syntax {
-        /// The text.
+        /// The source text.
         source: Rc<Source>,
-        /// What is wrong with it.
+        /// The message.
         message: String,
-        /// Where.
+        /// Location as a byte range.
         at: Range<usize>,
     },
 }
@@ -147,17 +147,16 @@ impl fmt::Display for InputError {
         match self {
             Self::None => write!(
                 f,
-                "say what to read: --filename FILE, a folder, or `-` for standard input{}",
-                if cfg!(feature = "cluster") { "; or --from-cluster where the command has it" } else { "" }
+                "no input: set --filename to a file, a directory, or `-` for standard input{}",
+                if cfg!(feature = "cluster") { "; or use --from-cluster if the command has it" } else { "" }
             ),
-            Self::Io { path, source } => write!(f, "cannot read {path}: {source}"),
-            Self::Empty { path } => write!(
+            Self::Io { path, source } => write!(f, "failed to read {path}: {source}"),
+            Self::Empty { path } => {
+                write!(f, "{path} has no .yaml, .yml or .json files; use --recursive to read subdirectories")
+            }
+            Self::Url { path } => write!(
                 f,
-                "{path} holds no .yaml, .yml or .json file; add --recursive to look into the folders in it"
-            ),
-            Self::Address { path } => write!(
-                f,
-                "{path} is an address, and this command works offline: download it, or pipe it in with `-f -`"
+                "{path} is a URL, but this command works offline: download the file, or pipe it to `-f -`"
             ),
             Self::Syntax { source, message, at } => {
                 let (line, column) = source.position(at.start);
@@ -167,7 +166,7 @@ impl fmt::Display for InputError {
     }
 }
 
-/// Reads all documents, in order. What cannot be read is told beside what can.
+/// Reads all documents in order, and all errors.
 pub fn read(files: &Files) -> (Vec<Document>, Vec<InputError>) {
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
     if files.is_empty() {
@@ -177,9 +176,9 @@ pub fn read(files: &Files) -> (Vec<Document>, Vec<InputError>) {
         match sources(path, files.recursive) {
             Ok(sources) => {
                 for source in sources {
-                    let (found, fault) = parse(source);
+                    let (found, error) = parse(source);
                     documents.extend(found);
-                    errors.extend(fault);
+                    errors.extend(error);
                 }
             }
             Err(error) => errors.push(error),
@@ -188,26 +187,26 @@ pub fn read(files: &Files) -> (Vec<Document>, Vec<InputError>) {
     (documents, errors)
 }
 
-/// Reads all documents, or says why one cannot be read.
+/// Reads all documents, or returns the first error.
 pub fn read_all(files: &Files) -> Result<Vec<Document>, InputError> {
     let (documents, errors) = read(files);
     errors.into_iter().next().map_or(Ok(documents), Err)
 }
 
-/// The documents of a text, those before a mistake included.
+/// The documents of a text, up to the first syntax error.
 pub fn parse(source: Source) -> (Vec<Document>, Option<InputError>) {
     let source = Rc::new(source);
-    let (nodes, fault) = load(&source.text);
+    let (nodes, error) = load(&source.text);
     let mut documents = Vec::new();
     for node in nodes {
         flatten(node, &source, &mut documents);
     }
-    let fault =
-        fault.map(|Syntax { message, at }| InputError::Syntax { source: Rc::clone(&source), message, at });
-    (documents, fault)
+    let error =
+        error.map(|Syntax { message, at }| InputError::Syntax { source: Rc::clone(&source), message, at });
+    (documents, error)
 }
 
-/// Takes lists apart, as `kubectl get -o yaml` prints them. Empty documents are nothing.
+/// Flattens Lists, as `kubectl get -o yaml` prints them. Empty documents are skipped.
 fn flatten(mut node: Node, source: &Rc<Source>, documents: &mut Vec<Document>) {
     if node.is_null() {
         return;
@@ -219,7 +218,7 @@ fn flatten(mut node: Node, source: &Rc<Source>, documents: &mut Vec<Document>) {
         }
         return;
     }
-    // The status is the cluster's word, not the author's.
+    // The status is written by the operator, not by the user.
     if let Tree::Map(entries) = &mut node.tree {
         entries.retain(|entry| entry.key != "status");
     }
@@ -234,13 +233,14 @@ fn sources(path: &Path, recursive: bool) -> Result<Vec<Source>, InputError> {
         return Ok(vec![text("<stdin>".to_owned(), read.map(|_| bytes))?]);
     }
     if name.starts_with("http://") || name.starts_with("https://") {
-        return Err(InputError::Address { path: name });
+        return Err(InputError::Url { path: name });
     }
     if !path.is_dir() {
         return Ok(vec![text(name, std::fs::read(path))?]);
     }
     let mut files = Vec::new();
-    folder(path, recursive, &mut files).map_err(|source| InputError::Io { path: name.clone(), source })?;
+    list_files(path, recursive, &mut files)
+        .map_err(|source| InputError::Io { path: name.clone(), source })?;
     if files.is_empty() {
         return Err(InputError::Empty { path: name });
     }
@@ -248,13 +248,13 @@ fn sources(path: &Path, recursive: bool) -> Result<Vec<Source>, InputError> {
     files.into_iter().map(|file| text(file.display().to_string(), std::fs::read(&file))).collect()
 }
 
-fn folder(path: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> io::Result<()> {
+fn list_files(path: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
         let path = entry.path();
-        // Links to folders are not followed: they may lead in a circle.
+        // Symlinks to directories are not followed, since they may form a cycle.
         if recursive && entry.file_type()?.is_dir() {
-            folder(&path, recursive, files)?;
+            list_files(&path, recursive, files)?;
         }
         let is_manifest = path.extension().is_some_and(|ext| ext == "yaml" || ext == "yml" || ext == "json");
         if is_manifest && path.is_file() {

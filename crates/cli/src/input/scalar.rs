@@ -1,11 +1,11 @@
-//! What an unquoted word of YAML means.
+//! Resolves plain YAML scalars as `kubectl` does.
 //!
-//! `kubectl` reads YAML 1.1, where `yes` and `on` are booleans and `017` is a number. Reading it otherwise
-//! here would pass what the cluster refuses, so the same words mean the same here.
+//! `kubectl` uses YAML 1.1, where `yes` and `on` are booleans and `017` is a number. With YAML 1.2 this program would
+//! accept manifests that the cluster rejects.
 
 use serde_json::{Number, Value};
 
-/// The value of an unquoted word.
+/// The value of a plain scalar.
 pub fn resolve(word: &str) -> Value {
     match word {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
@@ -53,7 +53,7 @@ fn integer(word: &str) -> Option<Number> {
     u64::try_from(amount).map(Number::from).or_else(|_| i64::try_from(amount).map(Number::from)).ok()
 }
 
-/// A number with a fraction or an exponent. Infinity and what is none have no place in an object.
+/// A number with a fraction or an exponent, but not infinity and NaN, which JSON does not have.
 fn float(word: &str) -> Option<Number> {
     let is_number = word.contains(|letter: char| letter.is_ascii_digit())
         && word
@@ -71,7 +71,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn words_mean_what_they_mean_to_kubectl() {
+    fn scalars_resolve_as_in_kubectl() {
         for (word, value) in [
             ("yes", json!(true)),
             ("off", json!(false)),

@@ -1,49 +1,49 @@
-//! Values that remember where they were written.
+//! Values with source locations.
 
 use std::ops::Range;
 
 use serde_json::Value;
 
-/// A value and its place in the text.
+/// A value and its location.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What it is.
+    /// The value.
     pub tree: Tree,
-    /// The bytes of the text that it was written in.
+    /// Location as a byte range.
     pub at: Range<usize>,
-    /// How deep the values within it are nested; a scalar has none.
+    /// Nesting depth; 0 for a scalar.
     pub(super) depth: usize,
 }
 
-/// What a value is.
+/// A value.
 #[derive(Clone, Debug)]
 pub enum Tree {
-    /// A text, a number, a boolean or null.
+    /// A string, number, boolean or null.
     Scalar(Value),
     /// A list.
     List(Vec<Node>),
-    /// A map, in the order in which it was written.
+    /// A map in source order.
     Map(Vec<Entry>),
 }
 
 /// An entry of a map.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its key.
+    /// The key.
     pub key: String,
-    /// Where the key was written.
+    /// Location of the key.
     pub key_at: Range<usize>,
-    /// Its value.
+    /// The value.
     pub node: Node,
 }
 
 impl Node {
-    /// The value of a key, when this is a map that has it.
+    /// The value of a key, for a map that has it.
     pub fn get(&self, key: &str) -> Option<&Self> {
         self.entry(key).map(|entry| &entry.node)
     }
 
-    /// The entry of a key, when this is a map that has it.
+    /// The entry of a key, for a map that has it.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.tree {
             Tree::Map(entries) => entries.iter().find(|entry| entry.key == key),
@@ -51,7 +51,7 @@ impl Node {
         }
     }
 
-    /// The text, when this is one.
+    /// The string, if this is one.
     pub fn as_str(&self) -> Option<&str> {
         match &self.tree {
             Tree::Scalar(value) => value.as_str(),
@@ -59,7 +59,7 @@ impl Node {
         }
     }
 
-    /// Whether this is null, which stands for absent.
+    /// Whether this is null, which means absent.
     pub fn is_null(&self) -> bool {
         matches!(self.tree, Tree::Scalar(Value::Null))
     }
@@ -74,7 +74,7 @@ impl Node {
         }
     }
 
-    /// The value without its places.
+    /// The value without locations.
     pub fn to_value(&self) -> Value {
         match &self.tree {
             Tree::Scalar(value) => value.clone(),
@@ -85,29 +85,29 @@ impl Node {
         }
     }
 
-    /// Where a field was written, by its path, `spec.functions[0].name`; for one that is absent, the nearest
-    /// field above it. A text or number is pointed at itself, what holds others by its key.
+    /// The location of a field by its path, such as `spec.functions[0].name`; for an absent field that of the nearest
+    /// parent. A scalar is located by its value, a list or map by its key.
     pub fn locate(&self, path: &str) -> Range<usize> {
         let (mut node, mut at) = (self, first_key(self));
-        // Paths begin without a dot; every further step has a mark of its own.
+        // Every step but the first starts with a dot or a bracket.
         let mut rest = format!(".{path}");
         while !rest.is_empty() {
-            let Some((child, place, used)) = node.step(&rest) else { break };
+            let Some((child, location, used)) = node.step(&rest) else { break };
             rest.drain(..used);
-            (node, at) = (child, place);
+            (node, at) = (child, location);
         }
         at
     }
 
-    /// One step down a path: the child, where to point for it, and how much of the path it took. Keys may
-    /// hold dots and brackets, so the longest key that fits is taken.
+    /// One step down a path: the child, its location, and the length of the step. Keys may contain dots and brackets, so
+    /// the longest matching key wins.
     fn step(&self, path: &str) -> Option<(&Self, Range<usize>, usize)> {
         match &self.tree {
             Tree::Scalar(_) => None,
             Tree::List(items) => {
-                // Nulls in lists are dropped before the rules see them.
-                let given = items.iter().filter(|item| !item.is_null());
-                given.enumerate().find_map(|(index, item)| {
+                // Indices of violations do not count nulls, which are dropped before validation.
+                let present = items.iter().filter(|item| !item.is_null());
+                present.enumerate().find_map(|(index, item)| {
                     let mark = format!("[{index}]");
                     path.starts_with(&mark).then(|| (item, first_key(item), mark.len()))
                 })
@@ -131,7 +131,7 @@ impl Node {
     }
 }
 
-/// A whole map is pointed at by its first key: its span would cover pages.
+/// The location of a map is its first key: its whole span would be too long to show.
 fn first_key(node: &Node) -> Range<usize> {
     match &node.tree {
         Tree::Map(entries) => entries.first().map_or(node.at.clone(), |entry| entry.key_at.clone()),

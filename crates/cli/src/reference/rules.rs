@@ -1,21 +1,21 @@
-//! The rules that the definitions carry as CEL expressions.
+//! The CEL rules of the CRDs.
 
 use serde_json::Value;
 
-use super::{Kind, words};
+use super::{Kind, text};
 
 /// One rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Rule {
-    /// The field at fault, from the object on.
+    /// Path of the field.
     pub(super) field: String,
-    /// What is wrong with it.
+    /// The message.
     pub(super) message: String,
-    /// What holds of an object that is new.
+    /// The expression for new objects.
     pub(super) expression: String,
 }
 
-/// All rules of a schema. One that comes a second time, for objects that change, counts once.
+/// All rules of a schema. A rule with a second form for updates counts once.
 pub(super) fn of(schema: &Value) -> Vec<Rule> {
     let mut rules = Vec::new();
     collect(schema, "", &mut rules);
@@ -24,15 +24,15 @@ pub(super) fn of(schema: &Value) -> Vec<Rule> {
 
 fn collect(schema: &Value, path: &str, rules: &mut Vec<Rule>) {
     for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
-        let message = words(&rule["message"]);
-        let path = format!("{path}{}", words(&rule["fieldPath"]));
-        // A rule about the object as a whole says in its message what it is about.
+        let message = text(&rule["message"]);
+        let path = format!("{path}{}", text(&rule["fieldPath"]));
+        // The message of a rule on the whole object starts with the field.
         let (field, message) = match message.split_once(": ") {
             Some((field, message)) if path.is_empty() => (field.to_owned(), message.to_owned()),
             _ => (path.trim_start_matches('.').to_owned(), message.to_owned()),
         };
         if !rules.iter().any(|known| known.field == field && known.message == message) {
-            rules.push(Rule { field, message, expression: for_new(words(&rule["rule"])).to_owned() });
+            rules.push(Rule { field, message, expression: for_new(text(&rule["rule"])).to_owned() });
         }
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
@@ -43,7 +43,7 @@ fn collect(schema: &Value, path: &str, rules: &mut Vec<Rule>) {
     }
 }
 
-/// What an expression demands of an object that is new; the rest of it lets pass what was broken before.
+/// The part of an expression for new objects, without the part for ratcheting.
 fn for_new(rule: &str) -> &str {
     if let Some((now, _)) = rule.split_once(") || (oldSelf.hasValue() && !(") {
         return now.strip_prefix('(').unwrap_or(now);
@@ -52,8 +52,8 @@ fn for_new(rule: &str) -> &str {
     rule.trim_start_matches("oldSelf.hasValue() || ")
 }
 
-/// The rules of a kind that do not just repeat, for a list of components, those of the components' own kinds.
-pub(super) fn not_told(rules: &[Rule], kinds: &[Kind], all: &[Vec<Rule>]) -> Vec<Rule> {
+/// The rules of a kind without those that repeat the rules of its components' kinds.
+pub(super) fn without_component_rules(rules: &[Rule], kinds: &[Kind], all: &[Vec<Rule>]) -> Vec<Rule> {
     let repeated = |rule: &Rule| {
         kinds.iter().zip(all).any(|(kind, own)| {
             own.iter().any(|own| {
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_expression_is_told_as_for_new_objects() {
+    fn expression_for_new_objects_has_no_ratcheting() {
         assert_eq!(
             for_new("(has(self.a)) || (oldSelf.hasValue() && !(has(oldSelf.value().a)))"),
             "has(self.a)"

@@ -1,13 +1,13 @@
-//! The types of fields: what they are called, what holds of them, and where each shared one is used.
+//! The types of fields: names, constraints, and uses of shared types.
 
 use std::collections::BTreeMap;
 
 use function_mesh_api::bounds::{MAX_ITEMS, MAX_LENGTH, MAX_PROPERTIES};
 use serde_json::Value;
 
-use super::{code, link, words};
+use super::{code, link, text};
 
-/// The reference of the Kubernetes version whose types the definitions hold.
+/// The reference of the Kubernetes version of the types in the CRDs.
 const KUBERNETES: &str = "https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.33/";
 const QUANTITY: &str =
     "[Quantity](https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/)";
@@ -15,24 +15,24 @@ const QUANTITY: &str =
 /// One field of a type.
 pub(super) struct Field {
     pub(super) name: String,
-    /// As a link, where it leads anywhere.
+    /// A link, for types with a reference.
     pub(super) type_name: String,
-    /// What its values must keep, or nothing.
+    /// The constraints on values.
     pub(super) constraints: String,
     pub(super) is_required: bool,
     pub(super) default: String,
     pub(super) description: String,
 }
 
-/// A type of ours, described once.
+/// A type of Function Mesh, described once.
 pub(super) struct Shared {
     pub(super) description: String,
     pub(super) fields: Vec<Field>,
-    /// The types and kinds that have fields of it.
+    /// The types and kinds that have fields of this type.
     pub(super) uses: Vec<(String, String)>,
 }
 
-/// All types of ours, by name.
+/// All types of Function Mesh by name.
 #[derive(Default)]
 pub(super) struct Types(BTreeMap<String, Shared>);
 
@@ -41,9 +41,9 @@ impl Types {
         self.0.iter()
     }
 
-    /// Takes in what a kind's `spec` and `status` are made of.
-    pub(super) fn enter(&mut self, schema: &Value, shape: &Value) {
-        let kind = words(&shape["title"]).to_owned();
+    /// Adds the types of a kind's spec and status.
+    pub(super) fn add_kind(&mut self, schema: &Value, shape: &Value) {
+        let kind = text(&shape["title"]).to_owned();
         for field in ["spec", "status"] {
             self.visit(
                 &schema["properties"][field],
@@ -70,7 +70,7 @@ impl Types {
             return;
         }
         let fields = fields(schema, shape, root).collect();
-        let description = words(&shape["description"]).to_owned();
+        let description = text(&shape["description"]).to_owned();
         self.0.insert(name.to_owned(), Shared { description, fields, uses: vec![used] });
         for (field, property) in properties {
             self.visit(property, &shape["properties"][field], root, (name.to_owned(), field.clone()));
@@ -78,14 +78,14 @@ impl Types {
     }
 }
 
-/// The fields of an object. `shape` is the same schema with the names of types in it, `root` what they refer to.
+/// The fields of an object. `shape` is the same schema with references to types, `root` has their definitions.
 pub(super) fn fields<'a>(
     schema: &'a Value,
     shape: &'a Value,
     root: &'a Value,
 ) -> impl Iterator<Item = Field> + 'a {
     properties(schema).into_iter().flatten().map(move |(name, property)| {
-        let (description, default) = without_default(words(&property["description"]));
+        let (description, default) = without_default(text(&property["description"]));
         Field {
             name: name.clone(),
             type_name: type_name(property, &shape["properties"][name], root),
@@ -100,7 +100,7 @@ pub(super) fn fields<'a>(
     })
 }
 
-/// The properties of an object whose fields are known; a type without any has none.
+/// The properties of an object with known fields; empty for a type without fields.
 fn properties(schema: &Value) -> Option<&serde_json::Map<String, Value>> {
     static NONE: std::sync::LazyLock<serde_json::Map<String, Value>> =
         std::sync::LazyLock::new(serde_json::Map::new);
@@ -112,9 +112,9 @@ fn properties(schema: &Value) -> Option<&serde_json::Map<String, Value>> {
     }
 }
 
-/// The type that a schema stands for, by name, and its own schema.
+/// The name and schema of the type that a schema references.
 fn resolve<'a>(shape: &'a Value, root: &'a Value) -> (Option<&'a str>, &'a Value) {
-    // An optional field is its type or null.
+    // An optional field is `anyOf` its type and null.
     let alternatives = ["anyOf", "allOf", "oneOf"].into_iter().filter_map(|key| shape[key].as_array());
     let target = std::iter::once(shape)
         .chain(alternatives.flatten())
@@ -133,7 +133,7 @@ fn type_name(schema: &Value, shape: &Value, root: &Value) -> String {
     let (name, shape) = resolve(shape, root);
     if let Some(name) = name {
         if !is_ours(name) {
-            return of_kubernetes(name);
+            return kubernetes_link(name);
         }
         if properties(schema).is_some() {
             return link(name);
@@ -146,7 +146,7 @@ fn type_name(schema: &Value, shape: &Value, root: &Value) -> String {
         let inner = type_name(&schema["additionalProperties"], &shape["additionalProperties"], root);
         return format!("map of string to {inner}");
     }
-    match words(&schema["type"]) {
+    match text(&schema["type"]) {
         "object" => "any object".to_owned(),
         "integer" if schema["format"] == "int64" => "integer, 64 bits".to_owned(),
         "string" if schema["format"] == "date-time" => "time".to_owned(),
@@ -155,8 +155,8 @@ fn type_name(schema: &Value, shape: &Value, root: &Value) -> String {
     }
 }
 
-/// A link to a type of Kubernetes, from a name such as `io.k8s.api.core.v1.Volume`.
-fn of_kubernetes(name: &str) -> String {
+/// A link to a Kubernetes type, from a name such as `io.k8s.api.core.v1.Volume`.
+fn kubernetes_link(name: &str) -> String {
     let mut parts = name.rsplit('.');
     let (Some(kind), Some(version), Some(group)) = (parts.next(), parts.next(), parts.next()) else {
         return name.to_owned();
@@ -178,14 +178,14 @@ fn constraints(schema: &Value) -> String {
     let bounds = [
         ("minimum", "at least"),
         ("maximum", "at most"),
-        ("minItems", "at least this many:"),
-        ("maxItems", "at most this many:"),
-        ("maxProperties", "at most this many:"),
-        ("maxLength", "letters at most:"),
+        ("minItems", "min. items:"),
+        ("maxItems", "max. items:"),
+        ("maxProperties", "max. entries:"),
+        ("maxLength", "max. length:"),
     ];
     let general = [("maxItems", MAX_ITEMS), ("maxProperties", MAX_PROPERTIES), ("maxLength", MAX_LENGTH)];
     for (key, text) in bounds {
-        // What holds of every field is said once.
+        // General bounds are listed once in the introduction.
         let is_general = general.iter().any(|(name, most)| *name == key && schema[key] == *most);
         if let Some(bound) = schema[key].as_f64().filter(|_| !is_general) {
             all.push(format!("{text} {bound}"));
@@ -193,24 +193,24 @@ fn constraints(schema: &Value) -> String {
     }
     match schema["minLength"].as_u64() {
         Some(1) => all.push("not empty".to_owned()),
-        Some(least) => all.push(format!("letters at least: {least}")),
+        Some(minimum) => all.push(format!("min. length: {minimum}")),
         None => {}
     }
     if let Some(pattern) = schema["pattern"].as_str() {
         all.push(format!("matches {}", code(pattern)));
     }
     if schema["x-kubernetes-list-map-keys"].is_array() {
-        all.push(format!("one for each {}", super::codes(&schema["x-kubernetes-list-map-keys"])));
+        all.push(format!("unique by {}", super::codes(&schema["x-kubernetes-list-map-keys"])));
     }
     all.join(", ")
 }
 
-/// A description without the sentence that tells the default, and what that says.
+/// Splits a description into the text without the default, and the default.
 fn without_default(description: &str) -> (String, String) {
     const MARK: &str = "Default: ";
     let flat = description.replace('\n', " ");
     let Some((before, rest)) = flat.split_once(MARK) else { return (flat, String::new()) };
-    // A stop within a name is not followed by a blank.
+    // A dot within a name is not followed by a space.
     let (default, after) = rest.split_once(". ").unwrap_or((rest.trim_end_matches('.'), ""));
     (format!("{before}{after}").trim_end().to_owned(), default.to_owned())
 }
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_found_within_descriptions() {
+    fn default_is_split_from_the_description() {
         let of = |text| without_default(text);
         let pair = |text: &str, default: &str| (text.to_owned(), default.to_owned());
         assert_eq!(of("Pulsar tenant. Default: public."), pair("Pulsar tenant.", "public"));
@@ -229,13 +229,13 @@ mod tests {
     }
 
     #[test]
-    fn types_of_kubernetes_are_linked() {
+    fn kubernetes_types_are_linked() {
         assert_eq!(
-            of_kubernetes("io.k8s.api.core.v1.Volume"),
+            kubernetes_link("io.k8s.api.core.v1.Volume"),
             format!("[Volume]({KUBERNETES}#volume-v1-core)")
         );
         assert_eq!(
-            of_kubernetes("io.k8s.apimachinery.pkg.apis.meta.v1.Condition"),
+            kubernetes_link("io.k8s.apimachinery.pkg.apis.meta.v1.Condition"),
             format!("[Condition]({KUBERNETES}#condition-v1-meta)")
         );
     }

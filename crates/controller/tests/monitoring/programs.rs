@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, ensure};
 use clap::Parser;
 use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
-use function_mesh_webhook::configuration::{ClientTarget, configuration};
+use function_mesh_webhook::manifests::{ClientTarget, webhook_configurations};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::Value;
@@ -94,7 +94,7 @@ const WEBHOOK_ARGUMENTS: &str = "MONITORING_WEBHOOK_ARGUMENTS";
 #[ignore = "is started by another test"]
 async fn the_webhook() -> anyhow::Result<()> {
     let Ok(arguments) = std::env::var(WEBHOOK_ARGUMENTS) else { return Ok(()) };
-    function_mesh_webhook::program::Program::parse_from(arguments.lines()).run().await
+    function_mesh_webhook::cli::Cli::parse_from(arguments.lines()).run().await
 }
 
 /// The controller and the webhook in front of a control plane.
@@ -138,7 +138,7 @@ impl Operator {
         let webhook = Program::start(std::env::current_exe()?.as_os_str(), &again, &env)?;
         webhook.ready().await?;
         let target = ClientTarget::Url(format!("https://{}", webhook.address("admission").await?));
-        let (mutating, validating) = configuration("monitoring", &target, None);
+        let (mutating, validating) = webhook_configurations("monitoring", &target, None);
         let client = plane.client().await?;
         Api::all(client.clone()).create(&PostParams::default(), &mutating).await?;
         Api::all(client).create(&PostParams::default(), &validating).await?;

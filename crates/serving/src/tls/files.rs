@@ -1,4 +1,4 @@
-//! From two files to a key that TLS can serve with, or to an error that says which file, and what to do.
+//! Loads a certificate and its key from two files; errors name the file and the remedy.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,35 +14,35 @@ use x509_cert::der::{DateTime, Decode};
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
-/// How often files are read again that change while they are read.
+/// Attempts to read files that change while they are read.
 const ATTEMPTS: usize = 3;
 
-/// Why there is no certificate to serve with.
+/// Errors of the serving certificate and of TLS setup.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages are the documentation")]
 pub enum TlsError {
     #[error(
-        "cannot read {}: {source}; mount a Secret of type kubernetes.io/tls there, or name its folder with --cert-dir",
+        "failed to read {}: {source}; mount a Secret of type kubernetes.io/tls there, or set --cert-dir",
         path.display()
     )]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} holds no {what} in PEM form; it must begin with `-----BEGIN {begin}-----`", path.display())]
+    #[error("{} contains no {what} in PEM format; it must start with `-----BEGIN {begin}-----`", path.display())]
     Empty { path: PathBuf, what: &'static str, begin: &'static str },
-    #[error("{} is not well-formed: {fault}; issue the certificate again", path.display())]
-    Malformed { path: PathBuf, fault: String },
+    #[error("{} is malformed: {reason}; issue the certificate again", path.display())]
+    Malformed { path: PathBuf, reason: String },
     #[error(
-        "{} is not the key of {}: both must come from the same issue of the certificate",
+        "{} does not match {}: use the key and the certificate of the same issuance",
         key.display(),
         certificate.display()
     )]
     Mismatch { certificate: PathBuf, key: PathBuf },
     #[error("{} expired at {end}; renew the certificate", path.display())]
     Expired { path: PathBuf, end: String },
-    #[error("the cryptography of this process was chosen before the program could")]
-    ProviderTaken,
-    #[error("TLS cannot be set up: {0}")]
-    Settings(#[from] rustls::Error),
-    #[error("metrics of the certificate cannot be registered: {0}")]
+    #[error("a rustls CryptoProvider is already installed")]
+    ProviderInstalled,
+    #[error("failed to set up TLS: {0}")]
+    Config(#[from] rustls::Error),
+    #[error("failed to register the certificate metrics: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
@@ -59,8 +59,8 @@ impl Pem {
     }
 }
 
-/// Reads the two files as one state of the folder. The folder may change between two reads; then the
-/// certificate differs when it is read again.
+/// Reads a consistent pair of files. The kubelet may swap the directory between two reads, which shows as a different
+/// certificate on the second read.
 pub(super) fn read(dir: &Path) -> Result<Pem, TlsError> {
     let read = |name| {
         let path = dir.join(name);
@@ -79,20 +79,20 @@ pub(super) fn read(dir: &Path) -> Result<Pem, TlsError> {
     Ok(Pem { certificate, key })
 }
 
-/// A key that TLS can serve with.
+/// A parsed certificate chain with its key.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) key: Arc<CertifiedKey>,
-    /// When the certificate expires; none if it does not say so in a way that we read.
+    /// Expiry of the certificate; None if the validity cannot be parsed.
     pub(super) not_after: Option<SystemTime>,
 }
 
-/// Makes a key of the files' content.
+/// Parses the two files and verifies that they match.
 pub(super) fn load(pem: &Pem, dir: &Path, provider: &CryptoProvider) -> Result<Loaded, TlsError> {
     let (certificate, key_file) = (dir.join(CERTIFICATE), dir.join(KEY));
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem.certificate)
         .collect::<Result<_, _>>()
-        .map_err(|error| TlsError::Malformed { path: certificate.clone(), fault: error.to_string() })?;
+        .map_err(|error| TlsError::Malformed { path: certificate.clone(), reason: error.to_string() })?;
     let Some(leaf) = chain.first() else {
         return Err(TlsError::Empty { path: certificate, what: "certificate", begin: "CERTIFICATE" });
     };
@@ -101,17 +101,17 @@ pub(super) fn load(pem: &Pem, dir: &Path, provider: &CryptoProvider) -> Result<L
         rustls_pki_types::pem::Error::NoItemsFound => {
             TlsError::Empty { path: key_file.clone(), what: "private key", begin: "PRIVATE KEY" }
         }
-        // The error's text quotes the file, and this file is secret.
-        _ => TlsError::Malformed { path: key_file.clone(), fault: "it is no PEM file".to_owned() },
+        // The parser's error quotes the file, which is secret.
+        _ => TlsError::Malformed { path: key_file.clone(), reason: "not PEM".to_owned() },
     })?;
     let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             TlsError::Mismatch { certificate: certificate.clone(), key: key_file.clone() }
         }
-        rustls::Error::InvalidCertificate(fault) => {
-            TlsError::Malformed { path: certificate.clone(), fault: format!("{fault:?}") }
+        rustls::Error::InvalidCertificate(reason) => {
+            TlsError::Malformed { path: certificate.clone(), reason: format!("{reason:?}") }
         }
-        other => TlsError::Malformed { path: key_file.clone(), fault: other.to_string() },
+        other => TlsError::Malformed { path: key_file.clone(), reason: other.to_string() },
     })?;
     Ok(Loaded { key: Arc::new(key), not_after })
 }
@@ -123,20 +123,20 @@ fn not_after(leaf: &CertificateDer<'_>) -> Option<SystemTime> {
 }
 
 impl Loaded {
-    pub(super) fn expired_at(&self, now: SystemTime) -> bool {
+    pub(super) fn is_expired(&self, now: SystemTime) -> bool {
         self.not_after.is_some_and(|end| end < now)
     }
 
-    /// When it expires, to print.
-    pub(super) fn end(&self) -> String {
+    /// The expiry, for messages.
+    pub(super) fn expiry(&self) -> String {
         let end = self.not_after.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok());
         let end = end.and_then(|end| DateTime::from_unix_duration(end).ok());
         end.map_or_else(|| "an unknown time".to_owned(), |end| end.to_string())
     }
 
     pub(super) fn unless_expired(self, dir: &Path, now: SystemTime) -> Result<Self, TlsError> {
-        if self.expired_at(now) {
-            return Err(TlsError::Expired { path: dir.join(CERTIFICATE), end: self.end() });
+        if self.is_expired(now) {
+            return Err(TlsError::Expired { path: dir.join(CERTIFICATE), end: self.expiry() });
         }
         Ok(self)
     }

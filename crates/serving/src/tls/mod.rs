@@ -1,8 +1,8 @@
-//! The serving certificate: two files, looked at again and again, swapped under open connections.
+//! The serving certificate, reloaded without dropping connections.
 //!
-//! Kubernetes mounts a Secret behind the link `..data` and changes all files at once by pointing it elsewhere.
-//! Watching a file misses that, so the files are read every few seconds and compared by content. A program that
-//! has its certificate from elsewhere sets it from memory, with the same care.
+//! The kubelet mounts a Secret behind the symlink `..data` and updates all files at once by replacing the link. A
+//! watch on a file misses that, so the files are polled and compared by content. A certificate can also be set from
+//! memory, with the same validation.
 
 mod files;
 
@@ -22,76 +22,76 @@ use crate::shutdown::CancellationToken;
 pub use files::TlsError;
 use files::{Loaded, Pem};
 
-/// Makes aws-lc-rs the cryptography of this process. The first thing that a program does; fails when some
-/// library has chosen already, since two of them in one program is a mistake of ours.
+/// Installs aws-lc-rs as the CryptoProvider of the process. Call it first: it fails if a library has installed
+/// another provider, which would be a bug.
 pub fn install_crypto_provider() -> Result<(), TlsError> {
-    provider().install_default().map_err(|_| TlsError::ProviderTaken)
+    provider().install_default().map_err(|_| TlsError::ProviderInstalled)
 }
 
 fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }
 
-/// The certificate of a folder, as current as its files; or one that is set from memory.
+/// The current serving certificate, from a directory or from memory.
 #[derive(Debug)]
 pub struct Certificates {
-    /// Where it comes from: the folder, or what stands in messages in its place.
+    /// The directory, or the origin of certificates from memory, for messages.
     dir: PathBuf,
     provider: Arc<CryptoProvider>,
-    /// None until one is set. Whoever connects before that is told that the handshake failed.
+    /// None until a certificate is set; handshakes fail until then.
     current: ArcSwapOption<CertifiedKey>,
-    /// Digest of what was looked at last, whether it was taken or not: a bad file is told of once.
-    seen: Mutex<u64>,
-    meters: Meters,
+    /// Hash of the last input, accepted or not, so that an invalid file is logged once.
+    last_hash: Mutex<u64>,
+    metrics: Metrics,
 }
 
-/// What became of a look at the files.
+/// The result of a reload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Change {
-    /// They are as before.
-    None,
-    /// They were taken; new connections get the new certificate.
-    Taken,
-    /// They are bad; the old certificate stays.
-    Refused,
+pub enum Reload {
+    /// The input is the same as before.
+    Unchanged,
+    /// New connections get the new certificate.
+    Reloaded,
+    /// The input is invalid; the previous certificate stays in use.
+    Rejected,
 }
 
 impl Certificates {
-    /// Reads `tls.crt` and `tls.key` in `dir`. An expired certificate is served, with an error in the log:
-    /// whoever connects gets a telling answer, and the files may be replaced at any time.
+    /// Loads `tls.crt` and `tls.key` from `dir`. An expired certificate is served, and logged as an error: clients get
+    /// a clear TLS error, and the files may be replaced at any time.
     pub fn load(dir: &Path, registry: &Registry) -> Result<Arc<Self>, TlsError> {
-        let meters = Meters::new(registry)?;
+        let metrics = Metrics::new(registry)?;
         let provider = Arc::new(provider());
         let read = files::read(dir);
-        let digest = digest(&read);
+        let hash = hash(&read);
         let loaded = read.and_then(|pem| files::load(&pem, dir, &provider))?;
-        if loaded.expired_at(SystemTime::now()) {
-            tracing::error!(dir = %dir.display(), expired = %loaded.end(), "the certificate has expired");
+        if loaded.is_expired(SystemTime::now()) {
+            tracing::error!(dir = %dir.display(), expired = %loaded.expiry(), "certificate expired");
         }
-        meters.not_after(&loaded);
+        metrics.set_expiry(&loaded);
         let current = ArcSwapOption::new(Some(Arc::clone(&loaded.key)));
-        let seen = Mutex::new(digest);
-        Ok(Arc::new(Self { dir: dir.to_owned(), provider, current, seen, meters }))
+        let last_hash = Mutex::new(hash);
+        Ok(Arc::new(Self { dir: dir.to_owned(), provider, current, last_hash, metrics }))
     }
 
-    /// No certificate yet: each is set from memory. `origin` stands in messages for where they come from.
+    /// Starts without a certificate; [`Self::set`] provides one. `origin` names the source in messages.
     pub fn in_memory(origin: &str, registry: &Registry) -> Result<Arc<Self>, TlsError> {
-        let (meters, provider) = (Meters::new(registry)?, Arc::new(provider()));
-        let (current, seen) = (ArcSwapOption::empty(), Mutex::new(0));
-        Ok(Arc::new(Self { dir: origin.into(), provider, current, seen, meters }))
+        let (metrics, provider) = (Metrics::new(registry)?, Arc::new(provider()));
+        let (current, last_hash) = (ArcSwapOption::empty(), Mutex::new(0));
+        Ok(Arc::new(Self { dir: origin.into(), provider, current, last_hash, metrics }))
     }
 
-    /// Takes a certificate and its key, both in PEM form, if they are new and good.
-    pub fn set(&self, certificate: &[u8], key: &[u8], now: SystemTime) -> Change {
-        self.take(Ok(Pem::new(certificate, key)), now)
+    /// Sets the certificate and its key, both PEM, if they changed and are valid.
+    pub fn set(&self, certificate: &[u8], key: &[u8], now: SystemTime) -> Reload {
+        self.apply(Ok(Pem::new(certificate, key)), now)
     }
 
-    /// Whether there is a certificate to serve with.
+    /// Whether there is a certificate to serve.
     pub fn is_set(&self) -> bool {
         self.current.load().is_some()
     }
 
-    /// The settings of a TLS listener: TLS 1.2 or newer, HTTP/1.1, and always the current certificate.
+    /// The config of a TLS listener: TLS 1.2 or newer, HTTP/1.1, and the current certificate for each handshake.
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
@@ -101,49 +101,49 @@ impl Certificates {
         Ok(Arc::new(config))
     }
 
-    /// Looks at the files every `interval` until `shutdown` is cancelled.
+    /// Polls the files every `interval` until `shutdown` is cancelled.
     pub fn watch(self: &Arc<Self>, interval: Duration, shutdown: CancellationToken) {
         let certificates = Arc::clone(self);
-        // A zero would never let go of the processor.
+        // An interval of zero would be a busy loop.
         let interval = interval.max(Duration::from_millis(10));
         tokio::spawn(async move {
             while shutdown.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
                 let certificates = Arc::clone(&certificates);
-                // Files on a network share may block; requests must not wait for them.
-                let look = tokio::task::spawn_blocking(move || certificates.refresh(SystemTime::now()));
-                if let Err(error) = look.await {
-                    tracing::error!(%error, "looking at the certificate files failed");
+                // Reads from a network file system may block, which must not delay requests.
+                let reload = tokio::task::spawn_blocking(move || certificates.reload(SystemTime::now()));
+                if let Err(error) = reload.await {
+                    tracing::error!(%error, "failed to check the certificate files");
                 }
             }
         });
     }
 
-    /// Looks at the files once, and takes them if they are new and good.
-    pub fn refresh(&self, now: SystemTime) -> Change {
-        self.take(files::read(&self.dir), now)
+    /// Reads the files once, and reloads the certificate if they changed and are valid.
+    pub fn reload(&self, now: SystemTime) -> Reload {
+        self.apply(files::read(&self.dir), now)
     }
 
-    fn take(&self, read: Result<Pem, TlsError>, now: SystemTime) -> Change {
-        let digest = digest(&read);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut *seen, digest) == digest {
-            return Change::None;
+    fn apply(&self, read: Result<Pem, TlsError>, now: SystemTime) -> Reload {
+        let hash = hash(&read);
+        let mut last_hash = self.last_hash.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *last_hash, hash) == hash {
+            return Reload::Unchanged;
         }
         let loaded = read
             .and_then(|pem| files::load(&pem, &self.dir, &self.provider))
             .and_then(|loaded| loaded.unless_expired(&self.dir, now));
         match loaded {
             Ok(loaded) => {
-                self.meters.not_after(&loaded);
-                self.meters.reloads.inc();
-                tracing::info!(dir = %self.dir.display(), valid_until = %loaded.end(), "new certificate");
+                self.metrics.set_expiry(&loaded);
+                self.metrics.reloads.inc();
+                tracing::info!(dir = %self.dir.display(), valid_until = %loaded.expiry(), "certificate reloaded");
                 self.current.store(Some(loaded.key));
-                Change::Taken
+                Reload::Reloaded
             }
             Err(error) => {
-                self.meters.failures.inc();
-                tracing::error!(%error, "the new certificate is not taken; the old one stays in use");
-                Change::Refused
+                self.metrics.failures.inc();
+                tracing::error!(%error, "invalid certificate; keeping the previous one");
+                Reload::Rejected
             }
         }
     }
@@ -155,8 +155,8 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// A digest of what was read, or of why it could not be. It only has to tell one state from the next.
-fn digest(read: &Result<Pem, TlsError>) -> u64 {
+/// A hash of the input or of its error, to detect changes.
+fn hash(read: &Result<Pem, TlsError>) -> u64 {
     let mut hasher = DefaultHasher::new();
     match read {
         Ok(pem) => pem.hash(&mut hasher),
@@ -166,25 +166,25 @@ fn digest(read: &Result<Pem, TlsError>) -> u64 {
 }
 
 #[derive(Debug)]
-struct Meters {
+struct Metrics {
     not_after: IntGauge,
     reloads: IntCounter,
     failures: IntCounter,
 }
 
-impl Meters {
+impl Metrics {
     fn new(registry: &Registry) -> Result<Self, TlsError> {
         let not_after = IntGauge::new(
             "function_mesh_certificate_expiration_timestamp_seconds",
-            "When the serving certificate expires, in seconds since 1970.",
+            "Expiry of the serving certificate, as Unix time in seconds.",
         )?;
         let reloads = IntCounter::new(
             "function_mesh_certificate_reloads_total",
-            "How often a new serving certificate was taken up.",
+            "Reloads of the serving certificate.",
         )?;
         let failures = IntCounter::new(
             "function_mesh_certificate_reload_failures_total",
-            "How often new certificate files were bad, so that the old certificate stayed in use.",
+            "Rejected reloads: the new certificate was invalid, and the previous one stayed in use.",
         )?;
         registry.register(Box::new(not_after.clone()))?;
         registry.register(Box::new(reloads.clone()))?;
@@ -192,7 +192,7 @@ impl Meters {
         Ok(Self { not_after, reloads, failures })
     }
 
-    fn not_after(&self, loaded: &Loaded) {
+    fn set_expiry(&self, loaded: &Loaded) {
         let seconds = loaded.not_after.and_then(|end| end.duration_since(UNIX_EPOCH).ok());
         self.not_after.set(seconds.and_then(|end| end.as_secs().try_into().ok()).unwrap_or_default());
     }

@@ -1,6 +1,6 @@
-//! An authority, a folder that behaves like a mounted Secret, and a client that looks at certificates.
+//! A CA, a directory that behaves like a mounted Secret, and a TLS client that exposes the server's certificate.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// A certificate and its key, in PEM.
+/// A certificate and its key, in PEM and DER.
 #[derive(Clone)]
 pub struct Pair {
     pub certificate: String,
@@ -27,12 +27,12 @@ pub struct Pair {
     pub der: CertificateDer<'static>,
 }
 
-pub struct Authority {
+pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
 }
 
-impl Authority {
+impl CertificateAuthority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -41,7 +41,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), root }
     }
 
-    /// A certificate for `localhost` that is valid until the end of this year.
+    /// A certificate for `localhost`, valid until the end of `last_year`.
     pub fn issue(&self, last_year: i32) -> Pair {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.not_after = date_time_ymd(last_year, 12, 31);
@@ -50,7 +50,7 @@ impl Authority {
         Pair { certificate: certificate.pem(), key: key.serialize_pem(), der: certificate.der().clone() }
     }
 
-    /// A client that trusts this authority and nothing else.
+    /// A client that trusts only this CA.
     pub fn client(&self) -> Client {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
@@ -61,13 +61,13 @@ impl Authority {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // A resumed session shows no certificate; each connection here is to show one.
+        // A resumed session has no certificate.
         config.resumption = rustls::client::Resumption::disabled();
         Client { connector: TlsConnector::from(Arc::new(config)) }
     }
 }
 
-/// A folder as the kubelet keeps it: files are links into `..data`, and that is a link to the real folder.
+/// A directory as the kubelet mounts it: files are symlinks into `..data`, which is a symlink to the real directory.
 pub struct MountedSecret {
     folder: TempDir,
     version: usize,
@@ -87,7 +87,7 @@ impl MountedSecret {
         self.folder.path()
     }
 
-    /// Changes both files in one step, in the way of the kubelet.
+    /// Replaces both files atomically, as the kubelet does.
     pub fn swap(&mut self, certificate: &str, key: &str) {
         let (old, new) = (format!("..{}", self.version), format!("..{}", self.version + 1));
         self.version += 1;
@@ -107,7 +107,7 @@ pub struct Client {
     connector: TlsConnector,
 }
 
-/// An open connection over TLS.
+/// An open TLS connection.
 pub struct Connection {
     pub sender: SendRequest<Full<Bytes>>,
     pub certificate: CertificateDer<'static>,

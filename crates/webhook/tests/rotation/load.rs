@@ -1,4 +1,4 @@
-//! Changes of certificates and authorities while requests are under way: none fails.
+//! CA and certificate rotation under load: no request fails.
 
 use std::time::Duration;
 
@@ -6,52 +6,53 @@ use anyhow::ensure;
 use function_mesh_testkit::{Load, LoadReport, SECONDS_30, eventually};
 use tokio::time::{Instant, sleep};
 
-use crate::world::{Lives, Nothing, Replica, World};
+use crate::harness::{Harness, Replica, Validity};
 use crate::{count, der};
 
 const TIME: Duration = Duration::from_secs(12);
 const MANY: usize = 200;
 
-/// Two replicas that the API server asks.
+/// Two replicas behind one Service.
 struct Pair {
     replicas: [Replica; 2],
-    /// Goes last, and lets others have their turn.
-    world: World,
+    /// Dropped last: it holds the machine exclusively.
+    harness: Harness,
 }
 
 impl Pair {
-    async fn start(lives: &Lives) -> anyhow::Result<Self> {
-        let world = World::alone("load").await?;
-        world.put_secret(&[]).await?;
-        world.configure().await?;
-        let kubeconfig = world.plane.kubeconfig();
-        let replicas = [world.replica(kubeconfig, lives).await?, world.replica(kubeconfig, lives).await?];
+    async fn start(validity: &Validity) -> anyhow::Result<Self> {
+        let harness = Harness::alone("load").await?;
+        harness.put_secret(&[]).await?;
+        harness.configure().await?;
+        let kubeconfig = harness.plane.kubeconfig();
+        let replicas =
+            [harness.replica(kubeconfig, validity).await?, harness.replica(kubeconfig, validity).await?];
         for replica in &replicas {
             replica.is_ready().await?;
         }
-        world.trusts().await?;
-        world.admits().await?;
-        Ok(Self { replicas, world })
+        harness.wait_in_sync().await?;
+        harness.wait_admits().await?;
+        Ok(Self { replicas, harness })
     }
 
     async fn load(&self, concurrency: usize) -> anyhow::Result<Load> {
-        let config = self.world.plane.config().await?;
-        Ok(Load { concurrency, ..Load::new(config, &self.world.namespace) })
+        let config = self.harness.plane.config().await?;
+        Ok(Load { concurrency, ..Load::new(config, &self.harness.namespace) })
     }
 
-    async fn steps(&self, step: &str) -> anyhow::Result<u64> {
-        let series = format!("function_mesh_authority_steps_total{{step=\"{step}\"}}");
+    async fn rotations(&self, step: &str) -> anyhow::Result<u64> {
+        let series = format!("function_mesh_webhook_ca_rotations_total{{step=\"{step}\"}}");
         Ok(self.replicas[0].metric(&series).await? + self.replicas[1].metric(&series).await?)
     }
 
-    /// Empties the Secret, which asks for a new authority, and waits until that one alone is there.
-    async fn change_authority(&self) -> Nothing {
-        let before = self.world.entry("authority.crt").await?;
-        self.world.put_secret(&[]).await?;
+    /// Empties the Secret, which triggers a CA rotation, and waits for its end.
+    async fn rotate_ca(&self) -> anyhow::Result<()> {
+        let before = self.harness.entry("current-ca.crt").await?;
+        self.harness.put_secret(&[]).await?;
         eventually(SECONDS_30, async || {
-            let now = self.world.entry("authority.crt").await?;
-            ensure!(now != before && count(&self.world.entry("ca.crt").await?) == 1, "not yet");
-            let newest = der(&self.world.entry("tls.crt").await?)?;
+            let now = self.harness.entry("current-ca.crt").await?;
+            ensure!(now != before && count(&self.harness.entry("ca.crt").await?) == 1, "not yet");
+            let newest = der(&self.harness.entry("tls.crt").await?)?;
             for replica in &self.replicas {
                 ensure!(replica.served().await? == newest, "not yet served");
             }
@@ -62,18 +63,18 @@ impl Pair {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_request_of_200_at_a_time_fails_while_authorities_change() -> Nothing {
-    let pair = Pair::start(&Lives { grace: "900ms", ..Lives::LONG }).await?;
+async fn ca_rotation_fails_none_of_200_concurrent_requests() -> anyhow::Result<()> {
+    let pair = Pair::start(&Validity { propagation_delay: "900ms", ..Validity::LONG }).await?;
     let load = pair.load(MANY).await?;
     let calm = load.run_for("without rotation", TIME).await?;
-    ensure!(pair.steps("switch").await? == 0, "nothing was to change");
+    ensure!(pair.rotations("promote").await? == 0, "no rotation is due");
     let mut changes = Ok(0);
     let change = async {
         let end = Instant::now() + TIME;
         changes = async {
             let mut count = 0;
             while Instant::now() < end {
-                pair.change_authority().await?;
+                pair.rotate_ca().await?;
                 count += 1;
             }
             anyhow::Ok(count)
@@ -83,26 +84,26 @@ async fn no_request_of_200_at_a_time_fails_while_authorities_change() -> Nothing
     let rotating = load.run("with rotation", change).await?;
     let changes = changes?;
     println!("{}\n{calm}\n{rotating}", LoadReport::HEAD);
-    println!("with rotation: {changes} times a new authority and certificate within {:.1?}", rotating.took);
+    println!("with rotation: {changes} CA rotations in {:.1?}", rotating.took);
     ensure!(calm.failed() + rotating.failed() == 0, "requests failed");
     ensure!(calm.requests() > 0 && rotating.requests() > 0, "there were no requests");
-    ensure!(changes >= 2 && pair.steps("switch").await? == changes, "{changes} changes");
+    ensure!(changes >= 2 && pair.rotations("promote").await? == changes, "{changes} rotations");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_request_fails_while_short_lives_end_again_and_again() -> Nothing {
-    let pair = Pair::start(&Lives { certificate: "6s", authority: "9s", grace: "600ms" }).await?;
-    let lives = async {
-        // At least twice the life of an authority, however slow the machine is.
+async fn short_validity_fails_no_request() -> anyhow::Result<()> {
+    let pair = Pair::start(&Validity { certificate: "6s", ca: "9s", propagation_delay: "600ms" }).await?;
+    let duration = async {
+        // Twice the validity period of a CA.
         sleep(Duration::from_secs(18)).await;
     };
-    let report = pair.load(10).await?.run("short lives", lives).await?;
-    let (certificates, switches) = (pair.steps("certificate").await?, pair.steps("switch").await?);
+    let report = pair.load(10).await?.run("short validity", duration).await?;
+    let (issued, promoted) = (pair.rotations("issue").await?, pair.rotations("promote").await?);
     println!("{}\n{report}", LoadReport::HEAD);
-    println!("short lives: {} certificates of {} authorities", 1 + certificates + switches, 1 + switches);
+    println!("short validity: {} certificates of {} CAs", 1 + issued + promoted, 1 + promoted);
     ensure!(report.failed() == 0 && report.requests() > 0, "requests failed");
-    ensure!(switches >= 2, "{switches} authorities took the place of others");
-    ensure!(pair.steps("all").await? == 1, "all was made anew");
+    ensure!(promoted >= 2, "{promoted} CA rotations");
+    ensure!(pair.rotations("bootstrap").await? == 1, "bootstrapped again");
     Ok(())
 }

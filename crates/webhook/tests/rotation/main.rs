@@ -1,21 +1,21 @@
-//! Certificates of the program's own making, with a real API server that trusts them or does not.
+//! Self-signed certificates with a real API server.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+mod harness;
 mod load;
-mod rights;
+mod permissions;
 mod tls;
-mod world;
 
 use anyhow::ensure;
 use function_mesh_testkit::{SECONDS_30, eventually};
+use harness::{Harness, SECRET, Validity};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::Api;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use world::{Lives, Nothing, SECRET, World};
 
-/// How many certificates a text holds.
+/// Number of certificates in a PEM text.
 fn count(pem: &str) -> usize {
     pem.matches("BEGIN CERTIFICATE").count()
 }
@@ -25,39 +25,41 @@ fn der(pem: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_agree_and_the_bundle_is_put_back() -> Nothing {
-    let world = World::new("agree").await?;
-    world.put_secret(&[]).await?;
-    world.configure().await?;
-    let kubeconfig = world.plane.kubeconfig();
-    let (one, two) =
-        tokio::try_join!(world.replica(kubeconfig, &Lives::LONG), world.replica(kubeconfig, &Lives::LONG))?;
+async fn replicas_agree_and_restore_the_bundle() -> anyhow::Result<()> {
+    let harness = Harness::new("agree").await?;
+    harness.put_secret(&[]).await?;
+    harness.configure().await?;
+    let kubeconfig = harness.plane.kubeconfig();
+    let (one, two) = tokio::try_join!(
+        harness.replica(kubeconfig, &Validity::LONG),
+        harness.replica(kubeconfig, &Validity::LONG)
+    )?;
     one.is_ready().await?;
     two.is_ready().await?;
-    world.trusts().await?;
-    world.admits().await?;
-    assert_eq!(count(&world.entry("ca.crt").await?), 1);
-    let served = der(&world.entry("tls.crt").await?)?;
+    harness.wait_in_sync().await?;
+    harness.wait_admits().await?;
+    assert_eq!(count(&harness.entry("ca.crt").await?), 1);
+    let served = der(&harness.entry("tls.crt").await?)?;
     assert_eq!((one.served().await?, two.served().await?), (served.clone(), served));
-    let mut made = 0;
+    let mut bootstraps = 0;
     for replica in [&one, &two] {
-        made += replica.metric("function_mesh_authority_steps_total{step=\"all\"}").await?;
+        bootstraps += replica.metric("function_mesh_webhook_ca_rotations_total{step=\"bootstrap\"}").await?;
         eventually(SECONDS_30, async || {
-            ensure!(replica.metric("function_mesh_authority_trusted").await? == 1, "not trusted");
+            ensure!(replica.metric("function_mesh_webhook_ca_bundle_in_sync").await? == 1, "not in sync");
             Ok(())
         })
         .await?;
     }
-    assert_eq!(made, 1, "one of them made it");
+    assert_eq!(bootstraps, 1, "only one replica bootstraps");
 
-    world.wipe_bundles().await?;
-    world.trusts().await?;
-    world.admits().await?;
+    harness.wipe_bundles().await?;
+    harness.wait_in_sync().await?;
+    harness.wait_admits().await?;
 
-    // Nothing but the bundles is this program's.
-    let api = Api::<MutatingWebhookConfiguration>::all(world.client.clone());
-    let managed = api.get(&world.mutating()).await?.metadata.managed_fields.unwrap_or_default();
-    let own = managed.iter().filter(|it| it.manager.as_deref() == Some("functionmesh.io/authority"));
+    // The webhook owns no field but caBundle.
+    let api = Api::<MutatingWebhookConfiguration>::all(harness.client.clone());
+    let managed = api.get(&harness.mutating()).await?.metadata.managed_fields.unwrap_or_default();
+    let own = managed.iter().filter(|it| it.manager.as_deref() == Some("functionmesh.io/cert-rotator"));
     let own = serde_json::to_string(&own.map(|it| &it.fields_v1).collect::<Vec<_>>())?;
     for (field, times) in [("f:caBundle", 5), ("f:clientConfig", 5), ("f:name", 5), ("f:", 16)] {
         assert_eq!(own.matches(field).count(), times, "{field}: {own}");
@@ -66,90 +68,93 @@ async fn replicas_agree_and_the_bundle_is_put_back() -> Nothing {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_replica_is_not_missed_and_comes_back_to_what_is_there() -> Nothing {
-    let world = World::new("killed").await?;
-    world.put_secret(&[]).await?;
-    world.configure().await?;
-    let kubeconfig = world.plane.kubeconfig();
-    let one = world.replica(kubeconfig, &Lives::SHORT).await?;
-    let two = world.replica(kubeconfig, &Lives::SHORT).await?;
+async fn killed_replica_rejoins_after_a_rotation() -> anyhow::Result<()> {
+    let harness = Harness::new("killed").await?;
+    harness.put_secret(&[]).await?;
+    harness.configure().await?;
+    let kubeconfig = harness.plane.kubeconfig();
+    let one = harness.replica(kubeconfig, &Validity::SHORT).await?;
+    let two = harness.replica(kubeconfig, &Validity::SHORT).await?;
     two.is_ready().await?;
-    let first = world.entry("authority.crt").await?;
-    one.kill(&world);
+    let first = harness.entry("current-ca.crt").await?;
+    one.kill(&harness);
     eventually(SECONDS_30, async || {
-        ensure!(world.entry("authority.crt").await? != first, "the authority is the first");
+        ensure!(harness.entry("current-ca.crt").await? != first, "not rotated");
         Ok(())
     })
     .await?;
-    world.admits().await?;
-    let one = world.replica(kubeconfig, &Lives::SHORT).await?;
+    harness.wait_admits().await?;
+    let one = harness.replica(kubeconfig, &Validity::SHORT).await?;
     one.is_ready().await?;
     eventually(SECONDS_30, async || {
-        let served = der(&world.entry("tls.crt").await?)?;
-        ensure!(one.served().await? == served && two.served().await? == served, "they differ");
+        let served = der(&harness.entry("tls.crt").await?)?;
+        ensure!(one.served().await? == served && two.served().await? == served, "replicas differ");
         Ok(())
     })
     .await?;
-    world.admits().await
+    harness.wait_admits().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_belongs_to_somebody_else_is_left_alone() -> Nothing {
-    let world = World::new("foreign").await?;
-    world.put_secret(&[("password", "secret")]).await?;
-    world.configure().await?;
-    let before = world.secret().await?;
-    let replica = world.replica(world.plane.kubeconfig(), &Lives::LONG).await?;
+async fn secret_of_another_program_is_not_changed() -> anyhow::Result<()> {
+    let harness = Harness::new("foreign").await?;
+    harness.put_secret(&[("password", "secret")]).await?;
+    harness.configure().await?;
+    let before = harness.secret().await?;
+    let replica = harness.replica(harness.plane.kubeconfig(), &Validity::LONG).await?;
     eventually(SECONDS_30, async || {
-        ensure!(replica.metric("function_mesh_authority_failures_total").await? >= 2, "none");
+        ensure!(
+            replica.metric("function_mesh_webhook_ca_rotation_failures_total").await? >= 2,
+            "no failures"
+        );
         Ok(())
     })
     .await?;
     assert_eq!(replica.readiness().await?, "not ready: certificate\n");
     assert!(replica.served().await.is_err(), "nothing is served");
-    assert_eq!(world.secret().await?, before);
-    assert!(world.bundles().await?.iter().all(String::is_empty));
-    // Once it is emptied it may be used.
-    world.put_secret(&[]).await?;
+    assert_eq!(harness.secret().await?, before);
+    assert!(harness.bundles().await?.iter().all(String::is_empty));
+    // An emptied Secret is adopted.
+    harness.put_secret(&[]).await?;
     replica.is_ready().await?;
-    world.admits().await
+    harness.wait_admits().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spoilt_secret_is_mended_and_an_emptied_one_brings_a_new_authority() -> Nothing {
-    let world = World::new("spoilt").await?;
-    world.put_secret(&[("authority.crt", "no certificate"), ("authority.key", "no key")]).await?;
-    world.configure().await?;
-    let replica = world.replica(world.plane.kubeconfig(), &Lives::LONG).await?;
+async fn corrupt_secret_is_repaired_and_deleted_one_rotates() -> anyhow::Result<()> {
+    let harness = Harness::new("spoilt").await?;
+    harness.put_secret(&[("current-ca.crt", "no certificate"), ("current-ca.key", "no key")]).await?;
+    harness.configure().await?;
+    let replica = harness.replica(harness.plane.kubeconfig(), &Validity::LONG).await?;
     replica.is_ready().await?;
-    world.trusts().await?;
-    let first = world.entry("authority.crt").await?;
-    let served = world.entry("tls.crt").await?;
+    harness.wait_in_sync().await?;
+    let first = harness.entry("current-ca.crt").await?;
+    let served = harness.entry("tls.crt").await?;
 
-    // The certificate alone is spoilt: the authority stays.
-    let key = world.entry("authority.key").await?;
-    world.put_secret(&[("authority.crt", &first), ("authority.key", &key), ("tls.crt", "x")]).await?;
+    // Only the serving certificate is corrupt: the CA stays.
+    let key = harness.entry("current-ca.key").await?;
+    harness.put_secret(&[("current-ca.crt", &first), ("current-ca.key", &key), ("tls.crt", "x")]).await?;
     eventually(SECONDS_30, async || {
-        let now = world.entry("tls.crt").await?;
-        ensure!(now != served && replica.served().await? == der(&now)?, "not mended");
+        let now = harness.entry("tls.crt").await?;
+        ensure!(now != served && replica.served().await? == der(&now)?, "not repaired");
         Ok(())
     })
     .await?;
-    assert_eq!(world.entry("authority.crt").await?, first);
+    assert_eq!(harness.entry("current-ca.crt").await?, first);
 
-    world.secrets().delete(SECRET, &kube::api::DeleteParams::default()).await?;
+    harness.secrets().delete(SECRET, &kube::api::DeleteParams::default()).await?;
     eventually(SECONDS_30, async || {
-        ensure!(world.entry("ca.crt").await?.starts_with(&first), "the old one is trusted no longer");
-        ensure!(count(&world.entry("ca.crt").await?) == 2, "the new one is not trusted");
+        ensure!(harness.entry("ca.crt").await?.starts_with(&first), "the old CA is not trusted");
+        ensure!(count(&harness.entry("ca.crt").await?) == 2, "the new CA is not trusted");
         Ok(())
     })
     .await?;
     eventually(SECONDS_30, async || {
-        let (now, trusted) = (world.entry("authority.crt").await?, world.entry("ca.crt").await?);
+        let (now, trusted) = (harness.entry("current-ca.crt").await?, harness.entry("ca.crt").await?);
         ensure!(now != first && trusted == now, "not done");
         Ok(())
     })
     .await?;
-    world.trusts().await?;
-    world.admits().await
+    harness.wait_in_sync().await?;
+    harness.wait_admits().await
 }

@@ -1,4 +1,4 @@
-//! A look at the certificate that a listener shows.
+//! Reads the certificate that a listener serves.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 #[derive(Debug)]
-struct Trusting;
+struct AcceptAny;
 
-/// The certificate at this address.
+/// The certificate that is served at this address.
 pub(crate) async fn served(addr: SocketAddr) -> anyhow::Result<Vec<u8>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting))
+        .with_custom_certificate_verifier(Arc::new(AcceptAny))
         .with_no_client_auth();
     let stream = TcpStream::connect(addr).await?;
     let stream = TlsConnector::from(Arc::new(config)).connect(addr.ip().into(), stream).await?;
@@ -28,7 +28,7 @@ pub(crate) async fn served(addr: SocketAddr) -> anyhow::Result<Vec<u8>> {
     Ok(chain.first().context("no certificate")?.to_vec())
 }
 
-impl ServerCertVerifier for Trusting {
+impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
