@@ -309,8 +309,8 @@ async fn permissions_are_checked_per_user() -> anyhow::Result<()> {
     let refused = decided(&mallory, "CREATE", "mine").await;
     assert_eq!((&refused["allowed"], &refused["status"]["code"]), (&json!(false), &json!(403)));
     assert!(refused["status"]["message"].as_str().unwrap().contains("cannot get secrets"), "{refused}");
-    let nobody = review("Function", "CREATE", ns, &json!({}), &given("mine", "runner"));
-    assert_eq!(answer(router(state.clone()), "function", nobody).await["allowed"], false);
+    let without_user = review("Function", "CREATE", ns, &json!({}), &given("mine", "runner"));
+    assert_eq!(answer(router(state.clone()), "function", without_user).await["allowed"], false);
     // The controller writes components on behalf of the author of the mesh.
     access.check(&user(ns, "operator"), "Function", ns, given("others", "admin"), None).await.unwrap();
     Ok(())
