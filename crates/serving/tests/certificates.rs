@@ -76,11 +76,11 @@ async fn rotation_under_load_drops_no_request() {
     }
     stop.store(true, Ordering::Relaxed);
 
-    let mut served = Vec::new();
+    let mut seen = Vec::new();
     for worker in workers {
-        served.push(worker.await.expect("no request failed"));
+        seen.push(worker.await.expect("no request failed"));
     }
-    assert_eq!(served, [&first, &first, &newest, &newest].map(|pair| pair.der.clone()));
+    assert_eq!(seen, [&first, &first, &newest, &newest].map(|pair| pair.der.clone()));
     assert_eq!(metric(&registry, "function_mesh_certificate_reloads_total"), Some(10));
     assert_eq!(metric(&registry, "function_mesh_certificate_reload_failures_total"), Some(0));
     shutdown.cancel();
