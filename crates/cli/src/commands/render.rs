@@ -87,8 +87,8 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         writeln!(streams.err, "not rendered; run `kubectl mesh validate` for details")?;
         return Ok(Outcome::Invalid);
     }
-    let rendered = renderer.items.into_iter().filter(|item| item.origin != Origin::User);
-    let items: Vec<_> = rendered.map(|item| item.value).collect();
+    let items = renderer.items.into_iter().filter(|item| item.origin != Origin::User);
+    let items: Vec<_> = items.map(|item| item.value).collect();
     if items.is_empty() {
         let seen = documents.len();
         writeln!(streams.err, "no Function, Source, Sink or FunctionMesh among {seen} document(s)")?;
