@@ -1,7 +1,7 @@
 //! Limit of the work that warnings may cost: they are optional, so an object must not make them expensive.
 
-/// Maximum steps for all warnings of one object, less than half a second. A step compares one character, or one state of
-/// a pattern with one character.
+/// Maximum steps for all warnings of one object, less than half a second. A step compares one character, or one state
+/// of a pattern with one character.
 pub(crate) const MAX_STEPS: usize = 10_000_000;
 
 /// The steps that remain.

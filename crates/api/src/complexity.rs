@@ -254,8 +254,8 @@ impl<'a> Scan<'a> {
     /// The path of the current field.
     fn path(&self) -> String {
         let mut path = String::new();
-        for (place, open) in self.open.iter().enumerate() {
-            if place >= MAX_SHOWN_STEPS {
+        for (position, open) in self.open.iter().enumerate() {
+            if position >= MAX_SHOWN_STEPS {
                 path.push('…');
                 break;
             }

@@ -1,8 +1,8 @@
 //! Generates the CustomResourceDefinitions.
 //!
-//! Derives the schemas from the types, then finalizes them: removes the documentation of embedded Kubernetes types (with
-//! it the FunctionMesh CRD exceeds the size limit of a request), sets list map keys for server-side apply, adds size
-//! limits and CEL rules, and defaults `spec` to an empty object.
+//! Derives the schemas from the types, then finalizes them: removes the documentation of embedded Kubernetes types
+//! (with it the FunctionMesh CRD exceeds the size limit of a request), sets list map keys for server-side apply, adds
+//! size limits and CEL rules, and defaults `spec` to an empty object.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -68,9 +68,9 @@ fn finalize(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, s
     serde_json::from_value(raw)
 }
 
-/// Adds the CEL rules of a component, with ratcheting as in [`crate::validate::ratchet`]: an update may keep a violation.
-/// The name is immutable, so it needs no ratcheting on update. The rules are at the root of the schema, since at `spec`
-/// they would also apply to its default.
+/// Adds the CEL rules of a component, with ratcheting as in [`crate::validate::ratchet`]: an update may keep a
+/// violation. The name is immutable, so it needs no ratcheting on update. The rules are at the root of the schema,
+/// since at `spec` they would also apply to its default.
 fn add_component_rules(schema: &mut Value, role: Role) {
     let name = json!({
         "rule": format!("self.metadata.name.matches('^[a-z]([-a-z0-9]{{0,{}}}[a-z0-9])?$') || oldSelf.hasValue()",
@@ -96,10 +96,10 @@ fn add_component_rules(schema: &mut Value, role: Role) {
     insert(schema, "x-kubernetes-validations", json!(all));
 }
 
-/// Adds the CEL rules of the components of a mesh. A rule on an item cannot access its old value, so the rules are on the
-/// lists. They cannot name the component: the cost estimate excludes names without a length limit. Each rule exists
-/// twice, for create and for update. On update it compares with the old list as a whole; the webhook compares each
-/// component.
+/// Adds the CEL rules of the components of a mesh. A rule on an item cannot access its old value, so the rules are on
+/// the lists. They cannot name the component: the cost estimate excludes names without a length limit. Each rule
+/// exists twice, for create and for update. On update it compares with the old list as a whole; the webhook compares
+/// each component.
 fn add_mesh_rules(schema: &mut Value) {
     for role in Role::ALL {
         let Some(list) = schema.pointer_mut(&format!("/properties/spec/properties/{}", role.mesh_field()))

@@ -132,12 +132,13 @@ fn apply_resource_defaults(resources: &mut ResourceRequirements) {
         requests.insert("memory".to_owned(), limit.unwrap_or_else(|| Quantity(DEFAULT_MEMORY.to_owned())));
     }
     if is_unset(limits, "memory") {
-        limits.extend(requests.get_key_value("memory").map(|(key, amount)| (key.clone(), amount.clone())));
+        limits
+            .extend(requests.get_key_value("memory").map(|(key, quantity)| (key.clone(), quantity.clone())));
     }
 }
 
 fn is_unset(list: &BTreeMap<String, Quantity>, resource: &str) -> bool {
-    list.get(resource).is_none_or(|amount| quantity::value(amount) == Some(0.0))
+    list.get(resource).is_none_or(|quantity| quantity::value(quantity) == Some(0.0))
 }
 
 fn apply_window_defaults(window: &mut WindowConfig, class_name: Option<&str>) {

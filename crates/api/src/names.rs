@@ -118,9 +118,9 @@ fn is_http(address: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| lower.starts_with(scheme))
 }
 
-/// The error of an invalid package location, or None for a valid one. Valid are `function://`, `source://` and `sink://`
-/// with `tenant/namespace/name`, optionally `@version`, and `http://` and `https://`, optionally with `#sha256=` and a
-/// digest.
+/// The error of an invalid package location, or None for a valid one. Valid are `function://`, `source://` and
+/// `sink://` with `tenant/namespace/name`, optionally `@version`, and `http://` and `https://`, optionally with
+/// `#sha256=` and a digest.
 pub fn package_location_error(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     if is_http(text) {

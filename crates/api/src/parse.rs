@@ -54,11 +54,11 @@ pub fn normalise(raw: &mut Value) {
     }
 }
 
-pub(crate) fn quantity_to_text(amount: &mut Value) {
-    if let Value::Number(number) = amount
+pub(crate) fn quantity_to_text(quantity: &mut Value) {
+    if let Value::Number(number) = quantity
         && number.as_i64().is_none_or(|number| i32::try_from(number).is_err())
     {
-        *amount = Value::String(number.to_string());
+        *quantity = Value::String(number.to_string());
     }
 }
 

@@ -42,7 +42,7 @@ fn scale(suffix: &str) -> Option<f64> {
 /// The value in bytes, rounded up. None for an invalid quantity.
 #[allow(clippy::cast_possible_truncation, reason = "a cast saturates, and no node has 2^63 bytes")]
 pub fn bytes(quantity: &Quantity) -> Option<i64> {
-    value(quantity).map(|amount| amount.ceil() as i64)
+    value(quantity).map(|quantity| quantity.ceil() as i64)
 }
 
 #[cfg(test)]

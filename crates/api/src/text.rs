@@ -26,8 +26,8 @@ const MAX_DEPTH: usize = 64;
 /// The name by which `RawValue` requests text from serde_json.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
-/// Parses the metadata and the spec of an object like [`crate::parse`]. Skips `status` and `metadata.managedFields`, which
-/// admission does not need. The error names the field that failed.
+/// Parses the metadata and the spec of an object like [`crate::parse`]. Skips `status` and `metadata.managedFields`,
+/// which admission does not need. The error names the field that failed.
 ///
 /// ```
 /// let text = r#"{"metadata":{"name":"f"},"spec":{"replicas":"three"}}"#;
@@ -36,7 +36,7 @@ const RAW_VALUE: &str = "$serde_json::private::RawValue";
 /// ```
 pub fn parse_text<T: DeserializeOwned>(text: &str) -> Result<T, Violation> {
     let left = Cell::new(MAX_MEMORY);
-    let reader = Reader { text: text.trim(), place: Place::Object, depth: 0, left: &left };
+    let reader = Reader { text: text.trim(), part: Part::Object, depth: 0, left: &left };
     serde_path_to_error::deserialize(reader).map_err(|error| {
         let path = error.path().to_string();
         let field = FieldPath::root(if path == "." { "spec" } else { path.trim_start_matches('.') });
@@ -54,7 +54,7 @@ fn without_position(message: &str) -> &str {
 
 /// Which part of the object the text is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Place {
+enum Part {
     /// The whole object.
     Object,
     /// Its metadata.
@@ -69,7 +69,7 @@ enum Place {
     Other,
 }
 
-impl Place {
+impl Part {
     fn field(self, name: &str) -> Self {
         match (self, name) {
             (Self::Object, "metadata") => Self::Metadata,
@@ -88,7 +88,7 @@ impl Place {
 #[derive(Clone, Copy)]
 struct Reader<'a, 'de> {
     text: &'de str,
-    place: Place,
+    part: Part,
     depth: usize,
     left: &'a Cell<usize>,
 }
@@ -112,7 +112,7 @@ impl<'de> Reader<'_, 'de> {
         }
         self.charge(self.text.len())?;
         let mut value = serde_json::from_str(self.text)?;
-        if self.place == Place::Quantity {
+        if self.part == Part::Quantity {
             quantity_to_text(&mut value);
         }
         Ok(value)
@@ -134,11 +134,11 @@ impl<'de> Reader<'_, 'de> {
         serde_json::Deserializer::from_str(self.text)
     }
 
-    fn below(self, text: &'de RawValue, place: Place) -> Result<Self, Error> {
+    fn below(self, text: &'de RawValue, part: Part) -> Result<Self, Error> {
         if self.depth == MAX_DEPTH {
             return Err(Error::custom(format!("nested more than {MAX_DEPTH} levels deep")));
         }
-        Ok(Self { text: text.get(), place, depth: self.depth + 1, ..self })
+        Ok(Self { text: text.get(), part, depth: self.depth + 1, ..self })
     }
 
     fn map<V: Visitor<'de>>(self, visitor: V, is_struct: bool) -> Result<V::Value, Error> {
@@ -169,7 +169,7 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.place == Place::FreeForm {
+        if self.part == Part::FreeForm {
             self.charge(self.text.len())?;
             return self.plain().deserialize_any(visitor);
         }
@@ -208,7 +208,7 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match () {
-            () if self.place == Place::FreeForm => self.deserialize_any(visitor),
+            () if self.part == Part::FreeForm => self.deserialize_any(visitor),
             () if self.is_list() => self.list(visitor),
             () => self.scalar()?.deserialize_seq(visitor),
         }
@@ -229,7 +229,7 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match () {
-            () if self.place == Place::FreeForm => self.deserialize_any(visitor),
+            () if self.part == Part::FreeForm => self.deserialize_any(visitor),
             () if self.is_map() => self.map(visitor, false),
             () => self.scalar()?.deserialize_map(visitor),
         }
@@ -242,7 +242,7 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match () {
-            () if self.place == Place::FreeForm => self.deserialize_any(visitor),
+            () if self.part == Part::FreeForm => self.deserialize_any(visitor),
             () if self.is_map() => self.map(visitor, true),
             () if self.is_list() => self.list(visitor),
             () => self.scalar()?.deserialize_struct(name, fields, visitor),
@@ -283,7 +283,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Walk<'_, 'de, V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        let needs_spec = self.reader.place == Place::Object;
+        let needs_spec = self.reader.part == Part::Object;
         let entries =
             Entries { reader: self.reader, inner, is_struct: self.is_struct, needs_spec, value: None };
         self.visitor.visit_map(entries).map_err(A::Error::custom)
@@ -303,7 +303,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Items<'_, 'de, A> {
             if text.get() != "null" {
                 // A Vec doubles its capacity, so it can allocate twice its items.
                 self.reader.charge(2 * size_of::<S::Value>())?;
-                return seed.deserialize(self.reader.below(text, Place::Other)?).map(Some);
+                return seed.deserialize(self.reader.below(text, Part::Other)?).map(Some);
             }
         }
         Ok(None)
@@ -325,19 +325,19 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, 'de, A> {
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
         while let Some(Key(key)) = self.inner.next_key().map_err(Error::custom)? {
             let text: &RawValue = self.inner.next_value().map_err(Error::custom)?;
-            if text.get() == "null" || self.reader.place.skips(&key) {
+            if text.get() == "null" || self.reader.part.skips(&key) {
                 continue;
             }
             self.needs_spec &= key != "spec";
             if !self.is_struct {
                 self.reader.charge(key.len() + size_of::<String>())?;
             }
-            self.value = Some(self.reader.below(text, self.reader.place.field(&key))?);
+            self.value = Some(self.reader.below(text, self.reader.part.field(&key))?);
             let key: CowStrDeserializer<'_, Error> = key.into_deserializer();
             return seed.deserialize(key).map(Some);
         }
         if std::mem::take(&mut self.needs_spec) {
-            self.value = Some(Reader { text: "{}", place: Place::Other, ..self.reader });
+            self.value = Some(Reader { text: "{}", part: Part::Other, ..self.reader });
             let key: CowStrDeserializer<'_, Error> = Cow::Borrowed("spec").into_deserializer();
             return seed.deserialize(key).map(Some);
         }

@@ -1,7 +1,12 @@
-//! CEL rules on a real API server without the webhook: it accepts the CRDs, rejects violations of the simple rules with the
-//! message of the Rust rule, rejects nothing else, and ratchets stored objects.
+//! CEL rules on a real API server without the webhook: it accepts the CRDs, rejects violations of the simple rules
+//! with the message of the Rust rule, rejects nothing else, and ratchets stored objects.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation fails the test"
+)]
 
 #[path = "cases/mod.rs"]
 mod cases;

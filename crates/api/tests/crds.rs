@@ -1,6 +1,11 @@
 //! The generated CRDs: size, documentation, defaults, required fields and limits.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation fails the test"
+)]
 #![allow(clippy::print_stdout, reason = "a failed test shows all sizes")]
 
 use std::sync::LazyLock;

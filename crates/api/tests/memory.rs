@@ -1,6 +1,6 @@
 //! Memory of parsed objects stays within their weight, and validation allocates linearly.
 
-#![allow(clippy::unwrap_used, reason = "a test says so when it fails")]
+#![allow(clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 use std::alloc::System;
 use std::sync::Mutex;

@@ -1,6 +1,11 @@
 //! Arbitrary input: no panic, bounded time, and consistent results.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation fails the test"
+)]
 
 #[path = "cases/mod.rs"]
 mod cases;
@@ -134,9 +139,9 @@ fn object(kind: &str, spec: &Value) -> Value {
 }
 
 fn in_time<T>(what: impl FnOnce() -> T) -> Result<T, TestCaseError> {
-    let begun = Instant::now();
+    let start = Instant::now();
     let result = what();
-    prop_assert!(begun.elapsed() < MAX_DURATION, "it took {:?}", begun.elapsed());
+    prop_assert!(start.elapsed() < MAX_DURATION, "it took {:?}", start.elapsed());
     Ok(result)
 }
 
@@ -267,10 +272,10 @@ fn hostile_meshes_are_validated_in_time() {
         json!({ "sinks": [{ "input": { "topicPattern": nested, "topics": vec!["x"; 100_000] } }] }),
     ] {
         let mesh: FunctionMesh = parse(object("FunctionMesh", &spec)).expect("a mesh");
-        let begun = Instant::now();
+        let start = Instant::now();
         check_mesh(&mesh);
         // The webhook has four seconds; this build is not optimized.
-        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-        println!("{:?}", begun.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        println!("{:?}", start.elapsed());
     }
 }

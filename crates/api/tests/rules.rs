@@ -1,6 +1,11 @@
 //! Validation rules: each is violated by one object and satisfied by another; warnings; ratcheting.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation fails the test"
+)]
 
 #[path = "cases/mod.rs"]
 mod cases;

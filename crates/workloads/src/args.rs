@@ -39,8 +39,8 @@ pub struct SettingsArgs {
     #[arg(long, env = "NAMESPACED_BACKEND_CONFIG", value_name = "NAME", default_value = "backend-config")]
     pub namespaced_backend_config: String,
 
-    /// Allow BackendConfigs to set variables that control shells, loaders and runtimes or select the Pulsar cluster, and
-    /// exec startup probes. Ignored by default, since they run code in all pods that use the BackendConfig
+    /// Allow BackendConfigs to set variables that control shells, loaders and runtimes or select the Pulsar cluster,
+    /// and exec startup probes. Ignored by default, since they run code in all pods that use the BackendConfig
     #[arg(long, env = "ALLOW_UNSAFE_BACKEND_CONFIG", visible_alias = "allow-unsafe-backend-env", value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         action = clap::ArgAction::Set, value_parser = parse_bool("ALLOW_UNSAFE_BACKEND_CONFIG", false))]

@@ -1,7 +1,7 @@
 //! Merges the global and the namespaced BackendConfig into one set of defaults.
 //!
-//! The namespaced BackendConfig overrides the global one. Builders let component settings override both. Fields that run
-//! code in the pods of other users are omitted; see [`ignored`].
+//! The namespaced BackendConfig overrides the global one. Builders let component settings override both. Fields that
+//! run code in the pods of other users are omitted; see [`ignored`].
 
 use std::collections::BTreeMap;
 
@@ -92,7 +92,8 @@ fn effective(config: &BackendConfig, settings: &Settings) -> BackendConfigSpec {
     spec
 }
 
-/// The ignored fields of a BackendConfig: those that run code in the pods of other users, unless the settings allow them.
+/// The ignored fields of a BackendConfig: those that run code in the pods of other users, unless the settings allow
+/// them.
 #[must_use]
 pub fn ignored(config: &BackendConfig, settings: &Settings) -> Vec<Violation> {
     if settings.allow_unsafe_backend_config {

@@ -113,8 +113,8 @@ impl<'a> Context<'a> {
         self.common.name.filter(|name| !name.is_empty()).unwrap_or(self.object_name())
     }
 
-    /// The component name as part of a file name. Replaces `/`, which separates directories, and `%` and `$`, which Log4j
-    /// expands.
+    /// The component name as part of a file name. Replaces `/`, which separates directories, and `%` and `$`, which
+    /// Log4j expands.
     pub(crate) fn file_name(&self) -> String {
         self.name().replace(['/', '%', '$'], "_")
     }

@@ -1,7 +1,7 @@
 //! Differences between a desired and a live object. Pure: no client.
 //!
-//! The API server only adds to an applied object: defaults, metadata, status. So the objects match if the desired one is a
-//! subset of the live one. Quantities are compared by value, and an absent field equals an empty one. Free-form
+//! The API server only adds to an applied object: defaults, metadata, status. So the objects match if the desired one
+//! is a subset of the live one. Quantities are compared by value, and an absent field equals an empty one. Free-form
 //! configuration is compared exactly. The shape of the kind decides which comparison a field gets.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,7 +58,7 @@ impl fmt::Display for Path {
                 Step::Field(name) if name.contains(['.', '/', '[', ' ', '-']) => write!(f, "[{name:?}]")?,
                 Step::Field(name) => write!(f, "{}{name}", if index == 0 { "" } else { "." })?,
                 Step::Item(name) => write!(f, "[{name}]")?,
-                Step::Index(place) => write!(f, "[{place}]")?,
+                Step::Index(position) => write!(f, "[{position}]")?,
             }
         }
         Ok(())
@@ -76,8 +76,8 @@ pub struct Difference {
     pub wanted: Option<Value>,
 }
 
-/// The differences that make `wanted` not a subset of `live`. Additional fields of `live` are ignored, except in free-form
-/// configuration. `wanted` must contain its kind.
+/// The differences that make `wanted` not a subset of `live`. Additional fields of `live` are ignored, except in
+/// free-form configuration. `wanted` must contain its kind.
 pub fn differences(wanted: &Value, live: &Value) -> Vec<Difference> {
     differences_of(kind(wanted), wanted, live)
 }
@@ -108,7 +108,7 @@ pub fn exact_differences(wanted: &Value, live: &Value) -> Vec<Difference> {
     found(Shape::FreeForm, wanted, live)
 }
 
-/// The value at a path of an object, with `mask` in place of free-form configuration.
+/// The value at a path of an object, with `mask` instead of free-form configuration.
 #[must_use]
 pub fn mask_free_form(kind: &str, path: &Path, value: &Value, mask: &str) -> Value {
     let into = |shape: Shape, step: &Step| match step {
@@ -245,12 +245,12 @@ fn is_empty(value: &Value) -> bool {
 }
 
 fn is_same_quantity(a: &Value, b: &Value) -> bool {
-    let amount = |value: &Value| match value {
+    let quantity = |value: &Value| match value {
         Value::String(text) => quantity::value(&Quantity(text.clone())),
         Value::Number(number) => number.as_f64(),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
-    amount(a).is_some() && amount(a) == amount(b)
+    quantity(a).is_some() && quantity(a) == quantity(b)
 }
 
 /// Removes duplicate items from list maps, which server-side apply rejects. The last duplicate wins, as for environment
@@ -284,13 +284,13 @@ fn dedup(value: &mut Value, shape: Shape) {
 }
 
 fn dedup_items(items: &mut Vec<Value>, key: &str) {
-    let mut places = BTreeMap::new();
+    let mut positions = BTreeMap::new();
     let mut merged: Vec<Value> = Vec::with_capacity(items.len());
     for item in items.drain(..) {
         let next = merged.len();
         let name = item.get(key).and_then(Value::as_str);
-        let place = name.map_or(next, |name| *places.entry(name.to_owned()).or_insert(next));
-        match merged.get_mut(place) {
+        let position = name.map_or(next, |name| *positions.entry(name.to_owned()).or_insert(next));
+        match merged.get_mut(position) {
             Some(earlier) => *earlier = item,
             None => merged.push(item),
         }
@@ -332,8 +332,8 @@ mod tests {
                 "env": [{ "name": "A", "value": cpu }] });
             json!({ "kind": "StatefulSet", "spec": { "template": { "spec": { "containers": [container] } } } })
         };
-        let place = "spec.template.spec.containers[c].env[A].value";
-        assert_eq!(of(set("0.2", "1G"), set("200m", "1000M")), [place]);
+        let position = "spec.template.spec.containers[c].env[A].value";
+        assert_eq!(of(set("0.2", "1G"), set("200m", "1000M")), [position]);
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::context::Context;
 use crate::names;
 use crate::optional::none_if_empty;
 
-/// Builds the HorizontalPodAutoscaler. None without `maxReplicas`, or while the component is suspended, since there are no
-/// pods to measure. It scales the component object, whose controller then scales the StatefulSet.
+/// Builds the HorizontalPodAutoscaler. None without `maxReplicas`, or while the component is suspended, since there
+/// are no pods to measure. It scales the component object, whose controller then scales the StatefulSet.
 pub(crate) fn build_autoscaler(context: &Context<'_>) -> Option<HorizontalPodAutoscaler> {
     if labels::is_suspended(context.meta) {
         return None;
@@ -74,18 +74,18 @@ fn builtin_rule(rule: &str) -> Option<(&'static str, f64)> {
     })
 }
 
-/// A utilization metric for a percentage of the limit. Kubernetes measures utilization of the request, so the percentage
-/// is scaled by the ratio of limit to request.
+/// A utilization metric for a percentage of the limit. Kubernetes measures utilization of the request, so the
+/// percentage is scaled by the ratio of limit to request.
 #[allow(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
 fn utilization_metric(context: &Context<'_>, resource: &str, percent: f64) -> MetricSpec {
     let resources = context.common.resources;
-    let amount = |list: Option<&BTreeMap<String, Quantity>>| {
+    let quantity = |list: Option<&BTreeMap<String, Quantity>>| {
         // Milli-units like Kubernetes: binary fractions of decimal quantities would truncate.
-        let amount = list?.get(resource).and_then(quantity::value)? * 1000.0;
-        Some(amount.round()).filter(|amount| *amount > 0.0)
+        let quantity = list?.get(resource).and_then(quantity::value)? * 1000.0;
+        Some(quantity.round()).filter(|quantity| *quantity > 0.0)
     };
-    let limit = amount(resources.and_then(|resources| resources.limits.as_ref()));
-    let request = amount(resources.and_then(|resources| resources.requests.as_ref()));
+    let limit = quantity(resources.and_then(|resources| resources.limits.as_ref()));
+    let request = quantity(resources.and_then(|resources| resources.requests.as_ref()));
     let factor = limit.zip(request).map_or(1.0, |(limit, request)| limit / request);
     let utilization = (percent * factor) as i32;
     MetricSpec {

@@ -1,9 +1,9 @@
 //! Renders the Kubernetes objects of components and meshes.
 //!
-//! [`render`] builds the children of a valid Function, Source or Sink from its spec, its BackendConfigs and the operator's
-//! [`Settings`]. It is a pure function: no client, no clock, no randomness, and the same input gives the same bytes.
-//! [`cleanup()`] builds the Job that deletes the subscriptions of a deleted component, [`components`] the component objects
-//! of a mesh.
+//! [`render`] builds the children of a valid Function, Source or Sink from its spec, its BackendConfigs and the
+//! operator's [`Settings`]. It is a pure function: no client, no clock, no randomness, and the same input gives the
+//! same bytes. [`cleanup()`] builds the Job that deletes the subscriptions of a deleted component, [`components`] the
+//! component objects of a mesh.
 
 mod admin;
 #[cfg(feature = "args")]

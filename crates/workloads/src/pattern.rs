@@ -1,7 +1,7 @@
 //! Translates topic patterns from Java's regular expressions to POSIX extended ones, for images without Java.
 //!
-//! Translates only syntax with the same meaning in both. The result is used for topic names of printable ASCII, which must
-//! match as a whole.
+//! Translates only syntax with the same meaning in both. The result is used for topic names of printable ASCII, which
+//! must match as a whole.
 
 use std::fmt::Write as _;
 

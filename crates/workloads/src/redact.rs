@@ -1,7 +1,7 @@
 //! Redacts passwords, tokens and keys in configuration, commands, variables and messages.
 //!
-//! A value is redacted if its key or the name of its variable is that of a secret. References to Secrets are not. In plain
-//! text, secrets are recognized by their usual formats.
+//! A value is redacted if its key or the name of its variable is that of a secret. References to Secrets are not. In
+//! plain text, secrets are recognized by their usual formats.
 //!
 //! The command line, statuses and termination messages all use this module.
 

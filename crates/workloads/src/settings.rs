@@ -157,8 +157,8 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Settings from a parsed configuration file. Missing keys keep their default. Keys are case-insensitive and unknown
-    /// keys are ignored, as in Function Mesh for Go. The error names the invalid key.
+    /// Settings from a parsed configuration file. Missing keys keep their default. Keys are case-insensitive and
+    /// unknown keys are ignored, as in Function Mesh for Go. The error names the invalid key.
     pub fn from_config(config: Value) -> Result<Self, SettingsError> {
         let mut settings = Self::default();
         for (key, value) in map("", config)? {

@@ -1,8 +1,8 @@
 //! Schemas of objects for comparison and server-side apply: which fields are quantities, maps with user-defined keys,
 //! free-form configuration or list maps.
 //!
-//! A field is identified by the kind and its full path, never by its name alone: free-form configuration can contain any
-//! name.
+//! A field is identified by the kind and its full path, never by its name alone: free-form configuration can contain
+//! any name.
 
 /// The shape of a field. That of a list is the shape of its items.
 #[derive(Clone, Copy, Debug)]

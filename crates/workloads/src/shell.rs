@@ -2,9 +2,9 @@
 //!
 //! A word consists of literal text and of expansions. Quoting happens once, on output, and only where necessary.
 //!
-//! The quoting is not that of the crate `shlex`. Kubernetes expands `$(NAME)` and `$$` in commands before the shell reads
-//! them, even within quotes, and `shlex` cannot separate these characters. It also quotes `=`, `,` and `%`, which would
-//! change every rendered command and so restart the pods of all components.
+//! The quoting is not that of the crate `shlex`. Kubernetes expands `$(NAME)` and `$$` in commands before the shell
+//! reads them, even within quotes, and `shlex` cannot separate these characters. It also quotes `=`, `,` and `%`,
+//! which would change every rendered command and so restart the pods of all components.
 
 use std::fmt::{self, Display, Write};
 
@@ -77,12 +77,13 @@ impl From<bool> for ShellWord {
 
 impl Display for ShellWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_empty = self.0.iter().all(|piece| matches!(piece, Fragment::Text(text) if text.is_empty()));
+        let is_empty =
+            self.0.iter().all(|fragment| matches!(fragment, Fragment::Text(text) if text.is_empty()));
         if is_empty {
             return f.write_str("''");
         }
-        for piece in &self.0 {
-            match piece {
+        for fragment in &self.0 {
+            match fragment {
                 Fragment::Text(text) => write_quoted(f, text)?,
                 Fragment::Variable { name, default: None } => write!(f, "\"${{{name}}}\"")?,
                 Fragment::Variable { name, default: Some(default) } => {

@@ -1,9 +1,9 @@
 //! Unique names of the volumes that the operator adds to a pod.
 //!
-//! The natural name of a volume consists of the names of a Secret and a key, so two sources can have the same: `a` with
-//! `b-c`, and `a-b` with `c`. Therefore volumes have a provisional name, with their source, until the pod is complete. Then
-//! the first source gets the natural name, and others with the same name get a digest as suffix. A volume of the user
-//! replaces the first source of that name.
+//! The natural name of a volume consists of the names of a Secret and a key, so two sources can have the same: `a`
+//! with `b-c`, and `a-b` with `c`. Therefore volumes have a provisional name, with their source, until the pod is
+//! complete. Then the first source gets the natural name, and others with the same name get a digest as suffix. A
+//! volume of the user replaces the first source of that name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

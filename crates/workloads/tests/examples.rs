@@ -1,5 +1,5 @@
-//! The manifests under `examples/`: they have no unknown fields and no violations, and a real API server accepts them and
-//! the objects that they render to.
+//! The manifests under `examples/`: they have no unknown fields and no violations, and a real API server accepts them
+//! and the objects that they render to.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a failed expectation fails the test")]
 

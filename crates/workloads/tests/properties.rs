@@ -1,5 +1,5 @@
-//! Properties of rendering: it succeeds for any component, is deterministic and consistent, and containers pass every text
-//! on unchanged. Commands run in a real shell.
+//! Properties of rendering: it succeeds for any component, is deterministic and consistent, and containers pass every
+//! text on unchanged. Commands run in a real shell.
 
 #![allow(clippy::expect_used, reason = "a failed expectation fails the test")]
 

@@ -155,7 +155,7 @@ impl Topology {
         let mut components = Vec::new();
         let mut topics: BTreeMap<(String, bool), Topic> = BTreeMap::new();
         for (role, index, view) in mesh.components() {
-            let place = components.len();
+            let position = components.len();
             let name = view.common.name.unwrap_or_default().to_owned();
             components.push(Node { role, index, name });
             for (text, is_pattern, usage) in topics_of(&view) {
@@ -168,9 +168,9 @@ impl Topology {
                     uses: Vec::new(),
                 });
                 // Components are added in order, so the uses of the current one are the last.
-                let mut own = topic.uses.iter().rev().take_while(|(other, _)| *other == place);
+                let mut own = topic.uses.iter().rev().take_while(|(other, _)| *other == position);
                 if !own.any(|(_, other)| *other == usage) {
-                    topic.uses.push((place, usage));
+                    topic.uses.push((position, usage));
                 }
             }
         }
@@ -205,7 +205,7 @@ impl Topology {
         self.topics
             .iter()
             .enumerate()
-            .filter(move |(place, topic)| topic.is_read() && !fed.contains(place))
+            .filter(move |(position, topic)| topic.is_read() && !fed.contains(position))
             .map(|(_, topic)| topic)
     }
 
@@ -215,19 +215,19 @@ impl Topology {
         self.topics
             .iter()
             .enumerate()
-            .filter(move |(place, topic)| topic.is_written() && !read.contains(place))
+            .filter(move |(position, topic)| topic.is_written() && !read.contains(position))
             .map(|(_, topic)| topic)
     }
 
     /// Components without a connection to another one.
     pub fn isolated(&self) -> impl Iterator<Item = &Node> {
-        self.isolated_places().map(|(_, node)| node)
+        self.isolated_positions().map(|(_, node)| node)
     }
 
     /// Isolated components with their index in [`Topology::components`].
-    pub(crate) fn isolated_places(&self) -> impl Iterator<Item = (usize, &Node)> {
+    pub(crate) fn isolated_positions(&self) -> impl Iterator<Item = (usize, &Node)> {
         let joined = &self.links.joined;
-        self.components.iter().enumerate().filter(move |(place, _)| !joined.contains(place))
+        self.components.iter().enumerate().filter(move |(position, _)| !joined.contains(position))
     }
 
     /// The cycles: groups of components that reach each other along edges (strongly connected components), as sorted
@@ -248,9 +248,9 @@ impl Topology {
                 several => several.len() > 1,
             })
             .map(|group| {
-                let mut places: Vec<_> = group.into_iter().map(NodeIndex::index).collect();
-                places.sort_unstable();
-                places
+                let mut positions: Vec<_> = group.into_iter().map(NodeIndex::index).collect();
+                positions.sort_unstable();
+                positions
             })
             .collect();
         cycles.sort();
@@ -291,7 +291,7 @@ fn links(topics: &[Topic], budget: &mut Budget) -> Links {
         .iter()
         .enumerate()
         .filter(|(_, topic)| topic.is_written() && !topic.is_pattern())
-        .filter_map(|(place, topic)| Some((place, topic, TopicName::parse(&topic.name).ok()?)))
+        .filter_map(|(position, topic)| Some((position, topic, TopicName::parse(&topic.name).ok()?)))
         .collect();
     for (read_as, reading) in topics.iter().enumerate().filter(|(_, topic)| topic.is_read()) {
         if reading.is_pattern {
@@ -333,18 +333,21 @@ impl Links {
     /// Connects a topic to the topic or pattern that consumes it.
     fn join(&mut self, (topic, writing): (usize, &Topic), (read_as, reading): (usize, &Topic)) {
         let writers = || writing.uses().filter(|(_, usage)| usage.is_output());
-        let readers = || reading.uses().filter(|(_, usage)| !usage.is_output()).map(|(place, _)| place);
+        let readers = || reading.uses().filter(|(_, usage)| !usage.is_output()).map(|(position, _)| position);
         let (Some((first_writer, _)), Some(first_reader)) = (writers().next(), readers().next()) else {
             return;
         };
         self.fed.insert(read_as);
         self.read.insert(topic);
         // A component that is connected only to itself stays isolated.
-        let others_write = writers().any(|(place, _)| place != first_writer);
-        let others_read = readers().any(|place| place != first_reader);
-        self.joined
-            .extend(writers().map(|(place, _)| place).filter(|place| others_read || *place != first_reader));
-        self.joined.extend(readers().filter(|place| others_write || *place != first_writer));
+        let others_write = writers().any(|(position, _)| position != first_writer);
+        let others_read = readers().any(|position| position != first_reader);
+        self.joined.extend(
+            writers()
+                .map(|(position, _)| position)
+                .filter(|position| others_read || *position != first_reader),
+        );
+        self.joined.extend(readers().filter(|position| others_write || *position != first_writer));
         for (from, usage) in writers() {
             let left = MAX_EDGES.saturating_sub(self.edges.len());
             self.edges.extend(readers().map(|to| Edge { from, to, topic, read_as, usage }).take(left));

@@ -7,7 +7,7 @@ fn graph(mesh: serde_json::Value) -> Topology {
 }
 
 fn edges(graph: &Topology) -> Vec<String> {
-    let name = |place: usize| &graph.components()[place].name;
+    let name = |position: usize| &graph.components()[position].name;
     graph.edges().iter().map(|edge| format!("{} -> {}", name(edge.from), name(edge.to))).collect()
 }
 

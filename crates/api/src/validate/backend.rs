@@ -33,7 +33,8 @@ pub(super) fn check(spec: &BackendConfigSpec, findings: &mut Collector) {
     }
 }
 
-/// Rejects fields that run code in the pods of other users or obtain their credentials. [`check`] warns of ignored fields.
+/// Rejects fields that run code in the pods of other users or obtain their credentials. [`check`] warns of ignored
+/// fields.
 pub(super) fn check_safe(spec: &BackendConfigSpec, findings: &mut Collector) {
     let root = FieldPath::root("spec");
     for name in spec.env.iter().flat_map(|env| env.keys()) {

@@ -67,21 +67,21 @@ fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
         (golang.map(|golang| (golang.go.is_empty(), &golang.go_location)), &rules::NO_GO),
     ];
     for (file, rule) in files {
-        let Some((is_missing, place)) = file else { continue };
+        let Some((is_missing, location)) = file else { continue };
         if is_missing {
             findings.deny_rule(path, rule);
         }
-        location(&path.field(&format!("{}Location", rule.field)), place.as_deref(), findings);
+        package_location(&path.field(&format!("{}Location", rule.field)), location.as_deref(), findings);
     }
     // The field limits check that the file is set.
     let generic = generic_runtime.and_then(|generic| generic.function_file_location.as_deref());
-    location(&path.field("genericRuntime.functionFileLocation"), generic, findings);
+    package_location(&path.field("genericRuntime.functionFileLocation"), generic, findings);
     if !matches!(view.common.image_pull_policy, None | Some("" | "Always" | "IfNotPresent" | "Never")) {
         findings.deny_rule(path, &rules::PULL_POLICY);
     }
 }
 
-fn location(path: &FieldPath, location: Option<&str>, findings: &mut Collector) {
+fn package_location(path: &FieldPath, location: Option<&str>, findings: &mut Collector) {
     let given = location.filter(|location| !location.is_empty());
     if let Some(error) = given.and_then(names::package_location_error) {
         findings.deny(path.clone(), error);

@@ -64,7 +64,7 @@ pub(super) fn subscriptions(
             }
             let Ok(full) = names::TopicName::parse(topic) else { continue };
             let first = *readers.entry((full.to_string(), subscription)).or_insert((role, index));
-            let (other, place) = first;
+            let (other, position) = first;
             // Within one role, a duplicate name is a violation already.
             let is_same_list = given.is_none() && other == role;
             if first != (role, index) && !is_same_list {
@@ -73,7 +73,7 @@ pub(super) fn subscriptions(
                 findings.warn(
                     path.field(role.mesh_field()).item(index, name).field("subscriptionName"),
                     format!(
-                        "{field}[{place}] consumes {topic:?} with the same subscription; each message is delivered to only one of them"
+                        "{field}[{position}] consumes {topic:?} with the same subscription; each message is delivered to only one of them"
                     ),
                 );
             }

@@ -1,5 +1,5 @@
-//! Environment variables that control the shell, the loader or the runtime of a component, or select its Pulsar cluster.
-//! A BackendConfig with them could run code in the pods of other users or obtain their credentials.
+//! Environment variables that control the shell, the loader or the runtime of a component, or select its Pulsar
+//! cluster. A BackendConfig with them could run code in the pods of other users or obtain their credentials.
 //!
 //! Names are case-sensitive, as in Linux: the shell reads `ENV`, not `env`.
 

@@ -33,8 +33,8 @@ pub(super) fn check(mesh: &FunctionMesh, path: &FieldPath, budget: &mut Budget, 
         return;
     }
     let reported = typos(&topology, path, budget, findings);
-    for (place, component) in topology.isolated_places() {
-        if !reported.contains(&place) {
+    for (position, component) in topology.isolated_positions() {
+        if !reported.contains(&position) {
             let message = format!("no topic connects {:?} to another component of the mesh", component.name);
             findings.warn(at(path, component), message);
         }
@@ -80,12 +80,12 @@ fn typos(
     for topic in topology.external_inputs().filter(|topic| !topic.is_pattern()) {
         let Some(wanted) = name(topic) else { continue };
         let Some(candidates) = index.candidates(&wanted, budget) else { return reported };
-        let mut near = candidates.into_iter().filter_map(|place| written.get(place));
+        let mut near = candidates.into_iter().filter_map(|position| written.get(position));
         let Some((meant, _)) = near.find(|(_, written)| is_similar(&wanted, written)) else { continue };
-        let writers = || meant.uses().filter(|(_, usage)| usage.is_output()).map(|(place, _)| place);
-        let readers = || topic.uses().filter(|(_, how)| !how.is_output()).map(|(place, _)| place);
-        let writer = writers().find_map(|place| topology.components().get(place));
-        for component in readers().filter_map(|place| topology.components().get(place)) {
+        let writers = || meant.uses().filter(|(_, usage)| usage.is_output()).map(|(position, _)| position);
+        let readers = || topic.uses().filter(|(_, usage)| !usage.is_output()).map(|(position, _)| position);
+        let writer = writers().find_map(|position| topology.components().get(position));
+        for component in readers().filter_map(|position| topology.components().get(position)) {
             if left == 0 {
                 return reported;
             }
@@ -116,8 +116,8 @@ fn is_similar(one: &TopicName, other: &TopicName) -> bool {
                     && is_one_typo(&one.local, &other.local))
 }
 
-/// Whether the edit distance is one: an insertion, deletion, substitution or transposition of letters. Numbers differ on
-/// purpose.
+/// Whether the edit distance is one: an insertion, deletion, substitution or transposition of letters. Numbers differ
+/// on purpose.
 fn is_one_typo(one: &str, other: &str) -> bool {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let same_start = one.iter().zip(&other).take_while(|(a, b)| a == b).count();

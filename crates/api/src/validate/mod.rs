@@ -1,7 +1,7 @@
 //! Validation rules, as pure functions.
 //!
-//! The webhook, the controller and the command line share one set of rules. Validation reports all violations, each with
-//! its field. Only this module creates [`Valid`] objects, and only those can be rendered.
+//! The webhook, the controller and the command line share one set of rules. Validation reports all violations, each
+//! with its field. Only this module creates [`Valid`] objects, and only those can be rendered.
 
 mod backend;
 mod collector;

@@ -1,5 +1,5 @@
-//! Rules of pod settings: labels, environment and tolerations. Without them the API server rejects the pods, and reports
-//! that to the operator instead of the author.
+//! Rules of pod settings: labels, environment and tolerations. Without them the API server rejects the pods, and
+//! reports that to the operator instead of the author.
 
 use k8s_openapi::api::core::v1::Toleration;
 

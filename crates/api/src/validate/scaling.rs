@@ -43,8 +43,8 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, lifecycle: Lifecycle,
             }
             for (limits, field) in [(&policy.min_allowed, "minAllowed"), (&policy.max_allowed, "maxAllowed")]
             {
-                for (resource, amount) in limits.iter().flatten() {
-                    if let IntOrString::String(text) = amount
+                for (resource, quantity) in limits.iter().flatten() {
+                    if let IntOrString::String(text) = quantity
                         && quantity::value(&Quantity(text.clone())).is_none()
                     {
                         findings.deny(at.field(field).field(resource), invalid_quantity(text));
@@ -122,20 +122,20 @@ pub(super) fn resources(path: &FieldPath, spec: &Common<'_>, findings: &mut Coll
     let resources = spec.resources.unwrap_or(&none);
     let path = path.field("resources");
     for (list, field) in [(&resources.requests, "requests"), (&resources.limits, "limits")] {
-        for (resource, amount) in list.iter().flatten() {
+        for (resource, quantity) in list.iter().flatten() {
             let field = path.field(field).field(resource);
-            match quantity::value(amount) {
-                None => findings.deny(field, invalid_quantity(&amount.0)),
+            match quantity::value(quantity) {
+                None => findings.deny(field, invalid_quantity(&quantity.0)),
                 Some(value) if value < 0.0 => findings.deny(field, "must be 0 or more"),
                 Some(_) => {}
             }
         }
     }
     for resource in ["memory", "cpu"] {
-        let amount = |list: &Option<BTreeMap<String, Quantity>>| {
+        let quantity = |list: &Option<BTreeMap<String, Quantity>>| {
             list.as_ref().and_then(|list| list.get(resource)).and_then(quantity::value)
         };
-        if let (Some(request), Some(limit)) = (amount(&resources.requests), amount(&resources.limits))
+        if let (Some(request), Some(limit)) = (quantity(&resources.requests), quantity(&resources.limits))
             && request > limit
             && limit > 0.0
         {

@@ -1,8 +1,8 @@
 //! Finds names that may differ by one typo, without comparing all pairs.
 //!
-//! Two names at edit distance one (insertion, deletion, substitution or transposition) become equal when each loses at
-//! most one letter. So the index contains each name by its own hash and by the hashes of its deletions (symmetric delete
-//! search).
+//! Two names at edit distance one (insertion, deletion, substitution or transposition) become equal when each loses
+//! at most one letter. So the index contains each name by its own hash and by the hashes of its deletions (symmetric
+//! delete search).
 
 use crate::budget::Budget;
 use crate::names::TopicName;
@@ -19,9 +19,9 @@ impl TypoIndex {
     /// Indexes names. None if the budget is exceeded.
     pub(super) fn of<'a>(names: impl Iterator<Item = &'a TopicName>, budget: &mut Budget) -> Option<Self> {
         let mut entries = Vec::new();
-        for (place, name) in names.enumerate() {
+        for (position, name) in names.enumerate() {
             budget.spend(name.local.len()).then_some(())?;
-            entries.extend(hashes(name).into_iter().map(|hash| (hash, place)));
+            entries.extend(hashes(name).into_iter().map(|hash| (hash, position)));
             if entries.len() > MAX_ENTRIES {
                 // Exceeds the budget, since some names are not compared.
                 budget.spend(usize::MAX);
@@ -39,10 +39,10 @@ impl TypoIndex {
         for hash in hashes(name) {
             let start = self.0.partition_point(|(other, _)| *other < hash);
             let same = self.0.get(start..).unwrap_or_default().iter().take_while(|(other, _)| *other == hash);
-            for (_, place) in same {
+            for (_, position) in same {
                 // The cost of comparing the two names.
                 budget.spend(name.local.len()).then_some(())?;
-                found.push(*place);
+                found.push(*position);
             }
         }
         found.sort_unstable();

@@ -37,9 +37,9 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collec
             }
             let wanted = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
             let wanted = wanted.and_then(|resources| resources.requests.as_ref());
-            for (resource, amount) in wanted.into_iter().flatten() {
-                if quantity::value(amount).is_none() {
-                    let message = format!("invalid quantity {:?}; use for example `10Gi`", amount.0);
+            for (resource, quantity) in wanted.into_iter().flatten() {
+                if quantity::value(quantity).is_none() {
+                    let message = format!("invalid quantity {:?}; use for example `10Gi`", quantity.0);
                     findings.deny(at.field("spec.resources.requests").field(resource), message);
                 }
             }

@@ -1,5 +1,5 @@
-//! One case for each rule: an object that violates only this rule, and a valid counterpart. The tests of the Rust rules and
-//! of the CEL rules share the table.
+//! One case for each rule: an object that violates only this rule, and a valid counterpart. The tests of the Rust
+//! rules and of the CEL rules share the table.
 
 #![allow(dead_code, reason = "each test uses its part of the table")]
 
@@ -11,7 +11,8 @@ mod topics;
 
 use serde_json::{Value, json};
 
-/// A rule, with an invalid and a valid change of a valid object. Changes are merged into the object; null removes a field.
+/// A rule, with an invalid and a valid change of a valid object. Changes are merged into the object; null removes a
+/// field.
 pub(crate) struct Case {
     /// Short name of the rule, for the failure message.
     pub(crate) rule: &'static str,

@@ -65,7 +65,7 @@ pub(super) fn numbers(t: &mut Table) {
         vpa(json!({ "mode": "Off", "containerName": "c" })),
     );
     t.add(
-        "VPA amounts",
+        "VPA quantities",
         ALL,
         &["spec.pod.vpa.resourcePolicy.containerPolicies[1].maxAllowed.cpu"],
         vpa(json!({ "containerName": "c", "maxAllowed": { "cpu": "lots" } })),

@@ -1,8 +1,8 @@
 //! The clean-up Job: deletes the subscriptions of a deleted component, and the intermediate topic of a batch source.
 //!
-//! The controller creates it during the deletion of the component. It has no owner reference, since the deletion waits for
-//! it and garbage collection would delete it too early. The controller deletes it after success; after a failure its TTL
-//! expires in an hour.
+//! The controller creates it during the deletion of the component. It has no owner reference, since the deletion
+//! waits for it and garbage collection would delete it too early. The controller deletes it after success; after a
+//! failure its TTL expires in an hour.
 //!
 //! The container runs `cleanup.sh`, the same script for every component, with the targets as arguments. The script
 //! succeeds only if the broker no longer lists any target.
@@ -143,11 +143,15 @@ fn job_labels(context: &Context<'_>, name: &str) -> BTreeMap<String, String> {
 
 /// Resources of the admin tool, which can be a Java program.
 fn resources() -> ResourceRequirements {
-    let amounts = |cpu: &str, memory: &str| {
-        let amounts = [("cpu", cpu), ("memory", memory)];
-        Some(amounts.map(|(key, amount)| (key.to_owned(), Quantity(amount.to_owned()))).into())
+    let quantities = |cpu: &str, memory: &str| {
+        let quantities = [("cpu", cpu), ("memory", memory)];
+        Some(quantities.map(|(key, quantity)| (key.to_owned(), Quantity(quantity.to_owned()))).into())
     };
-    ResourceRequirements { requests: amounts("50m", "128Mi"), limits: amounts("1", "512Mi"), claims: None }
+    ResourceRequirements {
+        requests: quantities("50m", "128Mi"),
+        limits: quantities("1", "512Mi"),
+        claims: None,
+    }
 }
 
 /// The script, preceded by functions that call either admin tool. It uses the tool that the image contains, and prefers

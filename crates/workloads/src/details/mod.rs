@@ -1,7 +1,7 @@
 //! `function_details`: the description of a component for its runner, as one JSON argument.
 //!
-//! The format is the JSON encoding of Pulsar's protobuf message FunctionDetails: fields with their default are omitted, and
-//! 64-bit integers are strings.
+//! The format is the JSON encoding of Pulsar's protobuf message FunctionDetails: fields with their default are
+//! omitted, and 64-bit integers are strings.
 
 mod connector;
 mod crypto;
@@ -191,8 +191,8 @@ fn retry_details(context: &Context<'_>, consuming: &Consuming<'_>) -> Option<Ret
     (retry.max_message_retries > 0 || !retry.dead_letter_topic.is_empty()).then_some(retry)
 }
 
-/// Redeliveries and the dead-letter topic. Pulsar derives the default name of the dead-letter topic from the subscription,
-/// whose default contains `/` and is invalid in a topic name. In that case the topic is named here.
+/// Redeliveries and the dead-letter topic. Pulsar derives the default name of the dead-letter topic from the
+/// subscription, whose default contains `/` and is invalid in a topic name. In that case the topic is named here.
 pub(crate) fn retries(context: &Context<'_>, consuming: &Consuming<'_>) -> RetryDetails {
     let common = context.common;
     let retries = consuming.max_message_retry.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Packages: how the code of a component gets into its container when it is not in the image.
 //!
-//! Either the main container downloads it before it starts the runner, or an init container downloads it to a volume that
-//! both mount.
+//! Either the main container downloads it before it starts the runner, or an init container downloads it to a volume
+//! that both mount.
 
 mod init_container;
 mod script;

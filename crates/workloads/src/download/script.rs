@@ -56,8 +56,8 @@ pub(crate) fn build_script(context: &Context<'_>, runtime: Runtime<'_>) -> Scrip
     fetch(PulsarAdmin { tool, connection: connection(context) }, has_wget, location, runtime.file())
 }
 
-/// Path of the code in the main container. With init containers, downloads are mounted below `/pulsar`, and relative paths
-/// start there. An absolute path in the image stays unchanged.
+/// Path of the code in the main container. With init containers, downloads are mounted below `/pulsar`, and relative
+/// paths start there. An absolute path in the image stays unchanged.
 pub(crate) fn path(context: &Context<'_>, runtime: Runtime<'_>) -> String {
     let file = runtime.file();
     if !context.settings.enable_init_containers || file.is_empty() || file.starts_with(HOME) {

@@ -86,8 +86,8 @@ fn handler(rotation: Rotation, file: &str) -> (&'static str, String) {
     }
 }
 
-/// A Python string literal. Percent signs are doubled, since configparser interpolates them. It also splits lines at other
-/// characters than line feeds, so all unprintable characters are escaped.
+/// A Python string literal. Percent signs are doubled, since configparser interpolates them. It also splits lines at
+/// other characters than line feeds, so all unprintable characters are escaped.
 fn literal(text: &str) -> String {
     let mut literal = String::with_capacity(text.len() + 2);
     literal.push('\'');
