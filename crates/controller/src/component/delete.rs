@@ -138,10 +138,10 @@ impl<C: Component> End<'_, C> {
         let all = union(&subscriptions(&**valid), &self.retired(observed.stateful_set.as_ref()));
         let peers = &self.context.peers;
         let mut targets = Targets::all(all);
-        let left =
+        let users =
             peers.exclude_shared(C::ROLE, self.children.owner, &mut targets, &self.context.shared).await;
         observed.targets = targets;
-        let Some(users) = left else {
+        let Some(users) = users else {
             observed.state.plan = Plan::PeersUnknown;
             return;
         };
@@ -224,8 +224,8 @@ impl<C: Component> End<'_, C> {
                     None => cause,
                 };
                 self.record_shared(&observed).await;
-                let left = subscription_list(C::ROLE, &observed.targets.remove);
-                self.record_event(false, Reason::CleanupFailed, &not_deleted(&left, &cause)).await;
+                let remaining = subscription_list(C::ROLE, &observed.targets.remove);
+                self.record_event(false, Reason::CleanupFailed, &not_deleted(&remaining, &cause)).await;
                 self.release().await
             }
         }
@@ -242,14 +242,16 @@ impl<C: Component> End<'_, C> {
     }
 
     async fn create_job(&self, observed: &Observed<C>, is_past_deadline: bool) -> Result<Progress, Error> {
-        let left = subscription_list(C::ROLE, &observed.targets.remove);
+        let remaining = subscription_list(C::ROLE, &observed.targets.remove);
         let Some(job) = self.job(observed).await? else { return Ok(Progress::Waiting(String::new())) };
         match self.children.create(&job).await {
-            Ok(()) => Ok(Progress::Waiting(format!("removing {left}"))),
+            Ok(()) => Ok(Progress::Waiting(format!("removing {remaining}"))),
             Err(error) if is_namespace_terminating(&error) => {
-                self.abandon_subscriptions(&left, "namespace is terminating; no Job can run in it").await
+                self.abandon_subscriptions(&remaining, "namespace is terminating; no Job can run in it").await
             }
-            Err(error) if is_past_deadline => self.abandon_subscriptions(&left, &error.to_string()).await,
+            Err(error) if is_past_deadline => {
+                self.abandon_subscriptions(&remaining, &error.to_string()).await
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -291,12 +293,12 @@ impl<C: Component> End<'_, C> {
     }
 
     async fn abandon_cleanup(&self, cause: &str) -> Result<Progress, Error> {
-        let left = union(&subscriptions(self.component), &self.retired(None));
-        self.abandon_subscriptions(&subscription_list(C::ROLE, &left), cause).await
+        let remaining = union(&subscriptions(self.component), &self.retired(None));
+        self.abandon_subscriptions(&subscription_list(C::ROLE, &remaining), cause).await
     }
 
-    async fn abandon_subscriptions(&self, left: &str, cause: &str) -> Result<Progress, Error> {
-        self.record_event(false, Reason::CleanupFailed, &not_deleted(left, cause)).await;
+    async fn abandon_subscriptions(&self, remaining: &str, cause: &str) -> Result<Progress, Error> {
+        self.record_event(false, Reason::CleanupFailed, &not_deleted(remaining, cause)).await;
         self.release().await
     }
 
@@ -340,12 +342,12 @@ fn subscription_list(role: Role, subscriptions: &[Subscription]) -> String {
     subscriptions.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 
-fn not_deleted(left: &str, cause: &str) -> String {
-    if left.is_empty() {
+fn not_deleted(remaining: &str, cause: &str) -> String {
+    if remaining.is_empty() {
         return format!("subscriptions not deleted: {cause}");
     }
     // Truncates the list, so that the cause fits into the note.
-    format!("subscriptions not deleted: {}; {cause}", truncate(left, 600))
+    format!("subscriptions not deleted: {}; {cause}", truncate(remaining, 600))
 }
 
 /// The arguments of a Job's container: what it deletes.

@@ -208,7 +208,8 @@ fn condition_specs(status: &ComponentStatus, outcome: &Outcome) -> Vec<Condition
 fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {
     let immutable = (!seen.applied.immutable_diffs.is_empty()).then(|| {
         let fields = seen.applied.immutable_diffs.join(", ");
-        format!("{fields} are immutable; delete the StatefulSet to apply the change")
+        let verb = if seen.applied.immutable_diffs.len() == 1 { "is" } else { "are" };
+        format!("{fields} {verb} immutable; delete the StatefulSet to apply the change")
     });
     if pods.are_ready() && seen.problem.is_none() {
         if seen.applied.pending.is_some() && seen.applied.is_paused {

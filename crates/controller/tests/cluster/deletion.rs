@@ -264,9 +264,9 @@ async fn job_of_a_previous_object_ends_before_new_pods_start() -> TestResult {
     assert!(harness.find::<Job>(&old.name_any()).await?.is_none(), "it would remove the new subscription");
     let writes = texts(&harness.settle().await?);
     let place = |part: &str| writes.iter().position(|write| write.contains(part));
-    let (deleted, made) = (place("DELETE jobs"), place("statefulsets x-function"));
-    ensure!(deleted.is_some() && deleted < made, "{writes:?}");
-    has_event(&harness, "Function", "x", "Warning CleanupCancelled: stopped Job x-function-cleanup-").await
+    let (deleted, created) = (place("DELETE jobs"), place("statefulsets x-function"));
+    ensure!(deleted.is_some() && deleted < created, "{writes:?}");
+    has_event(&harness, "Function", "x", "Warning CleanupCancelled: deleted Job x-function-cleanup-").await
 }
 
 #[tokio::test]
