@@ -18,6 +18,7 @@ mod plan;
 mod pod_spec_hash;
 pub(crate) mod pods;
 mod report;
+mod standard_conditions;
 mod status;
 mod subscription_history;
 mod summary;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::{ComponentStatus, Phase, ResourceCondition, Subscription};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 
-use crate::condition::{ConditionSpec, with_history};
+use super::standard_conditions;
+use crate::condition::with_history;
 use crate::context::Revisions;
 use crate::error::Error;
 use function_mesh_kube::apply::Change;
@@ -158,51 +158,9 @@ pub fn status_of(
     }
     status.message = status.message.map(|message| printable_message(&message, MAX_MESSAGE_LEN));
     let before = std::mem::take(&mut status.standard_conditions);
-    status.standard_conditions = with_history(condition_specs(&status, outcome), &before, generation, now);
+    status.standard_conditions =
+        with_history(standard_conditions::of(&status, outcome), &before, generation, now);
     status
-}
-
-/// The standard conditions, which follow from phase and message.
-fn condition_specs(status: &ComponentStatus, outcome: &Outcome) -> Vec<ConditionSpec> {
-    let phase = status.phase;
-    let message = status
-        .message
-        .clone()
-        .unwrap_or_else(|| format!("{} of {} pods are ready", status.ready_replicas, status.replicas));
-    let final_reason = match outcome {
-        Outcome::Failed(error) if error.is_final() => Some(error.final_reason()),
-        _ => None,
-    };
-    let reason = final_reason.unwrap_or_else(|| Reason::from(phase));
-    let spec =
-        |type_, holds, reason: Reason, message: &str| ConditionSpec::new(type_, holds, reason, message);
-    let is_moving = matches!(phase, Phase::Pending | Phase::Progressing | Phase::Deleting);
-    let progressing = match (is_moving, final_reason) {
-        (true, _) => spec(ConditionType::Progressing, true, reason, &message),
-        (false, Some(reason)) => {
-            spec(ConditionType::Progressing, false, reason, "reconcile blocked until the spec is valid")
-        }
-        (false, None) => spec(ConditionType::Progressing, false, Reason::Stable, "no rollout in progress"),
-    };
-    let degraded = if matches!(phase, Phase::Degraded | Phase::Invalid) {
-        spec(ConditionType::Degraded, true, reason, &message)
-    } else {
-        spec(ConditionType::Degraded, false, Reason::AsExpected, "no pod is degraded")
-    };
-    let paused = match &status.pending_change {
-        Some(_) => {
-            let message = "a change of the pods is deferred; status.pendingChange has it";
-            spec(ConditionType::Paused, true, Reason::RolloutPaused, message)
-        }
-        None => spec(ConditionType::Paused, false, Reason::NotPaused, "no change of the pods is deferred"),
-    };
-    let accepted = match final_reason {
-        Some(reason) => spec(ConditionType::Accepted, false, reason, &message),
-        None => spec(ConditionType::Accepted, true, Reason::ValidationSucceeded, "the spec is valid"),
-    };
-    // Suspended and paused components work as requested.
-    let is_ready = matches!(phase, Phase::Ready | Phase::Suspended | Phase::Paused);
-    vec![spec(ConditionType::Ready, is_ready, reason, &message), progressing, degraded, paused, accepted]
 }
 
 fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {

@@ -1,0 +1,50 @@
+//! The standard conditions of a component. Upstream's `status.conditions` stays a map from child kind to state.
+
+use function_mesh_api::conditions::{ConditionType, Reason};
+use function_mesh_api::types::{ComponentStatus, Phase};
+
+use super::status::Outcome;
+use crate::condition::ConditionSpec;
+
+/// The standard conditions, which follow from phase and message.
+pub(super) fn of(status: &ComponentStatus, outcome: &Outcome) -> Vec<ConditionSpec> {
+    let phase = status.phase;
+    let message = status
+        .message
+        .clone()
+        .unwrap_or_else(|| format!("{} of {} pods are ready", status.ready_replicas, status.replicas));
+    let final_reason = match outcome {
+        Outcome::Failed(error) if error.is_final() => Some(error.final_reason()),
+        _ => None,
+    };
+    let reason = final_reason.unwrap_or_else(|| Reason::from(phase));
+    let spec =
+        |type_, holds, reason: Reason, message: &str| ConditionSpec::new(type_, holds, reason, message);
+    let is_moving = matches!(phase, Phase::Pending | Phase::Progressing | Phase::Deleting);
+    let progressing = match (is_moving, final_reason) {
+        (true, _) => spec(ConditionType::Progressing, true, reason, &message),
+        (false, Some(reason)) => {
+            spec(ConditionType::Progressing, false, reason, "reconcile blocked until the spec is valid")
+        }
+        (false, None) => spec(ConditionType::Progressing, false, Reason::Stable, "no rollout in progress"),
+    };
+    let degraded = if matches!(phase, Phase::Degraded | Phase::Invalid) {
+        spec(ConditionType::Degraded, true, reason, &message)
+    } else {
+        spec(ConditionType::Degraded, false, Reason::AsExpected, "no pod is degraded")
+    };
+    let paused = match &status.pending_change {
+        Some(_) => {
+            let message = "a change of the pods is deferred; status.pendingChange has it";
+            spec(ConditionType::Paused, true, Reason::RolloutPaused, message)
+        }
+        None => spec(ConditionType::Paused, false, Reason::NotPaused, "no change of the pods is deferred"),
+    };
+    let accepted = match final_reason {
+        Some(reason) => spec(ConditionType::Accepted, false, reason, &message),
+        None => spec(ConditionType::Accepted, true, Reason::ValidationSucceeded, "the spec is valid"),
+    };
+    // Suspended and paused components work as requested.
+    let is_ready = matches!(phase, Phase::Ready | Phase::Suspended | Phase::Paused);
+    vec![spec(ConditionType::Ready, is_ready, reason, &message), progressing, degraded, paused, accepted]
+}
