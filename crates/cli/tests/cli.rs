@@ -134,7 +134,7 @@ fn validate_locates_every_error() {
         ("error: spec.secretsMap[\"db\"].path: must be a string", ":15:16", "db: {path: 5}"),
         ("error: spec.functions[0].maxMessageRetry: must be 1 or more", ":23:7", "- name: echo"),
         ("receiverQueueSize: must be 0 or more", ":25:97", "input: {topics: [in]"),
-        ("error: spec.functions[0].output.topic: \"in\" is an input topic too", ":27:16", "topic: in"),
+        ("error: spec.functions[0].output.topic: \"in\" is also an input topic", ":27:16", "topic: in"),
         ("warning: spec.functions[1]: no topic connects \"alone\"", ":31:7", "- name: alone"),
     ] {
         let found = text.split("\n\n").find(|part| part.contains(message));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use function_mesh_api::conditions::Reason;
 use function_mesh_api::labels;
 use function_mesh_api::types::Phase;
 use futures::{Stream, StreamExt};
@@ -135,12 +136,14 @@ pub(crate) fn mesh_phase(status: &str) -> Phase {
     let conditions =
         serde_json::from_str::<Status>(status).map(|status| status.conditions).unwrap_or_default();
     let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
-    match ready.map(|ready| (ready.status.as_str(), ready.reason.as_str())) {
-        None => Phase::Pending,
-        Some(("True", _)) => Phase::Ready,
-        Some((_, "Invalid")) => Phase::Invalid,
-        Some((_, "ApplyFailed" | "ComponentsDegraded")) => Phase::Degraded,
-        Some(_) => Phase::Progressing,
+    let Some(ready) = ready else { return Phase::Pending };
+    if ready.status == "True" {
+        return Phase::Ready;
+    }
+    match Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason) {
+        Some(Reason::ValidationFailed | Reason::InvalidObject) => Phase::Invalid,
+        Some(Reason::ApplyFailed | Reason::ComponentsDegraded) => Phase::Degraded,
+        _ => Phase::Progressing,
     }
 }
 
@@ -171,7 +174,8 @@ mod tests {
             (Some(("False", "ComponentsNotReady")), "Progressing"),
             (Some(("False", "ComponentsDegraded")), "Degraded"),
             (Some(("False", "ApplyFailed")), "Degraded"),
-            (Some(("False", "Invalid")), "Invalid"),
+            (Some(("False", "ValidationFailed")), "Invalid"),
+            (Some(("False", "InvalidObject")), "Invalid"),
             (Some(("False", "SomethingNew")), "Progressing"),
         ] {
             assert_eq!(phase_label(&mesh(&json!({}), ready), mesh_phase), phase, "{ready:?}");

@@ -37,7 +37,8 @@ async fn invalid_mesh_reports_all_violations() -> TestResult {
     // The status is written first.
     eventually(SECONDS_10, async || {
         let events = harness.events("FunctionMesh", "m").await?;
-        let told = events.iter().any(|event| event.starts_with("Warning ValidationFailed: spec.functions[0]"));
+        let told =
+            events.iter().any(|event| event.starts_with("Warning ValidationFailed: spec.functions[0]"));
         ensure!(told, "{events:?}");
         Ok(())
     })
