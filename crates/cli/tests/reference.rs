@@ -89,11 +89,11 @@ fn reference_has_every_field() {
 fn fields_have_type_bounds_and_default() {
     let text = reference();
     for (heading, row) in [
-        ("### JavaRuntime", "| `jar` | string | **required** | Path of the jar"),
+        ("### JavaRuntime", "| `jar` | string | **required** | Path of the JAR"),
         ("### FunctionSpec", "| `minReplicas` | integer: at least 0 | `1` | "),
-        ("### FunctionSpec", "| `tenant` | string | public | Pulsar tenant. |"),
+        ("### FunctionSpec", "| `tenant` | string | `public` | Pulsar tenant. |"),
         ("### FunctionSpec", "| `pod` | [PodPolicy](#podpolicy) |  | "),
-        ("### RuntimeLogConfig", "| `format` | string: one of `json`, `text` | text | "),
+        ("### RuntimeLogConfig", "| `format` | string: one of `json`, `text` | `text` | "),
         ("### OAuth2Config", "| `issuerUrl` | string: not empty | **required** | "),
         ("### PodPolicy", "| `volumes` | list of [Volume](https://kubernetes.io/docs/"),
     ] {

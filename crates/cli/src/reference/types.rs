@@ -207,7 +207,7 @@ fn constraints(schema: &Value) -> String {
 
 /// Splits a description into the text without the default, and the default.
 fn without_default(description: &str) -> (String, String) {
-    const MARK: &str = "Default: ";
+    const MARK: &str = "Defaults to ";
     let flat = description.replace('\n', " ");
     let Some((before, rest)) = flat.split_once(MARK) else { return (flat, String::new()) };
     // A dot within a name is not followed by a space.
@@ -223,8 +223,8 @@ mod tests {
     fn default_is_split_from_the_description() {
         let of = |text| without_default(text);
         let pair = |text: &str, default: &str| (text.to_owned(), default.to_owned());
-        assert_eq!(of("Pulsar tenant. Default: public."), pair("Pulsar tenant.", "public"));
-        assert_eq!(of("Class.\nDefault: `a.B`, or so. More."), pair("Class. More.", "`a.B`, or so"));
+        assert_eq!(of("Pulsar tenant. Defaults to public."), pair("Pulsar tenant.", "public"));
+        assert_eq!(of("Class.\nDefaults to `a.B`, or so. More."), pair("Class. More.", "`a.B`, or so"));
         assert_eq!(of("Nothing."), pair("Nothing.", ""));
     }
 
