@@ -18,8 +18,9 @@ use crate::limits::SMALL_BODY;
 
 /// The uid of a request lies within this many bytes.
 const HEAD: usize = 1024;
-/// Time before the minimum rate applies.
-const RATE_GRACE: Duration = Duration::from_millis(500);
+/// Time before the minimum rate applies. An API server short of processors sends header and body more than half a second
+/// apart. Meanwhile a client that has sent nothing reserves nothing, and a stalled one is evicted when others wait.
+const RATE_GRACE: Duration = Duration::from_secs(2);
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
