@@ -237,10 +237,10 @@ async fn foreign_job_is_neither_deleted_nor_adopted() -> TestResult {
     let taken = foreign(&name).await?;
     harness.delete::<Function>("x").await?;
     harness.gone::<Function>("x").await?;
-    let told = format!(
+    let expected = format!(
         "Warning CleanupFailed: subscriptions not deleted: subscription public/default/x of words; Job {name:?} already exists and is not ours"
     );
-    has_event(&harness, "Function", "x", &told).await?;
+    has_event(&harness, "Function", "x", &expected).await?;
     for job in [finished, taken] {
         let live = harness.get::<Job>(&job.name_any()).await?;
         assert_eq!((live.uid(), live.metadata.deletion_timestamp), (job.uid(), None));

@@ -96,11 +96,11 @@ async fn alternating_invalid_specs_cause_few_events() -> TestResult {
     harness.phase::<Function>("f", Phase::Invalid).await?;
     harness.settle().await?;
     let events = harness.api::<Event>().list(&ListParams::default()).await?.items;
-    let told: i32 = events
+    let published: i32 = events
         .iter()
         .filter(|event| event.involved_object.name.as_deref() == Some("f"))
         .map(|event| event.series.as_ref().and_then(|series| series.count).unwrap_or(1))
         .sum();
-    ensure!((1..=26).contains(&told), "{told} events");
+    ensure!((1..=26).contains(&published), "{published} events");
     Ok(())
 }

@@ -73,9 +73,9 @@ async fn poison_all(harness: &Harness) -> TestResult {
     poison_one::<FunctionMesh>(harness, "poison").await?;
     poison_one::<BackendConfig>(harness, "poison").await?;
     for role in ["function", "source", "sink"] {
-        let name = format!("poison-{role}-of-nobody");
+        let name = format!("poison-{role}-without-owner");
         let labels = json!({
-            "compute.functionmesh.io/component": role, "compute.functionmesh.io/name": "nobody", "owner": "nobody",
+            "compute.functionmesh.io/component": role, "compute.functionmesh.io/name": "missing", "owner": "missing",
         });
         let metadata = json!({ "name": name, "labels": labels });
         let pod = json!({ "restartPolicy": "Never", "containers": [{ "name": "c", "image": "i" }] });
@@ -148,7 +148,7 @@ async fn invalid_object_of_each_kind_does_not_block_others() -> TestResult {
     harness.start().await?;
     let took = bystander(&harness, "early").await?;
     ensure!(took < SOON, "after the start: {took:?}");
-    let name = "poison-function-of-nobody";
+    let name = "poison-function-without-owner";
     let tenant = Tenant(vec![
         annotate::<Function>(&harness, "poison"),
         annotate::<Service>(&harness, name),

@@ -59,10 +59,10 @@ async fn foreign_stateful_set_is_not_changed() -> TestResult {
     );
     eventually(SECONDS_10, async || {
         let events = harness.events("Function", "x").await?;
-        let told = events
+        let is_reported = events
             .iter()
             .any(|event| event.starts_with("Warning Degraded: StatefulSet \"x-function\" already exists"));
-        ensure!(told, "{events:?}");
+        ensure!(is_reported, "{events:?}");
         Ok(())
     })
     .await?;

@@ -124,11 +124,11 @@ async fn unsafe_backend_config_is_ignored() -> TestResult {
     for name in ["global", "backend-config"] {
         eventually(SECONDS_10, async || {
             let events = harness.events("BackendConfig", name).await?;
-            let told = events
+            let event = events
                 .iter()
                 .find(|event| event.starts_with("Warning UnsafeBackendConfig: ignored: spec.env"));
-            let told = told.with_context(|| format!("{events:?}"))?;
-            ensure!(told.contains("BASH_ENV") && !told.contains("curl"), "{told}");
+            let event = event.with_context(|| format!("{events:?}"))?;
+            ensure!(event.contains("BASH_ENV") && !event.contains("curl"), "{event}");
             Ok(())
         })
         .await?;

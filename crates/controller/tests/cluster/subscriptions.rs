@@ -124,6 +124,6 @@ async fn retired_subscription_without_cleanup_is_reported() -> TestResult {
     harness.appears::<StatefulSet>("x-function").await?;
     harness.settle().await?;
     harness.apply(&function("b")?).await?;
-    let told = "Warning SubscriptionRetired: no longer consumed: subscription public/default/x of a; its backlog remains";
-    has_event(&harness, "Function", "x", told).await
+    let expected = "Warning SubscriptionRetired: no longer consumed: subscription public/default/x of a; its backlog remains";
+    has_event(&harness, "Function", "x", expected).await
 }

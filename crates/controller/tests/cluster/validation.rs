@@ -37,9 +37,9 @@ async fn invalid_mesh_reports_all_violations() -> TestResult {
     // The status is written first.
     eventually(SECONDS_10, async || {
         let events = harness.events("FunctionMesh", "m").await?;
-        let told =
+        let is_reported =
             events.iter().any(|event| event.starts_with("Warning ValidationFailed: spec.functions[0]"));
-        ensure!(told, "{events:?}");
+        ensure!(is_reported, "{events:?}");
         Ok(())
     })
     .await?;
