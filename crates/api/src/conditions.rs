@@ -211,17 +211,7 @@ mod tests {
 
     #[test]
     fn each_phase_has_a_reason_of_its_own() {
-        let phases = [
-            Phase::Pending,
-            Phase::Progressing,
-            Phase::Ready,
-            Phase::Degraded,
-            Phase::Paused,
-            Phase::Suspended,
-            Phase::Deleting,
-            Phase::Invalid,
-        ];
-        let reasons: BTreeSet<_> = phases.into_iter().map(Reason::from).collect();
-        assert_eq!(reasons.len(), phases.len());
+        let reasons: BTreeSet<_> = Phase::ALL.into_iter().map(Reason::from).collect();
+        assert_eq!(reasons.len(), Phase::ALL.len());
     }
 }

@@ -1,7 +1,7 @@
 //! The controllers of Function Mesh.
 //!
 //! [`mesh`] reconciles a FunctionMesh into Functions, Sources and Sinks, [`component`] a component into its StatefulSet,
-//! Service and autoscalers. [`reconciler`] is the skeleton of both: observe, validate, plan, apply, report. The wanted
+//! Service and autoscalers. [`reconciler`] is the skeleton of both: validate, observe, plan, apply, report. The wanted
 //! objects come from the pure crates; this crate reads from and writes to the API server.
 
 pub mod args;

@@ -22,19 +22,6 @@ use function_mesh_kube::compact::Compact;
 const UNDECODABLE: &str = "InvalidObject";
 const UNMANAGED: &str = "Unmanaged";
 
-const PHASES: [&str; 10] = [
-    Phase::Pending.as_str(),
-    Phase::Progressing.as_str(),
-    Phase::Ready.as_str(),
-    Phase::Degraded.as_str(),
-    Phase::Paused.as_str(),
-    Phase::Suspended.as_str(),
-    Phase::Deleting.as_str(),
-    Phase::Invalid.as_str(),
-    UNDECODABLE,
-    UNMANAGED,
-];
-
 /// Counts the objects of a kind by phase, from the stream of their changes. `phase` reads it from a status.
 pub(crate) fn count<K, E, S>(
     metrics: &Metrics,
@@ -69,7 +56,7 @@ struct PhaseCounts {
 impl PhaseCounts {
     fn new(gauge: IntGaugeVec) -> Self {
         // Initialises all phases to zero.
-        for phase in PHASES {
+        for phase in Phase::ALL.map(Phase::as_str).into_iter().chain([UNDECODABLE, UNMANAGED]) {
             gauge.with_label_values(&[phase]);
         }
         Self { phases: HashMap::new(), gauge }

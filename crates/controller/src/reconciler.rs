@@ -52,9 +52,6 @@ pub trait Reconciler: Send + Sync + Sized {
     /// The error in an outcome.
     fn error(outcome: &Self::Outcome) -> Option<&Error>;
 
-    /// The error in an outcome, by value.
-    fn into_error(outcome: Self::Outcome) -> Option<Error>;
-
     /// Writes the status if it has changed, and publishes Events. Returns when to report again if the write is deferred.
     fn report(
         &self,
@@ -143,8 +140,8 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
             let errors = [R::error(&outcome), reported.as_ref().err()];
             timer.ended(errors.into_iter().flatten().map(Error::stage));
             let later = reported?;
-            match R::into_error(outcome) {
-                Some(error) if !error.is_final() => Err(error),
+            match R::error(&outcome) {
+                Some(error) if !error.is_final() => Ok(back_off(object, error, reconciler)),
                 _ => {
                     shared.backoff.forget(&key);
                     Ok(later.map_or(action, Action::requeue))
@@ -170,7 +167,12 @@ fn back_off<R: Reconciler>(object: &Compact<R::Object>, error: &Error, reconcile
 }
 
 fn key<R: Reconciler>(object: &Compact<R::Object>) -> String {
-    format!("{}{}/{}", R::PREFIX, object.namespace().unwrap_or_default(), object.name_any())
+    key_of(R::PREFIX, &object.namespace().unwrap_or_default(), &object.name_any())
+}
+
+/// The key of an object in backoff, debounce and other state. `prefix` tells the kinds apart.
+pub(crate) fn key_of(prefix: &str, namespace: &str, name: &str) -> String {
+    format!("{prefix}{namespace}/{name}")
 }
 
 /// Time until a retry if memory is short, with jitter.

@@ -25,7 +25,7 @@ use crate::context::Shared;
 use crate::mesh::MeshReconciler;
 use crate::metrics::Metrics;
 use crate::protected_namespaces::ProtectedNamespaces;
-use crate::reconciler::{Reconciler, reconcile};
+use crate::reconciler::{Reconciler, key_of, reconcile};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
 use crate::runtime::debounce::{CleanupClock, StatusDebounce};
@@ -250,7 +250,7 @@ impl ControllerBuilder<'_> {
         let metrics = &self.shared.metrics;
         let on_deleted = {
             let shared = Arc::clone(self.shared);
-            move |object: &Key| shared.forget(&component::key_of(prefix, object))
+            move |object: &Key| shared.forget(&key_of(prefix, &object.namespace, &object.name))
         };
         let (queue_duration, leadership) = (metrics.waits(kind), self.leadership.clone());
         let controller =

@@ -6,20 +6,9 @@ use function_mesh_api::types::Phase;
 const TROUBLESHOOTING: &str = include_str!("../../../docs/troubleshooting.md");
 const ANNOTATIONS: &str = include_str!("../../../docs/annotations.md");
 
-const PHASES: [Phase; 8] = [
-    Phase::Pending,
-    Phase::Progressing,
-    Phase::Ready,
-    Phase::Degraded,
-    Phase::Paused,
-    Phase::Suspended,
-    Phase::Deleting,
-    Phase::Invalid,
-];
-
 #[test]
 fn phases_and_failure_reasons_are_documented() {
-    for phase in PHASES {
+    for phase in Phase::ALL {
         assert!(TROUBLESHOOTING.contains(&format!("\n### {phase}\n")), "{phase}");
     }
     let fine = [

@@ -45,6 +45,17 @@ pub enum Change {
     Updated,
 }
 
+impl Change {
+    /// The change as metrics and Events name it; None without a write.
+    pub const fn verb(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Created => Some("created"),
+            Self::Updated => Some("updated"),
+        }
+    }
+}
+
 /// The result of [`ChildApplier::apply`].
 #[derive(Clone, Debug)]
 pub struct Applied<K> {
@@ -95,7 +106,7 @@ impl ChildApplier<'_> {
         Request::new(K::url_path(&(), Some(self.namespace)))
     }
 
-    /// Sends a request that answers with an object, and decodes that. Its managers are nobody's to read here: they
+    /// Sends a request that answers with an object, and decodes it without its managedFields: they
     /// may be of any depth.
     async fn send<K: Child>(
         &self,

@@ -97,6 +97,18 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All phases.
+    pub const ALL: [Self; 8] = [
+        Self::Pending,
+        Self::Progressing,
+        Self::Ready,
+        Self::Degraded,
+        Self::Paused,
+        Self::Suspended,
+        Self::Deleting,
+        Self::Invalid,
+    ];
+
     /// The phase as in the status.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -65,7 +65,7 @@ impl Writes<'_> {
     async fn stateful_set<C: Component>(&mut self, component: &C, step: SetStep) -> Result<Applied, Error> {
         let (wanted, live) = match step {
             SetStep::Apply { wanted, live } => (wanted, live),
-            SetStep::Defer(defer_rollout) => return self.defer_rollout(*defer_rollout).await,
+            SetStep::Defer(rollout) => return self.defer_rollout(*rollout).await,
         };
         let Written { live, change } = self.children.apply(&*wanted, live, keep_live).await?;
         self.count::<StatefulSet>(change);
@@ -73,8 +73,8 @@ impl Writes<'_> {
         Ok(Applied { retired_subscriptions, ..Applied::of(live.clone(), immutable::diffs(&wanted, &live)) })
     }
 
-    async fn defer_rollout(&mut self, defer_rollout: DeferredRollout) -> Result<Applied, Error> {
-        let DeferredRollout { mut live, reason, wanted, adopt, scale, pending } = defer_rollout;
+    async fn defer_rollout(&mut self, rollout: DeferredRollout) -> Result<Applied, Error> {
+        let DeferredRollout { mut live, reason, wanted, adopt, scale, pending } = rollout;
         if let Some(pod_spec_hash) = adopt {
             let manager = ChildApplier { manager: labels::managers::ADOPTION, ..*self.children };
             let note = json!({ "metadata": { "annotations": { labels::POD_SPEC_HASH: pod_spec_hash } } });
@@ -90,11 +90,7 @@ impl Writes<'_> {
     }
 
     fn count<K: Child>(&mut self, change: Change) {
-        let verb = match change {
-            Change::None => return,
-            Change::Created => "created",
-            Change::Updated => "updated",
-        };
+        let Some(verb) = change.verb() else { return };
         self.context.shared.metrics.wrote(&K::kind(&()), verb);
         self.changes.insert(K::kind(&()).into_owned(), change);
     }

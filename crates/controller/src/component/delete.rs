@@ -53,12 +53,7 @@ struct Observed<C> {
 pub(super) async fn run_next_step<C: Component>(component: &C, context: &Context) -> Result<Progress, Error> {
     let namespace = component.namespace().unwrap_or_default();
     let uid = component.uid().unwrap_or_default();
-    let children = ChildApplier {
-        client: &context.shared.client,
-        namespace: &namespace,
-        owner: &uid,
-        manager: labels::managers::WORKLOAD,
-    };
+    let children = super::children(context, &namespace, &uid);
     let waited = context.shared.cleanup_clock.elapsed(&super::key(component));
     let limit = Duration::from_secs(context.shared.settings.cleanup_deadline.unsigned_abs());
     let end = End { component, children: &children, context };

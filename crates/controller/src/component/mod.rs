@@ -1,8 +1,8 @@
 //! The controller of Functions, Sources and Sinks: one implementation for the three kinds.
 //!
 //! ```text
-//! observe ──> validate ──> plan ──────────> apply ──> report
-//!   all reads   api          pure: renders     writes    status and Events, on every path
+//! validate ──> observe ──> plan ──────────> apply ──> report
+//!   api          all reads   pure: renders     writes    status and Events, on every path
 //! ```
 
 mod apply;
@@ -40,8 +40,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
 use crate::error::{Error, GC_RECHECK, RECHECK};
-use crate::reconciler::{Reconciler, RunResult};
-use crate::runtime::queue::Key;
+use crate::reconciler::{Reconciler, RunResult, key_of};
 use crate::runtime::workers::Action;
 use function_mesh_kube::apply::ChildApplier;
 use function_mesh_kube::cache::Cache;
@@ -146,13 +145,6 @@ impl<C: Component> Reconciler for ComponentReconciler<C> {
         }
     }
 
-    fn into_error(outcome: Outcome) -> Option<Error> {
-        match outcome {
-            Outcome::Failed(error) => Some(error),
-            Outcome::Applied(_) | Outcome::Waiting(_) | Outcome::Deleting(_) => None,
-        }
-    }
-
     async fn report(&self, component: &C, outcome: &Outcome) -> Result<Option<Duration>, kube::Error> {
         report::report(component, outcome, self.shared()).await
     }
@@ -167,10 +159,14 @@ type ReconcileResult = (Option<Outcome>, Action);
 
 async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Result<ReconcileResult, Error> {
     let namespace = component.namespace().unwrap_or_default();
-    context.shared.protected.check(Some(&namespace)).map_err(Error::Invalid)?;
+    let validate = || {
+        context.shared.protected.check(Some(&namespace))?;
+        valid_component(component.clone()).map(Box::new)
+    };
+    // An invalid component costs no request.
+    let valid = context.shared.compute.run(&namespace, validate).await.map_err(Error::Invalid)?;
     let observed = observe::observe(component, context).await?;
     let plan = || {
-        let valid = valid_component(component.clone())?;
         let workload = render(&valid, observed.backends.as_backends(), &context.shared.settings);
         check_arguments(&workload.stateful_set)?;
         Ok(plan::plan(component, &valid, workload, &observed))
@@ -284,16 +280,11 @@ pub(crate) const fn prefix<C: Component>() -> &'static str {
     }
 }
 
-/// The key of an object in backoff, debounce and other state.
-pub(crate) fn key_of(prefix: &str, object: &Key) -> String {
-    format!("{prefix}{}/{}", object.namespace, object.name)
-}
-
 fn key<C: Component>(component: &C) -> String {
     key_of_meta::<C>(component.meta())
 }
 
 fn key_of_meta<C: Component>(metadata: &ObjectMeta) -> String {
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    format!("{}{namespace}/{}", prefix::<C>(), metadata.name.as_deref().unwrap_or_default())
+    key_of(prefix::<C>(), namespace, metadata.name.as_deref().unwrap_or_default())
 }

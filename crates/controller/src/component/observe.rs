@@ -1,4 +1,4 @@
-//! Stage one: all reads of a reconcile.
+//! Stage two: all reads of a reconcile.
 
 use std::sync::Arc;
 

@@ -10,10 +10,9 @@ use function_mesh_workloads::subscriptions::without;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
-use super::status::{Outcome, status_of};
+use super::status::{Outcome, status_of, summary};
 use crate::context::Shared;
 use crate::error::Error;
-use function_mesh_kube::apply::Change;
 use function_mesh_kube::compact::{Compact, status};
 use function_mesh_kube::decode_error;
 use function_mesh_kube::events::truncate;
@@ -69,15 +68,8 @@ pub(super) async fn report<C: Component>(
     };
     if is_transition && !is_expected {
         let normal = !matches!(now.phase, Phase::Degraded | Phase::Invalid);
-        let reason = match outcome {
-            Outcome::Failed(error) if error.is_final() => error.final_reason(),
-            _ => Reason::from(now.phase),
-        };
-        let note = now
-            .message
-            .clone()
-            .unwrap_or_else(|| format!("{} of {} pods are ready", now.ready_replicas, now.replicas));
-        shared.events.publish(&regarding, normal, reason, "Report", &note).await;
+        let reason = outcome.final_reason().unwrap_or_else(|| Reason::from(now.phase));
+        shared.events.publish(&regarding, normal, reason, "Report", &summary(&now)).await;
     }
     Ok(None)
 }
@@ -162,19 +154,12 @@ fn is_still_invalid(before: Option<&ComponentStatus>, now: &ComponentStatus) -> 
 /// The changes of the children, for an Event.
 fn changes(outcome: &Outcome) -> String {
     let Outcome::Applied(seen) = outcome else { return String::new() };
-    let changes = seen.applied.changes.iter().map(|(kind, change)| format!("{kind} {}", verb(*change)));
+    let changes = seen.applied.changes.iter();
+    let changes = changes.filter_map(|(kind, change)| Some(format!("{kind} {}", change.verb()?)));
     changes.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether the message of a failure is new, even if the phase is the same.
 fn has_new_failure(before: &ComponentStatus, now: &ComponentStatus) -> bool {
     matches!(now.phase, Phase::Degraded | Phase::Invalid) && before.message != now.message
-}
-
-fn verb(change: Change) -> &'static str {
-    match change {
-        Change::None => "unchanged",
-        Change::Created => "created",
-        Change::Updated => "updated",
-    }
 }

@@ -3,23 +3,16 @@
 use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::{ComponentStatus, Phase};
 
-use super::status::Outcome;
+use super::status::{Outcome, summary};
 use crate::condition::ConditionSpec;
 
 /// The standard conditions, which follow from phase and message.
 pub(super) fn of(status: &ComponentStatus, outcome: &Outcome) -> Vec<ConditionSpec> {
     let phase = status.phase;
-    let message = status
-        .message
-        .clone()
-        .unwrap_or_else(|| format!("{} of {} pods are ready", status.ready_replicas, status.replicas));
-    let final_reason = match outcome {
-        Outcome::Failed(error) if error.is_final() => Some(error.final_reason()),
-        _ => None,
-    };
+    let message = summary(status);
+    let final_reason = outcome.final_reason();
     let reason = final_reason.unwrap_or_else(|| Reason::from(phase));
-    let spec =
-        |type_, holds, reason: Reason, message: &str| ConditionSpec::new(type_, holds, reason, message);
+    let spec = ConditionSpec::new;
     let is_moving = matches!(phase, Phase::Pending | Phase::Progressing | Phase::Deleting);
     let progressing = match (is_moving, final_reason) {
         (true, _) => spec(ConditionType::Progressing, true, reason, &message),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use function_mesh_api::conditions::Reason;
 use function_mesh_api::types::{ComponentStatus, Phase, ResourceCondition, Subscription};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
@@ -61,6 +62,22 @@ pub enum Outcome {
     Deleting(String),
     /// The reconcile failed.
     Failed(Error),
+}
+
+impl Outcome {
+    /// The reason of a failure that only a change of the object can mend.
+    pub(super) fn final_reason(&self) -> Option<Reason> {
+        match self {
+            Self::Failed(error) if error.is_final() => Some(error.final_reason()),
+            _ => None,
+        }
+    }
+}
+
+/// The message of a status, or else its numbers.
+pub(super) fn summary(status: &ComponentStatus) -> String {
+    let numbers = || format!("{} of {} pods are ready", status.ready_replicas, status.replicas);
+    status.message.clone().unwrap_or_else(numbers)
 }
 
 /// Pod counts.

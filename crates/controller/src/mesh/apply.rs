@@ -13,7 +13,7 @@ use serde_json::json;
 use super::Context;
 use super::status::{ComponentState, Observation, Outcome};
 use crate::error::Error;
-use function_mesh_kube::apply::{Applied, Change, ChildApplier, ChildError, is_owned_by};
+use function_mesh_kube::apply::{Applied, ChildApplier, ChildError, is_owned_by};
 use function_mesh_kube::cache::Cache;
 use function_mesh_kube::compact::Compact;
 
@@ -64,8 +64,7 @@ async fn write<C: Component>(
         let name = component.spec().view().common.name.unwrap_or_default().to_owned();
         match result {
             Ok(applied) => {
-                if applied.change != Change::None {
-                    let verb = if applied.change == Change::Created { "created" } else { "updated" };
+                if let Some(verb) = applied.change.verb() {
                     context.shared.metrics.wrote(C::ROLE.kind(), verb);
                     seen.changes.push(format!("{} {name} {verb}", C::ROLE));
                 }

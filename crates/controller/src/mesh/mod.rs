@@ -17,7 +17,7 @@ use kube::Resource;
 
 use crate::context::Shared;
 use crate::error::Error;
-use crate::reconciler::{Reconciler, RunResult};
+use crate::reconciler::{Reconciler, RunResult, key_of};
 use crate::runtime::workers::Action;
 use function_mesh_kube::cache::Cache;
 use function_mesh_kube::compact::Compact;
@@ -96,13 +96,6 @@ impl Reconciler for MeshReconciler {
         }
     }
 
-    fn into_error(outcome: Outcome) -> Option<Error> {
-        match outcome {
-            Outcome::Failed { error, .. } => Some(error),
-            Outcome::Applied(_) | Outcome::Deleting => None,
-        }
-    }
-
     async fn report(&self, mesh: &FunctionMesh, outcome: &Outcome) -> Result<Option<Duration>, kube::Error> {
         report::report(mesh, outcome, self.shared()).await
     }
@@ -144,5 +137,5 @@ pub(crate) const PREFIX: &str = "mesh/";
 fn key(mesh: &impl Resource<DynamicType = ()>) -> String {
     let meta = mesh.meta();
     let namespace = meta.namespace.as_deref().unwrap_or_default();
-    format!("{PREFIX}{namespace}/{}", meta.name.as_deref().unwrap_or_default())
+    key_of(PREFIX, namespace, meta.name.as_deref().unwrap_or_default())
 }
