@@ -25,13 +25,14 @@ use crate::context::Shared;
 use crate::mesh::MeshReconciler;
 use crate::metrics::Metrics;
 use crate::protected_namespaces::ProtectedNamespaces;
+use crate::publish::SettingsTarget;
 use crate::reconciler::{Reconciler, key_of, reconcile};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
 use crate::runtime::debounce::{CleanupClock, StatusDebounce};
 use crate::runtime::queue::Key;
 use crate::runtime::workers::{Controller, Triggers};
-use crate::{backends, component, mesh, object_metrics};
+use crate::{backends, component, mesh, object_metrics, publish};
 use function_mesh_kube::apply::controller_of;
 use function_mesh_kube::cache::{self, Cache, WatchMetrics, Watched};
 use function_mesh_kube::compact::Compact;
@@ -68,6 +69,8 @@ pub struct Options {
     pub pause_rollout: bool,
     /// The candidate for leader election; None if it is off.
     pub candidate: Option<Candidate>,
+    /// Where the settings are published; None for nowhere.
+    pub publish_settings: Option<SettingsTarget>,
 }
 
 /// Runs all controllers until `shutdown`. They retry until the CRDs are installed, and sync their caches before they lead.
@@ -134,25 +137,60 @@ struct Manager {
     concurrency: u16,
     pause_rollout: bool,
     leadership: Leadership,
+    publish_settings: Option<SettingsTarget>,
 }
 
 impl Manager {
     fn new(options: Options, shutdown: CancellationToken) -> (Option<Candidate>, Self) {
-        let Options { settings, namespaces, protected, concurrency, pause_rollout, candidate } = options;
+        let Options {
+            settings,
+            namespaces,
+            protected,
+            concurrency,
+            pause_rollout,
+            candidate,
+            publish_settings,
+        } = options;
         let leadership = match &candidate {
             Some(_) => Leadership::candidate(shutdown),
             None => Leadership::alone(shutdown),
         };
-        (candidate, Self { settings, namespaces, protected, concurrency, pause_rollout, leadership })
+        let manager = Self {
+            settings,
+            namespaces,
+            protected,
+            concurrency,
+            pause_rollout,
+            leadership,
+            publish_settings,
+        };
+        (candidate, manager)
     }
 
     async fn run(self, client: Client, registry: Registry, readiness: Readiness) -> anyhow::Result<()> {
-        let Self { settings, namespaces, protected, concurrency, pause_rollout, leadership } = self;
+        let Self {
+            settings,
+            namespaces,
+            protected,
+            concurrency,
+            pause_rollout,
+            leadership,
+            publish_settings,
+        } = self;
+        let published = publish::published(&settings, &namespaces);
         let (client, shutdown) = (leadership.fence.client(client), leadership.shutdown.clone());
         let memory = Memory::default();
         let watches = WatchMetrics::register(&registry, &memory)?;
         let (backends, backend_changes) =
             backends::watch(&client, &settings, &namespaces, &watches, &shutdown);
+        let publishing = {
+            let (client, leadership) = (client.clone(), leadership.clone());
+            async move {
+                if let Some(target) = publish_settings {
+                    publish::publish(client, target, published, leadership).await;
+                }
+            }
+        };
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
             metrics: Metrics::register(&registry)?,
@@ -198,7 +236,7 @@ impl Manager {
         let senders = vec![backend_functions, backend_sources, backend_sinks];
         let backends = backends::broadcast(backend_changes, senders, Arc::clone(&shared), shutdown).boxed();
         tracing::info!(%namespaces, "controllers started");
-        join_all(vec![run_functions, run_sources, run_sinks, run_meshes, backends]).await;
+        join_all(vec![run_functions, run_sources, run_sinks, run_meshes, backends, publishing.boxed()]).await;
         tracing::info!("controllers stopped");
         Ok(())
     }

@@ -29,6 +29,8 @@ pub mod names;
 mod optional;
 mod pattern;
 mod pod;
+#[cfg(feature = "args")]
+mod published;
 pub mod redact;
 mod service;
 mod settings;
@@ -54,6 +56,10 @@ pub use args::{SettingsArgs, parse_bool};
 pub use arguments::check_arguments;
 pub use backend::{Backends, ignored as ignored_in_backend_config};
 pub use mesh::MeshComponents;
+#[cfg(feature = "args")]
+pub use published::{
+    OPERATOR_NAMESPACE, PublishedSettings, PublishedSettingsError, SETTINGS_CONFIG_MAP, SETTINGS_KEY,
+};
 pub use redact::message as without_credentials;
 pub use settings::{BackendConfigRef, RunnerImages, Settings, SettingsError};
 pub use vpa::{VerticalPodAutoscaler, VerticalPodAutoscalerSpec};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use function_mesh_api::BackendConfig;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Apache Pulsar's image, with the Java and Python instances.
@@ -11,7 +12,8 @@ const PULSAR: &str = "apachepulsar/pulsar:4.0.8";
 const PULSAR_ALL: &str = "apachepulsar/pulsar-all:4.0.8";
 
 /// Default runner images, one for each runtime.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct RunnerImages {
     /// For Java.
     pub java: String,
@@ -44,7 +46,8 @@ impl Default for RunnerImages {
 }
 
 /// Settings of the operator for rendering.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the operator")]
 pub struct Settings {
     /// Default runner images.
@@ -160,7 +163,12 @@ impl Settings {
     /// Settings from a parsed configuration file. Missing keys keep their default. Keys are case-insensitive and
     /// unknown keys are ignored, as in Function Mesh for Go. The error names the invalid key.
     pub fn from_config(config: Value) -> Result<Self, SettingsError> {
-        let mut settings = Self::default();
+        Self::default().with_config(config)
+    }
+
+    /// These settings, with those that a parsed configuration file sets.
+    pub fn with_config(self, config: Value) -> Result<Self, SettingsError> {
+        let mut settings = self;
         for (key, value) in map("", config)? {
             match key.to_ascii_lowercase().as_str() {
                 "runnerimages" => settings.runner_images.apply(map(&key, value)?)?,

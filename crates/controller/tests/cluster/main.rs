@@ -18,6 +18,7 @@ mod ownership;
 mod protected_namespaces;
 mod recovery;
 mod scaling;
+mod settings;
 mod steady_state;
 mod subscriptions;
 mod upstream;
