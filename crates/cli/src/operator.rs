@@ -141,8 +141,8 @@ mod tests {
     }
 
     fn over(args: &[&str], published: Result<PublishedSettings, String>) -> OperatorSettings {
-        let cli = Cli::try_parse_from([&["mesh"], args].concat()).unwrap();
-        cli.operator.over(published, "a/b".to_owned()).unwrap()
+        let cli = Cli::try_parse_from([&["mesh"], args].concat()).expect("valid flags");
+        cli.operator.over(published, "a/b".to_owned()).expect("no configuration file")
     }
 
     #[test]
