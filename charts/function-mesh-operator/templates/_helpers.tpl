@@ -131,11 +131,7 @@ function-mesh-admission-webhook-server-cert
 
 {{/* What the restricted Pod Security Standard asks for, and no more rights than that leaves. */}}
 {{- define "fm.pod.security" -}}
-runAsNonRoot: true
-runAsUser: 10000
-runAsGroup: 10001
-fsGroup: 10001
-seccompProfile: {type: RuntimeDefault}
+{{- toYaml .Values.podSecurityContext }}
 {{- end }}
 
 {{/* How scrapers find a program that no ServiceMonitor tells of, and what the user adds. */}}
