@@ -109,6 +109,22 @@ fn named_tests_exist() {
     }
 }
 
+/// The longest file that a reader takes in; a longer one holds two things.
+const MOST_LINES: usize = 400;
+
+#[test]
+fn files_have_at_most_400_lines() {
+    let sources = sources();
+    assert!(sources.len() > 300, "{}", sources.len());
+    let long: Vec<_> = sources
+        .iter()
+        .map(|path| (read(path).lines().count(), path))
+        .filter(|(lines, _)| *lines > MOST_LINES)
+        .map(|(lines, path)| format!("{}: {lines} lines; split it", path.display()))
+        .collect();
+    assert_eq!(long, [""; 0]);
+}
+
 #[test]
 fn test_commands_name_packages_and_programs() {
     let mut packages = BTreeMap::new();

@@ -260,11 +260,11 @@ async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
     // There are no vertical autoscalers here: the API server responds "not found" to permitted requests.
     let refused: Vec<_> = requests.iter().filter(|request| request.code == 403).collect();
     ensure!(refused.is_empty(), "{refused:?}");
-    let asked: BTreeSet<_> = requests.iter().map(|it| (it.resource.as_str(), it.verb.as_str())).collect();
+    let requests: BTreeSet<_> = requests.iter().map(|it| (it.resource.as_str(), it.verb.as_str())).collect();
     let mut idle = BTreeSet::new();
     for (_, resources, verbs) in RULES.iter().chain(&LEASES) {
         for verb in verbs.iter().filter(|verb| **verb != "watch") {
-            if !resources.iter().any(|resource| asked.contains(&(*resource, *verb))) {
+            if !resources.iter().any(|resource| requests.contains(&(*resource, *verb))) {
                 idle.insert(format!("{verb} {}", resources.join(",")));
             }
         }
@@ -310,7 +310,7 @@ async fn forbidden_namespace_does_not_block_others() -> TestResult {
 }
 
 /// A namespace whose watch is broken for a while, in which objects are deleted at that time.
-async fn is_cut_off_and_comes_back(namespaces: &[&str]) -> TestResult {
+async fn is_disconnected_and_recovers(namespaces: &[&str]) -> TestResult {
     let plane = ControlPlane::shared().await?;
     let client = plane.client().await?;
     let mut names = Vec::new();
@@ -335,7 +335,7 @@ async fn is_cut_off_and_comes_back(namespaces: &[&str]) -> TestResult {
     };
     let of_others = unharmed().await?;
 
-    scoped.faults.cut_off(cut);
+    scoped.faults.disconnect_watches(cut);
     let at_once = DeleteParams::background();
     api::<StatefulSet>(&client, cut).delete("m-feed-source", &at_once).await?;
     api::<Function>(&client, cut).delete("m-shout", &at_once).await?;
@@ -361,10 +361,10 @@ async fn is_cut_off_and_comes_back(namespaces: &[&str]) -> TestResult {
 
 #[tokio::test]
 async fn deletion_during_a_broken_watch_is_detected() -> TestResult {
-    is_cut_off_and_comes_back(&["alone"]).await
+    is_disconnected_and_recovers(&["alone"]).await
 }
 
 #[tokio::test]
 async fn broken_watch_does_not_affect_other_namespaces() -> TestResult {
-    is_cut_off_and_comes_back(&["broken", "whole"]).await
+    is_disconnected_and_recovers(&["broken", "whole"]).await
 }

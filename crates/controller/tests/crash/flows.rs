@@ -8,12 +8,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::fixture::{Fixture, Helper};
-use crate::operator::Nothing;
 
 /// Until the first step of a start in two steps is complete.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-type Step = fn(Fixture) -> BoxFuture<'static, Nothing>;
+type Step = fn(Fixture) -> BoxFuture<'static, anyhow::Result<()>>;
 
 /// A start in steady state, an action, and an end in steady state.
 #[derive(Clone, Copy)]

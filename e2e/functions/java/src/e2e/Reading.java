@@ -1,11 +1,11 @@
-package stories;
+package e2e;
 
 /** A temperature at a place; as JSON {@code {"place":"oslo","degrees":12.5}}. */
 public class Reading {
     private String place;
     private double degrees;
 
-    /** For whoever reads it from a message. */
+/** Needed by deserializers. */
     public Reading() {}
 
     public Reading(String place, double degrees) {

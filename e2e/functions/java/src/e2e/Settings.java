@@ -1,4 +1,4 @@
-package stories;
+package e2e;
 
 import java.util.Collection;
 import java.util.Map;
@@ -7,7 +7,7 @@ import org.apache.pulsar.functions.api.Context;
 import org.apache.pulsar.functions.api.Function;
 
 /**
- * Answers what the runner told it: shows user config and secrets. The input is a key of the user config, answered as
+ * Answers with what the runner passed: tests user config and secrets. The input is a key of the user config, answered as
  * JSON; or {@code secret:NAME}, answered as it is; or {@code instance}, answered as "0 of 2"; or {@code names}, answered
  * as tenant, namespace and name of the function.
  */

@@ -1,4 +1,4 @@
-//! The cluster that a story runs on, and the namespace that it has to itself.
+//! The cluster, broker and operator that tests run on, and the programs to control them.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -21,29 +21,29 @@ use crate::Broker;
 
 /// The namespace that the operator is installed in.
 pub const OPERATOR: &str = "function-mesh";
-/// The name of the Lease there that says who does its work.
+/// The Lease of its leader election.
 pub const LEASE: &str = "a3f45fce.functionmesh.io";
-/// The name of its release.
+/// The name of its Helm release.
 pub const RELEASE: &str = "function-mesh";
-/// The project's folder.
+/// The root of the repository.
 pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The cluster, the broker and the operator that `hack/up` started.
 #[derive(Clone)]
-pub struct World {
-    /// A connection as administrator.
+pub struct Harness {
+    /// A client with administrator permissions.
     pub client: Client,
-    /// How to connect.
+    /// The configuration of the client.
     pub config: Config,
-    /// What runs is described here.
+    /// The state folder of `hack/up`.
     pub state: PathBuf,
     pub(crate) web: String,
 }
 
-impl World {
-    /// Finds what `hack/up` started.
+impl Harness {
+    /// Connects to what `hack/up` started.
     pub async fn find() -> Result<Self> {
-        // Each story is a process or a thread of its own; the first one installs it for all.
+        // Tests of one program share the process; the first one installs the provider.
         _ = function_mesh_serving::tls::install_crypto_provider();
         let state = env::var("FUNCTION_MESH_STATE").unwrap_or_else(|_| "/var/tmp/function-mesh".to_owned());
         let state = PathBuf::from(state);
@@ -62,41 +62,41 @@ impl World {
         Broker::shared(self)
     }
 
-    /// Ends a program of the cluster, as a crash would, and returns when it is back and ready: `kubelet`,
-    /// `kube-apiserver` and others. It stays away for so long before it is started again.
-    pub async fn restart(&self, component: &str, away: Duration) -> Result<()> {
-        let away = away.as_secs().to_string();
-        self.cluster("restart", &["--pause", &away, component]).await.map(|_| ())
+    /// Kills a program of the cluster, such as `kubelet` or `kube-apiserver`, starts it again after this pause, and
+    /// returns when it is ready.
+    pub async fn restart(&self, component: &str, pause: Duration) -> Result<()> {
+        let pause = pause.as_secs().to_string();
+        self.cluster("restart", &["--pause", &pause, component]).await.map(|_| ())
     }
 
-    /// Runs a command of this machine in the network of the cluster, and returns what it writes.
+    /// Runs a command in the network namespace of the cluster and returns its output.
     pub async fn inside(&self, command: &[&str]) -> Result<String> {
         self.cluster("exec", &[&["--"], command].concat()).await
     }
 
-    /// Runs one of the commands of `cluster` on this cluster.
+    /// Runs a command of the cluster program on this cluster.
     pub(crate) async fn cluster(&self, command: &str, arguments: &[&str]) -> Result<String> {
         let dir = self.state.join("cluster");
         let dir = dir.to_str().context("the state's path is no text")?;
         self.run("cluster", &[&[command, "--dir", dir], arguments].concat(), "").await
     }
 
-    /// Runs one of the commands of `hack`, and returns the first line that it writes: what it tells of its progress
-    /// comes after that.
+    /// Runs a command of `hack` and returns its first line of output; progress messages follow it.
     pub async fn hack(&self, command: &str, arguments: &[&str]) -> Result<String> {
-        let said = self.run(&format!("{ROOT}/hack/{command}"), arguments, "").await?;
-        Ok(said.lines().next().unwrap_or_default().to_owned())
+        let output = self.run(&format!("{ROOT}/hack/{command}"), arguments, "").await?;
+        Ok(output.lines().next().unwrap_or_default().to_owned())
     }
 
-    /// What kubectl writes, as a user sees it.
+    /// Output of kubectl, as a user sees it.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.run("kubectl", arguments, "").await
     }
 
-    /// Runs one of the programs beside the cluster's own, or one with its whole path, as administrator, with this on its standard input, and
-    /// returns what it writes, to either of its outputs.
+    /// Runs a program of the cluster's `bin` folder, or one with an absolute path, as administrator with this standard
+    /// input. Returns standard output and standard error.
     pub async fn run(&self, program: &str, arguments: &[&str], input: &str) -> Result<String> {
-        let cluster = env::var("FUNCTION_MESH_CLUSTER").context("FUNCTION_MESH_CLUSTER names no program")?;
+        let cluster = env::var("FUNCTION_MESH_CLUSTER")
+            .context("set FUNCTION_MESH_CLUSTER to what hack/cluster/build prints")?;
         let program = Path::new(&cluster).with_file_name("bin").join(program);
         let mut child = Command::new(&program)
             .args(arguments)
@@ -112,14 +112,14 @@ impl World {
         stdin.write_all(input.as_bytes()).await?;
         drop(stdin);
         let run = child.wait_with_output().await?;
-        let written = String::from_utf8([run.stdout, run.stderr].concat())?;
+        let output = String::from_utf8([run.stdout, run.stderr].concat())?;
         if !run.status.success() {
-            bail!("{} {arguments:?}: {written}", program.display());
+            bail!("{} {arguments:?}: {output}", program.display());
         }
-        Ok(written)
+        Ok(output)
     }
 
-    /// Brings the release to these values on top of those of `hack/up`, and waits until it is ready.
+    /// Upgrades the release with these values on top of those of `hack/up` and waits until it is ready.
     pub async fn install(&self, helm: &str, values: &[&str]) -> Result<()> {
         let file = self.state.join("values.yaml");
         let file = file.to_str().context("the state's path is no text")?;
@@ -130,16 +130,16 @@ impl World {
         self.run(helm, &arguments, "").await.map(|_| ())
     }
 
-    /// The value of the release that says which images run functions, for another chart's `--set-json`.
+    /// The runner images of the release, for `--set-json` of another chart.
     pub fn runner_images(&self) -> Result<String> {
         let images = &self.values()?["controllerManager"]["runnerImages"];
         Ok(format!("config={}", json!({ "runnerImages": images })))
     }
 
-    /// The image that runs functions, which has Java, Python and Pulsar.
+    /// The runner image, which contains Java, Python and Pulsar.
     pub fn runner_image(&self) -> Result<String> {
         let image = &self.values()?["controllerManager"]["runnerImages"]["python"];
-        Ok(image.as_str().context("no image runs functions")?.to_owned())
+        Ok(image.as_str().context("values.yaml names no runner image")?.to_owned())
     }
 
     /// The values of the release that `hack/up` installed.
@@ -147,7 +147,7 @@ impl World {
         Ok(serde_saphyr::from_str(&std::fs::read_to_string(self.state.join("values.yaml"))?)?)
     }
 
-    /// Kills the operator's pods as a crash of their node would, and waits until others do their work.
+    /// Deletes the operator's pods without a grace period and waits until a new leader is elected.
     pub async fn crash_operator(&self) -> Result<()> {
         let before = self.leader().await?;
         let instance = "app.kubernetes.io/instance=function-mesh";
@@ -157,7 +157,7 @@ impl World {
         let until = Instant::now() + Duration::from_mins(1);
         while self.leader().await? == before {
             if Instant::now() > until {
-                bail!("nobody took over from {before:?}");
+                bail!("no new leader after {before:?}");
             }
             sleep(Duration::from_millis(200)).await;
         }
@@ -179,29 +179,29 @@ impl World {
         Ok(lease.and_then(|lease| lease.spec?.holder_identity))
     }
 
-    /// Waits until nobody has written for so long: what other stories left behind has gone.
-    pub async fn at_rest(&self, quiet: Duration) -> Result<BTreeMap<String, u64>> {
+    /// Waits until no object was written for this long and no namespace terminates.
+    pub async fn wait_idle(&self, quiet: Duration) -> Result<BTreeMap<String, u64>> {
         let until = Instant::now() + Duration::from_mins(3);
         let (mut writes, mut since) = (self.writes().await?, Instant::now());
         while since.elapsed() < quiet {
             sleep(Duration::from_millis(500)).await;
             let now = self.writes().await?;
-            if now != writes || self.namespaces_are_going().await? {
+            if now != writes || self.has_terminating_namespace().await? {
                 (writes, since) = (now, Instant::now());
             }
             if Instant::now() > until {
-                bail!("the cluster does not come to rest");
+                bail!("the cluster does not become idle");
             }
         }
         Ok(writes)
     }
 
-    async fn namespaces_are_going(&self) -> Result<bool> {
+    async fn has_terminating_namespace(&self) -> Result<bool> {
         let namespaces = Api::<Namespace>::all(self.client.clone()).list(&ListParams::default()).await?;
         Ok(namespaces.into_iter().any(|namespace| namespace.metadata.deletion_timestamp.is_some()))
     }
 
-    /// How often the API server was asked to write objects that an operator could write, by resource.
+    /// Number of write requests for resources that the operator writes.
     pub async fn writes(&self) -> Result<BTreeMap<String, u64>> {
         let request = http::Request::get("/metrics").body(Vec::new())?;
         let metrics = self.client.request_text(request).await?;
@@ -211,19 +211,22 @@ impl World {
                 let (_, rest) = line.split_once(&format!("{name}=\""))?;
                 rest.split_once('"').map(|(value, _)| value)
             };
-            let (Some(verb), Some(resource), Some(part)) =
+            let (Some(verb), Some(resource), Some(subresource)) =
                 (label("verb"), label("resource"), label("subresource"))
             else {
                 continue;
             };
-            // The status of a StatefulSet is its own controller's.
+            // Kubernetes' own controller writes the status of a StatefulSet.
             let ours = matches!(resource, "functionmeshes" | "functions" | "sources" | "sinks")
-                || matches!((resource, part), ("statefulsets" | "horizontalpodautoscalers" | "services", ""));
+                || matches!(
+                    (resource, subresource),
+                    ("statefulsets" | "horizontalpodautoscalers" | "services", "")
+                );
             if ours && matches!(verb, "POST" | "PUT" | "PATCH" | "APPLY" | "DELETE" | "DELETECOLLECTION") {
                 let count: f64 = line.rsplit(' ').next().unwrap_or_default().parse()?;
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
                 let count = count as u64;
-                *writes.entry(format!("{verb} {resource}/{part}")).or_default() += count;
+                *writes.entry(format!("{verb} {resource}/{subresource}")).or_default() += count;
             }
         }
         Ok(writes)

@@ -1,4 +1,4 @@
-package stories;
+package e2e;
 
 import org.apache.pulsar.functions.api.Context;
 import org.apache.pulsar.functions.api.Function;
@@ -8,7 +8,7 @@ public class Flaky implements Function<String, String> {
     @Override
     public String process(String input, Context context) {
         if (input.startsWith("bad")) {
-            throw new IllegalArgumentException("refused: " + input);
+            throw new IllegalArgumentException("rejected: " + input);
         }
         return input;
     }

@@ -1,4 +1,4 @@
-package stories;
+package e2e;
 
 import org.apache.pulsar.functions.api.Context;
 import org.apache.pulsar.functions.api.Function;

@@ -1,4 +1,4 @@
-package stories;
+package e2e;
 
 import java.util.Collection;
 import java.util.stream.Collectors;

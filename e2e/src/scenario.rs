@@ -1,4 +1,4 @@
-//! One story: the namespace that it has to itself, in Kubernetes and at the broker.
+//! One scenario with its own namespace in Kubernetes and at the broker.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -20,45 +20,45 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::{Broker, Pulsar, World, report};
+use crate::{Broker, Harness, Pulsar, report};
 
-/// One story's own part of the world.
-pub struct Story {
+/// The namespaces of one scenario, and the cluster they are in.
+pub struct Scenario {
     /// The cluster.
-    pub world: World,
+    pub harness: Harness,
     /// Its namespace in Kubernetes.
     pub namespace: String,
     /// Its namespace in Pulsar.
     pub pulsar: Pulsar,
 }
 
-impl Story {
-    /// Tells a story. When it fails, what an operator would look at is printed; its namespace goes in any case, and
-    /// what is at the broker stays until that ends.
-    pub async fn tell<F>(name: &str, story: impl AsyncFnOnce(&Self) -> Result<F>) -> Result<F> {
-        let world = World::find().await?;
-        let broker = world.broker();
-        Self::tell_at(&world, &broker, name, story).await
+impl Scenario {
+    /// Runs a scenario. A failure prints status, events, logs and topic statistics. The Kubernetes namespace is
+    /// deleted in either case; topics stay until the broker stops.
+    pub async fn run<F>(name: &str, scenario: impl AsyncFnOnce(&Self) -> Result<F>) -> Result<F> {
+        let harness = Harness::find().await?;
+        let broker = harness.broker();
+        Self::run_with(&harness, &broker, name, scenario).await
     }
 
-    /// The same at a broker of its own.
-    pub async fn tell_at<F>(
-        world: &World,
+    /// Runs a scenario with this broker.
+    pub async fn run_with<F>(
+        harness: &Harness,
         broker: &Broker,
         name: &str,
-        story: impl AsyncFnOnce(&Self) -> Result<F>,
+        scenario: impl AsyncFnOnce(&Self) -> Result<F>,
     ) -> Result<F> {
-        let own = Self::begin(world, broker, name).await?;
+        let own = Self::create(harness, broker, name).await?;
         let began = Clock::now();
-        let result = AssertUnwindSafe(story(&own)).catch_unwind().await;
-        let result = result.unwrap_or_else(|_| Err(anyhow!("the story panicked; see above")));
+        let result = AssertUnwindSafe(scenario(&own)).catch_unwind().await;
+        let result = result.unwrap_or_else(|_| Err(anyhow!("the scenario panicked; see above")));
         if result.is_err() {
             own.dump().await;
         }
-        // Whatever happens to these, it is not what the story is about.
-        let over = [report::story(world, began.elapsed(), result.is_ok()), own.remove().await];
-        for error in over.into_iter().filter_map(Result::err) {
-            complain(&error);
+        // Errors of reporting and cleanup do not fail the scenario.
+        let errors = [report::scenario(harness, began.elapsed(), result.is_ok()), own.remove().await];
+        for error in errors.into_iter().filter_map(Result::err) {
+            print_error(&error);
         }
         result
     }
@@ -66,21 +66,21 @@ impl Story {
     async fn remove(&self) -> Result<()> {
         let (all, whole) = (ListParams::default(), DeleteParams::default());
         self.api::<FunctionMesh>().delete_collection(&whole, &all).await?;
-        let namespaces = Api::<Namespace>::all(self.world.client.clone());
+        let namespaces = Api::<Namespace>::all(self.harness.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::background()).await?;
         Ok(())
     }
 
-    /// A namespace in Kubernetes and one at the broker, the ConfigMap that joins them, and the functions that
-    /// `hack/functions` has built.
-    async fn begin(world: &World, broker: &Broker, name: &str) -> Result<Self> {
-        let api = Api::<Namespace>::all(world.client.clone());
+    /// Creates both namespaces, the ConfigMap with the broker's addresses, and one with the functions that
+    /// `hack/functions` built.
+    async fn create(harness: &Harness, broker: &Broker, name: &str) -> Result<Self> {
+        let api = Api::<Namespace>::all(harness.client.clone());
         let wanted = json!({ "metadata": { "generateName": format!("{name}-") } });
         let made = api.create(&PostParams::default(), &serde_json::from_value(wanted)?).await?;
         let namespace = made.name_any();
         let pulsar = broker.namespace(&namespace).await?;
-        let story = Self { world: world.clone(), namespace, pulsar };
-        story
+        let scenario = Self { harness: harness.clone(), namespace, pulsar };
+        scenario
             .config(
                 "pulsar",
                 &json!({
@@ -89,12 +89,12 @@ impl Story {
             )
             .await?;
         if let Ok(folder) = env::var("FUNCTION_MESH_FUNCTIONS") {
-            story.functions(Path::new(&folder)).await?;
+            scenario.functions(Path::new(&folder)).await?;
         }
-        Ok(story)
+        Ok(scenario)
     }
 
-    /// Makes a ConfigMap.
+    /// Applies a ConfigMap.
     pub async fn config(&self, name: &str, data: &Value) -> Result<()> {
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data,
@@ -103,10 +103,10 @@ impl Story {
         Ok(())
     }
 
-    /// The ConfigMap `functions`, which [`crate::Part`] mounts: the code that needs no package.
+    /// Applies the ConfigMap `functions`, which [`crate::Component`] mounts.
     async fn functions(&self, folder: &Path) -> Result<()> {
         let mut files = serde_json::Map::new();
-        // Those in Python lie in a folder of their own.
+        // Python modules are in a subfolder.
         for folder in [folder, &folder.join("python")].into_iter().filter(|folder| folder.is_dir()) {
             for entry in std::fs::read_dir(folder)? {
                 let path = entry?.path();
@@ -127,32 +127,32 @@ impl Story {
         Ok(())
     }
 
-    /// What kubectl writes in this story's namespace, as a user sees it.
+    /// Output of kubectl in this namespace, as a user sees it.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let arguments: Vec<_> = [&["-n", self.namespace.as_str()], arguments].concat();
-        self.world.kubectl(&arguments).await
+        self.harness.kubectl(&arguments).await
     }
 
-    /// Runs a command in a pod's container and returns what it writes.
+    /// Runs a command in a pod's container and returns its output.
     pub async fn exec(&self, pod: &str, container: &str, command: &[&str]) -> Result<String> {
         self.kubectl(&[&["exec", pod, "-c", container, "--"], command].concat()).await
     }
 
-    /// Whole log of a pod's container.
+    /// The whole log of a pod's container.
     pub async fn log(&self, pod: &str, container: &str) -> Result<String> {
         let options = LogParams { container: Some(container.to_owned()), ..LogParams::default() };
         Ok(self.api::<Pod>().logs(pod, &options).await?)
     }
 
-    /// Objects of a kind in this story's namespace.
+    /// The API of a kind in this namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
-        Api::namespaced(self.world.client.clone(), &self.namespace)
+        Api::namespaced(self.harness.client.clone(), &self.namespace)
     }
 
-    /// Applies a manifest as a user would, by server-side apply.
+    /// Applies a manifest with server-side apply, as a user.
     pub async fn apply<K>(&self, manifest: Value) -> Result<K, kube::Error>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
@@ -164,7 +164,7 @@ impl Story {
         self.api::<K>().patch(&name, &PatchParams::apply("a-user").force(), &Patch::Apply(manifest)).await
     }
 
-    /// The mesh of `examples/exclamation.yaml`, on this story's topics.
+    /// The mesh of `examples/exclamation.yaml`, with topics of this scenario.
     pub fn exclamation(&self) -> Result<Value> {
         let text = include_str!("../../examples/exclamation.yaml");
         let mut mesh: Value = serde_saphyr::from_str(text)?;
@@ -179,8 +179,8 @@ impl Story {
     }
 
     /// Waits until a mesh is ready.
-    pub async fn await_ready(&self, mesh: &str, patience: Duration) -> Result<FunctionMesh> {
-        self.await_mesh(mesh, patience, |mesh| {
+    pub async fn await_ready(&self, mesh: &str, timeout: Duration) -> Result<FunctionMesh> {
+        self.await_mesh(mesh, timeout, |mesh| {
             let status = mesh.status.as_ref();
             let current = status.and_then(|status| status.observed_generation) == mesh.metadata.generation;
             current && ready(mesh).is_some_and(|(status, _)| status == "True")
@@ -188,44 +188,44 @@ impl Story {
         .await
     }
 
-    /// Waits until a mesh is as it should be.
+    /// Waits until a mesh satisfies a predicate.
     pub async fn await_mesh(
         &self,
         mesh: &str,
-        patience: Duration,
-        is_right: impl Fn(&FunctionMesh) -> bool,
+        timeout: Duration,
+        matches: impl Fn(&FunctionMesh) -> bool,
     ) -> Result<FunctionMesh> {
-        let until = Instant::now() + patience;
+        let until = Instant::now() + timeout;
         loop {
             let found = self.api::<FunctionMesh>().get(mesh).await?;
-            if is_right(&found) {
+            if matches(&found) {
                 return Ok(found);
             }
             if Instant::now() > until {
-                bail!("after {patience:?} the mesh says {:?}", found.status);
+                bail!("timed out after {timeout:?}; status of the mesh: {:?}", found.status);
             }
             sleep(Duration::from_millis(200)).await;
         }
     }
 
-    /// Waits until something holds.
+    /// Waits until a condition holds.
     pub async fn eventually<F: Future<Output = Result<bool>>>(
         &self,
         what: &str,
-        patience: Duration,
+        timeout: Duration,
         holds: impl Fn() -> F,
     ) -> Result<()> {
-        let until = Instant::now() + patience;
+        let until = Instant::now() + timeout;
         while !holds().await? {
             if Instant::now() > until {
-                bail!("not so after {patience:?}: {what}");
+                bail!("timed out after {timeout:?}: {what}");
             }
             sleep(Duration::from_millis(200)).await;
         }
         Ok(())
     }
 
-    /// Names and UIDs of all objects that a mesh is made of, pods included.
+    /// Names and UIDs of components, their children and pods.
     pub async fn everything(&self) -> Result<BTreeMap<String, String>> {
         let mut found = BTreeMap::new();
         self.add::<Function>(&mut found).await?;
@@ -277,7 +277,7 @@ impl Story {
         }
     }
 
-    /// The end of the log of each container, and of the one before it where there was one.
+    /// Prints the last lines of each container's log, and of its previous instance.
     #[allow(clippy::print_stderr, reason = "it is for the person who reads a failed test")]
     async fn dump_logs(&self, pod: &Pod) {
         let status = pod.status.clone().unwrap_or_default();
@@ -301,7 +301,7 @@ impl Story {
 }
 
 #[allow(clippy::print_stderr, reason = "it is for the person who reads a failed test")]
-fn complain(error: &Error) {
+fn print_error(error: &Error) {
     eprintln!("{error:#}");
 }
 
@@ -312,7 +312,7 @@ fn ready(mesh: &FunctionMesh) -> Option<(&str, &str)> {
     Some((&ready.status, &ready.message))
 }
 
-/// What the broker says of a topic, without what nobody reads in a failed test.
+/// The statistics of a topic that help with a failed test.
 fn brief(stats: &Value) -> Value {
     let subscriptions = stats["subscriptions"].as_object().cloned().unwrap_or_default();
     let subscriptions: BTreeMap<_, _> = subscriptions

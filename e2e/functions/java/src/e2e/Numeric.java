@@ -1,4 +1,4 @@
-package stories;
+package e2e;
 
 /** Whole numbers of a configuration: the runner reads them as floating point, and people write them as text. */
 final class Numeric {

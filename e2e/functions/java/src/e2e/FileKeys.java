@@ -1,4 +1,4 @@
-package stories;
+package e2e;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -11,7 +11,7 @@ import org.apache.pulsar.client.api.EncryptionKeyInfo;
 /**
  * Reads keys in PEM from the files that {@code publicKey} and {@code privateKey} of its configuration name: shows
  * encrypted messages. The runner makes it through a public constructor that takes a map. All key names share the pair;
- * who only encrypts needs no private key, and who only decrypts no public one.
+ * encryption needs no private key, and decryption no public one.
  */
 public class FileKeys implements CryptoKeyReader {
     private static final long serialVersionUID = 1;

@@ -1,4 +1,4 @@
-package stories;
+package e2e;
 
 import java.nio.charset.StandardCharsets;
 import org.apache.pulsar.functions.api.SerDe;
