@@ -5,8 +5,9 @@ use function_mesh_api::validate::{
 };
 use function_mesh_api::{BackendConfig, Component, FunctionMesh, Spec, bounded_replicas};
 use function_mesh_workloads::{
-    BackendConfigRef, Backends, MeshComponents, Settings, Workload, cleanup, components,
+    BackendConfigRef, Backends, MeshComponents, Settings, Workload, cleanup, components, names,
 };
+use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
@@ -122,8 +123,9 @@ impl Renderer<'_> {
 
     fn children<C: Component>(&mut self, component: &Valid<C>) -> Rendered {
         let backends = backends_of(self.backends, self.settings, component.namespace().as_deref());
+        let live = self.live_stateful_set(component);
         let Workload { stateful_set, service, autoscaler, vertical_autoscaler } =
-            function_mesh_workloads::render(component, backends, self.settings);
+            function_mesh_workloads::render_live(component, backends, self.settings, live.as_ref());
         if let Err(violations) = function_mesh_workloads::check_arguments(&stateful_set) {
             return Ok(Err(violations.0));
         }
@@ -140,6 +142,16 @@ impl Renderer<'_> {
     /// The live object.
     fn live<K: ResourceExt>(&self, kind: &str, object: &K) -> Option<&Value> {
         self.live.get(&ObjectRef::new(kind, &object.namespace().unwrap_or_default(), &object.name_any()))
+    }
+
+    /// The live StatefulSet, whose pod template keeps its edition.
+    fn live_stateful_set<C: Component>(&self, component: &Valid<C>) -> Option<StatefulSet> {
+        let namespace = component.namespace().unwrap_or_default();
+        let name = names::stateful_set(&component.name_any(), C::ROLE);
+        let mut live = self.live.get(&ObjectRef::new("StatefulSet", &namespace, &name))?.clone();
+        // They can be nested deeper than the decoder goes.
+        _ = live.pointer_mut("/metadata")?.as_object_mut()?.remove("managedFields");
+        serde_json::from_value(live).ok()
     }
 
     fn uid<K: ResourceExt>(&self, kind: &str, object: &K) -> String {

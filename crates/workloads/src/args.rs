@@ -12,7 +12,8 @@ use crate::settings::{Settings, SettingsError};
 #[derive(Args, Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the operator")]
 pub struct SettingsArgs {
-    /// YAML file with runner images, image pull secrets, and labels and annotations of pods
+    /// YAML file with runner images, image pull secrets, labels and annotations of pods, and resources of added
+    /// containers
     #[arg(long, env = "CONFIG_FILE", value_name = "FILE", default_value = "")]
     pub config_file: String,
 
@@ -52,6 +53,18 @@ pub struct SettingsArgs {
         value_parser = parse_bool("ADD_DEFAULT_AFFINITY", true))]
     pub add_default_affinity: bool,
 
+    /// Add a readiness and a startup probe of the runner's metrics port, unless the component or its BackendConfig has a
+    /// startup probe
+    #[arg(long, env = "ADD_DEFAULT_PROBES", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value = "true", action = clap::ArgAction::Set,
+        value_parser = parse_bool("ADD_DEFAULT_PROBES", true))]
+    pub add_default_probes: bool,
+
+    /// Seconds that a new pod must be ready before a rolling update replaces the next one
+    #[arg(long, env = "MIN_READY_SECONDS", value_name = "SECONDS", default_value_t = 10,
+        value_parser = clap::value_parser!(i32).range(0..=3600))]
+    pub min_ready_seconds: i32,
+
     /// Set runAsNonRoot, so that the kubelet rejects images that run as root
     #[arg(long, env = "RUN_AS_NON_ROOT", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set,
@@ -87,6 +100,8 @@ impl SettingsArgs {
         override_with! {
             enable_init_containers => self.enable_init_containers,
             add_default_affinity => self.add_default_affinity,
+            add_default_probes => self.add_default_probes,
+            min_ready_seconds => self.min_ready_seconds,
             allow_unsafe_backend_config => self.allow_unsafe_backend_config,
             run_as_non_root => self.run_as_non_root,
             cleanup_deadline => self.cleanup_deadline,

@@ -19,6 +19,7 @@ mod context;
 mod details;
 pub mod diff;
 mod download;
+mod edition;
 mod filebeat;
 mod hpa;
 mod images;
@@ -55,6 +56,7 @@ use k8s_openapi::api::core::v1::Service;
 pub use args::{SettingsArgs, parse_bool};
 pub use arguments::check_arguments;
 pub use backend::{Backends, ignored as ignored_in_backend_config};
+pub use edition::Edition;
 pub use mesh::MeshComponents;
 #[cfg(feature = "args")]
 pub use published::{
@@ -80,9 +82,36 @@ pub struct Workload {
     pub vertical_autoscaler: Option<VerticalPodAutoscaler>,
 }
 
-/// Builds the children of a component.
+/// Builds the children of a component that has no StatefulSet yet.
 pub fn render<C: Component>(component: &Valid<C>, backends: Backends<'_>, settings: &Settings) -> Workload {
-    let context = Context::new(component, backends, settings);
+    render_edition(component, backends, settings, Edition::NEWEST)
+}
+
+/// Builds the children of a component whose StatefulSet may be live: its pod template keeps the edition that it has,
+/// unless the template changes anyway.
+pub fn render_live<C: Component>(
+    component: &Valid<C>,
+    backends: Backends<'_>,
+    settings: &Settings,
+    live: Option<&StatefulSet>,
+) -> Workload {
+    if let Some(live) = live.filter(|live| Edition::of(live) != Edition::NEWEST) {
+        let kept = render_edition(component, backends, settings, Edition::of(live));
+        if edition::is_live(&kept.stateful_set, live) {
+            return kept;
+        }
+    }
+    render(component, backends, settings)
+}
+
+/// Builds the children of a component, with an edition of the pod template.
+pub fn render_edition<C: Component>(
+    component: &Valid<C>,
+    backends: Backends<'_>,
+    settings: &Settings,
+    edition: Edition,
+) -> Workload {
+    let context = Context { edition, ..Context::new(component, backends, settings) };
     Workload {
         stateful_set: stateful_set::build_stateful_set(&context),
         service: service::build_service(&context),

@@ -18,7 +18,7 @@ pub const SETTINGS_CONFIG_MAP: &str = "function-mesh-settings";
 pub const OPERATOR_NAMESPACE: &str = "function-mesh";
 
 /// The effective settings of an operator. They hold names of Secrets, and no values of them.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublishedSettings {
     /// Version of the operator.
