@@ -73,6 +73,8 @@ pub(crate) struct Context<'a> {
     pub(crate) pod: &'a PodPolicy,
     pub(crate) backend: Backend,
     pub(crate) settings: &'a Settings,
+    /// The UID in the function IDs, if it is not that of the component.
+    pub(crate) function_uid: Option<&'a str>,
 }
 
 impl<'a> Context<'a> {
@@ -90,6 +92,7 @@ impl<'a> Context<'a> {
             pod: view.common.pod.unwrap_or(&NO_POLICY),
             backend: Backend::merge(backends, settings),
             settings,
+            function_uid: None,
         }
     }
 
@@ -106,6 +109,11 @@ impl<'a> Context<'a> {
     /// UID of the component object.
     pub(crate) fn uid(&self) -> &'a str {
         self.meta.uid.as_deref().filter(|uid| !uid.is_empty()).unwrap_or(NO_UID)
+    }
+
+    /// The UID in the function IDs.
+    pub(crate) fn function_uid(&self) -> &'a str {
+        self.function_uid.unwrap_or(self.uid())
     }
 
     /// Name of the component in Pulsar.

@@ -76,7 +76,17 @@ pub struct Workload {
 
 /// Builds the children of a component.
 pub fn render<C: Component>(component: &Valid<C>, backends: Backends<'_>, settings: &Settings) -> Workload {
-    let context = Context::new(component, backends, settings);
+    render_with(component, backends, settings, None)
+}
+
+/// Builds the children of a component, with this UID in the function IDs of its pods instead of its own.
+pub fn render_with<C: Component>(
+    component: &Valid<C>,
+    backends: Backends<'_>,
+    settings: &Settings,
+    function_uid: Option<&str>,
+) -> Workload {
+    let context = Context { function_uid, ..Context::new(component, backends, settings) };
     Workload {
         stateful_set: stateful_set::build_stateful_set(&context),
         service: service::build_service(&context),
