@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use function_mesh_api::{Component, FunctionMesh};
+use function_mesh_api::{Component, FunctionMesh, labels};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_workloads::Settings;
@@ -33,7 +33,7 @@ use crate::runtime::debounce::{CleanupClock, StatusDebounce};
 use crate::runtime::queue::Key;
 use crate::runtime::workers::{Controller, Triggers};
 use crate::{backends, component, mesh, object_metrics, publish};
-use function_mesh_kube::apply::controller_of;
+use function_mesh_kube::apply::{Rewrites, controller_of};
 use function_mesh_kube::cache::{self, Cache, WatchMetrics, Watched};
 use function_mesh_kube::compact::Compact;
 use function_mesh_kube::events::Events;
@@ -206,6 +206,7 @@ impl Manager {
             client,
             undecodable: ReportedErrors::default(),
             memory,
+            rewrites: Rewrites::default(),
         });
         let builder = ControllerBuilder {
             shared: &shared,
@@ -341,12 +342,13 @@ impl ControllerBuilder<'_> {
             object_metrics::count(&self.shared.metrics, objects, changes, object_metrics::component_phase)?;
         let (sender, backends) = mpsc::channel(CHANGE_QUEUE);
         let affected = backends::affected_by(backends, objects.clone(), Arc::clone(self.shared));
-        let controller = self
-            .controller(C::ROLE.kind(), component::prefix::<C>(), objects)?
+        let controller = self.controller(C::ROLE.kind(), component::prefix::<C>(), objects)?;
+        let triggers = controller.triggers();
+        let controller = controller
             .on(notify_owner_mesh(changes, meshes.clone()))
-            .owns(set_changes)
-            .owns(service_changes)
-            .owns(autoscaler_changes)
+            .owns(notify_of_orphans(set_changes, triggers.clone()))
+            .owns(notify_of_orphans(service_changes, triggers.clone()))
+            .owns(notify_of_orphans(autoscaler_changes, triggers))
             .on_refs(component::pods::components_of(pod_changes))
             .on_refs(component::pods::components_of(job_changes))
             .on_refs(affected);
@@ -379,17 +381,36 @@ pub(crate) fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> im
     futures::stream::poll_fn(move |context| receiver.poll_recv(context))
 }
 
-/// Triggers a reconcile of the owner mesh on each change of a component, deletions included. Forwards the changes.
+/// Triggers a reconcile of the component that the labels of an ownerless child name. Forwards the changes.
+fn notify_of_orphans<K: Resource<DynamicType = ()> + 'static, C: Component>(
+    changes: impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send + 'static,
+    components: Triggers<Compact<C>>,
+) -> impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send + 'static {
+    changes.inspect(move |change| {
+        if let Ok(child) = change
+            && controller_of(child).is_none()
+            && let Some(name) = child.label(labels::NAME)
+        {
+            components.change(&child.namespace().unwrap_or_default(), &name);
+        }
+    })
+}
+
+/// Triggers a reconcile of the owner mesh on each change of a component, deletions included: that of an ownerless one is
+/// named by its label. Forwards the changes.
 fn notify_owner_mesh<C: Component>(
     changes: impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static,
     meshes: Triggers<Compact<FunctionMesh>>,
 ) -> impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static {
     changes.inspect(move |change| {
-        if let Ok(object) = change
-            && let Some(owner) = controller_of(object)
-            && owner.kind == FunctionMesh::kind(&())
-        {
-            meshes.change(&object.namespace().unwrap_or_default(), &owner.name);
+        let Ok(object) = change else { return };
+        let mesh = match controller_of(object) {
+            Some(owner) if owner.kind == FunctionMesh::kind(&()) => Some(owner.name.clone()),
+            Some(_) => None,
+            None => object.label(labels::MESH),
+        };
+        if let Some(mesh) = mesh {
+            meshes.change(&object.namespace().unwrap_or_default(), &mesh);
         }
     })
 }

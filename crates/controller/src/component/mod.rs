@@ -235,7 +235,8 @@ async fn stop_previous_jobs<C: Component>(
 }
 
 fn children<'a>(context: &'a Context, namespace: &'a str, owner: &'a str) -> ChildApplier<'a> {
-    ChildApplier { client: &context.shared.client, namespace, owner, manager: labels::managers::WORKLOAD }
+    let (client, rewrites) = (&context.shared.client, &context.shared.rewrites);
+    ChildApplier { client, namespace, owner, manager: labels::managers::WORKLOAD, rewrites }
 }
 
 /// Deletes a component in a protected namespace without a clean-up: the operator runs no Job there.
