@@ -92,7 +92,7 @@ impl Fixture {
     }
 
     /// Removes owner references and finalizers, as a restore from a backup does.
-    pub(crate) async fn strip<K: Kind>(&self, name: &str) -> TestResult {
+    pub(crate) async fn strip<K: Kind>(&self, name: &str) -> anyhow::Result<()> {
         let change = Patch::Merge(json!({ "metadata": { "ownerReferences": null, "finalizers": null } }));
         self.api::<K>().patch(name, &PatchParams::default(), &change).await?;
         Ok(())
