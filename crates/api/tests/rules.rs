@@ -60,7 +60,7 @@ fn each_rule_has_an_invalid_and_a_valid_object() {
 fn violations_name_fields_of_the_crds() {
     let crds = function_mesh_api::crd::all().expect("definitions");
     for case in cases::all() {
-        let crd = crds.iter().find(|crd| crd.spec.names.kind == case.kind).expect("a definition");
+        let crd = crds.iter().find(|crd| crd.spec.names.kind == case.kind).expect("a CRD");
         let schema = serde_json::to_value(&crd.spec.versions[0].schema).expect("JSON");
         for field in case.fields.iter().filter(|field| field.starts_with("spec")) {
             let mut at = &schema["openAPIV3Schema"];

@@ -245,8 +245,8 @@ async fn diff_removes_components_and_refuses_other_owners() -> anyhow::Result<()
     let more = harness.file("more.json", &fixtures::mesh("m", parts)?)?;
     let (status, out, _) = harness.run(&["diff", "-f", more.to_str().unwrap()])?;
     assert_eq!(status, 1);
-    let refused = format!("! StatefulSet {namespace}/{name} refused: it has no owner");
-    assert!(out.contains(&refused), "{out}");
+    let foreign = format!("! StatefulSet {namespace}/{name} foreign: it has no owner");
+    assert!(out.contains(&foreign), "{out}");
     Ok(())
 }
 

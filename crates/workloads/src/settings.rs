@@ -107,13 +107,13 @@ impl BackendConfigRef<'_> {
 }
 
 impl Settings {
-    /// The global BackendConfig, unless there is to be none.
+    /// The global BackendConfig, if it is enabled.
     pub fn global_backend_config_ref(&self) -> Option<BackendConfigRef<'_>> {
         let name = self.global_backend_config.as_deref().filter(|name| !name.is_empty())?;
         Some(BackendConfigRef { name, namespace: &self.global_backend_config_namespace })
     }
 
-    /// The BackendConfig of a namespace, unless there is to be none.
+    /// The BackendConfig of a namespace, if it is enabled.
     pub fn namespaced_backend_config_ref<'a>(&'a self, namespace: &'a str) -> Option<BackendConfigRef<'a>> {
         let name = self.namespaced_backend_config.as_deref().filter(|name| !name.is_empty())?;
         Some(BackendConfigRef { name, namespace })

@@ -15,7 +15,7 @@ pub struct Rule {
     pub field: &'static str,
     /// What is wrong, and what to do.
     pub message: &'static str,
-    /// The CEL expression that is true for a valid spec, which `$` stands for.
+    /// The CEL expression that is true for a valid spec, `$`.
     pub cel: &'static str,
 }
 

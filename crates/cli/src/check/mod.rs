@@ -102,7 +102,7 @@ fn placed(document: &Document, severity: Severity, violation: Violation) -> Find
     Finding { severity, field, message: violation.message, at }
 }
 
-/// A group that differs from this project's by a slip of the pen.
+/// A group that differs from this project's by a typo.
 fn misspelt_group(document: &Document) -> Option<Violation> {
     use function_mesh_api::labels::{API_VERSION, GROUP};
     use function_mesh_api::validate::FieldPath;

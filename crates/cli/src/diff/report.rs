@@ -39,7 +39,7 @@ pub(crate) fn text(
             Change::Changed => ('~', "33"),
             Change::Unchanged => ('=', "2"),
             Change::Removed => ('-', "31"),
-            Change::Refused => ('!', "31"),
+            Change::Foreign => ('!', "31"),
         };
         let said =
             entry.verdict.map(Effect::as_str).into_iter().chain(entry.notes.iter().map(String::as_str));
@@ -79,12 +79,12 @@ pub(crate) fn text(
         }
     }
     let count = |change| entries.iter().filter(|entry| entry.change == change).count();
-    let refused = count(Change::Refused);
-    let refused = if refused == 0 { String::new() } else { format!(", {refused} refused") };
+    let foreign = count(Change::Foreign);
+    let foreign = if foreign == 0 { String::new() } else { format!(", {foreign} foreign") };
     let restarts = entries.iter().filter(|entry| entry.verdict == Some(Effect::Restart)).count();
     writeln!(
         out,
-        "{} new, {} changed, {} removed, {} unchanged{refused}; pods of {restarts} StatefulSet{} restart",
+        "{} new, {} changed, {} removed, {} unchanged{foreign}; pods of {restarts} StatefulSet{} restart",
         count(Change::New),
         count(Change::Changed),
         count(Change::Removed),
