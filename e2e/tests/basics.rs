@@ -51,6 +51,34 @@ async fn messages_pass_through_a_java_and_a_python_function() -> Result<()> {
     .await
 }
 
+/// GitOps tools compare like this, and apply again and again.
+#[tokio::test]
+async fn a_settled_mesh_shows_no_difference_and_another_apply_changes_nothing() -> Result<()> {
+    Scenario::run("settled", async |scenario| {
+        let mesh = scenario.exclamation()?;
+        let apply = async |arguments: &[&str]| {
+            let all = [arguments, &["-n", &scenario.namespace, "-f", "-"]].concat();
+            scenario.harness.run("kubectl", &all, &mesh.to_string()).await
+        };
+        apply(&["apply"]).await?;
+        scenario.await_ready("exclamation", TIMEOUT).await?;
+        let before = scenario.api::<FunctionMesh>().get("exclamation").await?.metadata.generation;
+        for flags in
+            [&["--server-side=false"][..], &["--server-side", "--field-manager=kubectl-client-side-apply"]]
+        {
+            // kubectl diff fails if there is a difference.
+            let shown = apply(&[&["diff"], flags].concat()).await?;
+            ensure!(shown.is_empty(), "{shown}");
+            apply(&[&["apply"], flags].concat()).await?;
+        }
+        apply(&["apply", "--server-side", "--field-manager=gitops"]).await?;
+        let after = scenario.api::<FunctionMesh>().get("exclamation").await?.metadata.generation;
+        ensure!(after == before, "generation {before:?}, then {after:?}");
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_function_that_is_removed_takes_its_children_along_and_no_others() -> Result<()> {
     Scenario::run("removal", async |scenario| {
