@@ -130,11 +130,7 @@ function-mesh-admission-webhook-server-cert
 
 {{/* The restricted Pod Security Standard. */}}
 {{- define "fm.pod.security" -}}
-runAsNonRoot: true
-runAsUser: 10000
-runAsGroup: 10001
-fsGroup: 10001
-seccompProfile: {type: RuntimeDefault}
+{{- toYaml .Values.podSecurityContext }}
 {{- end }}
 
 {{/* Scrape annotations for Prometheus without a ServiceMonitor, and those from the values. */}}

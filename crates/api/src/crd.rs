@@ -4,6 +4,9 @@
 //! (with it the FunctionMesh CRD exceeds the size limit of a request), sets list map keys for server-side apply, adds
 //! size limits and CEL rules, and defaults `spec` to an empty object.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
@@ -43,6 +46,23 @@ pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
         .collect()
 }
 
+/// The schemas by kind, generated once since they are large.
+static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
+    let mut schemas = BTreeMap::new();
+    // The tests of the CRDs fail when they cannot be generated.
+    for crd in all().unwrap_or_default() {
+        let version = crd.spec.versions.into_iter().next();
+        let schema = version.and_then(|version| version.schema?.open_api_v3_schema);
+        schemas.insert(crd.spec.names.kind, serde_json::to_value(schema).unwrap_or_default());
+    }
+    schemas
+});
+
+/// The OpenAPI schema of a kind; None for a kind of another project.
+pub fn schema(kind: &str) -> Option<&'static Value> {
+    SCHEMAS.get(kind)
+}
+
 fn finalize(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
     let kind = crd.spec.names.kind.clone();
     let mut raw = serde_json::to_value(crd)?;
@@ -73,7 +93,7 @@ fn finalize(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, s
 /// since at `spec` they would also apply to its default.
 fn add_component_rules(schema: &mut Value, role: Role) {
     let name = json!({
-        "rule": format!("self.metadata.name.matches('^[a-z]([-a-z0-9]{{0,{}}}[a-z0-9])?$') || oldSelf.hasValue()",
+        "rule": format!("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{{0,{}}}[a-z0-9])?$') || oldSelf.hasValue()",
             MAX_COMPONENT_NAME - 2),
         "message": rules::OBJECT_NAME,
         "reason": "FieldValueInvalid",

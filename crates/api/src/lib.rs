@@ -46,6 +46,7 @@ mod parse;
 mod printable;
 pub mod quantity;
 pub mod references;
+pub mod schema_defaults;
 mod spec;
 mod text;
 pub mod topology;

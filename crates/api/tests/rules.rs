@@ -9,8 +9,12 @@
 
 #[path = "cases/mod.rs"]
 mod cases;
+#[path = "cases/warned.rs"]
+mod warned;
 
-use function_mesh_api::validate::{Findings, check_backend_config, check_component, check_mesh, ratchet};
+use function_mesh_api::validate::{
+    self, Findings, check_backend_config, check_component, check_mesh, ratchet,
+};
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, parse};
 use serde_json::{Value, json};
 
@@ -124,9 +128,15 @@ fn mesh_names_are_unique_and_valid() {
         (json!({ "functions": functions(&["a", "b", "a"]) }), "spec.functions[2].name"),
         (json!({ "functions": functions(&[""]) }), "spec.functions[0].name"),
         (json!({ "functions": functions(&["A"]) }), "spec.functions[0].name"),
+        (json!({ "functions": functions(&["a."]) }), "spec.functions[0].name"),
+        (json!({ "functions": functions(&["a-"]) }), "spec.functions[0].name"),
         (json!({ "functions": functions(&[&"a".repeat(42)]) }), "spec.functions[0].name"),
     ] {
         assert_eq!(fields(&check(&mesh(&spec))), [field], "{spec}");
+    }
+    // The rule is on the whole name.
+    for name in ["2fa-check", "2", "-a"] {
+        assert_eq!(fields(&check(&mesh(&json!({ "functions": functions(&[name]) })))), [""; 0], "{name}");
     }
     let of_two_roles = json!({
         "functions": functions(&["a", &"b".repeat(41)]),
@@ -272,10 +282,17 @@ fn ignored_fields_are_warnings() {
             json!({ "retainKeyOrdering": true, "processingGuarantee": "effectively_once" }),
             "spec.retainKeyOrdering",
         ),
-        ("Source", json!({ "pod": { "builtinAutoscaler": ["Own"] } }), "spec.pod.builtinAutoscaler[0]"),
         (
             "Source",
-            json!({ "pod": { "builtinAutoscaler": ["AverageUtilizationCPUPercent80", "AverageUtilizationCPUPercent50"] } }),
+            json!({ "maxReplicas": 2, "pod": { "builtinAutoscaler": ["Own"] } }),
+            "spec.pod.builtinAutoscaler[0]",
+        ),
+        (
+            "Source",
+            json!({
+                "maxReplicas": 2,
+                "pod": { "builtinAutoscaler": ["AverageUtilizationCPUPercent80", "AverageUtilizationCPUPercent50"] },
+            }),
             "spec.pod.builtinAutoscaler[1]",
         ),
         (
@@ -296,6 +313,44 @@ fn ignored_fields_are_warnings() {
         ],
     });
     assert_eq!(warnings(&cases::object("Function", &provided)), [""; 0]);
+}
+
+/// Each warning of the table has a spec that it concerns, and one that it does not.
+#[test]
+fn specs_that_cannot_work_are_warned_of() {
+    let mut seen = std::collections::BTreeSet::new();
+    for case in warned::all() {
+        let kind = case.kind;
+        let found = |change: &Value| -> Vec<String> {
+            let fields = warnings(&cases::object(kind, change));
+            let at = format!("spec.{}: ", case.field);
+            fields.into_iter().filter_map(|text| text.strip_prefix(&at).map(str::to_owned)).collect()
+        };
+        let texts = found(&case.bad);
+        assert!(texts.len() == 1 && texts[0].contains(case.message), "{kind} {}: {texts:?}", case.bad);
+        assert_eq!(found(&case.good), [""; 0], "{kind} {}: {}", case.field, case.good);
+        seen.extend(texts.into_iter().map(|text| (case.field, text)));
+        // A component of a mesh is warned of as well.
+        let list = format!("{}s", kind.to_lowercase());
+        let of_mesh = warnings(&mesh(&json!({ &list: [component(kind, "a", &case.bad)] })));
+        let at = format!("spec.{list}[0].{}: ", case.field);
+        assert!(of_mesh.iter().any(|text| text.starts_with(&at)), "{kind} {}: {of_mesh:?}", case.bad);
+    }
+    for warning in validate::warnings::ALL {
+        let is_seen = seen.contains(&(warning.field, warning.message.to_owned()));
+        assert!(is_seen, "no case of the warning on {}: {}", warning.field, warning.message);
+    }
+}
+
+/// What upstream accepts and the API server takes is accepted, at most with a warning on its field.
+#[test]
+fn manifests_that_work_upstream_are_accepted() {
+    for (kind, change, field) in warned::accepted() {
+        let object = cases::object(kind, &change);
+        let found = warnings(&object);
+        let is_warned = found.iter().any(|text| text.starts_with(&format!("{field}: ")));
+        assert!(field.is_empty() || is_warned, "{kind} {change}: no warning on {field} in {found:?}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::protected_namespaces::ProtectedNamespaces;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
 use crate::runtime::debounce::{CleanupClock, StatusDebounce};
+use function_mesh_kube::apply::Rewrites;
 use function_mesh_kube::cache::{self, Cache};
 use function_mesh_kube::compact::Compact;
 use function_mesh_kube::events::Events;
@@ -50,6 +51,8 @@ pub struct Shared {
     pub undecodable: ReportedErrors,
     /// Memory limits.
     pub memory: Memory,
+    /// What admission made of earlier writes.
+    pub rewrites: Rewrites,
 }
 
 /// Resource versions of the global and the namespaced BackendConfig.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use function_mesh_api::{Component, FunctionMesh};
+use function_mesh_api::{Component, FunctionMesh, labels};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_workloads::Settings;
@@ -25,14 +25,15 @@ use crate::context::Shared;
 use crate::mesh::MeshReconciler;
 use crate::metrics::Metrics;
 use crate::protected_namespaces::ProtectedNamespaces;
+use crate::publish::SettingsTarget;
 use crate::reconciler::{Reconciler, key_of, reconcile};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
 use crate::runtime::debounce::{CleanupClock, StatusDebounce};
 use crate::runtime::queue::Key;
 use crate::runtime::workers::{Controller, Triggers};
-use crate::{backends, component, mesh, object_metrics};
-use function_mesh_kube::apply::controller_of;
+use crate::{backends, component, mesh, object_metrics, publish};
+use function_mesh_kube::apply::{Rewrites, controller_of};
 use function_mesh_kube::cache::{self, Cache, WatchMetrics, Watched};
 use function_mesh_kube::compact::Compact;
 use function_mesh_kube::events::Events;
@@ -68,6 +69,8 @@ pub struct Options {
     pub pause_rollout: bool,
     /// The candidate for leader election; None if it is off.
     pub candidate: Option<Candidate>,
+    /// Where the settings are published; None for nowhere.
+    pub publish_settings: Option<SettingsTarget>,
 }
 
 /// Runs all controllers until `shutdown`. They retry until the CRDs are installed, and sync their caches before they lead.
@@ -134,25 +137,60 @@ struct Manager {
     concurrency: u16,
     pause_rollout: bool,
     leadership: Leadership,
+    publish_settings: Option<SettingsTarget>,
 }
 
 impl Manager {
     fn new(options: Options, shutdown: CancellationToken) -> (Option<Candidate>, Self) {
-        let Options { settings, namespaces, protected, concurrency, pause_rollout, candidate } = options;
+        let Options {
+            settings,
+            namespaces,
+            protected,
+            concurrency,
+            pause_rollout,
+            candidate,
+            publish_settings,
+        } = options;
         let leadership = match &candidate {
             Some(_) => Leadership::candidate(shutdown),
             None => Leadership::alone(shutdown),
         };
-        (candidate, Self { settings, namespaces, protected, concurrency, pause_rollout, leadership })
+        let manager = Self {
+            settings,
+            namespaces,
+            protected,
+            concurrency,
+            pause_rollout,
+            leadership,
+            publish_settings,
+        };
+        (candidate, manager)
     }
 
     async fn run(self, client: Client, registry: Registry, readiness: Readiness) -> anyhow::Result<()> {
-        let Self { settings, namespaces, protected, concurrency, pause_rollout, leadership } = self;
+        let Self {
+            settings,
+            namespaces,
+            protected,
+            concurrency,
+            pause_rollout,
+            leadership,
+            publish_settings,
+        } = self;
+        let published = publish::published(&settings, &namespaces);
         let (client, shutdown) = (leadership.fence.client(client), leadership.shutdown.clone());
         let memory = Memory::default();
         let watches = WatchMetrics::register(&registry, &memory)?;
         let (backends, backend_changes) =
             backends::watch(&client, &settings, &namespaces, &watches, &shutdown);
+        let publishing = {
+            let (client, leadership) = (client.clone(), leadership.clone());
+            async move {
+                if let Some(target) = publish_settings {
+                    publish::publish(client, target, published, leadership).await;
+                }
+            }
+        };
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
             metrics: Metrics::register(&registry)?,
@@ -168,6 +206,7 @@ impl Manager {
             client,
             undecodable: ReportedErrors::default(),
             memory,
+            rewrites: Rewrites::default(),
         });
         let builder = ControllerBuilder {
             shared: &shared,
@@ -198,7 +237,7 @@ impl Manager {
         let senders = vec![backend_functions, backend_sources, backend_sinks];
         let backends = backends::broadcast(backend_changes, senders, Arc::clone(&shared), shutdown).boxed();
         tracing::info!(%namespaces, "controllers started");
-        join_all(vec![run_functions, run_sources, run_sinks, run_meshes, backends]).await;
+        join_all(vec![run_functions, run_sources, run_sinks, run_meshes, backends, publishing.boxed()]).await;
         tracing::info!("controllers stopped");
         Ok(())
     }
@@ -303,12 +342,13 @@ impl ControllerBuilder<'_> {
             object_metrics::count(&self.shared.metrics, objects, changes, object_metrics::component_phase)?;
         let (sender, backends) = mpsc::channel(CHANGE_QUEUE);
         let affected = backends::affected_by(backends, objects.clone(), Arc::clone(self.shared));
-        let controller = self
-            .controller(C::ROLE.kind(), component::prefix::<C>(), objects)?
+        let controller = self.controller(C::ROLE.kind(), component::prefix::<C>(), objects)?;
+        let triggers = controller.triggers();
+        let controller = controller
             .on(notify_owner_mesh(changes, meshes.clone()))
-            .owns(set_changes)
-            .owns(service_changes)
-            .owns(autoscaler_changes)
+            .owns(notify_of_orphans(set_changes, triggers.clone()))
+            .owns(notify_of_orphans(service_changes, triggers.clone()))
+            .owns(notify_of_orphans(autoscaler_changes, triggers))
             .on_refs(component::pods::components_of(pod_changes))
             .on_refs(component::pods::components_of(job_changes))
             .on_refs(affected);
@@ -341,17 +381,36 @@ pub(crate) fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> im
     futures::stream::poll_fn(move |context| receiver.poll_recv(context))
 }
 
-/// Triggers a reconcile of the owner mesh on each change of a component, deletions included. Forwards the changes.
+/// Triggers a reconcile of the component that the labels of an ownerless child name. Forwards the changes.
+fn notify_of_orphans<K: Resource<DynamicType = ()> + 'static, C: Component>(
+    changes: impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send + 'static,
+    components: Triggers<Compact<C>>,
+) -> impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send + 'static {
+    changes.inspect(move |change| {
+        if let Ok(child) = change
+            && controller_of(child).is_none()
+            && let Some(name) = child.label(labels::NAME)
+        {
+            components.change(&child.namespace().unwrap_or_default(), &name);
+        }
+    })
+}
+
+/// Triggers a reconcile of the owner mesh on each change of a component, deletions included: that of an ownerless one is
+/// named by its label. Forwards the changes.
 fn notify_owner_mesh<C: Component>(
     changes: impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static,
     meshes: Triggers<Compact<FunctionMesh>>,
 ) -> impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static {
     changes.inspect(move |change| {
-        if let Ok(object) = change
-            && let Some(owner) = controller_of(object)
-            && owner.kind == FunctionMesh::kind(&())
-        {
-            meshes.change(&object.namespace().unwrap_or_default(), &owner.name);
+        let Ok(object) = change else { return };
+        let mesh = match controller_of(object) {
+            Some(owner) if owner.kind == FunctionMesh::kind(&()) => Some(owner.name.clone()),
+            Some(_) => None,
+            None => object.label(labels::MESH),
+        };
+        if let Some(mesh) = mesh {
+            meshes.change(&object.namespace().unwrap_or_default(), &mesh);
         }
     })
 }

@@ -135,6 +135,7 @@ async fn content_is_not_logged_or_reported_on_failures() -> anyhow::Result<()> {
         concurrency: 4,
         pause_rollout: false,
         candidate: None,
+        publish_settings: None,
     };
     let token = end.clone();
     let controller =

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use crate::backend::{Backend, Backends};
 use crate::connection::Connection;
+use crate::edition::Edition;
 use crate::names;
 use crate::settings::Settings;
 
@@ -73,6 +74,10 @@ pub(crate) struct Context<'a> {
     pub(crate) pod: &'a PodPolicy,
     pub(crate) backend: Backend,
     pub(crate) settings: &'a Settings,
+    /// Edition of the pod template.
+    pub(crate) edition: Edition,
+    /// The UID in the function IDs, if it is not that of the component.
+    pub(crate) function_uid: Option<&'a str>,
 }
 
 impl<'a> Context<'a> {
@@ -90,7 +95,14 @@ impl<'a> Context<'a> {
             pod: view.common.pod.unwrap_or(&NO_POLICY),
             backend: Backend::merge(backends, settings),
             settings,
+            edition: Edition::NEWEST,
+            function_uid: None,
         }
+    }
+
+    /// Whether the pod template has what its second edition added.
+    pub(crate) fn is_second_edition(&self) -> bool {
+        self.edition >= Edition::Second
     }
 
     /// Role of the component.
@@ -106,6 +118,11 @@ impl<'a> Context<'a> {
     /// UID of the component object.
     pub(crate) fn uid(&self) -> &'a str {
         self.meta.uid.as_deref().filter(|uid| !uid.is_empty()).unwrap_or(NO_UID)
+    }
+
+    /// The UID in the function IDs.
+    pub(crate) fn function_uid(&self) -> &'a str {
+        self.function_uid.unwrap_or(self.uid())
     }
 
     /// Name of the component in Pulsar.

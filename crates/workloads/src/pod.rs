@@ -14,6 +14,10 @@ use crate::optional::none_if_empty;
 use crate::{container, container_parts};
 use crate::{download, filebeat, volume_names, volumes};
 
+/// Keys and values that decline the injection of a proxy. Istio reads a label, and its older releases an annotation.
+const INJECTION: [(&str, &str); 2] =
+    [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
+
 type Map = BTreeMap<String, String>;
 
 /// Builds the pod template.
@@ -30,9 +34,13 @@ pub(crate) fn build_template(context: &Context<'_>) -> PodTemplateSpec {
     let init_containers = policy.init_containers.iter().flatten().cloned();
     let init_containers = init_containers.chain(download::build_init_container(context)).collect();
     let own = own_labels(context);
+    let mut annotations = merge(&context.backend.annotations, annotations(context));
+    if context.is_second_edition() {
+        annotations.entry(labels::DEFAULT_CONTAINER.to_owned()).or_insert_with(|| context.container_name());
+    }
     let metadata = ObjectMeta {
         labels: Some(merge(&context.backend.labels, own.clone())),
-        annotations: Some(merge(&context.backend.annotations, annotations(context))),
+        annotations: Some(annotations),
         ..ObjectMeta::default()
     };
     let mut pod = PodSpec {
@@ -63,6 +71,27 @@ pub(crate) fn build_scheduling(context: &Context<'_>) -> PodSpec {
         tolerations: none_if_empty(tolerations.cloned().collect()),
         ..PodSpec::default()
     }
+}
+
+/// Builds the metadata of the clean-up Job's pods: what policies, identities and secrets of the component's pods go by,
+/// without the labels of their selector. The Job ends with its container, so it declines sidecars that never end.
+pub(crate) fn build_job_metadata(context: &Context<'_>, own: &Map) -> ObjectMeta {
+    let (policy, settings, backend) = (context.pod, context.settings, &context.backend);
+    let shared = |backend: &Map, settings: &Map, policy: &Option<Map>| {
+        merge(&merge(backend, settings.clone()), policy.clone().unwrap_or_default())
+    };
+    let mut labels = shared(&backend.labels, &settings.resource_labels, &policy.labels);
+    let selector = context.labels();
+    labels.retain(|key, _| !selector.contains_key(key));
+    labels.extend(own.clone());
+    let mut annotations = shared(&backend.annotations, &settings.resource_annotations, &policy.annotations);
+    let [istio, linkerd] = INJECTION;
+    if !labels.contains_key(istio.0) && !annotations.contains_key(istio.0) {
+        labels.insert(istio.0.to_owned(), istio.1.to_owned());
+        annotations.insert(istio.0.to_owned(), istio.1.to_owned());
+    }
+    annotations.entry(linkerd.0.to_owned()).or_insert_with(|| linkerd.1.to_owned());
+    ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() }
 }
 
 /// Merges two maps; the second one wins.

@@ -210,9 +210,9 @@ impl Script {
 
     /// Appends a command that writes a file.
     #[must_use]
-    pub(crate) fn write(self, text: &str, file: &str) -> Self {
+    pub(crate) fn write(self, text: &str, file: impl Into<ShellWord>) -> Self {
         let print = Command::new("printf").arg("%s").arg(text);
-        self.run(format!("{print} > {}", ShellWord::from(file)))
+        self.run(format!("{print} > {}", file.into()))
     }
 
     /// Appends a command that replaces the shell, so that it gets signals.

@@ -79,6 +79,11 @@ fn limits(
     lifecycle: Lifecycle,
     findings: &mut Collector,
 ) {
+    // One message: the other limits are compared with a `maxReplicas` that the author takes for a switch.
+    if max < 1 {
+        findings.deny_rule(path, &rules::NO_MAX);
+        return;
+    }
     if replicas == 0 {
         findings.deny_rule(path, &rules::ZERO_UNDER_AUTOSCALER);
     }

@@ -7,6 +7,7 @@ use function_mesh_workloads::redact::{self, HIDDEN};
 use serde_json::{Value, json};
 
 use super::{Change, Effect, Entry};
+use crate::operator::OperatorSettings;
 use crate::screen::{self, painted};
 use crate::shell_args;
 
@@ -93,7 +94,7 @@ pub(crate) fn text(
 }
 
 /// The report as data.
-pub(crate) fn data(entries: &[Entry], values: Values) -> Value {
+pub(crate) fn data(entries: &[Entry], values: Values, operator: &OperatorSettings) -> Value {
     let objects: Vec<Value> = entries
         .iter()
         .map(|entry| {
@@ -124,7 +125,7 @@ pub(crate) fn data(entries: &[Entry], values: Values) -> Value {
             })
         })
         .collect();
-    json!({ "objects": objects })
+    json!({ "settings": operator.data(), "objects": objects })
 }
 
 /// A value without secrets. Commands are split first, so that their options have names.

@@ -30,7 +30,7 @@ use std::time::Duration;
 use function_mesh_api::conditions::Reason;
 use function_mesh_api::validate::{Violations, valid_component};
 use function_mesh_api::{Component, Role, labels};
-use function_mesh_workloads::{check_arguments, names, render};
+use function_mesh_workloads::{check_arguments, names, render_live};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
@@ -167,7 +167,8 @@ async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Resul
     let valid = context.shared.compute.run(&namespace, validate).await.map_err(Error::Invalid)?;
     let observed = observe::observe(component, context).await?;
     let plan = || {
-        let workload = render(&valid, observed.backends.as_backends(), &context.shared.settings);
+        let (backends, live) = (observed.backends.as_backends(), observed.stateful_set.as_deref());
+        let workload = render_live(&valid, backends, &context.shared.settings, live);
         check_arguments(&workload.stateful_set)?;
         Ok(plan::plan(component, &valid, workload, &observed))
     };
@@ -234,7 +235,8 @@ async fn stop_previous_jobs<C: Component>(
 }
 
 fn children<'a>(context: &'a Context, namespace: &'a str, owner: &'a str) -> ChildApplier<'a> {
-    ChildApplier { client: &context.shared.client, namespace, owner, manager: labels::managers::WORKLOAD }
+    let (client, rewrites) = (&context.shared.client, &context.shared.rewrites);
+    ChildApplier { client, namespace, owner, manager: labels::managers::WORKLOAD, rewrites }
 }
 
 /// Deletes a component in a protected namespace without a clean-up: the operator runs no Job there.

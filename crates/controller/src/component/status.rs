@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 
 use super::standard_conditions;
-use crate::condition::with_history;
+use crate::condition::{rewritten_message, with_history};
 use crate::context::Revisions;
 use crate::error::Error;
 use function_mesh_kube::apply::Change;
@@ -34,6 +34,10 @@ pub struct Applied {
     /// Subscriptions that earlier pods created and the spec no longer names. None while a rollout is deferred, since
     /// the pods still consume from them.
     pub retired_subscriptions: Option<Vec<Subscription>>,
+    /// Children that had no owner and are controlled by the component again, for an Event.
+    pub adopted: Vec<String>,
+    /// Children with the fields that admission changes whenever they are applied.
+    pub rewritten: Vec<String>,
     /// The change of a deferred rollout.
     pub pending: Option<String>,
     /// Whether the rollout is deferred because rollouts are paused.
@@ -117,6 +121,8 @@ impl Applied {
             has_autoscaler: false,
             has_vertical_autoscaler: false,
             retired_subscriptions: None,
+            adopted: Vec::new(),
+            rewritten: Vec::new(),
             pending: None,
             is_paused: false,
         }
@@ -186,12 +192,15 @@ fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {
         let verb = if seen.applied.immutable_diffs.len() == 1 { "is" } else { "are" };
         format!("{fields} {verb} immutable; delete the StatefulSet to apply the change")
     });
+    let rewritten = Some(&seen.applied.rewritten).filter(|fields| !fields.is_empty());
+    let notes = [immutable, rewritten.map(|fields| rewritten_message(fields))];
+    let notes = notes.into_iter().flatten().collect::<Vec<_>>().join("; ");
     if pods.are_ready() && seen.problem.is_none() {
         if seen.applied.pending.is_some() && seen.applied.is_paused {
             let message = "rollouts are paused; see status.pendingChange";
             return (Phase::Paused, Some(message.to_owned()));
         }
-        return (if pods.wanted == 0 { Phase::Suspended } else { Phase::Ready }, immutable);
+        return (if pods.wanted == 0 { Phase::Suspended } else { Phase::Ready }, none_if_empty(notes));
     }
     if let Some(problem) = &seen.problem {
         return (Phase::Degraded, Some(problem.clone()));
@@ -205,6 +214,10 @@ fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {
         format!("{ready} of {wanted} pods are ready")
     };
     (Phase::Progressing, Some(message))
+}
+
+fn none_if_empty(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
 }
 
 fn conditions(applied: &Applied, pods: Pods) -> BTreeMap<String, ResourceCondition> {

@@ -2,6 +2,7 @@
 //! ready.
 
 mod admission;
+mod adoption;
 mod annotations;
 mod backend_configs;
 mod connection;
@@ -17,7 +18,9 @@ mod migration;
 mod ownership;
 mod protected_namespaces;
 mod recovery;
+mod rewrites;
 mod scaling;
+mod settings;
 mod steady_state;
 mod subscriptions;
 mod upstream;

@@ -84,6 +84,7 @@ async fn crds_can_be_installed_later() -> TestResult {
         concurrency: 4,
         pause_rollout: false,
         candidate: None,
+        publish_settings: None,
     };
     let controller = {
         let (client, readiness, end) = (client.clone(), readiness.clone(), end.clone());

@@ -114,6 +114,7 @@ impl Scoped {
             concurrency: 2,
             pause_rollout: false,
             candidate,
+            publish_settings: None,
         };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());

@@ -91,6 +91,13 @@ impl Fixture {
         Ok(())
     }
 
+    /// Removes owner references and finalizers, as a restore from a backup does.
+    pub(crate) async fn strip<K: Kind>(&self, name: &str) -> anyhow::Result<()> {
+        let change = Patch::Merge(json!({ "metadata": { "ownerReferences": null, "finalizers": null } }));
+        self.api::<K>().patch(name, &PatchParams::default(), &change).await?;
+        Ok(())
+    }
+
     /// Scales as `kubectl scale` does.
     pub(crate) async fn scale<K: Kind>(&self, name: &str, replicas: i32) -> anyhow::Result<()> {
         let scale = Patch::Merge(json!({ "spec": { "replicas": replicas } }));

@@ -6,6 +6,9 @@ use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh
 use function_mesh_testkit::{fixtures, play_kubelet};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::Service;
 
 use crate::fixture::{Fixture, Helper};
 
@@ -162,6 +165,21 @@ pub(crate) fn all() -> Vec<Flow> {
                 async move {
                     fixture.operator.lock().await.stop().await?;
                     fixture.apply(&edited()?).await?;
+                    fixture.start().await
+                }
+                .boxed()
+            },
+        ),
+        Flow::new(
+            "adopt restored orphans",
+            |fixture| async move { fixture.apply(&scaled(Some(5))?).await }.boxed(),
+            |fixture| {
+                async move {
+                    fixture.operator.lock().await.stop().await?;
+                    fixture.strip::<Function>("m-shout").await?;
+                    fixture.strip::<StatefulSet>("m-shout-function").await?;
+                    fixture.strip::<Service>("m-shout-function-headless").await?;
+                    fixture.strip::<HorizontalPodAutoscaler>("m-shout-function").await?;
                     fixture.start().await
                 }
                 .boxed()

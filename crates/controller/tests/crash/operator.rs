@@ -41,6 +41,7 @@ impl Operator {
             concurrency: 4,
             pause_rollout: false,
             candidate: None,
+            publish_settings: None,
         };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());
