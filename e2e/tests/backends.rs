@@ -92,7 +92,7 @@ async fn without_auto_update_pods_keep_their_defaults_until_their_own_component_
 
 #[tokio::test]
 async fn a_foreign_stateful_set_is_never_adopted_and_the_function_waits_until_it_is_deleted() -> Result<()> {
-    Scenario::run("somebody-else", async |scenario| {
+    Scenario::run("foreign", async |scenario| {
         let theirs = scenario.apply::<StatefulSet>(foreign_stateful_set("m-plain-function")).await?;
         let has_pod = async || Ok(pods(scenario).await?.contains_key("m-plain-function-0"));
         scenario.eventually("their pod runs", TIMEOUT, has_pod).await?;

@@ -1,6 +1,11 @@
 """Write the SBOM of each program as PROGRAM.cdx.json (CycloneDX 1.5), and licence texts as PROGRAM.licences.txt.
 
 They are reproducible: they contain no time, and the serial number is a hash of the content.
+
+Exit status:
+  0   all files are written, or with --check match what Cargo builds
+  1   --check found a difference, or an error
+  2   wrong usage
 """
 
 import argparse

@@ -56,7 +56,7 @@ pub(crate) enum Origin {
         /// Version of the operator.
         version: String,
     },
-    /// The cluster does not tell: the defaults, as a guess.
+    /// The cluster does not report them: the defaults, as a guess.
     #[cfg_attr(not(feature = "cluster"), allow(dead_code, reason = "only a cluster has them"))]
     Assumed {
         /// Why they are unknown.

@@ -92,7 +92,7 @@ warnings! {
     READERS, "deadLetterTopic",
         |spec| is_failover(spec) && spec.consuming.is_some_and(|it| !is_blank(it.dead_letter_topic)),
         "no effect: a Failover subscription, which `retainOrdering` and `effectively_once` ask for, redelivers a failed \
-         message for ever";
+         message forever";
     READERS, "timeout",
         |spec| spec.common.processing_guarantee == ProcessingGuarantee::AtMostOnce
             && spec.consuming.is_some_and(|consuming| consuming.timeout.unwrap_or_default() > 0),
@@ -137,7 +137,7 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collec
         if is_blank(secret.path.as_deref()) || is_blank(secret.key.as_deref()) {
             findings.warn(
                 path.field("secretsMap").key(name),
-                "Kubernetes refuses the pods: set `path` to the name of a Secret and `key` to one of its keys",
+                "Kubernetes rejects the pods: set `path` to the name of a Secret and `key` to one of its keys",
             );
         }
     }
@@ -245,7 +245,7 @@ fn measures_sidecars(spec: &SpecView<'_>) -> bool {
         })
 }
 
-/// The most consumers that a Failover subscription gives messages to, where the spec tells: if it lists partitions.
+/// The most consumers that a Failover subscription gives messages to, if the spec lists partitions.
 fn most_consumers(spec: &SpecView<'_>) -> Option<i32> {
     let input = spec.input().filter(|_| is_failover(spec))?;
     let is_regex = |topic: &str| {

@@ -144,7 +144,7 @@ async fn cascade_orphan_and_apply_again_keep_pods() -> TestResult {
     orphan::<FunctionMesh>(&harness, "m").await?;
     orphan::<Function>(&harness, "m-one").await?;
     assert_eq!(pods(&harness).await?, before);
-    // Without the autoscaler: the orphaned one would go on scaling.
+    // Without the autoscaler: the orphaned one would keep scaling.
     harness.apply(&fixtures::mesh("m", [fixtures::java_function("one").into()])?).await?;
     ready(&harness, "m").await?;
     let function = harness.get::<Function>("m-one").await?.uid().unwrap_or_default();

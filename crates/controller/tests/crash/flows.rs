@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Service;
 use crate::fixture::{Fixture, Helper};
 
 /// Until the first step of a start in two steps is complete.
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 type Step = fn(Fixture) -> BoxFuture<'static, anyhow::Result<()>>;
 
@@ -119,7 +119,7 @@ pub(crate) fn all() -> Vec<Flow> {
             |fixture| {
                 async move {
                     fixture.apply(&steered("shout", labels::PAUSE_ROLLOUT)?).await?;
-                    fixture.settle(PATIENCE, Duration::ZERO, &[]).await?;
+                    fixture.settle(TIMEOUT, Duration::ZERO, &[]).await?;
                     fixture.apply(&defaults("red")).await
                 }
                 .boxed()
