@@ -52,6 +52,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     #[cfg(not(feature = "cluster"))]
     let mut inputs = Inputs::from_files(&args.files);
     let documents = inputs.take_documents()?;
+    super::inputs::warn_of_repetitions(&documents, streams)?;
     let mut rejected = false;
     let mut reject = |document: &Document, violations: &[Violation]| -> std::io::Result<()> {
         rejected = true;
