@@ -4,7 +4,6 @@
 //! (with it the FunctionMesh CRD exceeds the size limit of a request), sets list map keys for server-side apply, adds
 //! size limits and CEL rules, and defaults `spec` to an empty object.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -46,21 +45,25 @@ pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
         .collect()
 }
 
-/// The schemas by kind, generated once since they are large.
-static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
-    let mut schemas = BTreeMap::new();
-    // The tests of the CRDs fail when they cannot be generated.
-    for crd in all().unwrap_or_default() {
-        let version = crd.spec.versions.into_iter().next();
-        let schema = version.and_then(|version| version.schema?.open_api_v3_schema);
-        schemas.insert(crd.spec.names.kind, serde_json::to_value(schema).unwrap_or_default());
-    }
-    schemas
-});
+/// The schema of each kind, generated at its first use: the schemas are large.
+static SCHEMAS: [(&str, LazyLock<Value>); 5] = [
+    ("BackendConfig", LazyLock::new(|| generate_schema(BackendConfig::crd()))),
+    ("Function", LazyLock::new(|| generate_schema(Function::crd()))),
+    ("Source", LazyLock::new(|| generate_schema(Source::crd()))),
+    ("Sink", LazyLock::new(|| generate_schema(Sink::crd()))),
+    ("FunctionMesh", LazyLock::new(|| generate_schema(FunctionMesh::crd()))),
+];
 
 /// The OpenAPI schema of a kind; None for a kind of another project.
 pub fn schema(kind: &str) -> Option<&'static Value> {
-    SCHEMAS.get(kind)
+    SCHEMAS.iter().find(|(known, _)| *known == kind).map(|(_, schema)| &**schema)
+}
+
+/// The tests of the CRDs fail when one cannot be generated.
+fn generate_schema(crd: CustomResourceDefinition) -> Value {
+    let version = finalize(crd).ok().and_then(|crd| crd.spec.versions.into_iter().next());
+    let schema = version.and_then(|version| version.schema?.open_api_v3_schema);
+    serde_json::to_value(schema).unwrap_or_default()
 }
 
 fn finalize(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {

@@ -106,8 +106,8 @@ mod tests {
 
     fn decode_error(text: &str) -> String {
         let source = Rc::new(crate::input::Source { name: "x".to_owned(), text: text.to_owned() });
-        let node = load(text).0.remove(0);
-        Object::decode(&Document { source, node }, "default").unwrap_err().to_string()
+        let node = load(text).documents.remove(0);
+        Object::decode(&Document { source, node, repeated: Vec::new() }, "default").unwrap_err().to_string()
     }
 
     #[test]

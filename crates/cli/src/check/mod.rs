@@ -80,6 +80,13 @@ impl Checker<'_> {
                 }
             }
         }
+        let repeated = document.repetitions();
+        found.extend(repeated.map(|(field, at, message)| Finding {
+            severity: Severity::Warning,
+            field,
+            message,
+            at,
+        }));
         found.sort_by_key(|finding| (finding.at.start, finding.severity));
         Some(found)
     }

@@ -79,6 +79,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
     let documents = read_all(&args.files)?;
+    inputs::warn_of_repetitions(&documents, streams)?;
     let against = match args.against.as_slice() {
         [] => Against::Cluster,
         [one] if one.as_os_str() == CLUSTER => Against::Cluster,

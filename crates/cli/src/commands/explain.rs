@@ -107,6 +107,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     #[cfg(not(feature = "cluster"))]
     let (operator, mut inputs) = (args.operator.offline()?, Inputs::from_files(&args.files));
     let documents = inputs.take_documents()?;
+    inputs::warn_of_repetitions(&documents, streams)?;
     let Some(objects) = inputs::objects(&documents, &inputs.namespace, streams)? else {
         return Ok(Outcome::Invalid);
     };

@@ -141,6 +141,20 @@ pub(super) fn note(operator: &OperatorSettings, streams: &mut Streams<'_>) -> io
     operator.note().map_or(Ok(()), |note| screen::lines(streams.err, &format!("note: {note}")))
 }
 
+/// Warns of what `kubectl` reads without a word: keys that are there twice.
+pub(super) fn warn_of_repetitions(documents: &[Document], streams: &mut Streams<'_>) -> io::Result<()> {
+    for document in documents.iter().filter(|document| document.is_mesh_kind()) {
+        for (field, at, message) in document.repetitions() {
+            let title = format!("{field}: {message}");
+            let note = format!("in {}", document.title());
+            let source = &document.source;
+            let shown = report::show(Severity::Warning, &title, source, &at, Some(&note), streams.colour);
+            writeln!(streams.err, "{shown}\n")?;
+        }
+    }
+    Ok(())
+}
+
 /// Decodes documents; None after reporting errors with their locations.
 pub(super) fn objects<'a>(
     documents: &'a [Document],

@@ -49,6 +49,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     let (operator, mut inputs) = (args.operator.offline()?, Inputs::from_files(&args.files));
     let settings = &operator.settings;
     let documents = inputs.take_documents()?;
+    super::inputs::warn_of_repetitions(&documents, streams)?;
     let mut rejected = false;
     let mut reject = |document: &Document, violations: &[Violation]| -> std::io::Result<()> {
         rejected = true;

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use clap::Args;
 
-pub use loader::{Syntax, load};
+pub use loader::{Loaded, Repeated, Syntax, load};
 pub use scalar::resolve as resolve_scalar;
 pub use tree::{Entry, Node, Tree};
 
@@ -81,9 +81,25 @@ pub struct Document {
     pub source: Rc<Source>,
     /// The content.
     pub node: Node,
+    /// The keys that are there twice.
+    pub repeated: Vec<Repeated>,
 }
 
 impl Document {
+    /// The keys that are there twice: field, location, and what counts.
+    pub fn repetitions(&self) -> impl Iterator<Item = (String, Range<usize>, String)> {
+        self.repeated.iter().map(|Repeated { key, at, ignored, is_merged }| {
+            let (line, _) = self.source.position(ignored.start);
+            let advice =
+                if *is_merged { "; the merge key `<<` after it counts, so put that first" } else { "" };
+            let message = format!("duplicate key: that on line {line} is ignored, as by kubectl{advice}");
+            let at = if *is_merged { ignored } else { at };
+            let holder = self.node.path_at(at.start);
+            let field = if holder.is_empty() { key.clone() } else { format!("{holder}.{key}") };
+            (field, at.clone(), message)
+        })
+    }
+
     /// The string at a path.
     pub fn text(&self, path: &[&str]) -> Option<&str> {
         path.iter().try_fold(&self.node, |node, key| node.get(key))?.as_str()
@@ -196,10 +212,19 @@ pub fn read_all(files: &Files) -> Result<Vec<Document>, InputError> {
 /// The documents of a text, up to the first syntax error.
 pub fn parse(source: Source) -> (Vec<Document>, Option<InputError>) {
     let source = Rc::new(source);
-    let (nodes, error) = load(&source.text);
+    let Loaded { documents: nodes, repeated, error } = load(&source.text);
     let mut documents = Vec::new();
     for node in nodes {
         flatten(node, &source, &mut documents);
+    }
+    // A key of a List itself belongs to its first item.
+    for repeated in repeated {
+        let holder = documents.iter().position(|document: &Document| {
+            document.node.at.start <= repeated.at.start && repeated.at.end <= document.node.at.end
+        });
+        if let Some(document) = documents.get_mut(holder.unwrap_or_default()) {
+            document.repeated.push(repeated);
+        }
     }
     let error =
         error.map(|Syntax { message, at }| InputError::Syntax { source: Rc::clone(&source), message, at });
@@ -213,7 +238,8 @@ fn flatten(mut node: Node, source: &Rc<Source>, documents: &mut Vec<Document>) {
     }
     let is_list = node.get("kind").and_then(Node::as_str).is_some_and(|kind| kind.ends_with("List"));
     if is_list && let Some(items) = node.take_items("items") {
-        for item in items {
+        for mut item in items {
+            item.inherit_type(&node);
             flatten(item, source, documents);
         }
         return;
@@ -222,7 +248,7 @@ fn flatten(mut node: Node, source: &Rc<Source>, documents: &mut Vec<Document>) {
     if let Tree::Map(entries) = &mut node.tree {
         entries.retain(|entry| entry.key != "status");
     }
-    documents.push(Document { source: Rc::clone(source), node });
+    documents.push(Document { source: Rc::clone(source), node, repeated: Vec::new() });
 }
 
 fn sources(path: &Path, recursive: bool) -> Result<Vec<Source>, InputError> {
