@@ -4,9 +4,11 @@
 mod admission;
 mod annotations;
 mod backend_configs;
+mod cleanup_pods;
 mod connection;
 mod deletion;
 mod drift;
+mod editions;
 mod election;
 mod fairness;
 mod harness;
