@@ -15,7 +15,8 @@ fn render(case: &str, options: &[&str]) -> Vec<Value> {
     let file = files.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(case)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-mesh"));
     command.args(["render", "--with-cleanup", "-o", "json"]).args(options).arg("-f").arg(file);
-    for variable in ["CONFIG_FILE", "GLOBAL_BACKEND_CONFIG", "NAMESPACED_BACKEND_CONFIG", "ENABLE_INIT_CONTAINERS"]
+    for variable in
+        ["CONFIG_FILE", "GLOBAL_BACKEND_CONFIG", "NAMESPACED_BACKEND_CONFIG", "ENABLE_INIT_CONTAINERS"]
     {
         command.env_remove(variable);
     }
@@ -61,8 +62,11 @@ fn case_11_added_containers_have_resources() {
 fn case_11_resources_are_a_setting() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");
-    std::fs::write(&file, "logSidecarResources: {requests: {cpu: 1m}}\ncleanupResources: {limits: {memory: 2Gi}}\n")
-        .unwrap();
+    std::fs::write(
+        &file,
+        "logSidecarResources: {requests: {cpu: 1m}}\ncleanupResources: {limits: {memory: 2Gi}}\n",
+    )
+    .unwrap();
     let option = ["--config-file", file.to_str().unwrap()];
     let items = render("11", &option);
     let sidecar = container(object(&items, "StatefulSet"), "filebeat");
@@ -103,13 +107,15 @@ fn case_14_cleanup_pods_bear_labels_and_annotations() {
 /// The package is at the path of the manifest, in the volume of the user, which each container mounts that needs it.
 #[test]
 fn case_21_package_goes_to_the_path_given() {
-    for (options, downloader) in
-        [(&[][..], "pulsar-function"), (&["--enable-init-containers"], "downloader")]
+    for (options, downloader) in [(&[][..], "pulsar-function"), (&["--enable-init-containers"], "downloader")]
     {
         let items = render("21", options);
         let set = object(&items, "StatefulSet");
         let script = |name: &str| container(set, name)["command"][2].as_str().unwrap().to_owned();
-        assert!(script(downloader).contains(" packages download function://public/default/f@1 --path /scratch/f.jar "));
+        assert!(
+            script(downloader)
+                .contains(" packages download function://public/default/f@1 --path /scratch/f.jar ")
+        );
         assert!(script("pulsar-function").contains(" --jar /scratch/f.jar "));
         for name in [downloader, "pulsar-function"] {
             let mounts = container(set, name)["volumeMounts"].as_array().unwrap();

@@ -142,7 +142,11 @@ mod tests {
     use function_mesh_api::validate::Valid;
     use serde_json::json;
 
-    fn probes<C: Component>(component: &Valid<C>, settings: &Settings, edition: Edition) -> [Option<Probe>; 2] {
+    fn probes<C: Component>(
+        component: &Valid<C>,
+        settings: &Settings,
+        edition: Edition,
+    ) -> [Option<Probe>; 2] {
         let container = with_settings(component, settings, |context| {
             build_main_container(&Context { edition, ..context.clone() })
         });

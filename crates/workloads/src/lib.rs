@@ -52,10 +52,10 @@ use k8s_openapi::api::core::v1::Service;
 
 #[cfg(feature = "args")]
 pub use args::{SettingsArgs, parse_bool};
-pub use cleanup::{CANNOT_START, CONTAINER as CLEANUP_CONTAINER};
-pub use edition::Edition;
 pub use arguments::check_arguments;
 pub use backend::{Backends, ignored as ignored_in_backend_config};
+pub use cleanup::{CANNOT_START, CONTAINER as CLEANUP_CONTAINER};
+pub use edition::Edition;
 pub use mesh::MeshComponents;
 pub use redact::message as without_credentials;
 pub use settings::{BackendConfigRef, RunnerImages, Settings, SettingsError};

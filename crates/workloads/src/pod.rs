@@ -15,7 +15,8 @@ use crate::{container, container_parts};
 use crate::{download, filebeat, volume_names, volumes};
 
 /// Keys and values that decline the injection of a proxy. Istio reads a label, and its older releases an annotation.
-const INJECTION: [(&str, &str); 2] = [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
+const INJECTION: [(&str, &str); 2] =
+    [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
 
 type Map = BTreeMap<String, String>;
 

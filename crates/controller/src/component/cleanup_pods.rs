@@ -40,7 +40,8 @@ pub(super) fn container_end(pods: &[Pod]) -> Option<ContainerEnd> {
     for pod in pods {
         let Some(ended) = terminated(pod) else { continue };
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        let is_of_job = matches!(phase, Some("Failed" | "Succeeded")) || pod.metadata.deletion_timestamp.is_some();
+        let is_of_job =
+            matches!(phase, Some("Failed" | "Succeeded")) || pod.metadata.deletion_timestamp.is_some();
         match ended.exit_code {
             0 => return Some(ContainerEnd::Succeeded),
             _ if is_of_job => {}
@@ -96,12 +97,12 @@ mod tests {
 
     fn pod(phase: &str, code: Option<i32>) -> Pod {
         let state = match code {
-            Some(code) => json!({ "terminated": { "exitCode": code, "message": format!("ended with {code}") } }),
+            Some(code) => {
+                json!({ "terminated": { "exitCode": code, "message": format!("ended with {code}") } })
+            }
             None => json!({ "running": {} }),
         };
-        let status = |name: &str, state: &Value| {
-            json!({ "name": name, "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": state })
-        };
+        let status = |name: &str, state: &Value| json!({ "name": name, "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": state });
         let proxy = json!({ "running": {} });
         serde_json::from_value(json!({
             "status": { "phase": phase, "containerStatuses": [status("istio-proxy", &proxy), status("cleanup", &state)] },
@@ -129,14 +130,16 @@ mod tests {
             assert_eq!(container_end(&pods), expected, "{pods:?}");
         }
         let mut deleted = pod("Running", Some(1));
-        deleted.metadata = serde_json::from_value(json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" })).expect("metadata");
+        deleted.metadata =
+            serde_json::from_value(json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" })).expect("metadata");
         assert_eq!(container_end(&[deleted]), None);
     }
 
     #[test]
     fn last_event_has_the_words_of_the_api_server() {
         let event = |at: &str, message: &str| -> Event {
-            let event = json!({ "metadata": {}, "involvedObject": {}, "lastTimestamp": at, "message": message });
+            let event =
+                json!({ "metadata": {}, "involvedObject": {}, "lastTimestamp": at, "message": message });
             serde_json::from_value(event).expect("an Event")
         };
         let events = [

@@ -124,10 +124,9 @@ pub(super) fn next_step(state: &CleanupState) -> CleanupStep {
         CleanupJob::Ours { end: Some(End::Failed(cause)), .. } | CleanupJob::Foreign(cause) => {
             CleanupStep::Abandon(cause.clone())
         }
-        CleanupJob::Ours { is_outdated: true, .. } if !state.is_past_deadline => {
-            cancel(state).unwrap_or(CleanupStep::Wait(WAITING_FOR_JOB))
-        }
-        CleanupJob::Ours { is_stuck: true, .. } if !state.is_past_deadline => {
+        CleanupJob::Ours { is_outdated: true, .. } | CleanupJob::Ours { is_stuck: true, .. }
+            if !state.is_past_deadline =>
+        {
             cancel(state).unwrap_or(CleanupStep::Wait(WAITING_FOR_JOB))
         }
         CleanupJob::Ours { is_stuck: true, .. } => {

@@ -15,8 +15,8 @@ use kube::ResourceExt;
 use kube::api::DeleteParams;
 
 use super::cleanup_jobs::{self, Found};
-use super::cleanup_step::{CleanupJob, CleanupState, CleanupStep, Plan, Pods, next_step};
 use super::cleanup_pods::{self, ContainerEnd};
+use super::cleanup_step::{CleanupJob, CleanupState, CleanupStep, Plan, Pods, next_step};
 use super::{Context, finalizer, subscription_history};
 use crate::error::Error;
 use function_mesh_kube::apply::{ChildApplier, ChildError, controller_of, is_owned_by};

@@ -35,7 +35,8 @@ async fn cleanup_ends_with_its_container_beside_a_proxy() -> TestResult {
     harness.gone::<Pod>(&first).await?;
     container_ends(&harness, &first, 0).await?;
     harness.gone::<Function>("x").await?;
-    has_event(&harness, "Function", "x", "Normal CleanupSucceeded: removed subscription public/default/x").await?;
+    has_event(&harness, "Function", "x", "Normal CleanupSucceeded: removed subscription public/default/x")
+        .await?;
     no_job(&harness, JOB).await
 }
 

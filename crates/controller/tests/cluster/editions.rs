@@ -74,10 +74,12 @@ async fn upgrade_restarts_nobody_and_the_next_change_brings_the_new_template() -
     harness.stop().await?;
     harness.start().await?;
     harness.patch::<Function>("f", json!({ "spec": { "replicas": 2 } })).await?;
-    harness.stateful_set("f-function", async |set| {
-        ensure!(set.spec.as_ref().and_then(|spec| spec.replicas) == Some(2), "not scaled");
-        Ok(())
-    }).await?;
+    harness
+        .stateful_set("f-function", async |set| {
+            ensure!(set.spec.as_ref().and_then(|spec| spec.replicas) == Some(2), "not scaled");
+            Ok(())
+        })
+        .await?;
     harness.settle().await?;
     assert_eq!(revision(&harness, "f-function").await?, before, "no pod restarts");
 

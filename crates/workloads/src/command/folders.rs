@@ -17,7 +17,8 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    pub(crate) const JAVA_LOG_CONFIG: Self = Self::new("FM_CONF_DIR", "/pulsar/conf/java-log", "/tmp/function-mesh/conf");
+    pub(crate) const JAVA_LOG_CONFIG: Self =
+        Self::new("FM_CONF_DIR", "/pulsar/conf/java-log", "/tmp/function-mesh/conf");
     pub(crate) const PYTHON_LOG_CONFIG: Self =
         Self::new("FM_CONF_DIR", "/pulsar/conf/python-log", "/tmp/function-mesh/conf");
     /// Where the runner writes the log file of the component, and the sidecar reads it.

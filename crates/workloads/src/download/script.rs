@@ -76,8 +76,8 @@ pub(crate) fn path(context: &Context<'_>, runtime: Runtime<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Edition, Settings};
     use crate::testing::{function, init_containers, script, with_settings};
+    use crate::{Edition, Settings};
     use serde_json::json;
 
     #[test]

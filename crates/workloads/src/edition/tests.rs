@@ -18,7 +18,8 @@ fn written(spec: Value, edition: Edition) -> StatefulSet {
     let mut set = serde_json::to_value(workload.stateful_set).unwrap();
     set["spec"]["revisionHistoryLimit"] = json!(10);
     set["spec"]["template"]["spec"]["restartPolicy"] = json!("Always");
-    set["spec"]["template"]["spec"]["containers"][0]["terminationMessagePath"] = json!("/dev/termination-log");
+    set["spec"]["template"]["spec"]["containers"][0]["terminationMessagePath"] =
+        json!("/dev/termination-log");
     serde_json::from_value(set).unwrap()
 }
 

@@ -2,8 +2,8 @@
 
 use function_mesh_api::types::{Log4jConfigFileType, LogFormat, LogLevel, RuntimeLogConfig};
 
-use crate::context::Context;
 use crate::command::folders::{self, Folder};
+use crate::context::Context;
 use crate::shell::{Command, Script, ShellWord};
 
 use super::rotation::Rotation;

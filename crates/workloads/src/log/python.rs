@@ -5,8 +5,8 @@ use std::fmt::Write;
 use function_mesh_api::is_printable;
 use function_mesh_api::types::{LogFormat, LogLevel, RuntimeLogConfig};
 
-use crate::context::Context;
 use crate::command::folders::{self, Folder};
+use crate::context::Context;
 use crate::shell::{Command, Script, ShellWord};
 
 use super::rotation::Rotation;
@@ -40,11 +40,7 @@ pub(crate) fn prepare(context: &Context<'_>, script: Script, config: Option<&Run
 }
 
 /// As [`prepare`]. Without the right to write to the folder of the runner, a copy of it runs.
-fn prepare_for_any_user(
-    context: &Context<'_>,
-    script: Script,
-    config: Option<&RuntimeLogConfig>,
-) -> Script {
+fn prepare_for_any_user(context: &Context<'_>, script: Script, config: Option<&RuntimeLogConfig>) -> Script {
     let has_own = config.is_some_and(|config| config.log_config.is_some());
     let used: &[_] = if has_own { &[Folder::LOGS] } else { &[Folder::PYTHON_LOG_CONFIG, Folder::LOGS] };
     let script = folders::choose(script, used);

@@ -123,8 +123,5 @@ fn user_configuration_is_not_overwritten() {
     let python =
         script(&bare_function(json!({ "python": { "py": "f.py", "log": own } })), &Settings::default());
     assert!(!python.contains("printf"), "{python}");
-    assert!(
-        python.contains(r#"sed -i.bak 's/^  Log.setLevel/#&/' "${FM_RUNNER_DIR}"/log.py"#),
-        "{python}"
-    );
+    assert!(python.contains(r#"sed -i.bak 's/^  Log.setLevel/#&/' "${FM_RUNNER_DIR}"/log.py"#), "{python}");
 }

@@ -61,7 +61,8 @@ impl Sandbox {
     /// Runs commands as a user who may write to `/tmp`, and to `/pulsar` only with the group of the image. If the test
     /// does not run as root, it stays the same user, whose right to write to `/pulsar` is taken.
     pub(crate) fn run_as(&mut self, user: u32, group: u32) {
-        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+        let set =
+            |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
         fs::create_dir_all(self.path("tmp")).expect("a directory");
         fs::create_dir_all(self.path("calls")).expect("a directory");
         let is_root = self.root.path().metadata().expect("a directory").uid() == 0;
