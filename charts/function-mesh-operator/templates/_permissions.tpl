@@ -42,6 +42,10 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+# Why the API server rejects pods.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

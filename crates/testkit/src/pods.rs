@@ -35,6 +35,26 @@ pub async fn pretend_to_end(client: &Client, namespace: &str, job: &str, code: i
     Ok(pods.len())
 }
 
+/// Marks the containers of a Job's pods as terminated with this exit code, while an injected sidecar keeps the pods
+/// running. Returns the names of the pods.
+pub async fn pretend_container_to_end(
+    client: &Client,
+    namespace: &str,
+    job: &str,
+    code: i32,
+) -> anyhow::Result<Vec<String>> {
+    let api = Api::<Pod>::namespaced(client.clone(), namespace);
+    let mut pods = api.list(&ListParams::default().labels("job-name")).await?.items;
+    pods.retain(|pod| pod.labels().get("job-name").is_some_and(|name| name.starts_with(job)));
+    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+    for pod in &pods {
+        let mut status = ended(pod, code);
+        status["phase"] = json!("Running");
+        give_status(&api, pod, &status).await?;
+    }
+    Ok(pods.iter().map(ResourceExt::name_any).collect())
+}
+
 /// Runs a fake kubelet for a namespace forever: marks every new pod as running and ready, and every pod of a Job as
 /// succeeded.
 pub async fn play_kubelet(client: Client, namespace: String) {
@@ -74,7 +94,8 @@ fn running(pod: &Pod) -> Value {
         "conditions": [
             { "type": "PodScheduled", "status": "True" },
             { "type": "ContainersReady", "status": "True" },
-            { "type": "Ready", "status": "True" },
+            // Long ago: a pod that has just become ready is not available yet.
+            { "type": "Ready", "status": "True", "lastTransitionTime": "2000-01-01T00:00:00Z" },
         ],
         "containerStatuses": containers(pod, &json!({ "ready": true, "state": { "running": {} } })),
     })

@@ -3,6 +3,8 @@
 //! A StatefulSet keeps the edition that it was written with as long as that edition renders the live template. As soon
 //! as the template changes for another reason, pods restart anyway, and the newest edition is rendered.
 
+use std::fmt::Write;
+
 use function_mesh_api::labels;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -73,7 +75,10 @@ fn stateful_set(template: &PodTemplateSpec) -> Option<Value> {
 pub(crate) fn annotations(edition: Edition, template: &PodTemplateSpec) -> [(String, String); 2] {
     let text = stateful_set(template).unwrap_or_default().to_string();
     let digest = Sha256::digest(text.as_bytes());
-    let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash = digest.iter().take(8).fold(String::new(), |mut hash, byte| {
+        _ = write!(hash, "{byte:02x}");
+        hash
+    });
     [
         (labels::TEMPLATE_EDITION.to_owned(), edition.as_str().to_owned()),
         (labels::TEMPLATE_HASH.to_owned(), hash),

@@ -56,6 +56,7 @@ use k8s_openapi::api::core::v1::Service;
 pub use args::{SettingsArgs, parse_bool};
 pub use arguments::check_arguments;
 pub use backend::{Backends, ignored as ignored_in_backend_config};
+pub use cleanup::{CANNOT_START, CONTAINER as CLEANUP_CONTAINER};
 pub use edition::Edition;
 pub use mesh::MeshComponents;
 #[cfg(feature = "args")]

@@ -280,6 +280,63 @@ mod tests {
     }
 
     #[test]
+    fn default_container_of_the_user_wins() {
+        let key = labels::DEFAULT_CONTAINER;
+        let found = |template: PodTemplateSpec| template.metadata.unwrap().annotations.unwrap()[key].clone();
+        assert_eq!(found(with_backend_config(json!({}), json!({}))), "pulsar-function");
+        let backend = json!({ "pod": { "annotations": { key: "b" } } });
+        assert_eq!(found(with_backend_config(backend.clone(), json!({}))), "b");
+        assert_eq!(found(with_backend_config(backend, json!({ "annotations": { key: "own" } }))), "own");
+    }
+
+    fn job_metadata(backend: Value, pod: Value) -> (Map, Map) {
+        let backend = BackendConfig::new("b", serde_json::from_value(backend).unwrap());
+        let backends = Backends { global: None, namespaced: Some(&backend) };
+        let one = |key: &str, value: &str| Map::from([(key.to_owned(), value.to_owned())]);
+        let settings = Settings {
+            resource_labels: one("team", "t"),
+            resource_annotations: one("note", "n"),
+            ..Settings::default()
+        };
+        let function = function(json!({ "pod": pod }));
+        let metadata =
+            build_job_metadata(&Context::new(&function, backends, &settings), &one(labels::OWNER, "u"));
+        (metadata.labels.unwrap(), metadata.annotations.unwrap())
+    }
+
+    #[test]
+    fn cleanup_pods_have_labels_of_every_layer() {
+        let backend = json!({ "pod": { "labels": { "l": "b", "tier": "b" }, "annotations": { "a": "b" } } });
+        let pod = json!({
+            "labels": { "l": "own", "component": "x", "owner": "x", "app.kubernetes.io/instance": "x" },
+            "annotations": { "x": "own" },
+        });
+        let (labels, annotations) = job_metadata(backend, pod);
+        let found = |map: &Map, key: &str| map.get(key).cloned().unwrap_or_default();
+        let keys = ["l", "tier", "team", "owner", "component", "app.kubernetes.io/instance"];
+        assert_eq!(keys.map(|key| found(&labels, key)), ["own", "b", "t", "u", "", ""]);
+        assert_eq!(["a", "note", "x"].map(|key| found(&annotations, key)), ["b", "n", "own"]);
+        // Nobody scrapes a Job.
+        assert!(!annotations.contains_key("prometheus.io/scrape"));
+    }
+
+    #[test]
+    fn cleanup_pods_decline_proxies() {
+        let [(istio, no), (linkerd, disabled)] = INJECTION;
+        let (labels, annotations) = job_metadata(json!({}), json!({}));
+        assert_eq!((labels[istio].as_str(), annotations[istio].as_str()), (no, no));
+        assert_eq!(annotations[linkerd], disabled);
+        for pod in [json!({ "labels": { istio: "true" } }), json!({ "annotations": { istio: "true" } })] {
+            let (labels, annotations) = job_metadata(json!({}), pod.clone());
+            let found = [labels.get(istio), annotations.get(istio)].map(|it| it.map(String::as_str));
+            assert!(found.contains(&Some("true")) && found.contains(&None), "{pod}");
+        }
+        let (_, annotations) =
+            job_metadata(json!({ "pod": { "annotations": { linkerd: "enabled" } } }), json!({}));
+        assert_eq!(annotations[linkerd], "enabled");
+    }
+
+    #[test]
     fn default_annotations_and_security_context() {
         let template = with_defaults(
             &function(json!({ "pod": { "annotations": { "prometheus.io/port": "1" } } })),

@@ -28,7 +28,7 @@ fn start(kind: &str, spec: &Value, (user, group): (u32, u32)) -> (Sandbox, Vec<C
     (sandbox, calls)
 }
 
-fn function(runtime: &str, file: &str, log: Value) -> Value {
+fn function(runtime: &str, file: &str, log: &Value) -> Value {
     json!({
         "className": "C", "input": { "topics": ["in"] }, "pulsar": { "pulsarConfig": "p" },
         runtime: { file: format!("/pulsar/{file}"), "log": log },
@@ -43,7 +43,7 @@ fn option<'a>(call: &'a Call, prefix: &str) -> &'a str {
 fn runners_start_without_writable_image() {
     let logs = json!({ "rotatePolicy": "SizedPolicyWith10MB" });
     let other = (20000, 20000);
-    let (sandbox, calls) = start("Function", &function("java", "jar", logs.clone()), other);
+    let (sandbox, calls) = start("Function", &function("java", "jar", &logs), other);
     let root = sandbox.path("").to_str().expect("a path").trim_end_matches('/').to_owned();
     let [java] = calls.as_slice() else { panic!("{calls:?}") };
     let config = option(java, "-Dlog4j.configurationFile=");
@@ -52,7 +52,7 @@ fn runners_start_without_writable_image() {
     assert_eq!(option(java, "-Dpulsar.function.log.dir="), format!("{root}/tmp/function-mesh/logs"));
     assert!(option(java, "-Xlog:gc*:file=").starts_with(&format!("{root}/tmp/function-mesh/gc/gc.log:")));
 
-    let (sandbox, calls) = start("Function", &function("python", "py", logs), other);
+    let (sandbox, calls) = start("Function", &function("python", "py", &logs), other);
     let root = sandbox.path("").to_str().expect("a path").trim_end_matches('/').to_owned();
     let [python] = calls.as_slice() else { panic!("{calls:?}") };
     let runner = format!("{root}/tmp/function-mesh/python-instance");
@@ -66,7 +66,7 @@ fn runners_start_without_writable_image() {
 /// As OpenShift's: a random user, whose group is the one that images give their folders to.
 #[test]
 fn random_user_of_group_0_writes_to_the_image() {
-    let (sandbox, calls) = start("Function", &function("java", "jar", json!({})), (1_000_680_000, 0));
+    let (sandbox, calls) = start("Function", &function("java", "jar", &json!({})), (1_000_680_000, 0));
     let [java] = calls.as_slice() else { panic!("{calls:?}") };
     let config = sandbox.path("pulsar/conf/java-log/java_instance_log4j.xml");
     assert_eq!(option(java, "-Dlog4j.configurationFile="), config.to_str().expect("a path"));

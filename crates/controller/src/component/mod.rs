@@ -7,6 +7,7 @@
 
 mod apply;
 mod cleanup_jobs;
+mod cleanup_pods;
 mod cleanup_step;
 mod delete;
 mod finalizer;

@@ -128,7 +128,7 @@ async fn failed_cleanup_is_reported_with_its_subscriptions() -> TestResult {
         Job x-function-cleanup-";
     has_event(&harness, "Function", "x", left).await?;
     has_event(&harness, "Function", "x", "Job was active longer than specified deadline").await?;
-    job(&harness, "x-function-cleanup-").await.context("its log is kept for an hour").map(|_| ())
+    job(&harness, "x-function-cleanup-").await.context("its log is kept for a while").map(|_| ())
 }
 
 #[tokio::test]
@@ -324,6 +324,6 @@ async fn deletion_continues_after_a_restart() -> TestResult {
     }
     let deleted = format!("DELETE jobs {}", job.name_any());
     assert_eq!(counted, BTreeMap::from([("PATCH functions x", 1), (deleted.as_str(), 1)]), "{writes:?}");
-    assert_eq!(job.spec.context("no spec")?.ttl_seconds_after_finished, Some(3600));
+    assert_eq!(job.spec.context("no spec")?.ttl_seconds_after_finished, Some(600));
     Ok(())
 }

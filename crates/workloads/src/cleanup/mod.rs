@@ -34,9 +34,9 @@ const BACKOFF_LIMIT: i32 = 3;
 const TTL_SECONDS: i32 = 600;
 
 /// Exit codes of a shell that cannot start a program, for which retries are useless.
-const CANNOT_START: [i32; 2] = [126, 127];
+pub const CANNOT_START: [i32; 2] = [126, 127];
 /// Name of the Job's container.
-const CONTAINER: &str = "cleanup";
+pub const CONTAINER: &str = "cleanup";
 /// Script of the container.
 const SCRIPT: &str = include_str!("cleanup.sh");
 /// Java class that matches topics like Pulsar; see `TopicMatcher.java`.

@@ -101,12 +101,11 @@ pub(crate) fn build_mount(context: &Context<'_>) -> Option<VolumeMount> {
     }
     let path = path(context, download.runtime);
     let (folder, file) = path.rsplit_once('/')?;
-    let is_below_home = folder.starts_with(HOME);
-    let (mount_path, sub_path) = if !is_below_home {
+    let (mount_path, sub_path) = if folder.starts_with(HOME) {
+        (folder.to_owned(), None)
+    } else {
         // A mount at `/pulsar` would hide Pulsar itself, and at another folder what the image has there.
         (path.clone(), Some(file.to_owned()))
-    } else {
-        (folder.to_owned(), None)
     };
     Some(VolumeMount { name: volume_name(), mount_path, sub_path, ..VolumeMount::default() })
 }
