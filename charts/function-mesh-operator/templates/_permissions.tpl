@@ -42,6 +42,10 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+# Why the API server rejects its pods: a quota or a policy.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -16,6 +16,7 @@ mod leadership;
 mod lifecycle;
 mod migration;
 mod ownership;
+mod pods;
 mod protected_namespaces;
 mod recovery;
 mod rewrites;
