@@ -8,11 +8,12 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 
+use crate::component::PodFailures;
 use crate::metrics::Metrics;
 use crate::protected_namespaces::ProtectedNamespaces;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
-use crate::runtime::debounce::{CleanupClock, StatusDebounce};
+use crate::runtime::debounce::{CleanupClock, MissingPods, StatusDebounce};
 use function_mesh_kube::apply::Rewrites;
 use function_mesh_kube::cache::{self, Cache};
 use function_mesh_kube::compact::Compact;
@@ -53,6 +54,10 @@ pub struct Shared {
     pub memory: Memory,
     /// What admission made of earlier writes.
     pub rewrites: Rewrites,
+    /// Pods that failed as a whole and are replaced.
+    pub pod_failures: PodFailures,
+    /// Since when pods are missing.
+    pub missing_pods: MissingPods,
 }
 
 /// Resource versions of the global and the namespaced BackendConfig.
@@ -98,6 +103,8 @@ impl Shared {
         self.undecodable.forget(object);
         self.status_debounce.forget(object);
         self.cleanup_clock.forget(object);
+        self.pod_failures.forget(object);
+        self.missing_pods.forget(object);
     }
 
     /// An object of a cache, read from the API server if it is too large for the cache. None if it no longer exists.

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::backends::ConfigSender;
-use crate::component::{ComponentReconciler, JobSummary, Peers, PodSummary};
+use crate::component::{ComponentReconciler, JobSummary, Peers, PodFailures, PodSummary, pod_failures};
 use crate::context::Shared;
 use crate::mesh::MeshReconciler;
 use crate::metrics::Metrics;
@@ -29,7 +29,7 @@ use crate::publish::SettingsTarget;
 use crate::reconciler::{Reconciler, key_of, reconcile};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
-use crate::runtime::debounce::{CleanupClock, StatusDebounce};
+use crate::runtime::debounce::{CleanupClock, MissingPods, StatusDebounce};
 use crate::runtime::queue::Key;
 use crate::runtime::workers::{Controller, Triggers};
 use crate::{backends, component, mesh, object_metrics, publish};
@@ -207,6 +207,8 @@ impl Manager {
             undecodable: ReportedErrors::default(),
             memory,
             rewrites: Rewrites::default(),
+            pod_failures: PodFailures::default(),
+            missing_pods: MissingPods::default(),
         });
         let builder = ControllerBuilder {
             shared: &shared,
@@ -349,7 +351,10 @@ impl ControllerBuilder<'_> {
             .owns(notify_of_orphans(set_changes, triggers.clone()))
             .owns(notify_of_orphans(service_changes, triggers.clone()))
             .owns(notify_of_orphans(autoscaler_changes, triggers))
-            .on_refs(component::pods::components_of(pod_changes))
+            .on_refs(component::pods::components_of(pod_failures::record::<C>(
+                pod_changes,
+                Arc::clone(self.shared),
+            )))
             .on_refs(component::pods::components_of(job_changes))
             .on_refs(affected);
         Ok((run_controller(controller, ComponentReconciler::<C>::new(context)), sender))

@@ -16,8 +16,11 @@ mod observe;
 mod peers;
 mod pending_change;
 mod plan;
+mod pod_counts;
+pub(crate) mod pod_failures;
 mod pod_spec_hash;
 pub(crate) mod pods;
+mod rejected_pods;
 mod report;
 mod standard_conditions;
 mod status;
@@ -50,6 +53,7 @@ use function_mesh_kube::decode_error::DecodeError;
 
 use delete::Progress;
 pub use peers::Peers;
+pub use pod_failures::PodFailures;
 pub use status::{Applied, Observation, Outcome, status_of};
 pub use summary::{JobSummary, PodSummary};
 
@@ -185,7 +189,7 @@ async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Resul
         }
         result => result?,
     };
-    let pods::Diagnosis { problem, recheck_after } = pods::diagnose(&applied, component, context);
+    let pods::Diagnosis { problem, recheck_after } = pods::diagnose(&applied, component, context).await;
     let action = recheck_after.map_or_else(Action::await_change, Action::requeue);
     Ok((Some(Outcome::Applied(Observation { applied, problem, revisions: observed.revisions })), action))
 }

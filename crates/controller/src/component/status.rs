@@ -8,6 +8,7 @@ use function_mesh_api::types::{ComponentStatus, Phase, ResourceCondition, Subscr
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 
+use super::pod_counts::Pods;
 use super::standard_conditions;
 use crate::condition::{rewritten_message, with_history};
 use crate::context::Revisions;
@@ -84,33 +85,6 @@ pub(super) fn summary(status: &ComponentStatus) -> String {
     status.message.clone().unwrap_or_else(numbers)
 }
 
-/// Pod counts.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Pods {
-    wanted: i32,
-    ready: i32,
-    updated: i32,
-    /// Whether the StatefulSet controller has observed the current generation.
-    is_current: bool,
-}
-
-impl Pods {
-    fn of(stateful_set: &StatefulSet) -> Self {
-        let status = stateful_set.status.as_ref();
-        let seen = status.and_then(|status| status.observed_generation);
-        Self {
-            wanted: stateful_set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
-            ready: status.and_then(|status| status.ready_replicas).unwrap_or_default(),
-            updated: status.and_then(|status| status.updated_replicas).unwrap_or_default(),
-            is_current: seen.is_some() && seen == stateful_set.metadata.generation,
-        }
-    }
-
-    fn are_ready(self) -> bool {
-        self.is_current && self.ready == self.wanted && self.updated == self.wanted
-    }
-}
-
 impl Applied {
     /// A StatefulSet without changes, deferred rollout or retired subscriptions.
     pub fn of(stateful_set: Arc<StatefulSet>, immutable_diffs: Vec<&'static str>) -> Self {
@@ -131,6 +105,11 @@ impl Applied {
     /// Whether all pods exist, are ready and have the newest revision.
     pub fn are_ready(&self) -> bool {
         Pods::of(&self.stateful_set).are_ready()
+    }
+
+    /// Whether the StatefulSet controller has yet to create pods.
+    pub fn has_missing_pods(&self) -> bool {
+        Pods::of(&self.stateful_set).are_missing()
     }
 
     /// The wanted number of pods.
@@ -205,15 +184,7 @@ fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {
     if let Some(problem) = &seen.problem {
         return (Phase::Degraded, Some(problem.clone()));
     }
-    let Pods { wanted, ready, updated, .. } = pods;
-    let message = if updated < wanted {
-        format!("{updated} of {wanted} pods are updated to the newest revision")
-    } else if ready > wanted {
-        format!("waiting for {} surplus pods to terminate", ready - wanted)
-    } else {
-        format!("{ready} of {wanted} pods are ready")
-    };
-    (Phase::Progressing, Some(message))
+    (Phase::Progressing, Some(pods.progress()))
 }
 
 fn none_if_empty(text: String) -> Option<String> {

@@ -18,6 +18,7 @@ mod leadership;
 mod lifecycle;
 mod migration;
 mod ownership;
+mod pods;
 mod protected_namespaces;
 mod recovery;
 mod rewrites;

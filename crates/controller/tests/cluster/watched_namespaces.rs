@@ -27,7 +27,7 @@ use crate::harness::TestResult;
 type Rule = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 /// Permissions of the controller in each watched namespace.
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     ("compute.functionmesh.io", &["functionmeshes"], &["list", "watch"]),
     (
         "compute.functionmesh.io",
@@ -48,20 +48,22 @@ const RULES: [Rule; 13] = [
     ("autoscaling", &["horizontalpodautoscalers"], &["get", "list", "watch", "create", "patch", "delete"]),
     ("autoscaling.k8s.io", &["verticalpodautoscalers"], &["get", "create", "patch", "delete"]),
     ("batch", &["jobs"], &["get", "list", "watch", "create", "delete"]),
+    ("", &["events"], &["list"]),
     ("events.k8s.io", &["events"], &["create", "patch"]),
 ];
 /// Permissions in its own namespace.
 const LEASES: [Rule; 1] = [("coordination.k8s.io", &["leases"], &["get", "create", "update"])];
 
-/// Needed but not observed in this test: applying a missing object requires `create`; and there are no vertical
-/// autoscalers here.
-const UNASKED: [&str; 6] = [
+/// Needed but not observed in this test: applying a missing object requires `create`; there are no vertical autoscalers
+/// here, and no rejected pods.
+const UNASKED: [&str; 7] = [
     "create functions,sinks,sources",
     "create horizontalpodautoscalers",
     "create services",
     "create statefulsets",
     "create verticalpodautoscalers",
     "delete verticalpodautoscalers",
+    "list events",
 ];
 
 /// Grants a user these permissions in a namespace.
