@@ -65,7 +65,7 @@ fn mesh(components: &[Value]) -> Value {
     })
 }
 
-/// The object as the API server would store it, without a webhook; None if it refuses.
+/// The object as the API server would store it, without a webhook; None if it rejects it.
 async fn dry_run(client: &Client, object: &Value) -> Option<Value> {
     let resource = match object["kind"].as_str() {
         Some("Function") => ApiResource::erase::<Function>(&()),
@@ -182,7 +182,7 @@ async fn manifests_of_the_repository_are_the_same_online() -> anyhow::Result<()>
                     metadata.remove("ownerReferences");
                     metadata.insert("namespace".to_owned(), "default".into());
                 }
-                // The API server refuses what the case is about.
+                // The API server rejects the subject of the case.
                 let Some(stored) = dry_run(&client, &object).await else {
                     let (outcome, _) = run(&["validate"], &object, folder.path());
                     assert_ne!(outcome, kubectl_mesh::Outcome::Success, "{}", path.display());

@@ -225,7 +225,7 @@ fn duplicate_keys_are_warned_of_with_their_lines() {
     }
 }
 
-/// A field in the wrong place is told where it belongs: further out, beside, or spelled right.
+/// A misplaced field is reported with its right place: a parent, a sibling, or another spelling.
 #[test]
 fn misplaced_fields_are_told_their_place() {
     let head = "apiVersion: compute.functionmesh.io/v1alpha1\nkind: FunctionMesh\nmetadata: {name: m}\nspec:\n  \
@@ -247,7 +247,7 @@ fn misplaced_fields_are_told_their_place() {
         let finding = all.iter().find(|finding| finding["field"] == field.as_str());
         let message = finding.map(|finding| finding["message"].as_str().unwrap()).unwrap_or_default();
         let wanted = format!("write it as `spec.functions[0].{place}`");
-        // A topic beside topics is a slip of the pen.
+        // `topic` next to `topics` is a typo.
         let is_slip = field.ends_with("input.topic") && message.ends_with("did you mean `topics`?");
         assert!(message.ends_with(&wanted) || is_slip, "{field}: {message} in {all:?}");
     }

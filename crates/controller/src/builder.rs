@@ -3,25 +3,23 @@
 use crate::backends::ConfigSender;
 use crate::component::{ComponentReconciler, JobSummary, Peers, PodSummary, pod_failures};
 use crate::context::Shared;
+use crate::notify::{notify_of_orphans, notify_owner_mesh};
 use crate::reconciler::{Reconciler, key_of, reconcile};
 use crate::runtime::queue::Key;
 use crate::runtime::workers::{Controller, Triggers};
 use crate::{backends, component, mesh, object_metrics};
-use function_mesh_api::{Component, FunctionMesh, labels};
-use function_mesh_kube::apply::controller_of;
+use function_mesh_api::{Component, FunctionMesh};
 use function_mesh_kube::cache::{self, Cache, WatchMetrics, Watched};
 use function_mesh_kube::compact::Compact;
 use function_mesh_kube::leader_election::Leadership;
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use futures::future::BoxFuture;
-use futures::stream::StreamExt;
 use futures::{FutureExt, Stream};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use kube::runtime::watcher;
-use kube::{Resource, ResourceExt};
 use prometheus::IntGaugeVec;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -173,38 +171,4 @@ pub(crate) fn run_controller<R: Reconciler + 'static>(
 
 pub(crate) fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {
     futures::stream::poll_fn(move |context| receiver.poll_recv(context))
-}
-
-/// Triggers a reconcile of the component that the labels of an ownerless child name. Forwards the changes.
-fn notify_of_orphans<K: Resource<DynamicType = ()> + 'static, C: Component>(
-    changes: impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send + 'static,
-    components: Triggers<Compact<C>>,
-) -> impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send + 'static {
-    changes.inspect(move |change| {
-        if let Ok(child) = change
-            && controller_of(child).is_none()
-            && let Some(name) = child.label(labels::NAME)
-        {
-            components.change(&child.namespace().unwrap_or_default(), &name);
-        }
-    })
-}
-
-/// Triggers a reconcile of the owner mesh on each change of a component, deletions included: that of an ownerless one is
-/// named by its label. Forwards the changes.
-fn notify_owner_mesh<C: Component>(
-    changes: impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static,
-    meshes: Triggers<Compact<FunctionMesh>>,
-) -> impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static {
-    changes.inspect(move |change| {
-        let Ok(object) = change else { return };
-        let mesh = match controller_of(object) {
-            Some(owner) if owner.kind == FunctionMesh::kind(&()) => Some(owner.name.clone()),
-            Some(_) => None,
-            None => object.label(labels::MESH),
-        };
-        if let Some(mesh) = mesh {
-            meshes.change(&object.namespace().unwrap_or_default(), &mesh);
-        }
-    })
 }

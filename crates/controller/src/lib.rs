@@ -14,6 +14,7 @@ pub mod context;
 pub mod error;
 pub mod mesh;
 mod metrics;
+mod notify;
 mod object_metrics;
 pub mod protected_namespaces;
 mod publish;

@@ -28,7 +28,7 @@ pub(super) enum ContainerEnd {
 /// The pods of a Job.
 pub(super) async fn list(job: &Job, children: &ChildApplier<'_>) -> Result<Vec<Pod>, ChildError> {
     let mut pods = children.list::<Pod>(&format!("job-name={}", job.name_any())).await?;
-    // Anybody can set the label.
+    // Any client can set the label.
     pods.retain(|pod| controller_of(pod).is_some_and(|owner| Some(&owner.uid) == job.metadata.uid.as_ref()));
     Ok(pods)
 }

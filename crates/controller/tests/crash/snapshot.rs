@@ -121,8 +121,11 @@ fn normalised(
     let annotations: BTreeMap<_, _> = object
         .annotations()
         .iter()
-        // A hash that depends on the namespace and the owner's UID.
-        .map(|(key, value)| (key, if key == labels::APPLIED_HASH { "…" } else { value.as_str() }))
+        // Hashes that depend on the namespace and the owner's UID.
+        .map(|(key, value)| {
+            let is_hash = [labels::APPLIED_HASH, labels::TEMPLATE_HASH].contains(&key.as_str());
+            (key, if is_hash { "…" } else { value.as_str() })
+        })
         .collect();
     // The HPA controller reports missing metrics with varying times.
     let mut status =
