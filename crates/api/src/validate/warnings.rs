@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::autoscaling::v2::MetricSpec;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use crate::BuiltinMetric;
 use crate::component::Role::{self, Function, Sink, Source};
 use crate::component::{KindSpecific, SpecView};
 use crate::names::TopicName;
@@ -236,7 +237,7 @@ fn scales_by_cpu(spec: &SpecView<'_>) -> bool {
     let rules = spec.common.pod.and_then(|pod| pod.builtin_autoscaler.as_deref()).unwrap_or_default();
     scales(spec)
         && if !rules.is_empty() {
-            rules.iter().any(|rule| rule.starts_with("AverageUtilizationCPU"))
+            rules.iter().filter_map(|rule| BuiltinMetric::parse(rule)).any(|metric| metric.resource == "cpu")
         } else if metrics(spec).is_empty() {
             // The default, of this operator and of Kubernetes.
             true

@@ -70,15 +70,14 @@ pub(super) fn against_cluster(
         if generation.is_none() || generation != live.pointer("/status/observedGeneration") {
             return false;
         }
-        let is_deferred = |config: Option<&BackendConfig>, revision: Option<&str>| {
-            config.is_some_and(|config| {
-                let id = id_of(config);
-                let live = before.get(&id).and_then(|it| it.pointer("/metadata/resourceVersion")?.as_str());
-                !config.spec.auto_update.unwrap_or_default() && (changed.contains(&id) || live != revision)
-            })
-        };
-        is_deferred(applied.global, status("globalBackendConfigRevision"))
-            || is_deferred(applied.namespaced, status("namespacedBackendConfigRevision"))
+        let revisions = (status("globalBackendConfigRevision"), status("namespacedBackendConfigRevision"));
+        applied.has_deferred_change(revisions, |config| {
+            let id = id_of(config);
+            // One that changes with the files will get a new revision.
+            let live = before.get(&id).filter(|_| !changed.contains(&id));
+            let revision = live.and_then(|live| live.pointer("/metadata/resourceVersion")?.as_str());
+            Some(revision.unwrap_or("new").to_owned())
+        })
     });
     Ok((operator, Some(entries)))
 }
