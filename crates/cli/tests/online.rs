@@ -207,3 +207,61 @@ fn without_labels_lost(mut stored: Value, object: &Value) -> Value {
     stored["metadata"] = object["metadata"].clone();
     stored
 }
+
+/// A map in YAML: keys of every type, some twice, and merge keys at any place. Not a number or boolean and a string of
+/// the same text: kubectl takes either, by chance.
+fn yaml_map() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "a", "\"a\"", "b", "1", "0x1", "yes", "True", "on", "\"on\"", "017", "15", "0x1F", "1.50", "1_000",
+        "1000", "A", "\"\"", "''",
+    ]);
+    let value = prop::sample::select(vec![
+        "x",
+        "1",
+        "1.0",
+        "0.5",
+        "yes",
+        "~",
+        "",
+        "017",
+        "1e3",
+        "\"q\"",
+        "[1, no]",
+        "{p: 1, p: 2}",
+        "*x",
+        "!!str 1",
+        "2001-01-01",
+        "1:30",
+        "0o17",
+        "9007199254740993",
+        "\"\\u00e4\"",
+        "'it''s'",
+    ]);
+    let field = prop_oneof![
+        8 => (key, value).prop_map(|(key, value)| format!("  {key}: {value}\n")),
+        1 => Just("  <<: *x\n".to_owned()),
+        1 => Just("  <<: [*x, *y]\n".to_owned()),
+    ];
+    prop::collection::vec(field, 1..6).prop_map(|fields| fields.concat())
+}
+
+/// The map is read as by the real kubectl, and every key that is there twice is noticed.
+#[tokio::test]
+async fn maps_are_read_as_by_kubectl() -> anyhow::Result<()> {
+    let plane = ControlPlane::shared().await?;
+    let mut runner = TestRunner::deterministic();
+    let head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: k}\nx: &x {a: 7, p: 1}\ny: &y {a: 8, b: 9}\ndata:\n";
+    for _ in 0..60 {
+        let text = format!("{head}{}", yaml_map().new_tree(&mut runner).expect("a value").current());
+        let args = ["create", "--dry-run=client", "--validate=false", "-o", "json", "-f", "-"];
+        let read: Value = serde_json::from_str(&plane.kubectl(&args, &text).await?)?;
+        let loaded = kubectl_mesh::input::load(&text);
+        assert!(loaded.error.is_none(), "{text}\n{:?}", loaded.error);
+        let ours = loaded.documents[0].to_value();
+        // Go writes whole numbers without a fraction.
+        let plain =
+            |value: &Value| value.to_string().replace(".0,", ",").replace(".0}", "}").replace(".0]", "]");
+        assert_eq!(plain(&ours["data"]), plain(&read["data"]), "{text}");
+    }
+    Ok(())
+}

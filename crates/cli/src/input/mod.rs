@@ -295,9 +295,52 @@ fn list_files(path: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> io::Res
 }
 
 fn text(name: String, read: io::Result<Vec<u8>>) -> Result<Source, InputError> {
-    let fail = |source| InputError::Io { path: name.clone(), source };
-    let text = String::from_utf8(read.map_err(fail)?)
-        .map_err(|error| fail(io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8: {error}"))))?;
-    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-    Ok(Source { name, text })
+    match read.and_then(decode) {
+        Ok(text) => Ok(Source { name, text }),
+        Err(source) => Err(InputError::Io { path: name, source }),
+    }
+}
+
+/// Decodes UTF-8, or UTF-16 with a byte order mark, which PowerShell writes and `kubectl` reads.
+fn decode(bytes: Vec<u8>) -> io::Result<String> {
+    let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
+    let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let (units, rest) = bytes.as_chunks::<2>();
+        let units: Vec<u16> = units.iter().copied().map(unit).collect();
+        let text = String::from_utf16(&units).ok().filter(|_| rest.is_empty());
+        text.ok_or_else(|| invalid("not UTF-16, which its byte order mark announces".to_owned()))
+    };
+    match bytes.as_slice() {
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        _ => {
+            let text = String::from_utf8(bytes).map_err(|error| invalid(format!("not UTF-8: {error}")))?;
+            Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes_what_kubectl_decodes() {
+        let text = "a: \"\u{e4}\u{1f600}\"\n";
+        let units: Vec<u16> = text.encode_utf16().collect();
+        let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+        for bytes in [
+            text.as_bytes().to_vec(),
+            [&[0xef, 0xbb, 0xbf], text.as_bytes()].concat(),
+            [&[0xff, 0xfe], little.as_slice()].concat(),
+            [&[0xfe, 0xff], big.as_slice()].concat(),
+        ] {
+            assert_eq!(decode(bytes.clone()).expect("text"), text, "{bytes:?}");
+        }
+        assert_eq!(decode(Vec::new()).expect("text"), "");
+        for bytes in [&[0xe4][..], &[0xff, 0xfe, 0x61], &[0xff, 0xfe, 0x00, 0xd8], &[0xff]] {
+            assert!(decode(bytes.to_vec()).is_err(), "{bytes:?}");
+        }
+    }
 }
