@@ -8,9 +8,12 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use assert_cmd::Command;
 use function_mesh_api::labels::managers;
+use function_mesh_api::validate::valid_component;
 use function_mesh_api::{FunctionSpec, Role};
 use function_mesh_testkit::{ControlPlane, apply, fixtures};
-use function_mesh_workloads::{PublishedSettings, RunnerImages, SETTINGS_CONFIG_MAP, Settings, names};
+use function_mesh_workloads::{
+    Backends, Edition, PublishedSettings, RunnerImages, SETTINGS_CONFIG_MAP, Settings, names, render_edition,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -200,6 +203,32 @@ async fn settings_of_the_operator_are_read_from_the_cluster() -> anyhow::Result<
     harness.publish("own", settings, &["elsewhere"]).await?;
     let (_, _, err) = diff(&[])?;
     assert!(err.contains(&format!("does not watch namespace {}", harness.namespace)), "{err}");
+    Ok(())
+}
+
+/// As the operator does: an upgrade restarts no pods, and the next change brings the newest template.
+#[tokio::test]
+async fn diff_keeps_the_edition_of_a_live_template() -> anyhow::Result<()> {
+    let harness = Harness::new("diff-edition").await?;
+    let spec = fixtures::java_function("old");
+    let function = apply(&harness.client, &harness.namespace, &fixtures::function(spec.clone())?).await?;
+    harness.reconcile().await?;
+    let valid = valid_component(function).map_err(|violations| anyhow::anyhow!("{violations}"))?;
+    let settings = Settings::default();
+    let set = render_edition(&valid, Backends::default(), &settings, Edition::First).stateful_set;
+    let manager = format!("--field-manager={}", managers::WORKLOAD);
+    let args = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
+    harness.plane.kubectl(&args, &serde_json::to_string(&set)?).await?;
+
+    let (status, out) = harness.diff(spec.clone())?;
+    assert_eq!(out, "0 new, 0 changed, 0 removed, 3 unchanged; pods of 0 StatefulSets restart\n");
+    assert_eq!(status, 0);
+    let mut changed = spec;
+    changed.image = Some("other:1".to_owned());
+    let (_, out) = harness.diff(changed)?;
+    assert!(out.contains("old-function changed: pods restart"), "{out}");
+    assert!(out.contains("readinessProbe") && out.contains("template-edition"), "{out}");
+    assert!(!out.contains("template-hash"), "{out}");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The cases from public reports that the command line decides: each test reads its copy in `public-cases`.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
 

@@ -6,6 +6,7 @@
 
 pub mod args;
 mod backends;
+mod builder;
 pub mod cli;
 pub mod component;
 mod condition;

@@ -97,8 +97,26 @@ warnings! {
         |spec| spec.common.processing_guarantee == ProcessingGuarantee::AtMostOnce
             && spec.consuming.is_some_and(|consuming| consuming.timeout.unwrap_or_default() > 0),
         "no effect: with `atmost_once` messages are acknowledged before they are processed";
-    &[Function], "processingGuarantee", |spec| (is_python(spec) || is_go(spec)) && is_once(spec),
-        "the Python and Go runners do not support `effectively_once`, and acknowledge nothing; use `atleast_once`";
+    &[Function], "processingGuarantee", |spec| is_go(spec) && is_once(spec),
+        "the Go runner does not support `effectively_once`, and acknowledges nothing; use `atleast_once`";
+    &[Function], "replicas",
+        |spec| is_python(spec) && is_once(spec) && spec.output_topic().is_some() && spec.common.replicas > Some(1),
+        "with `effectively_once` the Python runner names its producer after the output topic, so only one pod can \
+         produce to it";
+    READERS, "deadLetterTopic",
+        |spec| reads(spec, spec.consuming.and_then(|consuming| consuming.dead_letter_topic)),
+        "is also an input topic, so failed messages come back for ever; use another topic";
+    ALL_ROLES, "logTopic", |spec| reads(spec, spec.common.log_topic),
+        "is also an input topic, so the component consumes its own log; use another topic";
+    &[Sink], "retainKeyOrdering",
+        |spec| spec.consuming.is_some_and(|consuming| consuming.retain_ordering && consuming.retain_key_ordering),
+        "no effect with `retainOrdering`, which keeps the order of all messages";
+    &[Function], "skipToLatest",
+        |spec| (is_python(spec) || is_go(spec)) && spec.consuming.is_some_and(|consuming| consuming.skip_to_latest),
+        "no effect: only the Java runner skips messages";
+    &[Function], "timeout",
+        |spec| is_go(spec) && spec.consuming.is_some_and(|consuming| consuming.timeout.unwrap_or_default() > 0),
+        "no effect: the Go runner has no acknowledgement timeout";
     &[Function], "windowConfig",
         |spec| spec.function().is_some_and(|function| function.window_config.is_some())
             && spec.common.java.is_none(),
@@ -167,6 +185,15 @@ fn is_python(spec: &SpecView<'_>) -> bool {
 
 fn is_go(spec: &SpecView<'_>) -> bool {
     spec.common.java.is_none() && spec.common.python.is_none() && spec.common.golang.is_some()
+}
+
+/// Whether a topic is one of the input topics, by its full name.
+fn reads(spec: &SpecView<'_>, topic: Option<&str>) -> bool {
+    let full = topic.filter(|topic| !topic.is_empty()).and_then(|topic| TopicName::parse(topic).ok());
+    let inputs = spec.input().map(|input| input.all_topics()).unwrap_or_default();
+    full.is_some_and(|full| {
+        inputs.into_iter().any(|input| TopicName::parse(input).is_ok_and(|input| input == full))
+    })
 }
 
 fn is_once(spec: &SpecView<'_>) -> bool {

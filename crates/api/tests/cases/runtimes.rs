@@ -19,7 +19,7 @@ pub(super) fn runtimes(t: &mut Table) {
         "name",
         ALL,
         &["metadata.name"],
-        json!({ "metadata.name": "a." }),
+        json!({ "metadata.name": "a.b" }),
         json!({ "metadata.name": "1a" }),
     );
     t.add("RT1", F, &["spec.java"], json!({ "java": null }), json!({}));

@@ -192,6 +192,10 @@ fn delivery() -> Vec<Row> {
     let once = |key: bool| json!({ "processingGuarantee": "effectively_once", "retainKeyOrdering": key });
     let timeout = |guarantee: &str| json!({ "timeout": 5000, "processingGuarantee": guarantee });
     let once_more = json!({ "processingGuarantee": "effectively_once" });
+    let once_of = |replicas: i32| json!({ "processingGuarantee": "effectively_once", "replicas": replicas });
+    let full = "persistent://public/default/in";
+    let both = json!({ "retainOrdering": true, "retainKeyOrdering": true });
+    let skip = json!({ "skipToLatest": true });
     vec![
         (K, "retainKeyOrdering", "delivered twice", once(true), once(false)),
         (FK, "deadLetterTopic", "Failover", dead(json!({ "retainOrdering": true })), dead(json!({}))),
@@ -203,8 +207,16 @@ fn delivery() -> Vec<Row> {
             dead(json!({ "retainKeyOrdering": true })),
         ),
         (FK, "timeout", "acknowledged before", timeout("atmost_once"), timeout("atleast_once")),
-        (F, "processingGuarantee", "acknowledge nothing", python(&once_more), python(&json!({}))),
-        (F, "processingGuarantee", "acknowledge nothing", go(&once_more), once_more.clone()),
+        (F, "processingGuarantee", "acknowledges nothing", go(&once_more), python(&once_more)),
+        (F, "processingGuarantee", "acknowledges nothing", go(&once_more), once_more.clone()),
+        (F, "replicas", "only one pod", python(&once_of(2)), python(&once_of(1))),
+        (F, "replicas", "only one pod", python(&once_of(2)), once_of(2)),
+        (FK, "deadLetterTopic", "also an input", dead(json!({ "deadLetterTopic": full })), dead(json!({}))),
+        (FK, "logTopic", "its own log", json!({ "logTopic": full }), json!({ "logTopic": "log" })),
+        (K, "retainKeyOrdering", "no effect", both.clone(), json!({ "retainKeyOrdering": true })),
+        (F, "skipToLatest", "only the Java runner", python(&skip), skip.clone()),
+        (F, "skipToLatest", "only the Java runner", go(&skip), go(&json!({ "skipToLatest": false }))),
+        (F, "timeout", "the Go runner", go(&json!({ "timeout": 5 })), python(&json!({ "timeout": 5 }))),
         (F, "maxMessageRetry", "only the Java runner", python(&dead(json!({}))), dead(json!({}))),
         (
             F,

@@ -1,5 +1,7 @@
 //! Parses YAML, with anchors and merge keys, and JSON into trees with source locations, as `kubectl` reads them.
 
+mod json;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -54,29 +56,11 @@ pub fn load(text: &str) -> Loaded {
     // Most JSON is YAML too, and keeps its locations when parsed as YAML.
     if loaded.error.is_some()
         && text.trim_start().starts_with(['{', '['])
-        && let Some(documents) = json(text)
+        && let Some(loaded) = json::load(text)
     {
-        return Loaded { documents, ..Loaded::default() };
+        return loaded;
     }
     loaded
-}
-
-fn json(text: &str) -> Option<Vec<Node>> {
-    let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    values.map(|value| value.ok().map(without_location)).collect()
-}
-
-fn without_location(value: Value) -> Node {
-    let tree = match value {
-        Value::Array(items) => Tree::List(items.into_iter().map(without_location).collect()),
-        Value::Object(entries) => {
-            let entry = |(key, value)| Entry { key, key_at: 0..0, node: without_location(value) };
-            Tree::Map(entries.into_iter().map(entry).collect())
-        }
-        scalar => Tree::Scalar(scalar),
-    };
-    // The JSON parser limits the depth itself.
-    Node { tree, at: 0..0, depth: 0 }
 }
 
 fn yaml(text: &str) -> Loaded {

@@ -89,10 +89,14 @@ impl Document {
     /// The keys that are there twice: field, location, and what counts.
     pub fn repetitions(&self) -> impl Iterator<Item = (String, Range<usize>, String)> {
         self.repeated.iter().map(|Repeated { key, at, ignored, is_merged }| {
-            let (line, _) = self.source.position(ignored.start);
+            // JSON that is no YAML has no locations.
+            let earlier = match self.source.position(ignored.start) {
+                _ if ignored.is_empty() => "the earlier one".to_owned(),
+                (line, _) => format!("that on line {line}"),
+            };
             let advice =
                 if *is_merged { "; the merge key `<<` after it counts, so put that first" } else { "" };
-            let message = format!("duplicate key: that on line {line} is ignored, as by kubectl{advice}");
+            let message = format!("duplicate key: {earlier} is ignored, as by kubectl{advice}");
             let at = if *is_merged { ignored } else { at };
             let holder = self.node.path_at(at.start);
             let field = if holder.is_empty() { key.clone() } else { format!("{holder}.{key}") };

@@ -85,6 +85,14 @@ fn json_escapes_are_parsed() {
     let text = r#"{"a": "\ud83d\ude00\/", "b": [1.5e3, null]}"#;
     assert_eq!(value(text), json!({"a": "😀/", "b": [1500.0, null]}));
     assert_eq!(load("{\"a\": 1}\n{\"a\": 2}\n").documents.len(), 2);
+    // A surrogate is no YAML.
+    let loaded =
+        load(r#"{"a": "\ud83d\ude00", "b": {"c": [1, {"d": null, "d": -1.5}]}, "a": "x"} {"e": true}"#);
+    assert!(loaded.error.is_none(), "{:?}", loaded.error);
+    let values: Vec<_> = loaded.documents.iter().map(Node::to_value).collect();
+    assert_eq!(values, [json!({"a": "x", "b": {"c": [1, {"d": -1.5}]}}), json!({"e": true})]);
+    let keys: Vec<_> = loaded.repeated.iter().map(|repeated| repeated.key.as_str()).collect();
+    assert_eq!(keys, ["d", "a"]);
 }
 
 #[test]
