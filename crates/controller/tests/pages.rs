@@ -127,10 +127,10 @@ fn commands_print_usage_and_exit_status() {
     let files = fs::read_dir(root().join("hack")).expect("hack").map(|file| file.expect("a file").path());
     let commands: Vec<_> = files.filter(|file| file.is_file() && !file.ends_with("lib.sh")).collect();
     assert!(commands.len() > 20, "{commands:?}");
+    let usage = Regex::new(r"(?i)(?m)^usage:(?s).*\bhack/").expect("a pattern");
     for command in commands {
         let name = command.file_name().expect("a name").to_string_lossy().into_owned();
         let text = help(&command);
-        let usage = Regex::new(r"(?i)(?m)^usage:(?s).*\bhack/").expect("a pattern");
         assert!(usage.is_match(&text) && text.contains(&name), "{name}: no usage: {text}");
         assert!(text.contains("\nExit status:\n"), "{name}: no exit status: {text}");
         let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or_default();

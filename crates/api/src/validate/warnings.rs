@@ -105,7 +105,7 @@ warnings! {
          produce to it";
     READERS, "deadLetterTopic",
         |spec| reads(spec, spec.consuming.and_then(|consuming| consuming.dead_letter_topic)),
-        "is also an input topic, so failed messages come back for ever; use another topic";
+        "is also an input topic, so failed messages come back forever; use another topic";
     ALL_ROLES, "logTopic", |spec| reads(spec, spec.common.log_topic),
         "is also an input topic, so the component consumes its own log; use another topic";
     &[Sink], "retainKeyOrdering",

@@ -44,7 +44,7 @@ pub(super) async fn apply<C: Component>(
     writes.step(plan.autoscaler).await?;
     writes.step(plan.vertical_autoscaler).await?;
     let Writes { changes, adopted, rewritten, .. } = writes;
-    Ok(Applied { changes, adopted, rewritten, has_autoscaler, has_vertical_autoscaler, ..stateful_set })
+    Ok(Applied { changes, has_autoscaler, has_vertical_autoscaler, adopted, rewritten, ..stateful_set })
 }
 
 /// The writes of one reconcile, and their changes.
