@@ -11,7 +11,7 @@ use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::faults::Faults;
 use function_mesh_testkit::{
-    ControlPlane, Kind, SECONDS_30, apply, eventually, fixtures, pretend_to_end, pretend_to_run,
+    ControlPlane, Kind, SECONDS_30, apply, eventually, fixtures, mark_ended, mark_running,
 };
 use function_mesh_workloads::Settings;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -162,7 +162,7 @@ fn api<K: Kind>(client: &Client, namespace: &str) -> Api<K> {
 
 async fn is_ready(client: &Client, namespace: &str) -> TestResult {
     eventually(SECONDS_30 * 2, async || {
-        pretend_to_run(client, namespace).await?;
+        mark_running(client, namespace).await?;
         let status = api::<FunctionMesh>(client, namespace).get("m").await?.status.context("no status")?;
         ensure!(status.components.as_deref() == Some("3/3"), "{:?}", status.conditions);
         Ok(())
@@ -250,7 +250,7 @@ async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
     changed.spec.sinks = None;
     apply(&client, one, &changed).await?;
     eventually(SECONDS_30, async || {
-        pretend_to_end(&client, one, "m-drain-sink-cleanup", 0).await?;
+        mark_ended(&client, one, "m-drain-sink-cleanup", 0).await?;
         let sink = api::<function_mesh_api::Sink>(&client, one).get_opt("m-drain").await?;
         ensure!(sink.is_none(), "the sink is there");
         Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use function_mesh_api::{Function, FunctionMesh};
 use function_mesh_testkit::faults::Rates;
-use function_mesh_testkit::{ControlPlane, fixtures, play_kubelet};
+use function_mesh_testkit::{ControlPlane, fake_kubelet, fixtures};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -74,7 +74,7 @@ pub(crate) async fn run(plane: &ControlPlane, duration: Duration, seed: u64) -> 
 }
 
 async fn new_stage(plane: &ControlPlane) -> anyhow::Result<Fixture> {
-    Fixture::new(plane, "chaos", |client, namespace| play_kubelet(client, namespace).boxed()).await
+    Fixture::new(plane, "chaos", |client, namespace| fake_kubelet(client, namespace).boxed()).await
 }
 
 /// The result of the same manifests with an undisturbed operator.

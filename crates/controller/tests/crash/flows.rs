@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
-use function_mesh_testkit::{fixtures, play_kubelet};
+use function_mesh_testkit::{fake_kubelet, fixtures};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -31,7 +31,7 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) const fn new(name: &'static str, start: Step, action: Step) -> Self {
-        let helper: Helper = |client, namespace| play_kubelet(client, namespace).boxed();
+        let helper: Helper = |client, namespace| fake_kubelet(client, namespace).boxed();
         Self { name, start, action, helper, is_quiet: false }
     }
 

@@ -120,7 +120,7 @@ fn sample(modes: &[Mode], turn: usize) -> &[Mode] {
 
 fn print(references: &[Arc<Reference>], rows: &BTreeMap<&str, Row>) {
     println!(
-        "\n{:38}{:>10}{:>9}{:>8}{:>12}  result",
+        "\n{:38}{:>10}{:>9}{:>8}{:>15}  result",
         "flow", "requests", "watches", "points", "not triggered"
     );
     for reference in references {
@@ -129,6 +129,6 @@ fn print(references: &[Arc<Reference>], rows: &BTreeMap<&str, Row>) {
             rows.get(name).map_or((0, 0, 0), |row| (row.tried, row.not_triggered, row.red.len()));
         let result = if red == 0 { "green".to_owned() } else { format!("{red} red") };
         let (requests, watches) = (reference.requests.len(), reference.watches);
-        println!("{name:38}{requests:>10}{watches:>9}{tried:>8}{not_triggered:>12}  {result}");
+        println!("{name:38}{requests:>10}{watches:>9}{tried:>8}{not_triggered:>15}  {result}");
     }
 }
