@@ -129,7 +129,7 @@ mod tests {
             ("/pod/autoScalingMetrics/0/pods/target/averageValue", json!("0.25")),
             (
                 "/pod/vpa/resourcePolicy/containerPolicies/0/minAllowed",
-                json!({ "cpu": "0.5", "memory": 1024 }),
+                json!({ "cpu": "0.5", "memory": "1024" }),
             ),
             (
                 "/pod/vpa/resourcePolicy/containerPolicies/0/maxAllowed",

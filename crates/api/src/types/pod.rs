@@ -6,10 +6,12 @@ use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscalerBehavior, MetricS
 use k8s_openapi::api::core::v1::{
     Affinity, Container, EnvVar, LocalObjectReference, PodSecurityContext, Probe, Toleration, Volume,
 };
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
+
+use super::schema;
 
 /// Settings of a component's pods.
 #[skip_serializing_none]
@@ -116,9 +118,13 @@ pub struct ContainerResourcePolicy {
     /// Whether the autoscaler scales this container, passed on as it is: `Auto` or `Off`.
     pub mode: Option<String>,
     /// Lower limit of each resource.
-    pub min_allowed: Option<BTreeMap<String, IntOrString>>,
+    #[serde(default)]
+    #[schemars(schema_with = "schema::quantities")]
+    pub min_allowed: Option<BTreeMap<String, Quantity>>,
     /// Upper limit of each resource.
-    pub max_allowed: Option<BTreeMap<String, IntOrString>>,
+    #[serde(default)]
+    #[schemars(schema_with = "schema::quantities")]
+    pub max_allowed: Option<BTreeMap<String, Quantity>>,
     /// Resources to scale. Defaults to `cpu` and `memory`.
     pub controlled_resources: Option<Vec<String>>,
     /// What the autoscaler scales, passed on as it is: `RequestsAndLimits` or `RequestsOnly`. Defaults to

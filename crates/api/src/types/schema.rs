@@ -18,3 +18,12 @@ pub(crate) fn free_form(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-preserve-unknown-fields": true,
     })
 }
+
+/// Quantities by resource, as strings or numbers.
+pub(crate) fn quantities(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "nullable": true,
+        "additionalProperties": { "x-kubernetes-int-or-string": true },
+    })
+}

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::BuiltinMetric;
 use crate::component::{Common, Role, SpecView};
@@ -45,10 +44,8 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, lifecycle: Lifecycle,
             for (limits, field) in [(&policy.min_allowed, "minAllowed"), (&policy.max_allowed, "maxAllowed")]
             {
                 for (resource, quantity) in limits.iter().flatten() {
-                    if let IntOrString::String(text) = quantity
-                        && quantity::value(&Quantity(text.clone())).is_none()
-                    {
-                        findings.deny(at.field(field).field(resource), invalid_quantity(text));
+                    if quantity::value(quantity).is_none() {
+                        findings.deny(at.field(field).field(resource), invalid_quantity(&quantity.0));
                     }
                 }
             }

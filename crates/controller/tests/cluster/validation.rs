@@ -99,14 +99,12 @@ async fn invalid_component_keeps_its_pods() -> TestResult {
     .await
 }
 
-/// The schema accepts any integer as a quantity, our type only small ones; the webhook rejects the rest.
+/// The schema accepts any integer as a port, the type only small ones; the webhook rejects the rest.
 #[tokio::test]
 async fn undecodable_object_is_reported_and_blocks_no_other() -> TestResult {
     let harness = Harness::new("unreadable").await?;
     let mut raw = to_json(&fixtures::function(fixtures::java_function("x"))?)?;
-    raw["spec"]["pod"] = json!({ "vpa": { "resourcePolicy": { "containerPolicies": [
-        { "containerName": "*", "maxAllowed": { "memory": 8_589_934_592_i64 } },
-    ] } } });
+    raw["spec"]["pod"] = json!({ "startupProbe": { "httpGet": { "port": 8_589_934_592_i64 } } });
     raw["metadata"]["namespace"] = json!(harness.namespace);
     harness.plane.kubectl(&["create", "-f", "-"], &raw.to_string()).await?;
     eventually(SECONDS_10, async || {
@@ -120,7 +118,7 @@ async fn undecodable_object_is_reported_and_blocks_no_other() -> TestResult {
         let args = ["get", "functions", "x", "-n", &harness.namespace, "-o", "jsonpath={.status}"];
         let status = harness.plane.kubectl(&args, "").await?;
         ensure!(status.contains("\"phase\":\"Invalid\""), "{status}");
-        ensure!(status.contains("maxAllowed") && status.contains("wrong type or value"), "{status}");
+        ensure!(status.contains("startupProbe") && status.contains("wrong type or value"), "{status}");
         ensure!(!status.contains("8589934592"), "{status}");
         Ok(())
     })
