@@ -140,27 +140,27 @@ mod tests {
         PublishedSettings { version: version.to_owned(), watched_namespaces: Vec::new(), settings }
     }
 
-    fn over(args: &[&str], published: Result<PublishedSettings, String>) -> OperatorSettings {
-        let cli = Cli::try_parse_from([&["mesh"], args].concat()).expect("valid flags");
-        cli.operator.over(published, "a/b".to_owned()).expect("no configuration file")
+    fn over(args: &[&str], published: Result<PublishedSettings, String>) -> anyhow::Result<OperatorSettings> {
+        let cli = Cli::try_parse_from([&["mesh"], args].concat())?;
+        Ok(cli.operator.over(published, "a/b".to_owned())?)
     }
 
     #[test]
     fn flags_override_published_settings() {
-        let known = over(&["--run-as-non-root=false"], Ok(published(env!("CARGO_PKG_VERSION"))));
+        let known = over(&["--run-as-non-root=false"], Ok(published(env!("CARGO_PKG_VERSION")))).unwrap();
         assert_eq!(known.settings, Settings { cleanup_deadline: 60, ..Settings::default() });
         assert_eq!(known.note(), None);
     }
 
     #[test]
     fn another_version_is_noted() {
-        let note = over(&[], Ok(published("9.9.9"))).note().unwrap();
+        let note = over(&[], Ok(published("9.9.9"))).unwrap().note().unwrap();
         assert!(note.starts_with("the operator has version 9.9.9"), "{note}");
     }
 
     #[test]
     fn unknown_settings_are_called_a_guess() {
-        let known = over(&["--cleanup-deadline=5"], Err("forbidden".to_owned()));
+        let known = over(&["--cleanup-deadline=5"], Err("forbidden".to_owned())).unwrap();
         assert_eq!(known.settings, Settings { cleanup_deadline: 5, ..Settings::default() });
         assert!(known.note().unwrap().contains("unknown (forbidden); defaults are assumed"));
         assert_eq!(known.data()["source"], "assumed");

@@ -20,6 +20,7 @@ mod pod_counts;
 pub(crate) mod pod_failures;
 mod pod_spec_hash;
 pub(crate) mod pods;
+mod previous_pods;
 mod rejected_pods;
 mod report;
 mod standard_conditions;
@@ -180,6 +181,11 @@ async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Resul
     let plan = context.shared.compute.run(&namespace, plan).await.map_err(Error::Invalid)?;
     if !observed.previous_jobs.is_empty() {
         let waiting_for = stop_previous_jobs(component, &observed.previous_jobs, context).await?;
+        return Ok((Some(Outcome::Waiting(waiting_for)), Action::requeue(GC_RECHECK)));
+    }
+    if let Some(pod) = observed.previous_pods.first() {
+        let waiting_for =
+            format!("waiting for pod {pod}, which cleans up for a previous object of this name, to end");
         return Ok((Some(Outcome::Waiting(waiting_for)), Action::requeue(GC_RECHECK)));
     }
     // Boxed, since the future has all children by value.

@@ -10,7 +10,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
-use super::{Context, cleanup_jobs, pod_spec_hash};
+use super::{Context, cleanup_jobs, pod_spec_hash, previous_pods};
 use crate::context::{ResolvedBackendConfigs, Revisions};
 use crate::error::Error;
 use function_mesh_kube::apply::{ChildApplier, is_orphan_of, is_owned_by};
@@ -33,6 +33,8 @@ pub(super) struct Observed {
     pub(super) vertical_autoscaler: Option<Arc<VerticalPodAutoscaler>>,
     /// Clean-up Jobs of previous objects of this name, if the component has no StatefulSet.
     pub(super) previous_jobs: Vec<Job>,
+    /// Names of their pods that still run, whether or not there is a Job.
+    pub(super) previous_pods: Vec<String>,
     pub(super) backends: ResolvedBackendConfigs,
     pub(super) pause: Option<PauseReason>,
     /// Hash of the part of the spec that determines pods.
@@ -83,12 +85,14 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
     let is_owned = ours.is_some_and(|live| is_owned_by(live, &owner));
     let previous_jobs =
         if is_owned { Vec::new() } else { cleanup_jobs::previous_jobs(component, &children).await? };
+    let previous_pods = if is_owned { Vec::new() } else { previous_pods::running(&context.pods, component) };
     Ok(Observed {
         service: context.services.fetch(&service, &namespace).await.map_err(Error::observe)?,
         autoscaler: context.autoscalers.fetch(&workload, &namespace).await.map_err(Error::observe)?,
         vertical_autoscaler: vertical_autoscaler(component, &workload, &children).await?,
         stateful_set,
         previous_jobs,
+        previous_pods,
         backends,
         pause,
         pod_spec_hash,

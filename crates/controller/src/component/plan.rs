@@ -198,6 +198,7 @@ mod tests {
             autoscaler: None,
             vertical_autoscaler: None,
             previous_jobs: Vec::new(),
+            previous_pods: Vec::new(),
             backends: ResolvedBackendConfigs::default(),
             pause: None,
             pod_spec_hash: pod_spec_hash::hash(function),

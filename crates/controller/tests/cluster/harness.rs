@@ -237,9 +237,13 @@ pub(crate) fn texts(writes: &[Write]) -> Vec<String> {
 
 /// A public case: a manifest of `crates/cli/tests/public-cases`.
 pub(crate) fn public_case<K: DeserializeOwned>(file: &str) -> anyhow::Result<K> {
+    serde_saphyr::from_str(&public_case_text(file)?).with_context(|| file.to_owned())
+}
+
+/// A public case as it is written.
+pub(crate) fn public_case_text(file: &str) -> anyhow::Result<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/tests/public-cases");
-    let text = std::fs::read_to_string(format!("{folder}/{file}")).with_context(|| file.to_owned())?;
-    serde_saphyr::from_str(&text).with_context(|| file.to_owned())
+    std::fs::read_to_string(format!("{folder}/{file}")).with_context(|| file.to_owned())
 }
 
 /// An object as JSON.
