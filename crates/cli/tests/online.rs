@@ -209,7 +209,7 @@ fn without_labels_lost(mut stored: Value, object: &Value) -> Value {
 }
 
 /// A map in YAML: keys of every type, some twice, and merge keys at any place. Not a number or boolean and a string of
-/// the same text: kubectl takes either, by chance.
+/// the same text: kubectl takes either, at random.
 fn yaml_map() -> impl Strategy<Value = String> {
     let key = prop::sample::select(vec![
         "a", "\"a\"", "b", "1", "0x1", "yes", "True", "on", "\"on\"", "017", "15", "0x1F", "1.50", "1_000",

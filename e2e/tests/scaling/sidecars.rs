@@ -46,8 +46,8 @@ async fn replicas_follow_the_load_beside_a_sidecar_and_an_injected_proxy() -> Re
 
         let traffic = Traffic::start(&scenario.pulsar, "work", Duration::from_millis(100));
         await_replicas(scenario, "beside-busy", 2).await?;
-        let scaler = scenario.api::<HorizontalPodAutoscaler>().get("beside-busy-function").await?;
-        let conditions = scaler.status.and_then(|status| status.conditions).unwrap_or_default();
+        let autoscaler = scenario.api::<HorizontalPodAutoscaler>().get("beside-busy-function").await?;
+        let conditions = autoscaler.status.and_then(|status| status.conditions).unwrap_or_default();
         let active = conditions.iter().find(|condition| condition.type_ == "ScalingActive");
         ensure!(active.is_some_and(|active| active.status == "True"), "{conditions:?}");
         traffic.stop().await?;
