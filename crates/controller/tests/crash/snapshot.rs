@@ -12,6 +12,8 @@ use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
+const HASHES: [&str; 2] = [labels::APPLIED_HASH, labels::TEMPLATE_HASH];
+
 /// Status fields that are times, versions or names of revisions.
 const PASSING: [&str; 10] = [
     "globalBackendConfigRevision",
@@ -120,8 +122,8 @@ fn normalised(
     let annotations: BTreeMap<_, _> = object
         .annotations()
         .iter()
-        // A hash that depends on the namespace and the owner's UID.
-        .map(|(key, value)| (key, if key == labels::APPLIED_HASH { "…" } else { value.as_str() }))
+        // Hashes that depend on the namespace and the owner's UID.
+        .map(|(key, value)| (key, if HASHES.contains(&key.as_str()) { "…" } else { value.as_str() }))
         .collect();
     // The HPA controller reports missing metrics with varying times.
     let mut status =
