@@ -132,6 +132,10 @@ documented_names! {
         Deleting,
         /// The operator created or updated the children named.
         Applied,
+        /// The children named had no owner, carry the operator's mark and are controlled by this object again.
+        Adopted,
+        /// Admission, such as a mutating policy, changes the fields named whenever the operator applies them.
+        FieldsRewritten,
         /// The components named are no longer managed, because their mesh is not.
         Released,
         /// The broker no longer lists the subscriptions named.

@@ -63,6 +63,9 @@ pub const POD_SPEC_HASH: &str = "compute.functionmesh.io/pod-spec-hash";
 pub const TEMPLATE_EDITION: &str = "compute.functionmesh.io/template-edition";
 /// Annotation of a StatefulSet: a hash of its rendered pod template.
 pub const TEMPLATE_HASH: &str = "compute.functionmesh.io/template-hash";
+/// Annotation of a StatefulSet: the UID in the function IDs of its pods. That of an adopted StatefulSet stays the UID of
+/// the deleted owner, since another one would restart the pods.
+pub const FUNCTION_UID: &str = "compute.functionmesh.io/function-uid";
 /// Annotation of a child: hash of the object that the operator applied last. An equal hash saves the write, and shows
 /// that no field was removed.
 pub const APPLIED_HASH: &str = "compute.functionmesh.io/applied-hash";
@@ -86,7 +89,8 @@ pub mod managers {
     pub const RELEASE: &str = "functionmesh.io/release";
     /// The mesh controller, for the initial replicas of a component that an autoscaler scales.
     pub const REPLICAS: &str = "functionmesh.io/replicas";
-    /// The component controllers, for the hash annotation of an adopted StatefulSet.
+    /// Every controller, for the owner references of orphans that it adopts, and for the hash annotation of a
+    /// StatefulSet from upstream.
     pub const ADOPTION: &str = "functionmesh.io/adoption";
     /// Every controller, for status.
     pub const STATUS: &str = "functionmesh.io/status";

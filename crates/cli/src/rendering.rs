@@ -158,28 +158,23 @@ impl Renderer<'_> {
         self.live(kind, object).and_then(uid).unwrap_or(NO_UID).to_owned()
     }
 
-    /// Replicas that the manifest does not set stay as the live object has them.
+    /// Replicas that the manifest does not set stay as the live object has them. `minReplicas` has its default already, as
+    /// on the API server.
     fn with_live_replicas<C: Component>(&self, component: C) -> Result<C, Failure> {
         let common = component.spec().view().common;
-        let Some(live) = self.live(C::ROLE.kind(), &component) else { return Ok(component) };
-        let live = |field: &str| {
-            let number = live.pointer(&format!("/spec/{field}")).and_then(Value::as_i64);
-            number.and_then(|number| i32::try_from(number).ok())
+        let live = self.live(C::ROLE.kind(), &component).filter(|_| common.replicas.is_none());
+        let replicas = live.and_then(|live| live.pointer("/spec/replicas")?.as_i64());
+        let Some(replicas) = replicas.and_then(|number| i32::try_from(number).ok()) else {
+            return Ok(component);
         };
-        let min = common.min_replicas.or_else(|| live("minReplicas"));
-        let min = min.map(|min| common.max_replicas.map_or(min, |max| min.min(max)));
         // The operator keeps them within the bounds of the autoscaler.
-        let replicas = live("replicas").map(|replicas| match common.max_replicas {
-            Some(max) => bounded_replicas(replicas, min, max),
+        let replicas = match common.max_replicas {
+            Some(max) => bounded_replicas(replicas, common.min_replicas, max),
             None => replicas,
-        });
+        };
         let mut value = serde_json::to_value(&component)?;
         if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
-            for (field, number) in [("replicas", replicas), ("minReplicas", min)] {
-                if let Some(number) = number.filter(|_| !spec.contains_key(field)) {
-                    spec.insert(field.to_owned(), number.into());
-                }
-            }
+            spec.insert("replicas".to_owned(), replicas.into());
         }
         Ok(serde_json::from_value(value)?)
     }

@@ -27,6 +27,17 @@ impl ConditionSpec {
     }
 }
 
+/// Fields in a message about rewritten ones; the rest are counted.
+const MAX_FIELDS: usize = 3;
+
+/// A message about the fields that admission changes whenever they are applied.
+pub(crate) fn rewritten_message(fields: &[String]) -> String {
+    let named = fields.iter().take(MAX_FIELDS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = fields.len().saturating_sub(MAX_FIELDS);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more fields") };
+    format!("a mutating webhook or policy rewrites {named}{more}")
+}
+
 /// The conditions with the time of their last transition, which moves only when the status changes, and never back.
 pub(crate) fn with_history(
     specs: impl IntoIterator<Item = ConditionSpec>,
@@ -57,6 +68,14 @@ pub(crate) fn with_history(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rewritten_message_counts_the_rest() {
+        let fields = |count: usize| (0..count).map(|n| format!("f{n}")).collect::<Vec<_>>();
+        assert_eq!(rewritten_message(&fields(2)), "a mutating webhook or policy rewrites f0, f1");
+        let many = "a mutating webhook or policy rewrites f0, f1, f2 and 2 more fields";
+        assert_eq!(rewritten_message(&fields(5)), many);
+    }
 
     fn ready(holds: bool, before: &[Condition], seconds: i64) -> Condition {
         let spec = ConditionSpec::new(ConditionType::Ready, holds, Reason::PodsReady, "m");

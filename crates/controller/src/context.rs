@@ -8,11 +8,13 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 
+use crate::component::PodFailures;
 use crate::metrics::Metrics;
 use crate::protected_namespaces::ProtectedNamespaces;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
-use crate::runtime::debounce::{CleanupClock, StatusDebounce};
+use crate::runtime::debounce::{CleanupClock, MissingPods, StatusDebounce};
+use function_mesh_kube::apply::Rewrites;
 use function_mesh_kube::cache::{self, Cache};
 use function_mesh_kube::compact::Compact;
 use function_mesh_kube::events::Events;
@@ -50,6 +52,12 @@ pub struct Shared {
     pub undecodable: ReportedErrors,
     /// Memory limits.
     pub memory: Memory,
+    /// What admission made of earlier writes.
+    pub rewrites: Rewrites,
+    /// Pods that failed as a whole and are replaced.
+    pub pod_failures: PodFailures,
+    /// Since when pods are missing.
+    pub missing_pods: MissingPods,
 }
 
 /// Resource versions of the global and the namespaced BackendConfig.
@@ -78,13 +86,8 @@ impl ResolvedBackendConfigs {
     /// Whether one of them has changed since these versions, without `autoUpdate`: the change takes effect with the next
     /// change of the component.
     pub fn has_deferred_change(&self, applied: (Option<&String>, Option<&String>)) -> bool {
-        let is_deferred = |config: Option<&BackendConfig>, applied: Option<&String>| {
-            config.is_some_and(|config| {
-                !config.spec.auto_update.unwrap_or_default() && config.resource_version().as_ref() != applied
-            })
-        };
-        let Backends { global, namespaced } = self.as_backends();
-        is_deferred(global, applied.0) || is_deferred(namespaced, applied.1)
+        let applied = (applied.0.map(String::as_str), applied.1.map(String::as_str));
+        self.as_backends().has_deferred_change(applied, ResourceExt::resource_version)
     }
 }
 
@@ -95,6 +98,8 @@ impl Shared {
         self.undecodable.forget(object);
         self.status_debounce.forget(object);
         self.cleanup_clock.forget(object);
+        self.pod_failures.forget(object);
+        self.missing_pods.forget(object);
     }
 
     /// An object of a cache, read from the API server if it is too large for the cache. None if it no longer exists.

@@ -3,14 +3,16 @@
 //! Every write has UID and resource version as preconditions, so a decision based on a stale cache fails with a conflict
 //! instead of overwriting a newer object.
 
+mod adoption;
+mod body;
 mod error;
 mod ownership;
+mod rewrites;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use function_mesh_api::labels;
-use function_mesh_workloads::diff::{dedup_keyed_lists, differences};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
@@ -19,7 +21,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::api_error::is_missing;
 use crate::compact::{Compact, managed_fields};
@@ -27,9 +28,14 @@ use crate::managed_fields::{NewOwner, migrate};
 use crate::request::{BuiltRequest, send_for_text};
 use crate::ssa_patch::ssa_patch;
 
+pub use adoption::is_orphan_of;
+pub use body::hash;
+use body::{to_json, with_applied_hash};
 pub use error::ChildError;
 use ownership::{check_owner, check_previous_owner};
 pub use ownership::{controller_of, is_owned_by};
+use rewrites::Outcome;
+pub use rewrites::Rewrites;
 
 /// Attempts of a write whose object changes in between.
 const MAX_ATTEMPTS: u32 = 4;
@@ -63,6 +69,10 @@ pub struct Applied<K> {
     pub live: Arc<K>,
     /// The effect of the apply.
     pub change: Change,
+    /// Whether the child was an orphan.
+    pub is_adopted: bool,
+    /// Paths of fields that admission changes whenever they are applied.
+    pub rewritten: Vec<String>,
 }
 
 /// A kind that can be a child.
@@ -99,6 +109,8 @@ pub struct ChildApplier<'a> {
     pub owner: &'a str,
     /// Field manager.
     pub manager: &'static str,
+    /// What admission made of earlier writes.
+    pub rewrites: &'a Rewrites,
 }
 
 impl ChildApplier<'_> {
@@ -159,23 +171,40 @@ impl ChildApplier<'_> {
             // Not forced: an object that another client has just created is not overwritten.
             let written =
                 self.write::<K>(&name, with_applied_hash::<K>(to_json(wanted)?, hash, None), false).await?;
-            return Ok(Applied { live: Arc::new(written), change: Change::Created });
+            let rewritten = self.recorded(&to_json(wanted)?, hash, &written)?;
+            return Ok(Applied {
+                live: Arc::new(written),
+                change: Change::Created,
+                is_adopted: false,
+                rewritten,
+            });
         };
         check_previous_owner(&*live, wanted)?;
+        let (live, is_adopted) = self.adopt(wanted, live).await?;
         check_owner(&*live, self.owner)?;
         let live = self.migrate_from_upstream(live).await?;
         let mut adjusted = wanted.clone();
         adjust(&mut adjusted, &live);
         let body = to_json(&adjusted)?;
         let is_current = live.annotations().get(labels::APPLIED_HASH).is_some_and(|applied| applied == hash);
-        let difference =
-            differences(&body, &to_json(&*live)?).first().map(|difference| difference.path.to_string());
-        if is_current && difference.is_none() {
-            return Ok(Applied { live, change: Change::None });
+        let outcome = Outcome::of(&body, &*live)?;
+        if is_current && outcome.differences.is_empty() || self.rewrites.is_known(&body, &outcome) {
+            let rewritten = outcome.paths();
+            return Ok(Applied { live, change: Change::None, is_adopted, rewritten });
         }
-        tracing::info!(kind = %K::kind(&()), namespace = self.namespace, name, at = difference, "applying changes");
+        let at = outcome.paths().first().cloned();
+        tracing::info!(kind = %K::kind(&()), namespace = self.namespace, name, at, "applying changes");
         let written = self.write::<K>(&name, with_applied_hash(body, hash, Some(&*live)), true).await?;
-        Ok(Applied { live: Arc::new(written), change: Change::Updated })
+        let rewritten = self.recorded(&to_json(&adjusted)?, hash, &written)?;
+        // Admission can undo the whole write.
+        let is_unchanged = written.resource_version() == live.resource_version();
+        let change = if is_unchanged { Change::None } else { Change::Updated };
+        Ok(Applied { live: Arc::new(written), change, is_adopted, rewritten })
+    }
+
+    /// Remembers what admission made of a write.
+    fn recorded<K: Child>(&self, body: &Value, hash: &str, written: &K) -> Result<Vec<String>, ChildError> {
+        Ok(self.rewrites.record(body, hash, &Outcome::of(body, written)?))
     }
 
     /// Before the first apply, migrates the fields that upstream's operator owns to this manager. The fields of a
@@ -340,43 +369,6 @@ impl ChildApplier<'_> {
     fn params(&self, force: bool) -> PatchParams {
         PatchParams { field_manager: Some(self.manager.to_owned()), force, ..PatchParams::default() }
     }
-}
-
-/// A hash of the wanted object. As an annotation of the live object it shows a later reconcile, without reading
-/// `managedFields`, that no field was wanted before that is not wanted now.
-pub fn hash(body: &Value) -> String {
-    use std::fmt::Write as _;
-    let digest = Sha256::digest(body.to_string().as_bytes());
-    digest.iter().take(16).fold(String::new(), |mut text, byte| {
-        _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn with_applied_hash<K: Child>(mut body: Value, hash: &str, live: Option<&K>) -> Value {
-    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-        let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-        if let Some(annotations) = annotations.as_object_mut() {
-            annotations.insert(labels::APPLIED_HASH.to_owned(), Value::String(hash.to_owned()));
-        }
-        // Preconditions: the API server rejects the write for another object of that name, or a newer version.
-        let mut precondition = |key: &str, value: Option<String>| {
-            metadata.extend(value.map(|value| (key.to_owned(), Value::String(value))));
-        };
-        precondition("uid", live.and_then(ResourceExt::uid));
-        precondition("resourceVersion", live.and_then(ResourceExt::resource_version));
-    }
-    body
-}
-
-/// An object as JSON for server-side apply.
-fn to_json<K: Child>(object: &K) -> Result<Value, ChildError> {
-    let mut body = serde_json::to_value(object).map_err(|source| {
-        let kind = K::kind(&()).into_owned();
-        ChildError::Serialize { kind, name: object.name_any(), source }
-    })?;
-    dedup_keyed_lists(&mut body);
-    Ok(body)
 }
 
 /// Decodes an object without its `managedFields`.

@@ -100,6 +100,11 @@ impl<K> Compact<K> {
         )
     }
 
+    /// The value of a label. None if only metadata are cached.
+    pub fn label(&self, name: &str) -> Option<String> {
+        ObjectScan::parse(self.json()?).ok()?.label(name)
+    }
+
     /// The status as JSON, if there is one in the cache.
     pub fn status(&self) -> Option<&str> {
         match &self.body {

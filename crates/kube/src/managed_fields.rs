@@ -1,8 +1,11 @@
-//! Migration of `managedFields` from upstream's operator, as client-go's `csaupgrade` migrates client-side apply.
+//! Migration of `managedFields` from upstream's operator, or from the restore of a backup, as client-go's `csaupgrade`
+//! migrates client-side apply.
 //!
-//! Upstream wrote whole objects with `Update`, as the field manager `manager`. The API server keeps that entry, so a
-//! field that we apply and later leave out would remain: `manager` still owns it. Therefore its entry is migrated
-//! before the first apply.
+//! Both write whole objects with `Update`: upstream as the field manager `manager`. The API server keeps that entry, so
+//! a field that we apply and later leave out would remain: the other manager still owns it. Therefore its entry is
+//! migrated before the first apply.
+
+use function_mesh_api::labels;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
@@ -23,12 +26,32 @@ pub(crate) fn migrate(
     managers: &[ManagedFieldsEntry],
     new_owner: NewOwner<'_>,
 ) -> Option<Vec<ManagedFieldsEntry>> {
-    let is_upstream = |entry: &ManagedFieldsEntry| {
-        entry.manager.as_deref() == Some(UPSTREAM)
-            && entry.operation.as_deref() == Some("Update")
-            && entry.subresource.is_none()
+    migrate_where(managers, new_owner, |entry| entry.manager.as_deref() == Some(UPSTREAM))
+}
+
+/// The same for a restored object: its fields belong to the manager that wrote our mark, which only a copy of what we
+/// applied contains.
+pub(crate) fn migrate_restored(
+    managers: &[ManagedFieldsEntry],
+    new_owner: NewOwner<'_>,
+) -> Option<Vec<ManagedFieldsEntry>> {
+    let mark = format!("f:{}", labels::APPLIED_HASH);
+    migrate_where(managers, new_owner, |entry| {
+        let annotations =
+            entry.fields_v1.as_ref().and_then(|it| it.0.get("f:metadata")?.get("f:annotations"));
+        annotations.is_some_and(|annotations| annotations.get(&mark).is_some())
+    })
+}
+
+fn migrate_where(
+    managers: &[ManagedFieldsEntry],
+    new_owner: NewOwner<'_>,
+    is_earlier: impl Fn(&ManagedFieldsEntry) -> bool,
+) -> Option<Vec<ManagedFieldsEntry>> {
+    let is_earlier = |entry: &ManagedFieldsEntry| {
+        entry.operation.as_deref() == Some("Update") && entry.subresource.is_none() && is_earlier(entry)
     };
-    if !managers.iter().any(is_upstream) {
+    if !managers.iter().any(is_earlier) {
         return None;
     }
     // A manager has at most one `Apply` entry for the main resource. An entry for `scale` does not count.
@@ -43,9 +66,9 @@ pub(crate) fn migrate(
         NewOwner::Manager(name) if !has_applied(name) => Some(name),
         NewOwner::Manager(_) | NewOwner::None => None,
     };
-    let mut migrated: Vec<_> = managers.iter().filter(|entry| !is_upstream(entry)).cloned().collect();
-    let upstream = managers.iter().find(|entry| is_upstream(entry)).cloned();
-    if let (Some(new_owner), Some(entry)) = (new_owner, upstream) {
+    let mut migrated: Vec<_> = managers.iter().filter(|entry| !is_earlier(entry)).cloned().collect();
+    let earlier = managers.iter().find(|entry| is_earlier(entry)).cloned();
+    if let (Some(new_owner), Some(entry)) = (new_owner, earlier) {
         migrated.push(ManagedFieldsEntry {
             manager: Some(new_owner.to_owned()),
             operation: Some("Apply".to_owned()),
@@ -90,6 +113,20 @@ mod tests {
         assert_eq!(ours.unwrap(), ["manager Update", "kubectl-edit Update", "us Apply"]);
         let dropped = names(migrate(&found, NewOwner::None));
         assert_eq!(dropped.unwrap(), ["manager Update", "kubectl-edit Update"]);
+    }
+
+    #[test]
+    fn restored_fields_move_from_the_manager_with_our_mark() {
+        let mut found = managers(&[("velero-server", "Update", None), ("kubectl-edit", "Update", None)]);
+        assert_eq!(migrate_restored(&found, NewOwner::Manager("us")), None);
+        let mark =
+            json!({ "f:metadata": { "f:annotations": { (format!("f:{}", labels::APPLIED_HASH)): {} } } });
+        found[0].fields_v1 = from_value(mark).unwrap();
+        let ours = names(migrate_restored(&found, NewOwner::Manager("us")));
+        assert_eq!(ours.unwrap(), ["kubectl-edit Update", "us Apply"]);
+        // As we left it: our own apply wrote the mark.
+        (found[0].manager, found[0].operation) = (Some("us".to_owned()), Some("Apply".to_owned()));
+        assert_eq!(migrate_restored(&found, NewOwner::Manager("us")), None);
     }
 
     #[test]

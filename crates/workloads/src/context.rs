@@ -76,6 +76,8 @@ pub(crate) struct Context<'a> {
     pub(crate) settings: &'a Settings,
     /// Edition of the pod template.
     pub(crate) edition: Edition,
+    /// The UID in the function IDs, if it is not that of the component.
+    pub(crate) function_uid: Option<&'a str>,
 }
 
 impl<'a> Context<'a> {
@@ -94,6 +96,7 @@ impl<'a> Context<'a> {
             backend: Backend::merge(backends, settings),
             settings,
             edition: Edition::NEWEST,
+            function_uid: None,
         }
     }
 
@@ -115,6 +118,11 @@ impl<'a> Context<'a> {
     /// UID of the component object.
     pub(crate) fn uid(&self) -> &'a str {
         self.meta.uid.as_deref().filter(|uid| !uid.is_empty()).unwrap_or(NO_UID)
+    }
+
+    /// The UID in the function IDs.
+    pub(crate) fn function_uid(&self) -> &'a str {
+        self.function_uid.unwrap_or(self.uid())
     }
 
     /// Name of the component in Pulsar.

@@ -246,11 +246,11 @@ fn is_empty(value: &Value) -> bool {
 
 fn is_same_quantity(a: &Value, b: &Value) -> bool {
     let quantity = |value: &Value| match value {
-        Value::String(text) => quantity::value(&Quantity(text.clone())),
-        Value::Number(number) => number.as_f64(),
+        Value::String(text) => Some(Quantity(text.clone())),
+        Value::Number(number) => Some(Quantity(number.to_string())),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
-    quantity(a).is_some() && quantity(a) == quantity(b)
+    matches!((quantity(a), quantity(b)), (Some(a), Some(b)) if quantity::is_equal(&a, &b))
 }
 
 /// Removes duplicate items from list maps, which server-side apply rejects. The last duplicate wins, as for environment

@@ -34,7 +34,7 @@ impl Edition {
         }
     }
 
-    /// The edition of a live StatefulSet. One that is not known, of a later release, is rendered anew.
+    /// The edition of a live StatefulSet. An unknown one, of a later release, is rendered again.
     pub fn of(live: &StatefulSet) -> Self {
         match labels::annotation(&live.metadata, labels::TEMPLATE_EDITION) {
             None => Self::First,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use function_mesh_api::{labels, quantity};
+use function_mesh_api::{BuiltinMetric, labels, quantity};
 use k8s_openapi::api::autoscaling::v2::{
     ContainerResourceMetricSource, CrossVersionObjectReference, HorizontalPodAutoscaler,
     HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget,
@@ -53,25 +53,13 @@ pub(crate) fn build_autoscaler(context: &Context<'_>) -> Option<HorizontalPodAut
 fn builtin_metrics(context: &Context<'_>, rules: &[String]) -> Vec<MetricSpec> {
     let mut seen = Vec::new();
     let mut metrics = Vec::new();
-    for (resource, percent) in rules.iter().filter_map(|rule| builtin_rule(rule)) {
+    for BuiltinMetric { resource, percent } in rules.iter().filter_map(|rule| BuiltinMetric::parse(rule)) {
         if !seen.contains(&resource) {
             seen.push(resource);
-            metrics.push(utilization_metric(context, resource, percent));
+            metrics.push(utilization_metric(context, resource, f64::from(percent)));
         }
     }
     metrics
-}
-
-fn builtin_rule(rule: &str) -> Option<(&'static str, f64)> {
-    Some(match rule {
-        "AverageUtilizationCPUPercent80" => ("cpu", 80.0),
-        "AverageUtilizationCPUPercent50" => ("cpu", 50.0),
-        "AverageUtilizationCPUPercent20" => ("cpu", 20.0),
-        "AverageUtilizationMemoryPercent80" => ("memory", 80.0),
-        "AverageUtilizationMemoryPercent50" => ("memory", 50.0),
-        "AverageUtilizationMemoryPercent20" => ("memory", 20.0),
-        _ => return None,
-    })
 }
 
 /// A utilization metric for a percentage of the limit. Kubernetes measures utilization of the request, so the

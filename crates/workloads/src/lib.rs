@@ -30,6 +30,8 @@ pub mod names;
 mod optional;
 mod pattern;
 mod pod;
+#[cfg(feature = "args")]
+mod published;
 pub mod redact;
 mod service;
 mod settings;
@@ -44,7 +46,7 @@ mod volumes;
 mod vpa;
 
 use function_mesh_api::validate::Valid;
-use function_mesh_api::{Component, FunctionMesh};
+use function_mesh_api::{Component, FunctionMesh, labels};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
@@ -57,6 +59,10 @@ pub use backend::{Backends, ignored as ignored_in_backend_config};
 pub use cleanup::{CANNOT_START, CONTAINER as CLEANUP_CONTAINER};
 pub use edition::Edition;
 pub use mesh::MeshComponents;
+#[cfg(feature = "args")]
+pub use published::{
+    OPERATOR_NAMESPACE, PublishedSettings, PublishedSettingsError, SETTINGS_CONFIG_MAP, SETTINGS_KEY,
+};
 pub use redact::message as without_credentials;
 pub use settings::{BackendConfigRef, RunnerImages, Settings, SettingsError};
 pub use vpa::{VerticalPodAutoscaler, VerticalPodAutoscalerSpec};
@@ -82,21 +88,23 @@ pub fn render<C: Component>(component: &Valid<C>, backends: Backends<'_>, settin
     render_edition(component, backends, settings, Edition::NEWEST)
 }
 
-/// Builds the children of a component whose StatefulSet may be live: its pod template keeps the edition that it has,
-/// unless the template changes anyway.
+/// Builds the children of a component whose StatefulSet may be live. Its pods keep their function IDs, and its pod
+/// template keeps the edition that it has, unless the template changes anyway.
 pub fn render_live<C: Component>(
     component: &Valid<C>,
     backends: Backends<'_>,
     settings: &Settings,
     live: Option<&StatefulSet>,
 ) -> Workload {
+    let function_uid = live.and_then(function_uid);
+    let context = |edition| Context { edition, function_uid, ..Context::new(component, backends, settings) };
     if let Some(live) = live.filter(|live| Edition::of(live) != Edition::NEWEST) {
-        let kept = render_edition(component, backends, settings, Edition::of(live));
+        let kept = build(&context(Edition::of(live)));
         if edition::is_live(&kept.stateful_set, live) {
             return kept;
         }
     }
-    render(component, backends, settings)
+    build(&context(Edition::NEWEST))
 }
 
 /// Builds the children of a component, with an edition of the pod template.
@@ -106,12 +114,22 @@ pub fn render_edition<C: Component>(
     settings: &Settings,
     edition: Edition,
 ) -> Workload {
-    let context = Context { edition, ..Context::new(component, backends, settings) };
+    build(&Context { edition, ..Context::new(component, backends, settings) })
+}
+
+/// The UID in the function IDs of live pods. Anything but a UID is ignored.
+pub fn function_uid(live: &StatefulSet) -> Option<&str> {
+    let is_part = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    let uid = labels::annotation(&live.metadata, labels::FUNCTION_UID)?;
+    (uid.len() == 36 && uid.bytes().all(is_part)).then_some(uid)
+}
+
+fn build(context: &Context<'_>) -> Workload {
     Workload {
-        stateful_set: stateful_set::build_stateful_set(&context),
-        service: service::build_service(&context),
-        autoscaler: hpa::build_autoscaler(&context),
-        vertical_autoscaler: vpa::build_vertical_autoscaler(&context),
+        stateful_set: stateful_set::build_stateful_set(context),
+        service: service::build_service(context),
+        autoscaler: hpa::build_autoscaler(context),
+        vertical_autoscaler: vpa::build_vertical_autoscaler(context),
     }
 }
 

@@ -316,7 +316,7 @@ mod tests {
         let keys = ["l", "tier", "team", "owner", "component", "app.kubernetes.io/instance"];
         assert_eq!(keys.map(|key| found(&labels, key)), ["own", "b", "t", "u", "", ""]);
         assert_eq!(["a", "note", "x"].map(|key| found(&annotations, key)), ["b", "n", "own"]);
-        // Nobody scrapes a Job.
+        // Prometheus does not scrape Jobs.
         assert!(!annotations.contains_key("prometheus.io/scrape"));
     }
 

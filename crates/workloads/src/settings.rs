@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use function_mesh_api::{BackendConfig, quantity};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Apache Pulsar's image, with the Java and Python instances.
@@ -13,7 +14,8 @@ const PULSAR: &str = "apachepulsar/pulsar:4.0.8";
 const PULSAR_ALL: &str = "apachepulsar/pulsar-all:4.0.8";
 
 /// Default runner images, one for each runtime.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct RunnerImages {
     /// For Java.
     pub java: String,
@@ -46,7 +48,8 @@ impl Default for RunnerImages {
 }
 
 /// Settings of the operator for rendering.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the operator")]
 pub struct Settings {
     /// Default runner images.
@@ -104,13 +107,13 @@ impl BackendConfigRef<'_> {
 }
 
 impl Settings {
-    /// The global BackendConfig, unless there is to be none.
+    /// The global BackendConfig, if it is enabled.
     pub fn global_backend_config_ref(&self) -> Option<BackendConfigRef<'_>> {
         let name = self.global_backend_config.as_deref().filter(|name| !name.is_empty())?;
         Some(BackendConfigRef { name, namespace: &self.global_backend_config_namespace })
     }
 
-    /// The BackendConfig of a namespace, unless there is to be none.
+    /// The BackendConfig of a namespace, if it is enabled.
     pub fn namespaced_backend_config_ref<'a>(&'a self, namespace: &'a str) -> Option<BackendConfigRef<'a>> {
         let name = self.namespaced_backend_config.as_deref().filter(|name| !name.is_empty())?;
         Some(BackendConfigRef { name, namespace })
@@ -175,7 +178,12 @@ impl Settings {
     /// Settings from a parsed configuration file. Missing keys keep their default. Keys are case-insensitive and
     /// unknown keys are ignored, as in Function Mesh for Go. The error names the invalid key.
     pub fn from_config(config: Value) -> Result<Self, SettingsError> {
-        let mut settings = Self::default();
+        Self::default().with_config(config)
+    }
+
+    /// These settings, with those that a parsed configuration file sets.
+    pub fn with_config(self, config: Value) -> Result<Self, SettingsError> {
+        let mut settings = self;
         for (key, value) in map("", config)? {
             match key.to_ascii_lowercase().as_str() {
                 "runnerimages" => settings.runner_images.apply(map(&key, value)?)?,

@@ -233,6 +233,72 @@ mod tests {
         }
     }
 
+    /// Quantities of the children are found by type, wherever they stand.
+    #[test]
+    fn quantities_of_children_are_found_by_type() {
+        use k8s_openapi::api::apps::v1::StatefulSet;
+        use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+        use k8s_openapi::api::batch::v1::Job;
+        use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
+        for (kind, schema, least) in [
+            ("StatefulSet", schemars::schema_for!(StatefulSet), 20),
+            ("Job", schemars::schema_for!(Job), 15),
+            ("HorizontalPodAutoscaler", schemars::schema_for!(HorizontalPodAutoscaler), 12),
+            ("PersistentVolumeClaim", schemars::schema_for!(PersistentVolumeClaim), 2),
+            ("Service", schemars::schema_for!(Service), 0),
+        ] {
+            let root = serde_json::to_value(schema).unwrap();
+            let mut found = Quantities { root: &root, seen: 0, wrong: Vec::new() };
+            for part in ["metadata", "spec"] {
+                let schema = root.pointer(&format!("/properties/{part}")).unwrap();
+                found.schema(schema, Shape::of_kind(kind).field(part), &format!("{kind}.{part}"));
+            }
+            assert_eq!(found.wrong, [""; 0]);
+            assert!(found.seen >= least, "{kind}: {}", found.seen);
+        }
+    }
+
+    struct Quantities<'a> {
+        root: &'a Value,
+        seen: usize,
+        wrong: Vec<String>,
+    }
+
+    impl Quantities<'_> {
+        fn schema(&mut self, schema: &Value, shape: Shape, path: &str) {
+            let refers = schema.get("$ref").and_then(Value::as_str);
+            if refers.is_some_and(|name| name.ends_with("api.resource.Quantity")) {
+                self.seen += 1;
+                if !matches!(shape, Quantity) {
+                    self.wrong.push(format!("{path} is a quantity, not {shape:?}"));
+                }
+                return;
+            }
+            if matches!(shape, Quantity) && refers.is_none() && schema.get("additionalProperties").is_none() {
+                self.wrong.push(format!("{path} is no quantity"));
+            }
+            if let Some(name) = refers {
+                let root = self.root;
+                let schema = root.pointer(name.trim_start_matches('#')).expect(name);
+                self.schema(schema, shape, path);
+            }
+            for name in ["allOf", "anyOf", "oneOf"] {
+                for part in schema.get(name).and_then(Value::as_array).into_iter().flatten() {
+                    self.schema(part, shape, path);
+                }
+            }
+            if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
+                self.schema(values, shape.field("any"), &format!("{path}.*"));
+            }
+            if let Some(items) = schema.get("items") {
+                self.schema(items, shape, &format!("{path}[]"));
+            }
+            for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                self.schema(field, shape.field(name), &format!("{path}.{name}"));
+            }
+        }
+    }
+
     #[derive(Default)]
     struct Walk {
         seen: usize,

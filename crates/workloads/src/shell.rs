@@ -194,10 +194,10 @@ impl Script {
     /// termination message, and exits with its exit code.
     #[must_use]
     pub(crate) fn run_or_record_failure(self, command: &Command, what: &str) -> Self {
-        let told = format!("{{ echo {}; printf '%s' \"$said\" | tail -c 1500; }}", ShellWord::from(what));
+        let record = format!("{{ echo {}; printf '%s' \"$said\" | tail -c 1500; }}", ShellWord::from(what));
         let say = r#"printf '%s\n' "$said""#;
         self.run(format!(
-            "{{ said=$({command} 2>&1) && {say} || {{ code=$?; {say}; {told} > {TERMINATION_LOG}; exit $code; }}; }}"
+            "{{ said=$({command} 2>&1) && {say} || {{ code=$?; {say}; {record} > {TERMINATION_LOG}; exit $code; }}; }}"
         ))
     }
 

@@ -73,7 +73,7 @@ fn random_user_of_group_0_writes_to_the_image() {
     assert_eq!(option(java, "-Dpulsar.function.log.dir="), "logs/functions");
 }
 
-/// The sidecar reads the log files in its volume, so they stay there whatever else can be written.
+/// The sidecar reads the log files in its volume, so they stay there whichever other folders are writable.
 #[test]
 fn logs_of_a_sidecar_stay_in_its_volume() {
     let spec = json!({

@@ -148,7 +148,7 @@ fn golden<C: Component>(name: &str, settings: &Settings) {
 }
 
 /// An upgrade of the operator must not restart pods: the first edition renders what the releases before editions wrote.
-/// Nobody updates these files.
+/// These files are never updated.
 fn first_edition<C: Component>(name: &str, settings: &Settings) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let read = |file: String| -> Value {

@@ -10,7 +10,9 @@ pub(crate) mod report;
 use std::collections::BTreeMap;
 
 use function_mesh_api::validate::{Violation, valid_component, valid_mesh};
-use function_mesh_api::{BackendConfig, Component, Function, FunctionMesh, Role, Sink, Source, parse};
+use function_mesh_api::{
+    BackendConfig, Component, Function, FunctionMesh, Role, Sink, Source, parse, schema_defaults,
+};
 use function_mesh_workloads::diff::{Path, Step, dedup_keyed_lists};
 use function_mesh_workloads::{Backends, RunnerImages, Settings, Workload, components};
 use serde_json::Value;
@@ -215,7 +217,13 @@ fn own_values(layers: &Layers) -> BTreeMap<Path, (Path, Value)> {
 
 /// All values of a component and its children.
 fn outcome(layers: &Layers) -> Result<Leaves, Vec<Violation>> {
-    let object = layers.object.clone();
+    let mut object = layers.object.clone();
+    let kind = match layers.pick {
+        Pick::Standalone(role) => role.kind(),
+        Pick::InMesh(..) => "FunctionMesh",
+    };
+    // Defaults belong to no layer, so they are set after each experiment.
+    schema_defaults::apply(kind, &mut object);
     let (role, index) = match layers.pick {
         Pick::Standalone(Role::Function) => return of_component(one(parse::<Function>(object))?, layers),
         Pick::Standalone(Role::Source) => return of_component(one(parse::<Source>(object))?, layers),

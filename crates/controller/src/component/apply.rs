@@ -6,6 +6,7 @@ use std::sync::Arc;
 use function_mesh_api::{Component, labels};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
+use kube::api::DeleteParams;
 use serde_json::json;
 
 use super::observe::PauseReason;
@@ -24,7 +25,13 @@ pub(super) async fn apply<C: Component>(
     let namespace = component.namespace().unwrap_or_default();
     let owner = component.uid().unwrap_or_default();
     let children = super::children(context, &namespace, &owner);
-    let mut writes = Writes { children: &children, context, changes: BTreeMap::new() };
+    let mut writes = Writes {
+        children: &children,
+        context,
+        changes: BTreeMap::new(),
+        adopted: Vec::new(),
+        rewritten: Vec::new(),
+    };
     if let Some(replicas) = plan.seed_replicas {
         let manager = ChildApplier { manager: labels::managers::REPLICAS, ..children };
         manager.apply_fields_of_owner(component, json!({ "spec": { "replicas": replicas } })).await?;
@@ -36,7 +43,8 @@ pub(super) async fn apply<C: Component>(
     let stateful_set = writes.stateful_set(component, plan.stateful_set).await?;
     writes.step(plan.autoscaler).await?;
     writes.step(plan.vertical_autoscaler).await?;
-    Ok(Applied { changes: writes.changes, has_autoscaler, has_vertical_autoscaler, ..stateful_set })
+    let Writes { changes, adopted, rewritten, .. } = writes;
+    Ok(Applied { changes, has_autoscaler, has_vertical_autoscaler, adopted, rewritten, ..stateful_set })
 }
 
 /// The writes of one reconcile, and their changes.
@@ -44,18 +52,24 @@ struct Writes<'a> {
     children: &'a ChildApplier<'a>,
     context: &'a Context,
     changes: BTreeMap<String, Change>,
+    adopted: Vec<String>,
+    rewritten: Vec<String>,
 }
 
 impl Writes<'_> {
     async fn step<K: Child>(&mut self, step: Step<K>) -> Result<(), Error> {
         match step {
             Step::None | Step::Keep(_) => {}
+            Step::Adopt { wanted, live } => {
+                self.adopt(&*wanted, live).await?;
+            }
             Step::Apply { wanted, live } => {
                 let applied = self.children.apply(&*wanted, live, |_, _| {}).await?;
-                self.count::<K>(applied.change);
+                self.note(applied);
             }
             Step::Delete(live) => {
-                self.children.delete(&*live).await?;
+                // The plan deletes only what is ours, or an orphan of ours.
+                self.children.delete_with_preconditions(&*live, &DeleteParams::background()).await?;
                 self.context.shared.metrics.wrote(&K::kind(&()), "deleted");
             }
         }
@@ -67,14 +81,15 @@ impl Writes<'_> {
             SetStep::Apply { wanted, live } => (wanted, live),
             SetStep::Defer(rollout) => return self.defer_rollout(*rollout).await,
         };
-        let Written { live, change } = self.children.apply(&*wanted, live, keep_live).await?;
-        self.count::<StatefulSet>(change);
+        let live = self.children.apply(&*wanted, live, keep_live).await?;
+        let live = self.note(live);
         let retired_subscriptions = Some(subscription_history::retired(component, &live));
         Ok(Applied { retired_subscriptions, ..Applied::of(live.clone(), immutable::diffs(&wanted, &live)) })
     }
 
     async fn defer_rollout(&mut self, rollout: DeferredRollout) -> Result<Applied, Error> {
-        let DeferredRollout { mut live, reason, wanted, adopt, scale, pending } = rollout;
+        let DeferredRollout { live, reason, wanted, adopt, scale, pending } = rollout;
+        let mut live = self.adopt(&wanted, live).await?;
         if let Some(pod_spec_hash) = adopt {
             let manager = ChildApplier { manager: labels::managers::ADOPTION, ..*self.children };
             let note = json!({ "metadata": { "annotations": { labels::POD_SPEC_HASH: pod_spec_hash } } });
@@ -87,6 +102,26 @@ impl Writes<'_> {
         let immutable_diffs = immutable::diffs(&wanted, &live);
         let is_paused = reason == PauseReason::Rollouts;
         Ok(Applied { pending, is_paused, ..Applied::of(live, immutable_diffs) })
+    }
+
+    /// Takes an orphan back without any other change.
+    async fn adopt<K: Child>(&mut self, wanted: &K, live: Arc<K>) -> Result<Arc<K>, Error> {
+        let (live, is_adopted) = self.children.adopt(wanted, live).await?;
+        if is_adopted {
+            self.adopted.push(format!("{} {}", K::kind(&()), live.name_any()));
+        }
+        Ok(live)
+    }
+
+    /// Notes the effects of an apply, and returns the live object.
+    fn note<K: Child>(&mut self, applied: Written<K>) -> Arc<K> {
+        let Written { live, change, is_adopted, rewritten } = applied;
+        self.count::<K>(change);
+        if is_adopted {
+            self.adopted.push(format!("{} {}", K::kind(&()), live.name_any()));
+        }
+        self.rewritten.extend(rewritten.iter().map(|path| format!("{} {path}", K::kind(&()))));
+        live
     }
 
     fn count<K: Child>(&mut self, change: Change) {

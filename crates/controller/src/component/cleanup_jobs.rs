@@ -121,7 +121,7 @@ pub(super) fn end_of(job: &Job) -> Option<End> {
     Some(End::Failed(format!("Job {name} failed: {message}; see its pod logs")))
 }
 
-/// The result of an unfinished Job by that of its container, whose sidecars may run for ever.
+/// The result of an unfinished Job by that of its container, whose sidecars may run forever.
 pub(super) fn end_of_container(job: &Job, ended: Option<ContainerEnd>) -> Option<End> {
     match ended? {
         ContainerEnd::Succeeded => Some(End::Succeeded),

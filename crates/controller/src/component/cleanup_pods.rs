@@ -1,4 +1,4 @@
-//! The pods of a clean-up Job: how its container ended, why it failed, and why no pod can be created.
+//! The pods of a clean-up Job: how its container ended, and why it failed.
 //!
 //! The Job controller waits for all containers of a pod. An injected proxy never ends, so the clean-up is over when its
 //! own container is.
@@ -6,9 +6,8 @@
 use function_mesh_api::printable;
 use function_mesh_workloads::{CANNOT_START, CLEANUP_CONTAINER, without_credentials};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event, Pod};
-use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use kube::ResourceExt;
 
 use function_mesh_kube::apply::{ChildApplier, ChildError, controller_of};
 use function_mesh_kube::events::truncate;
@@ -29,7 +28,7 @@ pub(super) enum ContainerEnd {
 /// The pods of a Job.
 pub(super) async fn list(job: &Job, children: &ChildApplier<'_>) -> Result<Vec<Pod>, ChildError> {
     let mut pods = children.list::<Pod>(&format!("job-name={}", job.name_any())).await?;
-    // Anybody can set the label.
+    // Any client can set the label.
     pods.retain(|pod| controller_of(pod).is_some_and(|owner| Some(&owner.uid) == job.metadata.uid.as_ref()));
     Ok(pods)
 }
@@ -67,25 +66,8 @@ pub(super) fn message(pods: &[Pod]) -> Option<String> {
     messages.max_by_key(|(at, _)| *at).map(|(_, message)| shown(message))
 }
 
-/// Why the API server rejects the pods of a Job: a policy, a quota, or a webhook. None if that cannot be read.
-pub(super) async fn rejection(job: &Job, client: &Client, namespace: &str) -> Option<String> {
-    let uid = job.metadata.uid.as_deref()?;
-    let selector = format!("involvedObject.uid={uid},reason=FailedCreate");
-    let events = Api::<Event>::namespaced(client.clone(), namespace);
-    let events = events.list(&ListParams::default().fields(&selector).limit(20)).await.ok()?;
-    last_rejection(&events.items)
-}
-
-fn last_rejection(events: &[Event]) -> Option<String> {
-    let at = |event: &&Event| {
-        let last = event.last_timestamp.as_ref().map(|time| time.0);
-        last.or(event.event_time.as_ref().map(|time| time.0))
-    };
-    let message = events.iter().max_by_key(at)?.message.as_deref()?;
-    Some(shown(message.strip_prefix("Error creating: ").unwrap_or(message)))
-}
-
-fn shown(message: &str) -> String {
+/// A message within the length of a note.
+pub(super) fn shown(message: &str) -> String {
     truncate(&printable(&without_credentials(message)), MAX_REASON_LEN).to_owned()
 }
 
@@ -133,20 +115,5 @@ mod tests {
         deleted.metadata =
             serde_json::from_value(json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" })).expect("metadata");
         assert_eq!(container_end(&[deleted]), None);
-    }
-
-    #[test]
-    fn last_event_has_the_words_of_the_api_server() {
-        let event = |at: &str, message: &str| -> Event {
-            let event =
-                json!({ "metadata": {}, "involvedObject": {}, "lastTimestamp": at, "message": message });
-            serde_json::from_value(event).expect("an Event")
-        };
-        let events = [
-            event("2026-01-01T00:00:02Z", "Error creating: pods \"b\" is forbidden: exceeded quota"),
-            event("2026-01-01T00:00:01Z", "Error creating: pods \"a\" is forbidden"),
-        ];
-        assert_eq!(last_rejection(&events).as_deref(), Some("pods \"b\" is forbidden: exceeded quota"));
-        assert_eq!(last_rejection(&[]), None);
     }
 }

@@ -17,7 +17,7 @@ use kube::api::DeleteParams;
 use super::cleanup_jobs::{self, Found};
 use super::cleanup_pods::{self, ContainerEnd};
 use super::cleanup_step::{CleanupJob, CleanupState, CleanupStep, Plan, Pods, next_step};
-use super::{Context, finalizer, subscription_history};
+use super::{Context, finalizer, rejected_pods, subscription_history};
 use crate::error::Error;
 use function_mesh_kube::apply::{ChildApplier, ChildError, controller_of, is_owned_by};
 use function_mesh_kube::events::truncate;
@@ -301,8 +301,9 @@ impl<C: Component> End<'_, C> {
             return None;
         }
         let children = self.children;
-        let cause = cleanup_pods::rejection(job, children.client, children.namespace).await?;
-        Some(format!("pods of Job {} are rejected: {cause}", job.name_any()))
+        let uid = job.metadata.uid.as_deref()?;
+        let cause = rejected_pods::last_rejection(children.client, children.namespace, uid).await?;
+        Some(format!("pods of Job {} are rejected: {}", job.name_any(), cleanup_pods::shown(&cause)))
     }
 
     async fn abandon_cleanup(&self, cause: &str) -> Result<Progress, Error> {

@@ -16,8 +16,12 @@ mod observe;
 mod peers;
 mod pending_change;
 mod plan;
+mod pod_counts;
+pub(crate) mod pod_failures;
 mod pod_spec_hash;
 pub(crate) mod pods;
+mod previous_pods;
+mod rejected_pods;
 mod report;
 mod standard_conditions;
 mod status;
@@ -50,6 +54,7 @@ use function_mesh_kube::decode_error::DecodeError;
 
 use delete::Progress;
 pub use peers::Peers;
+pub use pod_failures::PodFailures;
 pub use status::{Applied, Observation, Outcome, status_of};
 pub use summary::{JobSummary, PodSummary};
 
@@ -178,6 +183,11 @@ async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Resul
         let waiting_for = stop_previous_jobs(component, &observed.previous_jobs, context).await?;
         return Ok((Some(Outcome::Waiting(waiting_for)), Action::requeue(GC_RECHECK)));
     }
+    if let Some(pod) = observed.previous_pods.first() {
+        let waiting_for =
+            format!("waiting for pod {pod}, which cleans up for a previous object of this name, to end");
+        return Ok((Some(Outcome::Waiting(waiting_for)), Action::requeue(GC_RECHECK)));
+    }
     // Boxed, since the future has all children by value.
     let applied = match Box::pin(apply::apply(component, plan, context)).await {
         Err(error) if error.is_pending_gc() => {
@@ -185,7 +195,7 @@ async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Resul
         }
         result => result?,
     };
-    let pods::Diagnosis { problem, recheck_after } = pods::diagnose(&applied, component, context);
+    let pods::Diagnosis { problem, recheck_after } = pods::diagnose(&applied, component, context).await;
     let action = recheck_after.map_or_else(Action::await_change, Action::requeue);
     Ok((Some(Outcome::Applied(Observation { applied, problem, revisions: observed.revisions })), action))
 }
@@ -236,7 +246,8 @@ async fn stop_previous_jobs<C: Component>(
 }
 
 fn children<'a>(context: &'a Context, namespace: &'a str, owner: &'a str) -> ChildApplier<'a> {
-    ChildApplier { client: &context.shared.client, namespace, owner, manager: labels::managers::WORKLOAD }
+    let (client, rewrites) = (&context.shared.client, &context.shared.rewrites);
+    ChildApplier { client, namespace, owner, manager: labels::managers::WORKLOAD, rewrites }
 }
 
 /// Deletes a component in a protected namespace without a clean-up: the operator runs no Job there.

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use function_mesh_api::{Component, Spec, labels};
-use function_mesh_workloads::{VerticalPodAutoscaler, names};
+use function_mesh_workloads::{VerticalPodAutoscaler, function_uid, names};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
-use super::{Context, cleanup_jobs, pod_spec_hash};
+use super::{Context, cleanup_jobs, pod_spec_hash, previous_pods};
 use crate::context::{ResolvedBackendConfigs, Revisions};
 use crate::error::Error;
-use function_mesh_kube::apply::{ChildApplier, is_owned_by};
+use function_mesh_kube::apply::{ChildApplier, is_orphan_of, is_owned_by};
 
 /// Why a rollout is deferred.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,10 +33,14 @@ pub(super) struct Observed {
     pub(super) vertical_autoscaler: Option<Arc<VerticalPodAutoscaler>>,
     /// Clean-up Jobs of previous objects of this name, if the component has no StatefulSet.
     pub(super) previous_jobs: Vec<Job>,
+    /// Names of their pods that still run, whether or not there is a Job.
+    pub(super) previous_pods: Vec<String>,
     pub(super) backends: ResolvedBackendConfigs,
     pub(super) pause: Option<PauseReason>,
     /// Hash of the part of the spec that determines pods.
     pub(super) pod_spec_hash: String,
+    /// The UID in the function IDs of its pods, if the StatefulSet names one.
+    pub(super) function_uid: Option<String>,
     /// Resource versions of the BackendConfigs from which the StatefulSet is rendered, or will be.
     pub(super) revisions: Revisions,
 }
@@ -49,7 +53,15 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
     let stateful_set = context.stateful_sets.fetch(&workload, &namespace).await.map_err(Error::observe)?;
     let owner = component.uid().unwrap_or_default();
     let children = super::children(context, &namespace, &owner);
-    let ours = stateful_set.as_deref().filter(|live| is_owned_by(*live, &owner));
+    let identity = [
+        (labels::COMPONENT, C::ROLE.as_str().to_owned()),
+        (labels::NAME, component.name_any()),
+        (labels::NAMESPACE, namespace.clone()),
+    ];
+    let identity = identity.map(|(key, value)| (key.to_owned(), value)).into();
+    // An orphan will be ours.
+    let is_ours = |live: &&StatefulSet| is_owned_by(*live, &owner) || is_orphan_of(*live, &identity);
+    let ours = stateful_set.as_deref().filter(is_ours);
     let pod_spec_hash = pod_spec_hash::hash(component);
     let is_unchanged = ours.is_some_and(|live| is_made_of(live, &pod_spec_hash, component));
     let status = component.status().filter(|_| is_unchanged);
@@ -69,17 +81,22 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
         Some((global, namespaced)) => (global.cloned(), namespaced.cloned()),
         None => backends.revisions(),
     };
+    let function_uid = ours.and_then(function_uid).map(str::to_owned);
+    let is_owned = ours.is_some_and(|live| is_owned_by(live, &owner));
     let previous_jobs =
-        if ours.is_some() { Vec::new() } else { cleanup_jobs::previous_jobs(component, &children).await? };
+        if is_owned { Vec::new() } else { cleanup_jobs::previous_jobs(component, &children).await? };
+    let previous_pods = if is_owned { Vec::new() } else { previous_pods::running(&context.pods, component) };
     Ok(Observed {
         service: context.services.fetch(&service, &namespace).await.map_err(Error::observe)?,
         autoscaler: context.autoscalers.fetch(&workload, &namespace).await.map_err(Error::observe)?,
         vertical_autoscaler: vertical_autoscaler(component, &workload, &children).await?,
         stateful_set,
         previous_jobs,
+        previous_pods,
         backends,
         pause,
         pod_spec_hash,
+        function_uid,
         revisions,
     })
 }

@@ -3,6 +3,7 @@
 //! All decisions about the children of a live component are here: what to seed, defer, adopt, apply and delete.
 //! `apply.rs` executes the plan and decides nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use function_mesh_api::validate::Valid;
@@ -16,7 +17,7 @@ use kube::{Resource, ResourceExt};
 
 use super::observe::{Observed, PauseReason};
 use super::{finalizer, immutable, pending_change, subscription_history};
-use function_mesh_kube::apply::is_owned_by;
+use function_mesh_kube::apply::{is_orphan_of, is_owned_by};
 
 /// The writes for one component, in this order.
 #[derive(Debug)]
@@ -39,9 +40,11 @@ pub(super) enum Step<K> {
     None,
     /// Keep the live child: rollouts are paused.
     Keep(Arc<K>),
-    /// Create or update the child.
+    /// Take the orphan back and keep it: rollouts are paused.
+    Adopt { wanted: Box<K>, live: Arc<K> },
+    /// Create or update the child, which adopts an orphan.
     Apply { wanted: Box<K>, live: Option<Arc<K>> },
-    /// Delete the child: it is ours and no longer wanted.
+    /// Delete the child: it is ours, or an orphan of ours, and no longer wanted.
     Delete(Arc<K>),
 }
 
@@ -72,7 +75,7 @@ pub(super) struct DeferredRollout {
 impl<K> Step<K> {
     /// Whether the child exists after the plan is executed.
     pub(super) fn is_present(&self) -> bool {
-        matches!(self, Self::Keep(_) | Self::Apply { .. })
+        matches!(self, Self::Keep(_) | Self::Adopt { .. } | Self::Apply { .. })
     }
 }
 
@@ -87,23 +90,22 @@ pub(super) fn plan<C: Component>(
     let owner = component.uid().unwrap_or_default();
     let annotations = stateful_set.metadata.annotations.get_or_insert_default();
     annotations.insert(labels::POD_SPEC_HASH.to_owned(), observed.pod_spec_hash.clone());
+    let function_uid = observed.function_uid.as_ref().unwrap_or(&owner);
+    annotations.insert(labels::FUNCTION_UID.to_owned(), function_uid.clone());
     // Without a StatefulSet, the status has the retired subscriptions.
     let before = component.status().filter(|_| observed.stateful_set.is_none());
     let before = before.map(|status| status.retired_subscriptions.as_slice()).unwrap_or_default();
     subscription_history::write(&mut stateful_set, &subscriptions(&**component), before);
     let is_paused = observed.pause == Some(PauseReason::Rollouts);
+    let labels = stateful_set.metadata.labels.clone().unwrap_or_default();
+    let claim = Claim { owner: &owner, labels: &labels, is_paused };
     Plan {
         seed_replicas: seed_replicas(&**component, given),
         finalizer: finalizer::step(component.meta(), is_cleanup_wanted(component)),
-        service: step(Some(service), observed.service.clone(), is_paused, &owner),
+        service: claim.step(Some(service), observed.service.clone()),
         stateful_set: set_step(stateful_set, observed),
-        autoscaler: step(autoscaler, observed.autoscaler.clone(), is_paused, &owner),
-        vertical_autoscaler: step(
-            vertical_autoscaler,
-            observed.vertical_autoscaler.clone(),
-            is_paused,
-            &owner,
-        ),
+        autoscaler: claim.step(autoscaler, observed.autoscaler.clone()),
+        vertical_autoscaler: claim.step(vertical_autoscaler, observed.vertical_autoscaler.clone()),
     }
 }
 
@@ -113,13 +115,26 @@ fn seed_replicas<C: Component>(complete: &C, given: &C) -> Option<i32> {
     (common.max_replicas.is_some() && common.replicas.is_none()).then_some(complete.replicas).flatten()
 }
 
-fn step<K: Resource>(wanted: Option<K>, live: Option<Arc<K>>, is_paused: bool, owner: &str) -> Step<K> {
-    let is_ours = live.as_deref().is_some_and(|live| is_owned_by(live, owner));
-    match (wanted, live) {
-        (Some(_), Some(live)) if is_paused && is_ours => Step::Keep(live),
-        (Some(wanted), live) => Step::Apply { wanted: Box::new(wanted), live },
-        (None, Some(live)) if is_ours => Step::Delete(live),
-        (None, _) => Step::None,
+/// What makes a live child ours.
+struct Claim<'a> {
+    owner: &'a str,
+    labels: &'a BTreeMap<String, String>,
+    is_paused: bool,
+}
+
+impl Claim<'_> {
+    fn step<K: Resource>(&self, wanted: Option<K>, live: Option<Arc<K>>) -> Step<K> {
+        let is_ours = live.as_deref().is_some_and(|live| is_owned_by(live, self.owner));
+        let is_orphan = live.as_deref().is_some_and(|live| is_orphan_of(live, self.labels));
+        match (wanted, live) {
+            (Some(_), Some(live)) if self.is_paused && is_ours => Step::Keep(live),
+            (Some(wanted), Some(live)) if self.is_paused && is_orphan => {
+                Step::Adopt { wanted: Box::new(wanted), live }
+            }
+            (Some(wanted), live) => Step::Apply { wanted: Box::new(wanted), live },
+            (None, Some(live)) if is_ours || is_orphan => Step::Delete(live),
+            (None, _) => Step::None,
+        }
     }
 }
 
@@ -152,6 +167,7 @@ mod tests {
     use function_mesh_api::validate::valid_component;
     use function_mesh_testkit::fixtures;
     use function_mesh_workloads::{Backends, Settings, render};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use serde_json::{Value, json};
 
     use super::*;
@@ -165,7 +181,7 @@ mod tests {
         for (field, value) in change.as_object().expect("fields") {
             spec[field] = value.clone();
         }
-        function.spec = serde_json::from_value(spec).expect("a specification");
+        function.spec = serde_json::from_value(spec).expect("a spec");
         function
     }
 
@@ -182,9 +198,11 @@ mod tests {
             autoscaler: None,
             vertical_autoscaler: None,
             previous_jobs: Vec::new(),
+            previous_pods: Vec::new(),
             backends: ResolvedBackendConfigs::default(),
             pause: None,
             pod_spec_hash: pod_spec_hash::hash(function),
+            function_uid: None,
             revisions: (None, None),
         }
     }
@@ -255,6 +273,30 @@ mod tests {
             Arc::make_mut(autoscaler).metadata.owner_references = None;
         }
         assert_eq!(planned(&now, &foreign).autoscaler, Step::None);
+        // An orphan with our mark.
+        if let Some(autoscaler) = &mut foreign.autoscaler {
+            mark(&mut Arc::make_mut(autoscaler).metadata);
+        }
+        assert!(matches!(planned(&now, &foreign).autoscaler, Step::Delete(_)));
+    }
+
+    fn mark(metadata: &mut ObjectMeta) {
+        metadata.owner_references = None;
+        let hash = "0123456789abcdef".repeat(2);
+        metadata.annotations.get_or_insert_default().insert(labels::APPLIED_HASH.to_owned(), hash);
+    }
+
+    #[test]
+    fn adopts_orphans_while_paused_and_keeps_them() {
+        let function = function(&json!({}));
+        let mut before = written(&function);
+        before.pause = Some(PauseReason::Rollouts);
+        if let Some(service) = &mut before.service {
+            mark(&mut Arc::make_mut(service).metadata);
+        }
+        assert!(matches!(planned(&function, &before).service, Step::Adopt { .. }));
+        before.pause = None;
+        assert!(matches!(planned(&function, &before).service, Step::Apply { live: Some(_), .. }));
     }
 
     #[test]

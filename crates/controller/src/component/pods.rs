@@ -2,7 +2,7 @@
 
 use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use function_mesh_api::{Component, Role, labels, printable};
 use function_mesh_workloads::{names, redact, without_credentials};
@@ -12,9 +12,10 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 
-use super::Context;
 use super::status::Applied;
 use super::summary::{Container, PodSummary};
+use super::{Context, rejected_pods};
+use crate::error::RECHECK;
 use function_mesh_kube::cache::{Cache, watch_error_message};
 use function_mesh_kube::compact::Compact;
 
@@ -52,11 +53,32 @@ pub(crate) fn components_of<K: Resource, C: Component>(
 }
 
 /// Diagnoses the pods of a component.
-pub(super) fn diagnose<C: Component>(applied: &Applied, component: &C, context: &Context) -> Diagnosis {
+pub(super) async fn diagnose<C: Component>(applied: &Applied, component: &C, context: &Context) -> Diagnosis {
+    let (key, shared) = (super::key(component), &context.shared);
     let mut diagnose = diagnose_pods(&pods_of(&context.pods, component, applied.wanted()), Timestamp::now());
     // If all pods are ready, only a recent restart counts as a problem.
     if applied.are_ready() && diagnose.recheck_after.is_none() {
         diagnose.problem = None;
+    }
+    if applied.wanted() == 0 || applied.changes.contains_key("StatefulSet") {
+        // Failures of earlier pods say nothing about new ones.
+        shared.pod_failures.forget(&key);
+    }
+    if let Some((problem, remaining)) = shared.pod_failures.problem(&key, Instant::now()) {
+        diagnose.problem = Some(problem);
+        diagnose.recheck_after = Some(diagnose.recheck_after.map_or(remaining, |after| after.min(remaining)));
+    }
+    if !applied.has_missing_pods() {
+        shared.missing_pods.forget(&key);
+    } else if let Some(remaining) = shared.missing_pods.remaining(&key) {
+        diagnose.recheck_after = Some(diagnose.recheck_after.map_or(remaining, |after| after.min(remaining)));
+    } else {
+        let (namespace, uid) =
+            (component.namespace().unwrap_or_default(), applied.stateful_set.uid().unwrap_or_default());
+        let rejection = rejected_pods::last_rejection(&shared.client, &namespace, &uid).await;
+        let rejection = rejection.map(|cause| format!("pod is not created: {cause}"));
+        diagnose.problem = rejection.or(diagnose.problem);
+        diagnose.recheck_after.get_or_insert(RECHECK);
     }
     diagnose
 }

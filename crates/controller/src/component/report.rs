@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
 use super::status::{Outcome, status_of, summary};
+use crate::condition::rewritten_message;
 use crate::context::Shared;
 use crate::error::Error;
 use function_mesh_kube::compact::{Compact, status};
@@ -38,6 +39,11 @@ pub(super) async fn report<C: Component>(
     if !changes.is_empty() {
         shared.events.publish(&regarding, true, Reason::Applied, "Apply", &changes).await;
     }
+    let children = if let Outcome::Applied(seen) = outcome { Some(&seen.applied) } else { None };
+    let (adopted, rewritten) = children.map(|it| (&*it.adopted, &*it.rewritten)).unwrap_or_default();
+    if !adopted.is_empty() {
+        shared.events.publish(&regarding, true, Reason::Adopted, "Adopt", &adopted.join(", ")).await;
+    }
     let key = super::key(component);
     if before == Some(&now) {
         shared.status_debounce.forget(&key);
@@ -58,6 +64,10 @@ pub(super) async fn report<C: Component>(
     write_status(&shared.client, component, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote(C::ROLE.kind(), "status");
     report_retired(component, before, &now, shared).await;
+    if !rewritten.is_empty() && before.is_none_or(|before| before.message != now.message) {
+        let note = rewritten_message(rewritten);
+        shared.events.publish(&regarding, false, Reason::FieldsRewritten, "Apply", &note).await;
+    }
     // After an apply, starting pods are expected: no Event.
     let is_expected = match now.phase {
         Phase::Pending => true,

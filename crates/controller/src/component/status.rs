@@ -8,8 +8,9 @@ use function_mesh_api::types::{ComponentStatus, Phase, ResourceCondition, Subscr
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 
+use super::pod_counts::Pods;
 use super::standard_conditions;
-use crate::condition::with_history;
+use crate::condition::{rewritten_message, with_history};
 use crate::context::Revisions;
 use crate::error::Error;
 use function_mesh_kube::apply::Change;
@@ -34,6 +35,10 @@ pub struct Applied {
     /// Subscriptions that earlier pods created and the spec no longer names. None while a rollout is deferred, since
     /// the pods still consume from them.
     pub retired_subscriptions: Option<Vec<Subscription>>,
+    /// Children that had no owner and are controlled by the component again, for an Event.
+    pub adopted: Vec<String>,
+    /// Children with the fields that admission changes whenever they are applied.
+    pub rewritten: Vec<String>,
     /// The change of a deferred rollout.
     pub pending: Option<String>,
     /// Whether the rollout is deferred because rollouts are paused.
@@ -65,7 +70,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The reason of a failure that only a change of the object can mend.
+    /// The reason of a failure that only a change of the object can fix.
     pub(super) fn final_reason(&self) -> Option<Reason> {
         match self {
             Self::Failed(error) if error.is_final() => Some(error.final_reason()),
@@ -80,33 +85,6 @@ pub(super) fn summary(status: &ComponentStatus) -> String {
     status.message.clone().unwrap_or_else(numbers)
 }
 
-/// Pod counts.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Pods {
-    wanted: i32,
-    ready: i32,
-    updated: i32,
-    /// Whether the StatefulSet controller has observed the current generation.
-    is_current: bool,
-}
-
-impl Pods {
-    fn of(stateful_set: &StatefulSet) -> Self {
-        let status = stateful_set.status.as_ref();
-        let seen = status.and_then(|status| status.observed_generation);
-        Self {
-            wanted: stateful_set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
-            ready: status.and_then(|status| status.ready_replicas).unwrap_or_default(),
-            updated: status.and_then(|status| status.updated_replicas).unwrap_or_default(),
-            is_current: seen.is_some() && seen == stateful_set.metadata.generation,
-        }
-    }
-
-    fn are_ready(self) -> bool {
-        self.is_current && self.ready == self.wanted && self.updated == self.wanted
-    }
-}
-
 impl Applied {
     /// A StatefulSet without changes, deferred rollout or retired subscriptions.
     pub fn of(stateful_set: Arc<StatefulSet>, immutable_diffs: Vec<&'static str>) -> Self {
@@ -117,6 +95,8 @@ impl Applied {
             has_autoscaler: false,
             has_vertical_autoscaler: false,
             retired_subscriptions: None,
+            adopted: Vec::new(),
+            rewritten: Vec::new(),
             pending: None,
             is_paused: false,
         }
@@ -125,6 +105,11 @@ impl Applied {
     /// Whether all pods exist, are ready and have the newest revision.
     pub fn are_ready(&self) -> bool {
         Pods::of(&self.stateful_set).are_ready()
+    }
+
+    /// Whether the StatefulSet controller has yet to create pods.
+    pub fn has_missing_pods(&self) -> bool {
+        Pods::of(&self.stateful_set).are_missing()
     }
 
     /// The wanted number of pods.
@@ -186,25 +171,24 @@ fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {
         let verb = if seen.applied.immutable_diffs.len() == 1 { "is" } else { "are" };
         format!("{fields} {verb} immutable; delete the StatefulSet to apply the change")
     });
+    let rewritten = Some(&seen.applied.rewritten).filter(|fields| !fields.is_empty());
+    let notes = [immutable, rewritten.map(|fields| rewritten_message(fields))];
+    let notes = notes.into_iter().flatten().collect::<Vec<_>>().join("; ");
     if pods.are_ready() && seen.problem.is_none() {
         if seen.applied.pending.is_some() && seen.applied.is_paused {
             let message = "rollouts are paused; see status.pendingChange";
             return (Phase::Paused, Some(message.to_owned()));
         }
-        return (if pods.wanted == 0 { Phase::Suspended } else { Phase::Ready }, immutable);
+        return (if pods.wanted == 0 { Phase::Suspended } else { Phase::Ready }, none_if_empty(notes));
     }
     if let Some(problem) = &seen.problem {
         return (Phase::Degraded, Some(problem.clone()));
     }
-    let Pods { wanted, ready, updated, .. } = pods;
-    let message = if updated < wanted {
-        format!("{updated} of {wanted} pods are updated to the newest revision")
-    } else if ready > wanted {
-        format!("waiting for {} surplus pods to terminate", ready - wanted)
-    } else {
-        format!("{ready} of {wanted} pods are ready")
-    };
-    (Phase::Progressing, Some(message))
+    (Phase::Progressing, Some(pods.progress()))
+}
+
+fn none_if_empty(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
 }
 
 fn conditions(applied: &Applied, pods: Pods) -> BTreeMap<String, ResourceCondition> {

@@ -33,10 +33,12 @@ const MAX_MESSAGE_LEN: usize = 4096;
 /// A summary of a pod.
 #[derive(Clone, Debug)]
 pub struct PodSummary {
-    /// Name, namespace, resource version, deletion timestamp, and the label with the name of its component.
+    /// Name, namespace, UID, resource version, deletion timestamp, and the label with the name of its component.
     pub(super) metadata: ObjectMeta,
     /// The condition `PodScheduled`.
     pub(super) scheduled: Option<Scheduled>,
+    /// Why the pod failed as a whole.
+    pub(super) failed: Option<Failed>,
     /// Its containers, init containers first.
     pub(super) containers: Vec<Container>,
 }
@@ -55,6 +57,13 @@ pub(super) struct Scheduled {
     pub(super) message: String,
     #[serde(deserialize_with = "or_default")]
     pub(super) last_transition_time: Option<Timestamp>,
+}
+
+/// Why a pod failed as a whole, such as an eviction: not because of its containers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Failed {
+    pub(super) reason: String,
+    pub(super) message: String,
 }
 
 /// The status of a container.
@@ -140,6 +149,12 @@ fn message<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Status<'a> {
+    #[serde(deserialize_with = "short_string")]
+    phase: String,
+    #[serde(deserialize_with = "short_string")]
+    reason: String,
+    #[serde(deserialize_with = "message")]
+    message: String,
     #[serde(borrow)]
     conditions: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -164,7 +179,9 @@ impl PodSummary {
         let init = list(status.init_container_statuses).take(MAX_CONTAINERS);
         let containers = init.chain(list(status.container_statuses).take(MAX_CONTAINERS)).collect();
         let scheduled = list::<Scheduled>(status.conditions).find(|it| it.type_ == "PodScheduled");
-        Ok(Self { metadata: metadata(&lean), scheduled, containers })
+        let is_failed = status.phase == "Failed" && !status.reason.is_empty();
+        let failed = is_failed.then_some(Failed { reason: status.reason, message: status.message });
+        Ok(Self { metadata: metadata(&lean), scheduled, failed, containers })
     }
 }
 
@@ -173,6 +190,7 @@ fn metadata(lean: &ObjectScan<'_>) -> ObjectMeta {
     let name = lean.label(labels::NAME).map(|name| (labels::NAME.to_owned(), name));
     ObjectMeta {
         name: lean.metadata.name.clone(),
+        uid: lean.metadata.uid.clone(),
         namespace: lean.metadata.namespace.clone(),
         resource_version: lean.metadata.resource_version.clone(),
         deletion_timestamp: lean.metadata.deletion_timestamp.clone(),

@@ -31,6 +31,7 @@ pub(super) async fn apply(mesh: &Valid<FunctionMesh>, wanted: MeshComponents, co
         namespace: &namespace,
         owner: &owner,
         manager: labels::managers::MESH,
+        rewrites: &context.shared.rewrites,
     };
     let mut seen = Observation::default();
     let mut errors = Vec::new();
@@ -64,6 +65,12 @@ async fn write<C: Component>(
         let name = component.spec().view().common.name.unwrap_or_default().to_owned();
         match result {
             Ok(applied) => {
+                if applied.is_adopted {
+                    seen.adopted.push(format!("{} {}", C::ROLE.kind(), applied.live.name_any()));
+                }
+                seen.rewritten.extend(
+                    applied.rewritten.iter().map(|path| format!("{} {name}: {path}", C::ROLE.kind())),
+                );
                 if let Some(verb) = applied.change.verb() {
                     context.shared.metrics.wrote(C::ROLE.kind(), verb);
                     seen.changes.push(format!("{} {name} {verb}", C::ROLE));
@@ -86,13 +93,18 @@ async fn write_one<C: Component>(
     let name = component.name_any();
     let fetched = cache.fetch(&name, children.namespace).await;
     let mut cached = fetched.map_err(|source| ChildError::read::<C>(&name, source))?;
-    if let Some(live) = &cached {
-        cached = Some(readopt(children, live).await?);
+    let mut is_adopted = false;
+    if let Some(live) = cached {
+        let (live, is_orphan) = children.adopt(component, live).await?;
+        is_adopted = is_orphan;
+        cached = Some(readopt(children, &live).await?);
     }
     if let Some(live) = &cached {
         transfer_replicas(children, component, &**live).await?;
     }
-    children.apply(&with_replicas_annotation(component), cached, preserve_scaled_replicas).await
+    let applied =
+        children.apply(&with_replicas_annotation(component), cached, preserve_scaled_replicas).await?;
+    Ok(Applied { is_adopted: is_adopted || applied.is_adopted, ..applied })
 }
 
 /// Manages a component again that was released together with its mesh.
@@ -160,6 +172,7 @@ pub(super) async fn release(mesh: &FunctionMesh, context: &Context) -> (Vec<Stri
         namespace: &namespace,
         owner: &owner,
         manager: labels::managers::RELEASE,
+        rewrites: &context.shared.rewrites,
     };
     let (mut changes, mut errors) = (Vec::new(), Vec::new());
     release_all(&children, &context.functions, context, &mut changes, &mut errors).await;

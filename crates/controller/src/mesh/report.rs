@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::Resource;
 
 use super::status::{Outcome, status_of};
+use crate::condition::rewritten_message;
 use crate::context::Shared;
 use crate::error::Error;
 use function_mesh_kube::compact::{Compact, status};
@@ -33,6 +34,11 @@ pub(super) async fn report(
         let note = changes.join(", ");
         shared.events.publish(&regarding, true, Reason::Applied, "Apply", &note).await;
     }
+    let (adopted, rewritten) =
+        outcome.seen().map(|seen| (seen.adopted.as_slice(), seen.rewritten.as_slice())).unwrap_or_default();
+    if !adopted.is_empty() {
+        shared.events.publish(&regarding, true, Reason::Adopted, "Adopt", &adopted.join(", ")).await;
+    }
     let key = super::key(mesh);
     if before == Some(&now) {
         shared.status_debounce.forget(&key);
@@ -53,6 +59,10 @@ pub(super) async fn report(
     write_status(&shared.client, mesh, &now, labels::managers::STATUS).await?;
     shared.metrics.wrote("FunctionMesh", "status");
     let (earlier, ready) = (before.and_then(ready), ready(&now));
+    if !rewritten.is_empty() && earlier.map(|it| &it.message) != ready.map(|it| &it.message) {
+        let note = rewritten_message(rewritten);
+        shared.events.publish(&regarding, false, Reason::FieldsRewritten, "Apply", &note).await;
+    }
     // After an apply, unready components are expected: no Event.
     let is_expected = earlier.is_none() || !changes.is_empty();
     let has_changed = earlier.map(|c| (&c.status, &c.reason)) != ready.map(|c| (&c.status, &c.reason));

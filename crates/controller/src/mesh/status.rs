@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use ConditionType::{Accepted, Degraded, Paused, Progressing, Ready};
 
-use crate::condition::{ConditionSpec, with_history};
+use crate::condition::{ConditionSpec, rewritten_message, with_history};
 use crate::error::Error;
 use function_mesh_kube::apply::ChildError;
 
@@ -59,6 +59,10 @@ pub struct Observation {
     pub components: BTreeMap<(Role, String), ComponentState>,
     /// The changes that this reconcile wrote, for an Event.
     pub changes: Vec<String>,
+    /// Components that had no owner and are controlled by the mesh again, for an Event.
+    pub adopted: Vec<String>,
+    /// Components with the fields that admission changes whenever they are applied.
+    pub rewritten: Vec<String>,
 }
 
 /// The outcome of a reconcile.
@@ -185,7 +189,10 @@ fn observed(seen: &Observation, failed: Option<&str>) -> Vec<ConditionSpec> {
     let progress = named(&|state| !state.is_ready() && !bad(state));
     let progress = if progress.is_empty() { progress } else { format!("waiting for {progress}") };
     let paused = named(&|state| state.phase == Phase::Paused);
-    let all = format!("all {} components are ready", seen.components.len());
+    let mut all = format!("all {} components are ready", seen.components.len());
+    if !seen.rewritten.is_empty() {
+        all = format!("{all}; {}", rewritten_message(&seen.rewritten));
+    }
     let ready = match (failed, degraded.is_empty(), progress.is_empty()) {
         (Some(failed), _, _) => ConditionSpec::new(Ready, false, Reason::ApplyFailed, failed),
         (None, false, _) => ConditionSpec::new(Ready, false, Reason::ComponentsDegraded, &degraded),
@@ -233,7 +240,7 @@ mod tests {
             let state = ComponentState { phase: *phase, message: message.map(str::to_owned) };
             ((Role::Function, (*name).to_owned()), state)
         });
-        Outcome::Applied(Observation { components: components.collect(), changes: Vec::new() })
+        Outcome::Applied(Observation { components: components.collect(), ..Observation::default() })
     }
 
     fn condition<'a>(status: &'a FunctionMeshStatus, type_: &str) -> &'a Condition {
@@ -264,6 +271,17 @@ mod tests {
         assert_eq!(ready.message, "function b: pod m-b-function-0: exit code 1");
         assert_eq!(status.components.as_deref(), Some("1/2"));
         assert_eq!(status.function_conditions.expect("entries")["b"].status.as_deref(), Some("False"));
+    }
+
+    #[test]
+    fn rewritten_fields_are_named_in_ready() {
+        let Outcome::Applied(mut seen) = outcome(&[("a", Phase::Ready, None)]) else { panic!("not applied") };
+        seen.rewritten = vec!["Function a: spec.image".to_owned()];
+        let status = status_of(None, Some(1), &Outcome::Applied(seen), &time(1));
+        let ready = condition(&status, "Ready");
+        let expected =
+            "all 1 components are ready; a mutating webhook or policy rewrites Function a: spec.image";
+        assert_eq!((ready.status.as_str(), ready.message.as_str()), ("True", expected));
     }
 
     #[test]

@@ -43,6 +43,26 @@ impl StatusDebounce {
     }
 }
 
+/// Defers the search for the reason of missing pods: they are usually created within a second.
+#[derive(Debug, Default)]
+pub struct MissingPods(Timers);
+
+/// How long pods may be missing without a reason.
+const CREATION_GRACE: Duration = Duration::from_secs(2);
+
+impl MissingPods {
+    /// How much longer the pods of an object may be missing. None once the reason must be looked up.
+    pub fn remaining(&self, object: &str) -> Option<Duration> {
+        let remaining = CREATION_GRACE.checked_sub(self.0.elapsed(object));
+        remaining.filter(|remaining| !remaining.is_zero())
+    }
+
+    /// Resets the timer of an object whose pods exist, or of a deleted one.
+    pub fn forget(&self, object: &str) {
+        self.0.forget(object);
+    }
+}
+
 /// Measures how long a deleted component has waited for its clean-up.
 #[derive(Debug, Default)]
 pub struct CleanupClock(Timers);

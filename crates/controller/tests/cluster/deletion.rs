@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, Role, Sink, labels};
-use function_mesh_testkit::{SECONDS_10, SECONDS_30, eventually, fixtures, pretend_to_end};
+use function_mesh_testkit::{SECONDS_10, SECONDS_30, eventually, fixtures, mark_ended};
 use function_mesh_workloads::names;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{from_value, json};
 
-use crate::harness::{Harness, TestResult, json as to_json, texts};
+use crate::harness::{Harness, TestResult, json as to_json, public_case, texts};
 
 pub(crate) fn function_with_cleanup(name: &str) -> anyhow::Result<Function> {
     let mut spec = fixtures::java_function(name);
@@ -35,7 +35,7 @@ pub(crate) async fn is_up(harness: &Harness, name: &str) -> anyhow::Result<Funct
 pub(crate) async fn job_ends(harness: &Harness, name: &str, code: i32) -> TestResult {
     eventually(SECONDS_30, async || {
         job(harness, name).await?;
-        ensure!(pretend_to_end(&harness.client, &harness.namespace, name, code).await? > 0, "it has no pods");
+        ensure!(mark_ended(&harness.client, &harness.namespace, name, code).await? > 0, "it has no pods");
         Ok(())
     })
     .await
@@ -267,6 +267,53 @@ async fn job_of_a_previous_object_ends_before_new_pods_start() -> TestResult {
     let (deleted, created) = (place("DELETE jobs"), place("statefulsets x-function"));
     ensure!(deleted.is_some() && deleted < created, "{writes:?}");
     has_event(&harness, "Function", "x", "Warning CleanupCancelled: deleted Job x-function-cleanup-").await
+}
+
+/// A Job that its user deletes is gone at once, and its pod cleans up until its grace period is over.
+#[tokio::test]
+async fn case_36_left_over_job() -> TestResult {
+    let harness = Harness::new("again").await?;
+    let function: Function = public_case("36-left-over-job.yaml")?;
+    harness.apply(&function).await?;
+    is_up(&harness, "again").await?;
+    harness.delete::<Function>("again").await?;
+    let job = job_appears(&harness, "again-function-cleanup-").await?.name_any();
+    let pod = eventually(SECONDS_30, async || {
+        let pods =
+            harness.api::<Pod>().list(&ListParams::default().labels(&format!("job-name={job}"))).await?;
+        pods.items.into_iter().next().context("no pod")
+    })
+    .await?
+    .name_any();
+    let container = json!({ "name": "cleanup", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+        "state": { "running": {} } });
+    let status = Patch::Merge(json!({ "status": { "phase": "Running", "containerStatuses": [container] } }));
+    harness.api::<Pod>().patch_status(&pod, &PatchParams::default(), &status).await?;
+    // As a kubelet does, the finalizer keeps the pod for a while.
+    harness.patch::<Pod>(&pod, json!({ "metadata": { "finalizers": ["example.com/grace"] } })).await?;
+
+    harness.patch::<Function>("again", json!({ "metadata": { "finalizers": null } })).await?;
+    harness.delete::<Job>(&job).await?;
+    harness.gone::<Job>(&job).await?;
+    harness.gone::<Function>("again").await?;
+    harness.apply(&function).await?;
+    eventually(3 * SECONDS_30, async || {
+        let status = harness.get::<Function>("again").await?.status.context("no status")?;
+        let message = status.message.unwrap_or_default();
+        ensure!(message.contains(&format!("waiting for pod {pod}")), "{message}");
+        Ok(())
+    })
+    .await?;
+    harness.settle().await?;
+    let set = harness.find::<StatefulSet>("again-function").await?;
+    assert!(
+        set.is_none_or(|set| set.metadata.deletion_timestamp.is_some()),
+        "its pods would lose the subscription"
+    );
+    harness.patch::<Pod>(&pod, json!({ "metadata": { "finalizers": null } })).await?;
+    // The garbage collector discovers new kinds every 30 seconds, and until then keeps the old Service.
+    eventually(3 * SECONDS_30, async || harness.get::<StatefulSet>("again-function").await).await?;
+    Ok(())
 }
 
 #[tokio::test]

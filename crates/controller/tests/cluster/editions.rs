@@ -1,4 +1,4 @@
-//! Editions of the pod template: an upgrade of the operator restarts nobody.
+//! Editions of the pod template: an upgrade of the operator restarts no pod.
 
 use anyhow::{Context, ensure};
 use function_mesh_api::validate::valid_component;

@@ -18,6 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -83,6 +84,7 @@ impl Harness {
             concurrency: 4,
             pause_rollout: self.pause_rollout,
             candidate: self.candidate.clone(),
+            publish_settings: None,
         };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());
@@ -231,6 +233,17 @@ impl Drop for Harness {
 /// Writes as text, without Events.
 pub(crate) fn texts(writes: &[Write]) -> Vec<String> {
     writes.iter().filter(|write| write.resource != "events").map(ToString::to_string).collect()
+}
+
+/// A public case: a manifest of `crates/cli/tests/public-cases`.
+pub(crate) fn public_case<K: DeserializeOwned>(file: &str) -> anyhow::Result<K> {
+    serde_saphyr::from_str(&public_case_text(file)?).with_context(|| file.to_owned())
+}
+
+/// A public case as it is written.
+pub(crate) fn public_case_text(file: &str) -> anyhow::Result<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/tests/public-cases");
+    std::fs::read_to_string(format!("{folder}/{file}")).with_context(|| file.to_owned())
 }
 
 /// An object as JSON.

@@ -2,6 +2,7 @@
 //! ready.
 
 mod admission;
+mod adoption;
 mod annotations;
 mod backend_configs;
 mod cleanup_pods;
@@ -17,9 +18,12 @@ mod leadership;
 mod lifecycle;
 mod migration;
 mod ownership;
+mod pods;
 mod protected_namespaces;
 mod recovery;
+mod rewrites;
 mod scaling;
+mod settings;
 mod steady_state;
 mod subscriptions;
 mod upstream;

@@ -31,6 +31,14 @@ pub enum ChildError {
         /// Kind of the owner.
         owner: String,
     },
+    /// An orphan of ours changed, or its owner is being deleted, since the cache saw them.
+    #[error("{kind} {name:?} is not adopted: it or its owner changed meanwhile; retrying")]
+    Stale {
+        /// Kind of the object.
+        kind: String,
+        /// Name of the object.
+        name: String,
+    },
     /// The API server returned an error, or could not be reached.
     #[error("failed to {verb} {kind} {name:?}: {}", message(source))]
     Api {
@@ -83,6 +91,7 @@ impl ChildError {
             },
             Self::Foreign { .. }
             | Self::PreviousOwner { .. }
+            | Self::Stale { .. }
             | Self::Decode { .. }
             | Self::Serialize { .. } => None,
         }
@@ -90,6 +99,6 @@ impl ChildError {
 
     /// Whether the object changed since it was read.
     pub fn is_conflict(&self) -> bool {
-        self.status().is_some_and(Status::is_conflict)
+        matches!(self, Self::Stale { .. }) || self.status().is_some_and(Status::is_conflict)
     }
 }

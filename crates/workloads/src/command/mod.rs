@@ -38,7 +38,7 @@ fn shard_id() -> ShellWord {
     ShellWord::variable(SHARD_ID)
 }
 
-/// ID of a replica: its ordinal and the UID of the component.
+/// ID of a replica: its ordinal and the UID of the component, or of the one whose StatefulSet it adopted.
 fn function_id(context: &Context<'_>) -> ShellWord {
-    shard_id().then(format!("-{}", context.uid()))
+    shard_id().then(format!("-{}", context.function_uid()))
 }

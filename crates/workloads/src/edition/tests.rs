@@ -66,7 +66,7 @@ fn template_without_annotations_is_compared_by_value() {
     spec.selector.match_labels = Some(labels.clone().into());
     spec.template.metadata.as_mut().unwrap().labels.as_mut().unwrap().extend(labels);
     assert_eq!(rendered(json!({}), &upstream), "1");
-    // Somebody edited the pods, which restart anyway.
+    // Another client edited the template, so the pods restart anyway.
     let mut drifted = live(json!({}));
     drifted.spec.as_mut().unwrap().template.spec.as_mut().unwrap().containers[0].image = Some("x".to_owned());
     assert_eq!(rendered(json!({}), &drifted), "2");
