@@ -45,11 +45,13 @@ pub const NEED_CLEANUP: &str = "compute.functionmesh.io/need-cleanup";
 pub const SUSPEND: &str = "compute.functionmesh.io/suspend";
 /// Annotation: a new value triggers a rolling restart, as `kubectl rollout restart` does.
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+/// Annotation with value `"false"`: the runner gets no readiness and startup probe but those of its spec.
+pub const DEFAULT_PROBES: &str = "compute.functionmesh.io/default-probes";
 /// Kubernetes' annotation of a pod: the container that kubectl selects by default.
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// Annotations that a mesh propagates to its components. [`MANAGED`] is propagated separately, since an unmanaged mesh
 /// propagates nothing else.
-pub const PROPAGATED: [&str; 4] = [PAUSE_ROLLOUT, NEED_CLEANUP, SUSPEND, RESTARTED_AT];
+pub const PROPAGATED: [&str; 5] = [PAUSE_ROLLOUT, NEED_CLEANUP, SUSPEND, RESTARTED_AT, DEFAULT_PROBES];
 /// Annotation of a component: the replicas that its mesh applied last. As long as the mesh does not change them, the
 /// operator keeps replicas that `kubectl scale` or an autoscaler set.
 pub const MESH_REPLICAS: &str = "compute.functionmesh.io/mesh-replicas";

@@ -1,5 +1,6 @@
 //! The main container, which runs the component.
 
+use function_mesh_api::labels;
 use function_mesh_api::types::{Liveness, LogLevel};
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction, Probe, SecretKeySelector,
@@ -91,11 +92,17 @@ pub(crate) fn env_from(context: &Context<'_>) -> Vec<EnvFromSource> {
 }
 
 /// The readiness and the startup probe. The runner opens its metrics port once it runs, so a pod whose package or
-/// program is missing never counts as ready. None for a generic runtime, whose programs need not serve metrics.
+/// program is missing never counts as ready. None for a generic runtime and a class of the user's, which need not serve
+/// metrics.
 fn default_probes(context: &Context<'_>) -> Option<(Probe, Probe)> {
-    let serves_metrics =
-        matches!(context.runtime, Some(Runtime::Java(_) | Runtime::Python(_) | Runtime::Go(_)));
-    if !context.is_second_edition() || !context.settings.add_default_probes || !serves_metrics {
+    let serves_metrics = match context.runtime? {
+        Runtime::Java(java) => command::is_pulsars(java),
+        Runtime::Python(_) | Runtime::Go(_) => true,
+        Runtime::Generic(_) => false,
+    };
+    let is_declined = labels::annotation(context.meta, labels::DEFAULT_PROBES) == Some("false");
+    if !context.is_second_edition() || !context.settings.add_default_probes || is_declined || !serves_metrics
+    {
         return None;
     }
     let probe = |period, failures| Probe {
@@ -111,7 +118,7 @@ fn default_probes(context: &Context<'_>) -> Option<(Probe, Probe)> {
         ..Probe::default()
     };
     // The container downloads its package first, and the kubelet kills what does not start: ten minutes.
-    Some((probe(10, 3), probe(5, 120)))
+    Some((probe(10, 3), probe(3, 200)))
 }
 
 /// The liveness probe, if it is enabled.
@@ -140,6 +147,7 @@ mod tests {
     use crate::{Edition, Settings};
     use function_mesh_api::Component;
     use function_mesh_api::validate::Valid;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use serde_json::json;
 
     fn probes<C: Component>(
@@ -161,6 +169,7 @@ mod tests {
             bare_function(json!({ "genericRuntime": { "functionFile": "f.js", "language": "nodejs" } }));
         let python = bare_function(json!({ "python": { "py": "f.py" } }));
         let java = function(json!({}));
+        let own = function(json!({ "java": { "entryClass": "com.example.Main" } }));
         for (found, expected) in [
             (probes(&java, &settings, Edition::Second), true),
             (probes(&python, &settings, Edition::Second), true),
@@ -168,8 +177,22 @@ mod tests {
             (probes(&generic, &settings, Edition::Second), false),
             (probes(&java, &settings, Edition::First), false),
             (probes(&java, &off, Edition::Second), false),
+            (probes(&own, &settings, Edition::Second), false),
         ] {
             assert_eq!(found.map(|probe| probe.is_some()), [expected; 2]);
+        }
+    }
+
+    #[test]
+    fn component_can_decline_default_probes() {
+        for (value, expected) in [("false", false), ("true", true), ("", true)] {
+            let annotations = [(labels::DEFAULT_PROBES.to_owned(), value.to_owned())];
+            let meta = ObjectMeta { annotations: Some(annotations.into()), ..ObjectMeta::default() };
+            let container = with_settings(&function(json!({})), &Settings::default(), |context| {
+                build_main_container(&Context { meta: &meta, ..context.clone() })
+            });
+            let found = [container.readiness_probe.is_some(), container.startup_probe.is_some()];
+            assert_eq!(found, [expected; 2], "{value}");
         }
     }
 

@@ -113,6 +113,7 @@ fn oauth2(issuer: &str, audience: &str, key: &str, scope: &str) -> Vec<EnvVar> {
 mod tests {
     use super::*;
     use crate::testing::{function, sink, with_defaults};
+    use crate::{Edition, Settings};
     use serde_json::{Value, json};
 
     #[allow(clippy::needless_pass_by_value, reason = "JSON reads best where it is used")]
@@ -148,6 +149,29 @@ mod tests {
         let config = env(json!({ "authConfig": { "oauth2Config": config } }));
         assert_eq!(config["oauth2PrivateKey"], "/etc/oauth2/k");
         assert_eq!(config.get("oauth2Scope"), None);
+    }
+
+    #[test]
+    fn any_user_can_run_the_sidecar() {
+        let sidecar = |edition| {
+            let read = |context: &Context<'_>| build_sidecar(&Context { edition, ..context.clone() });
+            let found = with_defaults(&sink(json!({ "logTopic": "logs" })), read).unwrap();
+            let user = found.security_context.unwrap().run_as_user;
+            (user, found.command.unwrap().remove(2), found.resources)
+        };
+        let (user, script, resources) = sidecar(Edition::Second);
+        assert_eq!(user, None);
+        assert!(
+            !script.contains(" > /usr") && script.contains(" > /tmp/filebeat/filebeat.yaml && "),
+            "{script}"
+        );
+        assert!(
+            script.ends_with(" -e -c /tmp/filebeat/filebeat.yaml --path.data /tmp/filebeat/data"),
+            "{script}"
+        );
+        assert_eq!(resources, Some(Settings::default().log_sidecar_resources));
+        let (user, _, resources) = sidecar(Edition::First);
+        assert_eq!((user, resources), (Some(1000), None));
     }
 
     #[test]

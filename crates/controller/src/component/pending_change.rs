@@ -13,6 +13,8 @@ const MAX_LEN: usize = 4096;
 /// Longest value in it, in bytes.
 const MAX_VALUE_LEN: usize = 120;
 
+/// Fields that change no running pod.
+const NOT_OF_PODS: [&str; 2] = ["replicas", "minReadySeconds"];
 /// Fields whose values may contain secrets: commands and variables contain configuration, headers of probes and hooks
 /// may contain credentials.
 const SENSITIVE_FIELDS: [&str; 5] = ["command", "args", "env", "annotations", "httpHeaders"];
@@ -23,8 +25,10 @@ pub(super) fn describe(wanted: &StatefulSet, live: &StatefulSet) -> Option<Strin
         return None;
     };
     let found = differences(&wanted, &live);
-    let of_pods =
-        found.iter().filter(|it| it.path.is_within(&["spec"]) && !it.path.is_within(&["spec", "replicas"]));
+    let is_of_pods = |it: &&Difference| {
+        it.path.is_within(&["spec"]) && !NOT_OF_PODS.iter().any(|field| it.path.is_within(&["spec", field]))
+    };
+    let of_pods = found.iter().filter(is_of_pods);
     let lines: Vec<_> = of_pods.map(line).collect();
     (!lines.is_empty()).then(|| truncate(&lines.join("\n"), MAX_LEN).to_owned())
 }
@@ -83,6 +87,9 @@ mod tests {
     fn describes_changes_and_redacts_values() {
         let live = stateful_set(1, "old", "password=x");
         assert_eq!(describe(&stateful_set(3, "old", "password=x"), &live), None);
+        let mut later = live.clone();
+        later.spec.as_mut().expect("a spec").min_ready_seconds = Some(10);
+        assert_eq!(describe(&later, &live), None);
         let expected = "spec.template.spec.containers[c].command[0]: changes\n\
             spec.template.spec.containers[c].image: \"old\" becomes \"new\"";
         assert_eq!(describe(&stateful_set(1, "new", "password=y"), &live).as_deref(), Some(expected));

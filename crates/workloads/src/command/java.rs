@@ -68,6 +68,11 @@ pub(super) fn script(context: &Context<'_>, script: Script, java: &JavaRuntime, 
     script.exec(&command)
 }
 
+/// Whether Pulsar's own class runs the component.
+pub(crate) fn is_pulsars(java: &JavaRuntime) -> bool {
+    or(java.entry_class.as_deref(), MAIN) == MAIN
+}
+
 /// JVM options are shell syntax: they can contain variables and several options. Line breaks, which YAML easily adds,
 /// would end the command.
 fn options(text: &str) -> Option<ShellWord> {

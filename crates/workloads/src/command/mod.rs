@@ -7,6 +7,8 @@ mod java;
 mod python;
 mod shared;
 
+pub(crate) use java::is_pulsars;
+
 use crate::context::{Context, Runtime};
 use crate::download;
 use crate::shell::{Script, ShellWord};
