@@ -10,6 +10,7 @@ mod deletion;
 mod drift;
 mod election;
 mod fairness;
+mod gitops;
 mod harness;
 mod invalid_objects;
 mod leadership;
