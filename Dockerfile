@@ -18,7 +18,7 @@ RUN RUSTFLAGS="-C target-feature=+crt-static -C force-unwind-tables=no" cargo bu
  && programs=target/x86_64-unknown-linux-gnu/release \
  && install -D $programs/function-mesh-webhook /dist/webhook/function-mesh-webhook \
  && install -D $programs/function-mesh-controller-manager /dist/controller/function-mesh-controller-manager \
- # where the original operator's deployments look for it
+ # the path in upstream's deployments
  && ln -s function-mesh-controller-manager /dist/controller/manager
 
 FROM scratch AS programs

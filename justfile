@@ -1,21 +1,21 @@
-# Recipes wrap the two commands and the loops of daily work; `just` lists them.
+# Recipes for daily work; `just` lists them.
 
 default:
     @just --list
 
-# From nothing to messages through a mesh
+# Starts a cluster, a broker and the operator, and runs a mesh
 up *args:
     hack/up {{args}}
 
-# Removes what `up` started
+# Removes everything that `up` started
 down:
     hack/down
 
-# Every test, or the stages named; `just test --all` tells every user story
+# Runs all tests, or the named stages; `just test --all` runs all end-to-end tests
 test *stages:
     hack/test {{stages}}
 
-# Starts metrics-server on the running cluster, for `kubectl top` and autoscalers
+# Starts metrics-server beside the running cluster, for `kubectl top` and autoscalers
 metrics:
     hack/metrics
 
@@ -23,11 +23,11 @@ metrics:
 fmt:
     cargo fmt --all
 
-# What a commit must pass, without a cluster
+# Checks a commit without a cluster
 check: fmt
     hack/test style unit
 
-# Writes deploy/crds, docs/reference.md, the chart's definitions and deploy/ anew from the types and the chart
+# Writes deploy/crds, docs/reference.md, the chart's CRDs and deploy/ from the types and the chart
 crds:
     cargo run --quiet --bin kubectl-mesh -- crds --dir deploy/crds
     cargo run --quiet --bin kubectl-mesh -- crds --output markdown --dir docs
@@ -38,7 +38,7 @@ site:
     hack/reference
     hack/site
 
-# Prints every word of these files that the style in .vale/ does not allow: `just words crates/api`
+# Prints the findings of the style in .vale/ in these files: `just words crates/api`
 words *paths:
     hack/vocabulary {{paths}}
 
@@ -46,24 +46,24 @@ words *paths:
 image:
     hack/image
 
-# Makes all files of a release, without publishing: `just release --dry-run 0.1.0`
+# Builds all files of a release, without publishing: `just release --dry-run 0.1.0`
 release *args:
     hack/release {{args}}
 
-# Lists what is in each program, as CycloneDX and with licence texts, in target/sbom
+# Writes the SBOM and the licence texts of each program to target/sbom
 sbom *args:
     hack/sbom {{args}}
 
-# Installs cargo-deny for `hack/test style`, which else checks deny.toml by itself; takes minutes
+# Installs cargo-deny for `hack/test style`, which otherwise checks deny.toml with its own code; takes minutes
 cargo-deny:
     cargo install cargo-deny --version 0.20.2 --locked --no-default-features \
       --root "${FUNCTION_MESH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/function-mesh}/tools"
 
-# How fast, quiet and small the controller is with 1000 functions: `just bench-controller --help`
+# Measures time, requests and memory of the controller with 1000 functions: `just bench-controller --help`
 bench-controller *args:
     cargo bench -p function-mesh-controller --bench controller -- {{args}}
 
-# The operator killed and its requests struck at every request of every flow, in every way
+# Kills the operator, or injects each fault, at every request of every flow
 crash-points *flows:
     FUNCTION_MESH_ALL_POINTS=1 cargo test -p function-mesh-controller --test crash -- {{flows}}
 
@@ -71,6 +71,6 @@ crash-points *flows:
 attack *args:
     hack/attack {{args}}
 
-# Edits, faults and crashes by chance for some minutes, then all must be as without
+# Random edits, faults and crashes for some minutes; the final state must equal that of an undisturbed run
 chaos minutes="10":
     FUNCTION_MESH_CHAOS_MINUTES={{minutes}} cargo test -p function-mesh-controller --test crash

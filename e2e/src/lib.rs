@@ -1,26 +1,26 @@
-//! User stories on real pods and real brokers.
+//! Harness of the end-to-end tests, which run on real pods and real brokers.
 //!
-//! The stories in `tests/` run on what `hack/up --no-mesh` started: `FUNCTION_MESH_STATE` says where. Each has
-//! a namespace of its own in Kubernetes and one of the same name in Pulsar, so they disturb each other as
-//! little as two teams on one cluster would. When one fails, what an operator would look at is printed.
+//! The tests in `tests/` use the cluster, broker and operator that `hack/up --no-mesh` started; `FUNCTION_MESH_STATE`
+//! names their folder. Each scenario has its own Kubernetes namespace and a Pulsar namespace of the same name, so
+//! scenarios disturb each other as little as two teams on one cluster. A failed one prints status, events and logs.
 
-mod accident;
 mod broker;
-mod part;
+mod component;
+mod failure;
+mod harness;
+mod observe;
 mod pulsar;
 mod report;
-mod story;
-mod told;
+mod scenario;
 mod traffic;
 mod web;
-mod world;
 
 pub use broker::{Broker, BrokerPlan};
-pub use part::{Part, code};
+pub use component::{Component, code};
+pub use harness::{Harness, LEASE, OPERATOR, RELEASE};
+pub use observe::{condition, not_ready};
 pub use pulsar::{Consumer, Message, Producer, Pulsar};
-pub use report::Tally;
-pub use story::Story;
-pub use told::{condition, not_ready};
+pub use report::DeliveryReport;
+pub use scenario::Scenario;
 pub use traffic::Traffic;
 pub use web::Web;
-pub use world::{LEASE, OPERATOR, RELEASE, World};

@@ -1,4 +1,4 @@
-//! The broker as a user's program sees it: messages over WebSocket, everything else over REST.
+//! A client of the broker: messages over WebSocket, administration over REST.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,19 +16,19 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-/// One message, on its way in or out.
+/// A message to send, or a received one.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Message {
-    /// What it says.
+    /// Its payload.
     pub body: Vec<u8>,
-    /// Its key, for orders that go by keys.
+    /// Its key.
     pub key: Option<String>,
-    /// What its producer noted on it.
+    /// Its properties.
     pub properties: BTreeMap<String, String>,
 }
 
 impl Message {
-    /// The body as text, with what is none replaced.
+    /// The payload as text; invalid UTF-8 is replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -40,7 +40,7 @@ impl From<&str> for Message {
     }
 }
 
-/// One namespace of a broker.
+/// A namespace of a broker.
 #[derive(Clone, Debug)]
 pub struct Pulsar {
     web: String,
@@ -50,7 +50,7 @@ pub struct Pulsar {
 }
 
 impl Pulsar {
-    /// Makes the namespace `public/<name>` at the broker with this web address.
+    /// Creates the namespace `public/<name>` at the broker with this web service URL.
     pub async fn namespace(web: &str, name: &str, token: Option<String>) -> Result<Self> {
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
         let namespace = format!("public/{name}");
@@ -81,7 +81,7 @@ impl Pulsar {
         format!("persistent/{}/{topic}", self.namespace)
     }
 
-    /// Asks the broker something about this namespace, `namespaces/public/<name>/<path>`.
+    /// A request about this namespace, `namespaces/public/<name>/<path>`.
     pub async fn policy(&self, path: &str, value: &Value) -> Result<()> {
         let path = format!("namespaces/{}/{path}", self.namespace);
         let answer = self.ask(Method::POST, &path).json(value).send().await?;
@@ -89,22 +89,22 @@ impl Pulsar {
         Ok(())
     }
 
-    /// Makes a topic of so many partitions.
+    /// Creates a partitioned topic.
     pub async fn partitioned(&self, topic: &str, partitions: u32) -> Result<()> {
         let path = format!("{}/partitions", self.path(topic));
         self.ask(Method::PUT, &path).json(&partitions).send().await?.error_for_status()?;
         Ok(())
     }
 
-    /// Removes a topic with all that hangs on it.
+    /// Deletes a topic with its subscriptions.
     pub async fn delete_topic(&self, topic: &str) -> Result<()> {
         let path = format!("{}?force=true", self.path(topic));
         self.ask(Method::DELETE, &path).send().await?.error_for_status()?;
         Ok(())
     }
 
-    /// What the broker knows of a topic; None when there is none of that name. One that has just come back needs a
-    /// moment before it can tell.
+    /// Statistics of a topic; None if it does not exist. A restarted broker answers with server errors at first, so
+    /// these are retried.
     pub async fn stats(&self, topic: &str) -> Result<Option<Value>> {
         let until = Instant::now() + Duration::from_secs(30);
         loop {
@@ -119,24 +119,24 @@ impl Pulsar {
         }
     }
 
-    /// What the broker keeps of a topic: its ledgers, entries and cursors.
+    /// Internal statistics of a topic: ledgers, entries and cursors.
     pub async fn internal_stats(&self, topic: &str) -> Result<Value> {
         let answer = self.ask(Method::GET, &format!("{}/internalStats", self.path(topic))).send().await?;
         Ok(answer.error_for_status()?.json().await?)
     }
 
-    /// A message as it lies on a topic, by its place from the beginning, 1 for the first: what the broker notes on
-    /// it, `x-pulsar-compression` and the like, and its bytes.
-    pub async fn examine(&self, topic: &str, place: u32) -> Result<(BTreeMap<String, String>, Vec<u8>)> {
-        let query = format!("initialPosition=earliest&messagePosition={place}");
+    /// The stored message at this position of a topic, 1 for the first: its headers, such as `x-pulsar-compression`,
+    /// and its bytes.
+    pub async fn examine(&self, topic: &str, position: u32) -> Result<(BTreeMap<String, String>, Vec<u8>)> {
+        let query = format!("initialPosition=earliest&messagePosition={position}");
         let path = format!("{}/examinemessage?{query}", self.path(topic));
         let answer = self.ask(Method::GET, &path).send().await?.error_for_status()?;
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let notes = answer.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-        Ok((notes, answer.bytes().await?.to_vec()))
+        let headers = answer.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        Ok((headers, answer.bytes().await?.to_vec()))
     }
 
-    /// The schema that a topic has; None when it has none.
+    /// The schema of a topic, if it has one.
     pub async fn schema(&self, topic: &str) -> Result<Option<Value>> {
         let answer =
             self.ask(Method::GET, &format!("schemas/{}/{topic}/schema", self.namespace)).send().await?;
@@ -146,14 +146,14 @@ impl Pulsar {
         Ok(Some(answer.error_for_status()?.json().await?))
     }
 
-    /// Names of the topics of this namespace, in short.
+    /// Short names of the topics of this namespace.
     pub async fn topics(&self) -> Result<Vec<String>> {
         let answer = self.ask(Method::GET, &format!("persistent/{}", self.namespace)).send().await?;
         let all: Vec<String> = answer.error_for_status()?.json().await?;
         Ok(all.iter().filter_map(|name| Some(name.rsplit_once('/')?.1.to_owned())).collect())
     }
 
-    /// How many consume a topic, by subscription.
+    /// Number of consumers of a topic, by subscription.
     pub async fn consumers(&self, topic: &str) -> Result<BTreeMap<String, usize>> {
         let stats = self.stats(topic).await?.unwrap_or_default();
         let subscriptions = stats["subscriptions"].as_object().cloned().unwrap_or_default();
@@ -161,7 +161,7 @@ impl Pulsar {
         Ok(subscriptions.iter().map(|(name, of)| (name.clone(), count(of))).collect())
     }
 
-    /// Messages of a topic that this subscription has still to see or to acknowledge.
+    /// Backlog of a subscription: messages that it has not acknowledged.
     pub async fn backlog(&self, topic: &str, subscription: &str) -> Result<u64> {
         let stats = self.stats(topic).await?.unwrap_or_default();
         stats["subscriptions"][subscription]["msgBacklog"]
@@ -169,35 +169,35 @@ impl Pulsar {
             .with_context(|| format!("{topic} has no subscription {subscription}"))
     }
 
-    /// Waits until somebody consumes a topic. A message before that would settle the topic's schema first.
-    pub async fn await_consumer(&self, topic: &str, patience: Duration) -> Result<()> {
-        self.await_consumers(topic, 1, patience).await
+    /// Waits until a topic has a consumer. A message before that would decide the topic's schema.
+    pub async fn await_consumer(&self, topic: &str, timeout: Duration) -> Result<()> {
+        self.await_consumers(topic, 1, timeout).await
     }
 
-    /// Waits until at least so many consume a topic.
-    pub async fn await_consumers(&self, topic: &str, count: usize, patience: Duration) -> Result<()> {
-        let until = Instant::now() + patience;
+    /// Waits until a topic has at least this number of consumers.
+    pub async fn await_consumers(&self, topic: &str, count: usize, timeout: Duration) -> Result<()> {
+        let until = Instant::now() + timeout;
         while Instant::now() < until {
             if self.consumers(topic).await?.values().sum::<usize>() >= count {
                 return Ok(());
             }
             sleep(Duration::from_millis(200)).await;
         }
-        bail!("not {count} consume {topic} after {patience:?}")
+        bail!("{topic} has fewer than {count} consumers after {timeout:?}")
     }
 
-    /// Names of the subscriptions of a topic.
+    /// The subscriptions of a topic.
     pub async fn subscriptions(&self, topic: &str) -> Result<Vec<String>> {
         let answer = self.ask(Method::GET, &format!("{}/subscriptions", self.path(topic))).send().await?;
         Ok(answer.error_for_status()?.json().await?)
     }
 
-    /// Puts a package into the broker's package service and returns its address, `function://…/NAME@v1`.
+    /// Uploads a package to the broker and returns its URL, `function://…/NAME@v1`.
     pub async fn upload(&self, kind: &str, name: &str, content: Vec<u8>) -> Result<String> {
         let url = format!("{}/admin/v3/packages/{kind}/{}/{name}/v1", self.web, self.namespace);
-        // One form of two parts; the boundary is in none of what stories upload.
+        // A form of two parts; no package contains the boundary.
         let boundary = "a-boundary-that-no-package-has";
-        let metadata = json!({ "description": "of a story" });
+        let metadata = json!({ "description": "of a scenario" });
         let mut form = format!(
             "--{boundary}\r\ncontent-disposition: form-data; name=\"metadata\"\r\ncontent-type: application/json\r\n\r\n\
              {metadata}\r\n--{boundary}\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
@@ -225,7 +225,7 @@ impl Pulsar {
         Ok(Socket(socket))
     }
 
-    /// Somebody who writes to a topic.
+    /// A producer of a topic.
     pub async fn producer(&self, topic: &str) -> Result<Producer> {
         Ok(Producer(self.connect(&format!("producer/{}", self.path(topic))).await?))
     }
@@ -240,22 +240,22 @@ impl Pulsar {
         Ok(())
     }
 
-    /// Somebody who reads a topic from its beginning, by a subscription of this name.
+    /// A consumer of a topic.
     pub async fn consumer(&self, topic: &str, subscription: &str) -> Result<Consumer> {
         let from = "subscriptionInitialPosition=Earliest&subscriptionType=Exclusive";
         Ok(Consumer(self.connect(&format!("consumer/{}/{subscription}?{from}", self.path(topic))).await?))
     }
 
-    /// Receives so many messages from the beginning of a topic, in the order in which they come.
-    pub async fn receive_whole(&self, topic: &str, count: usize, patience: Duration) -> Result<Vec<Message>> {
-        let until = Instant::now() + patience;
-        let mut consumer = self.consumer(topic, "story").await?;
+    /// Receives this number of messages from the earliest one on, in order.
+    pub async fn receive_whole(&self, topic: &str, count: usize, timeout: Duration) -> Result<Vec<Message>> {
+        let until = Instant::now() + timeout;
+        let mut consumer = self.consumer(topic, "scenario").await?;
         let mut received = Vec::with_capacity(count);
         while received.len() < count {
             let Ok(message) = timeout_at(until, consumer.receive()).await else {
                 let last: Vec<_> = received.iter().rev().take(20).map(Message::text).collect();
                 bail!(
-                    "{} of {count} messages on {topic} after {patience:?}, the last: {last:?}",
+                    "{} of {count} messages on {topic} after {timeout:?}, the last: {last:?}",
                     received.len()
                 );
             };
@@ -265,23 +265,24 @@ impl Pulsar {
         Ok(received)
     }
 
-    /// The same as text.
-    pub async fn receive(&self, topic: &str, count: usize, patience: Duration) -> Result<Vec<String>> {
-        let received = self.receive_whole(topic, count, patience).await?;
+    /// Receives this number of messages as text.
+    pub async fn receive(&self, topic: &str, count: usize, timeout: Duration) -> Result<Vec<String>> {
+        let received = self.receive_whole(topic, count, timeout).await?;
         Ok(received.iter().map(Message::text).collect())
     }
 
-    /// All that a topic holds, from its beginning until it is read to its end and nothing more comes for so long.
+    /// Receives all messages of a topic until it has no backlog and none arrives for this duration.
     pub async fn receive_all(&self, topic: &str, quiet: Duration) -> Result<Vec<Message>> {
-        let mut consumer = self.consumer(topic, "story-all").await?;
+        let mut consumer = self.consumer(topic, "scenario-all").await?;
         let mut received = Vec::new();
         let until = Instant::now() + Duration::from_mins(1);
         loop {
             match timeout_at(Instant::now() + quiet, consumer.receive()).await {
                 Ok(message) => received.push(message?),
-                // Somebody is slow today.
+                // There is a backlog: the broker is slow.
                 Err(_)
-                    if Instant::now() < until && self.backlog(topic, "story-all").await.unwrap_or(0) > 0 => {}
+                    if Instant::now() < until
+                        && self.backlog(topic, "scenario-all").await.unwrap_or(0) > 0 => {}
                 Err(_) => break,
             }
         }
@@ -315,11 +316,11 @@ impl Socket {
     }
 }
 
-/// Somebody who writes to a topic.
+/// A producer of a topic.
 pub struct Producer(Socket);
 
 impl Producer {
-    /// Sends a message, and returns when the broker has it.
+    /// Sends a message and returns when the broker acknowledges it.
     pub async fn send(&mut self, message: &Message) -> Result<()> {
         let mut body = json!({ "payload": BASE64.encode(&message.body), "properties": message.properties });
         if let Some(key) = &message.key {
@@ -332,7 +333,7 @@ impl Producer {
     }
 }
 
-/// Somebody who reads a topic.
+/// A consumer of a topic.
 pub struct Consumer(Socket);
 
 impl Consumer {

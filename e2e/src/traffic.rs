@@ -1,4 +1,4 @@
-//! Messages that flow all the while something else happens.
+//! Steady traffic while a test changes or breaks something.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use tokio::time::{sleep, timeout};
 
 use crate::{Message, Producer, Pulsar};
 
-/// So long a broker is given to confirm a message.
-const CONFIRMATION: Duration = Duration::from_secs(5);
+/// Time for the broker to acknowledge a message.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Somebody who sends numbered messages at a steady pace, and sends again what the broker did not confirm: at
-/// least once, so a message whose confirmation was lost is there twice.
+/// A producer of numbered messages at a steady rate, which resends what the broker did not acknowledge:
+/// at-least-once, so a message whose acknowledgement was lost is there twice.
 pub struct Traffic {
     stop: watch::Sender<bool>,
     sender: JoinHandle<Vec<String>>,
 }
 
 impl Traffic {
-    /// Begins to send `message-0` and so on to a topic.
-    pub fn begin(pulsar: &Pulsar, topic: &str, every: Duration) -> Self {
+    /// Starts sending `message-0`, `message-1` and so on to a topic.
+    pub fn start(pulsar: &Pulsar, topic: &str, every: Duration) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (pulsar, topic) = (pulsar.clone(), topic.to_owned());
         let sender = tokio::spawn(async move {
@@ -29,9 +29,9 @@ impl Traffic {
             let mut producer: Option<Producer> = None;
             while !*stopped.borrow() {
                 let text = format!("message-{}", accepted.len());
-                match timeout(CONFIRMATION, sent(&pulsar, &topic, &mut producer, &text)).await {
+                match timeout(SEND_TIMEOUT, sent(&pulsar, &topic, &mut producer, &text)).await {
                     Ok(Ok(())) => accepted.push(text),
-                    // The broker is away; it is waited for.
+                    // The broker is unavailable; reconnect and resend.
                     Ok(Err(_)) | Err(_) => producer = None,
                 }
                 sleep(every).await;
@@ -41,8 +41,8 @@ impl Traffic {
         Self { stop, sender }
     }
 
-    /// Ends it and returns what the broker has confirmed.
-    pub async fn end(self) -> Result<Vec<String>> {
+    /// Stops and returns the acknowledged messages.
+    pub async fn stop(self) -> Result<Vec<String>> {
         self.stop.send_replace(true);
         self.sender.await.context("the sender ended early")
     }

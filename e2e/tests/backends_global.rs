@@ -1,62 +1,61 @@
-//! Defaults of the whole cluster. They reach the pods of every namespace, so this file is told while no other story
-//! is: their pods would be replaced under way.
+//! The cluster's BackendConfig. It changes the pods of every namespace, so this file runs alone.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use function_mesh_api::{BackendConfig, Function};
-use function_mesh_e2e::{Part, Story};
+use function_mesh_e2e::{Component, Scenario};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_mins(3);
-/// Where the chart has them without other values.
+const TIMEOUT: Duration = Duration::from_mins(3);
+/// Namespace and name by the chart's default values.
 const GLOBAL: (&str, &str) = ("function-mesh", "global-backend-config");
-/// A variable and a label that no other story looks at.
-const VARIABLE: &str = "FUNCTION_MESH_STORY_OF_DEFAULTS";
-const LABEL: &str = "story-of-defaults";
+/// A variable and a label that no other test reads.
+const VARIABLE: &str = "FUNCTION_MESH_GLOBAL_DEFAULT";
+const LABEL: &str = "global-default";
 
 #[tokio::test]
 async fn defaults_of_the_cluster_reach_all_those_of_a_namespace_beat_them_and_a_component_beats_both()
 -> Result<()> {
-    Story::tell("cluster-defaults", async |story| {
-        let global = Api::<BackendConfig>::namespaced(story.world.client.clone(), GLOBAL.0);
-        let told = beats(story, &global).await;
+    Scenario::run("cluster-defaults", async |scenario| {
+        let global = Api::<BackendConfig>::namespaced(scenario.harness.client.clone(), GLOBAL.0);
+        let result = beats(scenario, &global).await;
         let removed = global.delete(GLOBAL.1, &DeleteParams::default()).await;
-        told?;
+        result?;
         removed?;
-        finds(story, &[]).await
+        finds(scenario, &[]).await
     })
     .await
 }
 
-async fn beats(story: &Story, global: &Api<BackendConfig>) -> Result<()> {
-    let plain = story.python("plain", "mark.Mark", "in", "out");
-    story.apply::<Function>(plain.alone()).await?;
-    story.pulsar.await_consumer("in", PATIENCE).await?;
+async fn beats(scenario: &Scenario, global: &Api<BackendConfig>) -> Result<()> {
+    let plain = scenario.python("plain", "mark.Mark", "in", "out");
+    scenario.apply::<Function>(plain.alone()).await?;
+    scenario.pulsar.await_consumer("in", TIMEOUT).await?;
 
     let user = PatchParams::apply("a-user").force();
     global.patch(GLOBAL.1, &user, &Patch::Apply(defaults(GLOBAL.1, "cluster"))).await?;
-    finds(story, &["cluster"]).await?;
-    ensure!(label(story).await?.as_deref() == Some("cluster"));
+    finds(scenario, &["cluster"]).await?;
+    ensure!(label(scenario).await?.as_deref() == Some("cluster"));
 
-    story.apply::<BackendConfig>(defaults("backend-config", "namespace")).await?;
-    finds(story, &["namespace"]).await?;
-    ensure!(label(story).await?.as_deref() == Some("namespace"));
+    scenario.apply::<BackendConfig>(defaults("backend-config", "namespace")).await?;
+    finds(scenario, &["namespace"]).await?;
+    ensure!(label(scenario).await?.as_deref() == Some("namespace"));
 
-    story.apply::<Function>(with_its_own(&plain).alone()).await?;
-    finds(story, &["component"]).await?;
-    ensure!(label(story).await?.as_deref() == Some("component"));
+    scenario.apply::<Function>(with_its_own(&plain).alone()).await?;
+    finds(scenario, &["component"]).await?;
+    ensure!(label(scenario).await?.as_deref() == Some("component"));
 
-    // And back: what is taken away uncovers what lies below it.
-    story.apply::<Function>(plain.alone()).await?;
-    finds(story, &["namespace"]).await?;
-    story.api::<BackendConfig>().delete("backend-config", &DeleteParams::default()).await?;
-    finds(story, &["cluster"]).await?;
-    ensure!(label(story).await?.as_deref() == Some("cluster"));
+    // And back: removing a setting uncovers the one with less precedence.
+    scenario.apply::<Function>(plain.alone()).await?;
+    finds(scenario, &["namespace"]).await?;
+    scenario.api::<BackendConfig>().delete("backend-config", &DeleteParams::default()).await?;
+    finds(scenario, &["cluster"]).await?;
+    ensure!(label(scenario).await?.as_deref() == Some("cluster"));
     Ok(())
 }
 
@@ -69,29 +68,29 @@ fn defaults(name: &str, whose: &str) -> Value {
     })
 }
 
-fn with_its_own(part: &Part) -> Part {
-    part.clone().with(json!({
+fn with_its_own(component: &Component) -> Component {
+    component.clone().with(json!({
         "pod": {
             "env": [{ "name": VARIABLE, "value": "component" }], "labels": { LABEL: "component" },
         },
     }))
 }
 
-/// Waits until the process has the variable with these values, one or none.
-async fn finds(story: &Story, wanted: &[&str]) -> Result<()> {
+/// Waits until the process has the variable with this value, or without a value.
+async fn finds(scenario: &Scenario, wanted: &[&str]) -> Result<()> {
     let wanted: BTreeSet<_> = wanted.iter().map(|value| format!("{VARIABLE}={value}")).collect();
     let has = async || {
-        // The pod may be on its way out.
-        let Ok(mut found) = story.environment("plain-function-0").await else {
+        // The pod may be terminating.
+        let Ok(mut found) = scenario.environment("plain-function-0").await else {
             return Ok(false);
         };
         found.retain(|one| one.starts_with(VARIABLE));
         Ok(found == wanted)
     };
-    story.eventually(&format!("the process has {wanted:?}"), PATIENCE, has).await
+    scenario.eventually(&format!("the process has {wanted:?}"), TIMEOUT, has).await
 }
 
 /// The pod's label.
-async fn label(story: &Story) -> Result<Option<String>> {
-    Ok(story.api::<Pod>().get("plain-function-0").await?.labels().get(LABEL).cloned())
+async fn label(scenario: &Scenario) -> Result<Option<String>> {
+    Ok(scenario.api::<Pod>().get("plain-function-0").await?.labels().get(LABEL).cloned())
 }

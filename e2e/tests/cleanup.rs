@@ -1,23 +1,22 @@
-//! A clean-up removes what was its own, and says truly what it did: on a real broker, where a wrong one would lose
-//! messages.
+//! Clean-ups at a real broker: each deletes its own subscriptions and no other, and reports the result.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use function_mesh_api::{Function, FunctionMesh, labels};
-use function_mesh_e2e::{Part, Story};
+use function_mesh_e2e::{Component, Scenario};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-const PATIENCE: Duration = Duration::from_mins(3);
+const TIMEOUT: Duration = Duration::from_mins(3);
 
-/// A function that reads `in` by a subscription of this name, which is to go with it.
-fn reader(story: &Story, name: &str, subscription: &str) -> Part {
+/// A function that reads `in` with this subscription and deletes it when it is deleted.
+fn reader(scenario: &Scenario, name: &str, subscription: &str) -> Component {
     let asks = json!({ "cleanupSubscription": true, "subscriptionName": subscription });
-    story.python(name, "mark.Mark", "in", "out").with(asks)
+    scenario.python(name, "mark.Mark", "in", "out").with(asks)
 }
 
 fn numbered(count: usize) -> Vec<String> {
@@ -26,56 +25,59 @@ fn numbered(count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn a_rename_in_a_mesh_with_the_same_subscription_loses_no_message() -> Result<()> {
-    Story::tell("rename", async |story| {
+    Scenario::run("rename", async |scenario| {
         let slow = json!({ "pod": { "initContainers": [{
-            "name": "wait", "image": story.world.runner_image()?, "command": ["sleep", "15"],
+            "name": "wait", "image": scenario.harness.runner_image()?, "command": ["sleep", "15"],
         }] } });
-        story.apply::<FunctionMesh>(story.mesh("m", &[reader(story, "before", "team")])).await?;
-        story.await_ready("m", PATIENCE).await?;
-        story.pulsar.await_consumer("in", PATIENCE).await?;
+        scenario.apply::<FunctionMesh>(scenario.mesh("m", &[reader(scenario, "before", "team")])).await?;
+        scenario.await_ready("m", TIMEOUT).await?;
+        scenario.pulsar.await_consumer("in", TIMEOUT).await?;
 
-        story.apply::<FunctionMesh>(story.mesh("m", &[reader(story, "after", "team").with(slow)])).await?;
-        gone(story, "m-before").await?;
+        scenario
+            .apply::<FunctionMesh>(scenario.mesh("m", &[reader(scenario, "after", "team").with(slow)]))
+            .await?;
+        gone(scenario, "m-before").await?;
         let sent = numbered(100);
-        story.pulsar.send("in", &sent).await?;
-        let mut received = story.pulsar.receive("out", sent.len(), PATIENCE).await?;
+        scenario.pulsar.send("in", &sent).await?;
+        let mut received = scenario.pulsar.receive("out", sent.len(), TIMEOUT).await?;
         received.sort();
         let mut expected: Vec<_> = sent.iter().map(|text| format!("{text}!")).collect();
         expected.sort();
         ensure!(received == expected, "{received:?}");
-        let kept = format!("used by Function {}/m-after", story.namespace);
-        let skipped = told(story, "m-before", "CleanupSkipped").await?;
+        let kept = format!("used by Function {}/m-after", scenario.namespace);
+        let skipped = event_messages(scenario, "m-before", "CleanupSkipped").await?;
         ensure!(skipped.len() == 1 && skipped[0].contains(&kept), "{skipped:?}");
-        ensure!(told(story, "m-before", "CleanupSucceeded").await?.is_empty());
+        ensure!(event_messages(scenario, "m-before", "CleanupSucceeded").await?.is_empty());
         Ok(())
     })
     .await
 }
 
 #[tokio::test]
-async fn an_image_without_the_admin_program_is_no_success_and_is_named() -> Result<()> {
-    Story::tell("no-program", async |story| {
-        let part = reader(story, "bare", "left");
-        let (code_volume, code_mount) = (&part.spec()["pod"]["volumes"][0], &part.spec()["volumeMounts"][0]);
-        // What is mounted there hides the image's own.
+async fn an_image_without_an_admin_program_fails_the_clean_up() -> Result<()> {
+    Scenario::run("no-program", async |scenario| {
+        let component = reader(scenario, "bare", "left");
+        let (code_volume, code_mount) =
+            (&component.spec()["pod"]["volumes"][0], &component.spec()["volumeMounts"][0]);
+        // The mount hides the image's folder.
         let hidden = json!({
             "pod": { "volumes": [code_volume, { "name": "empty", "emptyDir": {} }] },
             "volumeMounts": [code_mount, { "name": "empty", "mountPath": "/pulsar/bin" }],
             "imageHasPulsarctl": true,
         });
-        let part = part.clone().with(hidden);
-        story.start(&part, "in", PATIENCE).await?;
-        story.api::<Function>().delete("bare", &DeleteParams::default()).await?;
-        gone(story, "bare").await?;
-        let failed = told(story, "bare", "CleanupFailed").await?;
-        let why = format!("image {} has neither pulsarctl nor ", story.world.runner_image()?);
+        let component = component.clone().with(hidden);
+        scenario.start(&component, "in", TIMEOUT).await?;
+        scenario.api::<Function>().delete("bare", &DeleteParams::default()).await?;
+        gone(scenario, "bare").await?;
+        let failed = event_messages(scenario, "bare", "CleanupFailed").await?;
+        let why = format!("image {} has neither pulsarctl nor ", scenario.harness.runner_image()?);
         ensure!(
             failed.len() == 1 && failed[0].contains("subscription left of ") && failed[0].contains(&why),
             "{failed:?}"
         );
-        ensure!(told(story, "bare", "CleanupSucceeded").await?.is_empty());
-        ensure!(story.pulsar.subscriptions("in").await? == ["left"], "it is not there");
-        let jobs = story.api::<Job>().list(&ListParams::default()).await?.items;
+        ensure!(event_messages(scenario, "bare", "CleanupSucceeded").await?.is_empty());
+        ensure!(scenario.pulsar.subscriptions("in").await? == ["left"], "it is not there");
+        let jobs = scenario.api::<Job>().list(&ListParams::default()).await?.items;
         ensure!(
             jobs.len() == 1 && jobs[0].name_any().starts_with("bare-function-cleanup-"),
             "its log is gone"
@@ -86,115 +88,128 @@ async fn an_image_without_the_admin_program_is_no_success_and_is_named() -> Resu
 }
 
 #[tokio::test]
-async fn a_pattern_leaves_a_strangers_subscription_of_the_same_name_and_its_messages() -> Result<()> {
-    Story::tell("stranger", async |story| {
+async fn a_pattern_keeps_foreign_subscriptions_of_the_same_name() -> Result<()> {
+    Scenario::run("foreign", async |scenario| {
         let wide =
-            json!({ "input": { "topics": null, "topicPattern": story.pulsar.topic("orders-(?!x).*") } });
-        let narrow = json!({ "input": { "topics": [story.pulsar.topic("orders-by-hand")] } });
-        let wide = reader(story, "wide", "team").with(wide);
-        let narrow = reader(story, "narrow", "team").with(narrow);
-        story.pulsar.partitioned("orders-parts", 2).await?;
+            json!({ "input": { "topics": null, "topicPattern": scenario.pulsar.topic("orders-(?!x).*") } });
+        let narrow = json!({ "input": { "topics": [scenario.pulsar.topic("orders-by-hand")] } });
+        let wide = reader(scenario, "wide", "team").with(wide);
+        let narrow = reader(scenario, "narrow", "team").with(narrow);
+        scenario.pulsar.partitioned("orders-parts", 2).await?;
         for topic in ["orders-1", "orders-parts", "payments"] {
-            story.pulsar.consumer(topic, "stranger").await?;
+            scenario.pulsar.consumer(topic, "foreign").await?;
         }
-        // Not of the mesh at all, and away; and another component, which is suspended.
-        story.pulsar.consumer("payments", "team").await?;
-        story.start(&narrow, "orders-by-hand", PATIENCE).await?;
-        suspend(story, "narrow", "true").await?;
-        story
-            .eventually("nobody reads by hand", PATIENCE, async || {
-                Ok(story.pulsar.consumers("orders-by-hand").await?.values().sum::<usize>() == 0)
+        // A foreign subscription without a consumer, and one of another, suspended component.
+        scenario.pulsar.consumer("payments", "team").await?;
+        scenario.start(&narrow, "orders-by-hand", TIMEOUT).await?;
+        suspend(scenario, "narrow", "true").await?;
+        scenario
+            .eventually("the narrow function has no consumer", TIMEOUT, async || {
+                Ok(scenario.pulsar.consumers("orders-by-hand").await?.values().sum::<usize>() == 0)
             })
             .await?;
-        story.start(&wide, "orders-1", PATIENCE).await?;
-        story
-            .eventually("all orders are read", PATIENCE, async || {
-                Ok(story.pulsar.subscriptions("orders-parts").await?.contains(&"team".to_owned()))
+        scenario.start(&wide, "orders-1", TIMEOUT).await?;
+        scenario
+            .eventually("all orders are read", TIMEOUT, async || {
+                Ok(scenario.pulsar.subscriptions("orders-parts").await?.contains(&"team".to_owned()))
             })
             .await?;
         let sent = numbered(20);
-        story.pulsar.send("payments", &sent).await?;
+        scenario.pulsar.send("payments", &sent).await?;
 
-        story.api::<Function>().delete("wide", &DeleteParams::default()).await?;
-        gone(story, "wide").await?;
-        story.pulsar.send("orders-by-hand", &sent).await?;
+        scenario.api::<Function>().delete("wide", &DeleteParams::default()).await?;
+        gone(scenario, "wide").await?;
+        scenario.pulsar.send("orders-by-hand", &sent).await?;
         for topic in ["orders-1", "orders-parts"] {
-            let left = story.pulsar.subscriptions(topic).await?;
-            ensure!(left == ["stranger"], "{topic}: {left:?}");
+            let left = scenario.pulsar.subscriptions(topic).await?;
+            ensure!(left == ["foreign"], "{topic}: {left:?}");
         }
-        ensure!(story.pulsar.backlog("payments", "team").await? == 20, "the stranger lost messages");
-        ensure!(story.pulsar.backlog("orders-by-hand", "team").await? == 20, "the neighbour lost messages");
-        let cleaned = told(story, "wide", "CleanupSucceeded").await?;
-        ensure!(cleaned.len() == 1, "{cleaned:?}; {:?}", told(story, "wide", "CleanupFailed").await?);
+        ensure!(
+            scenario.pulsar.backlog("payments", "team").await? == 20,
+            "the foreign subscription lost messages"
+        );
+        ensure!(
+            scenario.pulsar.backlog("orders-by-hand", "team").await? == 20,
+            "the neighbour lost messages"
+        );
+        let cleaned = event_messages(scenario, "wide", "CleanupSucceeded").await?;
+        ensure!(
+            cleaned.len() == 1,
+            "{cleaned:?}; {:?}",
+            event_messages(scenario, "wide", "CleanupFailed").await?
+        );
         Ok(())
     })
     .await
 }
 
 #[tokio::test]
-async fn of_twins_in_two_namespaces_the_one_that_stays_loses_nothing() -> Result<()> {
-    Story::tell("twins", async |story| {
-        let namespaces = Api::<Namespace>::all(story.world.client.clone());
-        let name = format!("{}-twin", story.namespace);
+async fn equal_components_in_two_namespaces_share_a_subscription_until_the_last_is_deleted() -> Result<()> {
+    Scenario::run("twins", async |scenario| {
+        let namespaces = Api::<Namespace>::all(scenario.harness.client.clone());
+        let name = format!("{}-other", scenario.namespace);
         let meta = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
         namespaces
             .create(&PostParams::default(), &Namespace { metadata: meta, ..Namespace::default() })
             .await?;
-        let twin =
-            Story { world: story.world.clone(), namespace: name.clone(), pulsar: story.pulsar.clone() };
-        let result = twins(story, &twin).await;
+        let other = Scenario {
+            harness: scenario.harness.clone(),
+            namespace: name.clone(),
+            pulsar: scenario.pulsar.clone(),
+        };
+        let result = equal_components(scenario, &other).await;
         namespaces.delete(&name, &DeleteParams::default()).await?;
         result
     })
     .await
 }
 
-async fn twins(story: &Story, twin: &Story) -> Result<()> {
-    let broker = story.world.broker();
+async fn equal_components(scenario: &Scenario, other: &Scenario) -> Result<()> {
+    let broker = scenario.harness.broker();
     let addresses =
         json!({ "webServiceURL": broker.web_service_url, "brokerServiceURL": broker.broker_service_url });
-    twin.config("pulsar", &addresses).await?;
-    // Its Job mounts what its pods would.
-    twin.config("functions", &json!({})).await?;
+    other.config("pulsar", &addresses).await?;
+    // Its Job mounts the same ConfigMap as its pods.
+    other.config("functions", &json!({})).await?;
     // The same manifest, tenant and namespace of Pulsar included.
-    let part = reader(story, "reader", "team");
-    story.start(&part, "in", PATIENCE).await?;
-    twin.apply::<Function>(part.with(json!({ "replicas": 0 })).alone()).await?;
-    story.api::<Function>().delete("reader", &DeleteParams::default()).await?;
-    gone(story, "reader").await?;
-    story.pulsar.send("in", &numbered(10)).await?;
-    ensure!(story.pulsar.backlog("in", "team").await? == 10, "messages are lost");
-    let skipped = told(story, "reader", "CleanupSkipped").await?;
-    ensure!(skipped.len() == 1 && skipped[0].contains(&twin.namespace), "{skipped:?}");
-    // The last one takes it along.
-    twin.api::<Function>().delete("reader", &DeleteParams::default()).await?;
-    gone(twin, "reader").await?;
+    let component = reader(scenario, "reader", "team");
+    scenario.start(&component, "in", TIMEOUT).await?;
+    other.apply::<Function>(component.with(json!({ "replicas": 0 })).alone()).await?;
+    scenario.api::<Function>().delete("reader", &DeleteParams::default()).await?;
+    gone(scenario, "reader").await?;
+    scenario.pulsar.send("in", &numbered(10)).await?;
+    ensure!(scenario.pulsar.backlog("in", "team").await? == 10, "messages are lost");
+    let skipped = event_messages(scenario, "reader", "CleanupSkipped").await?;
+    ensure!(skipped.len() == 1 && skipped[0].contains(&other.namespace), "{skipped:?}");
+    // The last user's clean-up deletes the subscription.
+    other.api::<Function>().delete("reader", &DeleteParams::default()).await?;
+    gone(other, "reader").await?;
     ensure!(
-        story.pulsar.subscriptions("in").await?.is_empty(),
+        scenario.pulsar.subscriptions("in").await?.is_empty(),
         "{:?}",
-        told(twin, "reader", "CleanupFailed").await?
+        event_messages(other, "reader", "CleanupFailed").await?
     );
-    let is_gone = async || Ok(twin.api::<Job>().list(&ListParams::default()).await?.items.is_empty());
-    twin.eventually("the Job is gone", PATIENCE, is_gone).await
+    let is_gone = async || Ok(other.api::<Job>().list(&ListParams::default()).await?.items.is_empty());
+    other.eventually("the Job is gone", TIMEOUT, is_gone).await
 }
 
-async fn suspend(story: &Story, function: &str, value: &str) -> Result<()> {
+async fn suspend(scenario: &Scenario, function: &str, value: &str) -> Result<()> {
     let patch = Patch::Merge(json!({ "metadata": { "annotations": { labels::SUSPEND: value } } }));
-    story.api::<Function>().patch(function, &PatchParams::default(), &patch).await?;
+    scenario.api::<Function>().patch(function, &PatchParams::default(), &patch).await?;
     Ok(())
 }
 
-/// What the Events of this reason say about an object.
-async fn told(story: &Story, about: &str, reason: &str) -> Result<Vec<String>> {
-    let events = story.api::<Event>().list(&ListParams::default()).await?;
-    let told = events.into_iter().filter(|event| {
+/// The messages of an object's Events with this reason.
+async fn event_messages(scenario: &Scenario, about: &str, reason: &str) -> Result<Vec<String>> {
+    let events = scenario.api::<Event>().list(&ListParams::default()).await?;
+    let matching = events.into_iter().filter(|event| {
         event.involved_object.name.as_deref() == Some(about) && event.reason.as_deref() == Some(reason)
     });
-    Ok(told.filter_map(|event| event.message).collect())
+    Ok(matching.filter_map(|event| event.message).collect())
 }
 
 /// Waits until a function is gone.
-async fn gone(story: &Story, name: &str) -> Result<()> {
-    let is_gone = async || Ok(story.api::<Function>().get_opt(name).await?.is_none());
-    story.eventually("the function is gone", PATIENCE, is_gone).await
+async fn gone(scenario: &Scenario, name: &str) -> Result<()> {
+    let is_gone = async || Ok(scenario.api::<Function>().get_opt(name).await?.is_none());
+    scenario.eventually("the function is gone", TIMEOUT, is_gone).await
 }

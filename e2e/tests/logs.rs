@@ -1,35 +1,35 @@
-//! What a function logs, and where it is found: in the pod's log, on a topic, in files; at which level and in which
-//! form, by the operator's configuration or by one's own.
+//! Logs of functions: in the pod's log, on a log topic and in files; levels and formats of the operator's configuration,
+//! and a custom configuration.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use function_mesh_api::FunctionMesh;
-use function_mesh_e2e::{Part, Story};
+use function_mesh_e2e::{Component, Scenario};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_mins(3);
+const TIMEOUT: Duration = Duration::from_mins(3);
 const LANGUAGES: [&str; 2] = ["java", "python"];
-/// One message for each level, the highest last.
+/// One message for each level, in ascending order.
 const LEVELS: [&str; 4] = ["debug: small", "info: known", "warn: careful", "error: broken"];
 
 #[tokio::test]
 async fn what_a_function_logs_arrives_on_its_log_topic() -> Result<()> {
-    Story::tell("log-topic", async |story| {
+    Scenario::run("log-topic", async |scenario| {
         let to_topic = |language: &str| {
-            let topic = story.pulsar.topic(&format!("log-{language}"));
-            logging(story, language).with(json!({ "logTopic": topic, "logTopicAgent": "runtime" }))
+            let topic = scenario.pulsar.topic(&format!("log-{language}"));
+            logging(scenario, language).with(json!({ "logTopic": topic, "logTopicAgent": "runtime" }))
         };
-        runs(story, &LANGUAGES.map(to_topic)).await?;
+        runs(scenario, &LANGUAGES.map(to_topic)).await?;
         for language in LANGUAGES {
-            story.pulsar.send(&format!("of-{language}"), &LEVELS).await?;
-            let lines = story.pulsar.receive_whole(&format!("log-{language}"), 3, PATIENCE).await?;
+            scenario.pulsar.send(&format!("of-{language}"), &LEVELS).await?;
+            let lines = scenario.pulsar.receive_whole(&format!("log-{language}"), 3, TIMEOUT).await?;
             for (line, message) in lines.iter().zip(&LEVELS[1..]) {
                 let (text, level) = (line.text(), message.split(':').next().unwrap_or_default());
                 if language == "java" {
                     let noted = line.properties.get("loglevel").map(|level| level.to_lowercase());
                     ensure!(text == *message && noted.as_deref() == Some(level), "{line:?}");
-                    let function = format!("public/{}/java", story.namespace);
+                    let function = format!("public/{}/java", scenario.namespace);
                     ensure!(line.properties.get("fqn") == Some(&function), "{line:?}");
                 } else {
                     let level = level.to_uppercase().replace("WARN", "WARNING");
@@ -43,20 +43,21 @@ async fn what_a_function_logs_arrives_on_its_log_topic() -> Result<()> {
 }
 
 #[tokio::test]
-async fn level_and_form_of_the_log_are_as_asked_and_may_be_changed() -> Result<()> {
-    Story::tell("levels", async |story| {
+async fn log_level_and_format_are_configurable_and_changeable() -> Result<()> {
+    Scenario::run("levels", async |scenario| {
         for (turn, log, expected) in [
             (1, json!({ "level": "debug", "format": "json" }), &LEVELS[..]),
             (2, json!({ "level": "warn", "format": "text" }), &LEVELS[2..]),
         ] {
             runs(
-                story,
-                &LANGUAGES.map(|language| logging(story, language).with(json!({ language: { "log": log } }))),
+                scenario,
+                &LANGUAGES
+                    .map(|language| logging(scenario, language).with(json!({ language: { "log": log } }))),
             )
             .await?;
             for language in LANGUAGES {
-                answered(story, language, turn).await?;
-                let lines = logged(story, language, LEVELS[3]).await?;
+                answered(scenario, language, turn).await?;
+                let lines = logged(scenario, language, LEVELS[3]).await?;
                 let said: Vec<_> =
                     lines.iter().filter_map(|line| said(line, log["format"] == "json")).collect();
                 ensure!(said == expected, "{language}: {said:?} of {lines:#?}");
@@ -69,27 +70,28 @@ async fn level_and_form_of_the_log_are_as_asked_and_may_be_changed() -> Result<(
 
 #[tokio::test]
 async fn log_files_are_closed_at_their_size_and_nothing_is_lost() -> Result<()> {
-    Story::tell("rotation", async |story| {
+    Scenario::run("rotation", async |scenario| {
         let rotate = json!({ "rotatePolicy": "SizedPolicyWith10MB" });
         runs(
-            story,
-            &LANGUAGES.map(|language| logging(story, language).with(json!({ language: { "log": rotate } }))),
+            scenario,
+            &LANGUAGES
+                .map(|language| logging(scenario, language).with(json!({ language: { "log": rotate } }))),
         )
         .await?;
         for language in LANGUAGES {
-            // Eleven megabytes and a bit.
-            story.pulsar.send(&format!("of-{language}"), &["fill:11000"]).await?;
-            story.pulsar.receive(&format!("by-{language}"), 1, PATIENCE).await?;
-            // Of each file: how large it is, and how many of those lines it has.
+            // Slightly more than eleven megabytes.
+            scenario.pulsar.send(&format!("of-{language}"), &["fill:11000"]).await?;
+            scenario.pulsar.receive(&format!("by-{language}"), 1, TIMEOUT).await?;
+            // Size of each file, and its number of these lines.
             let look = "cd /pulsar/logs/functions && for file in *; do \
                         case $file in *.gz) read='zcat';; *) read='cat';; esac; \
                         echo $file $($read $file | wc -c) $($read $file | grep -c 'x\\{1024\\}'); done";
             let files = async || -> Result<Vec<(String, u64, u64)>> {
-                let listed = story.exec(&pod(language), "pulsar-function", &["sh", "-c", look]).await?;
+                let listed = scenario.exec(&pod(language), "pulsar-function", &["sh", "-c", look]).await?;
                 listed.lines().map(|line| file(line).with_context(|| listed.clone())).collect()
             };
-            story
-                .eventually("a file is closed and all lines are there", PATIENCE, async || {
+            scenario
+                .eventually("a file is closed and all lines are there", TIMEOUT, async || {
                     let files = files().await?;
                     Ok(files.len() == 2 && files.iter().map(|(_, _, lines)| lines).sum::<u64>() == 11_000)
                 })
@@ -105,17 +107,17 @@ async fn log_files_are_closed_at_their_size_and_nothing_is_lost() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_log_configuration_of_ones_own_counts() -> Result<()> {
-    Story::tell("own-log", async |story| {
-        story.config("mine", &json!({ "java": LOG4J, "python": LOGGING })).await?;
+async fn a_custom_log_configuration_is_used() -> Result<()> {
+    Scenario::run("own-log", async |scenario| {
+        scenario.config("mine", &json!({ "java": LOG4J, "python": LOGGING })).await?;
         let own = |language: &str| {
             let config = json!({ "logConfig": { "name": "mine", "key": language } });
-            logging(story, language).with(json!({ language: { "log": config } }))
+            logging(scenario, language).with(json!({ language: { "log": config } }))
         };
-        runs(story, &LANGUAGES.map(own)).await?;
+        runs(scenario, &LANGUAGES.map(own)).await?;
         for (language, warning) in LANGUAGES.into_iter().zip(["WARN", "WARNING"]) {
-            answered(story, language, 1).await?;
-            let lines = logged(story, language, LEVELS[3]).await?;
+            answered(scenario, language, 1).await?;
+            let lines = logged(scenario, language, LEVELS[3]).await?;
             let mine: Vec<_> = lines.iter().filter(|line| line.ends_with(LEVELS[2])).collect();
             ensure!(mine == [&format!("MINE|{warning}|{}", LEVELS[2])], "{language}: {lines:#?}");
         }
@@ -147,13 +149,13 @@ args=(sys.stdout,)
 format=MINE|%(levelname)s|%(message)s
 ";
 
-/// A function that logs its input, in this language and named like it.
-fn logging(story: &Story, language: &str) -> Part {
+/// A function that logs its input, named after its language.
+fn logging(scenario: &Scenario, language: &str) -> Component {
     let (from, to) = (format!("of-{language}"), format!("by-{language}"));
     if language == "java" {
-        story.java(language, "stories.Logging", &from, &to)
+        scenario.java(language, "e2e.Logging", &from, &to)
     } else {
-        story.python(language, "logging_story.Logging", &from, &to)
+        scenario.python(language, "logging_function.Logging", &from, &to)
     }
 }
 
@@ -162,31 +164,31 @@ fn pod(language: &str) -> String {
 }
 
 /// Applies a mesh of these functions and waits until it is ready and consumes.
-async fn runs(story: &Story, functions: &[Part]) -> Result<()> {
-    story.apply::<FunctionMesh>(story.mesh("logs", functions)).await?;
-    story.await_ready("logs", PATIENCE).await?;
+async fn runs(scenario: &Scenario, functions: &[Component]) -> Result<()> {
+    scenario.apply::<FunctionMesh>(scenario.mesh("logs", functions)).await?;
+    scenario.await_ready("logs", TIMEOUT).await?;
     for language in LANGUAGES {
-        story.pulsar.await_consumer(&format!("of-{language}"), PATIENCE).await?;
+        scenario.pulsar.await_consumer(&format!("of-{language}"), TIMEOUT).await?;
     }
     Ok(())
 }
 
 /// Sends a message for each level and waits for the answers.
-async fn answered(story: &Story, language: &str, turn: u32) -> Result<()> {
-    story.pulsar.send(&format!("of-{language}"), &LEVELS).await?;
-    let answers = story.pulsar.receive(&format!("by-{language}"), LEVELS.len(), PATIENCE).await?;
+async fn answered(scenario: &Scenario, language: &str, turn: u32) -> Result<()> {
+    scenario.pulsar.send(&format!("of-{language}"), &LEVELS).await?;
+    let answers = scenario.pulsar.receive(&format!("by-{language}"), LEVELS.len(), TIMEOUT).await?;
     ensure!(answers == LEVELS, "turn {turn} of {language}: {answers:?}");
     Ok(())
 }
 
-/// The log of a function's pod, once it says this.
-async fn logged(story: &Story, language: &str, last: &str) -> Result<Vec<String>> {
-    let log = async || story.log(&pod(language), "pulsar-function").await;
-    story.eventually("the last line is there", PATIENCE, async || Ok(log().await?.contains(last))).await?;
+/// The log of a function's pod, once it contains this.
+async fn logged(scenario: &Scenario, language: &str, last: &str) -> Result<Vec<String>> {
+    let log = async || scenario.log(&pod(language), "pulsar-function").await;
+    scenario.eventually("the last line is there", TIMEOUT, async || Ok(log().await?.contains(last))).await?;
     Ok(log().await?.lines().map(str::to_owned).collect())
 }
 
-/// Which of the messages a line in this form says, if any. Runners and their clients say other things besides.
+/// The test message in a log line of this format; None for lines of runners and clients.
 fn said(line: &str, json: bool) -> Option<&'static str> {
     let parsed = serde_json::from_str::<Value>(line).ok();
     LEVELS.into_iter().find(|message| match &parsed {

@@ -1,5 +1,5 @@
-//! What the operator's accounts may do, against what they did: the API server's own log of the whole run says it.
-//! The last of all stories, since it looks back on them, after a tour of what others had no reason to do.
+//! Permissions of the operator's accounts compared with their requests in the API server's audit log. This test runs
+//! last, since it covers all others, after a tour of rare requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use function_mesh_api::{Function, FunctionMesh, labels};
-use function_mesh_e2e::{OPERATOR, Story, World};
+use function_mesh_e2e::{Harness, OPERATOR, Scenario};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec};
 use k8s_openapi::api::batch::v1::Job;
@@ -18,9 +18,9 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 const KINDS: [&str; 3] = ["functions", "sources", "sinks"];
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// The kind, as far as the API server is concerned.
+/// The kind in the audit log.
 const VERTICAL_AUTOSCALERS: &str = "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -38,32 +38,31 @@ spec:
       schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 ";
 
-/// Rights that the API server asks about while it handles another request, so that no request of their own tells of
-/// them. The run's API server does ask (OwnerReferencesPermissionEnforcement), so that without them nothing that the
-/// operator makes could be made.
-const ASKED_FOR_BY_OTHERS: &str = "/finalizers";
+/// Permissions that the API server checks while it handles another request, so they appear in no request. The API server
+/// of the tests does check them (OwnerReferencesPermissionEnforcement): without them no child could be created.
+const CHECKED_BY_API_SERVER: &str = "/finalizers";
 
-/// Where the webhook keeps certificates of its own: the one Secret that anybody of ours may see.
+/// The Secret of the webhook's certificates, the only one that an account of ours may read.
 const OWN_CERTIFICATE: &str = "function-mesh-webhook-own-certificate";
 
-/// One thing to do with one kind of object.
+/// A verb on a resource.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Right {
+struct Permission {
     group: String,
     resource: String,
     verb: String,
 }
 
-impl fmt::Display for Right {
+impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { group, resource, verb } = self;
         if group.is_empty() { write!(f, "{verb} {resource}") } else { write!(f, "{verb} {resource}.{group}") }
     }
 }
 
-/// What an account may do in a namespace, as `kubectl auth can-i --list` has it.
-async fn granted(world: &World, account: &str, namespace: &str) -> Result<BTreeSet<Right>> {
-    let mut config = world.config.clone();
+/// Permissions of an account in a namespace, as `kubectl auth can-i --list` lists them.
+async fn granted(harness: &Harness, account: &str, namespace: &str) -> Result<BTreeSet<Permission>> {
+    let mut config = harness.config.clone();
     config.auth_info.impersonate = Some(format!("system:serviceaccount:{OPERATOR}:{account}"));
     let groups = ["system:serviceaccounts", "system:authenticated"].map(str::to_owned);
     config.auth_info.impersonate_groups = Some(groups.into());
@@ -71,7 +70,7 @@ async fn granted(world: &World, account: &str, namespace: &str) -> Result<BTreeS
     let spec = SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) };
     let review = SelfSubjectRulesReview { spec, ..SelfSubjectRulesReview::default() };
     let status = reviews.create(&PostParams::default(), &review).await?.status.context("no answer")?;
-    let mut rights = BTreeSet::new();
+    let mut permissions = BTreeSet::new();
     for rule in status.resource_rules {
         let secrets = rule.resources.iter().flatten().any(|resource| resource.starts_with("secrets"));
         ensure!(
@@ -82,175 +81,186 @@ async fn granted(world: &World, account: &str, namespace: &str) -> Result<BTreeS
             for resource in rule.resources.iter().flatten() {
                 for verb in &rule.verbs {
                     let (group, resource, verb) = (group.clone(), resource.clone(), verb.clone());
-                    rights.insert(Right { group, resource, verb });
+                    permissions.insert(Permission { group, resource, verb });
                 }
             }
         }
     }
-    Ok(rights)
+    Ok(permissions)
 }
 
-/// What accounts asked for, and what of that was forbidden.
+/// Requests of an account, and those that were forbidden.
 #[derive(Default)]
-struct Asked {
-    used: BTreeSet<Right>,
-    forbidden: BTreeMap<Right, u64>,
+struct Requests {
+    used: BTreeSet<Permission>,
+    forbidden: BTreeMap<Permission, u64>,
 }
 
-fn asked(world: &World) -> Result<BTreeMap<String, Asked>> {
-    let path = world.state.join("audit/audit.log");
+fn requests(harness: &Harness) -> Result<BTreeMap<String, Requests>> {
+    let path = harness.state.join("audit/audit.log");
     let file = File::open(&path).context("no audit log: hack/test e2e has the API server write one")?;
-    let mut all = BTreeMap::<String, Asked>::new();
+    let mut all = BTreeMap::<String, Requests>::new();
     for line in BufReader::new(file).lines() {
         let event: Value = serde_json::from_str(&line?)?;
         let text = |pointer| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let account = text("/user/username").rsplit(':').next().unwrap_or_default().to_owned();
-        let (resource, part) = (text("/objectRef/resource"), text("/objectRef/subresource"));
+        let (resource, subresource) = (text("/objectRef/resource"), text("/objectRef/subresource"));
         if resource.is_empty() {
-            continue; // what is served, and under which versions: everybody may ask
+            continue; // discovery, which every account may use
         }
-        let resource = if part.is_empty() { resource.to_owned() } else { format!("{resource}/{part}") };
-        let right =
-            Right { group: text("/objectRef/apiGroup").to_owned(), resource, verb: text("/verb").to_owned() };
-        let asked = all.entry(account).or_default();
+        let resource =
+            if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
+        let permission = Permission {
+            group: text("/objectRef/apiGroup").to_owned(),
+            resource,
+            verb: text("/verb").to_owned(),
+        };
+        let requests = all.entry(account).or_default();
         match event.pointer("/responseStatus/code").and_then(Value::as_u64) {
-            Some(403) => *asked.forbidden.entry(right).or_default() += 1,
+            Some(403) => *requests.forbidden.entry(permission).or_default() += 1,
             code => {
-                // What is applied and was not there is created: that is a right of its own.
-                if code == Some(201) && right.verb == "patch" {
-                    asked.used.insert(Right { verb: "create".to_owned(), ..right.clone() });
+                // Applying a missing object creates it, which needs its own permission.
+                if code == Some(201) && permission.verb == "patch" {
+                    requests.used.insert(Permission { verb: "create".to_owned(), ..permission.clone() });
                 }
-                asked.used.insert(right);
+                requests.used.insert(permission);
             }
         }
     }
     Ok(all)
 }
 
-fn list(rights: &BTreeSet<Right>) -> String {
-    rights.iter().map(Right::to_string).collect::<Vec<_>>().join(", ")
+fn list(permissions: &BTreeSet<Permission>) -> String {
+    permissions.iter().map(Permission::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What an account may do, less what everybody may.
-async fn given(world: &World, account: &str) -> Result<BTreeSet<Right>> {
-    let mut given = BTreeSet::new();
+/// Permissions of an account, without those of every account.
+async fn permissions(harness: &Harness, account: &str) -> Result<BTreeSet<Permission>> {
+    let mut permissions = BTreeSet::new();
     for namespace in ["default", OPERATOR] {
-        let everybody = granted(world, "nobody", namespace).await?;
-        given.extend(granted(world, account, namespace).await?.difference(&everybody).cloned());
+        let baseline = granted(harness, "nobody", namespace).await?;
+        permissions.extend(granted(harness, account, namespace).await?.difference(&baseline).cloned());
     }
-    Ok(given)
+    Ok(permissions)
 }
 
-/// An account has used all of its rights and was never refused.
-#[allow(clippy::print_stdout, reason = "the comparison is for people, too")]
-async fn compare(world: &World, account: &str) -> Result<()> {
-    let (given, asked) = (given(world, account).await?, asked(world)?);
-    let nothing = Asked::default();
-    let Asked { used, forbidden } = asked.get(account).unwrap_or(&nothing);
-    let (by_others, unused): (BTreeSet<_>, _) =
-        given.difference(used).cloned().partition(|right| right.resource.ends_with(ASKED_FOR_BY_OTHERS));
-    println!("{account}\n  may: {}\n  did: {}", list(&given), list(used));
+/// Checks that an account has used all of its permissions and was never forbidden anything.
+#[allow(clippy::print_stdout, reason = "people read the comparison, too")]
+async fn compare(harness: &Harness, account: &str) -> Result<()> {
+    let (permissions, requests) = (permissions(harness, account).await?, requests(harness)?);
+    let nothing = Requests::default();
+    let Requests { used, forbidden } = requests.get(account).unwrap_or(&nothing);
+    let (by_others, unused): (BTreeSet<_>, _) = permissions
+        .difference(used)
+        .cloned()
+        .partition(|permission| permission.resource.ends_with(CHECKED_BY_API_SERVER));
+    println!("{account}\n  may: {}\n  did: {}", list(&permissions), list(used));
     println!("  may, for the API server to check: {}", list(&by_others));
-    // While another way of making certificates is installed, pods of the old one are refused what was theirs.
-    let refused: Vec<_> = forbidden.iter().filter(|(right, _)| !given.contains(right)).collect();
-    ensure!(refused.is_empty(), "{account} was refused {refused:?}");
-    ensure!(unused.is_empty(), "{account} may and never did: {}", list(&unused));
-    for right in &given {
-        let Right { group, resource, verb } = right;
+    // During a change of the certificate provider, old pods lose permissions before they stop.
+    let denied: Vec<_> =
+        forbidden.iter().filter(|(permission, _)| !permissions.contains(permission)).collect();
+    ensure!(denied.is_empty(), "{account} was forbidden {denied:?}");
+    ensure!(unused.is_empty(), "{account} has unused permissions: {}", list(&unused));
+    for permission in &permissions {
+        let Permission { group, resource, verb } = permission;
         ensure!(
             resource != "pods/exec" && ![group, resource, verb].contains(&&"*".to_owned()),
-            "{account} may {right}"
+            "{account} may {permission}"
         );
     }
     Ok(())
 }
 
-/// How many replicas the components of the mesh have, the fewest first.
-async fn replicas(story: &Story) -> Result<Vec<i32>> {
-    let sets = story.api::<StatefulSet>().list(&ListParams::default()).await?;
+/// Replicas of the mesh's components, in ascending order.
+async fn replicas(scenario: &Scenario) -> Result<Vec<i32>> {
+    let sets = scenario.api::<StatefulSet>().list(&ListParams::default()).await?;
     let mut replicas: Vec<_> =
         sets.iter().filter_map(|set| set.spec.as_ref().and_then(|spec| spec.replicas)).collect();
     replicas.sort_unstable();
     Ok(replicas)
 }
 
-/// Whatever components may have comes and goes. None has pods, so this takes a moment.
-async fn tour(story: &Story) -> Result<()> {
-    story.world.run("kubectl", &["apply", "--server-side", "-f", "-"], VERTICAL_AUTOSCALERS).await?;
+/// Creates and deletes every kind of child. None of the components has pods, so this is fast.
+async fn tour(scenario: &Scenario) -> Result<()> {
+    scenario.harness.run("kubectl", &["apply", "--server-side", "-f", "-"], VERTICAL_AUTOSCALERS).await?;
     let established =
         ["wait", "--for=condition=Established", "crd/verticalpodautoscalers.autoscaling.k8s.io"];
-    story.world.kubectl(&established).await?;
+    scenario.harness.kubectl(&established).await?;
     let whole: Value = serde_saphyr::from_str(include_str!("../../examples/mesh.yaml"))?;
     let mut mesh = whole.clone();
-    mesh["metadata"]["namespace"] = json!(story.namespace);
+    mesh["metadata"]["namespace"] = json!(scenario.namespace);
     mesh["metadata"]["annotations"] = json!({ labels::SUSPEND: "true" });
     for kind in KINDS {
         mesh["spec"][kind][0]["maxReplicas"] = json!(3);
     }
     mesh["spec"]["functions"][1]["pod"] = json!({ "vpa": { "updatePolicy": { "updateMode": "Off" } } });
-    story.apply::<FunctionMesh>(mesh.clone()).await?;
-    story.await_ready("pipeline", PATIENCE).await?;
-    // Resumed, there are autoscalers; without them in the manifest they go.
+    scenario.apply::<FunctionMesh>(mesh.clone()).await?;
+    scenario.await_ready("pipeline", TIMEOUT).await?;
+    // Resuming creates the autoscalers; removing them from the manifest deletes them.
     mesh["metadata"]["annotations"] = json!({});
-    story.apply::<FunctionMesh>(mesh.clone()).await?;
+    scenario.apply::<FunctionMesh>(mesh.clone()).await?;
     let scalers = async || {
-        let listed = story.world.kubectl(&["get", "hpa,vpa", "-n", &story.namespace, "-o", "name"]).await?;
+        let listed =
+            scenario.harness.kubectl(&["get", "hpa,vpa", "-n", &scenario.namespace, "-o", "name"]).await?;
         anyhow::Ok(listed.lines().filter(|line| line.contains("autoscaler")).count())
     };
-    story.eventually("all autoscalers are there", PATIENCE, async || Ok(scalers().await? == 4)).await?;
-    // Bounds that move past the number of replicas take it along.
+    scenario.eventually("all autoscalers are there", TIMEOUT, async || Ok(scalers().await? == 4)).await?;
+    // New bounds change a number of replicas outside of them.
     for kind in KINDS {
         mesh["spec"][kind][0]["minReplicas"] = json!(2);
     }
-    story.apply::<FunctionMesh>(mesh.clone()).await?;
-    story
-        .eventually("all are doubled", PATIENCE, async || Ok(replicas(story).await? == [2, 2, 2, 2]))
+    scenario.apply::<FunctionMesh>(mesh.clone()).await?;
+    scenario
+        .eventually("all are doubled", TIMEOUT, async || Ok(replicas(scenario).await? == [2, 2, 2, 2]))
         .await?;
     mesh["spec"] = whole["spec"].clone();
-    story.apply::<FunctionMesh>(mesh.clone()).await?;
-    story.eventually("all autoscalers are gone", PATIENCE, async || Ok(scalers().await? == 0)).await?;
-    // A number of replicas, while changes of pods are held back, goes by a way of its own.
+    scenario.apply::<FunctionMesh>(mesh.clone()).await?;
+    scenario.eventually("all autoscalers are gone", TIMEOUT, async || Ok(scalers().await? == 0)).await?;
+    // During a paused rollout, a separate request applies replicas.
     mesh["metadata"]["annotations"] = json!({ labels::PAUSE_ROLLOUT: "true" });
     for kind in KINDS {
         mesh["spec"][kind][0]["replicas"] = json!(3);
     }
-    story.apply::<FunctionMesh>(mesh.clone()).await?;
-    story
-        .eventually("all are tripled", PATIENCE, async || Ok(replicas(story).await? == [2, 3, 3, 3]))
+    scenario.apply::<FunctionMesh>(mesh.clone()).await?;
+    scenario
+        .eventually("all are tripled", TIMEOUT, async || Ok(replicas(scenario).await? == [2, 3, 3, 3]))
         .await?;
-    // All components are removed, one of each kind.
+    // Remove all components, one of each kind.
     mesh["spec"] = json!({ "functions": [whole["spec"]["functions"][0]] });
-    story.apply::<FunctionMesh>(mesh).await?;
-    let one = async || Ok(story.api::<StatefulSet>().list(&ListParams::default()).await?.items.len() == 1);
-    story.eventually("one is left", PATIENCE, one).await?;
-    // A clean-up that is declined half-way is called off.
-    let part =
-        story.python("declined", "double.Double", "in", "out").with(json!({ "cleanupSubscription": true }));
-    story.apply::<Function>(part.alone()).await?;
-    let made = async || Ok(story.api::<StatefulSet>().get_opt("declined-function").await?.is_some());
-    story.eventually("it is made", PATIENCE, made).await?;
-    story.api::<Function>().delete("declined", &DeleteParams::default()).await?;
-    let cleans = async || Ok(!story.api::<Job>().list(&ListParams::default()).await?.items.is_empty());
-    story.eventually("it is cleaned up", PATIENCE, cleans).await?;
-    story.kubectl(&["annotate", "function", "declined", &format!("{}=false", labels::NEED_CLEANUP)]).await?;
-    let gone = async || Ok(story.api::<Function>().get_opt("declined").await?.is_none());
-    story.eventually("it is gone", PATIENCE, gone).await
+    scenario.apply::<FunctionMesh>(mesh).await?;
+    let one = async || Ok(scenario.api::<StatefulSet>().list(&ListParams::default()).await?.items.len() == 1);
+    scenario.eventually("one is left", TIMEOUT, one).await?;
+    // Declining a started clean-up cancels it.
+    let component = scenario
+        .python("declined", "double.Double", "in", "out")
+        .with(json!({ "cleanupSubscription": true }));
+    scenario.apply::<Function>(component.alone()).await?;
+    let made = async || Ok(scenario.api::<StatefulSet>().get_opt("declined-function").await?.is_some());
+    scenario.eventually("it is made", TIMEOUT, made).await?;
+    scenario.api::<Function>().delete("declined", &DeleteParams::default()).await?;
+    let cleans = async || Ok(!scenario.api::<Job>().list(&ListParams::default()).await?.items.is_empty());
+    scenario.eventually("it is cleaned up", TIMEOUT, cleans).await?;
+    scenario
+        .kubectl(&["annotate", "function", "declined", &format!("{}=false", labels::NEED_CLEANUP)])
+        .await?;
+    let gone = async || Ok(scenario.api::<Function>().get_opt("declined").await?.is_none());
+    scenario.eventually("it is gone", TIMEOUT, gone).await
 }
 
 #[tokio::test]
 async fn accounts_may_do_what_they_did_and_nothing_more() -> Result<()> {
-    Story::tell("rights", async |story| {
-        tour(story).await?;
+    Scenario::run("permissions", async |scenario| {
+        tour(scenario).await?;
         let own = "admissionWebhook.certificate.provider=self-signed";
-        story.world.install("helm", &[own]).await?;
-        let result = compare(&story.world, "function-mesh-webhook").await;
-        story.world.install("helm", &[]).await?;
+        scenario.harness.install("helm", &[own]).await?;
+        let result = compare(&scenario.harness, "function-mesh-webhook").await;
+        scenario.harness.install("helm", &[]).await?;
         result?;
         ensure!(
-            given(&story.world, "function-mesh-webhook").await?.is_empty(),
-            "a webhook with rights of no use"
+            permissions(&scenario.harness, "function-mesh-webhook").await?.is_empty(),
+            "a webhook with unused permissions"
         );
-        compare(&story.world, "function-mesh-controller-manager").await
+        compare(&scenario.harness, "function-mesh-controller-manager").await
     })
     .await
 }

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Looks for crates of Cargo.lock that an advisory of the RustSec database is about.
+"""Look for crates of Cargo.lock in the RustSec advisory database.
 
-    hack/supply/advisories.py [--database FOLDER] [--require] [--max-age DAYS] [LOCKFILE…]
+Usage:
+  hack/supply/advisories.py [--database FOLDER] [--require] [--max-age DAYS] [LOCKFILE...]
 
-The database is a copy in a folder: FUNCTION_MESH_ADVISORIES, else advisory-db in the cache. What it is and how old
-is printed. Without one nothing is checked, which is said and, with --require, an error. This fetches it where there
-is a network, and git keeps its date:
+The database is a folder: FUNCTION_MESH_ADVISORIES, else advisory-db in the cache. Its path and age are printed. Without one
+nothing is checked, which is a warning or, with --require, an error. To download it, with its date from git:
 
     git clone --depth 1 https://github.com/RustSec/advisory-db ~/.cache/function-mesh/advisory-db
 
-Exit status: 0 nothing found, 1 a vulnerable crate, or with --require no database or one that is too old.
+Exit status:
+  0   no vulnerable crate, or no database
+  1   a vulnerable crate; with --require also a missing or old database
 """
 
 import argparse
@@ -70,7 +72,7 @@ def bounds(comparator):
 
 
 def matches(version, requirement):
-    """Whether a version keeps a requirement as Cargo writes it: comparators with commas between them."""
+    """Whether a version satisfies a requirement of Cargo: comma-separated comparators."""
     if requirement.strip() == "*":
         return True
     tests = [test for comparator in requirement.split(",") for test in bounds(comparator)]
@@ -78,7 +80,7 @@ def matches(version, requirement):
 
 
 def advisories(database):
-    """The advisories about crates, but those that were taken back."""
+    """The advisories about crates, except withdrawn ones."""
     for file in sorted((database / "crates").glob("*/RUSTSEC-*.md")):
         found = FRONT_MATTER.search(file.read_text(encoding="utf-8"))
         try:
@@ -97,7 +99,7 @@ def locked(lockfile):
 
 
 def findings(database, crates):
-    """What the database says of crates: identifier, kind, crate, version, title and the versions that are mended."""
+    """What the database says of crates: identifier, kind, crate, version, title and the patched versions."""
     by_name = {}
     for name, version in crates:
         by_name.setdefault(name, set()).add(version)
@@ -106,8 +108,8 @@ def findings(database, crates):
         for version in sorted(by_name.get(advisory["package"], ())):
             if not any(matches(version, requirement) for requirement in safe):
                 kind = advisory.get("informational", "vulnerable")
-                mended = ", ".join(versions.get("patched", [])) or "none"
-                yield advisory["id"], kind, advisory["package"], version, advisory.get("title", ""), mended
+                patched = ", ".join(versions.get("patched", [])) or "none"
+                yield advisory["id"], kind, advisory["package"], version, advisory.get("title", ""), patched
 
 
 def dated(database):
@@ -146,11 +148,11 @@ def check(database, lockfiles, require, max_age, today, say):
     if age is None or age > max_age:
         say(f"advisories: the database is older than {max_age} days: what came up since is not known; fetch it again")
         status = 1 if require else 0
-    for identifier, kind, name, version, title, mended in found:
+    for identifier, kind, name, version, title, patched in found:
         if identifier in tolerated:
             continue
         is_harmless = kind in HARMLESS
-        say(f"{'warning' if is_harmless else 'error'}: {identifier}: {name} {version} is {kind}: {title}; mended in: {mended}")
+        say(f"{'warning' if is_harmless else 'error'}: {identifier}: {name} {version} is {kind}: {title}; patched in: {patched}")
         status = status if is_harmless else 1
     return status
 

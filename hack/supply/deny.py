@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Checks crates by deny.toml where cargo-deny is not installed: licences, bans and sources, by the same file.
+"""Checks licences, bans and sources of crates with deny.toml where cargo-deny is not installed.
 
-It knows the settings that the file uses, and refuses others rather than pass over them.
+It implements the settings that the file uses, and rejects others.
 """
 
 import sys
@@ -12,7 +12,7 @@ import licences
 
 REGISTRY = "registry+https://github.com/rust-lang/crates.io-index"
 
-# What is understood. A list: these are the only values.
+# Supported settings. A list holds the only supported values.
 KNOWN = {
     "graph": {"targets": [[graph.TARGET]], "all-features": [True]},
     "licenses": {"allow": None},

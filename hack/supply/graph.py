@@ -1,7 +1,7 @@
-"""What Cargo says of the crates that something is built with.
+"""The crates that a program is built with, from Cargo.
 
-Which crates take part comes from `cargo tree`, which knows the features of each package; `cargo metadata` unites
-the features of all and names some that are never built. What a crate says of itself comes from the latter.
+`cargo tree` lists them, with the features of each package; `cargo metadata` merges the features of all packages, which
+adds crates that are never built, and has the fields of each crate.
 """
 
 import functools
@@ -26,7 +26,7 @@ def cargo(*arguments):
 @functools.cache
 def metadata():
     """All packages that cargo knows of, by name and version."""
-    # Build scripts and macros have crates of their own, which depend on the machine that builds.
+    # Build scripts and macros have other dependencies, which depend on the build machine.
     host = subprocess.run(["rustc", "--print", "host-tuple"], check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
     text = cargo("metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET, "--filter-platform", host)
     return {(package["name"], package["version"]): package for package in json.loads(text)["packages"]}

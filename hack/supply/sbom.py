@@ -1,6 +1,11 @@
-"""What is in each program: hack/sbom writes PROGRAM.cdx.json, which is CycloneDX 1.5, and PROGRAM.licences.txt.
+"""Write the SBOM of each program as PROGRAM.cdx.json (CycloneDX 1.5), and licence texts as PROGRAM.licences.txt.
 
-The same sources give the same bytes: there is no time in it, and the serial number comes from the content.
+They are reproducible: they contain no time, and the serial number is a hash of the content.
+
+Exit status:
+  0   all files are written, or with --check match what Cargo builds
+  1   --check found a difference, or an error
+  2   wrong usage
 """
 
 import argparse
@@ -13,7 +18,7 @@ import graph
 import licences
 import texts
 
-# Each program, and the package that it is the program of.
+# Each program, and its package.
 PROGRAMS = {
     "function-mesh-controller-manager": "function-mesh-controller",
     "function-mesh-webhook": "function-mesh-webhook",

@@ -1,4 +1,4 @@
-"""The checks themselves: what they let pass and what they do not."""
+"""Tests of the checks: what they accept and what they reject."""
 
 import datetime
 import tempfile

@@ -1,4 +1,4 @@
-{{/* Names and labels. Those of objects that the original's chart made are kept, so that an upgrade takes them over. */}}
+{{/* Names and labels. Those of upstream's chart are kept, so that an upgrade adopts its objects. */}}
 
 {{- define "fm.name" -}}
 {{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
@@ -36,25 +36,25 @@ app.kubernetes.io/component: admission-webhook
 app.kubernetes.io/component: admission-webhook
 {{- end }}
 
-{{/* Names of objects that belong to the whole cluster bear the release's name. */}}
+{{/* Names of cluster-scoped objects contain the release's name. */}}
 {{- define "fm.clusterName" -}}
 {{ .Release.Name }}-function-mesh-controller-manager
 {{- end }}
 
-{{/* An image: by digest where one is given, which counts more than a tag. */}}
+{{/* An image: a digest takes precedence over a tag. */}}
 {{- define "fm.image" -}}
 {{- if and .digest (not (contains "@" .image)) }}{{ .image }}@{{ .digest }}{{ else }}{{ .image }}{{ end }}
 {{- end }}
 
-{{/* Where the cluster's BackendConfig stands: as the values say, else in the release's namespace, which only those
-     who look after the operator may write to. A release of before, or the original's, that reads the one in
-     `default` goes on so, as long as there is one. Somebody else's alone does not count. */}}
+{{/* Namespace of the cluster-wide BackendConfig: from the values, else the release's namespace, which only administrators
+     of the operator may write to. An earlier release, or upstream's, that reads an existing one in `default` keeps that.
+     A BackendConfig in `default` without such a release does not count. */}}
 {{- define "fm.globalBackendConfigNamespace" -}}
 {{- $manager := .Values.controllerManager }}
 {{- if $manager.globalBackendConfigNamespace }}{{ $manager.globalBackendConfigNamespace }}
 {{- else }}
 {{- $place := .Release.Namespace }}
-{{- /* lookup fails on a kind that the cluster does not have. */}}
+{{- /* lookup fails for a kind whose CRD is not installed. */}}
 {{- if and $manager.globalBackendConfig (.Capabilities.APIVersions.Has "compute.functionmesh.io/v1alpha1") }}
 {{- $before := lookup "apps/v1" "Deployment" .Release.Namespace "function-mesh-controller-manager" | default dict }}
 {{- range ((($before.spec | default dict).template | default dict).spec | default dict).containers }}
@@ -70,15 +70,14 @@ app.kubernetes.io/component: admission-webhook
 {{- end }}
 {{- end }}
 
-{{/* Namespaces in which no component runs, as a list in JSON. */}}
+{{/* Namespaces in which no component may run, as a JSON list. */}}
 {{- define "fm.protectedNamespaces" -}}
 {{- $names := .Values.protectedNamespaces | default list }}
 {{- if not .Values.controllerManager.allowComponentsInOwnNamespace }}{{ $names = append $names .Release.Namespace }}{{ end }}
 {{- $names | uniq | toJson }}
 {{- end }}
 
-{{/* The token of a program's account, where client libraries look for it: only this pod has it, for an hour, and no
-     other pod with the account gets one by itself. */}}
+{{/* A projected token of the ServiceAccount at the default path, valid for an hour; pods get none automatically. */}}
 {{- define "fm.token.volume" -}}
 name: token
 projected:
@@ -110,7 +109,7 @@ function-mesh-admission-webhook-server-cert
 {{- with .Values.admissionWebhook.certificate }}
 {{- if .secretName }}{{ .secretName }}
 {{- else if eq .provider "self-signed" }}function-mesh-webhook-own-certificate
-{{- else if eq .provider "secret" }}{{ fail "admissionWebhook.certificate.secretName: with provider `secret`, name the Secret of type kubernetes.io/tls that holds the webhook's certificate" }}
+{{- else if eq .provider "secret" }}{{ fail "admissionWebhook.certificate.secretName: with provider `secret`, set the name of the Secret of type kubernetes.io/tls with the webhook's certificate" }}
 {{- else }}{{ include "fm.webhook.certificate" $ }}
 {{- end }}
 {{- end }}
@@ -124,21 +123,17 @@ function-mesh-admission-webhook-server-cert
 {{ .Release.Name }}-validating-webhook-configuration
 {{- end }}
 
-{{/* Where `helm test` applies its mesh: not in the release's own namespace, which admission leaves out. */}}
+{{/* Namespace of the mesh of `helm test`: not the release's namespace, which admission excludes. */}}
 {{- define "fm.tests.namespace" -}}
 {{ .Values.tests.namespace | default (first (.Values.watchedNamespaces | default list)) | default "default" }}
 {{- end }}
 
-{{/* What the restricted Pod Security Standard asks for, and no more rights than that leaves. */}}
+{{/* The restricted Pod Security Standard. */}}
 {{- define "fm.pod.security" -}}
-runAsNonRoot: true
-runAsUser: 10000
-runAsGroup: 10001
-fsGroup: 10001
-seccompProfile: {type: RuntimeDefault}
+{{- toYaml .Values.podSecurityContext }}
 {{- end }}
 
-{{/* How scrapers find a program that no ServiceMonitor tells of, and what the user adds. */}}
+{{/* Scrape annotations for Prometheus without a ServiceMonitor, and those from the values. */}}
 {{- define "fm.annotations" -}}
 {{- $scrape := dict "prometheus.io/scrape" "true" "prometheus.io/path" "/metrics" "prometheus.io/port" (toString .port) "prometheus.io/scheme" .scheme }}
 {{- mergeOverwrite $scrape .more (.own | default dict) | toYaml }}
@@ -150,13 +145,13 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* Each arena of the allocator keeps what one large object took, so their number bounds memory: 60 MiB instead of 196
-     in the attack forty-functions. */}}
+{{/* Each arena of the allocator keeps the memory of a large object, so fewer arenas bound memory: 60 MiB instead of 196 in
+     the attack forty-functions. */}}
 {{- define "fm.container.memory" -}}
 - {name: MALLOC_ARENA_MAX, value: "2"}
 {{- end }}
 
-{{/* Where the pods of a program go: as the values say, else one to a node and evenly over zones, where it can be. */}}
+{{/* Placement of pods: from the values, else spread over nodes and zones if possible. */}}
 {{- define "fm.placement" -}}
 {{- with .values.priorityClassName }}
 priorityClassName: {{ . }}
@@ -181,7 +176,7 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- $.selector | nindent 8 }}
-    # Old and new pods of an update do not count together.
+    # Count the pods of each revision separately.
     matchLabelKeys: [pod-template-hash]
   {{- end }}
 {{- end }}

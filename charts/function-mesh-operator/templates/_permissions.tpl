@@ -1,7 +1,7 @@
-{{/* What the controller may do: in the whole cluster, or in each namespace that it looks after. A test compares this
-     with what the program asks of the API server. No secrets, no exec. */}}
+{{/* Permissions of the controller, in the cluster or in each watched namespace. A test compares them with its requests to
+     the API server. No Secrets, no exec. */}}
 {{- define "fm.controller.rules" -}}
-# The kinds that it looks after. A mesh's components are made from it.
+# The kinds that it reconciles. It creates the components of a mesh.
 - apiGroups: [compute.functionmesh.io]
   resources: [functionmeshes, backendconfigs]
   verbs: [list, watch]
@@ -11,7 +11,7 @@
 - apiGroups: [compute.functionmesh.io]
   resources: [functionmeshes/status, functions/status, sources/status, sinks/status]
   verbs: [patch]
-# To own an object whose owner must not go before it, where the cluster checks that.
+# To set blockOwnerDeletion, where the cluster enables OwnerReferencesPermissionEnforcement.
 - apiGroups: [compute.functionmesh.io]
   resources: [functionmeshes/finalizers, functions/finalizers, sources/finalizers, sinks/finalizers]
   verbs: [update]
@@ -42,7 +42,7 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
-# Why the API server rejects its pods: a quota or a policy.
+# Why the API server rejects pods.
 - apiGroups: [""]
   resources: [events]
   verbs: [list]

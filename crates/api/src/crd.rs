@@ -4,6 +4,8 @@
 //! (with it the FunctionMesh CRD exceeds the size limit of a request), sets list map keys for server-side apply, accepts
 //! fractions as quantities, adds size limits and CEL rules, and defaults `spec` to an empty object.
 
+use std::sync::LazyLock;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
@@ -43,6 +45,27 @@ pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
         .collect()
 }
 
+/// The schema of each kind, generated at its first use: the schemas are large.
+static SCHEMAS: [(&str, LazyLock<Value>); 5] = [
+    ("BackendConfig", LazyLock::new(|| generate_schema(BackendConfig::crd()))),
+    ("Function", LazyLock::new(|| generate_schema(Function::crd()))),
+    ("Source", LazyLock::new(|| generate_schema(Source::crd()))),
+    ("Sink", LazyLock::new(|| generate_schema(Sink::crd()))),
+    ("FunctionMesh", LazyLock::new(|| generate_schema(FunctionMesh::crd()))),
+];
+
+/// The OpenAPI schema of a kind; None for a kind of another project.
+pub fn schema(kind: &str) -> Option<&'static Value> {
+    SCHEMAS.iter().find(|(known, _)| *known == kind).map(|(_, schema)| &**schema)
+}
+
+/// The tests of the CRDs fail when one cannot be generated.
+fn generate_schema(crd: CustomResourceDefinition) -> Value {
+    let version = finalize(crd).ok().and_then(|crd| crd.spec.versions.into_iter().next());
+    let schema = version.and_then(|version| version.schema?.open_api_v3_schema);
+    serde_json::to_value(schema).unwrap_or_default()
+}
+
 fn finalize(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
     let kind = crd.spec.names.kind.clone();
     let mut raw = serde_json::to_value(crd)?;
@@ -74,7 +97,7 @@ fn finalize(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, s
 /// since at `spec` they would also apply to its default.
 fn add_component_rules(schema: &mut Value, role: Role) {
     let name = json!({
-        "rule": format!("self.metadata.name.matches('^[a-z]([-a-z0-9]{{0,{}}}[a-z0-9])?$') || oldSelf.hasValue()",
+        "rule": format!("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{{0,{}}}[a-z0-9])?$') || oldSelf.hasValue()",
             MAX_COMPONENT_NAME - 2),
         "message": rules::OBJECT_NAME,
         "reason": "FieldValueInvalid",

@@ -45,6 +45,8 @@ pub const NEED_CLEANUP: &str = "compute.functionmesh.io/need-cleanup";
 pub const SUSPEND: &str = "compute.functionmesh.io/suspend";
 /// Annotation: a new value triggers a rolling restart, as `kubectl rollout restart` does.
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+/// Kubernetes' annotation of a pod: the container that kubectl selects by default.
+pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// Annotations that a mesh propagates to its components. [`MANAGED`] is propagated separately, since an unmanaged mesh
 /// propagates nothing else.
 pub const PROPAGATED: [&str; 4] = [PAUSE_ROLLOUT, NEED_CLEANUP, SUSPEND, RESTARTED_AT];
@@ -55,6 +57,10 @@ pub const MESH_REPLICAS: &str = "compute.functionmesh.io/mesh-replicas";
 pub const RELEASED_BY: &str = "compute.functionmesh.io/released-by";
 /// Annotation of a StatefulSet: hash of the fields of the component spec that determine its pods.
 pub const POD_SPEC_HASH: &str = "compute.functionmesh.io/pod-spec-hash";
+/// Annotation of a StatefulSet: the edition of its pod template. A StatefulSet without it has the first one.
+pub const TEMPLATE_EDITION: &str = "compute.functionmesh.io/template-edition";
+/// Annotation of a StatefulSet: a hash of its rendered pod template.
+pub const TEMPLATE_HASH: &str = "compute.functionmesh.io/template-hash";
 /// Annotation of a StatefulSet: the UID in the function IDs of its pods. That of an adopted StatefulSet stays the UID of
 /// the deleted owner, since another one would restart the pods.
 pub const FUNCTION_UID: &str = "compute.functionmesh.io/function-uid";

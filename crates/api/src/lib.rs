@@ -34,6 +34,7 @@
 
 pub mod bounds;
 mod budget;
+mod builtin_metric;
 pub mod complexity;
 pub mod component;
 pub mod conditions;
@@ -46,12 +47,14 @@ mod parse;
 mod printable;
 pub mod quantity;
 pub mod references;
+pub mod schema_defaults;
 mod spec;
 mod text;
 pub mod topology;
 pub mod types;
 pub mod validate;
 
+pub use builtin_metric::BuiltinMetric;
 pub use component::{Component, Role, Spec, SpecView};
 pub use defaulting::{DEFAULT_CPU, DEFAULT_MEMORY, DEFAULT_TYPE_CLASS, SetDefaults, bounded_replicas};
 pub use mesh::{BackendConfig, BackendConfigSpec, BackendConfigStatus, FunctionMesh, FunctionMeshSpec};

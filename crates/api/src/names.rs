@@ -118,9 +118,17 @@ fn is_http(address: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| lower.starts_with(scheme))
 }
 
+/// Whether a location is a bare path in the storage of Pulsar's function workers: `tenant/namespace/name`, with or
+/// without a version and further segments. The runners download it with `functions download --path`.
+pub fn is_bare_package_path(location: &str) -> bool {
+    !location.contains("://")
+        && location.split('/').count() >= 3
+        && location.split('/').all(|segment| !segment.trim().is_empty())
+}
+
 /// The error of an invalid package location, or None for a valid one. Valid are `function://`, `source://` and
-/// `sink://` with `tenant/namespace/name`, optionally `@version`, and `http://` and `https://`, optionally with
-/// `#sha256=` and a digest.
+/// `sink://` with `tenant/namespace/name`, optionally `@version`; `http://` and `https://`, optionally with `#sha256=`
+/// and a digest; and bare paths, see [`is_bare_package_path`].
 pub fn package_location_error(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     if is_http(text) {
@@ -134,9 +142,11 @@ pub fn package_location_error(text: &str) -> Option<String> {
     }
     let scheme = ["function://", "source://", "sink://"].into_iter().find(|s| lower.starts_with(s));
     let Some(scheme) = scheme else {
-        return Some(format!(
-            "invalid package location {text:?}: it must start with `function://`, `source://`, `sink://`, `http://` or `https://`"
-        ));
+        return (!is_bare_package_path(text)).then(|| {
+            format!(
+                "invalid package location {text:?}: it must start with `function://`, `source://`, `sink://`, `http://` or `https://`, or be a path `tenant/namespace/name`"
+            )
+        });
     };
     let rest = &text[scheme.len()..];
     let (name, version) = rest.split_once('@').unwrap_or((rest, ""));
@@ -146,19 +156,28 @@ pub fn package_location_error(text: &str) -> Option<String> {
     None
 }
 
-/// DNS label that starts with a letter (RFC 1035), as Services require.
-static DNS_LABEL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[a-z]([-a-z0-9]*[a-z0-9])?$").ok());
+/// DNS label (RFC 1123), as Services require.
+static DNS_LABEL: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$").ok());
 
 /// The error of an invalid name of a component object, or None for a valid one.
 pub fn component_name_error(name: &str) -> Option<String> {
     if !DNS_LABEL.as_ref().is_some_and(|pattern| pattern.is_match(name)) {
         return Some(format!(
-            "invalid component name {name:?}: use lowercase letters, digits and `-`, starting with a letter and ending with a letter or digit"
+            "invalid component name {name:?}: use lowercase letters, digits and `-`, starting and ending with a letter or digit"
         ));
     }
     (name.len() > MAX_COMPONENT_NAME).then(|| {
         format!("component name {name:?} has {} characters; the maximum is {MAX_COMPONENT_NAME}", name.len())
     })
+}
+
+/// The warning on a valid name of a component object whose Service an older Kubernetes rejects, or None.
+pub fn component_name_warning(name: &str) -> Option<&'static str> {
+    name.starts_with(|letter: char| letter.is_ascii_digit()).then_some(
+        "starts with a digit: Kubernetes before 1.36 rejects a Service of that name, and a component without its \
+         Service does not become ready",
+    )
 }
 
 #[cfg(test)]
@@ -208,10 +227,30 @@ mod tests {
             ["function://t/n/f@v1", "Sink://t/n/f", "source:////@1", "https://example.com/a?b=c", "HTTP://x"]
         {
             assert_eq!(package_location_error(good), None, "{good}");
+            assert!(!is_bare_package_path(good), "{good}");
         }
-        for bad in ["t/n/f", "function://t/n", "function://t/n/f@1@2", "ftp://x", "", "function://t/n/f://x"]
-        {
+        for bad in [
+            "function://t/n",
+            "function://t/n/f@1@2",
+            "ftp://x/y/z",
+            "",
+            "function://t/n/f://x",
+            "f.jar",
+            "n/f",
+            "/pulsar/x/f.jar",
+            "t//f",
+            "t/n/ ",
+            "t/n/",
+        ] {
             assert!(package_location_error(bad).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn accepts_bare_package_paths() {
+        for good in ["public/default/x", "t/n/name@v1", "t/n/name/1b2f-x.jar", "t/n/a b.jar"] {
+            assert_eq!(package_location_error(good), None, "{good}");
+            assert!(is_bare_package_path(good), "{good}");
         }
     }
 
@@ -240,8 +279,11 @@ mod tests {
     #[test]
     fn validates_component_names() {
         assert_eq!(component_name_error(&"a".repeat(43)), None);
-        for bad in [&"a".repeat(44), "", "A", "1a", "a.b", "a-", "ä"] {
+        assert_eq!(component_name_error("2fa"), None);
+        for bad in [&"a".repeat(44), "", "A", "-a", "a.b", "a-", "ä"] {
             assert!(component_name_error(bad).is_some(), "{bad}");
         }
+        assert_eq!(component_name_warning("a2fa"), None);
+        assert!(component_name_warning("2fa").is_some());
     }
 }

@@ -64,7 +64,8 @@ macro_rules! component_spec {
             #[validate(range(min = 0))]
             #[schemars(extend("default" = 1))]
             pub min_replicas: Option<i32>,
-            /// Upper limit of the HorizontalPodAutoscaler. Setting it enables horizontal autoscaling.
+            /// Upper limit of the HorizontalPodAutoscaler, 1 or more. Setting it enables horizontal autoscaling; leave it out for
+            /// none.
             pub max_replicas: Option<i32>,
             /// Whether the runner gets the number of replicas as its parallelism. A change of replicas then restarts all pods.
             pub show_precise_parallelism: Option<bool>,
@@ -105,7 +106,7 @@ macro_rules! component_spec {
             pub stateful_config: Option<Stateful>,
             /// Image of the runner. Defaults to the operator's image for the runtime.
             pub image: Option<String>,
-            /// Image pull policy of the runner: `Always`, `IfNotPresent` or `Never`.
+            /// Image pull policy of the runner: `Always`, `IfNotPresent` or `Never`, in any case. Another one is left out.
             pub image_pull_policy: Option<String>,
             /// Whether the image contains pulsarctl, which then downloads packages and deletes subscriptions.
             pub image_has_pulsarctl: Option<bool>,

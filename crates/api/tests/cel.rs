@@ -118,7 +118,7 @@ fn without_rules(mut definition: CustomResourceDefinition) -> CustomResourceDefi
     }
     let mut raw = serde_json::to_value(&definition.spec).expect("JSON");
     strip(&mut raw);
-    definition.spec = serde_json::from_value(raw).expect("a definition");
+    definition.spec = serde_json::from_value(raw).expect("a CRD");
     definition
 }
 
@@ -277,7 +277,7 @@ async fn mesh_rules_are_enforced(server: &Server) {
     }
 }
 
-/// Objects with any number of violations: the Rust rules reject whatever the API server rejects.
+/// Objects with any number of violations: the Rust rules reject everything that the API server rejects.
 async fn rust_rules_reject_at_least_as_much(server: &Server) {
     let mut runner = TestRunner::deterministic();
     let (mut rejected, mut accepted) = (0, 0);

@@ -56,7 +56,7 @@ fn each_rule_has_an_invalid_and_a_valid_object() {
 fn violations_name_fields_of_the_crds() {
     let crds = function_mesh_api::crd::all().expect("definitions");
     for case in cases::all() {
-        let crd = crds.iter().find(|crd| crd.spec.names.kind == case.kind).expect("a definition");
+        let crd = crds.iter().find(|crd| crd.spec.names.kind == case.kind).expect("a CRD");
         let schema = serde_json::to_value(&crd.spec.versions[0].schema).expect("JSON");
         for field in case.fields.iter().filter(|field| field.starts_with("spec")) {
             let mut at = &schema["openAPIV3Schema"];
@@ -124,9 +124,15 @@ fn mesh_names_are_unique_and_valid() {
         (json!({ "functions": functions(&["a", "b", "a"]) }), "spec.functions[2].name"),
         (json!({ "functions": functions(&[""]) }), "spec.functions[0].name"),
         (json!({ "functions": functions(&["A"]) }), "spec.functions[0].name"),
+        (json!({ "functions": functions(&["a."]) }), "spec.functions[0].name"),
+        (json!({ "functions": functions(&["a-"]) }), "spec.functions[0].name"),
         (json!({ "functions": functions(&[&"a".repeat(42)]) }), "spec.functions[0].name"),
     ] {
         assert_eq!(fields(&check(&mesh(&spec))), [field], "{spec}");
+    }
+    // The rule is on the whole name.
+    for name in ["2fa-check", "2", "-a"] {
+        assert_eq!(fields(&check(&mesh(&json!({ "functions": functions(&[name]) })))), [""; 0], "{name}");
     }
     let of_two_roles = json!({
         "functions": functions(&["a", &"b".repeat(41)]),
@@ -244,58 +250,6 @@ fn conflicts_between_components_are_warnings() {
         found[1].starts_with("spec.sinks[0].subscriptionName: functions[0] consumes \"in\" with the same")
     );
     assert_eq!(one_name(json!({ "tenant": "other", "input": { "topics": ["out"] } })), [""; 0]);
-}
-
-#[test]
-fn ignored_fields_are_warnings() {
-    for (kind, change, field) in [
-        (
-            "Function",
-            json!({ "genericRuntime": { "functionFile": "f", "language": "wasm" } }),
-            "spec.genericRuntime",
-        ),
-        (
-            "Sink",
-            json!({ "volumeMounts": [{ "name": "gone", "mountPath": "/x" }] }),
-            "spec.volumeMounts[0].name",
-        ),
-        (
-            "Function",
-            json!({
-                "pod": { "volumes": [{ "name": "a", "emptyDir": {} }] },
-                "volumeMounts": [{ "name": "a", "mountPath": "/x" }, { "name": "a", "mountPath": "/x" }],
-            }),
-            "spec.volumeMounts[1].mountPath",
-        ),
-        (
-            "Sink",
-            json!({ "retainKeyOrdering": true, "processingGuarantee": "effectively_once" }),
-            "spec.retainKeyOrdering",
-        ),
-        ("Source", json!({ "pod": { "builtinAutoscaler": ["Own"] } }), "spec.pod.builtinAutoscaler[0]"),
-        (
-            "Source",
-            json!({ "pod": { "builtinAutoscaler": ["AverageUtilizationCPUPercent80", "AverageUtilizationCPUPercent50"] } }),
-            "spec.pod.builtinAutoscaler[1]",
-        ),
-        (
-            "Source",
-            json!({ "pod": { "tolerations": [{ "key": "k", "operator": "Gt" }] } }),
-            "spec.pod.tolerations[0].operator",
-        ),
-    ] {
-        let found = warnings(&cases::object(kind, &change));
-        assert!(found.len() == 1 && found[0].starts_with(&format!("{field}: ")), "{change}: {found:?}");
-    }
-    let provided = json!({
-        "volumeClaimTemplates": [{ "metadata": { "name": "data" } }],
-        "pulsar": { "tlsConfig": { "certSecretName": "my.cert", "certSecretKey": "ca.crt" } },
-        "volumeMounts": [
-            { "name": "data", "mountPath": "/data" }, { "name": "my-cert-ca-crt", "mountPath": "/c" },
-            { "name": "filebeat-logs", "mountPath": "/l" },
-        ],
-    });
-    assert_eq!(warnings(&cases::object("Function", &provided)), [""; 0]);
 }
 
 #[test]

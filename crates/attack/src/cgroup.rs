@@ -91,7 +91,7 @@ impl CleanupGuard {
             .args(groups.map(|group| &group.folder))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            // A process group of its own: Ctrl-C signals the foreground group, and the cleanup must survive it.
+            // A separate process group: Ctrl-C signals the foreground group, and the cleanup must survive it.
             .process_group(0)
             .spawn()
             .context("cannot start a shell")?;

@@ -129,7 +129,7 @@ pub(crate) fn patterns(name: &str, metadata: &str, patterns: usize, topics: usiz
     mesh(name, metadata, &functions, &sinks)
 }
 
-/// A mesh with `count` input and `count` output topics of `length` letters that differ only in the last ones.
+/// A mesh with `count` input and `count` output topics of `length` characters that differ only in the last ones.
 pub(crate) fn near_misses(name: &str, metadata: &str, count: usize, length: usize) -> String {
     let topic = |prefix: char, k: usize| format!("{}{prefix}{k:04}", "a".repeat(length.saturating_sub(5)));
     let list = |prefix: char| {

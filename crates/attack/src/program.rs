@@ -84,7 +84,7 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // A process group of its own: Ctrl-C must reach only this process, which then stops the programs.
+            // A separate process group: Ctrl-C must reach only this process, which then stops the programs.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()

@@ -1,20 +1,25 @@
 //! Reads objects from a cluster. Read-only.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
-use function_mesh_workloads::VerticalPodAutoscaler;
+use function_mesh_workloads::{
+    OPERATOR_NAMESPACE, PublishedSettings, SETTINGS_CONFIG_MAP, SettingsError, VerticalPodAutoscaler,
+};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
 use serde_json::Value;
 
+use crate::Failure;
 use crate::object_ref::{ObjectRef, Snapshot};
+use crate::operator::{OperatorArgs, OperatorSettings};
 
 /// Connect timeout.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +34,52 @@ pub(crate) struct Connection {
     /// Context of the kubeconfig [default: the current context]
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     context: Option<String>,
+
+    /// Operator to read the settings of, by its namespace and ConfigMap; without a cluster to compare with they are
+    /// read only if this is set [default: function-mesh/function-mesh-settings]
+    #[arg(long, env = "FUNCTION_MESH_OPERATOR", value_name = "NAMESPACE[/NAME]", help_heading = "Cluster")]
+    pub(crate) operator: Option<OperatorRef>,
+}
+
+impl Connection {
+    /// The settings for files: flags, over those that the operator publishes if one is asked for.
+    pub(crate) fn operator_settings(&self, flags: &OperatorArgs) -> Result<OperatorSettings, Failure> {
+        Ok(match &self.operator {
+            Some(_) => Cluster::connect(self)?.settings(flags, [])?,
+            None => flags.offline()?,
+        })
+    }
+}
+
+/// The ConfigMap in which an operator publishes its settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct OperatorRef {
+    namespace: String,
+    name: String,
+}
+
+impl Default for OperatorRef {
+    fn default() -> Self {
+        Self { namespace: OPERATOR_NAMESPACE.to_owned(), name: SETTINGS_CONFIG_MAP.to_owned() }
+    }
+}
+
+impl FromStr for OperatorRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, name) = text.split_once('/').unwrap_or((text, SETTINGS_CONFIG_MAP));
+        if namespace.is_empty() || name.is_empty() || name.contains('/') {
+            return Err("use NAMESPACE or NAMESPACE/NAME, for example function-mesh".to_owned());
+        }
+        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for OperatorRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// Selects objects of the cluster instead of files.
@@ -104,6 +155,7 @@ pub(crate) struct Cluster {
     runtime: tokio::runtime::Runtime,
     client: Client,
     namespace: String,
+    operator: OperatorRef,
 }
 
 impl Cluster {
@@ -121,12 +173,42 @@ impl Cluster {
             let client = Client::try_from(config).map_err(|error| ClusterError::Client(Box::new(error)))?;
             Ok::<_, ClusterError>((client, namespace))
         })?;
-        Ok(Self { runtime, client, namespace })
+        Ok(Self { runtime, client, namespace, operator: connection.operator.clone().unwrap_or_default() })
     }
 
     /// The namespace of the context.
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// The settings to render objects of these namespaces with: flags, over what the operator publishes.
+    pub(crate) fn settings<'a>(
+        &self,
+        flags: &OperatorArgs,
+        namespaces: impl IntoIterator<Item = &'a str>,
+    ) -> Result<OperatorSettings, SettingsError> {
+        let published = self.published_settings().and_then(|published| {
+            match namespaces.into_iter().find(|namespace| !published.watches(namespace)) {
+                Some(other) => {
+                    Err(format!("the operator of {} does not watch namespace {other}", self.operator))
+                }
+                None => Ok(published),
+            }
+        });
+        flags.over(published, self.operator.to_string())
+    }
+
+    fn published_settings(&self) -> Result<PublishedSettings, String> {
+        let OperatorRef { namespace, name } = &self.operator;
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let object = match self.runtime.block_on(api.get_opt(name)) {
+            Ok(Some(object)) => object,
+            Ok(None) => return Err(format!("ConfigMap {} not found", self.operator)),
+            Err(kube::Error::Api(status)) => return Err(status.message),
+            Err(error) => return Err(format!("failed to read ConfigMap {}: {error}", self.operator)),
+        };
+        PublishedSettings::from_config_map(&object)
+            .map_err(|error| format!("ConfigMap {}: {error}", self.operator))
     }
 
     /// All objects of Function Mesh kinds in a namespace, or in all namespaces.
@@ -213,6 +295,16 @@ fn list_error(kind: &ApiResource, namespace: Option<&str>, source: kube::Error) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn operator_is_a_namespace_with_an_optional_name() {
+        let operator = |text: &str| text.parse::<OperatorRef>().map(|it| it.to_string());
+        assert_eq!(operator("ops"), Ok("ops/function-mesh-settings".to_owned()));
+        assert_eq!(operator("ops/mine"), Ok("ops/mine".to_owned()));
+        for invalid in ["", "/a", "a/", "a/b/c"] {
+            assert!(operator(invalid).is_err(), "{invalid}");
+        }
+    }
 
     #[test]
     fn target_parses_kubectl_names() {

@@ -19,6 +19,7 @@ pub mod graph;
 pub mod input;
 mod object;
 mod object_ref;
+mod operator;
 mod output;
 mod reference;
 mod rendering;

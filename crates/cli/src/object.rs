@@ -1,7 +1,9 @@
 //! Decodes documents as objects of Function Mesh.
 
 use function_mesh_api::validate::{FieldPath, Violation};
-use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source, complexity, labels, parse};
+use function_mesh_api::{
+    BackendConfig, Function, FunctionMesh, Sink, Source, complexity, labels, parse, schema_defaults,
+};
 use kube::Resource;
 use serde::de::DeserializeOwned;
 
@@ -78,12 +80,14 @@ pub(crate) fn type_meta_violation(document: &Document) -> Option<Violation> {
     None
 }
 
-/// Decodes a document as a kind, and sets the namespace that it would be created in.
+/// Decodes a document as a kind with the defaults of its schema, as the API server reads it, and sets the namespace that
+/// it would be created in.
 fn typed<K>(document: &Document, namespace: &str) -> Result<Box<K>, Violation>
 where
     K: Resource + DeserializeOwned,
 {
-    let value = document.node.to_value();
+    let mut value = document.node.to_value();
+    schema_defaults::apply(document.kind(), &mut value);
     complexity::check(value.to_string().as_bytes())
         .map_err(|error| Violation { field: FieldPath::root(error.field()), message: error.to_string() })?;
     let mut object: K = parse(value)?;
@@ -102,8 +106,8 @@ mod tests {
 
     fn decode_error(text: &str) -> String {
         let source = Rc::new(crate::input::Source { name: "x".to_owned(), text: text.to_owned() });
-        let node = load(text).0.remove(0);
-        Object::decode(&Document { source, node }, "default").unwrap_err().to_string()
+        let node = load(text).documents.remove(0);
+        Object::decode(&Document { source, node, repeated: Vec::new() }, "default").unwrap_err().to_string()
     }
 
     #[test]

@@ -5,8 +5,9 @@ use function_mesh_api::validate::{
 };
 use function_mesh_api::{BackendConfig, Component, FunctionMesh, Spec, bounded_replicas};
 use function_mesh_workloads::{
-    BackendConfigRef, Backends, MeshComponents, Settings, Workload, cleanup, components,
+    BackendConfigRef, Backends, MeshComponents, Settings, Workload, cleanup, components, names,
 };
+use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
@@ -122,8 +123,9 @@ impl Renderer<'_> {
 
     fn children<C: Component>(&mut self, component: &Valid<C>) -> Rendered {
         let backends = backends_of(self.backends, self.settings, component.namespace().as_deref());
+        let live = self.live_stateful_set(component);
         let Workload { stateful_set, service, autoscaler, vertical_autoscaler } =
-            function_mesh_workloads::render(component, backends, self.settings);
+            function_mesh_workloads::render_live(component, backends, self.settings, live.as_ref());
         if let Err(violations) = function_mesh_workloads::check_arguments(&stateful_set) {
             return Ok(Err(violations.0));
         }
@@ -142,32 +144,37 @@ impl Renderer<'_> {
         self.live.get(&ObjectRef::new(kind, &object.namespace().unwrap_or_default(), &object.name_any()))
     }
 
+    /// The live StatefulSet, whose pod template keeps its edition.
+    fn live_stateful_set<C: Component>(&self, component: &Valid<C>) -> Option<StatefulSet> {
+        let namespace = component.namespace().unwrap_or_default();
+        let name = names::stateful_set(&component.name_any(), C::ROLE);
+        let mut live = self.live.get(&ObjectRef::new("StatefulSet", &namespace, &name))?.clone();
+        // They can be nested deeper than the decoder goes.
+        _ = live.pointer_mut("/metadata")?.as_object_mut()?.remove("managedFields");
+        serde_json::from_value(live).ok()
+    }
+
     fn uid<K: ResourceExt>(&self, kind: &str, object: &K) -> String {
         self.live(kind, object).and_then(uid).unwrap_or(NO_UID).to_owned()
     }
 
-    /// Replicas that the manifest does not set stay as the live object has them.
+    /// Replicas that the manifest does not set stay as the live object has them. `minReplicas` has its default already, as
+    /// on the API server.
     fn with_live_replicas<C: Component>(&self, component: C) -> Result<C, Failure> {
         let common = component.spec().view().common;
-        let Some(live) = self.live(C::ROLE.kind(), &component) else { return Ok(component) };
-        let live = |field: &str| {
-            let number = live.pointer(&format!("/spec/{field}")).and_then(Value::as_i64);
-            number.and_then(|number| i32::try_from(number).ok())
+        let live = self.live(C::ROLE.kind(), &component).filter(|_| common.replicas.is_none());
+        let replicas = live.and_then(|live| live.pointer("/spec/replicas")?.as_i64());
+        let Some(replicas) = replicas.and_then(|number| i32::try_from(number).ok()) else {
+            return Ok(component);
         };
-        let min = common.min_replicas.or_else(|| live("minReplicas"));
-        let min = min.map(|min| common.max_replicas.map_or(min, |max| min.min(max)));
         // The operator keeps them within the bounds of the autoscaler.
-        let replicas = live("replicas").map(|replicas| match common.max_replicas {
-            Some(max) => bounded_replicas(replicas, min, max),
+        let replicas = match common.max_replicas {
+            Some(max) => bounded_replicas(replicas, common.min_replicas, max),
             None => replicas,
-        });
+        };
         let mut value = serde_json::to_value(&component)?;
         if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
-            for (field, number) in [("replicas", replicas), ("minReplicas", min)] {
-                if let Some(number) = number.filter(|_| !spec.contains_key(field)) {
-                    spec.insert(field.to_owned(), number.into());
-                }
-            }
+            spec.insert("replicas".to_owned(), replicas.into());
         }
         Ok(serde_json::from_value(value)?)
     }

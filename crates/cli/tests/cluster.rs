@@ -8,9 +8,12 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use assert_cmd::Command;
 use function_mesh_api::labels::managers;
+use function_mesh_api::validate::valid_component;
 use function_mesh_api::{FunctionSpec, Role};
 use function_mesh_testkit::{ControlPlane, apply, fixtures};
-use function_mesh_workloads::names;
+use function_mesh_workloads::{
+    Backends, Edition, PublishedSettings, RunnerImages, SETTINGS_CONFIG_MAP, Settings, names, render_edition,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -26,7 +29,25 @@ impl Harness {
         let plane = ControlPlane::shared().await?;
         let client = plane.client().await?;
         let namespace = plane.namespace(&client, name).await?;
-        Ok(Self { plane, client, namespace, folder: tempfile::tempdir()? })
+        let harness = Self { plane, client, namespace, folder: tempfile::tempdir()? };
+        harness.publish(SETTINGS_CONFIG_MAP, Settings::default(), &[]).await?;
+        Ok(harness)
+    }
+
+    /// Publishes settings, as the operator does.
+    async fn publish(
+        &self,
+        name: &str,
+        settings: Settings,
+        watched_namespaces: &[&str],
+    ) -> anyhow::Result<()> {
+        let published = PublishedSettings {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            watched_namespaces: watched_namespaces.iter().map(ToString::to_string).collect(),
+            settings,
+        };
+        let config_map = published.to_config_map(&self.namespace, name).map_err(anyhow::Error::msg)?;
+        apply(&self.client, &self.namespace, &config_map).await.map(drop)
     }
 
     fn file<T: Serialize>(&self, name: &str, object: &T) -> anyhow::Result<PathBuf> {
@@ -42,6 +63,7 @@ impl Harness {
             .args(["-n", &self.namespace])
             .arg("--kubeconfig")
             .arg(self.plane.kubeconfig());
+        command.env("FUNCTION_MESH_OPERATOR", &self.namespace);
         for variable in ["CONFIG_FILE", "GLOBAL_BACKEND_CONFIG", "NAMESPACED_BACKEND_CONFIG", "KUBECONFIG"] {
             command.env_remove(variable);
         }
@@ -136,6 +158,80 @@ async fn diff_matches_applied_objects() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Renders as the operator does, once it has published its settings; before that the output says that it guesses.
+#[tokio::test]
+async fn settings_of_the_operator_are_read_from_the_cluster() -> anyhow::Result<()> {
+    let harness = Harness::new("settings").await?;
+    let spec = fixtures::java_function("shout");
+    let file = harness.file("function.json", &fixtures::function(spec.clone())?)?;
+    let operator = format!("{}/own", harness.namespace);
+    let diff = |more: &[&str]| {
+        let arguments = ["diff", "-o", "json", "--operator", &operator, "-f", file.to_str().unwrap()];
+        harness.run(&[&arguments, more].concat())
+    };
+    let (_, out, err) = diff(&[])?;
+    assert!(err.contains("note: the settings of the operator are unknown"), "{err}");
+    assert!(err.contains(&format!("ConfigMap {operator} not found")), "{err}");
+    assert_eq!(serde_json::from_str::<Value>(&out)?["settings"]["source"], "assumed");
+
+    let images = RunnerImages { java: "registry.example.com/java:1".to_owned(), ..RunnerImages::default() };
+    let settings = Settings { runner_images: images, run_as_non_root: true, ..Settings::default() };
+    harness.publish("own", settings.clone(), &[]).await?;
+    apply(&harness.client, &harness.namespace, &fixtures::function(spec)?).await?;
+    let render = ["render", "--from-cluster", "--operator", &operator, "-o", "json"];
+    let (status, rendered, err) = harness.run(&render)?;
+    assert_eq!((status, err.as_str()), (0, ""));
+    assert!(
+        rendered.contains("registry.example.com/java:1") && rendered.contains("runAsNonRoot"),
+        "{rendered}"
+    );
+    harness.plane.kubectl(&["apply", "--server-side", "-f", "-"], &rendered).await?;
+    let (status, out, err) = diff(&[])?;
+    assert_eq!((status, err.as_str()), (0, ""), "{out}");
+    assert_eq!(serde_json::from_str::<Value>(&out)?["settings"]["configMap"], operator.as_str());
+
+    // Flags override it, and only those that are set.
+    let (status, out, _) = diff(&["--run-as-non-root=false"])?;
+    assert_eq!(status, 1);
+    assert!(out.contains("runAsNonRoot") && !out.contains("java:1"), "{out}");
+
+    let explain = ["explain", "function/shout", "--operator", &operator, "--from", "operator"];
+    let (status, out, err) = harness.run(&explain)?;
+    assert_eq!((status, err.as_str()), (0, ""));
+    assert!(out.contains("registry.example.com/java:1"), "{out}");
+
+    harness.publish("own", settings, &["elsewhere"]).await?;
+    let (_, _, err) = diff(&[])?;
+    assert!(err.contains(&format!("does not watch namespace {}", harness.namespace)), "{err}");
+    Ok(())
+}
+
+/// As the operator does: an upgrade restarts no pods, and the next change brings the newest template.
+#[tokio::test]
+async fn diff_keeps_the_edition_of_a_live_template() -> anyhow::Result<()> {
+    let harness = Harness::new("diff-edition").await?;
+    let spec = fixtures::java_function("old");
+    let function = apply(&harness.client, &harness.namespace, &fixtures::function(spec.clone())?).await?;
+    harness.reconcile().await?;
+    let valid = valid_component(function).map_err(|violations| anyhow::anyhow!("{violations}"))?;
+    let settings = Settings::default();
+    let set = render_edition(&valid, Backends::default(), &settings, Edition::First).stateful_set;
+    let manager = format!("--field-manager={}", managers::WORKLOAD);
+    let args = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
+    harness.plane.kubectl(&args, &serde_json::to_string(&set)?).await?;
+
+    let (status, out) = harness.diff(spec.clone())?;
+    assert_eq!(out, "0 new, 0 changed, 0 removed, 3 unchanged; pods of 0 StatefulSets restart\n");
+    assert_eq!(status, 0);
+    let mut changed = spec;
+    changed.image = Some("other:1".to_owned());
+    let (_, out) = harness.diff(changed)?;
+    assert!(out.contains("old-function changed: pods restart"), "{out}");
+    assert!(out.contains("readinessProbe") && out.contains("template-edition"), "{out}");
+    assert!(!out.contains("template-hash"), "{out}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn diff_removes_components_and_refuses_other_owners() -> anyhow::Result<()> {
     let harness = Harness::new("mesh").await?;
@@ -178,8 +274,8 @@ async fn diff_removes_components_and_refuses_other_owners() -> anyhow::Result<()
     let more = harness.file("more.json", &fixtures::mesh("m", parts)?)?;
     let (status, out, _) = harness.run(&["diff", "-f", more.to_str().unwrap()])?;
     assert_eq!(status, 1);
-    let refused = format!("! StatefulSet {namespace}/{name} refused: it has no owner");
-    assert!(out.contains(&refused), "{out}");
+    let foreign = format!("! StatefulSet {namespace}/{name} foreign: it has no owner");
+    assert!(out.contains(&foreign), "{out}");
     Ok(())
 }
 

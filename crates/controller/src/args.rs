@@ -4,13 +4,13 @@ use anyhow::Context as _;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_serving::{Certificates, Readiness, ServingArgs, endpoints, logging, metrics, shutdown};
 use function_mesh_workloads::{SettingsArgs, parse_bool};
-use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::runtime::{Builder, Handle};
 
 use crate::protected_namespaces::{self, ProtectedNamespaces};
+use crate::publish::SettingsTarget;
 use crate::run::{CONTROLLERS, Options, run_on};
 use function_mesh_kube::client::ClientMetrics;
+use function_mesh_kube::connect::ConnectArgs;
 use function_mesh_kube::leader_election::Candidate;
 use function_mesh_kube::namespaces::Namespaces;
 
@@ -21,12 +21,8 @@ const SERVING_THREADS: usize = 2;
 #[derive(Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub struct Args {
-    /// Path of a kubeconfig; defaults to KUBECONFIG, ~/.kube/config, or the in-cluster config
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<std::path::PathBuf>,
-    /// Context of the kubeconfig; defaults to the current context
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
+    #[command(flatten)]
+    connect: ConnectArgs,
     /// Comma-separated namespaces to watch; empty for all. A Role in each namespace is sufficient
     #[arg(long, env = "WATCHED_NAMESPACE", value_name = "NAMES", action = clap::ArgAction::Append)]
     watched_namespace: Vec<Namespaces>,
@@ -94,6 +90,16 @@ pub struct Args {
         value_name = "NAME"
     )]
     leader_election_namespace: String,
+    /// ConfigMap in the operator's own namespace to publish these settings in, for kubectl mesh; empty for none. It must
+    /// exist, or the operator must be allowed to create it
+    #[arg(
+        long,
+        env = "SETTINGS_CONFIG_MAP",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAME"
+    )]
+    settings_config_map: String,
     /// Accepted for compatibility with upstream; ignored
     #[arg(
         long,
@@ -134,8 +140,7 @@ impl Args {
 
     async fn run_on(self, reconciles: &Handle) -> anyhow::Result<()> {
         let Self {
-            kubeconfig,
-            context,
+            connect,
             watched_namespace,
             allow_own_namespace,
             protected_namespaces,
@@ -144,6 +149,7 @@ impl Args {
             enable_leader_election,
             leader_election_id,
             leader_election_namespace,
+            settings_config_map,
             enable_pprof,
             pprof_addr,
             settings,
@@ -155,7 +161,7 @@ impl Args {
         }
         let end = shutdown::on_signal()?;
         let settings = settings.settings()?;
-        let config = load_config(kubeconfig, context).await?;
+        let config = connect.config().await?;
         let registry = metrics::registry("function-mesh-controller-manager", env!("CARGO_PKG_VERSION"))?;
         // Probes and metrics are available until the last write is complete.
         let servers_shutdown = CancellationToken::new();
@@ -197,6 +203,9 @@ impl Args {
             protected: ProtectedNamespaces::new(own_namespaces, protected_namespaces),
             concurrency,
             pause_rollout,
+            publish_settings: Some(settings_config_map)
+                .filter(|name| !name.is_empty())
+                .map(|name| SettingsTarget { namespace: candidate.namespace.clone(), name }),
             candidate: enable_leader_election.then_some(candidate),
         };
         let controllers = (reconciles, client);
@@ -215,21 +224,6 @@ fn identity() -> String {
     let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     let started = jiff::Timestamp::now().as_nanosecond();
     format!("{}_{}_{started:x}", host.as_deref().unwrap_or("function-mesh"), std::process::id())
-}
-
-async fn load_config(file: Option<std::path::PathBuf>, context: Option<String>) -> anyhow::Result<Config> {
-    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    Ok(match file {
-        Some(file) => {
-            let kubeconfig =
-                Kubeconfig::read_from(&file).with_context(|| format!("failed to read {}", file.display()))?;
-            Config::from_custom_kubeconfig(kubeconfig, &options).await?
-        }
-        None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
-        None => Config::infer().await.context(
-            "no kubeconfig found: pass --kubeconfig, set KUBECONFIG, or run in a pod with a ServiceAccount",
-        )?,
-    })
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub(crate) fn affected_by<C: Component>(
     objects: Cache<Compact<C>>,
     shared: Arc<Shared>,
 ) -> impl Stream<Item = ObjectRef<Compact<C>>> + Send {
-    crate::run::receiver(backends).flat_map(move |config| {
+    crate::builder::receiver(backends).flat_map(move |config| {
         let affected = objects.state_filter(|object| {
             shared.triggers_reconcile(&config, &object.namespace().unwrap_or_default())
         });

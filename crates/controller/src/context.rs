@@ -86,13 +86,8 @@ impl ResolvedBackendConfigs {
     /// Whether one of them has changed since these versions, without `autoUpdate`: the change takes effect with the next
     /// change of the component.
     pub fn has_deferred_change(&self, applied: (Option<&String>, Option<&String>)) -> bool {
-        let is_deferred = |config: Option<&BackendConfig>, applied: Option<&String>| {
-            config.is_some_and(|config| {
-                !config.spec.auto_update.unwrap_or_default() && config.resource_version().as_ref() != applied
-            })
-        };
-        let Backends { global, namespaced } = self.as_backends();
-        is_deferred(global, applied.0) || is_deferred(namespaced, applied.1)
+        let applied = (applied.0.map(String::as_str), applied.1.map(String::as_str));
+        self.as_backends().has_deferred_change(applied, ResourceExt::resource_version)
     }
 }
 

@@ -73,7 +73,7 @@ impl Error {
         matches!(self, Self::Invalid(_) | Self::Undecodable(_))
     }
 
-    /// The reason in a status of an error that only a change of the object can mend.
+    /// The reason in a status of an error that only a change of the object can fix.
     pub(crate) fn final_reason(&self) -> Reason {
         if matches!(self, Self::Undecodable(_)) { Reason::InvalidObject } else { Reason::ValidationFailed }
     }

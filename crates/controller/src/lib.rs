@@ -6,6 +6,7 @@
 
 pub mod args;
 mod backends;
+mod builder;
 pub mod cli;
 pub mod component;
 mod condition;
@@ -13,8 +14,10 @@ pub mod context;
 pub mod error;
 pub mod mesh;
 mod metrics;
+mod notify;
 mod object_metrics;
 pub mod protected_namespaces;
+mod publish;
 pub mod reconciler;
 pub mod run;
 pub mod runtime;
@@ -23,4 +26,5 @@ mod self_test;
 pub use args::Args;
 pub use metrics::Metrics;
 pub use protected_namespaces::ProtectedNamespaces;
+pub use publish::SettingsTarget;
 pub use run::{CONTROLLERS, Options, run, run_on};

@@ -210,7 +210,7 @@ impl ReconcileTimer {
         let mut result = "success";
         for stage in errors {
             self.error(stage);
-            // The author mends an invalid object; anything else is retried.
+            // The author fixes an invalid object; anything else is retried.
             if stage != Stage::Validate {
                 result = "error";
             } else if result == "success" {

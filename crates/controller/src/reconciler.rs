@@ -170,7 +170,7 @@ fn key<R: Reconciler>(object: &Compact<R::Object>) -> String {
     key_of(R::PREFIX, &object.namespace().unwrap_or_default(), &object.name_any())
 }
 
-/// The key of an object in backoff, debounce and other state. `prefix` tells the kinds apart.
+/// The key of an object in backoff, debounce and other state. `prefix` distinguishes the kinds.
 pub(crate) fn key_of(prefix: &str, namespace: &str, name: &str) -> String {
     format!("{prefix}{namespace}/{name}")
 }

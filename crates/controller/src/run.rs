@@ -2,39 +2,30 @@
 
 use std::sync::Arc;
 
-use function_mesh_api::{Component, FunctionMesh, labels};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_workloads::Settings;
-use futures::future::{BoxFuture, join_all};
-use futures::stream::StreamExt;
-use futures::{FutureExt, Stream};
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::Service;
+use futures::FutureExt;
+use futures::future::join_all;
+use kube::Client;
 use kube::runtime::watcher;
-use kube::{Client, Resource, ResourceExt};
-use prometheus::{IntGaugeVec, Registry};
+use prometheus::Registry;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backends::ConfigSender;
-use crate::component::{ComponentReconciler, JobSummary, Peers, PodFailures, PodSummary, pod_failures};
+use crate::builder::{ControllerBuilder, run_controller};
+use crate::component::{Peers, PodFailures};
 use crate::context::Shared;
 use crate::mesh::MeshReconciler;
 use crate::metrics::Metrics;
 use crate::protected_namespaces::ProtectedNamespaces;
-use crate::reconciler::{Reconciler, key_of, reconcile};
+use crate::publish::SettingsTarget;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
 use crate::runtime::debounce::{CleanupClock, MissingPods, StatusDebounce};
-use crate::runtime::queue::Key;
-use crate::runtime::workers::{Controller, Triggers};
-use crate::{backends, component, mesh, object_metrics};
-use function_mesh_kube::apply::{Rewrites, controller_of};
-use function_mesh_kube::cache::{self, Cache, WatchMetrics, Watched};
-use function_mesh_kube::compact::Compact;
+use crate::{backends, mesh, publish};
+use function_mesh_kube::apply::Rewrites;
+use function_mesh_kube::cache::WatchMetrics;
 use function_mesh_kube::events::Events;
 use function_mesh_kube::leader_election::{self, Candidate, Leadership};
 use function_mesh_kube::memory::Memory;
@@ -44,14 +35,6 @@ use function_mesh_kube::status::ReportedErrors;
 /// The readiness gate that is open once [`run`] has registered all other gates. A process that serves probes earlier
 /// creates this gate first.
 pub const CONTROLLERS: &str = "controllers";
-
-/// Capacity of the channel of changed BackendConfigs.
-const CHANGE_QUEUE: usize = 1024;
-
-const QUEUE_DEPTH: (&str, &str) =
-    ("function_mesh_workqueue_depth", "Changed objects that wait for a worker.");
-const IN_BACKOFF: (&str, &str) =
-    ("function_mesh_objects_in_backoff", "Objects whose last reconcile failed and that wait for a retry.");
 
 /// Options of the controllers.
 #[derive(Clone, Debug)]
@@ -68,6 +51,8 @@ pub struct Options {
     pub pause_rollout: bool,
     /// The candidate for leader election; None if it is off.
     pub candidate: Option<Candidate>,
+    /// Where the settings are published; None for nowhere.
+    pub publish_settings: Option<SettingsTarget>,
 }
 
 /// Runs all controllers until `shutdown`. They retry until the CRDs are installed, and sync their caches before they lead.
@@ -134,25 +119,60 @@ struct Manager {
     concurrency: u16,
     pause_rollout: bool,
     leadership: Leadership,
+    publish_settings: Option<SettingsTarget>,
 }
 
 impl Manager {
     fn new(options: Options, shutdown: CancellationToken) -> (Option<Candidate>, Self) {
-        let Options { settings, namespaces, protected, concurrency, pause_rollout, candidate } = options;
+        let Options {
+            settings,
+            namespaces,
+            protected,
+            concurrency,
+            pause_rollout,
+            candidate,
+            publish_settings,
+        } = options;
         let leadership = match &candidate {
             Some(_) => Leadership::candidate(shutdown),
             None => Leadership::alone(shutdown),
         };
-        (candidate, Self { settings, namespaces, protected, concurrency, pause_rollout, leadership })
+        let manager = Self {
+            settings,
+            namespaces,
+            protected,
+            concurrency,
+            pause_rollout,
+            leadership,
+            publish_settings,
+        };
+        (candidate, manager)
     }
 
     async fn run(self, client: Client, registry: Registry, readiness: Readiness) -> anyhow::Result<()> {
-        let Self { settings, namespaces, protected, concurrency, pause_rollout, leadership } = self;
+        let Self {
+            settings,
+            namespaces,
+            protected,
+            concurrency,
+            pause_rollout,
+            leadership,
+            publish_settings,
+        } = self;
+        let published = publish::published(&settings, &namespaces);
         let (client, shutdown) = (leadership.fence.client(client), leadership.shutdown.clone());
         let memory = Memory::default();
         let watches = WatchMetrics::register(&registry, &memory)?;
         let (backends, backend_changes) =
             backends::watch(&client, &settings, &namespaces, &watches, &shutdown);
+        let publishing = {
+            let (client, leadership) = (client.clone(), leadership.clone());
+            async move {
+                if let Some(target) = publish_settings {
+                    publish::publish(client, target, published, leadership).await;
+                }
+            }
+        };
         let shared = Arc::new(Shared {
             events: Events::new(client.clone()),
             metrics: Metrics::register(&registry)?,
@@ -201,183 +221,8 @@ impl Manager {
         let senders = vec![backend_functions, backend_sources, backend_sinks];
         let backends = backends::broadcast(backend_changes, senders, Arc::clone(&shared), shutdown).boxed();
         tracing::info!(%namespaces, "controllers started");
-        join_all(vec![run_functions, run_sources, run_sinks, run_meshes, backends]).await;
+        join_all(vec![run_functions, run_sources, run_sinks, run_meshes, backends, publishing.boxed()]).await;
         tracing::info!("controllers stopped");
         Ok(())
     }
-}
-
-/// Builds the controllers.
-struct ControllerBuilder<'a> {
-    shared: &'a Arc<Shared>,
-    watches: WatchMetrics,
-    namespaces: &'a Namespaces,
-    concurrency: u16,
-    readiness: &'a Readiness,
-    leadership: &'a Leadership,
-}
-
-type ComponentController = (BoxFuture<'static, ()>, ConfigSender);
-
-impl ControllerBuilder<'_> {
-    /// Adds a readiness gate per scope of a cache, open once it has synced.
-    fn gate<K: Watched>(&self, name: &str, cache: &Cache<K>) {
-        for scope in cache.scopes() {
-            let at = scope.as_ref().filter(|_| !self.namespaces.is_all());
-            let place = at.map(|namespace| format!(" in {namespace}")).unwrap_or_default();
-            let gate = self.readiness.gate(&format!("cache of {name}{place}"));
-            let cache = cache.clone();
-            tokio::spawn(async move {
-                if cache.wait_synced(scope.as_deref()).await {
-                    gate.set(true);
-                }
-            });
-        }
-    }
-
-    /// A cache of a kind, and the stream of its changes.
-    fn watch<K: Watched>(
-        &self,
-        config: &watcher::Config,
-    ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>) {
-        cache::watch(&self.shared.client, self.namespaces, config, &self.watches, &self.leadership.shutdown)
-    }
-
-    /// The controller of a kind. It drops all state of deleted objects.
-    fn controller<K: Watched>(
-        &self,
-        kind: &'static str,
-        prefix: &'static str,
-        objects: &Cache<K>,
-    ) -> Result<Controller<K>, prometheus::Error> {
-        let metrics = &self.shared.metrics;
-        let on_deleted = {
-            let shared = Arc::clone(self.shared);
-            move |object: &Key| shared.forget(&key_of(prefix, &object.namespace, &object.name))
-        };
-        let (queue_duration, leadership) = (metrics.waits(kind), self.leadership.clone());
-        let controller =
-            Controller::new(objects.store(), self.concurrency, queue_duration, leadership, on_deleted);
-        let set = |gauge: &IntGaugeVec, count: usize| {
-            gauge.with_label_values::<&str>(&[]).set(i64::try_from(count).unwrap_or(i64::MAX));
-        };
-        let (triggers, shared) = (controller.triggers(), Arc::clone(self.shared));
-        metrics.computed(kind, QUEUE_DEPTH, None, move |gauge: &IntGaugeVec| {
-            set(gauge, triggers.pending_changes());
-        })?;
-        let count = move |gauge: &IntGaugeVec| set(gauge, shared.backoff.count(prefix));
-        metrics.computed(kind, IN_BACKOFF, None, count)?;
-        Ok(controller)
-    }
-
-    /// The controller of one kind of component, and the sender of changed BackendConfigs to it.
-    fn component<C: Component>(
-        &self,
-        objects: &Cache<Compact<C>>,
-        changes: impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static,
-        peers: &Peers,
-        meshes: &Triggers<Compact<FunctionMesh>>,
-    ) -> Result<ComponentController, prometheus::Error> {
-        let children = cache::child_selector(C::ROLE);
-        let (stateful_sets, set_changes) = self.watch::<Compact<StatefulSet>>(&children);
-        let (services, service_changes) = self.watch::<Compact<Service>>(&children);
-        let (autoscalers, autoscaler_changes) = self.watch::<Compact<HorizontalPodAutoscaler>>(&children);
-        let (pods, pod_changes) = self.watch::<PodSummary>(&children);
-        let job_changes = cache::metadata_events::<JobSummary>(
-            &self.shared.client,
-            self.namespaces,
-            &cache::cleanup_job_selector(C::ROLE),
-            &self.watches,
-        );
-        self.gate(C::ROLE.mesh_field(), objects);
-        self.gate(&format!("StatefulSets of {}", C::ROLE.mesh_field()), &stateful_sets);
-        self.gate(&format!("Services of {}", C::ROLE.mesh_field()), &services);
-        self.gate(&format!("autoscalers of {}", C::ROLE.mesh_field()), &autoscalers);
-        self.gate(&format!("pods of {}", C::ROLE.mesh_field()), &pods);
-        let context = Arc::new(component::Context {
-            shared: Arc::clone(self.shared),
-            stateful_sets,
-            services,
-            autoscalers,
-            pods,
-            peers: peers.clone(),
-        });
-        let changes =
-            object_metrics::count(&self.shared.metrics, objects, changes, object_metrics::component_phase)?;
-        let (sender, backends) = mpsc::channel(CHANGE_QUEUE);
-        let affected = backends::affected_by(backends, objects.clone(), Arc::clone(self.shared));
-        let controller = self.controller(C::ROLE.kind(), component::prefix::<C>(), objects)?;
-        let triggers = controller.triggers();
-        let controller = controller
-            .on(notify_owner_mesh(changes, meshes.clone()))
-            .owns(notify_of_orphans(set_changes, triggers.clone()))
-            .owns(notify_of_orphans(service_changes, triggers.clone()))
-            .owns(notify_of_orphans(autoscaler_changes, triggers))
-            .on_refs(component::pods::components_of(pod_failures::record::<C>(
-                pod_changes,
-                Arc::clone(self.shared),
-            )))
-            .on_refs(component::pods::components_of(job_changes))
-            .on_refs(affected);
-        Ok((run_controller(controller, ComponentReconciler::<C>::new(context)), sender))
-    }
-
-    fn meshes(&self) -> Result<Controller<Compact<FunctionMesh>>, prometheus::Error> {
-        let (objects, changes) = self.watch::<Compact<FunctionMesh>>(&watcher::Config::default());
-        self.gate("functionmeshes", &objects);
-        let changes =
-            object_metrics::count(&self.shared.metrics, &objects, changes, object_metrics::mesh_phase)?;
-        Ok(self.controller("FunctionMesh", mesh::PREFIX, &objects)?.on(changes))
-    }
-}
-
-/// Runs a controller until shutdown.
-fn run_controller<R: Reconciler + 'static>(
-    controller: Controller<Compact<R::Object>>,
-    reconciler: R,
-) -> BoxFuture<'static, ()> {
-    let reconciler = Arc::new(reconciler);
-    let reconcile = move |object| {
-        let reconciler = Arc::clone(&reconciler);
-        async move { reconcile(object, &*reconciler).await }
-    };
-    async move { controller.run(reconcile).await }.boxed()
-}
-
-pub(crate) fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {
-    futures::stream::poll_fn(move |context| receiver.poll_recv(context))
-}
-
-/// Triggers a reconcile of the component that the labels of an ownerless child name. Forwards the changes.
-fn notify_of_orphans<K: Resource<DynamicType = ()> + 'static, C: Component>(
-    changes: impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send + 'static,
-    components: Triggers<Compact<C>>,
-) -> impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send + 'static {
-    changes.inspect(move |change| {
-        if let Ok(child) = change
-            && controller_of(child).is_none()
-            && let Some(name) = child.label(labels::NAME)
-        {
-            components.change(&child.namespace().unwrap_or_default(), &name);
-        }
-    })
-}
-
-/// Triggers a reconcile of the owner mesh on each change of a component, deletions included: that of an ownerless one is
-/// named by its label. Forwards the changes.
-fn notify_owner_mesh<C: Component>(
-    changes: impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static,
-    meshes: Triggers<Compact<FunctionMesh>>,
-) -> impl Stream<Item = Result<Compact<C>, watcher::Error>> + Send + 'static {
-    changes.inspect(move |change| {
-        let Ok(object) = change else { return };
-        let mesh = match controller_of(object) {
-            Some(owner) if owner.kind == FunctionMesh::kind(&()) => Some(owner.name.clone()),
-            Some(_) => None,
-            None => object.label(labels::MESH),
-        };
-        if let Some(mesh) = mesh {
-            meshes.change(&object.namespace().unwrap_or_default(), &mesh);
-        }
-    })
 }

@@ -135,6 +135,7 @@ async fn content_is_not_logged_or_reported_on_failures() -> anyhow::Result<()> {
         concurrency: 4,
         pause_rollout: false,
         candidate: None,
+        publish_settings: None,
     };
     let token = end.clone();
     let controller =
@@ -164,9 +165,9 @@ async fn content_is_not_logged_or_reported_on_failures() -> anyhow::Result<()> {
     for (kind, path) in
         [("events", "{.items[*].note}{.items[*].message}"), ("functions", "{.items[*].status}")]
     {
-        let told =
+        let output =
             plane.kubectl(&["get", kind, "-n", &namespace, "-o", &format!("jsonpath={path}")], "").await?;
-        ensure!(!told.contains(CANARY), "{kind}: {told}");
+        ensure!(!output.contains(CANARY), "{kind}: {output}");
     }
     let text = log.text();
     let line = text.lines().find(|line| line.contains(CANARY));

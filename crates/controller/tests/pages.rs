@@ -109,6 +109,51 @@ fn named_tests_exist() {
     }
 }
 
+/// `--help` of a command in hack/: it must not build or download anything.
+fn help(command: &Path) -> String {
+    let output = Command::new(command)
+        .arg("--help")
+        .env("FUNCTION_MESH_CACHE", "/nonexistent/cache")
+        .env("CARGO_TARGET_DIR", "/nonexistent/target")
+        .env_remove("FUNCTION_MESH_CLUSTER")
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", command.display()));
+    assert!(output.status.success(), "{} --help: {output:?}", command.display());
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn commands_print_usage_and_exit_status() {
+    let files = fs::read_dir(root().join("hack")).expect("hack").map(|file| file.expect("a file").path());
+    let commands: Vec<_> = files.filter(|file| file.is_file() && !file.ends_with("lib.sh")).collect();
+    assert!(commands.len() > 20, "{commands:?}");
+    let usage = Regex::new(r"(?i)(?m)^usage:(?s).*\bhack/").expect("a pattern");
+    for command in commands {
+        let name = command.file_name().expect("a name").to_string_lossy().into_owned();
+        let text = help(&command);
+        assert!(usage.is_match(&text) && text.contains(&name), "{name}: no usage: {text}");
+        assert!(text.contains("\nExit status:\n"), "{name}: no exit status: {text}");
+        let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+        assert!(longest <= 124, "{name}: a line of {longest} characters");
+    }
+}
+
+/// The longest file that a reader takes in; a longer one holds two things.
+const MOST_LINES: usize = 400;
+
+#[test]
+fn files_have_at_most_400_lines() {
+    let sources = sources();
+    assert!(sources.len() > 300, "{}", sources.len());
+    let long: Vec<_> = sources
+        .iter()
+        .map(|path| (read(path).lines().count(), path))
+        .filter(|(lines, _)| *lines > MOST_LINES)
+        .map(|(lines, path)| format!("{}: {lines} lines; split it", path.display()))
+        .collect();
+    assert_eq!(long, [""; 0]);
+}
+
 #[test]
 fn test_commands_name_packages_and_programs() {
     let mut packages = BTreeMap::new();

@@ -33,6 +33,7 @@ async fn secrets_are_not_logged() -> anyhow::Result<()> {
         concurrency: 4,
         pause_rollout: false,
         candidate: None,
+        publish_settings: None,
     };
     let (own, token) = (client.clone(), end.clone());
     let controller =

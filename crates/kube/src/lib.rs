@@ -14,6 +14,7 @@ pub mod apply;
 pub mod cache;
 pub mod client;
 pub mod compact;
+pub mod connect;
 pub mod decode_error;
 mod event_budget;
 pub mod events;

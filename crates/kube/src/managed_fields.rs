@@ -1,4 +1,4 @@
-//! Migration of `managedFields` from upstream's operator, or from whoever restored a backup, as client-go's `csaupgrade`
+//! Migration of `managedFields` from upstream's operator, or from the restore of a backup, as client-go's `csaupgrade`
 //! migrates client-side apply.
 //!
 //! Both write whole objects with `Update`: upstream as the field manager `manager`. The API server keeps that entry, so

@@ -25,7 +25,7 @@ pub(crate) async fn send(client: &Client, request: BuiltRequest) -> Result<Respo
         return Ok(response);
     }
     let body = read_body(response.into_body(), MAX_ERROR_BODY).await?;
-    // A proxy responds with a page of its own, which may quote the request: it is not part of the error.
+    // A proxy responds with an HTML page that may quote the request: it is not part of the error.
     let status = serde_json::from_str::<Status>(&body).unwrap_or_else(|_| {
         Status::failure(&format!("response {code} is not a Kubernetes Status"), "Unknown")
     });

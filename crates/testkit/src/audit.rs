@@ -85,13 +85,13 @@ impl AuditLog {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Line {
+struct LogEntry {
     verb: String,
     #[serde(default)]
     object_ref: Object,
     stage_timestamp: MicroTime,
     #[serde(default)]
-    response_status: Answer,
+    response_status: ResponseStatus,
 }
 
 #[derive(Default, Deserialize)]
@@ -104,13 +104,13 @@ struct Object {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Answer {
+struct ResponseStatus {
     code: u16,
 }
 
 impl Audited {
     fn read(line: &str) -> anyhow::Result<Self> {
-        let Line { verb, object_ref, stage_timestamp: at, response_status: Answer { code } } =
+        let LogEntry { verb, object_ref, stage_timestamp: at, response_status: ResponseStatus { code } } =
             serde_json::from_str(line).context("a line of the audit log")?;
         let Object { mut resource, subresource, namespace } = object_ref;
         if !subresource.is_empty() {

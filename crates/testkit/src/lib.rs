@@ -32,7 +32,7 @@ pub use control_plane::{ControlPlane, Kind, apply};
 pub use fuzz::{Fuzz, FuzzReport};
 pub use load::{Load, LoadReport};
 pub use log::LogBuffer;
-pub use pods::{play_kubelet, pretend_to_end, pretend_to_run};
+pub use pods::{fake_kubelet, mark_ended, mark_running, pretend_container_to_end};
 pub use wait::{SECONDS_10, SECONDS_30, eventually};
 pub use webhook::Webhook;
 pub use writes::{Recorder, ServerWrites, Write};

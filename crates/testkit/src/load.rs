@@ -15,7 +15,7 @@ use crate::fixtures;
 
 /// Timeout of a request. It is longer than the API server's timeout for webhooks, so that the API server's error is
 /// counted.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Repeated creation of meshes that are not stored (`dryRun=All`).
 ///
@@ -96,13 +96,13 @@ impl Work {
     async fn once(&mut self, api: &Api<FunctionMesh>, mesh: &FunctionMesh) {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         let begun = Instant::now();
-        let failure = match tokio::time::timeout(PATIENCE, api.create(&dry, mesh)).await {
+        let failure = match tokio::time::timeout(TIMEOUT, api.create(&dry, mesh)).await {
             Ok(Ok(_)) => {
                 self.latencies.push(begun.elapsed());
                 return;
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {PATIENCE:?}"),
+            Err(_) => format!("no response within {TIMEOUT:?}"),
         };
         *self.failures.entry(failure).or_default() += 1;
         // Immediate failures must not dominate the load.
@@ -169,9 +169,9 @@ mod tests {
             title: "calm".to_owned(),
             took: Duration::from_secs(2),
             latencies: (1..=99).map(Duration::from_millis).collect(),
-            failures: [("refused".to_owned(), 1)].into(),
+            failures: [("rejected".to_owned(), 1)].into(),
         };
-        let row = "| calm | 100 | 1 | 50 | 50 ms | 90 ms | 99 ms | 99 ms |\n  1 times: refused";
+        let row = "| calm | 100 | 1 | 50 | 50 ms | 90 ms | 99 ms | 99 ms |\n  1 times: rejected";
         assert_eq!(report.to_string(), row);
         let none = LoadReport { latencies: Vec::new(), failures: BTreeMap::new(), ..report };
         assert_eq!((none.percentile(99), none.requests()), (Duration::ZERO, 0));

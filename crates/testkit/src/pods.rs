@@ -10,18 +10,18 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 /// Marks every pod of a namespace as running and ready, and returns their number. No container runs.
-pub async fn pretend_to_run(client: &Client, namespace: &str) -> anyhow::Result<usize> {
+pub async fn mark_running(client: &Client, namespace: &str) -> anyhow::Result<usize> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
     let pods = api.list(&ListParams::default()).await?.items;
     for pod in &pods {
-        give_status(&api, pod, &running(pod)).await?;
+        patch_status_of(&api, pod, &running(pod)).await?;
     }
     Ok(pods.len())
 }
 
 /// Marks unfinished pods of Jobs with this name prefix as terminated with this exit code. Returns their number. No
 /// container runs.
-pub async fn pretend_to_end(client: &Client, namespace: &str, job: &str, code: i32) -> anyhow::Result<usize> {
+pub async fn mark_ended(client: &Client, namespace: &str, job: &str, code: i32) -> anyhow::Result<usize> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
     let mut pods = api.list(&ListParams::default().labels("job-name")).await?.items;
     pods.retain(|pod| pod.labels().get("job-name").is_some_and(|name| name.starts_with(job)));
@@ -30,14 +30,34 @@ pub async fn pretend_to_end(client: &Client, namespace: &str, job: &str, code: i
         matches!(phase, Some("Succeeded" | "Failed"))
     };
     for pod in pods.iter().filter(|pod| !has_ended(pod)) {
-        give_status(&api, pod, &ended(pod, code)).await?;
+        patch_status_of(&api, pod, &ended(pod, code)).await?;
     }
     Ok(pods.len())
 }
 
+/// Marks the containers of a Job's pods as terminated with this exit code, while an injected sidecar keeps the pods
+/// running. Returns the names of the pods.
+pub async fn pretend_container_to_end(
+    client: &Client,
+    namespace: &str,
+    job: &str,
+    code: i32,
+) -> anyhow::Result<Vec<String>> {
+    let api = Api::<Pod>::namespaced(client.clone(), namespace);
+    let mut pods = api.list(&ListParams::default().labels("job-name")).await?.items;
+    pods.retain(|pod| pod.labels().get("job-name").is_some_and(|name| name.starts_with(job)));
+    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+    for pod in &pods {
+        let mut status = ended(pod, code);
+        status["phase"] = json!("Running");
+        patch_status_of(&api, pod, &status).await?;
+    }
+    Ok(pods.iter().map(ResourceExt::name_any).collect())
+}
+
 /// Runs a fake kubelet for a namespace forever: marks every new pod as running and ready, and every pod of a Job as
 /// succeeded.
-pub async fn play_kubelet(client: Client, namespace: String) {
+pub async fn fake_kubelet(client: Client, namespace: String) {
     let api = Api::<Pod>::namespaced(client, &namespace);
     loop {
         // A watch ends every few minutes, and a pod may be deleted before it is marked.
@@ -57,13 +77,13 @@ async fn follow_pods(api: &Api<Pod>) -> anyhow::Result<()> {
         let now = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if now != Some(phase) && pod.metadata.deletion_timestamp.is_none() {
             // It may have been deleted.
-            _ = give_status(api, &pod, &status).await;
+            _ = patch_status_of(api, &pod, &status).await;
         }
     }
     Ok(())
 }
 
-async fn give_status(api: &Api<Pod>, pod: &Pod, status: &Value) -> Result<(), kube::Error> {
+async fn patch_status_of(api: &Api<Pod>, pod: &Pod, status: &Value) -> Result<(), kube::Error> {
     let patch = Patch::Merge(json!({ "metadata": { "uid": pod.uid() }, "status": status }));
     api.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await.map(|_| ())
 }
@@ -74,7 +94,8 @@ fn running(pod: &Pod) -> Value {
         "conditions": [
             { "type": "PodScheduled", "status": "True" },
             { "type": "ContainersReady", "status": "True" },
-            { "type": "Ready", "status": "True" },
+            // Long ago: a pod that has just become ready is not available yet.
+            { "type": "Ready", "status": "True", "lastTransitionTime": "2000-01-01T00:00:00Z" },
         ],
         "containerStatuses": containers(pod, &json!({ "ready": true, "state": { "running": {} } })),
     })

@@ -53,20 +53,20 @@ impl Webhook {
         }
         Api::all(client.clone()).create(&PostParams::default(), &mutating).await?;
         Api::all(client.clone()).create(&PostParams::default(), &validating).await?;
-        Self::wait_until_asked(client, namespace).await?;
+        Self::wait_until_called(client, namespace).await?;
         Ok(webhook)
     }
 
     /// An API server takes a moment to apply a webhook configuration.
-    async fn wait_until_asked(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    async fn wait_until_called(client: &Client, namespace: &str) -> anyhow::Result<()> {
         let api = Api::<Function>::namespaced(client.clone(), namespace);
         let bad = Function::new("bad", FunctionSpec::default());
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         eventually(SECONDS_30, async || {
             let answer = api.create(&dry, &bad).await;
-            let refusal = answer.err().map(|error| error.to_string()).unwrap_or_default();
+            let error = answer.err().map(|error| error.to_string()).unwrap_or_default();
             // The CRD schema rejects it too, with another message.
-            ensure!(refusal.contains("admission webhook"), "the webhook is not asked yet: {refusal}");
+            ensure!(error.contains("admission webhook"), "the webhook is not called yet: {error}");
             Ok(())
         })
         .await

@@ -121,7 +121,7 @@ impl AuthorizationArgs {
         if !self.check_permissions {
             return Ok(None);
         }
-        let config = certs.connect().await.context("--check-permissions needs the API server")?;
+        let config = certs.connect.config().await.context("--check-permissions needs the API server")?;
         let client = Client::try_from(config).context("failed to create a client from the kubeconfig")?;
         let trusted = self.trusted_account.iter().cloned();
         let authorizer: Arc<dyn Authorizer> = SubjectAccessAuthorizer::new(client, trusted);

@@ -10,7 +10,7 @@
 //! Bodies are read within a memory budget; decisions run on blocking threads, small and large objects separately.
 //! [`Limits`] bounds all of it.
 //!
-//! Every response is an admission review, even for a malformed request: an HTTP error would only tell the user that
+//! Every response is an admission review, even for a malformed request: an HTTP error would only show the user that
 //! the webhook failed. The rules are those of [`function_mesh_api::validate`]. The controller applies them again, so
 //! correctness does not depend on the webhook.
 

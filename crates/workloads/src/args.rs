@@ -12,7 +12,8 @@ use crate::settings::{Settings, SettingsError};
 #[derive(Args, Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the operator")]
 pub struct SettingsArgs {
-    /// YAML file with runner images, image pull secrets, and labels and annotations of pods
+    /// YAML file with runner images, image pull secrets, labels and annotations of pods, and resources of added
+    /// containers
     #[arg(long, env = "CONFIG_FILE", value_name = "FILE", default_value = "")]
     pub config_file: String,
 
@@ -52,6 +53,18 @@ pub struct SettingsArgs {
         value_parser = parse_bool("ADD_DEFAULT_AFFINITY", true))]
     pub add_default_affinity: bool,
 
+    /// Add a readiness and a startup probe of the runner's metrics port, unless the component or its BackendConfig has a
+    /// startup probe
+    #[arg(long, env = "ADD_DEFAULT_PROBES", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value = "true", action = clap::ArgAction::Set,
+        value_parser = parse_bool("ADD_DEFAULT_PROBES", true))]
+    pub add_default_probes: bool,
+
+    /// Seconds that a new pod must be ready before a rolling update replaces the next one
+    #[arg(long, env = "MIN_READY_SECONDS", value_name = "SECONDS", default_value_t = 10,
+        value_parser = clap::value_parser!(i32).range(0..=3600))]
+    pub min_ready_seconds: i32,
+
     /// Set runAsNonRoot, so that the kubelet rejects images that run as root
     #[arg(long, env = "RUN_AS_NON_ROOT", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set,
@@ -68,17 +81,35 @@ pub struct SettingsArgs {
 impl SettingsArgs {
     /// The settings from the flags and the configuration file. The error names the file or the key.
     pub fn settings(&self) -> Result<Settings, SettingsError> {
-        Ok(Settings {
-            enable_init_containers: self.enable_init_containers,
-            add_default_affinity: self.add_default_affinity,
-            allow_unsafe_backend_config: self.allow_unsafe_backend_config,
-            run_as_non_root: self.run_as_non_root,
-            cleanup_deadline: self.cleanup_deadline,
-            global_backend_config: non_empty(&self.global_backend_config),
-            global_backend_config_namespace: self.global_backend_config_namespace.clone(),
-            namespaced_backend_config: non_empty(&self.namespaced_backend_config),
-            ..Settings::from_config(config(Path::new(&self.config_file))?)?
-        })
+        self.settings_over(Settings::default(), |_| true)
+    }
+
+    /// Other settings, overridden by the flags that are set; `is_set` takes a flag's name as in this struct. The error
+    /// names the file or the key.
+    pub fn settings_over(
+        &self,
+        base: Settings,
+        is_set: impl Fn(&str) -> bool,
+    ) -> Result<Settings, SettingsError> {
+        let mut settings = base.with_config(config(Path::new(&self.config_file))?)?;
+        macro_rules! override_with {
+            ($($flag:ident => $value:expr),* $(,)?) => {
+                $(if is_set(stringify!($flag)) { settings.$flag = $value; })*
+            };
+        }
+        override_with! {
+            enable_init_containers => self.enable_init_containers,
+            add_default_affinity => self.add_default_affinity,
+            add_default_probes => self.add_default_probes,
+            min_ready_seconds => self.min_ready_seconds,
+            allow_unsafe_backend_config => self.allow_unsafe_backend_config,
+            run_as_non_root => self.run_as_non_root,
+            cleanup_deadline => self.cleanup_deadline,
+            global_backend_config => non_empty(&self.global_backend_config),
+            global_backend_config_namespace => self.global_backend_config_namespace.clone(),
+            namespaced_backend_config => non_empty(&self.namespaced_backend_config),
+        }
+        Ok(settings)
     }
 }
 
@@ -116,7 +147,7 @@ pub fn parse_bool(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     #[derive(Debug, Parser)]
     struct Cli {
@@ -156,6 +187,29 @@ mod tests {
         let settings = parse(&["--namespaced-backend-config=", "--global-backend-config", "g"]).unwrap();
         assert_eq!(settings.namespaced_backend_config, None);
         assert_eq!(settings.global_backend_config.as_deref(), Some("g"));
+    }
+
+    #[test]
+    fn only_flags_that_are_set_override_other_settings() {
+        let base = Settings { run_as_non_root: true, cleanup_deadline: 60, ..Settings::default() };
+        let cli = Cli::try_parse_from(["operator", "--cleanup-deadline=30"]).unwrap();
+        let settings = cli.settings.settings_over(base.clone(), |flag| flag == "cleanup_deadline").unwrap();
+        assert_eq!(settings, Settings { cleanup_deadline: 30, ..base });
+    }
+
+    /// A new flag must be taken into account there.
+    #[test]
+    fn every_flag_overrides_other_settings() {
+        let flags: std::collections::BTreeSet<String> = Cli::command()
+            .get_arguments()
+            .map(|argument| argument.get_id().to_string())
+            .filter(|name| !matches!(name.as_str(), "help" | "config_file"))
+            .collect();
+        let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        let cli = Cli::try_parse_from(["operator"]).unwrap();
+        let note = |flag: &str| asked.borrow_mut().insert(flag.to_owned());
+        cli.settings.settings_over(Settings::default(), note).unwrap();
+        assert_eq!(asked.into_inner(), flags);
     }
 
     #[test]

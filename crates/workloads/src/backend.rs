@@ -24,6 +24,23 @@ pub struct Backends<'a> {
     pub namespaced: Option<&'a BackendConfig>,
 }
 
+impl Backends<'_> {
+    /// Whether one of them has another revision than the applied ones, without `autoUpdate`: it takes effect with the next
+    /// change of the component. `revision` is that of a BackendConfig.
+    pub fn has_deferred_change(
+        &self,
+        applied: (Option<&str>, Option<&str>),
+        revision: impl Fn(&BackendConfig) -> Option<String>,
+    ) -> bool {
+        let is_deferred = |config: Option<&BackendConfig>, applied: Option<&str>| {
+            config.is_some_and(|config| {
+                !config.spec.auto_update.unwrap_or_default() && revision(config).as_deref() != applied
+            })
+        };
+        is_deferred(self.global, applied.0) || is_deferred(self.namespaced, applied.1)
+    }
+}
+
 /// Merged defaults for the pods of a component.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Backend {

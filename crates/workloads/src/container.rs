@@ -17,6 +17,7 @@ pub(crate) fn build_main_container(context: &Context<'_>) -> Container {
     let backend = &context.backend;
     let liveness = context.pod.liveness.as_ref().and_then(liveness);
     let startup = context.pod.startup_probe.as_ref().or(backend.startup_probe.as_ref());
+    let (readiness, default_startup) = default_probes(context).unzip();
     Container {
         name: context.container_name(),
         image: Some(images::runner(context)),
@@ -28,7 +29,8 @@ pub(crate) fn build_main_container(context: &Context<'_>) -> Container {
         resources: context.common.resources.cloned(),
         security_context: Some(container_parts::security_context()),
         liveness_probe: liveness.or_else(|| backend.liveness.as_ref().and_then(self::liveness)),
-        startup_probe: startup.cloned(),
+        readiness_probe: readiness,
+        startup_probe: startup.cloned().or(default_startup),
         volume_mounts: none_if_empty(volumes::build_main_mounts(context)),
         ..Container::default()
     }
@@ -88,6 +90,30 @@ pub(crate) fn env_from(context: &Context<'_>) -> Vec<EnvFromSource> {
     context.connection().env_from().chain(packages).collect()
 }
 
+/// The readiness and the startup probe. The runner opens its metrics port once it runs, so a pod whose package or
+/// program is missing never counts as ready. None for a generic runtime, whose programs need not serve metrics.
+fn default_probes(context: &Context<'_>) -> Option<(Probe, Probe)> {
+    let serves_metrics =
+        matches!(context.runtime, Some(Runtime::Java(_) | Runtime::Python(_) | Runtime::Go(_)));
+    if !context.is_second_edition() || !context.settings.add_default_probes || !serves_metrics {
+        return None;
+    }
+    let probe = |period, failures| Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some("/metrics".to_owned()),
+            port: IntOrString::String(METRICS.0.to_owned()),
+            scheme: Some("HTTP".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    };
+    // The container downloads its package first, and the kubelet kills what does not start: ten minutes.
+    Some((probe(10, 3), probe(5, 120)))
+}
+
 /// The liveness probe, if it is enabled.
 fn liveness(liveness: &Liveness) -> Option<Probe> {
     let period = liveness.period_seconds.filter(|seconds| *seconds > 0)?;
@@ -105,4 +131,53 @@ fn liveness(liveness: &Liveness) -> Option<Probe> {
         failure_threshold: liveness.failure_threshold.filter(|times| *times > 0),
         ..Probe::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{bare_function, function, sink, with_settings};
+    use crate::{Edition, Settings};
+    use function_mesh_api::Component;
+    use function_mesh_api::validate::Valid;
+    use serde_json::json;
+
+    fn probes<C: Component>(
+        component: &Valid<C>,
+        settings: &Settings,
+        edition: Edition,
+    ) -> [Option<Probe>; 2] {
+        let container = with_settings(component, settings, |context| {
+            build_main_container(&Context { edition, ..context.clone() })
+        });
+        [container.readiness_probe, container.startup_probe]
+    }
+
+    #[test]
+    fn default_probes_of_runners_with_metrics() {
+        let settings = Settings::default();
+        let off = Settings { add_default_probes: false, ..Settings::default() };
+        let generic =
+            bare_function(json!({ "genericRuntime": { "functionFile": "f.js", "language": "nodejs" } }));
+        let python = bare_function(json!({ "python": { "py": "f.py" } }));
+        let java = function(json!({}));
+        for (found, expected) in [
+            (probes(&java, &settings, Edition::Second), true),
+            (probes(&python, &settings, Edition::Second), true),
+            (probes(&sink(json!({})), &settings, Edition::Second), true),
+            (probes(&generic, &settings, Edition::Second), false),
+            (probes(&java, &settings, Edition::First), false),
+            (probes(&java, &off, Edition::Second), false),
+        ] {
+            assert_eq!(found.map(|probe| probe.is_some()), [expected; 2]);
+        }
+    }
+
+    #[test]
+    fn startup_probe_of_the_component_wins() {
+        let function = function(json!({ "pod": { "startupProbe": { "periodSeconds": 1 } } }));
+        let [readiness, startup] = probes(&function, &Settings::default(), Edition::Second);
+        assert_eq!(startup.unwrap().period_seconds, Some(1));
+        assert!(readiness.is_some());
+    }
 }

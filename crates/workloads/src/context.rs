@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use crate::backend::{Backend, Backends};
 use crate::connection::Connection;
+use crate::edition::Edition;
 use crate::names;
 use crate::settings::Settings;
 
@@ -73,6 +74,8 @@ pub(crate) struct Context<'a> {
     pub(crate) pod: &'a PodPolicy,
     pub(crate) backend: Backend,
     pub(crate) settings: &'a Settings,
+    /// Edition of the pod template.
+    pub(crate) edition: Edition,
     /// The UID in the function IDs, if it is not that of the component.
     pub(crate) function_uid: Option<&'a str>,
 }
@@ -92,8 +95,14 @@ impl<'a> Context<'a> {
             pod: view.common.pod.unwrap_or(&NO_POLICY),
             backend: Backend::merge(backends, settings),
             settings,
+            edition: Edition::NEWEST,
             function_uid: None,
         }
+    }
+
+    /// Whether the pod template has what its second edition added.
+    pub(crate) fn is_second_edition(&self) -> bool {
+        self.edition >= Edition::Second
     }
 
     /// Role of the component.

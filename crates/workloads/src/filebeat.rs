@@ -12,6 +12,10 @@ use crate::shell::{Command, Script};
 use crate::{container_parts, images, volumes};
 
 const CONFIG: &str = "/usr/share/filebeat/config/filebeat.yaml";
+/// Folder that any user may write.
+const FOLDER: &str = "/tmp/filebeat";
+const FILE: &str = "/tmp/filebeat/filebeat.yaml";
+const DATA: &str = "/tmp/filebeat/data";
 const PROGRAM: &str = "/usr/share/filebeat/filebeat";
 
 /// Filebeat expands the variables; the text after a colon is the default.
@@ -36,8 +40,15 @@ logging.level: info
 /// Builds the sidecar. None without a log topic, or if the runner produces to it.
 pub(crate) fn build_sidecar(context: &Context<'_>) -> Option<Container> {
     let topic = context.log_topic().filter(|_| context.logs_to_files())?;
-    let command = Command::new(PROGRAM).arg("-e").option("-c", CONFIG);
-    let script = Script::default().write(CONFIG_TEXT, CONFIG).exec(&command);
+    let is_second = context.is_second_edition();
+    let script = if is_second {
+        let command = Command::new(PROGRAM).arg("-e").option("-c", FILE).option("--path.data", DATA);
+        let make = Command::new("mkdir").args(["-p", FOLDER]);
+        Script::default().run(make).write(CONFIG_TEXT, FILE).exec(&command)
+    } else {
+        let command = Command::new(PROGRAM).arg("-e").option("-c", CONFIG);
+        Script::default().write(CONFIG_TEXT, CONFIG).exec(&command)
+    };
     let mut env: Vec<EnvVar> = context.pod.env.iter().flatten().cloned().collect();
     env.extend([container_parts::variable("logTopic", topic), container_parts::pod_name()]);
     env.extend(credentials(context));
@@ -48,10 +59,12 @@ pub(crate) fn build_sidecar(context: &Context<'_>) -> Option<Container> {
         command: Some(script.into_command("/bin/sh")),
         env: Some(context.backend.env(env)),
         env_from: none_if_empty(context.connection().env_from().collect()),
+        // The user is the pod's, which OpenShift may choose.
         security_context: Some(SecurityContext {
-            run_as_user: Some(1000),
+            run_as_user: (!is_second).then_some(1000),
             ..container_parts::security_context()
         }),
+        resources: is_second.then(|| context.settings.log_sidecar_resources.clone()),
         volume_mounts: Some(volumes::build_filebeat_mounts(context)),
         ..Container::default()
     })

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use function_mesh_api::{labels, quantity};
+use function_mesh_api::{BuiltinMetric, labels, quantity};
 use k8s_openapi::api::autoscaling::v2::{
-    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec,
-    MetricTarget, ResourceMetricSource,
+    ContainerResourceMetricSource, CrossVersionObjectReference, HorizontalPodAutoscaler,
+    HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -53,25 +53,13 @@ pub(crate) fn build_autoscaler(context: &Context<'_>) -> Option<HorizontalPodAut
 fn builtin_metrics(context: &Context<'_>, rules: &[String]) -> Vec<MetricSpec> {
     let mut seen = Vec::new();
     let mut metrics = Vec::new();
-    for (resource, percent) in rules.iter().filter_map(|rule| builtin_rule(rule)) {
+    for BuiltinMetric { resource, percent } in rules.iter().filter_map(|rule| BuiltinMetric::parse(rule)) {
         if !seen.contains(&resource) {
             seen.push(resource);
-            metrics.push(utilization_metric(context, resource, percent));
+            metrics.push(utilization_metric(context, resource, f64::from(percent)));
         }
     }
     metrics
-}
-
-fn builtin_rule(rule: &str) -> Option<(&'static str, f64)> {
-    Some(match rule {
-        "AverageUtilizationCPUPercent80" => ("cpu", 80.0),
-        "AverageUtilizationCPUPercent50" => ("cpu", 50.0),
-        "AverageUtilizationCPUPercent20" => ("cpu", 20.0),
-        "AverageUtilizationMemoryPercent80" => ("memory", 80.0),
-        "AverageUtilizationMemoryPercent50" => ("memory", 50.0),
-        "AverageUtilizationMemoryPercent20" => ("memory", 20.0),
-        _ => return None,
-    })
 }
 
 /// A utilization metric for a percentage of the limit. Kubernetes measures utilization of the request, so the
@@ -88,9 +76,11 @@ fn utilization_metric(context: &Context<'_>, resource: &str, percent: f64) -> Me
     let request = quantity(resources.and_then(|resources| resources.requests.as_ref()));
     let factor = limit.zip(request).map_or(1.0, |(limit, request)| limit / request);
     let utilization = (percent * factor) as i32;
+    // Of the runner alone: a sidecar without a request, injected or not, would end all scaling.
     MetricSpec {
-        type_: "Resource".to_owned(),
-        resource: Some(ResourceMetricSource {
+        type_: "ContainerResource".to_owned(),
+        container_resource: Some(ContainerResourceMetricSource {
+            container: context.container_name(),
             name: resource.to_owned(),
             target: MetricTarget {
                 type_: "Utilization".to_owned(),
@@ -115,7 +105,7 @@ mod tests {
     }
 
     fn targets(spec: &HorizontalPodAutoscalerSpec) -> Vec<(String, i32)> {
-        let resources = spec.metrics.iter().flatten().filter_map(|metric| metric.resource.as_ref());
+        let resources = spec.metrics.iter().flatten().filter_map(|metric| metric.container_resource.as_ref());
         resources.map(|it| (it.name.clone(), it.target.average_utilization.unwrap_or_default())).collect()
     }
 
@@ -139,6 +129,21 @@ mod tests {
         }));
         assert_eq!(targets(&found), [("memory".to_owned(), 88), ("cpu".to_owned(), 140)]);
         assert_eq!(found.behavior, None);
+    }
+
+    #[test]
+    fn metrics_are_of_the_runner_alone() {
+        let rules = json!(["AverageUtilizationMemoryPercent80", "AverageUtilizationCPUPercent20"]);
+        for pod in [
+            json!({}),
+            json!({ "builtinAutoscaler": rules }),
+            json!({ "sidecars": [{ "name": "s" }], "builtinAutoscaler": rules }),
+        ] {
+            for metric in autoscaler(json!({ "maxReplicas": 5, "pod": pod })).metrics.unwrap() {
+                assert_eq!((metric.type_.as_str(), metric.resource), ("ContainerResource", None));
+                assert_eq!(metric.container_resource.unwrap().container, "pulsar-function");
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Images of containers, and their tools.
 
 use function_mesh_api::Role;
+use function_mesh_api::types::image_pull_policy;
 
 use crate::admin::AdminTool;
 use crate::context::{Context, Runtime};
@@ -48,13 +49,11 @@ pub(crate) fn cleanup(context: &Context<'_>) -> String {
     non_empty(context.common.cleanup_image).map_or_else(|| runner(context), ToOwned::to_owned)
 }
 
-/// Image pull policy of the main container.
+/// Image pull policy of the main container. Upstream never reads the component's, so an unknown one is left out.
 pub(crate) fn pull_policy(context: &Context<'_>) -> String {
     let from_settings = context.settings.runner_image_pull_policy.as_deref();
-    non_empty(context.common.image_pull_policy)
-        .or(non_empty(from_settings))
-        .unwrap_or("IfNotPresent")
-        .to_owned()
+    let known = [context.common.image_pull_policy, from_settings];
+    known.into_iter().flatten().find_map(image_pull_policy).unwrap_or("IfNotPresent").to_owned()
 }
 
 /// Whether a location is a Pulsar package.
@@ -127,6 +126,12 @@ mod tests {
         );
         assert_eq!(with_settings(&function(json!({})), &settings, pull_policy), "Never");
         assert_eq!(with_defaults(&function(json!({})), pull_policy), "IfNotPresent");
+        for (written, rendered) in
+            [("always", "Always"), ("IFNOTPRESENT", "IfNotPresent"), ("sometimes", "Never"), ("", "Never")]
+        {
+            let function = function(json!({ "imagePullPolicy": written }));
+            assert_eq!(with_settings(&function, &settings, pull_policy), rendered, "{written:?}");
+        }
     }
 
     #[test]

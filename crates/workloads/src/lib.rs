@@ -19,6 +19,7 @@ mod context;
 mod details;
 pub mod diff;
 mod download;
+mod edition;
 mod filebeat;
 mod hpa;
 mod images;
@@ -29,6 +30,8 @@ pub mod names;
 mod optional;
 mod pattern;
 mod pod;
+#[cfg(feature = "args")]
+mod published;
 pub mod redact;
 mod service;
 mod settings;
@@ -43,7 +46,7 @@ mod volumes;
 mod vpa;
 
 use function_mesh_api::validate::Valid;
-use function_mesh_api::{Component, FunctionMesh};
+use function_mesh_api::{Component, FunctionMesh, labels};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
@@ -53,7 +56,13 @@ use k8s_openapi::api::core::v1::Service;
 pub use args::{SettingsArgs, parse_bool};
 pub use arguments::check_arguments;
 pub use backend::{Backends, ignored as ignored_in_backend_config};
+pub use cleanup::{CANNOT_START, CONTAINER as CLEANUP_CONTAINER};
+pub use edition::Edition;
 pub use mesh::MeshComponents;
+#[cfg(feature = "args")]
+pub use published::{
+    OPERATOR_NAMESPACE, PublishedSettings, PublishedSettingsError, SETTINGS_CONFIG_MAP, SETTINGS_KEY,
+};
 pub use redact::message as without_credentials;
 pub use settings::{BackendConfigRef, RunnerImages, Settings, SettingsError};
 pub use vpa::{VerticalPodAutoscaler, VerticalPodAutoscalerSpec};
@@ -74,24 +83,53 @@ pub struct Workload {
     pub vertical_autoscaler: Option<VerticalPodAutoscaler>,
 }
 
-/// Builds the children of a component.
+/// Builds the children of a component that has no StatefulSet yet.
 pub fn render<C: Component>(component: &Valid<C>, backends: Backends<'_>, settings: &Settings) -> Workload {
-    render_with(component, backends, settings, None)
+    render_edition(component, backends, settings, Edition::NEWEST)
 }
 
-/// Builds the children of a component, with this UID in the function IDs of its pods instead of its own.
-pub fn render_with<C: Component>(
+/// Builds the children of a component whose StatefulSet may be live. Its pods keep their function IDs, and its pod
+/// template keeps the edition that it has, unless the template changes anyway.
+pub fn render_live<C: Component>(
     component: &Valid<C>,
     backends: Backends<'_>,
     settings: &Settings,
-    function_uid: Option<&str>,
+    live: Option<&StatefulSet>,
 ) -> Workload {
-    let context = Context { function_uid, ..Context::new(component, backends, settings) };
+    let function_uid = live.and_then(function_uid);
+    let context = |edition| Context { edition, function_uid, ..Context::new(component, backends, settings) };
+    if let Some(live) = live.filter(|live| Edition::of(live) != Edition::NEWEST) {
+        let kept = build(&context(Edition::of(live)));
+        if edition::is_live(&kept.stateful_set, live) {
+            return kept;
+        }
+    }
+    build(&context(Edition::NEWEST))
+}
+
+/// Builds the children of a component, with an edition of the pod template.
+pub fn render_edition<C: Component>(
+    component: &Valid<C>,
+    backends: Backends<'_>,
+    settings: &Settings,
+    edition: Edition,
+) -> Workload {
+    build(&Context { edition, ..Context::new(component, backends, settings) })
+}
+
+/// The UID in the function IDs of live pods. Anything but a UID is ignored.
+pub fn function_uid(live: &StatefulSet) -> Option<&str> {
+    let is_part = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    let uid = labels::annotation(&live.metadata, labels::FUNCTION_UID)?;
+    (uid.len() == 36 && uid.bytes().all(is_part)).then_some(uid)
+}
+
+fn build(context: &Context<'_>) -> Workload {
     Workload {
-        stateful_set: stateful_set::build_stateful_set(&context),
-        service: service::build_service(&context),
-        autoscaler: hpa::build_autoscaler(&context),
-        vertical_autoscaler: vpa::build_vertical_autoscaler(&context),
+        stateful_set: stateful_set::build_stateful_set(context),
+        service: service::build_service(context),
+        autoscaler: hpa::build_autoscaler(context),
+        vertical_autoscaler: vpa::build_vertical_autoscaler(context),
     }
 }
 

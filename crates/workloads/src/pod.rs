@@ -14,6 +14,10 @@ use crate::optional::none_if_empty;
 use crate::{container, container_parts};
 use crate::{download, filebeat, volume_names, volumes};
 
+/// Keys and values that decline the injection of a proxy. Istio reads a label, and its older releases an annotation.
+const INJECTION: [(&str, &str); 2] =
+    [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
+
 type Map = BTreeMap<String, String>;
 
 /// Builds the pod template.
@@ -30,9 +34,13 @@ pub(crate) fn build_template(context: &Context<'_>) -> PodTemplateSpec {
     let init_containers = policy.init_containers.iter().flatten().cloned();
     let init_containers = init_containers.chain(download::build_init_container(context)).collect();
     let own = own_labels(context);
+    let mut annotations = merge(&context.backend.annotations, annotations(context));
+    if context.is_second_edition() {
+        annotations.entry(labels::DEFAULT_CONTAINER.to_owned()).or_insert_with(|| context.container_name());
+    }
     let metadata = ObjectMeta {
         labels: Some(merge(&context.backend.labels, own.clone())),
-        annotations: Some(merge(&context.backend.annotations, annotations(context))),
+        annotations: Some(annotations),
         ..ObjectMeta::default()
     };
     let mut pod = PodSpec {
@@ -63,6 +71,27 @@ pub(crate) fn build_scheduling(context: &Context<'_>) -> PodSpec {
         tolerations: none_if_empty(tolerations.cloned().collect()),
         ..PodSpec::default()
     }
+}
+
+/// Builds the metadata of the clean-up Job's pods: what policies, identities and secrets of the component's pods go by,
+/// without the labels of their selector. The Job ends with its container, so it declines sidecars that never end.
+pub(crate) fn build_job_metadata(context: &Context<'_>, own: &Map) -> ObjectMeta {
+    let (policy, settings, backend) = (context.pod, context.settings, &context.backend);
+    let shared = |backend: &Map, settings: &Map, policy: &Option<Map>| {
+        merge(&merge(backend, settings.clone()), policy.clone().unwrap_or_default())
+    };
+    let mut labels = shared(&backend.labels, &settings.resource_labels, &policy.labels);
+    let selector = context.labels();
+    labels.retain(|key, _| !selector.contains_key(key));
+    labels.extend(own.clone());
+    let mut annotations = shared(&backend.annotations, &settings.resource_annotations, &policy.annotations);
+    let [istio, linkerd] = INJECTION;
+    if !labels.contains_key(istio.0) && !annotations.contains_key(istio.0) {
+        labels.insert(istio.0.to_owned(), istio.1.to_owned());
+        annotations.insert(istio.0.to_owned(), istio.1.to_owned());
+    }
+    annotations.entry(linkerd.0.to_owned()).or_insert_with(|| linkerd.1.to_owned());
+    ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() }
 }
 
 /// Merges two maps; the second one wins.
@@ -248,6 +277,63 @@ mod tests {
         assert_eq!(spec.termination_grace_period_seconds, Some(0));
         assert_eq!(spec.containers[0].liveness_probe.as_ref().unwrap().period_seconds, Some(1));
         assert_eq!(spec.containers[0].startup_probe.as_ref().unwrap().period_seconds, Some(1));
+    }
+
+    #[test]
+    fn default_container_of_the_user_wins() {
+        let key = labels::DEFAULT_CONTAINER;
+        let found = |template: PodTemplateSpec| template.metadata.unwrap().annotations.unwrap()[key].clone();
+        assert_eq!(found(with_backend_config(json!({}), json!({}))), "pulsar-function");
+        let backend = json!({ "pod": { "annotations": { key: "b" } } });
+        assert_eq!(found(with_backend_config(backend.clone(), json!({}))), "b");
+        assert_eq!(found(with_backend_config(backend, json!({ "annotations": { key: "own" } }))), "own");
+    }
+
+    fn job_metadata(backend: Value, pod: Value) -> (Map, Map) {
+        let backend = BackendConfig::new("b", serde_json::from_value(backend).unwrap());
+        let backends = Backends { global: None, namespaced: Some(&backend) };
+        let one = |key: &str, value: &str| Map::from([(key.to_owned(), value.to_owned())]);
+        let settings = Settings {
+            resource_labels: one("team", "t"),
+            resource_annotations: one("note", "n"),
+            ..Settings::default()
+        };
+        let function = function(json!({ "pod": pod }));
+        let metadata =
+            build_job_metadata(&Context::new(&function, backends, &settings), &one(labels::OWNER, "u"));
+        (metadata.labels.unwrap(), metadata.annotations.unwrap())
+    }
+
+    #[test]
+    fn cleanup_pods_have_labels_of_every_layer() {
+        let backend = json!({ "pod": { "labels": { "l": "b", "tier": "b" }, "annotations": { "a": "b" } } });
+        let pod = json!({
+            "labels": { "l": "own", "component": "x", "owner": "x", "app.kubernetes.io/instance": "x" },
+            "annotations": { "x": "own" },
+        });
+        let (labels, annotations) = job_metadata(backend, pod);
+        let found = |map: &Map, key: &str| map.get(key).cloned().unwrap_or_default();
+        let keys = ["l", "tier", "team", "owner", "component", "app.kubernetes.io/instance"];
+        assert_eq!(keys.map(|key| found(&labels, key)), ["own", "b", "t", "u", "", ""]);
+        assert_eq!(["a", "note", "x"].map(|key| found(&annotations, key)), ["b", "n", "own"]);
+        // Prometheus does not scrape Jobs.
+        assert!(!annotations.contains_key("prometheus.io/scrape"));
+    }
+
+    #[test]
+    fn cleanup_pods_decline_proxies() {
+        let [(istio, no), (linkerd, disabled)] = INJECTION;
+        let (labels, annotations) = job_metadata(json!({}), json!({}));
+        assert_eq!((labels[istio].as_str(), annotations[istio].as_str()), (no, no));
+        assert_eq!(annotations[linkerd], disabled);
+        for pod in [json!({ "labels": { istio: "true" } }), json!({ "annotations": { istio: "true" } })] {
+            let (labels, annotations) = job_metadata(json!({}), pod.clone());
+            let found = [labels.get(istio), annotations.get(istio)].map(|it| it.map(String::as_str));
+            assert!(found.contains(&Some("true")) && found.contains(&None), "{pod}");
+        }
+        let (_, annotations) =
+            job_metadata(json!({ "pod": { "annotations": { linkerd: "enabled" } } }), json!({}));
+        assert_eq!(annotations[linkerd], "enabled");
     }
 
     #[test]

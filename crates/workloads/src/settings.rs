@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use function_mesh_api::BackendConfig;
+use function_mesh_api::{BackendConfig, quantity};
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Apache Pulsar's image, with the Java and Python instances.
@@ -11,7 +14,8 @@ const PULSAR: &str = "apachepulsar/pulsar:4.0.8";
 const PULSAR_ALL: &str = "apachepulsar/pulsar-all:4.0.8";
 
 /// Default runner images, one for each runtime.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct RunnerImages {
     /// For Java.
     pub java: String,
@@ -44,7 +48,8 @@ impl Default for RunnerImages {
 }
 
 /// Settings of the operator for rendering.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the operator")]
 pub struct Settings {
     /// Default runner images.
@@ -57,10 +62,18 @@ pub struct Settings {
     pub resource_labels: BTreeMap<String, String>,
     /// Annotations of every pod.
     pub resource_annotations: BTreeMap<String, String>,
+    /// Resources of the log sidecar.
+    pub log_sidecar_resources: ResourceRequirements,
+    /// Resources of the clean-up Job's container.
+    pub cleanup_resources: ResourceRequirements,
     /// Whether an init container downloads packages, instead of the main container.
     pub enable_init_containers: bool,
     /// Whether pods get an anti-affinity that spreads them over nodes.
     pub add_default_affinity: bool,
+    /// Whether runners get a readiness and a startup probe of their metrics port.
+    pub add_default_probes: bool,
+    /// Seconds that a new pod must be ready before a rolling update replaces the next one.
+    pub min_ready_seconds: i32,
     /// Whether pods get `runAsNonRoot`.
     pub run_as_non_root: bool,
     /// Deadline of the clean-up Job in seconds, including the image pull.
@@ -94,13 +107,13 @@ impl BackendConfigRef<'_> {
 }
 
 impl Settings {
-    /// The global BackendConfig, unless there is to be none.
+    /// The global BackendConfig, if it is enabled.
     pub fn global_backend_config_ref(&self) -> Option<BackendConfigRef<'_>> {
         let name = self.global_backend_config.as_deref().filter(|name| !name.is_empty())?;
         Some(BackendConfigRef { name, namespace: &self.global_backend_config_namespace })
     }
 
-    /// The BackendConfig of a namespace, unless there is to be none.
+    /// The BackendConfig of a namespace, if it is enabled.
     pub fn namespaced_backend_config_ref<'a>(&'a self, namespace: &'a str) -> Option<BackendConfigRef<'a>> {
         let name = self.namespaced_backend_config.as_deref().filter(|name| !name.is_empty())?;
         Some(BackendConfigRef { name, namespace })
@@ -115,8 +128,13 @@ impl Default for Settings {
             runner_image_pull_policy: None,
             resource_labels: BTreeMap::new(),
             resource_annotations: BTreeMap::new(),
+            log_sidecar_resources: resources(("25m", "64Mi"), ("500m", "256Mi")),
+            // The admin tool can be a Java program.
+            cleanup_resources: resources(("50m", "128Mi"), ("1", "512Mi")),
             enable_init_containers: false,
             add_default_affinity: true,
+            add_default_probes: true,
+            min_ready_seconds: 10,
             run_as_non_root: false,
             cleanup_deadline: 600,
             allow_unsafe_backend_config: false,
@@ -160,7 +178,12 @@ impl Settings {
     /// Settings from a parsed configuration file. Missing keys keep their default. Keys are case-insensitive and
     /// unknown keys are ignored, as in Function Mesh for Go. The error names the invalid key.
     pub fn from_config(config: Value) -> Result<Self, SettingsError> {
-        let mut settings = Self::default();
+        Self::default().with_config(config)
+    }
+
+    /// These settings, with those that a parsed configuration file sets.
+    pub fn with_config(self, config: Value) -> Result<Self, SettingsError> {
+        let mut settings = self;
         for (key, value) in map("", config)? {
             match key.to_ascii_lowercase().as_str() {
                 "runnerimages" => settings.runner_images.apply(map(&key, value)?)?,
@@ -168,11 +191,37 @@ impl Settings {
                 "runnerimagepullpolicy" => settings.runner_image_pull_policy = string(&key, value)?,
                 "resourcelabels" => settings.resource_labels = string_map(&key, value)?,
                 "resourceannotations" => settings.resource_annotations = string_map(&key, value)?,
+                "logsidecarresources" => requirements(&key, value, &mut settings.log_sidecar_resources)?,
+                "cleanupresources" => requirements(&key, value, &mut settings.cleanup_resources)?,
                 _ => {}
             }
         }
         Ok(settings)
     }
+}
+
+/// Requests and limits of CPU and memory.
+fn resources(requests: (&str, &str), limits: (&str, &str)) -> ResourceRequirements {
+    let quantities = |(cpu, memory): (&str, &str)| {
+        let quantities = [("cpu", cpu), ("memory", memory)];
+        Some(quantities.map(|(key, quantity)| (key.to_owned(), Quantity(quantity.to_owned()))).into())
+    };
+    ResourceRequirements { requests: quantities(requests), limits: quantities(limits), claims: None }
+}
+
+/// Replaces the default by a value that is not empty.
+fn requirements(key: &str, value: Value, default: &mut ResourceRequirements) -> Result<(), SettingsError> {
+    let expected = "requests and limits of a container, such as `{requests: {cpu: 50m}}`";
+    let value = Value::Object(map(key, value)?);
+    let read: ResourceRequirements = function_mesh_api::parse(value).map_err(|_| invalid(key, expected))?;
+    let mut quantities = read.requests.iter().chain(&read.limits).flat_map(BTreeMap::values);
+    if quantities.any(|amount| quantity::value(amount).is_none()) {
+        return Err(invalid(key, expected));
+    }
+    if read != ResourceRequirements::default() {
+        *default = read;
+    }
+    Ok(())
 }
 
 impl RunnerImages {
@@ -280,6 +329,8 @@ mod tests {
             "RunnerImagePullPolicy": "Always",
             "resourceLabels": { "team": "data", "tier": 1 },
             "resourceAnnotations": { "note": "x" },
+            "logSidecarResources": { "limits": { "memory": "1Gi" } },
+            "cleanupResources": {},
             "imagePullPolicy": "Never",
         }))
         .unwrap();
@@ -294,6 +345,9 @@ mod tests {
         assert_eq!(settings.runner_image_pull_policy.as_deref(), Some("Always"));
         assert_eq!(settings.resource_labels["tier"], "1");
         assert_eq!(settings.resource_annotations["note"], "x");
+        let sidecar = json!({ "limits": { "memory": "1Gi" } });
+        assert_eq!(serde_json::to_value(settings.log_sidecar_resources).unwrap(), sidecar);
+        assert_eq!(settings.cleanup_resources, Settings::default().cleanup_resources);
     }
 
     #[test]
@@ -304,6 +358,8 @@ mod tests {
             (json!({ "runnerImages": { "java": {} } }), "`runnerImages.java`"),
             (json!({ "resourceLabels": { "a": [] } }), "`resourceLabels.a`"),
             (json!({ "runnerImagePullSecrets": "x" }), "`runnerImagePullSecrets`"),
+            (json!({ "logSidecarResources": { "requests": { "cpu": "much" } } }), "`logSidecarResources`"),
+            (json!({ "cleanupResources": { "requests": [] } }), "`cleanupResources`"),
         ] {
             let error = Settings::from_config(config).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

@@ -194,10 +194,10 @@ impl Script {
     /// termination message, and exits with its exit code.
     #[must_use]
     pub(crate) fn run_or_record_failure(self, command: &Command, what: &str) -> Self {
-        let told = format!("{{ echo {}; printf '%s' \"$said\" | tail -c 1500; }}", ShellWord::from(what));
+        let record = format!("{{ echo {}; printf '%s' \"$said\" | tail -c 1500; }}", ShellWord::from(what));
         let say = r#"printf '%s\n' "$said""#;
         self.run(format!(
-            "{{ said=$({command} 2>&1) && {say} || {{ code=$?; {say}; {told} > {TERMINATION_LOG}; exit $code; }}; }}"
+            "{{ said=$({command} 2>&1) && {say} || {{ code=$?; {say}; {record} > {TERMINATION_LOG}; exit $code; }}; }}"
         ))
     }
 
@@ -210,9 +210,9 @@ impl Script {
 
     /// Appends a command that writes a file.
     #[must_use]
-    pub(crate) fn write(self, text: &str, file: &str) -> Self {
+    pub(crate) fn write(self, text: &str, file: impl Into<ShellWord>) -> Self {
         let print = Command::new("printf").arg("%s").arg(text);
-        self.run(format!("{print} > {}", ShellWord::from(file)))
+        self.run(format!("{print} > {}", file.into()))
     }
 
     /// Appends a command that replaces the shell, so that it gets signals.

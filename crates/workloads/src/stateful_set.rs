@@ -4,11 +4,11 @@ use function_mesh_api::labels;
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use crate::context::Context;
 use crate::optional::none_if_empty;
-use crate::{names, pod};
+use crate::{edition, names, pod};
 
 /// Builds the StatefulSet of a component.
 pub(crate) fn build_stateful_set(context: &Context<'_>) -> StatefulSet {
@@ -16,8 +16,10 @@ pub(crate) fn build_stateful_set(context: &Context<'_>) -> StatefulSet {
     let function = context.view.function();
     let claims = function.and_then(|function| function.volume_claim_templates.clone());
     let retention = function.and_then(|function| function.persistent_volume_claim_retention_policy.as_ref());
+    let template = pod::build_template(context);
+    let annotations = edition::annotations(context.edition, &template).into();
     StatefulSet {
-        metadata: context.child_metadata(name),
+        metadata: ObjectMeta { annotations: Some(annotations), ..context.child_metadata(name) },
         spec: Some(StatefulSetSpec {
             replicas: if labels::is_suspended(context.meta) { Some(0) } else { context.common.replicas },
             selector: LabelSelector { match_labels: Some(context.labels()), match_expressions: None },
@@ -27,7 +29,9 @@ pub(crate) fn build_stateful_set(context: &Context<'_>) -> StatefulSet {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: None,
             }),
-            template: pod::build_template(context),
+            // Not part of the template: it restarts no pods.
+            min_ready_seconds: Some(context.settings.min_ready_seconds).filter(|seconds| *seconds > 0),
+            template,
             volume_claim_templates: claims.and_then(none_if_empty),
             persistent_volume_claim_retention_policy: retention.map(|policy| {
                 StatefulSetPersistentVolumeClaimRetentionPolicy {
@@ -50,7 +54,7 @@ mod tests {
     use serde_json::json;
 
     use crate::context::Context;
-    use crate::testing::{function, with_defaults};
+    use crate::testing::{function, with_defaults, with_settings};
 
     #[test]
     fn suspended_component_has_no_replicas_or_autoscaler() {
@@ -70,6 +74,16 @@ mod tests {
             });
             assert_eq!(found, (Some(replicas), is_scaled), "{value}");
         }
+    }
+
+    #[test]
+    fn min_ready_seconds_is_a_setting() {
+        let found = |min_ready_seconds| {
+            let settings = crate::Settings { min_ready_seconds, ..crate::Settings::default() };
+            let set = with_settings(&function(json!({})), &settings, super::build_stateful_set);
+            set.spec.unwrap().min_ready_seconds
+        };
+        assert_eq!([found(10), found(1), found(0)], [Some(10), Some(1), None]);
     }
 
     #[test]

@@ -161,12 +161,13 @@ fn autoscaler_omits_empty_metrics() {
 }
 
 #[test]
-fn equal_topics_in_two_forms_are_rejected() {
+fn equal_topics_in_two_forms_are_warned_of() {
     let own = json!({
         "java": { "jar": "f" }, "input": { "topics": ["in"] }, "output": { "topic": "persistent://public/default/in" },
     });
     let found = findings::<Function>("Function", &function(own));
-    assert_eq!(found.violations[0].field.as_str(), "spec.output.topic");
+    assert_eq!(found.violations, []);
+    assert_eq!(found.warnings[0].field.as_str(), "spec.output.topic");
 }
 
 #[test]

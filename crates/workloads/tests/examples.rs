@@ -204,7 +204,7 @@ async fn dry_run(client: &Client, object: &Value) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(api.patch(&name, &params, &Patch::Apply(&object)).await?)?)
 }
 
-/// Installs a CRD of VerticalPodAutoscaler that is as strict as the original.
+/// Installs a CRD of VerticalPodAutoscaler that is as strict as the real one.
 async fn install_vertical_autoscaler(client: &Client) -> anyhow::Result<()> {
     let strings = |allowed: &[&str]| json!({ "type": "string", "enum": allowed });
     let quantities = json!({ "type": "object", "additionalProperties": {

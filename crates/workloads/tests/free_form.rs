@@ -1,4 +1,4 @@
-//! Free-form configuration is never changed: whatever its keys are, nothing in it is deduplicated, converted or
+//! Free-form configuration is never changed: regardless of its keys, nothing in it is deduplicated, converted or
 //! omitted, in the components of a mesh and in comparisons.
 
 #![allow(clippy::expect_used, reason = "a failed expectation fails the test")]

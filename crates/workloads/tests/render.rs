@@ -8,7 +8,7 @@ use std::path::Path;
 
 use function_mesh_api::validate::{Valid, valid_component};
 use function_mesh_api::{Component, Function, Sink, Source, parse};
-use function_mesh_workloads::{Backends, Settings, Workload, cleanup, render};
+use function_mesh_workloads::{Backends, Edition, Settings, Workload, cleanup, render, render_edition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -145,6 +145,28 @@ fn golden<C: Component>(name: &str, settings: &Settings) {
         found, expected,
         "run the test with UPDATE_GOLDEN=1 to accept the new output, and review the diff"
     );
+}
+
+/// An upgrade of the operator must not restart pods: the first edition renders what the releases before editions wrote.
+/// These files are never updated.
+fn first_edition<C: Component>(name: &str, settings: &Settings) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let read = |file: String| -> Value {
+        serde_json::from_str(&fs::read_to_string(folder.join(&file)).expect(&file)).expect(&file)
+    };
+    let component = valid::<C>(read(format!("{name}.json")));
+    let workload = render_edition(&component, Backends::default(), settings, Edition::First);
+    let template = workload.stateful_set.spec.expect("a spec").template;
+    assert_eq!(serde_json::to_value(template).expect("JSON"), read(format!("first-edition/{name}.json")));
+}
+
+#[test]
+fn first_edition_is_what_earlier_releases_rendered() {
+    first_edition::<Function>("java", &Settings::default());
+    first_edition::<Function>("python", &Settings { enable_init_containers: true, ..Settings::default() });
+    first_edition::<Function>("go", &Settings::default());
+    first_edition::<Source>("source", &Settings::default());
+    first_edition::<Sink>("sink", &Settings::default());
 }
 
 #[test]

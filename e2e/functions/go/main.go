@@ -1,13 +1,13 @@
-// The stand-in for a function built with Pulsar's library for functions in Go, which cannot be had where this
-// project is tested. It keeps that library's contract with whoever starts it, "FILE -instance-conf JSON", on the real
-// Go client for Pulsar, and answers each message with "-go" behind it, or with what userConfig gives as "suffix".
+// A substitute for a function built with Pulsar's Go SDK for functions, which is not available where this project is
+// tested. It implements the SDK's command line, "FILE -instance-conf JSON", with Pulsar's Go client, and answers each
+// message with a suffix: "-go", or the value of "suffix" in userConfig.
 //
-// Read are the connection (address, authentication, trusted certificates), the function's identity, its topics or
+// It reads the connection (address, authentication, trusted certificates), the function's identity, its topics or
 // pattern, subscription name, type and position, receiver queue, processing guarantee, autoAck, output topic,
 // userConfig and metricsPort. Metrics have the names and labels that every Pulsar function has.
 //
-// Left out are the gRPC health port, schemas, log topics, retries and dead letters, timeouts, state, the removal of
-// the subscription, the properties that tell an output message where it came from, and the metrics of the last minute.
+// It omits the gRPC health port, schemas, log topics, retries and dead letters, timeouts, state, the removal of
+// the subscription, the properties of an output message that name its origin, and the metrics of the last minute.
 package main
 
 import (

@@ -1,4 +1,4 @@
-"""Answers what the runner told it: shows user config and secrets. The input is a key of the user config, answered as
+"""Answers with what the runner passed: tests user config and secrets. The input is a key of the user config, answered as
 JSON; or secret:NAME, answered as it is; or instance, answered as the instance's number; or names, answered as tenant,
 namespace and name of the function."""
 import json

@@ -1,4 +1,4 @@
-"""Not a function: the web server of a story. It keeps the body of each POST for GET /received, as a list in JSON, and
+"""Not a function: the web server of a scenario. It keeps the body of each POST for GET /received, as a list in JSON, and
 gives the files that lie beside it under their names."""
 import http.server
 import json

@@ -134,7 +134,7 @@ pub struct CryptoSecret {
     /// Key of the Secret.
     #[schemars(schema_with = "schema::string")]
     pub secret_key: String,
-    /// Mount path of the key, a directory of its own.
+    /// Mount path of the key, a separate directory.
     pub as_volume: Option<String>,
 }
 

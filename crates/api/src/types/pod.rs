@@ -90,20 +90,11 @@ pub struct VpaSpec {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodUpdatePolicy {
-    /// `Off`: never. `Initial`: to new pods. `Recreate` and `Auto`: by evicting pods.
-    pub update_mode: Option<UpdateMode>,
+    /// Update mode, passed on as it is: `Off`, `Initial`, `Recreate`, `InPlaceOrRecreate`, or what the installed
+    /// VerticalPodAutoscaler knows. `Auto` is deprecated since 1.4 of it.
+    pub update_mode: Option<String>,
     /// Live replicas that an eviction requires.
     pub min_replicas: Option<i32>,
-}
-
-/// When a VerticalPodAutoscaler applies recommendations.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are the documentation")]
-pub enum UpdateMode {
-    Off,
-    Initial,
-    Recreate,
-    Auto,
 }
 
 /// Limits of the recommendations, by container.
@@ -122,30 +113,24 @@ pub struct PodResourcePolicy {
 pub struct ContainerResourcePolicy {
     /// Name of the container, or `*` for all containers without their own policy.
     pub container_name: Option<String>,
-    /// Whether the autoscaler scales this container.
-    pub mode: Option<ContainerScalingMode>,
+    /// Whether the autoscaler scales this container, passed on as it is: `Auto` or `Off`.
+    pub mode: Option<String>,
     /// Lower limit of each resource.
     pub min_allowed: Option<BTreeMap<String, IntOrString>>,
     /// Upper limit of each resource.
     pub max_allowed: Option<BTreeMap<String, IntOrString>>,
     /// Resources to scale. Defaults to `cpu` and `memory`.
     pub controlled_resources: Option<Vec<String>>,
-    /// What the autoscaler scales. Defaults to `RequestsAndLimits`.
-    pub controlled_values: Option<ContainerControlledValues>,
+    /// What the autoscaler scales, passed on as it is: `RequestsAndLimits` or `RequestsOnly`. Defaults to
+    /// `RequestsAndLimits`.
+    pub controlled_values: Option<String>,
 }
 
-/// Whether the autoscaler scales a container.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are the documentation")]
-pub enum ContainerScalingMode {
-    Auto,
-    Off,
-}
+/// The image pull policies of Kubernetes.
+const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 
-/// What the autoscaler scales in a container.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names are the documentation")]
-pub enum ContainerControlledValues {
-    RequestsAndLimits,
-    RequestsOnly,
+/// The image pull policy of Kubernetes that a text means, in any case: Pulsar's worker service writes `always`. None for
+/// an unknown one.
+pub fn image_pull_policy(text: &str) -> Option<&'static str> {
+    PULL_POLICIES.into_iter().find(|policy| policy.eq_ignore_ascii_case(text))
 }

@@ -17,9 +17,9 @@ pub struct JavaRuntime {
     /// it is the target of the download.
     #[schemars(schema_with = "schema::string")]
     pub jar: String,
-    /// Location of the package: `function://`, `source://` or `sink://` with `tenant/namespace/name@version`, or an
-    /// `http(s)://` URL. `#sha256=` with the digest of the file may follow a URL; a file with another digest does not
-    /// run.
+    /// Location of the package: `function://`, `source://` or `sink://` with `tenant/namespace/name@version`, an
+    /// `http(s)://` URL, or a bare path in the storage of Pulsar's function workers. `#sha256=` with the digest of the
+    /// file may follow a URL; a file with another digest does not run.
     pub jar_location: Option<String>,
     /// Directory with additional JARs for the class path.
     pub extra_dependencies_dir: Option<String>,

@@ -7,7 +7,7 @@ use crate::types::ProcessingGuarantee;
 use super::collector::Collector;
 use super::scaling::Lifecycle;
 use super::violation::FieldPath;
-use super::{field_limits, messaging, pod, rules, scaling, topics, volumes, window};
+use super::{field_limits, messaging, pod, rules, scaling, topics, volumes, warnings, window};
 
 /// Validates a defaulted spec at `path`.
 pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, lifecycle: Lifecycle, findings: &mut Collector) {
@@ -28,6 +28,7 @@ pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, lifecycle: Lifecycle, f
     if let Some(config) = view.function().and_then(|function| function.window_config.as_ref()) {
         window::check(path, config, findings);
     }
+    warnings::check(path, &view, findings);
 }
 
 fn is_blank(text: Option<&str>) -> bool {
@@ -38,7 +39,6 @@ fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     let Common { java, python, golang, generic_runtime, class_name, .. } = view.common;
     if view.role == Role::Function {
         let is_set = [java.is_some(), python.is_some(), golang.is_some(), generic_runtime.is_some()];
-        let [_, _, _, generic] = is_set;
         match is_set {
             [false, false, false, false] => findings.deny_rule(path, &rules::NO_RUNTIME),
             [true, python, go, _] => {
@@ -52,15 +52,16 @@ fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
             [false, true, true, _] => findings.deny_rule(path, &rules::GO_BESIDE_PYTHON),
             [false, ..] => {}
         }
-        if generic && is_set != [false, false, false, true] {
-            findings.warn(path.field("genericRuntime"), "ignored, because another runtime is set");
-        }
     } else if java.is_none() {
         findings.deny_rule(path, &rules::CONNECTOR_WITHOUT_JAVA);
     }
     if (java.is_some() || python.is_some()) && is_blank(class_name) {
         findings.deny_rule(path, &rules::NO_CLASS);
     }
+    // Connectors run in Java; other runtimes beside it are not read.
+    let python = python.filter(|_| view.role == Role::Function);
+    let golang = golang.filter(|_| view.role == Role::Function);
+    let generic_runtime = generic_runtime.filter(|_| view.role == Role::Function);
     let files = [
         (java.map(|java| (java.jar.is_empty(), &java.jar_location)), &rules::NO_JAR),
         (python.map(|python| (python.py.is_empty(), &python.py_location)), &rules::NO_PY),
@@ -76,9 +77,6 @@ fn runtime(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
     // The field limits check that the file is set.
     let generic = generic_runtime.and_then(|generic| generic.function_file_location.as_deref());
     package_location(&path.field("genericRuntime.functionFileLocation"), generic, findings);
-    if !matches!(view.common.image_pull_policy, None | Some("" | "Always" | "IfNotPresent" | "Never")) {
-        findings.deny_rule(path, &rules::PULL_POLICY);
-    }
 }
 
 fn package_location(path: &FieldPath, location: Option<&str>, findings: &mut Collector) {
@@ -90,6 +88,12 @@ fn package_location(path: &FieldPath, location: Option<&str>, findings: &mut Col
             path.clone(),
             "plain HTTP lets the network replace the package; use https://, or append `#sha256=` and the digest of the \
              file",
+        );
+    } else if given.is_some_and(names::is_bare_package_path) {
+        findings.warn(
+            path.clone(),
+            "read as a path in the storage of Pulsar's function workers; for a package of the package service write \
+             `function://`, `source://` or `sink://` before it",
         );
     }
 }
@@ -193,15 +197,9 @@ fn delivery(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
         if retries > 0 {
             findings.deny_rule(path, &rules::RETRY_ONCE);
         }
-        if consuming.retain_key_ordering {
-            match view.role {
-                Role::Function => findings.deny_rule(path, &rules::KEY_ORDER_ONCE),
-                // Function Mesh for Go accepts it, and existing installations use it.
-                Role::Sink | Role::Source => findings.warn(
-                    path.field("retainKeyOrdering"),
-                    "with processingGuarantee `effectively_once`, messages can still be delivered twice",
-                ),
-            }
+        // Upstream accepts it of sinks, so there it is one of the warnings.
+        if consuming.retain_key_ordering && view.role == Role::Function {
+            findings.deny_rule(path, &rules::KEY_ORDER_ONCE);
         }
     }
     let dead_letters = consuming.dead_letter_topic.filter(|topic| !topic.is_empty());

@@ -56,14 +56,15 @@ fn list<S: Spec>(mesh: &str, path: &FieldPath, specs: Option<&[S]>, findings: &m
     }
 }
 
-/// The component object is named `<mesh>-<name>`, which must be a valid name, short enough for its children.
+/// The component object is named `<mesh>-<name>`, which must be a valid name, short enough for its children. The rule
+/// is on the whole name: `2fa-check` is valid in a mesh `login`.
 fn name_of_component(mesh: &str, at: &FieldPath, name: &str, findings: &mut Collector) {
     if name.is_empty() {
         findings.deny_rule(at, &rules::NO_NAME);
-    } else if let Some(error) = names::component_name_error(name) {
-        findings.deny(at.field("name"), error);
     } else if let Some(error) = names::component_name_error(&format!("{mesh}-{name}")) {
         findings.deny(at.field("name"), format!("the object name `<mesh>-<name>` is invalid: {error}"));
+    } else if let Some(warning) = names::component_name_warning(mesh) {
+        findings.warn(at.field("name"), format!("the object name `{mesh}-{name}` {warning}"));
     }
 }
 

@@ -21,6 +21,7 @@ mod topics;
 mod typo_index;
 mod violation;
 mod volumes;
+pub mod warnings;
 mod window;
 
 use std::ops::Deref;
@@ -159,6 +160,8 @@ fn check_component_object<C: Component>(object: &C, findings: &mut Collector) {
         (name, _) => {
             if let Some(error) = names::component_name_error(name.unwrap_or_default()) {
                 findings.deny(FieldPath::root("metadata.name"), error);
+            } else if let Some(warning) = names::component_name_warning(name.unwrap_or_default()) {
+                findings.warn(FieldPath::root("metadata.name"), warning);
             }
         }
     }

@@ -35,7 +35,8 @@ pub(super) fn check(path: &FieldPath, pod: &PodPolicy, findings: &mut Collector)
         toleration(&path.field("tolerations").index(index), one, findings);
     }
     if pod.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0) {
-        findings.deny(path.field("terminationGracePeriodSeconds"), "must be 0 or more");
+        // As the API server does.
+        findings.warn(path.field("terminationGracePeriodSeconds"), "must be 0 or more; Kubernetes takes 1");
     }
 }
 

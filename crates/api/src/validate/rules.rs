@@ -15,7 +15,7 @@ pub struct Rule {
     pub field: &'static str,
     /// What is wrong, and what to do.
     pub message: &'static str,
-    /// The CEL expression that is true for a valid spec, which `$` stands for.
+    /// The CEL expression that is true for a valid spec, `$`.
     pub cel: &'static str,
 }
 
@@ -110,13 +110,15 @@ rules! {
         "has($.pulsar) && has($.pulsar.pulsarConfig) && $.pulsar.pulsarConfig != ''";
     NO_PACKAGE_SERVICE: ALL_ROLES, "pulsarPackageService.pulsarConfig", NO_ADDRESS,
         "!has($.pulsarPackageService) || (has($.pulsarPackageService.pulsarConfig) && $.pulsarPackageService.pulsarConfig != '')";
+    NO_MAX: ALL_ROLES, "maxReplicas", "must be 1 or more; leave it out for no autoscaler",
+        "!has($.maxReplicas) || $.maxReplicas >= 1";
     ZERO_UNDER_AUTOSCALER: ALL_ROLES, "replicas",
         "must not be 0 with `maxReplicas`; remove `maxReplicas` to scale to zero",
-        "!has($.maxReplicas) || !has($.replicas) || $.replicas != 0";
+        "!has($.maxReplicas) || $.maxReplicas < 1 || !has($.replicas) || $.replicas != 0";
     LEAST_REPLICAS: ALL_ROLES, "minReplicas", POSITIVE,
-        "!has($.maxReplicas) || !has($.minReplicas) || $.minReplicas >= 1";
+        "!has($.maxReplicas) || $.maxReplicas < 1 || !has($.minReplicas) || $.minReplicas >= 1";
     MIN_OVER_MAX: ALL_ROLES, "minReplicas", "must not exceed `maxReplicas`",
-        "!has($.maxReplicas) || !has($.minReplicas) || $.minReplicas <= $.maxReplicas";
+        "!has($.maxReplicas) || $.maxReplicas < 1 || !has($.minReplicas) || $.minReplicas <= $.maxReplicas";
     TWO_AUTOSCALERS: ALL_ROLES, "pod.vpa", "must not be set with `maxReplicas`; scale either vertically or horizontally",
         "!has($.maxReplicas) || !has($.pod) || !has($.pod.vpa)";
     TIMEOUT_ONCE: READERS, "timeout", NOT_ONCE, not_once!("timeout", "== 0");
@@ -143,8 +145,6 @@ rules! {
     WINDOW_STEP: &[Function], "windowConfig.slidingIntervalCount", POSITIVE, window!("slidingIntervalCount");
     WINDOW_STEP_DURATION: &[Function], "windowConfig.slidingIntervalDurationMs", POSITIVE,
         window!("slidingIntervalDurationMs");
-    PULL_POLICY: ALL_ROLES, "imagePullPolicy", "must be `Always`, `IfNotPresent` or `Never`",
-        "!has($.imagePullPolicy) || $.imagePullPolicy in ['', 'Always', 'IfNotPresent', 'Never']";
     CLAIMS_WHEN_DELETED: &[Function], "persistentVolumeClaimRetentionPolicy.whenDeleted", RETENTION,
         "!has($.persistentVolumeClaimRetentionPolicy) || !has($.persistentVolumeClaimRetentionPolicy.whenDeleted) || $.persistentVolumeClaimRetentionPolicy.whenDeleted in ['', 'Retain', 'Delete']";
     CLAIMS_WHEN_SCALED: &[Function], "persistentVolumeClaimRetentionPolicy.whenScaled", RETENTION,
@@ -160,7 +160,7 @@ pub const NO_NAME: Rule = Rule {
 };
 
 /// The message of the CEL rule on the name of a component object.
-pub const OBJECT_NAME: &str = "metadata.name: must be at most 43 lowercase letters, digits and `-`, starting with a letter and not ending with `-`";
+pub const OBJECT_NAME: &str = "metadata.name: must be at most 43 lowercase letters, digits and `-`, starting and ending with a letter or digit";
 
 /// Maximum components of one role in a mesh, more than fit into the largest object that the API server stores.
 pub const MAX_COMPONENTS: usize = 2000;

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::BuiltinMetric;
 use crate::component::{Common, Role, SpecView};
 use crate::quantity;
 
@@ -56,7 +57,7 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, lifecycle: Lifecycle,
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (index, rule) in pod.builtin_autoscaler.iter().flatten().enumerate() {
         let field = pod_path.field("builtinAutoscaler").index(index);
-        let Some(resource) = builtin_resource(rule) else {
+        let Some(BuiltinMetric { resource, .. }) = BuiltinMetric::parse(rule) else {
             findings.warn(field, format!("unknown built-in metric {rule:?}; ignored"));
             continue;
         };
@@ -79,6 +80,11 @@ fn limits(
     lifecycle: Lifecycle,
     findings: &mut Collector,
 ) {
+    // One message: the other limits are compared with a `maxReplicas` that the author takes for a switch.
+    if max < 1 {
+        findings.deny_rule(path, &rules::NO_MAX);
+        return;
+    }
     if replicas == 0 {
         findings.deny_rule(path, &rules::ZERO_UNDER_AUTOSCALER);
     }
@@ -105,16 +111,6 @@ fn limits(
 
 fn invalid_quantity(text: &str) -> String {
     format!("invalid quantity {text:?}; use for example `500m` or `1Gi`")
-}
-
-fn builtin_resource(rule: &str) -> Option<&'static str> {
-    let rule = rule.strip_prefix("AverageUtilization")?;
-    let (resource, percent) = match rule.split_once("Percent")? {
-        ("CPU", percent) => ("cpu", percent),
-        ("Memory", percent) => ("memory", percent),
-        _ => return None,
-    };
-    matches!(percent, "80" | "50" | "20").then_some(resource)
 }
 
 pub(super) fn resources(path: &FieldPath, spec: &Common<'_>, findings: &mut Collector) {

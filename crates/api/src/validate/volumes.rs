@@ -32,8 +32,9 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collec
             if name.is_empty() {
                 findings.deny(at.field("metadata.name"), "must be set, since `volumeMounts` refer to it");
             } else if !claims.insert(name) {
-                let message = format!("duplicate claim name {name:?}");
-                findings.deny(at.field("metadata.name"), message);
+                // Kubernetes accepts it: pods get one claim of that name.
+                let message = format!("duplicate claim name {name:?}; only one of them is used");
+                findings.warn(at.field("metadata.name"), message);
             }
             let wanted = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
             let wanted = wanted.and_then(|resources| resources.requests.as_ref());

@@ -144,11 +144,4 @@ pub(super) fn windows(t: &mut Table) {
         timed(json!(1), json!(0)),
         timed(Value::Null, Value::Null),
     );
-    t.add(
-        "late",
-        F,
-        &["spec.windowConfig.lateDataTopic"],
-        window(json!({ "windowLengthCount": 1, "lateDataTopic": "a/b" })),
-        window(json!({ "windowLengthCount": 1, "lateDataTopic": "late" })),
-    );
 }

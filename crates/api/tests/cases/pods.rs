@@ -43,13 +43,6 @@ pub(super) fn pods(t: &mut Table) {
         pod(json!({ "env": [{ "name": "A=B" }] })),
         pod(json!({ "env": [{ "name": "a.b" }] })),
     );
-    t.add(
-        "grace",
-        ALL,
-        &["spec.pod.terminationGracePeriodSeconds"],
-        pod(json!({ "terminationGracePeriodSeconds": -1 })),
-        pod(json!({ "terminationGracePeriodSeconds": 0 })),
-    );
     for (bad, good, at) in [
         (
             json!({ "key": "a b", "operator": "Exists" }),
@@ -100,13 +93,6 @@ pub(super) fn pods(t: &mut Table) {
         &["spec.volumeClaimTemplates[0].metadata.name"],
         claims(&[claim("", "1G")]),
         claims(&[claim("a", "1G")]),
-    );
-    t.add(
-        "claims",
-        F,
-        &["spec.volumeClaimTemplates[1].metadata.name"],
-        claims(&[claim("a", "1G"), claim("a", "1G")]),
-        claims(&[claim("a", "1G"), claim("b", "1G")]),
     );
     t.add(
         "claims",

@@ -19,8 +19,8 @@ pub(super) fn runtimes(t: &mut Table) {
         "name",
         ALL,
         &["metadata.name"],
+        json!({ "metadata.name": "a.b" }),
         json!({ "metadata.name": "1a" }),
-        json!({ "metadata.name": "a1" }),
     );
     t.add("RT1", F, &["spec.java"], json!({ "java": null }), json!({}));
     t.add(
@@ -63,7 +63,9 @@ pub(super) fn runtimes(t: &mut Table) {
     t.add("J1", ALL, &["spec.className"], json!({ "className": null }), json!({ "className": "C" }));
     t.add("J2", ALL, &["spec.java.jar"], json!({ "java": { "jar": "" } }), json!({ "java": { "jar": "x" } }));
     for (bad, good) in [
-        ("public/default/x", "function://public/default/x@v1"),
+        ("default/x", "function://public/default/x@v1"),
+        ("/pulsar/x.jar", "public/default/x"),
+        ("x", "public/default/x@v1"),
         ("function://a/b", "sink://a/b/c"),
         ("ftp://x", "HTTPS://x"),
     ] {
@@ -79,9 +81,11 @@ pub(super) fn runtimes(t: &mut Table) {
     t.add("P1", F, &["spec.className"], python("", "f.py", ""), python("c", "f.py", ""));
     t.add("P2", F, &["spec.python.py"], python("c", "", ""), python("c", "f.py", ""));
     t.add("P3", F, &["spec.python.pyLocation"], python("c", "f.py", "x"), python("c", "f.py", "http://x"));
+    t.add("P3", F, &["spec.python.pyLocation"], python("c", "f.py", "a/x"), python("c", "f.py", "a/b/x"));
     let go = |go: &str, location: &str| json!({ "java": null, "className": null, "golang": { "go": go, "goLocation": location } });
     t.add("G1", F, &["spec.golang.go"], go("", ""), go("f", ""));
     t.add("G2", F, &["spec.golang.goLocation"], go("f", "x"), go("f", "source://a/b/c"));
+    t.add("G2", F, &["spec.golang.goLocation"], go("f", "a/b"), go("f", "a/b/c@1"));
     let generic = |file: &str, language: &str, location: &str| {
         json!({ "java": null, "className": null,
             "genericRuntime": { "functionFile": file, "language": language, "functionFileLocation": location } })
@@ -102,11 +106,11 @@ pub(super) fn runtimes(t: &mut Table) {
         generic("f", "wasm", "http://x"),
     );
     t.add(
-        "pull",
-        ALL,
-        &["spec.imagePullPolicy"],
-        json!({ "imagePullPolicy": "always" }),
-        json!({ "imagePullPolicy": "Always" }),
+        "generic",
+        F,
+        &["spec.genericRuntime.functionFileLocation"],
+        generic("f", "wasm", "a/b"),
+        generic("f", "wasm", "a/b/c/file"),
     );
     t.add(
         "batch",

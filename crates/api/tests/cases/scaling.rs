@@ -49,6 +49,16 @@ pub(super) fn numbers(t: &mut Table) {
         json!({ "replicas": 3, "minReplicas": 4, "maxReplicas": 3 }),
         json!({ "replicas": 4, "minReplicas": 4, "maxReplicas": 4 }),
     );
+    for max in [0, -1] {
+        t.add("max", ALL, &["spec.maxReplicas"], json!({ "maxReplicas": max }), json!({ "maxReplicas": 1 }));
+    }
+    t.add(
+        "max",
+        ALL,
+        &["spec.maxReplicas"],
+        json!({ "replicas": 0, "minReplicas": 0, "maxReplicas": 0 }),
+        json!({ "replicas": 0, "minReplicas": 0 }),
+    );
     t.add(
         "V1",
         ALL,

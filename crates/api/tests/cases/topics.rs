@@ -100,8 +100,8 @@ pub(super) fn topics(t: &mut Table) {
         "O4",
         F,
         &["spec.output.topic"],
-        json!({ "output": { "topic": "persistent://public/default/in" } }),
-        json!({ "output": { "topic": "non-persistent://public/default/in" } }),
+        json!({ "output": { "topic": "a/b/in" }, "input": { "topics": ["a/b/in"] } }),
+        json!({ "output": { "topic": "a/b/in" } }),
     );
     t.add(
         "O4",

@@ -6,12 +6,10 @@
 pub(crate) mod report;
 mod schema;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::LazyLock;
 
+use function_mesh_api::crd;
 use function_mesh_api::validate::{Findings, Violation, check_backend_config, check_component, check_mesh};
-use serde_json::Value;
 
 use crate::input::Document;
 use crate::object::{self, Object};
@@ -44,18 +42,6 @@ pub(crate) struct Finding {
     pub(crate) at: Range<usize>,
 }
 
-/// The schemas by kind, generated once since they are large.
-static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
-    let mut schemas = BTreeMap::new();
-    // The tests of `crds` fail when the CRDs cannot be generated.
-    for crd in function_mesh_api::crd::all().unwrap_or_default() {
-        let version = crd.spec.versions.into_iter().next();
-        let schema = version.and_then(|version| version.schema?.open_api_v3_schema);
-        schemas.insert(crd.spec.names.kind, serde_json::to_value(schema).unwrap_or_default());
-    }
-    schemas
-});
-
 /// Validates documents.
 pub(crate) struct Checker<'a> {
     /// Namespace of objects without one.
@@ -71,7 +57,7 @@ impl Checker<'_> {
         if !document.is_mesh_kind() {
             return misspelt_group(document).map(|fault| vec![placed(document, Severity::Warning, fault)]);
         }
-        let mut found = match SCHEMAS.get(document.kind()) {
+        let mut found = match crd::schema(document.kind()) {
             Some(schema) => schema::compare(document, schema),
             None => Vec::new(),
         };
@@ -94,6 +80,13 @@ impl Checker<'_> {
                 }
             }
         }
+        let repeated = document.repetitions();
+        found.extend(repeated.map(|(field, at, message)| Finding {
+            severity: Severity::Warning,
+            field,
+            message,
+            at,
+        }));
         found.sort_by_key(|finding| (finding.at.start, finding.severity));
         Some(found)
     }
@@ -116,7 +109,7 @@ fn placed(document: &Document, severity: Severity, violation: Violation) -> Find
     Finding { severity, field, message: violation.message, at }
 }
 
-/// A group that differs from this project's by a slip of the pen.
+/// A group that differs from this project's by a typo.
 fn misspelt_group(document: &Document) -> Option<Violation> {
     use function_mesh_api::labels::{API_VERSION, GROUP};
     use function_mesh_api::validate::FieldPath;

@@ -11,7 +11,7 @@ const COMMON_FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
 /// All violations of the schema.
 pub(super) fn compare(document: &Document, schema: &Value) -> Vec<Finding> {
-    let mut walk = Walk { text: &document.source.text, findings: Vec::new() };
+    let mut walk = Walk { text: &document.source.text, parents: Vec::new(), findings: Vec::new() };
     let Tree::Map(entries) = &document.node.tree else { return walk.findings };
     for entry in entries.iter().filter(|entry| !COMMON_FIELDS.contains(&entry.key.as_str())) {
         match schema.get("properties").and_then(|fields| fields.get(&entry.key)) {
@@ -24,12 +24,14 @@ pub(super) fn compare(document: &Document, schema: &Value) -> Vec<Finding> {
 
 struct Walk<'a> {
     text: &'a str,
+    /// Path and schema of the maps around the current value, the outermost first.
+    parents: Vec<(String, &'a Value)>,
     findings: Vec<Finding>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     /// Validates a value; `holder` is the map entry that contains it.
-    fn value(&mut self, node: &Node, schema: &Value, path: &str, holder: &Entry) {
+    fn value(&mut self, node: &Node, schema: &'a Value, path: &str, holder: &Entry) {
         // Null means absent.
         if node.is_null() {
             return;
@@ -49,11 +51,15 @@ impl Walk<'_> {
                     self.value(item, schema, &format!("{path}[{index}]"), holder);
                 }
             }
-            Tree::Map(entries) => self.map(entries, schema, path, holder),
+            Tree::Map(entries) => {
+                self.parents.push((path.to_owned(), schema));
+                self.map(entries, schema, path, holder);
+                self.parents.pop();
+            }
         }
     }
 
-    fn map(&mut self, entries: &[Entry], schema: &Value, path: &str, holder: &Entry) {
+    fn map(&mut self, entries: &[Entry], schema: &'a Value, path: &str, holder: &Entry) {
         let fields = schema.get("properties");
         let others = schema.get("additionalProperties");
         let is_open = schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true))
@@ -92,6 +98,15 @@ impl Walk<'_> {
 
     fn unknown(&mut self, entry: &Entry, path: &str, schema: &Value) {
         let known = schema.get("properties").and_then(Value::as_object);
+        if let Some(place) = self.place(&entry.key, schema, path) {
+            self.findings.push(Finding {
+                severity: Severity::Warning,
+                field: path.to_owned(),
+                message: format!("unknown field, dropped by the API server; write it as `{place}`"),
+                at: entry.key_at.clone(),
+            });
+            return;
+        }
         let closest = known
             .into_iter()
             .flat_map(|fields| fields.keys())
@@ -105,6 +120,21 @@ impl Walk<'_> {
             message: format!("unknown field, dropped by the API server{advice}"),
             at: entry.key_at.clone(),
         });
+    }
+
+    /// Where a misplaced field belongs: in a map around it, or in one beside it, under the same name.
+    fn place(&self, name: &str, schema: &Value, path: &str) -> Option<String> {
+        fn fields(schema: &Value) -> Option<&serde_json::Map<String, Value>> {
+            schema.get("properties").and_then(Value::as_object)
+        }
+        let has = |schema: &Value| fields(schema).is_some_and(|fields| fields.contains_key(name));
+        let around = self.parents.iter().rev().skip(1).find(|(_, schema)| has(schema));
+        let here = path.strip_suffix(name)?;
+        let below = || {
+            let holder = fields(schema)?.iter().find(|(_, inner)| has(inner)).map(|(field, _)| field)?;
+            Some(format!("{here}{holder}.{name}"))
+        };
+        around.map(|(path, _)| format!("{path}.{name}")).or_else(below)
     }
 
     /// The error for a value of a wrong type, with a remedy.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use function_mesh_api::BackendConfig;
-use function_mesh_workloads::{Settings, SettingsArgs};
+use function_mesh_workloads::Settings;
 
 use super::inputs;
 use crate::diff::report::Values;
@@ -12,6 +12,7 @@ use crate::diff::{Against, Change, Entry, compare, report};
 use crate::input::{Document, Files, read_all};
 use crate::object::Object;
 use crate::object_ref::{ObjectRef, Snapshot};
+use crate::operator::{OperatorArgs, OperatorSettings};
 use crate::rendering::{Item, Renderer, backends};
 use crate::{Failure, Outcome, Streams, output};
 
@@ -41,8 +42,9 @@ does: defaults of the API server are no changes, and quantities are equal by val
   pods restart  the pod template changes
   pods stay     running pods do not restart
   immutable     Kubernetes rejects the change; the operator keeps the field
-Pass the settings of the operator in the cluster, or their differences show up as changes. Components that are not
-in the files are not compared, even if a BackendConfig in the files affects them.
+The settings of the operator are read from its cluster, and flags override them. If they cannot be read, defaults are
+assumed, and the output says so. Components that are not in the files are not compared, even if a BackendConfig in
+the files affects them.
 Values of the configuration of functions and connectors are redacted unless --show-values is set. Other values that
 look like passwords, tokens or keys, or are named so, are always redacted.
 
@@ -72,12 +74,12 @@ pub(crate) struct Args {
     connection: crate::cluster::Connection,
 
     #[command(flatten, next_help_heading = "Settings of the operator")]
-    settings: SettingsArgs,
+    operator: OperatorArgs,
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    let settings = args.settings.settings()?;
     let documents = read_all(&args.files)?;
+    inputs::warn_of_repetitions(&documents, streams)?;
     let against = match args.against.as_slice() {
         [] => Against::Cluster,
         [one] if one.as_os_str() == CLUSTER => Against::Cluster,
@@ -89,12 +91,12 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         }
         _ => Against::Files,
     };
-    let entries = match against {
+    let (operator, entries) = match against {
         #[cfg(feature = "cluster")]
         Against::Cluster => super::diff_cluster::against_cluster(
             &args.connection,
             &args.files,
-            &settings,
+            &args.operator,
             &documents,
             streams,
         )?,
@@ -104,21 +106,40 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
                 "this build has no cluster client; compare with older files: --against FILE".to_owned(),
             ));
         }
-        Against::Files => against_files(args, &settings, &documents, streams)?,
+        Against::Files => {
+            let operator = args.operator()?;
+            let entries = against_files(args, &operator.settings, &documents, streams)?;
+            (operator, entries)
+        }
     };
     let Some(entries) = entries else { return Ok(Outcome::Failed) };
     let values = if args.show_values { Values::WithConfiguration } else { Values::Redacted };
     match args.output {
         Format::Text => report::text(streams.out, &entries, values, streams.colour, args.all)?,
-        Format::Json => output::write(streams.out, output::Format::Json, &report::data(&entries, values))?,
-        Format::Yaml => output::write(streams.out, output::Format::Yaml, &report::data(&entries, values))?,
+        Format::Json => {
+            output::write(streams.out, output::Format::Json, &report::data(&entries, values, &operator))?;
+        }
+        Format::Yaml => {
+            output::write(streams.out, output::Format::Yaml, &report::data(&entries, values, &operator))?;
+        }
     }
+    inputs::note(&operator, streams)?;
     let is_same = entries.iter().all(|entry| entry.change == Change::Unchanged);
     Ok(if is_same { Outcome::Success } else { Outcome::Changed })
 }
 
 /// The entries; None after reporting an invalid document.
 pub(super) type Compared = Result<Option<Vec<Entry>>, Failure>;
+
+impl Args {
+    /// The settings for comparing files.
+    fn operator(&self) -> Result<OperatorSettings, Failure> {
+        #[cfg(feature = "cluster")]
+        return self.connection.operator_settings(&self.operator);
+        #[cfg(not(feature = "cluster"))]
+        Ok(self.operator.offline()?)
+    }
+}
 
 fn against_files(
     args: &Args,

@@ -3,34 +3,38 @@
 use std::collections::BTreeSet;
 
 use function_mesh_api::BackendConfig;
-use function_mesh_workloads::Settings;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::diff::{Compared, nothing_to_compare, rendered};
+use super::diff::{nothing_to_compare, rendered};
 use super::inputs;
-use crate::Streams;
 use crate::cluster::{Cluster, Connection};
-use crate::diff::{Against, Change, compare, mark_deferred};
+use crate::diff::{Against, Change, Entry, compare, mark_deferred};
 use crate::input::{Document, Files};
 use crate::object_ref::{ObjectRef, Snapshot};
+use crate::operator::{OperatorArgs, OperatorSettings};
 use crate::rendering::{backends, backends_of};
+use crate::{Failure, Streams};
 
 /// Compares with the cluster. BackendConfigs that are not in the files are read from the cluster too.
 pub(super) fn against_cluster(
     connection: &Connection,
     files: &Files,
-    settings: &Settings,
+    flags: &OperatorArgs,
     documents: &[Document],
     streams: &mut Streams<'_>,
-) -> Compared {
+) -> Result<(OperatorSettings, Option<Vec<Entry>>), Failure> {
     let cluster = Cluster::connect(connection)?;
     let namespace = files.namespace.as_deref().unwrap_or_else(|| cluster.namespace());
-    let Some(objects) = inputs::objects(documents, namespace, streams)? else { return Ok(None) };
+    let Some(objects) = inputs::objects(documents, namespace, streams)? else {
+        return Ok((flags.offline()?, None));
+    };
     let namespaces: BTreeSet<String> = objects.iter().filter_map(|(_, object)| object.namespace()).collect();
     if namespaces.is_empty() {
         return Err(nothing_to_compare(documents.len()));
     }
+    let operator = cluster.settings(flags, namespaces.iter().map(String::as_str))?;
+    let settings = &operator.settings;
     let mut before = Snapshot::new();
     for namespace in &namespaces {
         before.extend(cluster.objects_and_children(namespace)?);
@@ -50,7 +54,9 @@ pub(super) fn against_cluster(
             all.push(backend);
         }
     }
-    let Some(items) = rendered(objects, settings, &all, &before, streams)? else { return Ok(None) };
+    let Some(items) = rendered(objects, settings, &all, &before, streams)? else {
+        return Ok((operator, None));
+    };
     let mut entries = compare(items, &before, Against::Cluster);
     let changed: BTreeSet<ObjectRef> = entries
         .iter()
@@ -64,17 +70,16 @@ pub(super) fn against_cluster(
         if generation.is_none() || generation != live.pointer("/status/observedGeneration") {
             return false;
         }
-        let is_deferred = |config: Option<&BackendConfig>, revision: Option<&str>| {
-            config.is_some_and(|config| {
-                let id = id_of(config);
-                let live = before.get(&id).and_then(|it| it.pointer("/metadata/resourceVersion")?.as_str());
-                !config.spec.auto_update.unwrap_or_default() && (changed.contains(&id) || live != revision)
-            })
-        };
-        is_deferred(applied.global, status("globalBackendConfigRevision"))
-            || is_deferred(applied.namespaced, status("namespacedBackendConfigRevision"))
+        let revisions = (status("globalBackendConfigRevision"), status("namespacedBackendConfigRevision"));
+        applied.has_deferred_change(revisions, |config| {
+            let id = id_of(config);
+            // One that changes with the files will get a new revision.
+            let live = before.get(&id).filter(|_| !changed.contains(&id));
+            let revision = live.and_then(|live| live.pointer("/metadata/resourceVersion")?.as_str());
+            Some(revision.unwrap_or("new").to_owned())
+        })
     });
-    Ok(Some(entries))
+    Ok((operator, Some(entries)))
 }
 
 fn id_of(config: &BackendConfig) -> ObjectRef {

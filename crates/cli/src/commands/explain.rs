@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use function_mesh_api::labels::API_VERSION;
 use function_mesh_api::{FunctionMesh, Role, drop_nulls};
-use function_mesh_workloads::{BackendConfigRef, Settings, SettingsArgs, names};
+use function_mesh_workloads::{BackendConfigRef, Settings, names};
 use kube::ResourceExt;
 
 use super::inputs::{self, Inputs};
@@ -12,6 +12,9 @@ use crate::explain::{Layers, Pick, explain};
 use crate::input::{Document, Files};
 use crate::object::Object;
 use crate::object_ref::{ObjectRef, Snapshot, uid};
+use crate::operator::OperatorArgs;
+#[cfg(feature = "cluster")]
+use crate::operator::OperatorSettings;
 use crate::{Failure, Outcome, Streams, output};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -95,16 +98,16 @@ pub(crate) struct Args {
     connection: crate::cluster::Connection,
 
     #[command(flatten, next_help_heading = "Settings of the operator")]
-    settings: SettingsArgs,
+    operator: OperatorArgs,
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    let settings = args.settings.settings()?;
     #[cfg(feature = "cluster")]
-    let mut inputs = read_inputs(args, &settings)?;
+    let (operator, mut inputs) = read_inputs(args)?;
     #[cfg(not(feature = "cluster"))]
-    let mut inputs = Inputs::from_files(&args.files);
+    let (operator, mut inputs) = (args.operator.offline()?, Inputs::from_files(&args.files));
     let documents = inputs.take_documents()?;
+    inputs::warn_of_repetitions(&documents, streams)?;
     let Some(objects) = inputs::objects(&documents, &inputs.namespace, streams)? else {
         return Ok(Outcome::Invalid);
     };
@@ -121,7 +124,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     }
     let mut explained = Vec::new();
     for component in chosen {
-        let (layers, sources) = layers(component, &objects, &settings, &inputs.live);
+        let (layers, sources) = layers(component, &objects, &operator.settings, &inputs.live);
         match explain(&layers) {
             Ok(values) => explained.push(Explained {
                 title: component.title(),
@@ -143,18 +146,23 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
             let all = args.all || args.path.is_some() || args.from.is_some();
             report::text(streams.out, &explained, streams.colour, all)?;
         }
-        Format::Json => output::write(streams.out, output::Format::Json, &report::data(&explained))?,
-        Format::Yaml => output::write(streams.out, output::Format::Yaml, &report::data(&explained))?,
+        Format::Json => {
+            output::write(streams.out, output::Format::Json, &report::data(&explained, &operator))?;
+        }
+        Format::Yaml => {
+            output::write(streams.out, output::Format::Yaml, &report::data(&explained, &operator))?;
+        }
     }
+    inputs::note(&operator, streams)?;
     Ok(Outcome::Success)
 }
 
 /// The files, or the component in the cluster with its BackendConfigs.
 #[cfg(feature = "cluster")]
-fn read_inputs(args: &Args, settings: &Settings) -> Result<Inputs, Failure> {
+fn read_inputs(args: &Args) -> Result<(OperatorSettings, Inputs), Failure> {
     use crate::cluster::{Cluster, Target};
     let Some(target) = args.target.as_ref().filter(|_| args.files.is_empty()) else {
-        return Ok(Inputs::from_files(&args.files));
+        return Ok((args.connection.operator_settings(&args.operator)?, Inputs::from_files(&args.files)));
     };
     let target: Target = target
         .parse()
@@ -171,7 +179,9 @@ fn read_inputs(args: &Args, settings: &Settings) -> Result<Inputs, Failure> {
         .filter(|(kind, ..)| *kind == "FunctionMesh")
         .map(|(kind, name, _)| ObjectRef::new(kind, &namespace, name))
         .filter(|mesh| live.contains_key(mesh));
-    if let Some(global) = settings.global_backend_config_ref().filter(|it| it.namespace != namespace) {
+    let operator = cluster.settings(&args.operator, [namespace.as_str()])?;
+    if let Some(global) = operator.settings.global_backend_config_ref().filter(|it| it.namespace != namespace)
+    {
         live.extend(cluster.backend_configs(global.namespace)?);
     }
     let subject = mesh.unwrap_or(id);
@@ -179,7 +189,7 @@ fn read_inputs(args: &Args, settings: &Settings) -> Result<Inputs, Failure> {
     for (id, object) in live.iter().filter(|(id, _)| **id == subject || id.kind == "BackendConfig") {
         documents.push(inputs::document(id, object)?);
     }
-    Ok(Inputs { documents, errors: Vec::new(), namespace, live })
+    Ok((operator, Inputs { documents, errors: Vec::new(), namespace, live }))
 }
 
 /// A component in the documents.

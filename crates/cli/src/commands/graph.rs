@@ -67,6 +67,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
     let documents = read_all(&args.files)?;
+    super::inputs::warn_of_repetitions(&documents, streams)?;
     let mut graphs = Vec::new();
     let mut standalone: BTreeMap<String, FunctionMeshSpec> = BTreeMap::new();
     let mut outcome = Outcome::Success;

@@ -14,6 +14,10 @@ use crate::input::{Document, Files, InputError, read};
 use crate::input::{Source, parse};
 use crate::object::Object;
 use crate::object_ref::Snapshot;
+#[cfg(feature = "cluster")]
+use crate::operator::OperatorArgs;
+use crate::operator::OperatorSettings;
+use crate::screen;
 
 /// Documents with their context.
 pub(super) struct Inputs {
@@ -52,6 +56,33 @@ impl Inputs {
             return Ok(Self::from_files(files));
         }
         let cluster = Cluster::connect(&selection.connection)?;
+        Self::from_cluster(&cluster, files, selection, extra_namespace)
+    }
+
+    /// The same, with the settings to render them with.
+    pub(super) fn read_with_settings(
+        files: &Files,
+        selection: &Selection,
+        flags: &OperatorArgs,
+    ) -> Result<(OperatorSettings, Self), Failure> {
+        let connection = &selection.connection;
+        if !selection.from_cluster {
+            return Ok((connection.operator_settings(flags)?, Self::from_files(files)));
+        }
+        let cluster = Cluster::connect(connection)?;
+        let namespace = files.namespace.as_deref().unwrap_or_else(|| cluster.namespace());
+        let operator = cluster.settings(flags, (!selection.all_namespaces).then_some(namespace))?;
+        let global = operator.settings.global_backend_config_ref().map(|global| global.namespace);
+        let inputs = Self::from_cluster(&cluster, files, selection, global)?;
+        Ok((operator, inputs))
+    }
+
+    fn from_cluster(
+        cluster: &Cluster,
+        files: &Files,
+        selection: &Selection,
+        extra_namespace: Option<&str>,
+    ) -> Result<Self, Failure> {
         let namespace = files.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
         let mut live = cluster.mesh_objects((!selection.all_namespaces).then_some(namespace.as_str()))?;
         for target in &selection.targets {
@@ -103,6 +134,25 @@ pub(super) fn document(
         (_, Some(error)) => Err(error.into()),
         (None, None) => Err(Failure::Message(format!("{id} is empty"))),
     }
+}
+
+/// Notes what a reader must know of the operator's settings.
+pub(super) fn note(operator: &OperatorSettings, streams: &mut Streams<'_>) -> io::Result<()> {
+    operator.note().map_or(Ok(()), |note| screen::lines(streams.err, &format!("note: {note}")))
+}
+
+/// Warns of what `kubectl` reads without a word: keys that are there twice.
+pub(super) fn warn_of_repetitions(documents: &[Document], streams: &mut Streams<'_>) -> io::Result<()> {
+    for document in documents.iter().filter(|document| document.is_mesh_kind()) {
+        for (field, at, message) in document.repetitions() {
+            let title = format!("{field}: {message}");
+            let note = format!("in {}", document.title());
+            let source = &document.source;
+            let shown = report::show(Severity::Warning, &title, source, &at, Some(&note), streams.colour);
+            writeln!(streams.err, "{shown}\n")?;
+        }
+    }
+    Ok(())
 }
 
 /// Decodes documents; None after reporting errors with their locations.

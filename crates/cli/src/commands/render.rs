@@ -1,11 +1,11 @@
 //! `render`: prints the objects that the operator creates from manifests.
 
 use function_mesh_api::validate::Violation;
-use function_mesh_workloads::SettingsArgs;
 
-use super::inputs::Inputs;
+use super::inputs::{self, Inputs};
 use crate::input::{Document, Files};
 use crate::object::Object;
+use crate::operator::OperatorArgs;
 use crate::output::{self, Format};
 use crate::rendering::{Origin, Renderer, backends};
 use crate::{Failure, Outcome, Streams, screen};
@@ -39,19 +39,17 @@ pub(crate) struct Args {
     output: Format,
 
     #[command(flatten, next_help_heading = "Settings of the operator")]
-    settings: SettingsArgs,
+    operator: OperatorArgs,
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    let settings = args.settings.settings()?;
     #[cfg(feature = "cluster")]
-    let mut inputs = {
-        let global = settings.global_backend_config_ref().map(|global| global.namespace);
-        Inputs::read(&args.files, &args.cluster, global)?
-    };
+    let (operator, mut inputs) = Inputs::read_with_settings(&args.files, &args.cluster, &args.operator)?;
     #[cfg(not(feature = "cluster"))]
-    let mut inputs = Inputs::from_files(&args.files);
+    let (operator, mut inputs) = (args.operator.offline()?, Inputs::from_files(&args.files));
+    let settings = &operator.settings;
     let documents = inputs.take_documents()?;
+    super::inputs::warn_of_repetitions(&documents, streams)?;
     let mut rejected = false;
     let mut reject = |document: &Document, violations: &[Violation]| -> std::io::Result<()> {
         rejected = true;
@@ -71,7 +69,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     }
     let backends = backends(objects.iter().map(|(_, object)| object));
     let mut renderer = Renderer {
-        settings: &settings,
+        settings,
         backends: &backends,
         with_cleanup: args.with_cleanup,
         live: &inputs.live,
@@ -87,6 +85,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         writeln!(streams.err, "not rendered; run `kubectl mesh validate` for details")?;
         return Ok(Outcome::Invalid);
     }
+    inputs::note(&operator, streams)?;
     let items = renderer.items.into_iter().filter(|item| item.origin != Origin::User);
     let items: Vec<_> = items.map(|item| item.value).collect();
     if items.is_empty() {

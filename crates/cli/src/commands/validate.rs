@@ -28,8 +28,8 @@ Examples:
   kubectl mesh validate --from-cluster -A           objects in the cluster
 
 The cluster rejects objects with errors: violated rules of the operator and wrong types. Warnings are most likely
-mistakes that the cluster accepts: unknown fields, or a component that shares no topic with its mesh. Objects of other
-kinds are ignored.
+mistakes that the cluster accepts: unknown fields, keys that are there twice, settings that cannot work, or a
+component that shares no topic with its mesh. Objects of other kinds are ignored.
 
 Exit code: 0 no errors, 1 errors, 2 unreadable input.")]
 pub(crate) struct Args {

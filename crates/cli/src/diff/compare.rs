@@ -1,6 +1,6 @@
 //! Compares one object with its live object.
 
-use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source, parse};
+use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source, labels, parse};
 use function_mesh_workloads::diff::{
     Difference, Path, Step, all_differences, all_differences_of, differences, differences_of,
     exact_differences,
@@ -133,12 +133,14 @@ fn immutable_differences(wanted: &Value, live: &Value, kind: &str) -> Vec<Differ
     found
 }
 
-/// Whether the API server manages this field.
+/// Whether the API server manages this field, or it only repeats others.
 fn is_server_managed(path: &Path) -> bool {
     ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"]
         .into_iter()
         .any(|field| path.is_within(&["metadata", field]))
         || path.is_within(&["status"])
+        // A change of the template is shown itself.
+        || path.is_within(&["metadata", "annotations", labels::TEMPLATE_HASH])
 }
 
 fn effect(kind: &str, path: &Path) -> Effect {

@@ -33,8 +33,8 @@ pub(crate) enum Change {
     Changed,
     Unchanged,
     Removed,
-    /// The operator does not touch the object: another owner has it.
-    Refused,
+    /// The operator does not write the object, since it does not own it.
+    Foreign,
 }
 
 impl Change {
@@ -44,7 +44,7 @@ impl Change {
             Self::Changed => "changed",
             Self::Unchanged => "unchanged",
             Self::Removed => "removed",
-            Self::Refused => "refused",
+            Self::Foreign => "foreign",
         }
     }
 }
@@ -179,10 +179,10 @@ fn other_owner(item: &Item, live: &Value, against: Against) -> Option<(Change, S
             let note = format!("after deletion of the one that an earlier {kind} {name} owned");
             return Some((Change::New, note));
         }
-        Some((other, its_name, _)) => format!("owned by {other} {its_name}"),
+        Some((other, its_name, _)) => format!("it is owned by {other} {its_name:?}"),
         None => "it has no owner".to_owned(),
     };
-    Some((Change::Refused, format!("{whose}; rename the component, or delete that object")))
+    Some((Change::Foreign, format!("{whose}; rename the component, or delete that object")))
 }
 
 /// Removed objects: against files all that the new files lack; against a cluster those that compared objects own,

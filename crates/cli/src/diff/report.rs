@@ -7,6 +7,7 @@ use function_mesh_workloads::redact::{self, HIDDEN};
 use serde_json::{Value, json};
 
 use super::{Change, Effect, Entry};
+use crate::operator::OperatorSettings;
 use crate::screen::{self, painted};
 use crate::shell_args;
 
@@ -38,7 +39,7 @@ pub(crate) fn text(
             Change::Changed => ('~', "33"),
             Change::Unchanged => ('=', "2"),
             Change::Removed => ('-', "31"),
-            Change::Refused => ('!', "31"),
+            Change::Foreign => ('!', "31"),
         };
         let said =
             entry.verdict.map(Effect::as_str).into_iter().chain(entry.notes.iter().map(String::as_str));
@@ -78,12 +79,12 @@ pub(crate) fn text(
         }
     }
     let count = |change| entries.iter().filter(|entry| entry.change == change).count();
-    let refused = count(Change::Refused);
-    let refused = if refused == 0 { String::new() } else { format!(", {refused} refused") };
+    let foreign = count(Change::Foreign);
+    let foreign = if foreign == 0 { String::new() } else { format!(", {foreign} foreign") };
     let restarts = entries.iter().filter(|entry| entry.verdict == Some(Effect::Restart)).count();
     writeln!(
         out,
-        "{} new, {} changed, {} removed, {} unchanged{refused}; pods of {restarts} StatefulSet{} restart",
+        "{} new, {} changed, {} removed, {} unchanged{foreign}; pods of {restarts} StatefulSet{} restart",
         count(Change::New),
         count(Change::Changed),
         count(Change::Removed),
@@ -93,7 +94,7 @@ pub(crate) fn text(
 }
 
 /// The report as data.
-pub(crate) fn data(entries: &[Entry], values: Values) -> Value {
+pub(crate) fn data(entries: &[Entry], values: Values, operator: &OperatorSettings) -> Value {
     let objects: Vec<Value> = entries
         .iter()
         .map(|entry| {
@@ -124,7 +125,7 @@ pub(crate) fn data(entries: &[Entry], values: Values) -> Value {
             })
         })
         .collect();
-    json!({ "objects": objects })
+    json!({ "settings": operator.data(), "objects": objects })
 }
 
 /// A value without secrets. Commands are split first, so that their options have names.

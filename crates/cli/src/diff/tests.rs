@@ -93,17 +93,17 @@ fn commands_are_compared_by_option() {
 }
 
 #[test]
-fn objects_of_other_owners_are_refused() {
+fn objects_of_other_owners_are_foreign() {
     let mut live = child("Service", json!({ "selector": {} }));
     live["metadata"]["ownerReferences"][0]["uid"] = json!("other");
     let wanted = child("Service", json!({ "selector": { "a": "b" } }));
     assert_eq!(one(wanted.clone(), live.clone()).change, Change::New);
     live["metadata"]["ownerReferences"][0]["name"] = json!("g");
-    let refused = one(wanted.clone(), live.clone());
-    assert_eq!(refused.change, Change::Refused);
-    assert!(refused.notes[0].contains("Function g"), "{:?}", refused.notes);
+    let foreign = one(wanted.clone(), live.clone());
+    assert_eq!(foreign.change, Change::Foreign);
+    assert!(foreign.notes[0].contains("it is owned by Function \"g\""), "{:?}", foreign.notes);
     live["metadata"]["ownerReferences"] = json!([]);
-    assert_eq!(one(wanted, live).change, Change::Refused);
+    assert_eq!(one(wanted, live).change, Change::Foreign);
 }
 
 #[test]

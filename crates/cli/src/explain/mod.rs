@@ -10,7 +10,9 @@ pub(crate) mod report;
 use std::collections::BTreeMap;
 
 use function_mesh_api::validate::{Violation, valid_component, valid_mesh};
-use function_mesh_api::{BackendConfig, Component, Function, FunctionMesh, Role, Sink, Source, parse};
+use function_mesh_api::{
+    BackendConfig, Component, Function, FunctionMesh, Role, Sink, Source, parse, schema_defaults,
+};
 use function_mesh_workloads::diff::{Path, Step, dedup_keyed_lists};
 use function_mesh_workloads::{Backends, RunnerImages, Settings, Workload, components};
 use serde_json::Value;
@@ -215,7 +217,13 @@ fn own_values(layers: &Layers) -> BTreeMap<Path, (Path, Value)> {
 
 /// All values of a component and its children.
 fn outcome(layers: &Layers) -> Result<Leaves, Vec<Violation>> {
-    let object = layers.object.clone();
+    let mut object = layers.object.clone();
+    let kind = match layers.pick {
+        Pick::Standalone(role) => role.kind(),
+        Pick::InMesh(..) => "FunctionMesh",
+    };
+    // Defaults belong to no layer, so they are set after each experiment.
+    schema_defaults::apply(kind, &mut object);
     let (role, index) = match layers.pick {
         Pick::Standalone(Role::Function) => return of_component(one(parse::<Function>(object))?, layers),
         Pick::Standalone(Role::Source) => return of_component(one(parse::<Source>(object))?, layers),
@@ -294,8 +302,12 @@ fn reset_settings(settings: &Settings) -> Vec<(String, Settings)> {
         runner_image_pull_policy,
         resource_labels,
         resource_annotations,
+        log_sidecar_resources,
+        cleanup_resources,
         enable_init_containers,
         add_default_affinity,
+        add_default_probes,
+        min_ready_seconds,
         run_as_non_root,
         cleanup_deadline,
         // These select the layers, which are listed separately.
@@ -325,6 +337,10 @@ fn reset_settings(settings: &Settings) -> Vec<(String, Settings)> {
         ),
         ("resourceLabels", with(&|it| it.resource_labels.clone_from(&resource_labels))),
         ("resourceAnnotations", with(&|it| it.resource_annotations.clone_from(&resource_annotations))),
+        ("logSidecarResources", with(&|it| it.log_sidecar_resources.clone_from(&log_sidecar_resources))),
+        ("cleanupResources", with(&|it| it.cleanup_resources.clone_from(&cleanup_resources))),
+        ("--add-default-probes", with(&|it| it.add_default_probes = add_default_probes)),
+        ("--min-ready-seconds", with(&|it| it.min_ready_seconds = min_ready_seconds)),
         ("--enable-init-containers", with(&|it| it.enable_init_containers = enable_init_containers)),
         ("--add-default-affinity", with(&|it| it.add_default_affinity = add_default_affinity)),
         ("--run-as-non-root", with(&|it| it.run_as_non_root = run_as_non_root)),

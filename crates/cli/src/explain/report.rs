@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use super::{Cause, Effective, Origin};
+use crate::operator::OperatorSettings;
 use crate::screen;
 
 /// Longest value on a line.
@@ -192,7 +193,7 @@ fn is_boilerplate(effective: &Effective) -> bool {
 }
 
 /// The report as data.
-pub(crate) fn data(all: &[Explained<'_>]) -> Value {
+pub(crate) fn data(all: &[Explained<'_>], operator: &OperatorSettings) -> Value {
     let components: Vec<Value> = all
         .iter()
         .map(|component| {
@@ -228,7 +229,7 @@ pub(crate) fn data(all: &[Explained<'_>]) -> Value {
             })
         })
         .collect();
-    json!({ "components": components })
+    json!({ "settings": operator.data(), "components": components })
 }
 
 /// A value on one line, without secrets.

@@ -1,6 +1,9 @@
-//! Parses YAML, with anchors and merge keys, and JSON into trees with source locations.
+//! Parses YAML, with anchors and merge keys, and JSON into trees with source locations, as `kubectl` reads them.
 
-use std::collections::{HashMap, HashSet};
+mod json;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -23,49 +26,75 @@ pub struct Syntax {
     pub at: Range<usize>,
 }
 
-/// The documents of a text, up to the first syntax error.
-pub fn load(text: &str) -> (Vec<Node>, Option<Syntax>) {
-    let (nodes, error) = yaml(text);
+/// A key that a map has twice. `kubectl` takes the later one without a word.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Repeated {
+    /// The key.
+    pub key: String,
+    /// Location of the key that counts; empty for JSON that is no YAML.
+    pub at: Range<usize>,
+    /// Location of the earlier key, which is ignored.
+    pub ignored: Range<usize>,
+    /// Whether a merge key (`<<`) brings the key that counts.
+    pub is_merged: bool,
+}
+
+/// The contents of a text.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The documents, up to the first syntax error.
+    pub documents: Vec<Node>,
+    /// The keys that are there twice, in any document.
+    pub repeated: Vec<Repeated>,
+    /// The first syntax error.
+    pub error: Option<Syntax>,
+}
+
+/// Parses a text.
+pub fn load(text: &str) -> Loaded {
+    let loaded = yaml(text);
     // Most JSON is YAML too, and keeps its locations when parsed as YAML.
-    if error.is_some()
+    if loaded.error.is_some()
         && text.trim_start().starts_with(['{', '['])
-        && let Some(nodes) = json(text)
+        && let Some(loaded) = json::load(text)
     {
-        return (nodes, None);
+        return loaded;
     }
-    (nodes, error)
+    loaded
 }
 
-fn json(text: &str) -> Option<Vec<Node>> {
-    let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    values.map(|value| value.ok().map(without_location)).collect()
-}
-
-fn without_location(value: Value) -> Node {
-    let tree = match value {
-        Value::Array(items) => Tree::List(items.into_iter().map(without_location).collect()),
-        Value::Object(entries) => {
-            let entry = |(key, value)| Entry { key, key_at: 0..0, node: without_location(value) };
-            Tree::Map(entries.into_iter().map(entry).collect())
-        }
-        scalar => Tree::Scalar(scalar),
-    };
-    // The JSON parser limits the depth itself.
-    Node { tree, at: 0..0, depth: 0 }
-}
-
-fn yaml(text: &str) -> (Vec<Node>, Option<Syntax>) {
+fn yaml(text: &str) -> Loaded {
     let mut loader = Loader { text, ..Loader::default() };
-    for next in Parser::new_from_str(text) {
+    let text = without_marks(text);
+    for next in Parser::new_from_str(&text) {
         let step = match next {
             Ok((event, span)) => loader.handle(event, &span),
-            Err(error) => Err(scan_error(text, &error)),
+            Err(error) => Err(scan_error(&text, &error)),
         };
         if let Err(error) = step {
-            return (loader.documents, Some(error));
+            return Loaded { documents: loader.documents, repeated: loader.repeated, error: Some(error) };
         }
     }
-    (loader.documents, None)
+    Loaded { documents: loader.documents, repeated: loader.repeated, error: None }
+}
+
+/// The text with line breaks in place of a byte order mark that begins a document, as when files were joined. Locations
+/// stay: both have three bytes.
+fn without_marks(text: &str) -> Cow<'_, str> {
+    const MARK: char = '\u{feff}';
+    if !text.contains(MARK) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(text.len());
+    let mut is_start = true;
+    for line in text.split_inclusive('\n') {
+        match line.strip_prefix(MARK).filter(|_| is_start) {
+            Some(rest) => clean.extend(["\n\n\n", rest]),
+            None => clean.push_str(line),
+        }
+        is_start = line.starts_with("---");
+    }
+    Cow::Owned(clean)
 }
 
 fn scan_error(text: &str, error: &ScanError) -> Syntax {
@@ -82,7 +111,37 @@ struct Open {
 
 enum Inside {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, keys: HashSet<String>, key: Option<(String, Range<usize>)>, merged: Vec<Node> },
+    Map(Fields),
+}
+
+/// The entries of a map that is being parsed.
+#[derive(Default)]
+struct Fields {
+    entries: Vec<Entry>,
+    /// Index of each key in `entries`, and whether a merge key brought it.
+    keys: HashMap<String, (usize, bool)>,
+    /// The key whose value comes next.
+    key: Option<(String, Range<usize>)>,
+}
+
+impl Fields {
+    /// Sets an entry. The later one of equal keys counts, as in `kubectl`; that of a merge key too.
+    fn set(&mut self, entry: Entry, is_merged: bool, repeated: &mut Vec<Repeated>) {
+        let Some((index, was_merged)) = self.keys.get_mut(&entry.key) else {
+            self.keys.insert(entry.key.clone(), (self.entries.len(), is_merged));
+            self.entries.push(entry);
+            return;
+        };
+        // What a merge key brings is there to be overridden.
+        if let Some(earlier) = self.entries.get_mut(*index) {
+            if !*was_merged {
+                let (key, at, ignored) = (entry.key.clone(), entry.key_at.clone(), earlier.key_at.clone());
+                repeated.push(Repeated { key, at, ignored, is_merged });
+            }
+            *earlier = entry;
+        }
+        *was_merged = is_merged;
+    }
 }
 
 #[derive(Default)]
@@ -91,6 +150,7 @@ struct Loader<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, (Node, usize)>,
     documents: Vec<Node>,
+    repeated: Vec<Repeated>,
     nodes: usize,
 }
 
@@ -100,23 +160,17 @@ impl Loader<'_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let value = scalar_value(&text, style, tag.as_deref());
-                let key = text.into_owned();
-                self.value(Node { tree: Tree::Scalar(value), at, depth: 0 }, anchor, Some(key))
+                self.value(Node { tree: Tree::Scalar(value), at, depth: 0 }, anchor)
             }
             Event::SequenceStart(_, anchor, _) => self.start(at, anchor, Inside::List(Vec::new())),
-            Event::MappingStart(_, anchor, _) => {
-                let inside =
-                    Inside::Map { entries: Vec::new(), keys: HashSet::new(), key: None, merged: Vec::new() };
-                self.start(at, anchor, inside)
-            }
+            Event::MappingStart(_, anchor, _) => self.start(at, anchor, Inside::Map(Fields::default())),
             Event::SequenceEnd | Event::MappingEnd => self.end(&at),
             Event::Alias(anchor) => {
                 let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
                     return Err(syntax("this alias is inside of its own anchor", at));
                 };
                 self.count(size, &at)?;
-                let key = node.as_str().map(str::to_owned);
-                self.value(node, 0, key)
+                self.value(node, 0)
             }
             Event::DocumentEnd => {
                 self.anchors.clear();
@@ -139,7 +193,7 @@ impl Loader<'_> {
         let at = at.start..end.start.max(at.end);
         let tree = match inside {
             Inside::List(items) => Tree::List(items),
-            Inside::Map { entries, keys, merged, .. } => Tree::Map(merge(entries, keys, merged)),
+            Inside::Map(fields) => Tree::Map(fields.entries),
         };
         let deepest = match &tree {
             Tree::List(items) => items.iter().map(|item| item.depth).max(),
@@ -150,11 +204,11 @@ impl Loader<'_> {
         if depth > MAX_DEPTH {
             return Err(syntax(format!("aliases nest more than {MAX_DEPTH} levels deep"), at));
         }
-        self.value(Node { tree, at, depth }, anchor, None)
+        self.value(Node { tree, at, depth }, anchor)
     }
 
     /// Adds a value to the open list or map, or to the documents.
-    fn value(&mut self, node: Node, anchor: usize, key_text: Option<String>) -> Result<(), Syntax> {
+    fn value(&mut self, node: Node, anchor: usize) -> Result<(), Syntax> {
         self.count(1, &node.at)?;
         if anchor != 0 {
             let size = size(&node);
@@ -163,22 +217,12 @@ impl Loader<'_> {
         match self.open.last_mut().map(|open| &mut open.inside) {
             None => self.documents.push(node),
             Some(Inside::List(items)) => items.push(node),
-            Some(Inside::Map { entries, keys, key, merged }) => match key.take() {
-                None => {
-                    let Some(text) = key_text else {
-                        return Err(syntax("a list or map cannot be a key", node.at));
-                    };
-                    *key = Some((text, node.at));
-                }
+            Some(Inside::Map(fields)) => match fields.key.take() {
+                None => fields.key = Some((key_text(&node)?, node.at)),
                 Some((text, key_at)) if text == "<<" && self.text.get(key_at.clone()) == Some("<<") => {
-                    merged.push(node);
+                    merge(fields, node, &mut self.repeated)?;
                 }
-                Some((text, key_at)) => {
-                    if !keys.insert(text.clone()) {
-                        return Err(syntax(format!("duplicate key {text:?}"), key_at));
-                    }
-                    entries.push(Entry { key: text, key_at, node });
-                }
+                Some((key, key_at)) => fields.set(Entry { key, key_at, node }, false, &mut self.repeated),
             },
         }
         Ok(())
@@ -213,78 +257,37 @@ fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
     if is_text { Value::String(text.to_owned()) } else { scalar::resolve(text) }
 }
 
-/// Applies merge keys (`<<`): adds entries of other maps whose keys are absent.
-fn merge(mut entries: Vec<Entry>, mut keys: HashSet<String>, merged: Vec<Node>) -> Vec<Entry> {
-    let others = merged.into_iter().flat_map(|node| match node.tree {
+/// The text of a key: `kubectl` turns numbers and booleans into text.
+fn key_text(node: &Node) -> Result<String, Syntax> {
+    match &node.tree {
+        Tree::Scalar(Value::String(text)) => Ok(text.clone()),
+        Tree::Scalar(Value::Bool(truth)) => Ok(truth.to_string()),
+        Tree::Scalar(Value::Number(number)) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            Ok(float.map_or_else(|| number.to_string(), |float| float.to_string()))
+        }
+        Tree::Scalar(_) => Err(syntax("null cannot be a key", node.at.clone())),
+        Tree::List(_) | Tree::Map(_) => Err(syntax("a list or map cannot be a key", node.at.clone())),
+    }
+}
+
+/// Applies a merge key (`<<`) at its place, as `kubectl` does: it overrides the keys before it, and those after it
+/// override it. Of several maps the first counts.
+fn merge(fields: &mut Fields, node: Node, repeated: &mut Vec<Repeated>) -> Result<(), Syntax> {
+    let maps = match node.tree {
         Tree::List(items) => items,
         Tree::Map(_) | Tree::Scalar(_) => vec![node],
-    });
-    for other in others {
-        let Tree::Map(more) = other.tree else { continue };
-        entries.extend(more.into_iter().filter(|entry| keys.insert(entry.key.clone())));
+    };
+    for map in maps.into_iter().rev() {
+        let Tree::Map(entries) = map.tree else {
+            return Err(syntax("a merge key requires a map or a list of maps", map.at));
+        };
+        for entry in entries {
+            fields.set(entry, true, repeated);
+        }
     }
-    entries
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fmt::Write;
-
-    use super::*;
-    use serde_json::json;
-
-    fn value(text: &str) -> Value {
-        let (nodes, error) = load(text);
-        assert!(error.is_none(), "{error:?}");
-        nodes[0].to_value()
-    }
-
-    fn error(text: &str) -> String {
-        load(text).1.expect("an error").message
-    }
-
-    #[test]
-    fn aliases_and_merge_keys_are_expanded() {
-        let text = "base: &b {a: 1, b: 2}\nlist: [*b]\nmore:\n  <<: *b\n  b: 3\n\"<<\": x\n";
-        let want = json!({"base": {"a": 1, "b": 2}, "list": [{"a": 1, "b": 2}], "more": {"a": 1, "b": 3}, "<<": "x"});
-        assert_eq!(value(text), want);
-    }
-
-    #[test]
-    fn quotes_and_tags_determine_the_type() {
-        assert_eq!(value("[yes, 'yes', !!str 1, !!int '1']"), json!([true, "yes", "1", 1]));
-    }
-
-    #[test]
-    fn json_escapes_are_parsed() {
-        let text = r#"{"a": "\ud83d\ude00\/", "b": [1.5e3, null]}"#;
-        assert_eq!(value(text), json!({"a": "😀/", "b": [1500.0, null]}));
-        assert_eq!(load("{\"a\": 1}\n{\"a\": 2}\n").0.len(), 2);
-    }
-
-    #[test]
-    fn hostile_texts_are_rejected() {
-        assert!(error("a: 1\na: 2\n").contains("duplicate key"));
-        assert!(error("[a]: 1\n").contains("cannot be a key"));
-        assert!(error("a: &a [*a]").contains("inside of its own anchor"));
-        assert!(error(&format!("{}{}", "[".repeat(200), "]".repeat(200))).contains("deep"));
-        let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
-        for level in 1..12 {
-            let one = format!("*a{},", level - 1);
-            let _ = writeln!(bomb, "a{level}: &a{level} [{}x]", one.repeat(10));
-        }
-        assert!(error(&bomb).contains("aliases expand"));
-        let mut deep = "a0: &a0 [[[[[[[[[[x]]]]]]]]]]\n".to_owned();
-        for level in 1..40 {
-            let _ = writeln!(deep, "a{level}: &a{level} [[[[[[[[*a{}]]]]]]]]", level - 1);
-        }
-        assert!(error(&deep).contains("deep"));
-    }
-
-    #[test]
-    fn documents_before_a_syntax_error_are_kept() {
-        let (nodes, error) = load("a: 1\n---\nb: [1\n");
-        assert_eq!(nodes.len(), 1);
-        assert!(error.is_some());
-    }
-}
+mod tests;

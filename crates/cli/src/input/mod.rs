@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use clap::Args;
 
-pub use loader::{Syntax, load};
+pub use loader::{Loaded, Repeated, Syntax, load};
 pub use scalar::resolve as resolve_scalar;
 pub use tree::{Entry, Node, Tree};
 
@@ -81,9 +81,29 @@ pub struct Document {
     pub source: Rc<Source>,
     /// The content.
     pub node: Node,
+    /// The keys that are there twice.
+    pub repeated: Vec<Repeated>,
 }
 
 impl Document {
+    /// The keys that are there twice: field, location, and what counts.
+    pub fn repetitions(&self) -> impl Iterator<Item = (String, Range<usize>, String)> {
+        self.repeated.iter().map(|Repeated { key, at, ignored, is_merged }| {
+            // JSON that is no YAML has no locations.
+            let earlier = match self.source.position(ignored.start) {
+                _ if ignored.is_empty() => "the earlier one".to_owned(),
+                (line, _) => format!("that on line {line}"),
+            };
+            let advice =
+                if *is_merged { "; the merge key `<<` after it counts, so put that first" } else { "" };
+            let message = format!("duplicate key: {earlier} is ignored, as by kubectl{advice}");
+            let at = if *is_merged { ignored } else { at };
+            let holder = self.node.path_at(at.start);
+            let field = if holder.is_empty() { key.clone() } else { format!("{holder}.{key}") };
+            (field, at.clone(), message)
+        })
+    }
+
     /// The string at a path.
     pub fn text(&self, path: &[&str]) -> Option<&str> {
         path.iter().try_fold(&self.node, |node, key| node.get(key))?.as_str()
@@ -196,10 +216,19 @@ pub fn read_all(files: &Files) -> Result<Vec<Document>, InputError> {
 /// The documents of a text, up to the first syntax error.
 pub fn parse(source: Source) -> (Vec<Document>, Option<InputError>) {
     let source = Rc::new(source);
-    let (nodes, error) = load(&source.text);
+    let Loaded { documents: nodes, repeated, error } = load(&source.text);
     let mut documents = Vec::new();
     for node in nodes {
         flatten(node, &source, &mut documents);
+    }
+    // A key of a List itself belongs to its first item.
+    for repeated in repeated {
+        let holder = documents.iter().position(|document: &Document| {
+            document.node.at.start <= repeated.at.start && repeated.at.end <= document.node.at.end
+        });
+        if let Some(document) = documents.get_mut(holder.unwrap_or_default()) {
+            document.repeated.push(repeated);
+        }
     }
     let error =
         error.map(|Syntax { message, at }| InputError::Syntax { source: Rc::clone(&source), message, at });
@@ -213,7 +242,8 @@ fn flatten(mut node: Node, source: &Rc<Source>, documents: &mut Vec<Document>) {
     }
     let is_list = node.get("kind").and_then(Node::as_str).is_some_and(|kind| kind.ends_with("List"));
     if is_list && let Some(items) = node.take_items("items") {
-        for item in items {
+        for mut item in items {
+            item.inherit_type(&node);
             flatten(item, source, documents);
         }
         return;
@@ -222,7 +252,7 @@ fn flatten(mut node: Node, source: &Rc<Source>, documents: &mut Vec<Document>) {
     if let Tree::Map(entries) = &mut node.tree {
         entries.retain(|entry| entry.key != "status");
     }
-    documents.push(Document { source: Rc::clone(source), node });
+    documents.push(Document { source: Rc::clone(source), node, repeated: Vec::new() });
 }
 
 fn sources(path: &Path, recursive: bool) -> Result<Vec<Source>, InputError> {
@@ -265,9 +295,52 @@ fn list_files(path: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> io::Res
 }
 
 fn text(name: String, read: io::Result<Vec<u8>>) -> Result<Source, InputError> {
-    let fail = |source| InputError::Io { path: name.clone(), source };
-    let text = String::from_utf8(read.map_err(fail)?)
-        .map_err(|error| fail(io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8: {error}"))))?;
-    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-    Ok(Source { name, text })
+    match read.and_then(decode) {
+        Ok(text) => Ok(Source { name, text }),
+        Err(source) => Err(InputError::Io { path: name, source }),
+    }
+}
+
+/// Decodes UTF-8, or UTF-16 with a byte order mark, which PowerShell writes and `kubectl` reads.
+fn decode(bytes: Vec<u8>) -> io::Result<String> {
+    let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
+    let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let (units, rest) = bytes.as_chunks::<2>();
+        let units: Vec<u16> = units.iter().copied().map(unit).collect();
+        let text = String::from_utf16(&units).ok().filter(|_| rest.is_empty());
+        text.ok_or_else(|| invalid("not UTF-16, which its byte order mark announces".to_owned()))
+    };
+    match bytes.as_slice() {
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        _ => {
+            let text = String::from_utf8(bytes).map_err(|error| invalid(format!("not UTF-8: {error}")))?;
+            Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes_what_kubectl_decodes() {
+        let text = "a: \"\u{e4}\u{1f600}\"\n";
+        let units: Vec<u16> = text.encode_utf16().collect();
+        let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+        for bytes in [
+            text.as_bytes().to_vec(),
+            [&[0xef, 0xbb, 0xbf], text.as_bytes()].concat(),
+            [&[0xff, 0xfe], little.as_slice()].concat(),
+            [&[0xfe, 0xff], big.as_slice()].concat(),
+        ] {
+            assert_eq!(decode(bytes.clone()).expect("text"), text, "{bytes:?}");
+        }
+        assert_eq!(decode(Vec::new()).expect("text"), "");
+        for bytes in [&[0xe4][..], &[0xff, 0xfe, 0x61], &[0xff, 0xfe, 0x00, 0xd8], &[0xff]] {
+            assert!(decode(bytes.to_vec()).is_err(), "{bytes:?}");
+        }
+    }
 }

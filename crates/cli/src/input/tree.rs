@@ -74,6 +74,44 @@ impl Node {
         }
     }
 
+    /// Gives an item of a typed list, such as a `FunctionList`, the type that the list implies, as `kubectl` does.
+    pub(super) fn inherit_type(&mut self, list: &Self) {
+        let kind = list.get("kind").and_then(Self::as_str).and_then(|kind| kind.strip_suffix("List"));
+        let Some(kind) = kind.filter(|kind| !kind.is_empty() && self.entry("kind").is_none()) else { return };
+        let version = list.entry("apiVersion").filter(|_| self.entry("apiVersion").is_none()).cloned();
+        let Some(of_list) = list.entry("kind").cloned() else { return };
+        let node = Self { tree: Tree::Scalar(kind.into()), ..of_list.node };
+        if let Tree::Map(entries) = &mut self.tree {
+            entries.extend(version);
+            entries.push(Entry { node, ..of_list });
+        }
+    }
+
+    /// The path of the innermost list or map at a byte; empty for the document itself.
+    pub fn path_at(&self, byte: usize) -> String {
+        let inside = |node: &Self| {
+            !matches!(node.tree, Tree::Scalar(_)) && node.at.start <= byte && byte < node.at.end
+        };
+        let child = match &self.tree {
+            Tree::Scalar(_) => None,
+            Tree::List(items) => {
+                let present = items.iter().filter(|item| !item.is_null()).enumerate();
+                present
+                    .filter(|(_, item)| inside(item))
+                    .map(|(index, item)| (format!("[{index}]"), item))
+                    .next()
+            }
+            Tree::Map(entries) => {
+                let child = entries.iter().find(|entry| inside(&entry.node));
+                child.map(|entry| (format!(".{}", entry.key), &entry.node))
+            }
+        };
+        child.map_or_else(String::new, |(step, node)| {
+            let rest = node.path_at(byte);
+            format!("{step}{rest}").trim_start_matches('.').to_owned()
+        })
+    }
+
     /// The value without locations.
     pub fn to_value(&self) -> Value {
         match &self.tree {

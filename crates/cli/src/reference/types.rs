@@ -78,7 +78,7 @@ impl Types {
     }
 }
 
-/// The fields of an object. `shape` is the same schema with references to types, `root` has their definitions.
+/// The fields of an object. `shape` is the same schema with references to types, `root` contains these types.
 pub(super) fn fields<'a>(
     schema: &'a Value,
     shape: &'a Value,

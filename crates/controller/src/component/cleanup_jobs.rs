@@ -7,6 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::DeleteParams;
 use kube::{Resource, ResourceExt};
 
+use super::cleanup_pods::ContainerEnd;
 use super::cleanup_step::End;
 use function_mesh_kube::apply::{ChildApplier, ChildError};
 
@@ -118,6 +119,18 @@ pub(super) fn end_of(job: &Job) -> Option<End> {
     let name = job.name_any();
     let message = failed.message.as_deref().unwrap_or("no message");
     Some(End::Failed(format!("Job {name} failed: {message}; see its pod logs")))
+}
+
+/// The result of an unfinished Job by that of its container, whose sidecars may run forever.
+pub(super) fn end_of_container(job: &Job, ended: Option<ContainerEnd>) -> Option<End> {
+    match ended? {
+        ContainerEnd::Succeeded => Some(End::Succeeded),
+        ContainerEnd::CannotStart => {
+            let name = job.name_any();
+            Some(End::Failed(format!("Job {name} failed: its program cannot be started; see its pod logs")))
+        }
+        ContainerEnd::Failed => None,
+    }
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ pub(super) enum CleanupJob {
         is_deleted: bool,
         /// Whether it would delete a subscription that another component uses by now.
         is_outdated: bool,
+        /// Whether its container failed while others of its pod still run: the Job starts no other pod.
+        is_stuck: bool,
     },
 }
 
@@ -122,8 +124,13 @@ pub(super) fn next_step(state: &CleanupState) -> CleanupStep {
         CleanupJob::Ours { end: Some(End::Failed(cause)), .. } | CleanupJob::Foreign(cause) => {
             CleanupStep::Abandon(cause.clone())
         }
-        CleanupJob::Ours { is_outdated: true, .. } if !state.is_past_deadline => {
+        CleanupJob::Ours { is_outdated: true, .. } | CleanupJob::Ours { is_stuck: true, .. }
+            if !state.is_past_deadline =>
+        {
             cancel(state).unwrap_or(CleanupStep::Wait(WAITING_FOR_JOB))
+        }
+        CleanupJob::Ours { is_stuck: true, .. } => {
+            CleanupStep::Abandon("clean-up failed until its deadline; see the log of its Job's pods".to_owned())
         }
         CleanupJob::Ours { is_deleted: true, .. } if !state.is_past_deadline => CleanupStep::Wait(WAITING_FOR_JOB),
         CleanupJob::Ours { .. } if state.is_job_stalled => {
@@ -159,7 +166,7 @@ mod tests {
     use super::*;
 
     fn ours(end: Option<End>) -> CleanupJob {
-        CleanupJob::Ours { end, is_deleted: false, is_outdated: false }
+        CleanupJob::Ours { end, is_deleted: false, is_outdated: false, is_stuck: false }
     }
 
     fn state(plan: Plan, pods: Pods, job: CleanupJob) -> CleanupState {
@@ -210,12 +217,24 @@ mod tests {
 
     #[test]
     fn outdated_job_is_cancelled() {
-        let job = |is_deleted| CleanupJob::Ours { end: None, is_deleted, is_outdated: true };
+        let job = |is_deleted| CleanupJob::Ours { end: None, is_deleted, is_outdated: true, is_stuck: false };
         for plan in [Plan::Remove, Plan::AllShared] {
             let found = next_step(&state(plan.clone(), Pods::Deleted, job(false)));
             assert_eq!(found, CleanupStep::CancelJob(WAITING_FOR_JOB), "{plan:?}");
             assert_eq!(next_step(&state(plan, Pods::Deleted, job(true))), CleanupStep::Wait(WAITING_FOR_JOB));
         }
+    }
+
+    /// Another Job makes the next attempt, until the deadline.
+    #[test]
+    fn job_that_a_sidecar_keeps_is_replaced() {
+        let job = |is_deleted| CleanupJob::Ours { end: None, is_deleted, is_outdated: false, is_stuck: true };
+        let stuck = state(Plan::Remove, Pods::Deleted, job(false));
+        assert_eq!(next_step(&stuck), CleanupStep::CancelJob(WAITING_FOR_JOB));
+        let deleted = state(Plan::Remove, Pods::Deleted, job(true));
+        assert_eq!(next_step(&deleted), CleanupStep::Wait(WAITING_FOR_JOB));
+        let late = CleanupState { is_past_deadline: true, ..stuck };
+        assert!(matches!(next_step(&late), CleanupStep::Abandon(_)));
     }
 
     #[test]
@@ -224,7 +243,7 @@ mod tests {
             for plan in [Plan::NotWanted, Plan::PeersUnknown, Plan::AllShared, Plan::Remove] {
                 for is_deleted in [false, true] {
                     for is_outdated in [false, true] {
-                        let job = CleanupJob::Ours { end: None, is_deleted, is_outdated };
+                        let job = CleanupJob::Ours { end: None, is_deleted, is_outdated, is_stuck: false };
                         let late = CleanupState {
                             is_past_deadline: true,
                             is_job_stalled: true,

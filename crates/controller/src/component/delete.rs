@@ -5,9 +5,9 @@ use std::time::Duration;
 use function_mesh_api::conditions::Reason;
 use function_mesh_api::types::Subscription;
 use function_mesh_api::validate::{Valid, valid_component};
-use function_mesh_api::{Component, Role, labels, printable};
+use function_mesh_api::{Component, Role, labels};
 use function_mesh_workloads::subscriptions::{Targets, subscriptions, union};
-use function_mesh_workloads::{cleanup_job, is_cleanup_wanted, names, without_credentials};
+use function_mesh_workloads::{cleanup_job, is_cleanup_wanted, names};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -15,16 +15,15 @@ use kube::ResourceExt;
 use kube::api::DeleteParams;
 
 use super::cleanup_jobs::{self, Found};
+use super::cleanup_pods::{self, ContainerEnd};
 use super::cleanup_step::{CleanupJob, CleanupState, CleanupStep, Plan, Pods, next_step};
-use super::{Context, finalizer, subscription_history};
+use super::{Context, finalizer, rejected_pods, subscription_history};
 use crate::error::Error;
 use function_mesh_kube::apply::{ChildApplier, ChildError, controller_of, is_owned_by};
 use function_mesh_kube::events::truncate;
 
 /// Kubernetes' finalizer of `kubectl delete --cascade=orphan`.
 const ORPHAN_FINALIZER: &str = "orphan";
-/// Longest termination message of a Job's pod in an Event, in bytes; the whole note has at most 1024.
-const MAX_REASON_LEN: usize = 700;
 /// Attempts to remove the finalizer from an object that changes in between.
 const MAX_ATTEMPTS: u32 = 4;
 
@@ -47,6 +46,8 @@ struct Observed<C> {
     users: Vec<String>,
     stateful_set: Option<StatefulSet>,
     job: Option<Box<Job>>,
+    /// Why the API server rejects the pods of the Job.
+    rejection: Option<String>,
 }
 
 /// Executes the next step of a deletion. `component` must be the newest version: the cache may be stale.
@@ -93,6 +94,7 @@ impl<C: Component> End<'_, C> {
             users: Vec::new(),
             stateful_set: None,
             job: None,
+            rejection: None,
         };
         if !observed.state.has_finalizer || observed.state.skips_cleanup {
             return Ok(observed);
@@ -112,10 +114,20 @@ impl<C: Component> End<'_, C> {
             Found::Missing => {}
             Found::Foreign(cause) => observed.state.job = CleanupJob::Foreign(cause),
             Found::Ours(job) => {
+                let mut end = cleanup_jobs::end_of(&job);
+                let mut is_stuck = false;
+                if end.is_none() {
+                    let pods = cleanup_pods::list(&job, self.children).await?;
+                    let ended = cleanup_pods::container_end(&pods);
+                    is_stuck = ended == Some(ContainerEnd::Failed);
+                    end = cleanup_jobs::end_of_container(&job, ended);
+                    observed.rejection = self.rejection(&job, &pods).await;
+                }
                 observed.state.job = CleanupJob::Ours {
-                    end: cleanup_jobs::end_of(&job),
+                    end,
                     is_deleted: job.metadata.deletion_timestamp.is_some(),
                     is_outdated: self.is_outdated(&job, &observed).await?,
+                    is_stuck,
                 };
                 observed.job = Some(job);
             }
@@ -198,7 +210,9 @@ impl<C: Component> End<'_, C> {
             CleanupStep::RemoveFinalizer => self.release().await,
             CleanupStep::Wait(what) => waiting(what),
             CleanupStep::WaitForJob => {
-                waiting(&format!("removing {}", subscription_list(C::ROLE, &observed.targets.remove)))
+                let what = format!("removing {}", subscription_list(C::ROLE, &observed.targets.remove));
+                // The cause comes first: the list may be long.
+                waiting(&observed.rejection.map_or(what.clone(), |cause| format!("{cause}; {what}")))
             }
             CleanupStep::StopPods => self.stop_pods(&observed).await,
             CleanupStep::CancelJob(what) => {
@@ -272,19 +286,24 @@ impl<C: Component> End<'_, C> {
         }
     }
 
-    /// The termination message of the Job's last pod: what is not deleted, and why.
+    /// Why the Job failed: the termination message of its last pod, or why it has no pods.
     async fn reason(&self, job: &Job) -> Option<String> {
-        let selector = format!("job-name={}", job.name_any());
-        let pods = self.children.list::<Pod>(&selector).await.ok()?;
-        let messages = pods.iter().filter_map(|pod| {
-            let states = pod.status.as_ref()?.container_statuses.as_ref()?;
-            let ended = states.iter().find(|it| it.name == "cleanup")?.state.as_ref()?.terminated.as_ref()?;
-            let message = ended.message.as_deref().filter(|message| !message.trim().is_empty())?;
-            Some((ended.finished_at.as_ref().map(|at| at.0), message))
-        });
-        let (_, message) = messages.max_by_key(|(at, _)| *at)?;
-        let message = without_credentials(message);
-        Some(truncate(&printable(&message), MAX_REASON_LEN).to_owned())
+        let pods = cleanup_pods::list(job, self.children).await.ok()?;
+        match cleanup_pods::message(&pods) {
+            Some(message) => Some(message),
+            None => self.rejection(job, &pods).await,
+        }
+    }
+
+    /// Why the API server rejects the pods of the Job, if it has none.
+    async fn rejection(&self, job: &Job, pods: &[Pod]) -> Option<String> {
+        if !pods.is_empty() {
+            return None;
+        }
+        let children = self.children;
+        let uid = job.metadata.uid.as_deref()?;
+        let cause = rejected_pods::last_rejection(children.client, children.namespace, uid).await?;
+        Some(format!("pods of Job {} are rejected: {}", job.name_any(), cleanup_pods::shown(&cause)))
     }
 
     async fn abandon_cleanup(&self, cause: &str) -> Result<Progress, Error> {

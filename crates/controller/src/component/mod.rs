@@ -7,6 +7,7 @@
 
 mod apply;
 mod cleanup_jobs;
+mod cleanup_pods;
 mod cleanup_step;
 mod delete;
 mod finalizer;
@@ -34,7 +35,7 @@ use std::time::Duration;
 use function_mesh_api::conditions::Reason;
 use function_mesh_api::validate::{Violations, valid_component};
 use function_mesh_api::{Component, Role, labels};
-use function_mesh_workloads::{check_arguments, names, render_with};
+use function_mesh_workloads::{check_arguments, names, render_live};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
@@ -172,8 +173,8 @@ async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Resul
     let valid = context.shared.compute.run(&namespace, validate).await.map_err(Error::Invalid)?;
     let observed = observe::observe(component, context).await?;
     let plan = || {
-        let (backends, function_uid) = (observed.backends.as_backends(), observed.function_uid.as_deref());
-        let workload = render_with(&valid, backends, &context.shared.settings, function_uid);
+        let (backends, live) = (observed.backends.as_backends(), observed.stateful_set.as_deref());
+        let workload = render_live(&valid, backends, &context.shared.settings, live);
         check_arguments(&workload.stateful_set)?;
         Ok(plan::plan(component, &valid, workload, &observed))
     };

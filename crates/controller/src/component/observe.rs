@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use function_mesh_api::{Component, Spec, labels};
-use function_mesh_workloads::{VerticalPodAutoscaler, names};
+use function_mesh_workloads::{VerticalPodAutoscaler, function_uid, names};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
@@ -81,7 +81,7 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
         Some((global, namespaced)) => (global.cloned(), namespaced.cloned()),
         None => backends.revisions(),
     };
-    let function_uid = ours.and_then(function_uid);
+    let function_uid = ours.and_then(function_uid).map(str::to_owned);
     let is_owned = ours.is_some_and(|live| is_owned_by(live, &owner));
     let previous_jobs =
         if is_owned { Vec::new() } else { cleanup_jobs::previous_jobs(component, &children).await? };
@@ -117,13 +117,6 @@ async fn vertical_autoscaler<C: Component>(
     // The API server responds "not found" to a missing object and to a missing CRD. Other errors must not count as
     // missing, or the status would lose an active autoscaler.
     Ok(children.read(name).await?.map(Arc::new))
-}
-
-/// The UID in the function IDs of the pods. Anything but a UID is ignored.
-fn function_uid(live: &StatefulSet) -> Option<String> {
-    let is_part = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
-    let uid = labels::annotation(&live.metadata, labels::FUNCTION_UID)?;
-    (uid.len() == 36 && uid.bytes().all(is_part)).then(|| uid.to_owned())
 }
 
 /// Whether a StatefulSet was rendered from the current spec. Upstream's have no hash; then the observed generation

@@ -181,7 +181,7 @@ mod tests {
         for (field, value) in change.as_object().expect("fields") {
             spec[field] = value.clone();
         }
-        function.spec = serde_json::from_value(spec).expect("a specification");
+        function.spec = serde_json::from_value(spec).expect("a spec");
         function
     }
 

@@ -76,6 +76,7 @@ pub(super) async fn diagnose<C: Component>(applied: &Applied, component: &C, con
         let (namespace, uid) =
             (component.namespace().unwrap_or_default(), applied.stateful_set.uid().unwrap_or_default());
         let rejection = rejected_pods::last_rejection(&shared.client, &namespace, &uid).await;
+        let rejection = rejection.map(|cause| format!("pod is not created: {cause}"));
         diagnose.problem = rejection.or(diagnose.problem);
         diagnose.recheck_after.get_or_insert(RECHECK);
     }

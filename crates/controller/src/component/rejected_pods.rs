@@ -60,7 +60,7 @@ fn rejection(events: &[Reported]) -> Option<String> {
         Some((_, cause)) => cause,
         None => message.strip_prefix("Error creating: ").unwrap_or(message),
     };
-    Some(printable(&redact::text(&format!("pod is not created: {cause}"))).into_owned())
+    Some(printable(&redact::text(cause)).into_owned())
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
     fn the_last_event_about_a_creation_decides() {
         let failed = format!("create Pod f-function-0 in StatefulSet f-function failed error: {QUOTA}");
         let of_job = format!("Error creating: {QUOTA}");
-        let rejected = Some(format!("pod is not created: {QUOTA}"));
+        let rejected = Some(QUOTA.to_owned());
         for (events, expected) in [
             (json!([]), None),
             (json!([event("FailedCreate", &failed, 2)]), rejected.clone()),

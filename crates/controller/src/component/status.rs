@@ -70,7 +70,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The reason of a failure that only a change of the object can mend.
+    /// The reason of a failure that only a change of the object can fix.
     pub(super) fn final_reason(&self) -> Option<Reason> {
         match self {
             Self::Failed(error) if error.is_final() => Some(error.final_reason()),

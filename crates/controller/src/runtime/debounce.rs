@@ -51,7 +51,7 @@ pub struct MissingPods(Timers);
 const CREATION_GRACE: Duration = Duration::from_secs(2);
 
 impl MissingPods {
-    /// How much longer the pods of an object may be missing. None if the reason is to be found.
+    /// How much longer the pods of an object may be missing. None once the reason must be looked up.
     pub fn remaining(&self, object: &str) -> Option<Duration> {
         let remaining = CREATION_GRACE.checked_sub(self.0.elapsed(object));
         remaining.filter(|remaining| !remaining.is_zero())

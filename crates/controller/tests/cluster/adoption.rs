@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::{Function, FunctionMesh, labels};
-use function_mesh_testkit::{Kind, SECONDS_30, eventually, fixtures, pretend_to_run};
+use function_mesh_testkit::{Kind, SECONDS_30, eventually, fixtures, mark_running};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -26,7 +26,7 @@ async fn pods(harness: &Harness) -> anyhow::Result<BTreeMap<String, Option<Strin
 /// Waits until a mesh is ready while its pods run.
 async fn ready(harness: &Harness, mesh: &str) -> TestResult {
     eventually(SECONDS_30, async || {
-        pretend_to_run(&harness.client, &harness.namespace).await?;
+        mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<FunctionMesh>(mesh).await?.status.context("no status")?;
         let is_ready =
             status.conditions.iter().flatten().any(|it| it.type_ == "Ready" && it.status == "True");
@@ -144,7 +144,7 @@ async fn cascade_orphan_and_apply_again_keep_pods() -> TestResult {
     orphan::<FunctionMesh>(&harness, "m").await?;
     orphan::<Function>(&harness, "m-one").await?;
     assert_eq!(pods(&harness).await?, before);
-    // Without the autoscaler: the orphaned one would go on scaling.
+    // Without the autoscaler: the orphaned one would keep scaling.
     harness.apply(&fixtures::mesh("m", [fixtures::java_function("one").into()])?).await?;
     ready(&harness, "m").await?;
     let function = harness.get::<Function>("m-one").await?.uid().unwrap_or_default();

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
-use function_mesh_testkit::{SECONDS_10, eventually, fixtures, pretend_to_run};
+use function_mesh_testkit::{SECONDS_10, eventually, fixtures, mark_running};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{Patch, PatchParams};
@@ -54,7 +54,7 @@ async fn has_colour(harness: &Harness, value: Option<&str>) -> TestResult {
 
 async fn all_run(harness: &Harness) -> TestResult {
     eventually(SECONDS_10, async || {
-        pretend_to_run(&harness.client, &harness.namespace).await?;
+        mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<FunctionMesh>("m").await?.status.context("no status")?;
         ensure!(status.components.as_deref() == Some("2/2"), "{:?}", status.conditions);
         Ok(())

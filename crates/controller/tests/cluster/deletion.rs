@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, Role, Sink, labels};
-use function_mesh_testkit::{SECONDS_10, SECONDS_30, eventually, fixtures, pretend_to_end};
+use function_mesh_testkit::{SECONDS_10, SECONDS_30, eventually, fixtures, mark_ended};
 use function_mesh_workloads::names;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
@@ -35,7 +35,7 @@ pub(crate) async fn is_up(harness: &Harness, name: &str) -> anyhow::Result<Funct
 pub(crate) async fn job_ends(harness: &Harness, name: &str, code: i32) -> TestResult {
     eventually(SECONDS_30, async || {
         job(harness, name).await?;
-        ensure!(pretend_to_end(&harness.client, &harness.namespace, name, code).await? > 0, "it has no pods");
+        ensure!(mark_ended(&harness.client, &harness.namespace, name, code).await? > 0, "it has no pods");
         Ok(())
     })
     .await
@@ -128,7 +128,7 @@ async fn failed_cleanup_is_reported_with_its_subscriptions() -> TestResult {
         Job x-function-cleanup-";
     has_event(&harness, "Function", "x", left).await?;
     has_event(&harness, "Function", "x", "Job was active longer than specified deadline").await?;
-    job(&harness, "x-function-cleanup-").await.context("its log is kept for an hour").map(|_| ())
+    job(&harness, "x-function-cleanup-").await.context("its log is kept for a while").map(|_| ())
 }
 
 #[tokio::test]
@@ -371,6 +371,6 @@ async fn deletion_continues_after_a_restart() -> TestResult {
     }
     let deleted = format!("DELETE jobs {}", job.name_any());
     assert_eq!(counted, BTreeMap::from([("PATCH functions x", 1), (deleted.as_str(), 1)]), "{writes:?}");
-    assert_eq!(job.spec.context("no spec")?.ttl_seconds_after_finished, Some(3600));
+    assert_eq!(job.spec.context("no spec")?.ttl_seconds_after_finished, Some(600));
     Ok(())
 }

@@ -42,6 +42,7 @@ async fn replica(harness: &Harness, identity: &str) -> anyhow::Result<Replica> {
         concurrency: 4,
         pause_rollout: false,
         candidate: Some(candidate),
+        publish_settings: None,
     };
     let end = CancellationToken::new();
     let readiness = Readiness::new(end.clone());

@@ -52,6 +52,7 @@ async fn busy_namespace_does_not_delay_others() -> TestResult {
         concurrency: 4,
         pause_rollout: false,
         candidate: None,
+        publish_settings: None,
     };
     let end = CancellationToken::new();
     let readiness = Readiness::new(end.clone());

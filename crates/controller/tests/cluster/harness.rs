@@ -84,6 +84,7 @@ impl Harness {
             concurrency: 4,
             pause_rollout: self.pause_rollout,
             candidate: self.candidate.clone(),
+            publish_settings: None,
         };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());

@@ -24,6 +24,7 @@ fn options(harness: &Harness, identity: &str) -> Options {
         protected: ProtectedNamespaces::default(),
         concurrency: 4,
         pause_rollout: false,
+        publish_settings: None,
         candidate: Some(Candidate {
             namespace: harness.namespace.clone(),
             lease: "leader".to_owned(),

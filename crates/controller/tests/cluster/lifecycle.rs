@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, Sink, Source};
-use function_mesh_testkit::{Kind, SECONDS_10, SECONDS_30, eventually, fixtures, pretend_to_run};
+use function_mesh_testkit::{Kind, SECONDS_10, SECONDS_30, eventually, fixtures, mark_running};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -110,7 +110,7 @@ async fn mesh_with_running_pods_is_ready() -> TestResult {
     let harness = Harness::new("runs").await?;
     harness.apply(&three()?).await?;
     eventually(SECONDS_30, async || {
-        pretend_to_run(&harness.client, &harness.namespace).await?;
+        mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<FunctionMesh>("m").await?.status.context("no status")?;
         ensure!(status.components.as_deref() == Some("3/3"), "{:?}", status.components);
         Ok(())

@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
 use function_mesh_kube::leader_election::Candidate;
-use function_mesh_testkit::{Kind, SECONDS_30, eventually, pretend_to_end, pretend_to_run};
+use function_mesh_testkit::{Kind, SECONDS_30, eventually, mark_ended, mark_running};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
@@ -33,7 +33,7 @@ async fn left_behind(name: &str) -> anyhow::Result<Harness> {
 
 async fn all_run(harness: &Harness) -> TestResult {
     eventually(SECONDS_30, async || {
-        pretend_to_run(&harness.client, &harness.namespace).await?;
+        mark_running(&harness.client, &harness.namespace).await?;
         for set in harness.api::<StatefulSet>().list(&ListParams::default()).await? {
             let (wanted, status) = (set.spec.and_then(|spec| spec.replicas), set.status.unwrap_or_default());
             ensure!(status.observed_generation == set.metadata.generation, "{:?}", set.metadata.name);
@@ -88,7 +88,7 @@ async fn is_quiet(harness: &mut Harness) -> TestResult {
 
 async fn mesh_is_ready(harness: &Harness) -> TestResult {
     eventually(SECONDS_30, async || {
-        pretend_to_run(&harness.client, &harness.namespace).await?;
+        mark_running(&harness.client, &harness.namespace).await?;
         for set in harness.api::<StatefulSet>().list(&ListParams::default()).await? {
             let name = set.name_any();
             let (generation, wanted) = (set.metadata.generation, set.spec.and_then(|spec| spec.replicas));
@@ -204,7 +204,7 @@ async fn it_can_be_deleted(harness: &Harness) -> TestResult {
     harness.delete::<FunctionMesh>("m").await?;
     eventually(SECONDS_30 * 2, async || {
         for job in ["m-drain-sink-cleanup", "m-feed-source-cleanup"] {
-            pretend_to_end(&harness.client, &harness.namespace, job, 0).await?;
+            mark_ended(&harness.client, &harness.namespace, job, 0).await?;
         }
         ensure!(harness.find::<Sink>("m-drain").await?.is_none(), "the sink is there");
         ensure!(harness.find::<Source>("m-feed").await?.is_none(), "the source is there");

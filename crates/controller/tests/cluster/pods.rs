@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, Sink};
-use function_mesh_testkit::{SECONDS_30, eventually, fixtures, pretend_to_run};
+use function_mesh_testkit::{SECONDS_30, eventually, fixtures, mark_running};
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -20,7 +20,7 @@ async fn evict(harness: &Harness, pod: &str) -> TestResult {
     eventually(SECONDS_30, async || {
         let now = harness.get::<Pod>(pod).await?.uid();
         ensure!(now != before, "not replaced");
-        pretend_to_run(&harness.client, &harness.namespace).await?;
+        mark_running(&harness.client, &harness.namespace).await?;
         Ok(())
     })
     .await
@@ -31,7 +31,7 @@ async fn case_22_no_room_to_unpack() -> TestResult {
     let harness = Harness::new("cramped").await?;
     harness.apply(&public_case::<Sink>("22-no-room-to-unpack.yaml")?).await?;
     harness.appears::<Pod>("cramped-sink-0").await?;
-    pretend_to_run(&harness.client, &harness.namespace).await?;
+    mark_running(&harness.client, &harness.namespace).await?;
     harness.phase::<Sink>("cramped", Phase::Ready).await?;
     let evicted =
         "pod cramped-sink-0 failed: Evicted: Usage of EmptyDir volume \"tmp\" exceeds the limit \"5Mi\".";
@@ -50,7 +50,7 @@ async fn case_22_no_room_to_unpack() -> TestResult {
         json!({ "spec": { "pod": { "volumes": [{ "name": "tmp", "emptyDir": { "sizeLimit": "5Gi" } }] } } });
     harness.patch::<Sink>("cramped", change).await?;
     eventually(SECONDS_30, async || {
-        pretend_to_run(&harness.client, &harness.namespace).await?;
+        mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<Sink>("cramped").await?.status.context("no status")?;
         ensure!(status.phase == Phase::Ready, "{:?}", status.message);
         Ok(())
@@ -75,7 +75,7 @@ async fn rejected_pods_are_reported_in_the_api_servers_words() -> TestResult {
     rejected(&harness, "pod is not created: pods \"f-function-0\" is forbidden: exceeded quota: q").await?;
     harness.delete::<ResourceQuota>("q").await?;
     eventually(3 * SECONDS_30, async || {
-        pretend_to_run(&harness.client, &harness.namespace).await?;
+        mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<Function>("f").await?.status.context("no status")?;
         ensure!(status.phase == Phase::Ready, "{:?}", status.message);
         Ok(())

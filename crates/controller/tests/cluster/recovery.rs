@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh};
-use function_mesh_testkit::{SECONDS_10, SECONDS_30, apply, eventually, fixtures, pretend_to_run};
+use function_mesh_testkit::{SECONDS_10, SECONDS_30, apply, eventually, fixtures, mark_running};
 use function_mesh_workloads::VerticalPodAutoscaler;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
@@ -85,7 +85,7 @@ async fn lost_status_is_rewritten_without_other_writes() -> TestResult {
     let parts = [fixtures::java_function("shout").into(), fixtures::sink("drain").into()];
     harness.apply(&fixtures::mesh("m", parts)?).await?;
     eventually(SECONDS_10, async || {
-        pretend_to_run(&harness.client, &harness.namespace).await?;
+        mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<FunctionMesh>("m").await?.status.context("no status")?;
         ensure!(status.components.as_deref() == Some("2/2"), "{:?}", status.conditions);
         Ok(())
@@ -136,7 +136,7 @@ async fn mesh_reports_waiting_for_deleted_components() -> TestResult {
     harness.api::<FunctionMesh>().delete("m", &DeleteParams::foreground()).await?;
     harness.condition("m", "Ready", ("False", "Deleting")).await?;
     eventually(SECONDS_30, async || {
-        function_mesh_testkit::pretend_to_end(&harness.client, &harness.namespace, "m-drain-sink-cleanup", 0)
+        function_mesh_testkit::mark_ended(&harness.client, &harness.namespace, "m-drain-sink-cleanup", 0)
             .await?;
         ensure!(harness.find::<FunctionMesh>("m").await?.is_none(), "it is there");
         Ok(())

@@ -129,7 +129,7 @@ async fn rewritten_apply_is_sent_once_and_reported() -> TestResult {
     let event = "Warning FieldsRewritten: a mutating webhook or policy rewrites StatefulSet \
         spec.template.spec.containers[pulsar-function].image";
     eventually(SECONDS_30, async || {
-        function_mesh_testkit::pretend_to_run(&harness.client, &harness.namespace).await?;
+        function_mesh_testkit::mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<Function>("f").await?.status.context("no status")?;
         let message = status.message.unwrap_or_default();
         ensure!(event.ends_with(&message) && !message.is_empty(), "{} {message}", status.phase);

@@ -11,7 +11,7 @@ use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::faults::Faults;
 use function_mesh_testkit::{
-    ControlPlane, Kind, SECONDS_30, apply, eventually, fixtures, pretend_to_end, pretend_to_run,
+    ControlPlane, Kind, SECONDS_30, apply, eventually, fixtures, mark_ended, mark_running,
 };
 use function_mesh_workloads::Settings;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -116,6 +116,7 @@ impl Scoped {
             concurrency: 2,
             pause_rollout: false,
             candidate,
+            publish_settings: None,
         };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());
@@ -161,7 +162,7 @@ fn api<K: Kind>(client: &Client, namespace: &str) -> Api<K> {
 
 async fn is_ready(client: &Client, namespace: &str) -> TestResult {
     eventually(SECONDS_30 * 2, async || {
-        pretend_to_run(client, namespace).await?;
+        mark_running(client, namespace).await?;
         let status = api::<FunctionMesh>(client, namespace).get("m").await?.status.context("no status")?;
         ensure!(status.components.as_deref() == Some("3/3"), "{:?}", status.conditions);
         Ok(())
@@ -249,7 +250,7 @@ async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
     changed.spec.sinks = None;
     apply(&client, one, &changed).await?;
     eventually(SECONDS_30, async || {
-        pretend_to_end(&client, one, "m-drain-sink-cleanup", 0).await?;
+        mark_ended(&client, one, "m-drain-sink-cleanup", 0).await?;
         let sink = api::<function_mesh_api::Sink>(&client, one).get_opt("m-drain").await?;
         ensure!(sink.is_none(), "the sink is there");
         Ok(())
@@ -261,11 +262,11 @@ async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
     // There are no vertical autoscalers here: the API server responds "not found" to permitted requests.
     let refused: Vec<_> = requests.iter().filter(|request| request.code == 403).collect();
     ensure!(refused.is_empty(), "{refused:?}");
-    let asked: BTreeSet<_> = requests.iter().map(|it| (it.resource.as_str(), it.verb.as_str())).collect();
+    let requests: BTreeSet<_> = requests.iter().map(|it| (it.resource.as_str(), it.verb.as_str())).collect();
     let mut idle = BTreeSet::new();
     for (_, resources, verbs) in RULES.iter().chain(&LEASES) {
         for verb in verbs.iter().filter(|verb| **verb != "watch") {
-            if !resources.iter().any(|resource| asked.contains(&(*resource, *verb))) {
+            if !resources.iter().any(|resource| requests.contains(&(*resource, *verb))) {
                 idle.insert(format!("{verb} {}", resources.join(",")));
             }
         }
@@ -311,7 +312,7 @@ async fn forbidden_namespace_does_not_block_others() -> TestResult {
 }
 
 /// A namespace whose watch is broken for a while, in which objects are deleted at that time.
-async fn is_cut_off_and_comes_back(namespaces: &[&str]) -> TestResult {
+async fn is_disconnected_and_recovers(namespaces: &[&str]) -> TestResult {
     let plane = ControlPlane::shared().await?;
     let client = plane.client().await?;
     let mut names = Vec::new();
@@ -336,7 +337,7 @@ async fn is_cut_off_and_comes_back(namespaces: &[&str]) -> TestResult {
     };
     let of_others = unharmed().await?;
 
-    scoped.faults.cut_off(cut);
+    scoped.faults.disconnect_watches(cut);
     let at_once = DeleteParams::background();
     api::<StatefulSet>(&client, cut).delete("m-feed-source", &at_once).await?;
     api::<Function>(&client, cut).delete("m-shout", &at_once).await?;
@@ -362,10 +363,10 @@ async fn is_cut_off_and_comes_back(namespaces: &[&str]) -> TestResult {
 
 #[tokio::test]
 async fn deletion_during_a_broken_watch_is_detected() -> TestResult {
-    is_cut_off_and_comes_back(&["alone"]).await
+    is_disconnected_and_recovers(&["alone"]).await
 }
 
 #[tokio::test]
 async fn broken_watch_does_not_affect_other_namespaces() -> TestResult {
-    is_cut_off_and_comes_back(&["broken", "whole"]).await
+    is_disconnected_and_recovers(&["broken", "whole"]).await
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use function_mesh_api::{Function, FunctionMesh};
 use function_mesh_testkit::faults::Rates;
-use function_mesh_testkit::{ControlPlane, fixtures, play_kubelet};
+use function_mesh_testkit::{ControlPlane, fake_kubelet, fixtures};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -16,7 +16,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::fixture::Fixture;
 use crate::model::Model;
-use crate::operator::Nothing;
 use crate::snapshot::Snapshot;
 
 /// Faults per thousand requests.
@@ -28,13 +27,13 @@ const QUIET: Duration = Duration::from_secs(5);
 /// Part of the names of foreign objects; components that need these names stay degraded.
 const IN_THE_WAY: &str = "blocked";
 
-pub(crate) async fn run(plane: &ControlPlane, duration: Duration, seed: u64) -> Nothing {
+pub(crate) async fn run(plane: &ControlPlane, duration: Duration, seed: u64) -> anyhow::Result<()> {
     println!("\nchaos for {duration:?}, seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut model = Model::default();
     let fixture = new_stage(plane).await?;
     let foreign = Box::pin(foreign(&fixture)).await?;
-    fixture.faults.by_chance(random.u64(..), RATES);
+    fixture.faults.inject_randomly(random.u64(..), RATES);
     fixture.start().await?;
 
     let end = Instant::now() + duration;
@@ -56,7 +55,7 @@ pub(crate) async fn run(plane: &ControlPlane, duration: Duration, seed: u64) -> 
     }
     fixture.faults.disarm();
     println!("edits: {:?}", model.edits());
-    println!("faults: {:?}", fixture.faults.tally());
+    println!("faults: {:?}", fixture.faults.counts());
     println!("crashes: {crashes}, restarts in good order: {restarts}");
 
     let began = Instant::now();
@@ -75,7 +74,7 @@ pub(crate) async fn run(plane: &ControlPlane, duration: Duration, seed: u64) -> 
 }
 
 async fn new_stage(plane: &ControlPlane) -> anyhow::Result<Fixture> {
-    Fixture::new(plane, "chaos", |client, namespace| play_kubelet(client, namespace).boxed()).await
+    Fixture::new(plane, "chaos", |client, namespace| fake_kubelet(client, namespace).boxed()).await
 }
 
 /// The result of the same manifests with an undisturbed operator.
@@ -125,7 +124,7 @@ async fn foreign_versions(fixture: &Fixture) -> anyhow::Result<Vec<String>> {
     Ok(vec![version(service.resource_version()), version(function.resource_version())])
 }
 
-async fn stays_quiet(fixture: &Fixture) -> Nothing {
+async fn stays_quiet(fixture: &Fixture) -> anyhow::Result<()> {
     let versions = async || {
         let meshes = fixture.api::<FunctionMesh>().list(&ListParams::default()).await?;
         let functions = fixture.api::<Function>().list(&ListParams::default()).await?;

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::operator::{Nothing, Operator};
+use crate::operator::Operator;
 use crate::snapshot::Snapshot;
 
 /// How long no request must have been sent before the state is checked.
@@ -58,26 +58,26 @@ impl Fixture {
         Ok(Self { client, namespace, faults, operator, _helper: Arc::new(Helping(helping)) })
     }
 
-    pub(crate) async fn start(&self) -> Nothing {
+    pub(crate) async fn start(&self) -> anyhow::Result<()> {
         self.operator.lock().await.start()
     }
 
     /// Stops the operator gracefully and starts it again.
-    pub(crate) async fn restart(&self) -> Nothing {
+    pub(crate) async fn restart(&self) -> anyhow::Result<()> {
         let mut operator = self.operator.lock().await;
         operator.stop().await?;
         operator.start()
     }
 
     /// Kills the operator and starts another one.
-    pub(crate) async fn replace_killed(&self) -> Nothing {
+    pub(crate) async fn replace_killed(&self) -> anyhow::Result<()> {
         let mut operator = self.operator.lock().await;
         operator.kill().await;
         operator.start()
     }
 
     /// Applies a manifest.
-    pub(crate) async fn apply<K: Kind>(&self, object: &K) -> Nothing {
+    pub(crate) async fn apply<K: Kind>(&self, object: &K) -> anyhow::Result<()> {
         apply(&self.client, &self.namespace, object).await.map(|_| ())
     }
 
@@ -86,20 +86,20 @@ impl Fixture {
         Ok(self.api::<K>().create(&PostParams::default(), object).await?)
     }
 
-    pub(crate) async fn delete<K: Kind>(&self, name: &str) -> Nothing {
+    pub(crate) async fn delete<K: Kind>(&self, name: &str) -> anyhow::Result<()> {
         self.api::<K>().delete(name, &DeleteParams::background()).await?;
         Ok(())
     }
 
     /// Removes owner references and finalizers, as a restore from a backup does.
-    pub(crate) async fn strip<K: Kind>(&self, name: &str) -> Nothing {
+    pub(crate) async fn strip<K: Kind>(&self, name: &str) -> anyhow::Result<()> {
         let change = Patch::Merge(json!({ "metadata": { "ownerReferences": null, "finalizers": null } }));
         self.api::<K>().patch(name, &PatchParams::default(), &change).await?;
         Ok(())
     }
 
     /// Scales as `kubectl scale` does.
-    pub(crate) async fn scale<K: Kind>(&self, name: &str, replicas: i32) -> Nothing {
+    pub(crate) async fn scale<K: Kind>(&self, name: &str, replicas: i32) -> anyhow::Result<()> {
         let scale = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
         self.api::<K>().patch_scale(name, &PatchParams::default(), &scale).await?;
         Ok(())
@@ -128,7 +128,7 @@ impl Fixture {
     }
 
     /// Waits until all is as expected, and stays so.
-    pub(crate) async fn converge(&self, expected: &Snapshot, limit: Duration) -> Nothing {
+    pub(crate) async fn converge(&self, expected: &Snapshot, limit: Duration) -> anyhow::Result<()> {
         self.until(limit, STAY, |found| expected.differences(found)).await.map(|_| ())
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
-use function_mesh_testkit::{fixtures, play_kubelet};
+use function_mesh_testkit::{fake_kubelet, fixtures};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -11,12 +11,11 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 
 use crate::fixture::{Fixture, Helper};
-use crate::operator::Nothing;
 
 /// Until the first step of a start in two steps is complete.
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
-type Step = fn(Fixture) -> BoxFuture<'static, Nothing>;
+type Step = fn(Fixture) -> BoxFuture<'static, anyhow::Result<()>>;
 
 /// A start in steady state, an action, and an end in steady state.
 #[derive(Clone, Copy)]
@@ -32,7 +31,7 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) const fn new(name: &'static str, start: Step, action: Step) -> Self {
-        let helper: Helper = |client, namespace| play_kubelet(client, namespace).boxed();
+        let helper: Helper = |client, namespace| fake_kubelet(client, namespace).boxed();
         Self { name, start, action, helper, is_quiet: false }
     }
 
@@ -120,7 +119,7 @@ pub(crate) fn all() -> Vec<Flow> {
             |fixture| {
                 async move {
                     fixture.apply(&steered("shout", labels::PAUSE_ROLLOUT)?).await?;
-                    fixture.settle(PATIENCE, Duration::ZERO, &[]).await?;
+                    fixture.settle(TIMEOUT, Duration::ZERO, &[]).await?;
                     fixture.apply(&defaults("red")).await
                 }
                 .boxed()

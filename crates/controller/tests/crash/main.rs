@@ -26,7 +26,6 @@ use function_mesh_testkit::ControlPlane;
 use futures::FutureExt;
 
 use crate::fixture::Fixture;
-use crate::operator::Nothing;
 
 /// Duration of the chaos run in every test run.
 const SHORT_CHAOS: Duration = Duration::from_secs(20);
@@ -57,7 +56,7 @@ fn is_number(word: &str) -> bool {
     word.parse::<u64>().is_ok()
 }
 
-async fn run(flows: &[String]) -> Nothing {
+async fn run(flows: &[String]) -> anyhow::Result<()> {
     if std::env::var_os("FUNCTION_MESH_TRACE").is_some() {
         tracing_subscriber::fmt().with_env_filter("function_mesh_controller=info").init();
     }
@@ -82,7 +81,7 @@ async fn run(flows: &[String]) -> Nothing {
 }
 
 /// An operator that is stopped before its caches have synced exits.
-async fn stops_while_it_starts(plane: &ControlPlane) -> Nothing {
+async fn stops_while_it_starts(plane: &ControlPlane) -> anyhow::Result<()> {
     let fixture = Fixture::new(plane, "stops", |_, _| async {}.boxed()).await?;
     fixture.start().await?;
     let mut operator = fixture.operator.lock().await;

@@ -6,7 +6,6 @@ use function_mesh_api::{Function, FunctionMesh, FunctionSpec, labels};
 use function_mesh_testkit::fixtures::{self, Part};
 
 use crate::fixture::Fixture;
-use crate::operator::Nothing;
 
 const MESHES: [&str; 3] = ["a", "b", "c"];
 const FUNCTIONS: [&str; 3] = ["x", "y", "z"];
@@ -70,7 +69,7 @@ impl Model {
     }
 
     /// Applies all manifests.
-    pub(crate) async fn apply(&self, fixture: &Fixture) -> Nothing {
+    pub(crate) async fn apply(&self, fixture: &Fixture) -> anyhow::Result<()> {
         for name in self.meshes.keys() {
             fixture.apply(&self.mesh(name)?).await?;
         }
@@ -81,7 +80,7 @@ impl Model {
     }
 
     /// Applies one edit.
-    pub(crate) async fn edit(&mut self, random: &mut fastrand::Rng, fixture: &Fixture) -> Nothing {
+    pub(crate) async fn edit(&mut self, random: &mut fastrand::Rng, fixture: &Fixture) -> anyhow::Result<()> {
         let what = if random.u32(0..4) == 0 {
             self.edit_function(random, fixture).await?
         } else {

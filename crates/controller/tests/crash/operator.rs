@@ -11,8 +11,6 @@ use function_mesh_workloads::Settings;
 use kube::Config;
 use tokio::task::JoinHandle;
 
-pub(crate) type Nothing = anyhow::Result<()>;
-
 /// An operator for one namespace. One runs at a time.
 pub(crate) struct Operator {
     pub(crate) settings: Settings,
@@ -25,7 +23,7 @@ pub(crate) struct Operator {
 struct Running {
     end: CancellationToken,
     readiness: Readiness,
-    task: JoinHandle<Nothing>,
+    task: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Operator {
@@ -34,7 +32,7 @@ impl Operator {
     }
 
     /// Starts the operator with its own connection, without waiting for it.
-    pub(crate) fn start(&mut self) -> Nothing {
+    pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         let client = self.faults.client(self.config.clone())?;
         let options = Options {
             settings: self.settings.clone(),
@@ -43,6 +41,7 @@ impl Operator {
             concurrency: 4,
             pause_rollout: false,
             candidate: None,
+            publish_settings: None,
         };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());
@@ -57,7 +56,7 @@ impl Operator {
     }
 
     /// Stops the operator gracefully.
-    pub(crate) async fn stop(&mut self) -> Nothing {
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         let Some(Running { end, task, .. }) = self.running.take() else { return Ok(()) };
         end.cancel();
         tokio::time::timeout(SECONDS_10, task).await.context("the operator does not stop")??

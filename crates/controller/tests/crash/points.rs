@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use function_mesh_testkit::ControlPlane;
-use function_mesh_testkit::faults::{Asked, Fault, WatchFault};
+use function_mesh_testkit::faults::{Fault, RequestInfo, WatchFault};
 use futures::future::try_join_all;
 use http::StatusCode;
 
 use crate::fixture::Fixture;
 use crate::flows::Flow;
-use crate::operator::Nothing;
 use crate::snapshot::Snapshot;
 
 /// Timeout of a start, and of the recovery from a fault, backoff included.
@@ -39,10 +38,10 @@ impl Mode {
     /// Faults of requests.
     pub(crate) const OF_REQUESTS: [Self; 7] = [
         Self::Kill(Fault::Lose),
-        Self::Kill(Fault::DropAnswer),
-        Self::Go(Fault::Refuse(StatusCode::INTERNAL_SERVER_ERROR)),
-        Self::Go(Fault::Refuse(StatusCode::CONFLICT)),
-        Self::Go(Fault::Refuse(StatusCode::TOO_MANY_REQUESTS)),
+        Self::Kill(Fault::DropResponse),
+        Self::Go(Fault::Reject(StatusCode::INTERNAL_SERVER_ERROR)),
+        Self::Go(Fault::Reject(StatusCode::CONFLICT)),
+        Self::Go(Fault::Reject(StatusCode::TOO_MANY_REQUESTS)),
         Self::Go(Fault::Delay(Duration::from_millis(700))),
         Self::Go(Fault::Duplicate),
     ];
@@ -65,7 +64,7 @@ impl fmt::Display for Mode {
 pub(crate) struct Reference {
     plane: &'static ControlPlane,
     pub(crate) flow: Flow,
-    pub(crate) asked: Vec<Asked>,
+    pub(crate) requests: Vec<RequestInfo>,
     /// Watches that were started.
     pub(crate) watches: usize,
     pub(crate) end: Snapshot,
@@ -76,7 +75,7 @@ pub(crate) enum Outcome {
     /// The final state is as expected.
     Green,
     /// This run had fewer requests.
-    NotStruck,
+    NotTriggered,
     /// The final state differs.
     Red {
         /// The request with the fault.
@@ -95,7 +94,7 @@ impl Reference {
         for run in runs {
             let differences = longest.end.differences(&run.end);
             ensure!(differences.is_empty(), "two runs end differently:\n{}", differences.join("\n"));
-            if run.asked.len() > longest.asked.len() {
+            if run.requests.len() > longest.requests.len() {
                 longest = run;
             }
         }
@@ -107,35 +106,35 @@ impl Reference {
         fixture.faults.watch_only();
         (flow.action)(fixture.clone()).await?;
         let end = fixture.settle(LIMIT, LONG_STAY, &[]).await?;
-        let (asked, watches) = (fixture.faults.asked(), fixture.faults.watches());
-        check_writes(flow, &asked)?;
+        let (requests, watches) = (fixture.faults.requests(), fixture.faults.watches());
+        check_writes(flow, &requests)?;
         fixture.operator.lock().await.stop().await?;
-        Ok(Self { plane, flow, asked, watches, end })
+        Ok(Self { plane, flow, requests, watches, end })
     }
 
     /// Injects a fault into the n-th request. Number and order of requests vary, so it may take two runs.
-    pub(crate) async fn strike(&self, n: usize, mode: Mode) -> Outcome {
-        let first = self.try_strike(n, mode).await;
-        let last = if let Ok(Outcome::NotStruck) = first { self.try_strike(n, mode).await } else { first };
+    pub(crate) async fn inject(&self, n: usize, mode: Mode) -> Outcome {
+        let first = self.try_inject(n, mode).await;
+        let last = if let Ok(Outcome::NotTriggered) = first { self.try_inject(n, mode).await } else { first };
         match last {
             Ok(outcome) => outcome,
             Err(error) => Outcome::Red { victim: "none".to_owned(), why: format!("{error:#}") },
         }
     }
 
-    async fn try_strike(&self, n: usize, mode: Mode) -> anyhow::Result<Outcome> {
+    async fn try_inject(&self, n: usize, mode: Mode) -> anyhow::Result<Outcome> {
         let fixture = started(self.plane, self.flow).await.context("at the start")?;
         let faults = &fixture.faults;
         match mode {
-            Mode::Kill(fault) => faults.arm_crash(n, fault),
-            Mode::Go(fault) => faults.arm(n, fault),
-            Mode::Watch(fault) => faults.arm_watch(n, fault),
+            Mode::Kill(fault) => faults.inject_crash(n, fault),
+            Mode::Go(fault) => faults.inject(n, fault),
+            Mode::Watch(fault) => faults.inject_watch(n, fault),
         }
-        let struck = faults.struck();
+        let triggered = faults.triggered();
         let killing = matches!(mode, Mode::Kill(_)).then(|| {
-            let (fixture, struck) = (fixture.clone(), struck.clone());
+            let (fixture, triggered) = (fixture.clone(), triggered.clone());
             tokio::spawn(async move {
-                struck.cancelled().await;
+                triggered.cancelled().await;
                 fixture.replace_killed().await
             })
         });
@@ -143,7 +142,7 @@ impl Reference {
         let end = fixture.converge(&self.end, LIMIT).await;
         let victim = faults.victim();
         if let Some(killing) = killing {
-            if struck.is_cancelled() {
+            if triggered.is_cancelled() {
                 killing.await??;
             } else {
                 killing.abort();
@@ -151,11 +150,11 @@ impl Reference {
         }
         fixture.operator.lock().await.stop().await?;
         if self.flow.is_quiet {
-            check_writes(self.flow, &faults.asked())?;
+            check_writes(self.flow, &faults.requests())?;
         }
         Ok(match (end, victim) {
             (Ok(()), Some(_)) => Outcome::Green,
-            (Ok(()), None) => Outcome::NotStruck,
+            (Ok(()), None) => Outcome::NotTriggered,
             (Err(why), victim) => {
                 let victim = victim.map_or_else(|| "none".to_owned(), |victim| victim.to_string());
                 Outcome::Red { victim, why: format!("{why:#}") }
@@ -164,8 +163,9 @@ impl Reference {
     }
 }
 
-fn check_writes(flow: Flow, asked: &[Asked]) -> Nothing {
-    let writes: Vec<_> = asked.iter().filter(|asked| asked.is_change()).map(ToString::to_string).collect();
+fn check_writes(flow: Flow, requests: &[RequestInfo]) -> anyhow::Result<()> {
+    let writes: Vec<_> =
+        requests.iter().filter(|request| request.is_change()).map(ToString::to_string).collect();
     ensure!(!flow.is_quiet || writes.is_empty(), "unexpected writes: {writes:?}");
     Ok(())
 }

@@ -27,7 +27,7 @@ const PASSING: [&str; 10] = [
 ];
 
 /// Differences shown of one comparison.
-const MOST_TOLD: usize = 6;
+const MAX_DIFFERENCES: usize = 6;
 
 /// Characters shown in front of the first difference of a text.
 const WINDOW: usize = 40;
@@ -78,24 +78,25 @@ impl Snapshot {
 
     /// Differences from `self`, as text; empty if there are none.
     pub(crate) fn differences(&self, found: &Self) -> Vec<String> {
-        let mut told = Vec::new();
+        let mut differences = Vec::new();
         for (name, wanted) in &self.objects {
             match found.objects.get(name) {
-                None => told.push(format!("{name} is missing")),
-                Some(found) => compare(name, wanted, found, &mut told),
+                None => differences.push(format!("{name} is missing")),
+                Some(found) => compare(name, wanted, found, &mut differences),
             }
         }
         for (name, value) in &found.objects {
             if !self.objects.contains_key(name) {
-                told.push(format!("{name} is there and should not be; its owners: {}", value["owners"]));
+                differences
+                    .push(format!("{name} is there and should not be; its owners: {}", value["owners"]));
             }
         }
-        let more = told.len().saturating_sub(MOST_TOLD);
-        told.truncate(MOST_TOLD);
+        let more = differences.len().saturating_sub(MAX_DIFFERENCES);
+        differences.truncate(MAX_DIFFERENCES);
         if more > 0 {
-            told.push(format!("and {more} more"));
+            differences.push(format!("and {more} more"));
         }
-        told
+        differences
     }
 }
 
@@ -120,8 +121,11 @@ fn normalised(
     let annotations: BTreeMap<_, _> = object
         .annotations()
         .iter()
-        // A hash that depends on the namespace and the owner's UID.
-        .map(|(key, value)| (key, if key == labels::APPLIED_HASH { "…" } else { value.as_str() }))
+        // Hashes that depend on the namespace and the owner's UID.
+        .map(|(key, value)| {
+            let is_hash = [labels::APPLIED_HASH, labels::TEMPLATE_HASH].contains(&key.as_str());
+            (key, if is_hash { "…" } else { value.as_str() })
+        })
         .collect();
     // The HPA controller reports missing metrics with varying times.
     let mut status =
@@ -213,19 +217,24 @@ fn unsettled(kind: &str, value: &Value) -> Option<&'static str> {
     }
 }
 
-fn compare(path: &str, wanted: &Value, found: &Value, told: &mut Vec<String>) {
+fn compare(path: &str, wanted: &Value, found: &Value, differences: &mut Vec<String>) {
     match (wanted, found) {
         (Value::Object(wanted), Value::Object(found)) => {
             for (name, field) in wanted {
-                compare(&format!("{path}.{name}"), field, found.get(name).unwrap_or(&Value::Null), told);
+                compare(
+                    &format!("{path}.{name}"),
+                    field,
+                    found.get(name).unwrap_or(&Value::Null),
+                    differences,
+                );
             }
             for (name, field) in found.iter().filter(|(name, _)| !wanted.contains_key(*name)) {
-                compare(&format!("{path}.{name}"), &Value::Null, field, told);
+                compare(&format!("{path}.{name}"), &Value::Null, field, differences);
             }
         }
         (Value::Array(wanted), Value::Array(found)) if wanted.len() == found.len() => {
             for (index, (wanted, found)) in wanted.iter().zip(found).enumerate() {
-                compare(&format!("{path}[{index}]"), wanted, found, told);
+                compare(&format!("{path}[{index}]"), wanted, found, differences);
             }
         }
         _ if wanted == found => {}
@@ -233,7 +242,7 @@ fn compare(path: &str, wanted: &Value, found: &Value, told: &mut Vec<String>) {
             let (wanted, found) = (wanted.to_string(), found.to_string());
             let same = wanted.bytes().zip(found.bytes()).take_while(|(a, b)| a == b).count();
             let (wanted, found) = (part(&wanted, same), part(&found, same));
-            told.push(format!("{path} is {found} and should be {wanted}"));
+            differences.push(format!("{path} is {found} and should be {wanted}"));
         }
     }
 }

@@ -9,7 +9,6 @@ use function_mesh_testkit::ControlPlane;
 use futures::stream::{self, StreamExt};
 
 use crate::flows::{self, Flow};
-use crate::operator::Nothing;
 use crate::points::{Mode, Outcome, Reference};
 
 /// Points that run concurrently; they mostly wait.
@@ -27,12 +26,17 @@ struct Point {
 #[derive(Default)]
 struct Row {
     tried: usize,
-    not_struck: usize,
+    not_triggered: usize,
     red: Vec<String>,
 }
 
 /// Runs the flows whose names contain one of these words, or all.
-pub(crate) async fn run(plane: &'static ControlPlane, words: &[String], is_all: bool, seed: u64) -> Nothing {
+pub(crate) async fn run(
+    plane: &'static ControlPlane,
+    words: &[String],
+    is_all: bool,
+    seed: u64,
+) -> anyhow::Result<()> {
     let began = Instant::now();
     let is_wanted = |flow: &Flow| words.is_empty() || words.iter().any(|word| flow.name.contains(word));
     let wanted: Vec<_> = flows::all().into_iter().filter(is_wanted).collect();
@@ -54,7 +58,7 @@ pub(crate) async fn run(plane: &'static ControlPlane, words: &[String], is_all: 
             let Point { reference, n, mode } = point;
             let name = reference.flow.name;
             // In its own task, to use all processors.
-            let outcome = tokio::spawn(async move { reference.strike(n, mode).await }).await;
+            let outcome = tokio::spawn(async move { reference.inject(n, mode).await }).await;
             (name, n, mode, outcome)
         })
         .buffer_unordered(AT_A_TIME)
@@ -63,8 +67,8 @@ pub(crate) async fn run(plane: &'static ControlPlane, words: &[String], is_all: 
             row.tried += 1;
             let red = match outcome {
                 Ok(Outcome::Green) => return rows,
-                Ok(Outcome::NotStruck) => {
-                    row.not_struck += 1;
+                Ok(Outcome::NotTriggered) => {
+                    row.not_triggered += 1;
                     return rows;
                 }
                 Ok(Outcome::Red { victim, why }) => format!("request {n} ({victim}), {mode}:\n{why}"),
@@ -90,7 +94,7 @@ fn points(references: &[Arc<Reference>], is_all: bool, seed: u64) -> Vec<Point> 
     let mut points = Vec::new();
     for reference in references {
         for (count, modes) in
-            [(reference.asked.len(), &Mode::OF_REQUESTS[..]), (reference.watches, &Mode::OF_WATCHES)]
+            [(reference.requests.len(), &Mode::OF_REQUESTS[..]), (reference.watches, &Mode::OF_WATCHES)]
         {
             for n in 1..=count {
                 turn = turn.wrapping_add(1);
@@ -115,13 +119,16 @@ fn sample(modes: &[Mode], turn: usize) -> &[Mode] {
 }
 
 fn print(references: &[Arc<Reference>], rows: &BTreeMap<&str, Row>) {
-    println!("\n{:38}{:>10}{:>9}{:>8}{:>12}  result", "flow", "requests", "watches", "points", "not struck");
+    println!(
+        "\n{:38}{:>10}{:>9}{:>8}{:>15}  result",
+        "flow", "requests", "watches", "points", "not triggered"
+    );
     for reference in references {
         let name = reference.flow.name;
-        let (tried, not_struck, red) =
-            rows.get(name).map_or((0, 0, 0), |row| (row.tried, row.not_struck, row.red.len()));
+        let (tried, not_triggered, red) =
+            rows.get(name).map_or((0, 0, 0), |row| (row.tried, row.not_triggered, row.red.len()));
         let result = if red == 0 { "green".to_owned() } else { format!("{red} red") };
-        let (requests, watches) = (reference.asked.len(), reference.watches);
-        println!("{name:38}{requests:>10}{watches:>9}{tried:>8}{not_struck:>12}  {result}");
+        let (requests, watches) = (reference.requests.len(), reference.watches);
+        println!("{name:38}{requests:>10}{watches:>9}{tried:>8}{not_triggered:>15}  {result}");
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, FunctionMeshSpec, FunctionSpec};
-use function_mesh_testkit::{ControlPlane, SECONDS_30, apply, eventually, fixtures, pretend_to_run};
+use function_mesh_testkit::{ControlPlane, SECONDS_30, apply, eventually, fixtures, mark_running};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
@@ -44,7 +44,7 @@ impl Load {
         apply::<Service>(client, namespace, &from_value(taken)?).await?;
         apply(client, namespace, &fixtures::function(fixtures::java_function("blocked"))?).await?;
         eventually(SECONDS_30, async || {
-            pretend_to_run(client, namespace).await?;
+            mark_running(client, namespace).await?;
             let status = self.api::<FunctionMesh>().get("good").await?.status.context("no status")?;
             ensure!(status.components.as_deref() == Some("2/2"), "{:?}", status.components);
             let blocked = self.api::<Function>().get("blocked").await?.status.context("no status")?;

@@ -57,12 +57,12 @@ impl Program {
         eventually(SECONDS_30, async || {
             let log = std::fs::read_to_string(self.folder.path().join("log"))?;
             let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            let told = |line: Value| {
+            let address_of = |line: Value| {
                 let fields = if line["fields"].is_object() { &line["fields"] } else { &line };
                 let is_it = fields["message"] == "listening" && fields["listener"] == listener;
                 fields["addr"].as_str().filter(|_| is_it).map(str::to_owned)
             };
-            let address = lines.find_map(told).with_context(|| self.log())?;
+            let address = lines.find_map(address_of).with_context(|| self.log())?;
             Ok(address.parse()?)
         })
         .await

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::body::{hash, to_json};
 use super::{Child, ChildError};
 
-/// Objects that are remembered. Beyond that the memory starts anew.
+/// Objects that are remembered. Beyond that it is cleared.
 const MAX_OBJECTS: usize = 16_384;
 
 /// Remembers what admission made of writes, by UID of the object.

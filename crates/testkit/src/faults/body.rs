@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use tower::BoxError;
 
 /// Body of any response.
-pub type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
+pub type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The error response of an API server.
-pub(super) fn refusal(code: StatusCode) -> Response<AnswerBody> {
+pub(super) fn error_response(code: StatusCode) -> Response<ResponseBody> {
     let mut response = Response::new(text(&status(code).to_string()));
     *response.status_mut() = code;
     let headers = response.headers_mut();
@@ -28,7 +28,7 @@ pub(super) fn refusal(code: StatusCode) -> Response<AnswerBody> {
 }
 
 /// A watch that responds with an expired resource version.
-pub(super) fn gone() -> Response<AnswerBody> {
+pub(super) fn gone() -> Response<ResponseBody> {
     let event = json!({ "type": "ERROR", "object": status(StatusCode::GONE) });
     Response::new(text(&format!("{event}\n")))
 }
@@ -43,16 +43,16 @@ fn status(code: StatusCode) -> Value {
     };
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": "refused by a test", "reason": reason, "code": code.as_u16(),
+        "message": "rejected by a test", "reason": reason, "code": code.as_u16(),
     })
 }
 
-fn text(text: &str) -> AnswerBody {
+fn text(text: &str) -> ResponseBody {
     Full::new(Bytes::from(text.to_owned())).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Converts any body.
-pub(super) fn whole<B>(body: B) -> AnswerBody
+pub(super) fn whole<B>(body: B) -> ResponseBody
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -61,17 +61,17 @@ where
 }
 
 /// A watch that ends after some events: gracefully, or with a broken connection.
-pub(super) fn shortened(body: AnswerBody, events: usize, in_order: bool) -> AnswerBody {
+pub(super) fn shortened(body: ResponseBody, events: usize, in_order: bool) -> ResponseBody {
     Shortened { body, left: events, in_order }.boxed_unsync()
 }
 
 /// A watch whose connection breaks when this is cancelled.
-pub(super) fn breakable(body: AnswerBody, broken: BoxFuture<'static, ()>) -> AnswerBody {
+pub(super) fn breakable(body: ResponseBody, broken: BoxFuture<'static, ()>) -> ResponseBody {
     Breakable { body, broken }.boxed_unsync()
 }
 
 struct Breakable {
-    body: AnswerBody,
+    body: ResponseBody,
     broken: BoxFuture<'static, ()>,
 }
 
@@ -91,7 +91,7 @@ impl Body for Breakable {
 }
 
 struct Shortened {
-    body: AnswerBody,
+    body: ResponseBody,
     /// Events, one per line, that are still delivered.
     left: usize,
     in_order: bool,

@@ -26,17 +26,17 @@ use kube::{Client, Config};
 use tower::retry::RetryLayer;
 use tower::{BoxError, Layer, Service};
 
-pub use self::body::AnswerBody;
-use self::body::{breakable, connection_reset, gone, refusal, shortened, whole};
+pub use self::body::ResponseBody;
+use self::body::{breakable, connection_reset, error_response, gone, shortened, whole};
 use self::plan::{Decision, Plan, Planned};
 pub use self::plan::{Fault, Rates, WatchFault};
-pub use self::request::{Asked, Purpose};
+pub use self::request::{Purpose, RequestInfo};
 
 /// Faults of the clients that it creates, one at a time. Clones share all state.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     plan: Arc<Mutex<Plan>>,
-    struck: Arc<Mutex<CancellationToken>>,
+    triggered: Arc<Mutex<CancellationToken>>,
     /// Cancelled when watches of the disconnected namespace break.
     broken: Arc<Mutex<Broken>>,
 }
@@ -55,45 +55,45 @@ impl Faults {
 
     /// The layer, for a client with other layers.
     pub fn layer(&self) -> FaultLayer {
-        let (faults, is_cut) = (self.clone(), AtomicBool::default());
-        FaultLayer { line: Arc::new(Line { faults, is_cut }) }
+        let (faults, is_disconnected) = (self.clone(), AtomicBool::default());
+        FaultLayer { connection: Arc::new(Connection { faults, is_disconnected }) }
     }
 
     /// Resets the counters.
     pub fn watch_only(&self) {
         let mut plan = self.plan();
-        plan.asked.clear();
+        plan.requests.clear();
         (plan.watches, plan.request, plan.watch, plan.victim) = (0, None, None, None);
-        *locked(&self.struck) = CancellationToken::new();
+        *locked(&self.triggered) = CancellationToken::new();
     }
 
     /// Resets the counters and injects the fault into the n-th counted request.
-    pub fn arm(&self, at: usize, fault: Fault) {
+    pub fn inject(&self, at: usize, fault: Fault) {
         self.watch_only();
         self.plan().request = Some(Planned { at, fault, crash: false });
     }
 
     /// The same, and disconnects the client with the fault.
-    pub fn arm_crash(&self, at: usize, fault: Fault) {
+    pub fn inject_crash(&self, at: usize, fault: Fault) {
         self.watch_only();
         self.plan().request = Some(Planned { at, fault, crash: true });
     }
 
     /// Resets the counters and injects the fault into the n-th watch.
-    pub fn arm_watch(&self, at: usize, fault: WatchFault) {
+    pub fn inject_watch(&self, at: usize, fault: WatchFault) {
         self.watch_only();
         self.plan().watch = Some(Planned { at, fault, crash: false });
     }
 
     /// Injects random faults from now on; the same seed and requests give the same faults.
-    pub fn by_chance(&self, seed: u64, rates: Rates) {
+    pub fn inject_randomly(&self, seed: u64, rates: Rates) {
         self.plan().chance = Some((fastrand::Rng::with_seed(seed), rates));
     }
 
     /// Disconnects the watches of a namespace: they break now, and events until the reconnection are expired by then.
     /// Single objects can still be read and written.
-    pub fn cut_off(&self, namespace: &str) {
-        self.plan().cut_off = Some(namespace.to_owned());
+    pub fn disconnect_watches(&self, namespace: &str) {
+        self.plan().disconnected = Some(namespace.to_owned());
         if let Some(token) = locked(&self.broken).remove(namespace) {
             token.cancel();
         }
@@ -101,7 +101,7 @@ impl Faults {
 
     /// Watches may start again.
     pub fn connect(&self) {
-        self.plan().cut_off = None;
+        self.plan().disconnected = None;
     }
 
     /// Injects no more faults.
@@ -112,18 +112,18 @@ impl Faults {
 
     /// Cancelled when the armed fault is injected; for one that drops the response, after the server has processed the
     /// request.
-    pub fn struck(&self) -> CancellationToken {
-        locked(&self.struck).clone()
+    pub fn triggered(&self) -> CancellationToken {
+        locked(&self.triggered).clone()
     }
 
     /// The request that got the planned fault.
-    pub fn victim(&self) -> Option<Asked> {
+    pub fn victim(&self) -> Option<RequestInfo> {
         self.plan().victim.clone()
     }
 
     /// Counted requests since the last reset.
-    pub fn asked(&self) -> Vec<Asked> {
-        self.plan().asked.clone()
+    pub fn requests(&self) -> Vec<RequestInfo> {
+        self.plan().requests.clone()
     }
 
     /// Watches since the last reset.
@@ -132,15 +132,15 @@ impl Faults {
     }
 
     /// Total number of injections, by fault.
-    pub fn tally(&self) -> BTreeMap<String, usize> {
-        self.plan().tally.clone()
+    pub fn counts(&self) -> BTreeMap<String, usize> {
+        self.plan().counts.clone()
     }
 
     /// Time since a counted request was last sent or in flight.
     pub fn quiet_for(&self) -> Duration {
         let plan = self.plan();
         match plan.last_activity {
-            _ if plan.under_way > 0 => Duration::ZERO,
+            _ if plan.in_flight > 0 => Duration::ZERO,
             Some(last) => last.elapsed(),
             None => Duration::MAX,
         }
@@ -162,45 +162,45 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The connection of one client.
 #[derive(Debug)]
-struct Line {
+struct Connection {
     faults: Faults,
-    is_cut: AtomicBool,
+    is_disconnected: AtomicBool,
 }
 
-impl Line {
-    fn strike(&self, decision: Decision) {
+impl Connection {
+    fn inject(&self, decision: Decision) {
         if matches!(decision, Decision::Crash(_)) {
-            self.is_cut.store(true, Ordering::SeqCst);
+            self.is_disconnected.store(true, Ordering::SeqCst);
         }
         if self.faults.plan().victim.is_some() {
-            self.faults.struck().cancel();
+            self.faults.triggered().cancel();
         }
     }
 }
 
 /// Counts a request as in flight until it is dropped, even if it is cancelled.
-struct UnderWay(Faults, Asked);
+struct InFlight(Faults, RequestInfo);
 
-impl UnderWay {
-    fn new(faults: &Faults, asked: Asked) -> Self {
+impl InFlight {
+    fn new(faults: &Faults, info: RequestInfo) -> Self {
         let mut plan = faults.plan();
-        if asked.is_counted() {
-            plan.under_way += 1;
+        if info.is_counted() {
+            plan.in_flight += 1;
             plan.last_activity = Some(Instant::now());
         }
-        if asked.is_change() {
+        if info.is_change() {
             plan.last_change = Some(Instant::now());
         }
         drop(plan);
-        Self(faults.clone(), asked)
+        Self(faults.clone(), info)
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
         if self.1.is_counted() {
             let mut plan = self.0.plan();
-            plan.under_way -= 1;
+            plan.in_flight -= 1;
             plan.last_activity = Some(Instant::now());
         }
     }
@@ -209,14 +209,14 @@ impl Drop for UnderWay {
 /// Injects faults between a client and its API server.
 #[derive(Clone, Debug)]
 pub struct FaultLayer {
-    line: Arc<Line>,
+    connection: Arc<Connection>,
 }
 
 impl<S> Layer<S> for FaultLayer {
     type Service = Faulty<S>;
 
     fn layer(&self, inner: S) -> Faulty<S> {
-        Faulty { inner: Arc::new(tokio::sync::Mutex::new(inner)), line: Arc::clone(&self.line) }
+        Faulty { inner: Arc::new(tokio::sync::Mutex::new(inner)), connection: Arc::clone(&self.connection) }
     }
 }
 
@@ -224,12 +224,12 @@ impl<S> Layer<S> for FaultLayer {
 #[derive(Debug)]
 pub struct Faulty<S> {
     inner: Arc<tokio::sync::Mutex<S>>,
-    line: Arc<Line>,
+    connection: Arc<Connection>,
 }
 
 impl<S> Clone for Faulty<S> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), line: Arc::clone(&self.line) }
+        Self { inner: Arc::clone(&self.inner), connection: Arc::clone(&self.connection) }
     }
 }
 
@@ -241,7 +241,7 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<AnswerBody>;
+    type Response = Response<ResponseBody>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
@@ -251,21 +251,21 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let this = self.clone();
-        if this.line.is_cut.load(Ordering::SeqCst) {
+        if this.connection.is_disconnected.load(Ordering::SeqCst) {
             return Box::pin(pending());
         }
-        let asked = Asked::of(&request);
-        let decision = this.line.faults.plan().decide(&asked);
-        let under_way = UnderWay::new(&this.line.faults, asked);
-        let executed_first = matches!(decision, Decision::Crash(Fault::DropAnswer));
+        let info = RequestInfo::of(&request);
+        let decision = this.connection.faults.plan().decide(&info);
+        let in_flight = InFlight::new(&this.connection.faults, info);
+        let executed_first = matches!(decision, Decision::Crash(Fault::DropResponse));
         if decision != Decision::Pass && !executed_first {
-            this.line.strike(decision);
+            this.connection.inject(decision);
         }
         Box::pin(async move {
-            let _under_way = under_way;
-            let answer = this.carry_out(decision, request).await;
+            let _under_way = in_flight;
+            let answer = this.execute(decision, request).await;
             if executed_first {
-                this.line.strike(decision);
+                this.connection.inject(decision);
             }
             answer
         })
@@ -280,24 +280,24 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    async fn carry_out(
+    async fn execute(
         &self,
         decision: Decision,
         request: Request<Body>,
-    ) -> Result<Response<AnswerBody>, BoxError> {
+    ) -> Result<Response<ResponseBody>, BoxError> {
         match decision {
             Decision::Pass => {
-                let asked = Asked::of(&request);
+                let info = RequestInfo::of(&request);
                 let answer = self.send(request).await?;
-                let watched = asked.namespace.filter(|_| asked.purpose == Purpose::Watch);
+                let watched = info.namespace.filter(|_| info.purpose == Purpose::Watch);
                 let Some(namespace) = watched else { return Ok(answer) };
-                let broken = locked(&self.line.faults.broken).entry(namespace).or_default().clone();
+                let broken = locked(&self.connection.faults.broken).entry(namespace).or_default().clone();
                 Ok(answer.map(|body| breakable(body, Box::pin(broken.cancelled_owned()))))
             }
-            Decision::Strike(fault) | Decision::Crash(fault) => match fault {
-                Fault::Refuse(code) => Ok(refusal(code)),
+            Decision::Inject(fault) | Decision::Crash(fault) => match fault {
+                Fault::Reject(code) => Ok(error_response(code)),
                 Fault::Lose => Err(connection_reset()),
-                Fault::DropAnswer => {
+                Fault::DropResponse => {
                     self.send(request).await?.into_body().collect().await?;
                     Err(connection_reset())
                 }
@@ -306,12 +306,12 @@ where
                     self.send(request).await
                 }
                 Fault::Duplicate => {
-                    let Some(twin) = twin(&request) else { return self.send(request).await };
-                    self.send(twin).await?.into_body().collect().await?;
+                    let Some(copy) = clone_request(&request) else { return self.send(request).await };
+                    self.send(copy).await?.into_body().collect().await?;
                     self.send(request).await
                 }
             },
-            Decision::StrikeWatch(fault) => match fault {
+            Decision::InjectWatch(fault) => match fault {
                 WatchFault::Gone => Ok(gone()),
                 WatchFault::End(after) => self.shorten(request, after, true).await,
                 WatchFault::Break(after) => self.shorten(request, after, false).await,
@@ -324,11 +324,11 @@ where
         request: Request<Body>,
         events: usize,
         in_order: bool,
-    ) -> Result<Response<AnswerBody>, BoxError> {
+    ) -> Result<Response<ResponseBody>, BoxError> {
         Ok(self.send(request).await?.map(|body| shortened(body, events, in_order)))
     }
 
-    async fn send(&self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
+    async fn send(&self, request: Request<Body>) -> Result<Response<ResponseBody>, BoxError> {
         let answer = {
             let mut inner = self.inner.lock().await;
             poll_fn(|context| inner.poll_ready(context)).await.map_err(Into::into)?;
@@ -338,12 +338,12 @@ where
     }
 }
 
-fn twin(request: &Request<Body>) -> Option<Request<Body>> {
-    let mut twin = Request::new(request.body().try_clone()?);
-    *twin.method_mut() = request.method().clone();
-    *twin.uri_mut() = request.uri().clone();
-    *twin.headers_mut() = request.headers().clone();
-    Some(twin)
+fn clone_request(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
 
 #[cfg(test)]

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use super::request::{Asked, Purpose};
+use super::request::{Purpose, RequestInfo};
 
 /// A fault of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
     /// The response has this status; the request does not reach the server.
-    Refuse(StatusCode),
+    Reject(StatusCode),
     /// The request does not reach the server, and the connection breaks.
     Lose,
     /// The server processes it, and the connection breaks before the response.
-    DropAnswer,
+    DropResponse,
     /// The request is delayed.
     Delay(Duration),
     /// The request is sent twice; the client gets the second response.
@@ -26,9 +26,9 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refuse(code) => write!(f, "refuse {}", code.as_u16()),
+            Self::Reject(code) => write!(f, "reject {}", code.as_u16()),
             Self::Lose => f.write_str("lose"),
-            Self::DropAnswer => f.write_str("drop answer"),
+            Self::DropResponse => f.write_str("drop response"),
             Self::Delay(_) => f.write_str("delay"),
             Self::Duplicate => f.write_str("duplicate"),
         }
@@ -69,10 +69,10 @@ pub struct Rates {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Decision {
     Pass,
-    Strike(Fault),
+    Inject(Fault),
     /// Inject the fault, and disconnect the client.
     Crash(Fault),
-    StrikeWatch(WatchFault),
+    InjectWatch(WatchFault),
 }
 
 /// A planned fault.
@@ -87,72 +87,72 @@ pub(super) struct Planned<F> {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// Counted requests since the last reset.
-    pub(super) asked: Vec<Asked>,
+    pub(super) requests: Vec<RequestInfo>,
     /// Watches since the last reset.
     pub(super) watches: usize,
     pub(super) request: Option<Planned<Fault>>,
     pub(super) watch: Option<Planned<WatchFault>>,
     pub(super) chance: Option<(fastrand::Rng, Rates)>,
     /// The request that got the planned fault.
-    pub(super) victim: Option<Asked>,
+    pub(super) victim: Option<RequestInfo>,
     /// The namespace whose watches are disconnected.
-    pub(super) cut_off: Option<String>,
-    pub(super) tally: BTreeMap<String, usize>,
-    pub(super) under_way: usize,
+    pub(super) disconnected: Option<String>,
+    pub(super) counts: BTreeMap<String, usize>,
+    pub(super) in_flight: usize,
     pub(super) last_activity: Option<Instant>,
     pub(super) last_change: Option<Instant>,
 }
 
 impl Plan {
-    pub(super) fn decide(&mut self, asked: &Asked) -> Decision {
-        let decision = if asked.purpose == Purpose::Watch {
+    pub(super) fn decide(&mut self, info: &RequestInfo) -> Decision {
+        let decision = if info.purpose == Purpose::Watch {
             self.watches += 1;
-            self.about_watch(asked)
+            self.about_watch(info)
         } else {
-            if asked.is_counted() {
-                self.asked.push(asked.clone());
+            if info.is_counted() {
+                self.requests.push(info.clone());
             }
-            self.about_request(asked)
+            self.about_request(info)
         };
         let name = match decision {
             Decision::Pass => return decision,
-            Decision::Strike(fault) | Decision::Crash(fault) => fault.to_string(),
-            Decision::StrikeWatch(fault) => fault.to_string(),
+            Decision::Inject(fault) | Decision::Crash(fault) => fault.to_string(),
+            Decision::InjectWatch(fault) => fault.to_string(),
         };
-        *self.tally.entry(name).or_default() += 1;
+        *self.counts.entry(name).or_default() += 1;
         decision
     }
 
     /// Whether it lists or watches the disconnected namespace.
-    fn is_cut_off(&self, asked: &Asked) -> bool {
-        self.cut_off.is_some() && self.cut_off == asked.namespace && asked.is_about_many()
+    fn is_disconnected(&self, info: &RequestInfo) -> bool {
+        self.disconnected.is_some() && self.disconnected == info.namespace && info.is_about_many()
     }
 
-    fn about_request(&mut self, asked: &Asked) -> Decision {
-        if self.is_cut_off(asked) {
-            return Decision::Strike(Fault::Refuse(StatusCode::INTERNAL_SERVER_ERROR));
+    fn about_request(&mut self, info: &RequestInfo) -> Decision {
+        if self.is_disconnected(info) {
+            return Decision::Inject(Fault::Reject(StatusCode::INTERNAL_SERVER_ERROR));
         }
-        let due = self.request.take_if(|planned| asked.is_counted() && self.asked.len() == planned.at);
+        let due = self.request.take_if(|planned| info.is_counted() && self.requests.len() == planned.at);
         if let Some(Planned { fault, crash, .. }) = due {
-            self.victim = Some(asked.clone());
-            return if crash { Decision::Crash(fault) } else { Decision::Strike(fault) };
+            self.victim = Some(info.clone());
+            return if crash { Decision::Crash(fault) } else { Decision::Inject(fault) };
         }
-        match self.by_chance(|rates| rates.requests) {
-            Some(random) => Decision::Strike(any_fault(random, asked)),
+        match self.inject_randomly(|rates| rates.requests) {
+            Some(random) => Decision::Inject(any_fault(random, info)),
             None => Decision::Pass,
         }
     }
 
-    fn about_watch(&mut self, asked: &Asked) -> Decision {
-        if self.is_cut_off(asked) {
-            return Decision::StrikeWatch(WatchFault::Gone);
+    fn about_watch(&mut self, info: &RequestInfo) -> Decision {
+        if self.is_disconnected(info) {
+            return Decision::InjectWatch(WatchFault::Gone);
         }
         if let Some(planned) = self.watch.take_if(|planned| self.watches == planned.at) {
-            self.victim = Some(asked.clone());
-            return Decision::StrikeWatch(planned.fault);
+            self.victim = Some(info.clone());
+            return Decision::InjectWatch(planned.fault);
         }
-        match self.by_chance(|rates| rates.watches) {
-            Some(random) => Decision::StrikeWatch(match random.u32(0..3) {
+        match self.inject_randomly(|rates| rates.watches) {
+            Some(random) => Decision::InjectWatch(match random.u32(0..3) {
                 0 => WatchFault::End(random.usize(0..20)),
                 1 => WatchFault::Break(random.usize(0..20)),
                 _ => WatchFault::Gone,
@@ -162,21 +162,21 @@ impl Plan {
     }
 
     /// The random source, if it is active.
-    fn by_chance(&mut self, rate: impl Fn(Rates) -> u32) -> Option<&mut fastrand::Rng> {
+    fn inject_randomly(&mut self, rate: impl Fn(Rates) -> u32) -> Option<&mut fastrand::Rng> {
         let (random, rates) = self.chance.as_mut()?;
         (random.u32(0..1000) < rate(*rates)).then_some(random)
     }
 }
 
-fn any_fault(random: &mut fastrand::Rng, asked: &Asked) -> Fault {
+fn any_fault(random: &mut fastrand::Rng, info: &RequestInfo) -> Fault {
     match random.u32(0..8) {
-        0 => Fault::Refuse(StatusCode::INTERNAL_SERVER_ERROR),
-        1 => Fault::Refuse(StatusCode::TOO_MANY_REQUESTS),
-        2 => Fault::Refuse(StatusCode::SERVICE_UNAVAILABLE),
+        0 => Fault::Reject(StatusCode::INTERNAL_SERVER_ERROR),
+        1 => Fault::Reject(StatusCode::TOO_MANY_REQUESTS),
+        2 => Fault::Reject(StatusCode::SERVICE_UNAVAILABLE),
         // A read never gets a conflict.
-        3 if asked.purpose == Purpose::Write => Fault::Refuse(StatusCode::CONFLICT),
+        3 if info.purpose == Purpose::Write => Fault::Reject(StatusCode::CONFLICT),
         3 | 4 => Fault::Lose,
-        5 => Fault::DropAnswer,
+        5 => Fault::DropResponse,
         6 => Fault::Duplicate,
         _ => Fault::Delay(Duration::from_millis(random.u64(20..1500))),
     }

@@ -12,7 +12,7 @@ const PAGE: &str = "limit=500";
 
 /// A request as seen by fault injection.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Asked {
+pub struct RequestInfo {
     /// The HTTP method.
     pub verb: String,
     /// The resource, with the subresource if there is one, and the object's name.
@@ -36,7 +36,7 @@ pub enum Purpose {
     Watch,
 }
 
-impl Asked {
+impl RequestInfo {
     pub(super) fn of(request: &Request<Body>) -> Self {
         let query = request.uri().query().unwrap_or_default();
         let has = |wanted: &str| query.split('&').any(|part| part == wanted);
@@ -77,7 +77,7 @@ fn namespace(path: &str) -> Option<String> {
     rest.split_once('/').map(|(namespace, _)| namespace.to_owned())
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for RequestInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.target)
     }
@@ -89,7 +89,7 @@ mod tests {
 
     fn purpose(method: Method, path: &str) -> Purpose {
         let uri = format!("/apis/compute.functionmesh.io/v1alpha1/namespaces/n/{path}");
-        Asked::of(&Request::builder().method(method).uri(uri).body(Body::empty()).unwrap()).purpose
+        RequestInfo::of(&Request::builder().method(method).uri(uri).body(Body::empty()).unwrap()).purpose
     }
 
     #[test]

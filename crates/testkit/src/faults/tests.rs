@@ -38,23 +38,23 @@ async fn only_the_planned_request_gets_the_fault() {
     let (api, reached) = client(&faults);
     for (fault, goes_well, reaches) in [
         (Fault::Lose, false, 0),
-        (Fault::DropAnswer, false, 1),
-        (Fault::Refuse(StatusCode::INTERNAL_SERVER_ERROR), false, 0),
-        (Fault::Refuse(StatusCode::CONFLICT), false, 0),
+        (Fault::DropResponse, false, 1),
+        (Fault::Reject(StatusCode::INTERNAL_SERVER_ERROR), false, 0),
+        (Fault::Reject(StatusCode::CONFLICT), false, 0),
         // The client itself retries these.
-        (Fault::Refuse(StatusCode::SERVICE_UNAVAILABLE), true, 1),
-        (Fault::Refuse(StatusCode::TOO_MANY_REQUESTS), true, 1),
+        (Fault::Reject(StatusCode::SERVICE_UNAVAILABLE), true, 1),
+        (Fault::Reject(StatusCode::TOO_MANY_REQUESTS), true, 1),
         (Fault::Delay(Duration::from_millis(1)), true, 1),
         (Fault::Duplicate, true, 2),
     ] {
-        faults.arm(2, fault);
+        faults.inject(2, fault);
         create(&api).await.unwrap();
-        assert!(!faults.struck().is_cancelled());
+        assert!(!faults.triggered().is_cancelled());
         let before = reached.load(Ordering::SeqCst);
         let answer = create(&api).await;
         assert_eq!(answer.is_ok(), goes_well, "{fault}: {answer:?}");
         assert_eq!(reached.load(Ordering::SeqCst) - before, reaches, "{fault}");
-        assert!(faults.struck().is_cancelled());
+        assert!(faults.triggered().is_cancelled());
         assert_eq!(faults.victim().unwrap().to_string(), "POST configmaps");
         create(&api).await.unwrap();
     }
@@ -64,8 +64,8 @@ async fn only_the_planned_request_gets_the_fault() {
 async fn injected_error_equals_an_api_server_error() {
     let faults = Faults::default();
     let (api, _) = client(&faults);
-    faults.arm(1, Fault::Refuse(StatusCode::CONFLICT));
-    let Err(kube::Error::Api(status)) = create(&api).await else { panic!("no refusal") };
+    faults.inject(1, Fault::Reject(StatusCode::CONFLICT));
+    let Err(kube::Error::Api(status)) = create(&api).await else { panic!("no error_response") };
     assert!(status.is_conflict());
 }
 
@@ -73,7 +73,7 @@ async fn injected_error_equals_an_api_server_error() {
 async fn no_request_passes_after_a_crash() {
     let faults = Faults::default();
     let (api, reached) = client(&faults);
-    faults.arm_crash(1, Fault::DropAnswer);
+    faults.inject_crash(1, Fault::DropResponse);
     create(&api).await.unwrap_err();
     assert_eq!(reached.load(Ordering::SeqCst), 1);
     tokio::time::timeout(Duration::from_millis(50), create(&api)).await.unwrap_err();
@@ -87,12 +87,12 @@ async fn random_faults_are_reproducible() {
     let run = async || {
         let faults = Faults::default();
         let (api, _) = client(&faults);
-        faults.by_chance(7, Rates { requests: 300, watches: 0 });
+        faults.inject_randomly(7, Rates { requests: 300, watches: 0 });
         let mut answers = Vec::new();
         for _ in 0..12 {
             answers.push(create(&api).await.is_ok());
         }
-        (answers, faults.tally())
+        (answers, faults.counts())
     };
     let first = run().await;
     assert!(!first.1.is_empty());

@@ -1,14 +1,12 @@
 //! Flags of the certificate rotation.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use function_mesh_kube::connect::ConnectArgs;
 use function_mesh_serving::args;
-use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use rustls_pki_types::ServerName;
 
 use super::rotation::RotationPolicy;
@@ -61,13 +59,8 @@ pub struct CertArgs {
     #[arg(value_parser = args::duration)]
     pub ca_propagation_delay: Duration,
 
-    /// Kubeconfig of the cluster [default: KUBECONFIG, ~/.kube/config, or the in-cluster config]
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-
-    /// Context of the kubeconfig [default: the current context]
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
 }
 
 /// Charts pass an empty string for an unset value.
@@ -131,23 +124,6 @@ impl CertArgs {
             certificate_validity: certificate,
             ca_validity: ca,
             propagation_delay: delay,
-        })
-    }
-
-    /// The client config of the cluster.
-    pub(crate) async fn connect(&self) -> anyhow::Result<Config> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        Ok(match &self.kubeconfig {
-            Some(file) => {
-                let kubeconfig = Kubeconfig::read_from(file)
-                    .with_context(|| format!("failed to read {}", file.display()))?;
-                Config::from_custom_kubeconfig(kubeconfig, &options).await?
-            }
-            None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
-            None => Config::infer().await.context(
-                "no cluster found, which --certificate-secret and --check-permissions need: set --kubeconfig or \
-                 KUBECONFIG, or run in a pod with a service account",
-            )?,
         })
     }
 }

@@ -201,7 +201,7 @@ impl CertificateAuthority {
     }
 }
 
-/// A common name with a fingerprint of the key, which distinguishes two CAs.
+/// A common name with a hash of the key, which distinguishes two CAs.
 fn ca_common_name(pair: &KeyPair) -> String {
     let identifier = CertificateParams::default().key_identifier(pair);
     let digits: Vec<_> = identifier.iter().take(8).map(|byte| format!("{byte:02x}")).collect();

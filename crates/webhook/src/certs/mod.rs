@@ -51,7 +51,8 @@ pub async fn start(
 ) -> anyhow::Result<Arc<Certificates>> {
     let policy = args.policy()?;
     let client =
-        Client::try_from(args.connect().await?).context("failed to create a client from the kubeconfig")?;
+        Client::try_from(args.connect.config().await.context("--certificate-secret needs the API server")?)
+            .context("failed to create a client from the kubeconfig")?;
     let namespace = args.namespace().unwrap_or(client.default_namespace()).to_owned();
     let certificates = Certificates::in_memory(&format!("Secret {namespace}/{secret}"), registry)?;
     let metrics = Metrics::new(registry)?;

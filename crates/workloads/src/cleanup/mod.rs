@@ -2,7 +2,7 @@
 //!
 //! The controller creates it during the deletion of the component. It has no owner reference, since the deletion
 //! waits for it and garbage collection would delete it too early. The controller deletes it after success; after a
-//! failure its TTL expires in an hour.
+//! failure its TTL expires in ten minutes; its Event has the end of its log.
 //!
 //! The container runs `cleanup.sh`, the same script for every component, with the targets as arguments. The script
 //! succeeds only if the broker no longer lists any target.
@@ -16,8 +16,7 @@ use function_mesh_api::{Role, labels};
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
 };
-use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec, ResourceRequirements};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::admin::{AdminTool, PulsarAdmin};
@@ -32,12 +31,12 @@ use crate::{container_parts, images, names, pattern, pod, volumes};
 /// Backoff limit of the Job.
 const BACKOFF_LIMIT: i32 = 3;
 /// TTL of the finished Job in seconds, to read its log.
-const TTL_SECONDS: i32 = 3600;
+const TTL_SECONDS: i32 = 600;
 
 /// Exit codes of a shell that cannot start a program, for which retries are useless.
-const CANNOT_START: [i32; 2] = [126, 127];
+pub const CANNOT_START: [i32; 2] = [126, 127];
 /// Name of the Job's container.
-const CONTAINER: &str = "cleanup";
+pub const CONTAINER: &str = "cleanup";
 /// Script of the container.
 const SCRIPT: &str = include_str!("cleanup.sh");
 /// Java class that matches topics like Pulsar; see `TopicMatcher.java`.
@@ -63,14 +62,14 @@ pub(crate) fn build_job_for(context: &Context<'_>, targets: &Targets) -> Job {
         command: Some(shell.into_iter().chain(arguments(context.role(), targets)).collect()),
         env: Some(container::env(context)),
         env_from: none_if_empty(container::env_from(context)),
-        resources: Some(resources()),
+        resources: Some(context.settings.cleanup_resources.clone()),
         security_context: Some(container_parts::security_context()),
         volume_mounts: none_if_empty(volumes::build_cleanup_mounts(context, &connection, &volumes)),
         ..Container::default()
     };
     let name = names::cleanup_job(context.object_name(), context.role(), context.meta.uid.as_deref());
     let labels = job_labels(context, &name);
-    let template = ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() };
+    let template = pod::build_job_metadata(context, &labels);
     Job {
         metadata: ObjectMeta {
             name: Some(name),
@@ -139,19 +138,6 @@ fn job_labels(context: &Context<'_>, name: &str) -> BTreeMap<String, String> {
         (labels::OWNER, context.uid()),
     ];
     labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
-}
-
-/// Resources of the admin tool, which can be a Java program.
-fn resources() -> ResourceRequirements {
-    let quantities = |cpu: &str, memory: &str| {
-        let quantities = [("cpu", cpu), ("memory", memory)];
-        Some(quantities.map(|(key, quantity)| (key.to_owned(), Quantity(quantity.to_owned()))).into())
-    };
-    ResourceRequirements {
-        requests: quantities("50m", "128Mi"),
-        limits: quantities("1", "512Mi"),
-        claims: None,
-    }
 }
 
 /// The script, preceded by functions that call either admin tool. It uses the tool that the image contains, and prefers

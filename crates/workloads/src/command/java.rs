@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::log;
 use crate::shell::{Command, Script, ShellWord};
 
+use super::folders::Folder;
 use super::shared;
 
 const INSTANCE: &str = "/pulsar/instances/java-instance.jar";
@@ -21,11 +22,18 @@ const YAML: [&str; 2] = [
 pub(super) fn script(context: &Context<'_>, script: Script, java: &JavaRuntime, jar: &str) -> Script {
     let config = java.log.as_ref();
     let script = log::java::prepare(context, script, config);
+    let (log_dir, gc_log) = if context.is_second_edition() {
+        let gc_log = ShellWord::from("-Xlog:gc*:file=").then(Folder::GC_LOGS.file("gc.log"));
+        (Folder::LOGS.file(""), gc_log.then(":time,level,tags:filecount=5,filesize=10M"))
+    } else {
+        let gc_log = "-Xlog:gc*:file=/pulsar/logs/gc.log:time,level,tags:filecount=5,filesize=10M";
+        ("logs/functions".into(), gc_log.into())
+    };
     let command = Command::new("java")
         .option("-cp", class_path(java))
         .arg("-Dpulsar.functions.instance.classpath=/pulsar/lib/*")
-        .arg(format!("-Dlog4j.configurationFile={}", log::java::file(config)))
-        .arg("-Dpulsar.function.log.dir=logs/functions")
+        .arg(ShellWord::from("-Dlog4j.configurationFile=").then(log::java::word(context, config)))
+        .arg(ShellWord::from("-Dpulsar.function.log.dir=").then(log_dir))
         .arg(
             ShellWord::from(format!("-Dpulsar.function.log.file={}-", context.file_name()))
                 .then(super::shard_id()),
@@ -38,7 +46,7 @@ pub(super) fn script(context: &Context<'_>, script: Script, java: &JavaRuntime, 
         .arg("-XX:+HeapDumpOnOutOfMemoryError")
         .arg("-XX:HeapDumpPath=/pulsar/tmp/heapdump-%p.hprof")
         .arg("-XX:+ExitOnOutOfMemoryError")
-        .arg("-Xlog:gc*:file=/pulsar/logs/gc.log:time,level,tags:filecount=5,filesize=10M")
+        .arg(gc_log)
         .args(java.java_opts.iter().flatten().filter_map(|option| options(option)))
         .arg(or(java.entry_class.as_deref(), MAIN))
         .option("--jar", jar);

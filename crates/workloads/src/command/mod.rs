@@ -1,5 +1,6 @@
 //! Command of the main container, one module for each runtime.
 
+pub(crate) mod folders;
 mod generic;
 mod go;
 mod java;

@@ -8,20 +8,20 @@ use crate::shell::{Command, Script, ShellWord};
 
 use super::shared;
 
-const MAIN: &str = "/pulsar/instances/python-instance/python_instance_main.py";
 const SECRETS: &str = "secretsprovider.EnvironmentBasedSecretsProvider";
 
 pub(super) fn script(context: &Context<'_>, script: Script, python: &PythonRuntime, file: &str) -> Script {
-    let script = log::python::prepare(context, script, python.log.as_ref());
+    let config = python.log.as_ref();
+    let script = log::python::prepare(context, script, config);
     let command = Command::new("python")
-        .arg(MAIN)
+        .arg(log::python::runner(context))
         .option("--py", file)
-        .option("--logging_directory", "logs/functions")
+        .option("--logging_directory", log::python::logs(context))
         .option(
             "--logging_file",
             ShellWord::from(format!("{}-", context.file_name())).then(super::shard_id()).then(".log"),
         )
-        .option("--logging_config_file", log::python::FILE)
+        .option("--logging_config_file", log::python::word(context, config))
         .option("--install_usercode_dependencies", "true");
     let command = shared::arguments(context, command);
     let command = shared::state(context, shared::secrets(context, command, SECRETS));

@@ -34,6 +34,16 @@ impl<'a> Download<'a> {
         file.rsplit('/').next().unwrap_or(file)
     }
 
+    /// The mount of the user that the file is in, which the init container has too.
+    fn mount_of_user(&self, context: &Context<'a>) -> Option<&'a VolumeMount> {
+        let file = path(context, self.runtime);
+        let is_within = |mount: &&VolumeMount| {
+            let rest = file.strip_prefix(mount.mount_path.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.starts_with('/')) && mount.read_only != Some(true)
+        };
+        context.common.volume_mounts.iter().find(is_within).filter(|_| context.is_second_edition())
+    }
+
     fn needs_pulsar(&self) -> bool {
         !is_http(self.location)
     }
@@ -46,13 +56,14 @@ fn volume_name() -> String {
 /// Builds the init container that downloads the code. None without a download.
 pub(crate) fn build_init_container(context: &Context<'_>) -> Option<Container> {
     let download = Download::new(context)?;
-    let target = format!("{MOUNT_PATH}/{}", download.file_name());
+    let target = match download.mount_of_user(context) {
+        Some(_) => path(context, download.runtime),
+        None => format!("{MOUNT_PATH}/{}", download.file_name()),
+    };
     let admin = PulsarAdmin { tool: AdminTool::Pulsarctl, connection: download.connection };
-    let mut mounts = vec![VolumeMount {
-        name: volume_name(),
-        mount_path: MOUNT_PATH.to_owned(),
-        ..VolumeMount::default()
-    }];
+    let shared =
+        VolumeMount { name: volume_name(), mount_path: MOUNT_PATH.to_owned(), ..VolumeMount::default() };
+    let mut mounts = Vec::from_iter(download.mount_of_user(context).is_none().then_some(shared));
     if download.needs_pulsar() {
         mounts.extend(download.connection.mounts());
     }
@@ -78,19 +89,23 @@ pub(crate) fn build_volumes(context: &Context<'_>) -> Vec<Volume> {
     let shared =
         Volume { name: volume_name(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() };
     let secrets = download.needs_pulsar().then(|| download.connection.volumes());
-    secrets.into_iter().flatten().chain([shared]).collect()
+    let shared = download.mount_of_user(context).is_none().then_some(shared);
+    secrets.into_iter().flatten().chain(shared).collect()
 }
 
 /// Builds the mount of the download in the main container.
 pub(crate) fn build_mount(context: &Context<'_>) -> Option<VolumeMount> {
     let download = Download::new(context)?;
+    if download.mount_of_user(context).is_some() {
+        return None;
+    }
     let path = path(context, download.runtime);
     let (folder, file) = path.rsplit_once('/')?;
-    let (mount_path, sub_path) = if format!("{folder}/") == HOME {
-        // A mount at `/pulsar` would hide Pulsar itself.
-        (path.clone(), Some(file.to_owned()))
-    } else {
+    let (mount_path, sub_path) = if folder.starts_with(HOME) {
         (folder.to_owned(), None)
+    } else {
+        // A mount at `/pulsar` would hide Pulsar itself, and at another folder what the image has there.
+        (path.clone(), Some(file.to_owned()))
     };
     Some(VolumeMount { name: volume_name(), mount_path, sub_path, ..VolumeMount::default() })
 }
@@ -135,6 +150,39 @@ mod tests {
         let mount = with_settings(&sink, &init_containers(), build_mount).unwrap();
         assert_eq!((mount.mount_path.as_str(), mount.sub_path), ("/pulsar/connectors", None));
         assert!(script(&sink, &init_containers()).starts_with("SHARD_ID="));
+    }
+
+    #[test]
+    fn package_goes_to_the_volume_of_the_user() {
+        let rendered = |jar: &str, mount: serde_json::Value| {
+            let function = function(json!({
+                "java": { "jar": jar, "jarLocation": "function://t/n/f@1" }, "volumeMounts": [mount],
+            }));
+            let settings = init_containers();
+            let container = with_settings(&function, &settings, build_init_container).unwrap();
+            let command = container.command.unwrap().remove(2);
+            let (_, target) = command.rsplit_once(" --path ").unwrap();
+            let target = target.split(' ').next().unwrap().to_owned();
+            let paths = container.volume_mounts.unwrap().into_iter().map(|mount| mount.mount_path).collect();
+            let mount = with_settings(&function, &settings, super::build_mount);
+            let volumes = with_settings(&function, &settings, super::build_volumes).len();
+            (target, paths, mount.map(|mount| (mount.mount_path, mount.sub_path)), volumes)
+        };
+        let at = |path: &str| json!({ "name": "v", "mountPath": path });
+        for (jar, path) in
+            [("/scratch/f.jar", "/scratch"), ("/scratch/a/f.jar", "/scratch/"), ("x/f.jar", "/pulsar/x")]
+        {
+            let target = if jar.starts_with('/') { jar.to_owned() } else { format!("{HOME}{jar}") };
+            assert_eq!(rendered(jar, at(path)), (target, vec![path.to_owned()], None, 0), "{jar}");
+        }
+        // Elsewhere the operator's volume holds the file, and hides nothing of the image.
+        let read_only = json!({ "name": "v", "mountPath": "/scratch", "readOnly": true });
+        for mount in [at("/scrat"), at("/scratch/f.jar.d"), read_only] {
+            let (target, paths, main, volumes) = rendered("/scratch/f.jar", mount.clone());
+            assert_eq!(target, "/pulsar/download/f.jar", "{mount}");
+            assert_eq!((Vec::len(&paths), volumes), (2, 1), "{mount}");
+            assert_eq!(main, Some(("/scratch/f.jar".to_owned(), Some("f.jar".to_owned()))), "{mount}");
+        }
     }
 
     #[test]

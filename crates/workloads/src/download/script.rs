@@ -56,11 +56,14 @@ pub(crate) fn build_script(context: &Context<'_>, runtime: Runtime<'_>) -> Scrip
     fetch(PulsarAdmin { tool, connection: connection(context) }, has_wget, location, runtime.file())
 }
 
-/// Path of the code in the main container. With init containers, downloads are mounted below `/pulsar`, and relative
-/// paths start there. An absolute path in the image stays unchanged.
+/// Path of the code in the main container. With init containers, relative paths start at `/pulsar`, and absolute ones
+/// stay as they are; in the first edition of the template, the absolute path of a download is below `/pulsar` too.
 pub(crate) fn path(context: &Context<'_>, runtime: Runtime<'_>) -> String {
     let file = runtime.file();
     if !context.settings.enable_init_containers || file.is_empty() || file.starts_with(HOME) {
+        return file.to_owned();
+    }
+    if context.is_second_edition() && file.starts_with('/') {
         return file.to_owned();
     }
     match file.strip_prefix('/') {
@@ -73,8 +76,8 @@ pub(crate) fn path(context: &Context<'_>, runtime: Runtime<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Settings;
     use crate::testing::{function, init_containers, script, with_settings};
+    use crate::{Edition, Settings};
     use serde_json::json;
 
     #[test]
@@ -142,20 +145,23 @@ mod tests {
     }
 
     #[test]
-    fn only_downloads_are_below_pulsar() {
-        let place = |jar: &str, location: Option<&str>| {
+    fn only_relative_paths_are_below_pulsar() {
+        let place = |edition: Edition, jar: &str, location: Option<&str>| {
             let function = function(json!({ "java": { "jar": jar, "jarLocation": location } }));
-            with_settings(&function, &init_containers(), |context| path(context, context.runtime.unwrap()))
+            with_settings(&function, &init_containers(), |context| {
+                path(&Context { edition, ..context.clone() }, context.runtime.unwrap())
+            })
         };
         let package = Some("function://t/n/f@1");
-        for (jar, location, expected) in [
-            ("f.jar", package, "/pulsar/f.jar"),
-            ("/opt/app.jar", package, "/pulsar/opt/app.jar"),
-            ("/pulsar/x/f.jar", package, "/pulsar/x/f.jar"),
-            ("/opt/app.jar", None, "/opt/app.jar"),
-            ("connectors/x.nar", None, "/pulsar/connectors/x.nar"),
+        for (jar, location, first, second) in [
+            ("f.jar", package, "/pulsar/f.jar", "/pulsar/f.jar"),
+            ("/opt/app.jar", package, "/pulsar/opt/app.jar", "/opt/app.jar"),
+            ("/pulsar/x/f.jar", package, "/pulsar/x/f.jar", "/pulsar/x/f.jar"),
+            ("/opt/app.jar", None, "/opt/app.jar", "/opt/app.jar"),
+            ("connectors/x.nar", None, "/pulsar/connectors/x.nar", "/pulsar/connectors/x.nar"),
         ] {
-            assert_eq!(place(jar, location), expected);
+            assert_eq!(place(Edition::First, jar, location), first);
+            assert_eq!(place(Edition::Second, jar, location), second);
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use function_mesh_api::types::{Log4jConfigFileType, LogFormat, LogLevel, RuntimeLogConfig};
 
+use crate::command::folders::{self, Folder};
 use crate::context::Context;
-use crate::shell::{Command, Script};
+use crate::shell::{Command, Script, ShellWord};
 
 use super::rotation::Rotation;
 
@@ -20,7 +21,16 @@ const LOG: &str = "${sys:pulsar.function.log.dir}/${sys:pulsar.function.log.file
 /// Number of rotated files to keep.
 const MAX_FILES: u32 = 5;
 
-/// Path of the configuration. XML for all types except YAML.
+/// Path of the configuration, as a word of the start command.
+pub(crate) fn word(context: &Context<'_>, config: Option<&RuntimeLogConfig>) -> ShellWord {
+    let file = file(config);
+    if !context.is_second_edition() || config.is_some_and(|config| config.log_config.is_some()) {
+        return file.into();
+    }
+    Folder::JAVA_LOG_CONFIG.file(file.strip_prefix(DIRECTORY).unwrap_or(file))
+}
+
+/// Path of the configuration in its usual folder. XML for all types except YAML.
 pub(crate) fn file(config: Option<&RuntimeLogConfig>) -> &'static str {
     match config.and_then(|config| config.java_log4j_config_file_type).unwrap_or_default() {
         Log4jConfigFileType::Yaml => YAML,
@@ -30,7 +40,14 @@ pub(crate) fn file(config: Option<&RuntimeLogConfig>) -> &'static str {
 
 /// Appends the commands that write the log configuration, unless the user has a ConfigMap.
 pub(crate) fn prepare(context: &Context<'_>, script: Script, config: Option<&RuntimeLogConfig>) -> Script {
-    if config.is_some_and(|config| config.log_config.is_some()) {
+    let has_own = config.is_some_and(|config| config.log_config.is_some());
+    let script = match context.is_second_edition() {
+        true if has_own => folders::choose(script, &[Folder::LOGS, Folder::GC_LOGS]),
+        true => folders::choose(script, &[Folder::JAVA_LOG_CONFIG, Folder::LOGS, Folder::GC_LOGS]),
+        false if has_own => script,
+        false => script.run(Command::new("mkdir").args(["-p", DIRECTORY])),
+    };
+    if has_own {
         return script;
     }
     let level = level(config.and_then(|config| config.level));
@@ -38,7 +55,7 @@ pub(crate) fn prepare(context: &Context<'_>, script: Script, config: Option<&Run
     let rotation = Rotation::from_config(config, context.logs_to_files());
     let file = file(config);
     let text = if file == YAML { yaml(level, format, rotation) } else { xml(level, format, rotation) };
-    script.run(Command::new("mkdir").args(["-p", DIRECTORY])).write(&text, file)
+    script.write(&text, word(context, config))
 }
 
 /// The name of a level in Log4j.

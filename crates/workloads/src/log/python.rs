@@ -5,8 +5,9 @@ use std::fmt::Write;
 use function_mesh_api::is_printable;
 use function_mesh_api::types::{LogFormat, LogLevel, RuntimeLogConfig};
 
+use crate::command::folders::{self, Folder};
 use crate::context::Context;
-use crate::shell::{Command, Script};
+use crate::shell::{Command, Script, ShellWord};
 
 use super::rotation::Rotation;
 
@@ -16,17 +17,59 @@ pub(crate) const DIRECTORY: &str = "/pulsar/conf/python-log/";
 pub(crate) const FILE: &str = "/pulsar/conf/python-log/python_instance_logging.ini";
 /// File of the runner that overrides the level.
 const RUNNER: &str = "/pulsar/instances/python-instance/log.py";
+/// Variable with the folder of the runner.
+const RUNNER_DIR: &str = "FM_RUNNER_DIR";
+/// Sets the variable: the folder in the image, or a copy of it.
+const COPY_RUNNER: &str = "FM_RUNNER_DIR=/pulsar/instances/python-instance && { test -w \"$FM_RUNNER_DIR\" || \
+    { FM_RUNNER_DIR=/tmp/function-mesh/python-instance && mkdir -p \"$FM_RUNNER_DIR\" && \
+    cp -R /pulsar/instances/python-instance/. \"$FM_RUNNER_DIR\" && chmod -R u+rwX \"$FM_RUNNER_DIR\"; }; }";
 const LOGS: &str = "logs/functions";
 
 /// Appends the commands that stop the runner from overriding the level, and that write the log configuration unless the
 /// user has a ConfigMap.
 pub(crate) fn prepare(context: &Context<'_>, script: Script, config: Option<&RuntimeLogConfig>) -> Script {
+    if context.is_second_edition() {
+        return prepare_for_any_user(context, script, config);
+    }
     let silence = Command::new("sed").arg("-i.bak").args(["s/^  Log.setLevel/#&/", RUNNER]);
     let script = script.run(silence);
     if config.is_some_and(|config| config.log_config.is_some()) {
         return script.run(Command::new("mkdir").args(["-p", LOGS]));
     }
     script.run(Command::new("mkdir").args(["-p", DIRECTORY, LOGS])).write(&text(context, config), FILE)
+}
+
+/// As [`prepare`]. Without the right to write to the folder of the runner, a copy of it runs.
+fn prepare_for_any_user(context: &Context<'_>, script: Script, config: Option<&RuntimeLogConfig>) -> Script {
+    let has_own = config.is_some_and(|config| config.log_config.is_some());
+    let used: &[_] = if has_own { &[Folder::LOGS] } else { &[Folder::PYTHON_LOG_CONFIG, Folder::LOGS] };
+    let script = folders::choose(script, used);
+    let script = script.run(format!("export {}", Folder::LOGS.variable())).run(COPY_RUNNER);
+    let log = ShellWord::variable(RUNNER_DIR).then("/log.py");
+    let silence = Command::new("sed").arg("-i.bak").arg("s/^  Log.setLevel/#&/").arg(log);
+    let script = script.run(silence);
+    if has_own { script } else { script.write(&text(context, config), word(context, config)) }
+}
+
+/// Path of the runner, as a word of the start command.
+pub(crate) fn runner(context: &Context<'_>) -> ShellWord {
+    if context.is_second_edition() {
+        return ShellWord::variable(RUNNER_DIR).then("/python_instance_main.py");
+    }
+    "/pulsar/instances/python-instance/python_instance_main.py".into()
+}
+
+/// Directory of the log files, as a word of the start command.
+pub(crate) fn logs(context: &Context<'_>) -> ShellWord {
+    if context.is_second_edition() { Folder::LOGS.file("") } else { LOGS.into() }
+}
+
+/// Path of the configuration, as a word of the start command.
+pub(crate) fn word(context: &Context<'_>, config: Option<&RuntimeLogConfig>) -> ShellWord {
+    if !context.is_second_edition() || config.is_some_and(|config| config.log_config.is_some()) {
+        return FILE.into();
+    }
+    Folder::PYTHON_LOG_CONFIG.file(FILE.strip_prefix(DIRECTORY).unwrap_or(FILE))
 }
 
 fn level(level: Option<LogLevel>) -> &'static str {
@@ -44,8 +87,15 @@ fn level(level: Option<LogLevel>) -> &'static str {
 fn text(context: &Context<'_>, config: Option<&RuntimeLogConfig>) -> String {
     let level = level(config.and_then(|config| config.level));
     let rotation = Rotation::from_config(config, context.logs_to_files());
-    let file =
-        rotation.map(|rotation| handler(rotation, &literal(&format!("{LOGS}/{}.log", context.file_name()))));
+    let name = context.file_name();
+    let file = if context.is_second_edition() {
+        // The logging library evaluates it; the start command exports the variable.
+        let folder = Folder::LOGS.variable();
+        format!("os.environ.get('{folder}','{LOGS}')+{}", literal(&format!("/{name}.log")))
+    } else {
+        literal(&format!("{LOGS}/{name}.log"))
+    };
+    let file = rotation.map(|rotation| handler(rotation, &file));
     let handlers: Vec<_> =
         ["stream_handler"].into_iter().chain(file.as_ref().map(|(name, _)| *name)).collect();
     let handlers = handlers.join(",");

@@ -76,11 +76,9 @@ fn java_file_matches_the_option() {
     };
     for (kind, file) in [("xml", "log4j.xml"), ("yaml", "log4j.yaml"), ("ini", "log4j.xml")] {
         let script = script(kind);
-        assert!(
-            script.contains(&format!(" > /pulsar/conf/java-log/java_instance_{file} && exec java ")),
-            "{script}"
-        );
-        let pointer = format!("-Dlog4j.configurationFile=/pulsar/conf/java-log/java_instance_{file} ");
+        let path = format!("\"${{FM_CONF_DIR}}\"/java_instance_{file} ");
+        assert!(script.contains(&format!(" > {path}&& exec java ")), "{script}");
+        let pointer = format!("-Dlog4j.configurationFile={path}");
         assert!(script.contains(&pointer), "{script}");
     }
 }
@@ -102,7 +100,7 @@ fn python_configuration() {
 
     let sized = python(json!({ "rotatePolicy": "SizedPolicyWith50MB", "format": "json" }));
     assert!(sized.contains("handlers=stream_handler,rotating_file_handler\n"), "{sized}");
-    assert!(sized.contains(r"args=('logs/functions/a\'b_.log','a',52428800,5)"), "{sized}");
+    assert!(sized.contains(r"+'/a\'b_.log','a',52428800,5)"), "{sized}");
     assert!(sized.contains("class=pythonjsonlogger.jsonlogger.JsonFormatter"), "{sized}");
 
     for (policy, arguments) in [
@@ -125,8 +123,5 @@ fn user_configuration_is_not_overwritten() {
     let python =
         script(&bare_function(json!({ "python": { "py": "f.py", "log": own } })), &Settings::default());
     assert!(!python.contains("printf"), "{python}");
-    assert!(
-        python.contains("sed -i.bak 's/^  Log.setLevel/#&/' /pulsar/instances/python-instance/log.py"),
-        "{python}"
-    );
+    assert!(python.contains(r#"sed -i.bak 's/^  Log.setLevel/#&/' "${FM_RUNNER_DIR}"/log.py"#), "{python}");
 }

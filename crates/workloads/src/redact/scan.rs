@@ -279,7 +279,7 @@ fn scheme_mark(text: &str) -> Option<usize> {
     Some(first + mark(text.get(first..)?, &['/'], &["2F"])?)
 }
 
-/// The length of an assignment between a name and its value: the closing quote of the name, `=` or `:`, and blanks.
+/// The length of an assignment between a name and its value: the closing quote of the name, `=` or `:`, and spaces.
 fn assignment(text: &str) -> Option<usize> {
     let blanks = |text: &str| text.len() - text.trim_start_matches([' ', '\t']).len();
     let mut at = 0;

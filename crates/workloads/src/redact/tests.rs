@@ -122,7 +122,7 @@ const FORMATS: [&str; 54] = [
     "--password CANARY --x",
     "--client-secret=CANARY",
     "token:CANARY",
-    "error: token:CANARY is refused",
+    "error: token:CANARY is rejected",
     "cannot log in with {\"password\": \"CANARY\"}",
     "cannot log in with {\"password\" : \"CANARY\"}",
     "cannot log in with {\\\"password\\\":\\\"CANARY\\\"}",

@@ -2,7 +2,8 @@
 //! instead of `/pulsar`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,11 +33,15 @@ impl Call {
 
 /// A temporary root directory with stubs.
 #[derive(Debug)]
-pub(crate) struct Sandbox(TempDir);
+pub(crate) struct Sandbox {
+    root: TempDir,
+    /// User and group of the commands, if they are others than those of the test.
+    user: Option<(u32, u32)>,
+}
 
 impl Sandbox {
     pub(crate) fn new() -> Self {
-        let sandbox = Self(tempfile::tempdir().expect("a directory"));
+        let sandbox = Self { root: tempfile::tempdir().expect("a directory"), user: None };
         for program in PROGRAMS {
             sandbox.stub(&format!("bin/{program}"));
         }
@@ -53,9 +58,30 @@ impl Sandbox {
         sandbox
     }
 
+    /// Runs commands as a user who may write to `/tmp`, and to `/pulsar` only with the group of the image. If the test
+    /// does not run as root, it stays the same user, whose right to write to `/pulsar` is taken.
+    pub(crate) fn run_as(&mut self, user: u32, group: u32) {
+        let set =
+            |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+        fs::create_dir_all(self.path("tmp")).expect("a directory");
+        fs::create_dir_all(self.path("calls")).expect("a directory");
+        let is_root = self.root.path().metadata().expect("a directory").uid() == 0;
+        self.user = is_root.then_some((user, group));
+        let mut folders = vec![self.path("pulsar")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).expect("a directory") {
+                folders.extend(entry.ok().map(|entry| entry.path()).filter(|path| path.is_dir()));
+            }
+            set(&folder, if group == 0 { 0o775 } else { 0o555 });
+        }
+        set(self.root.path(), 0o755);
+        set(&self.path("tmp"), 0o777);
+        set(&self.path("calls"), 0o777);
+    }
+
     /// The path of a file or directory in the sandbox.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
-        self.0.path().join(path.trim_start_matches('/'))
+        self.root.path().join(path.trim_start_matches('/'))
     }
 
     /// Creates a stub.
@@ -69,16 +95,23 @@ impl Sandbox {
     /// Runs a command like Kubernetes and a shell, and returns the recorded calls.
     pub(crate) fn run(&self, command: &[String], env: &[(&str, &str)]) -> Vec<Call> {
         let calls = self.path("calls");
-        _ = fs::remove_dir_all(&calls);
         fs::create_dir_all(&calls).expect("a directory");
-        let root = self.0.path().to_str().expect("a path");
+        for call in fs::read_dir(&calls).expect("a directory") {
+            fs::remove_file(call.expect("a file").path()).expect("a file");
+        }
+        let root = self.root.path().to_str().expect("a path");
         let command: Vec<_> = command
             .iter()
-            .map(|word| expand(word, env).replace("/pulsar/", &format!("{root}/pulsar/")))
+            .map(|word| expand(word, env).replace("/tmp/function-mesh", &format!("{root}/tmp/function-mesh")))
+            .map(|word| word.replace("/pulsar/", &format!("{root}/pulsar/")))
             .collect();
         let (shell, args) = command.split_first().expect("a shell");
         let path = format!("{root}/bin:{}", std::env::var("PATH").unwrap_or_default());
-        let output = Command::new(shell)
+        let mut program = Command::new(shell);
+        if let Some((user, group)) = self.user {
+            program.uid(user).gid(group);
+        }
+        let output = program
             .args(args)
             .env_clear()
             .envs([("PATH", path.as_str()), ("POD_NAME", "f-function-0"), ("HOME", root)])

@@ -1,0 +1,143 @@
+//! Warnings: of fields without effect, and of what is legal and cannot work; and what upstream accepts is accepted.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation fails the test"
+)]
+
+#[path = "cases/mod.rs"]
+mod cases;
+#[path = "cases/warned.rs"]
+mod warned;
+
+use function_mesh_api::validate::{self, Findings, check_component, check_mesh};
+use function_mesh_api::{Function, FunctionMesh, Sink, Source, parse};
+use serde_json::{Value, json};
+
+fn check(object: &Value) -> Findings {
+    match object["kind"].as_str() {
+        Some("Function") => check_component(&parse::<Function>(object.clone()).expect("a function")),
+        Some("Source") => check_component(&parse::<Source>(object.clone()).expect("a source")),
+        Some("Sink") => check_component(&parse::<Sink>(object.clone()).expect("a sink")),
+        _ => check_mesh(&parse::<FunctionMesh>(object.clone()).expect("a mesh")),
+    }
+}
+
+fn mesh(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "FunctionMesh", "metadata": { "name": "m" },
+        "spec": spec,
+    })
+}
+
+/// A component spec for a mesh: the base of its kind with changes.
+fn component(kind: &str, name: &str, change: &Value) -> Value {
+    let mut spec = cases::object(kind, change)["spec"].clone();
+    spec["name"] = name.into();
+    spec
+}
+
+fn warnings(object: &Value) -> Vec<String> {
+    let findings = check(object);
+    assert_eq!(findings.violations, [], "{object}");
+    findings.warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn ignored_fields_are_warnings() {
+    for (kind, change, field) in [
+        (
+            "Function",
+            json!({ "genericRuntime": { "functionFile": "f", "language": "wasm" } }),
+            "spec.genericRuntime",
+        ),
+        (
+            "Sink",
+            json!({ "volumeMounts": [{ "name": "gone", "mountPath": "/x" }] }),
+            "spec.volumeMounts[0].name",
+        ),
+        (
+            "Function",
+            json!({
+                "pod": { "volumes": [{ "name": "a", "emptyDir": {} }] },
+                "volumeMounts": [{ "name": "a", "mountPath": "/x" }, { "name": "a", "mountPath": "/x" }],
+            }),
+            "spec.volumeMounts[1].mountPath",
+        ),
+        (
+            "Sink",
+            json!({ "retainKeyOrdering": true, "processingGuarantee": "effectively_once" }),
+            "spec.retainKeyOrdering",
+        ),
+        (
+            "Source",
+            json!({ "maxReplicas": 2, "pod": { "builtinAutoscaler": ["Own"] } }),
+            "spec.pod.builtinAutoscaler[0]",
+        ),
+        (
+            "Source",
+            json!({
+                "maxReplicas": 2,
+                "pod": { "builtinAutoscaler": ["AverageUtilizationCPUPercent80", "AverageUtilizationCPUPercent50"] },
+            }),
+            "spec.pod.builtinAutoscaler[1]",
+        ),
+        (
+            "Source",
+            json!({ "pod": { "tolerations": [{ "key": "k", "operator": "Gt" }] } }),
+            "spec.pod.tolerations[0].operator",
+        ),
+    ] {
+        let found = warnings(&cases::object(kind, &change));
+        assert!(found.len() == 1 && found[0].starts_with(&format!("{field}: ")), "{change}: {found:?}");
+    }
+    let provided = json!({
+        "volumeClaimTemplates": [{ "metadata": { "name": "data" } }],
+        "pulsar": { "tlsConfig": { "certSecretName": "my.cert", "certSecretKey": "ca.crt" } },
+        "volumeMounts": [
+            { "name": "data", "mountPath": "/data" }, { "name": "my-cert-ca-crt", "mountPath": "/c" },
+            { "name": "filebeat-logs", "mountPath": "/l" },
+        ],
+    });
+    assert_eq!(warnings(&cases::object("Function", &provided)), [""; 0]);
+}
+
+/// Each warning of the table has a spec that it concerns, and one that it does not.
+#[test]
+fn specs_that_cannot_work_are_warned_of() {
+    let mut seen = std::collections::BTreeSet::new();
+    for case in warned::all() {
+        let kind = case.kind;
+        let found = |change: &Value| -> Vec<String> {
+            let fields = warnings(&cases::object(kind, change));
+            let at = format!("spec.{}: ", case.field);
+            fields.into_iter().filter_map(|text| text.strip_prefix(&at).map(str::to_owned)).collect()
+        };
+        let texts = found(&case.bad);
+        assert!(texts.len() == 1 && texts[0].contains(case.message), "{kind} {}: {texts:?}", case.bad);
+        assert_eq!(found(&case.good), [""; 0], "{kind} {}: {}", case.field, case.good);
+        seen.extend(texts.into_iter().map(|text| (case.field, text)));
+        // A component of a mesh is warned of as well.
+        let list = format!("{}s", kind.to_lowercase());
+        let of_mesh = warnings(&mesh(&json!({ &list: [component(kind, "a", &case.bad)] })));
+        let at = format!("spec.{list}[0].{}: ", case.field);
+        assert!(of_mesh.iter().any(|text| text.starts_with(&at)), "{kind} {}: {of_mesh:?}", case.bad);
+    }
+    for warning in validate::warnings::ALL {
+        let is_seen = seen.contains(&(warning.field, warning.message.to_owned()));
+        assert!(is_seen, "no case of the warning on {}: {}", warning.field, warning.message);
+    }
+}
+
+/// What upstream accepts and the API server takes is accepted, at most with a warning on its field.
+#[test]
+fn manifests_that_work_upstream_are_accepted() {
+    for (kind, change, field) in warned::accepted() {
+        let object = cases::object(kind, &change);
+        let found = warnings(&object);
+        let is_warned = found.iter().any(|text| text.starts_with(&format!("{field}: ")));
+        assert!(field.is_empty() || is_warned, "{kind} {change}: no warning on {field} in {found:?}");
+    }
+}

@@ -1,0 +1,45 @@
+//! Conditions of a mesh, the environment of a process, and counters of the broker.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Result;
+use function_mesh_api::FunctionMesh;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::Scenario;
+
+/// A condition of a mesh.
+pub fn condition<'m>(mesh: &'m FunctionMesh, type_: &str) -> Option<&'m Condition> {
+    let mut conditions = mesh.status.as_ref()?.conditions.iter().flatten();
+    conditions.find(|condition| condition.type_ == type_)
+}
+
+/// The condition Ready of a mesh if its status is False.
+pub fn not_ready(mesh: &FunctionMesh) -> Option<&Condition> {
+    condition(mesh, "Ready").filter(|ready| ready.status == "False")
+}
+
+impl Scenario {
+    /// The environment of a function's process, as `NAME=VALUE`.
+    pub async fn environment(&self, pod: &str) -> Result<BTreeSet<String>> {
+        let all = self.exec(pod, "pulsar-function", &["cat", "/proc/1/environ"]).await?;
+        Ok(all.split('\0').map(str::to_owned).collect())
+    }
+
+    /// Number of messages published to a topic since its broker started.
+    pub async fn published(&self, topic: &str) -> Result<u64> {
+        let stats = self.pulsar.stats(topic).await?.unwrap_or_default();
+        Ok(stats["msgInCounter"].as_u64().unwrap_or_default())
+    }
+
+    /// Waits until a topic has a subscription, and no subscription has a backlog.
+    pub async fn await_read(&self, topic: &str, timeout: Duration) -> Result<()> {
+        let is_read = async || {
+            let stats = self.pulsar.stats(topic).await?.unwrap_or_default();
+            let readers = stats["subscriptions"].as_object().cloned().unwrap_or_default();
+            Ok(!readers.is_empty() && readers.values().all(|reader| reader["msgBacklog"] == 0))
+        };
+        self.eventually(&format!("{topic} is read to its end"), timeout, is_read).await
+    }
+}
