@@ -1,8 +1,8 @@
 //! Generates the CustomResourceDefinitions.
 //!
 //! Derives the schemas from the types, then finalizes them: removes the documentation of embedded Kubernetes types
-//! (with it the FunctionMesh CRD exceeds the size limit of a request), sets list map keys for server-side apply, adds
-//! size limits and CEL rules, and defaults `spec` to an empty object.
+//! (with it the FunctionMesh CRD exceeds the size limit of a request), sets list map keys for server-side apply, accepts
+//! fractions as quantities, adds size limits and CEL rules, and defaults `spec` to an empty object.
 
 use std::sync::LazyLock;
 
@@ -73,6 +73,7 @@ fn finalize(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, s
     for version in versions.into_iter().flatten() {
         let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") else { continue };
         prune_schema(schema);
+        accept_fractions("", schema);
         if let Some(root) = schema.as_object_mut() {
             root.remove("required");
         }
@@ -151,6 +152,29 @@ fn add_mesh_rules(schema: &mut Value) {
         });
         let all: Vec<_> = both.collect();
         insert(list, "x-kubernetes-validations", json!(all));
+    }
+}
+
+/// Accepts fractions as quantities (`cpu: 0.25`), as Kubernetes does for its own kinds. A CRD has no type for that:
+/// `x-kubernetes-int-or-string` rejects them, and a webhook that wrote them as text would cause a conflict for everybody
+/// else who applies the same manifest. The type of the field rejects what is no quantity.
+fn accept_fractions(name: &str, schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    // Ports, and the limits of a vertical autoscaler, have no fractions.
+    if object.contains_key("x-kubernetes-int-or-string")
+        && !["port", "minAllowed", "maxAllowed"].contains(&name)
+    {
+        object.retain(|key, _| key == "description" || key == "nullable");
+        object.insert("x-kubernetes-preserve-unknown-fields".to_owned(), json!(true));
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner) = object.get_mut(inner) {
+            accept_fractions(name, inner);
+        }
+    }
+    for (name, property) in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten()
+    {
+        accept_fractions(name, property);
     }
 }
 

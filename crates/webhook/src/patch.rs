@@ -2,8 +2,9 @@
 //!
 //! Users diff objects with files and apply them again, so the patch touches as little as possible: fields that
 //! defaulting adds or replaces, and values that the schema rejects although their meaning is clear, which are fractions
-//! as quantities (`cpu: 0.5`) and most nulls. Everything else stays as written: unknown fields, the order of lists, and
-//! free-form configuration down to the last digit of a number, since the patch does not mention it.
+//! as limits of a vertical autoscaler and most nulls. Everything else stays as written: amounts (`cpu: 0.5`), unknown
+//! fields, the order of lists, and free-form configuration down to the last digit of a number, since the patch does not
+//! mention it.
 //!
 //! Three texts are walked side by side, one level at a time: the object as written, as deserialized, and with defaults.
 //! The patch is written as text too.
@@ -137,10 +138,14 @@ impl Writer {
         match (kind(raw), kind(read), kind(complete)) {
             (Some(b'{'), Some(b'{'), Some(b'{')) => self.object(raw, read, complete),
             (Some(b'['), Some(b'['), Some(b'[')) => self.array(raw, read, complete),
-            // The schema accepts integers as quantities. Changing `cpu: 1` would only cause a permanent diff to the
-            // user's file.
-            (Some(b'-' | b'0'..=b'9'), Some(b'"'), Some(b'"')) if is_fraction(raw) => {
-                self.write("replace", Some(complete));
+            // The schema accepts numbers as quantities. Changing `cpu: 1` would only cause a permanent diff to the user's
+            // file, and a conflict for another client that applies it. The limits of a vertical autoscaler are integers
+            // or texts.
+            (Some(b'-' | b'0'..=b'9'), Some(b'"'), Some(b'"')) if read == complete => {
+                let is_limit = ["/minAllowed/", "/maxAllowed/"].iter().any(|part| self.at.contains(part));
+                if is_limit && is_fraction(raw) {
+                    self.write("replace", Some(complete));
+                }
             }
             _ if json_eq(read, complete) || json_eq(raw, complete) => {}
             _ => self.write("replace", Some(complete)),

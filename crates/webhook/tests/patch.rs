@@ -164,7 +164,12 @@ fn may_be_changed(path: &str, value: &Value) -> bool {
     let field = path.rsplit('/').next().unwrap_or_default();
     match value {
         Value::Null => true,
-        Value::Number(number) => number.is_f64() || field == "memory" && number.as_i64() == Some(0),
+        Value::Number(number) => {
+            let is_limit = ["/minAllowed/", "/maxAllowed/"].iter().any(|part| path.contains(part));
+            // Zero memory is replaced by the default.
+            let is_zero = field == "memory" && number.as_f64() == Some(0.0);
+            is_zero || is_limit && number.is_f64()
+        }
         Value::String(text) => match field {
             "memory" => text == "0",
             "actualWindowFunctionClassName" => true,

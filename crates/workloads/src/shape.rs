@@ -309,16 +309,16 @@ mod tests {
         fn schema(&mut self, schema: &Value, shape: Shape, path: &str) {
             let is = |key: &str| schema.get(key).is_some_and(|value| value == true);
             let name = path.rsplit('.').next().unwrap_or_default();
-            // Ports are not quantities.
-            let is_quantity = is("x-kubernetes-int-or-string") && !matches!(name, "port" | "targetPort");
+            // Ports are not quantities. Quantities have no type, so that fractions are accepted.
+            let is_free = is("x-kubernetes-preserve-unknown-fields");
+            let is_quantity = is("x-kubernetes-int-or-string") && !matches!(name, "port" | "targetPort")
+                || is_free && schema.get("type").is_none();
             let fits = match shape {
-                FreeForm => is("x-kubernetes-preserve-unknown-fields"),
+                FreeForm => is_free && !is_quantity,
                 Map(_) => schema.get("additionalProperties").is_some(),
                 Quantity => is_quantity,
                 Plain | Type(_) | ListMap(..) => {
-                    !is("x-kubernetes-preserve-unknown-fields")
-                        && schema.get("additionalProperties").is_none()
-                        && !is_quantity
+                    !is_free && schema.get("additionalProperties").is_none() && !is_quantity
                 }
             };
             self.seen += 1;

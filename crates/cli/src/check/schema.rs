@@ -139,7 +139,10 @@ impl<'a> Walk<'a> {
 
     /// The error for a value of a wrong type, with a remedy.
     fn type_error(&self, node: &Node, schema: &Value) -> Option<String> {
-        if schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
+        // A port, or a quantity, which has no type.
+        let is_set = |key: &str| schema.get(key) == Some(&Value::Bool(true));
+        let is_quantity = is_set("x-kubernetes-preserve-unknown-fields") && schema.get("type").is_none();
+        if is_set("x-kubernetes-int-or-string") || is_quantity {
             let fits = matches!(&node.tree, Tree::Scalar(Value::String(_) | Value::Number(_)));
             return (!fits).then(|| format!("must be a string or a number, got {}", type_of(node)));
         }

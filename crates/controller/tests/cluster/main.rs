@@ -12,6 +12,7 @@ mod drift;
 mod editions;
 mod election;
 mod fairness;
+mod gitops;
 mod harness;
 mod invalid_objects;
 mod leadership;
