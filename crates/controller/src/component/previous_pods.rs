@@ -1,5 +1,5 @@
-//! Pods of clean-up Jobs of previous objects of this name. A Job that a user deletes is gone at once, and its pod goes on
-//! for the grace period: it would delete the subscription that new pods create.
+//! Pods of clean-up Jobs of previous objects of this name. A Job that a user deletes is gone at once, and its pod
+//! continues for the grace period: it would delete the subscription that new pods create.
 
 use function_mesh_api::{Component, Role, labels};
 use function_mesh_workloads::names;
