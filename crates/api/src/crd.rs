@@ -156,8 +156,8 @@ fn add_mesh_rules(schema: &mut Value) {
 }
 
 /// Accepts fractions as quantities (`cpu: 0.25`), as Kubernetes does for its own kinds. A CRD has no type for that:
-/// `x-kubernetes-int-or-string` rejects them, and a webhook that wrote them as text would cause a conflict for everybody
-/// else who applies the same manifest. The type of the field rejects what is no quantity.
+/// `x-kubernetes-int-or-string` rejects them, and a webhook that wrote them as text would cause a conflict for each
+/// client that applies the same manifest. The type of the field rejects what is no quantity.
 fn accept_fractions(name: &str, schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     // Ports, and the limits of a vertical autoscaler, have no fractions.
