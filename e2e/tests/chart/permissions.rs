@@ -14,6 +14,7 @@ fn watched_namespaces_limit_permissions() {
         .map(|object| object["metadata"]["namespace"].as_str().unwrap())
         .collect();
     places.sort_unstable();
+    places.dedup();
     assert_eq!(places, ["a", "b", "ops"]);
     let deployment = find(&objects, "Deployment", "function-mesh-controller-manager");
     assert!(arguments(deployment).contains("--watched-namespace=a,b"));
