@@ -230,6 +230,17 @@ async fn tour(scenario: &Scenario) -> Result<()> {
     scenario.apply::<FunctionMesh>(mesh).await?;
     let one = async || Ok(scenario.api::<StatefulSet>().list(&ListParams::default()).await?.items.len() == 1);
     scenario.eventually("one is left", TIMEOUT, one).await?;
+    // Events have the reason why the API server rejects pods.
+    let rejected = scenario
+        .python("rejected", "double.Double", "in", "out")
+        .with(json!({ "pod": { "serviceAccountName": "missing" } }));
+    scenario.apply::<Function>(rejected.alone()).await?;
+    let reported = async || {
+        let function = scenario.kubectl(&["get", "function", "rejected", "-o", "json"]).await?;
+        Ok(function.contains("pod is not created"))
+    };
+    scenario.eventually("the rejection is reported", TIMEOUT, reported).await?;
+    scenario.api::<Function>().delete("rejected", &DeleteParams::default()).await?;
     // Declining a started clean-up cancels it.
     let component = scenario
         .python("declined", "double.Double", "in", "out")
