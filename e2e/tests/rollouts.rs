@@ -1,4 +1,4 @@
-//! Rollouts that break: one pod is down at a time, the phase is never Ready meanwhile, and a mended spec heals without a
+//! Rollouts that break: one pod is down at a time, the phase is never Ready meanwhile, and a fixed spec recovers without a
 //! hand on any pod.
 
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_mins(3);
 const BROKEN: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn a_broken_rollout_stops_at_one_pod_and_heals_when_it_is_mended() -> Result<()> {
+async fn a_broken_rollout_stops_at_one_pod_and_recovers_when_it_is_fixed() -> Result<()> {
     Scenario::run("broken", async |scenario| {
         let three = scenario.python("three", "double.Double", "in", "out").with(json!({ "replicas": 3 }));
         let apply = async |more: Value| {
