@@ -63,15 +63,14 @@ async fn a_settled_mesh_shows_no_difference_and_another_apply_changes_nothing() 
         apply(&["apply"]).await?;
         scenario.await_ready("exclamation", TIMEOUT).await?;
         let before = scenario.api::<FunctionMesh>().get("exclamation").await?.metadata.generation;
-        for flags in
-            [&["--server-side=false"][..], &["--server-side", "--field-manager=kubectl-client-side-apply"]]
-        {
-            // kubectl diff fails if there is a difference.
+        // kubectl diff fails if there is a difference. Server-side, it takes over the fields of client-side apply.
+        for flags in [&[][..], &["--server-side", "--force-conflicts"]] {
             let shown = apply(&[&["diff"], flags].concat()).await?;
             ensure!(shown.is_empty(), "{shown}");
+        }
+        for flags in [&[][..], &["--server-side"], &["--server-side", "--field-manager=gitops"]] {
             apply(&[&["apply"], flags].concat()).await?;
         }
-        apply(&["apply", "--server-side", "--field-manager=gitops"]).await?;
         let after = scenario.api::<FunctionMesh>().get("exclamation").await?.metadata.generation;
         ensure!(after == before, "generation {before:?}, then {after:?}");
         Ok(())
