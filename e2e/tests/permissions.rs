@@ -39,8 +39,11 @@ spec:
 ";
 
 /// Permissions that the API server checks while it handles another request, so they appear in no request. The API server
-/// of the tests does check them (OwnerReferencesPermissionEnforcement): without them no child could be created.
-const CHECKED_BY_API_SERVER: &str = "/finalizers";
+/// of the tests does check them (OwnerReferencesPermissionEnforcement): without them no child could be created or adopted.
+fn is_checked_by_api_server(permission: &Permission) -> bool {
+    let Permission { resource, verb, .. } = permission;
+    resource.ends_with("/finalizers") || (verb == "delete" && resource == "services")
+}
 
 /// The Secret of the webhook's certificates, the only one that an account of ours may read.
 const OWN_CERTIFICATE: &str = "function-mesh-webhook-own-certificate";
@@ -150,10 +153,8 @@ async fn compare(harness: &Harness, account: &str) -> Result<()> {
     let (permissions, requests) = (permissions(harness, account).await?, requests(harness)?);
     let nothing = Requests::default();
     let Requests { used, forbidden } = requests.get(account).unwrap_or(&nothing);
-    let (by_others, unused): (BTreeSet<_>, _) = permissions
-        .difference(used)
-        .cloned()
-        .partition(|permission| permission.resource.ends_with(CHECKED_BY_API_SERVER));
+    let (by_others, unused): (BTreeSet<_>, _) =
+        permissions.difference(used).cloned().partition(is_checked_by_api_server);
     println!("{account}\n  may: {}\n  did: {}", list(&permissions), list(used));
     println!("  may, for the API server to check: {}", list(&by_others));
     // During a change of the certificate provider, old pods lose permissions before they stop.

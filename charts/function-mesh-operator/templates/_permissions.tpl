@@ -25,9 +25,11 @@
 - apiGroups: [apps]
   resources: [statefulsets/scale]
   verbs: [patch]
+# Services are never deleted. Some API servers require the permission to adopt one
+# (OwnerReferencesPermissionEnforcement).
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, patch, delete]

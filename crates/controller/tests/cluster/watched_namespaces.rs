@@ -43,7 +43,7 @@ const RULES: [Rule; 14] = [
     ("compute.functionmesh.io", &["functions/scale", "sinks/scale", "sources/scale"], &["patch"]),
     ("apps", &["statefulsets"], &["get", "list", "watch", "create", "patch", "delete"]),
     ("apps", &["statefulsets/scale"], &["patch"]),
-    ("", &["services"], &["get", "list", "watch", "create", "patch"]),
+    ("", &["services"], &["get", "list", "watch", "create", "patch", "delete"]),
     ("", &["pods"], &["list", "watch"]),
     ("autoscaling", &["horizontalpodautoscalers"], &["get", "list", "watch", "create", "patch", "delete"]),
     ("autoscaling.k8s.io", &["verticalpodautoscalers"], &["get", "create", "patch", "delete"]),
@@ -56,12 +56,13 @@ const LEASES: [Rule; 1] = [("coordination.k8s.io", &["leases"], &["get", "create
 
 /// Needed but not observed in this test: applying a missing object requires `create`; there are no vertical autoscalers
 /// here, and no rejected pods.
-const UNASKED: [&str; 7] = [
+const UNASKED: [&str; 8] = [
     "create functions,sinks,sources",
     "create horizontalpodautoscalers",
     "create services",
     "create statefulsets",
     "create verticalpodautoscalers",
+    "delete services",
     "delete verticalpodautoscalers",
     "list events",
 ];
