@@ -74,6 +74,9 @@ pub const APPLIED_HASH: &str = "compute.functionmesh.io/applied-hash";
 /// change of the spec loses no subscription.
 pub const SUBSCRIPTIONS: &str = "compute.functionmesh.io/subscriptions";
 
+/// Annotations of children that the operator adds to what it renders: they record what it did.
+pub const RECORDS: [&str; 4] = [APPLIED_HASH, POD_SPEC_HASH, FUNCTION_UID, SUBSCRIPTIONS];
+
 /// Finalizer: subscriptions must be deleted first.
 pub const CLEANUP_FINALIZER: &str = "compute.functionmesh.io/subscription-cleanup";
 /// Legacy form of [`CLEANUP_FINALIZER`].

@@ -17,10 +17,10 @@ pub(super) fn no_longer_applied(wanted: &Value, live: &Value, manager: &str) -> 
             walk(fields, &Path::default(), Some(wanted), live, &mut found);
         }
     }
-    // The operator's own annotation is not rendered.
-    found.retain(
-        |difference| !matches!(difference.path.0.last(), Some(Step::Field(name)) if name == labels::APPLIED_HASH),
-    );
+    found.retain(|difference| {
+        let last = difference.path.0.last();
+        !matches!(last, Some(Step::Field(name)) if labels::RECORDS.contains(&name.as_str()))
+    });
     found
 }
 
