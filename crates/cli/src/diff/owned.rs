@@ -124,4 +124,21 @@ mod tests {
         assert_eq!(places, ["metadata.labels.gone", "spec.env[B]", "spec.grace"]);
         assert!(found.iter().all(|difference| difference.wanted.is_none() && difference.live.is_some()));
     }
+
+    #[test]
+    fn records_of_the_operator_are_no_fields_to_remove() {
+        let names = [&labels::RECORDS[..], &["gone"]].concat();
+        let annotations: Map<_, _> = names.iter().map(|name| ((*name).to_owned(), json!("x"))).collect();
+        let owned: Map<_, _> = names.iter().map(|name| (format!("f:{name}"), json!({}))).collect();
+        let live = json!({ "metadata": {
+            "annotations": annotations,
+            "managedFields": [{
+                "manager": "m", "operation": "Apply",
+                "fieldsV1": { "f:metadata": { "f:annotations": owned } },
+            }],
+        } });
+        let found = no_longer_applied(&json!({ "metadata": {} }), &live, "m");
+        let paths: Vec<String> = found.iter().map(|it| it.path.to_string()).collect();
+        assert_eq!(paths, ["metadata.annotations.gone"]);
+    }
 }
