@@ -62,7 +62,14 @@ fn float(word: &str) -> Option<Number> {
     if !is_number {
         return None;
     }
-    Number::from_f64(word.parse().ok()?)
+    from_f64(word.parse().ok()?)
+}
+
+/// A number that `kubectl` sends: without a fraction it becomes an integer.
+pub(super) fn from_f64(value: f64) -> Option<Number> {
+    #[allow(clippy::cast_possible_truncation, reason = "checked before")]
+    let whole = (value.fract() == 0.0 && value.abs() < 1e18).then(|| Number::from(value as i64));
+    whole.or_else(|| Number::from_f64(value))
 }
 
 #[cfg(test)]
@@ -79,7 +86,10 @@ mod tests {
             ("017", json!(15)),
             ("0x1F", json!(31)),
             ("1_000", json!(1000)),
-            ("1e3", json!(1000.0)),
+            ("1e3", json!(1000)),
+            ("1.0", json!(1)),
+            ("-2.50", json!(-2.5)),
+            ("1e300", json!(1e300)),
             (".5", json!(0.5)),
             ("-7", json!(-7)),
             ("18446744073709551615", json!(u64::MAX)),

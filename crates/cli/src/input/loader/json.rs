@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::super::scalar::from_f64;
 use super::super::tree::{Entry, Node, Tree};
 use super::{Fields, Loaded, Repeated};
 
@@ -61,7 +62,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(scalar(value))
+        Ok(scalar(from_f64(value).map_or(Value::Null, Value::Number)))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {
