@@ -55,24 +55,24 @@ async fn messages_pass_through_a_java_and_a_python_function() -> Result<()> {
 #[tokio::test]
 async fn a_settled_mesh_shows_no_difference_and_another_apply_changes_nothing() -> Result<()> {
     Scenario::run("settled", async |scenario| {
-        let mesh = scenario.exclamation()?;
-        let apply = async |arguments: &[&str]| {
-            let all = [arguments, &["-n", &scenario.namespace, "-f", "-"]].concat();
-            scenario.harness.run("kubectl", &all, &mesh.to_string()).await
-        };
-        apply(&["apply"]).await?;
-        scenario.await_ready("exclamation", TIMEOUT).await?;
-        let before = scenario.api::<FunctionMesh>().get("exclamation").await?.metadata.generation;
-        // kubectl diff fails if there is a difference. Server-side, it takes over the fields of client-side apply.
-        for flags in [&[][..], &["--server-side", "--force-conflicts"]] {
-            let shown = apply(&[&["diff"], flags].concat()).await?;
+        for (name, flags) in [("client", &[][..]), ("server", &["--server-side"])] {
+            let mut mesh = scenario.exclamation()?;
+            mesh["metadata"]["name"] = json!(name);
+            let kubectl = async |command: &str, flags: &[&str]| {
+                let all = [&[command, "-n", &scenario.namespace, "-f", "-"], flags].concat();
+                scenario.harness.run("kubectl", &all, &mesh.to_string()).await
+            };
+            kubectl("apply", flags).await?;
+            scenario.await_ready(name, TIMEOUT).await?;
+            let before = scenario.api::<FunctionMesh>().get(name).await?.metadata.generation;
+            // kubectl diff fails if there is a difference.
+            let shown = kubectl("diff", flags).await?;
             ensure!(shown.is_empty(), "{shown}");
+            kubectl("apply", flags).await?;
+            kubectl("apply", &["--server-side", "--field-manager=gitops"]).await?;
+            let after = scenario.api::<FunctionMesh>().get(name).await?.metadata.generation;
+            ensure!(after == before, "{name}: generation {before:?}, then {after:?}");
         }
-        for flags in [&[][..], &["--server-side"], &["--server-side", "--field-manager=gitops"]] {
-            apply(&[&["apply"], flags].concat()).await?;
-        }
-        let after = scenario.api::<FunctionMesh>().get("exclamation").await?.metadata.generation;
-        ensure!(after == before, "generation {before:?}, then {after:?}");
         Ok(())
     })
     .await
