@@ -69,7 +69,6 @@ async fn a_settled_mesh_shows_no_difference_and_another_apply_changes_nothing() 
             let shown = kubectl("diff", flags).await?;
             ensure!(shown.is_empty(), "{shown}");
             kubectl("apply", flags).await?;
-            kubectl("apply", &["--server-side", "--field-manager=gitops"]).await?;
             let after = scenario.api::<FunctionMesh>().get(name).await?.metadata.generation;
             ensure!(after == before, "{name}: generation {before:?}, then {after:?}");
         }
