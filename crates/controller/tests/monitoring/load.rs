@@ -36,6 +36,7 @@ impl Load {
     pub(crate) async fn run(&self) -> Nothing {
         let (client, namespace) = (&self.client, &self.namespace);
         self.denied().await?;
+        self.accepted().await?;
         let parts = || [fixtures::java_function("shout").into(), fixtures::sink("drain").into()];
         apply(client, namespace, &fixtures::mesh("good", parts())?).await?;
         apply(client, namespace, &fixtures::mesh("short", parts())?).await?;
@@ -66,6 +67,17 @@ impl Load {
             let answer = self.api::<Function>().create(&dry, &bad).await;
             let refusal = answer.err().map(|error| error.to_string()).unwrap_or_default();
             ensure!(refusal.contains("admission webhook"), "{refusal}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// The API server learns the CA of each of the two webhooks separately, and the mutating one denies by itself.
+    async fn accepted(&self) -> Nothing {
+        let mesh = fixtures::mesh("good", [fixtures::java_function("shout").into()])?;
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        eventually(SECONDS_30, async || {
+            self.api::<FunctionMesh>().create(&dry, &mesh).await?;
             Ok(())
         })
         .await
