@@ -14,7 +14,8 @@ mod cases;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
-use function_mesh_api::validate::{Findings, check_component, check_mesh, rules};
+use cases::{check, component};
+use function_mesh_api::validate::rules;
 use function_mesh_api::{Function, FunctionMesh, Role, Sink, Source, bounds, parse};
 use function_mesh_testkit::ControlPlane;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -26,26 +27,11 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-fn check(object: &Value) -> Findings {
-    match object["kind"].as_str() {
-        Some("Function") => check_component(&parse::<Function>(object.clone()).expect("a function")),
-        Some("Source") => check_component(&parse::<Source>(object.clone()).expect("a source")),
-        Some("Sink") => check_component(&parse::<Sink>(object.clone()).expect("a sink")),
-        _ => check_mesh(&parse::<FunctionMesh>(object.clone()).expect("a mesh")),
-    }
-}
-
 fn mesh(name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "FunctionMesh", "metadata": { "name": name },
         "spec": spec,
     })
-}
-
-fn component(kind: &str, name: &str, change: &Value) -> Value {
-    let mut spec = cases::object(kind, change)["spec"].clone();
-    spec["name"] = name.into();
-    spec
 }
 
 struct Server(Client);

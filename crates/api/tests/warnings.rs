@@ -12,32 +12,9 @@ mod cases;
 #[path = "cases/warned.rs"]
 mod warned;
 
-use function_mesh_api::validate::{self, Findings, check_component, check_mesh};
-use function_mesh_api::{Function, FunctionMesh, Sink, Source, parse};
+use cases::{check, component, mesh};
+use function_mesh_api::validate;
 use serde_json::{Value, json};
-
-fn check(object: &Value) -> Findings {
-    match object["kind"].as_str() {
-        Some("Function") => check_component(&parse::<Function>(object.clone()).expect("a function")),
-        Some("Source") => check_component(&parse::<Source>(object.clone()).expect("a source")),
-        Some("Sink") => check_component(&parse::<Sink>(object.clone()).expect("a sink")),
-        _ => check_mesh(&parse::<FunctionMesh>(object.clone()).expect("a mesh")),
-    }
-}
-
-fn mesh(spec: &Value) -> Value {
-    json!({
-        "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "FunctionMesh", "metadata": { "name": "m" },
-        "spec": spec,
-    })
-}
-
-/// A component spec for a mesh: the base of its kind with changes.
-fn component(kind: &str, name: &str, change: &Value) -> Value {
-    let mut spec = cases::object(kind, change)["spec"].clone();
-    spec["name"] = name.into();
-    spec
-}
 
 fn warnings(object: &Value) -> Vec<String> {
     let findings = check(object);

@@ -9,6 +9,8 @@ mod runtimes;
 mod scaling;
 mod topics;
 
+use function_mesh_api::validate::{Findings, check_component, check_mesh};
+use function_mesh_api::{Function, FunctionMesh, Sink, Source, parse};
 use serde_json::{Value, json};
 
 /// A rule, with an invalid and a valid change of a valid object. Changes are merged into the object; null removes a
@@ -108,4 +110,29 @@ pub(crate) fn all() -> Vec<Case> {
     delivery::windows(&mut table);
     pods::pods(&mut table);
     table.0
+}
+
+/// What the Rust rules find in an object.
+pub(crate) fn check(object: &Value) -> Findings {
+    match object["kind"].as_str() {
+        Some("Function") => check_component(&parse::<Function>(object.clone()).expect("a function")),
+        Some("Source") => check_component(&parse::<Source>(object.clone()).expect("a source")),
+        Some("Sink") => check_component(&parse::<Sink>(object.clone()).expect("a sink")),
+        _ => check_mesh(&parse::<FunctionMesh>(object.clone()).expect("a mesh")),
+    }
+}
+
+/// A mesh with this spec.
+pub(crate) fn mesh(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "FunctionMesh", "metadata": { "name": "m" },
+        "spec": spec,
+    })
+}
+
+/// A component spec for a mesh: the base of its kind with changes.
+pub(crate) fn component(kind: &str, name: &str, change: &Value) -> Value {
+    let mut spec = object(kind, change)["spec"].clone();
+    spec["name"] = name.into();
+    spec
 }
