@@ -65,7 +65,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let (candidate, manager) = Manager::new(options, shutdown);
     let leadership = manager.leadership.clone();
-    let manager = manager.run(client.clone(), registry.clone(), readiness.clone());
+    let manager = manager.run(client.clone(), registry.clone(), readiness.clone()).boxed();
     run_with_lease(candidate, client, registry, &leadership, manager).await
 }
 
@@ -113,52 +113,24 @@ async fn run_with_lease(
 }
 
 struct Manager {
-    settings: Settings,
-    namespaces: Namespaces,
-    protected: ProtectedNamespaces,
-    concurrency: u16,
-    pause_rollout: bool,
+    options: Options,
     leadership: Leadership,
-    publish_settings: Option<SettingsTarget>,
 }
 
 impl Manager {
-    fn new(options: Options, shutdown: CancellationToken) -> (Option<Candidate>, Self) {
-        let Options {
-            settings,
-            namespaces,
-            protected,
-            concurrency,
-            pause_rollout,
-            candidate,
-            publish_settings,
-        } = options;
+    fn new(mut options: Options, shutdown: CancellationToken) -> (Option<Candidate>, Self) {
+        let candidate = options.candidate.take();
         let leadership = match &candidate {
             Some(_) => Leadership::candidate(shutdown),
             None => Leadership::alone(shutdown),
         };
-        let manager = Self {
-            settings,
-            namespaces,
-            protected,
-            concurrency,
-            pause_rollout,
-            leadership,
-            publish_settings,
-        };
-        (candidate, manager)
+        (candidate, Self { options, leadership })
     }
 
     async fn run(self, client: Client, registry: Registry, readiness: Readiness) -> anyhow::Result<()> {
-        let Self {
-            settings,
-            namespaces,
-            protected,
-            concurrency,
-            pause_rollout,
-            leadership,
-            publish_settings,
-        } = self;
+        let Self { options, leadership } = self;
+        let Options { settings, namespaces, protected, concurrency, pause_rollout, publish_settings, .. } =
+            options;
         let published = publish::published(&settings, &namespaces);
         let (client, shutdown) = (leadership.fence.client(client), leadership.shutdown.clone());
         let memory = Memory::default();

@@ -37,6 +37,13 @@ pub(super) struct Diagnosis {
     pub(super) recheck_after: Option<Duration>,
 }
 
+impl Diagnosis {
+    /// Diagnoses again after this time at the latest.
+    fn recheck_within(&mut self, remaining: Duration) {
+        self.recheck_after = Some(self.recheck_after.map_or(remaining, |after| after.min(remaining)));
+    }
+}
+
 /// The components of pods or clean-up Jobs.
 pub(crate) fn components_of<K: Resource, C: Component>(
     changes: impl Stream<Item = Result<K, watcher::Error>> + Send,
@@ -66,12 +73,12 @@ pub(super) async fn diagnose<C: Component>(applied: &Applied, component: &C, con
     }
     if let Some((problem, remaining)) = shared.pod_failures.problem(&key, Instant::now()) {
         diagnose.problem = Some(problem);
-        diagnose.recheck_after = Some(diagnose.recheck_after.map_or(remaining, |after| after.min(remaining)));
+        diagnose.recheck_within(remaining);
     }
     if !applied.has_missing_pods() {
         shared.missing_pods.forget(&key);
     } else if let Some(remaining) = shared.missing_pods.remaining(&key) {
-        diagnose.recheck_after = Some(diagnose.recheck_after.map_or(remaining, |after| after.min(remaining)));
+        diagnose.recheck_within(remaining);
     } else {
         let (namespace, uid) =
             (component.namespace().unwrap_or_default(), applied.stateful_set.uid().unwrap_or_default());

@@ -30,7 +30,7 @@ struct Rewrite {
     outcome: String,
 }
 
-/// How an object differs from what is wanted.
+/// How a live object differs from the desired one.
 #[derive(Debug)]
 pub(super) struct Outcome {
     uid: Option<String>,
