@@ -3,7 +3,7 @@
 use crate::backends::ConfigSender;
 use crate::component::{ComponentReconciler, JobSummary, Peers, PodSummary, pod_failures};
 use crate::context::Shared;
-use crate::notify::{notify_of_orphans, notify_owner_mesh};
+use crate::notify::{notify_of_orphans, notify_owner_mesh, own_uid, uid_of_controller, without_echoes};
 use crate::reconciler::{Reconciler, key_of, reconcile};
 use crate::runtime::queue::Key;
 use crate::runtime::workers::{Controller, Triggers};
@@ -19,6 +19,7 @@ use futures::{FutureExt, Stream};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use prometheus::IntGaugeVec;
 use std::sync::Arc;
@@ -133,11 +134,16 @@ impl ControllerBuilder<'_> {
         let affected = backends::affected_by(backends, objects.clone(), Arc::clone(self.shared));
         let controller = self.controller(C::ROLE.kind(), component::prefix::<C>(), objects)?;
         let triggers = controller.triggers();
+        let shared = self.shared;
+        let changes = notify_owner_mesh(changes, meshes.clone(), Arc::clone(shared));
+        let set_changes = notify_of_orphans(set_changes, triggers.clone());
+        let service_changes = notify_of_orphans(service_changes, triggers.clone());
+        let autoscaler_changes = notify_of_orphans(autoscaler_changes, triggers);
         let controller = controller
-            .on(notify_owner_mesh(changes, meshes.clone()))
-            .owns(notify_of_orphans(set_changes, triggers.clone()))
-            .owns(notify_of_orphans(service_changes, triggers.clone()))
-            .owns(notify_of_orphans(autoscaler_changes, triggers))
+            .on(without_echoes(changes, Arc::clone(shared), own_uid))
+            .owns(without_echoes(set_changes, Arc::clone(shared), uid_of_controller))
+            .owns(without_echoes(service_changes, Arc::clone(shared), uid_of_controller))
+            .owns(without_echoes(autoscaler_changes, Arc::clone(shared), uid_of_controller))
             .on_refs(component::pods::components_of(pod_failures::record::<C>(
                 pod_changes,
                 Arc::clone(self.shared),
@@ -152,6 +158,7 @@ impl ControllerBuilder<'_> {
         self.gate("functionmeshes", &objects);
         let changes =
             object_metrics::count(&self.shared.metrics, &objects, changes, object_metrics::mesh_phase)?;
+        let changes = without_echoes(changes, Arc::clone(self.shared), own_uid);
         Ok(self.controller("FunctionMesh", mesh::PREFIX, &objects)?.on(changes))
     }
 }
@@ -162,7 +169,13 @@ pub(crate) fn run_controller<R: Reconciler + 'static>(
     reconciler: R,
 ) -> BoxFuture<'static, ()> {
     let reconciler = Arc::new(reconciler);
-    let reconcile = move |object| {
+    let store = controller.store();
+    let reconcile = move |object: Arc<Compact<R::Object>>| {
+        // From here on an echo may be news to this reconcile. Whatever came before it is in the store.
+        if let Some(uid) = own_uid(&*object) {
+            reconciler.shared().echoes.forget(uid);
+        }
+        let object = store.get(&ObjectRef::from_obj(&*object)).unwrap_or(object);
         let reconciler = Arc::clone(&reconciler);
         async move { reconcile(object, &*reconciler).await }
     };

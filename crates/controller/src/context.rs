@@ -8,7 +8,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 
-use crate::component::PodFailures;
+use crate::component::{PodFailures, SettledComponents};
 use crate::metrics::Metrics;
 use crate::protected_namespaces::ProtectedNamespaces;
 use crate::runtime::backoff::Backoff;
@@ -17,6 +17,7 @@ use crate::runtime::debounce::{CleanupClock, MissingPods, StatusDebounce};
 use function_mesh_kube::apply::Rewrites;
 use function_mesh_kube::cache::{self, Cache};
 use function_mesh_kube::compact::Compact;
+use function_mesh_kube::echoes::Echoes;
 use function_mesh_kube::events::Events;
 use function_mesh_kube::leader_election::Leadership;
 use function_mesh_kube::memory::Memory;
@@ -52,8 +53,12 @@ pub struct Shared {
     pub undecodable: ReportedErrors,
     /// Memory limits.
     pub memory: Memory,
+    /// Components whose children need no write.
+    pub settled: SettledComponents,
     /// What admission made of earlier writes.
     pub rewrites: Rewrites,
+    /// Writes of this process that a watch will show.
+    pub echoes: Echoes,
     /// Pods that failed as a whole and are replaced.
     pub pod_failures: PodFailures,
     /// Since when pods are missing.
@@ -100,6 +105,7 @@ impl Shared {
         self.cleanup_clock.forget(object);
         self.pod_failures.forget(object);
         self.missing_pods.forget(object);
+        self.settled.forget(object);
     }
 
     /// An object of a cache, read from the API server if it is too large for the cache. None if it no longer exists.
@@ -136,6 +142,17 @@ impl Shared {
             global: self.backend(self.settings.global_backend_config_ref()).await?,
             namespaced: self.backend(self.settings.namespaced_backend_config_ref(namespace)).await?,
         })
+    }
+
+    /// Resource versions of the BackendConfigs that apply in this namespace, as far as they are cached.
+    pub fn backend_versions(&self, namespace: &str) -> Revisions {
+        let version = |of: Option<BackendConfigRef<'_>>| {
+            let object = of.map(|of| ObjectRef::new(of.name).within(of.namespace))?;
+            let found = self.backends.iter().find_map(|cache| cache.get(&object));
+            found.and_then(|found| found.resource_version())
+        };
+        let namespaced = self.settings.namespaced_backend_config_ref(namespace);
+        (version(self.settings.global_backend_config_ref()), version(namespaced))
     }
 
     async fn backend(

@@ -46,8 +46,12 @@ pub trait Reconciler: Send + Sync + Sized {
     /// The memory that a reconcile of the object takes, in bytes.
     fn cost(&self, object: &Compact<Self::Object>) -> usize;
 
-    /// Reconciles the object.
-    fn run(&self, object: &mut Self::Object) -> impl Future<Output = RunResult<Self::Outcome>> + Send;
+    /// Reconciles the object, whose [`Compact::content`] is `content`.
+    fn run(
+        &self,
+        object: &mut Self::Object,
+        content: u64,
+    ) -> impl Future<Output = RunResult<Self::Outcome>> + Send;
 
     /// The error in an outcome.
     fn error(outcome: &Self::Outcome) -> Option<&Error>;
@@ -119,9 +123,10 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
             return reconciler.undecodable(error, &full).await.map(|()| Action::await_change());
         }
     };
+    let content = full.content();
     drop(full);
     let key = key::<R>(object);
-    match reconciler.run(&mut decoded).await {
+    match reconciler.run(&mut decoded, content).await {
         RunResult::Skipped => {
             shared.backoff.forget(&key);
             timer.skipped();

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::builder::{ControllerBuilder, run_controller};
-use crate::component::{Peers, PodFailures};
+use crate::component::{Peers, PodFailures, SettledComponents};
 use crate::context::Shared;
 use crate::mesh::MeshReconciler;
 use crate::metrics::Metrics;
@@ -26,6 +26,7 @@ use crate::runtime::debounce::{CleanupClock, MissingPods, StatusDebounce};
 use crate::{backends, mesh, publish};
 use function_mesh_kube::apply::Rewrites;
 use function_mesh_kube::cache::WatchMetrics;
+use function_mesh_kube::echoes::Echoes;
 use function_mesh_kube::events::Events;
 use function_mesh_kube::leader_election::{self, Candidate, Leadership};
 use function_mesh_kube::memory::Memory;
@@ -160,7 +161,9 @@ impl Manager {
             client,
             undecodable: ReportedErrors::default(),
             memory,
+            settled: SettledComponents::default(),
             rewrites: Rewrites::default(),
+            echoes: Echoes::default(),
             pod_failures: PodFailures::default(),
             missing_pods: MissingPods::default(),
         });

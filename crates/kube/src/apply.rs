@@ -5,6 +5,7 @@
 
 mod adoption;
 mod body;
+mod delete;
 mod error;
 mod ownership;
 mod rewrites;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use function_mesh_api::labels;
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{GetParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -24,6 +25,8 @@ use serde_json::{Value, json};
 
 use crate::api_error::is_missing;
 use crate::compact::{Compact, managed_fields};
+use crate::decode_error::DecodeError;
+use crate::echoes::Echoes;
 use crate::managed_fields::{NewOwner, migrate};
 use crate::request::{BuiltRequest, send_for_text};
 use crate::ssa_patch::ssa_patch;
@@ -73,6 +76,8 @@ pub struct Applied<K> {
     pub is_adopted: bool,
     /// Paths of fields that admission changes whenever they are applied.
     pub rewritten: Vec<String>,
+    /// The [`Compact::content`] of the live object, if it was written.
+    pub content: Option<u64>,
 }
 
 /// A kind that can be a child.
@@ -111,6 +116,8 @@ pub struct ChildApplier<'a> {
     pub manager: &'static str,
     /// What admission made of earlier writes.
     pub rewrites: &'a Rewrites,
+    /// Writes that a watch will show.
+    pub echoes: &'a Echoes,
 }
 
 impl ChildApplier<'_> {
@@ -126,9 +133,21 @@ impl ChildApplier<'_> {
         name: &str,
         request: BuiltRequest,
     ) -> Result<K, ChildError> {
+        self.send_for_compact(verb, name, request)
+            .await?
+            .decode()
+            .map_err(|source| undecodable::<K>(name, source))
+    }
+
+    async fn send_for_compact<K: Child>(
+        &self,
+        verb: &'static str,
+        name: &str,
+        request: BuiltRequest,
+    ) -> Result<Compact<K>, ChildError> {
         let json =
             send_for_text(self.client, request).await.map_err(|source| api_error::<K>(verb, name, source))?;
-        decode(name, &json)
+        Compact::from_json(&json).map_err(|source| undecodable::<K>(name, source))
     }
 
     /// Applies a child. `cached` is the object in the cache; without one the API server is read, since the cache may be
@@ -142,7 +161,9 @@ impl ChildApplier<'_> {
         adjust: impl Fn(&mut K, &K) + Send,
     ) -> Result<Applied<K>, ChildError> {
         let name = wanted.name_any();
-        let hash = hash(&to_json(wanted)?);
+        let body = to_json(wanted)?;
+        let hash = hash(&body);
+        let mut body = Some(body);
         let mut known = cached;
         let mut attempts = 1;
         loop {
@@ -152,7 +173,7 @@ impl ChildApplier<'_> {
                 None if attempts == 1 => self.read_at::<K>(&name, &GetParams::any()).await?.map(Arc::new),
                 None => self.read::<K>(&name).await?.map(Arc::new),
             };
-            match self.apply_once(wanted, live, &adjust, &hash).await {
+            match self.apply_once(wanted, (body.take(), &hash), live, &adjust).await {
                 Err(error) if error.is_conflict() && attempts < MAX_ATTEMPTS => attempts += 1,
                 result => return result,
             }
@@ -162,23 +183,26 @@ impl ChildApplier<'_> {
     async fn apply_once<K: Child>(
         &self,
         wanted: &K,
+        (body, hash): (Option<Value>, &str),
         live: Option<Arc<K>>,
         adjust: &(impl Fn(&mut K, &K) + Send),
-        hash: &str,
     ) -> Result<Applied<K>, ChildError> {
         let name = wanted.name_any();
         let Some(live) = live else {
+            let body = body.map_or_else(|| to_json(wanted), Ok)?;
             // Not forced: an object that another client has just created is not overwritten.
-            let written =
-                self.write::<K>(&name, with_applied_hash::<K>(to_json(wanted)?, hash, None), false).await?;
+            let (written, content) =
+                self.write::<K>(&name, with_applied_hash::<K>(body, hash, None), false).await?;
             let rewritten = self.recorded(&to_json(wanted)?, hash, &written)?;
             return Ok(Applied {
                 live: Arc::new(written),
                 change: Change::Created,
                 is_adopted: false,
                 rewritten,
+                content: Some(content),
             });
         };
+        drop(body);
         check_previous_owner(&*live, wanted)?;
         let (live, is_adopted) = self.adopt(wanted, live).await?;
         check_owner(&*live, self.owner)?;
@@ -190,20 +214,22 @@ impl ChildApplier<'_> {
         let outcome = Outcome::of(&body, &*live)?;
         if is_current && outcome.differences.is_empty() || self.rewrites.is_known(&body, &outcome) {
             let rewritten = outcome.paths();
-            return Ok(Applied { live, change: Change::None, is_adopted, rewritten });
+            return Ok(Applied { live, change: Change::None, is_adopted, rewritten, content: None });
         }
         let at = outcome.paths().first().cloned();
         tracing::info!(kind = %K::kind(&()), namespace = self.namespace, name, at, "applying changes");
-        let written = self.write::<K>(&name, with_applied_hash(body, hash, Some(&*live)), true).await?;
+        let (written, content) =
+            self.write::<K>(&name, with_applied_hash(body, hash, Some(&*live)), true).await?;
         let rewritten = self.recorded(&to_json(&adjusted)?, hash, &written)?;
         // Admission can undo the whole write.
         let is_unchanged = written.resource_version() == live.resource_version();
         let change = if is_unchanged { Change::None } else { Change::Updated };
-        Ok(Applied { live: Arc::new(written), change, is_adopted, rewritten })
+        Ok(Applied { live: Arc::new(written), change, is_adopted, rewritten, content: Some(content) })
     }
 
-    /// Remembers what admission made of a write.
+    /// Remembers what admission made of a write, and that a watch will show it.
     fn recorded<K: Child>(&self, body: &Value, hash: &str, written: &K) -> Result<Vec<String>, ChildError> {
+        self.echoes.wrote(self.owner, written.meta().resource_version.as_deref());
         Ok(self.rewrites.record(body, hash, &Outcome::of(body, written)?))
     }
 
@@ -246,52 +272,6 @@ impl ChildApplier<'_> {
         created.map(|_| ()).map_err(|source| api_error::<K>("create", &name, source))
     }
 
-    /// Deletes a child of ours in the background: the garbage collector deletes its dependents.
-    pub async fn delete<K: Child>(&self, live: &K) -> Result<(), ChildError> {
-        check_owner(live, self.owner)?;
-        self.delete_with_preconditions(live, &DeleteParams::background()).await
-    }
-
-    /// Deletes a child of ours in the foreground: it exists until its dependents are deleted.
-    pub async fn delete_foreground<K: Child>(&self, live: &K) -> Result<(), ChildError> {
-        check_owner(live, self.owner)?;
-        self.delete_with_preconditions(live, &DeleteParams::foreground()).await
-    }
-
-    /// Deletes exactly this object: not a newer one of the same name, and not one that has another owner by now. A
-    /// change of anything else, such as the status, is retried.
-    pub async fn delete_with_preconditions<K: Child>(
-        &self,
-        live: &K,
-        how: &DeleteParams,
-    ) -> Result<(), ChildError> {
-        let name = live.name_any();
-        let owner = controller_of(live).map(|owner| owner.uid.clone());
-        let (uid, mut version) = (live.uid(), live.resource_version());
-        let mut attempts = 1;
-        loop {
-            let params = DeleteParams {
-                preconditions: Some(Preconditions { uid: uid.clone(), resource_version: version.clone() }),
-                ..how.clone()
-            };
-            let deleted = send_for_text(self.client, self.request::<K>().delete(&name, &params)).await;
-            let error = match deleted {
-                Ok(_) => return Ok(()),
-                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
-                Err(source) => api_error::<K>("delete", &name, source),
-            };
-            let newer = if error.is_conflict() { self.read::<K>(&name).await? } else { return Err(error) };
-            let Some(newer) = newer.filter(|newer| newer.uid() == uid) else { return Ok(()) };
-            let is_same_owner = controller_of(&newer).map(|owner| &owner.uid) == owner.as_ref();
-            // Too many changes are reported as a conflict, so that the caller backs off.
-            if !is_same_owner || newer.resource_version() == version || attempts == MAX_ATTEMPTS {
-                return Err(error);
-            }
-            attempts += 1;
-            version = newer.resource_version();
-        }
-    }
-
     /// Applies a few fields of a child of ours, as their owner. An empty object releases the fields owned before.
     pub async fn apply_fields<K: Child>(&self, live: &K, part: Value) -> Result<K, ChildError> {
         check_owner(live, self.owner)?;
@@ -307,7 +287,7 @@ impl ChildApplier<'_> {
             "metadata": { "name": name, "uid": live.uid(), "resourceVersion": live.resource_version() },
         });
         json_patch::merge(&mut body, &part);
-        self.write::<K>(&name, body, true).await
+        self.write::<K>(&name, body, true).await.map(|(written, _)| written)
     }
 
     /// Scales a child of ours through the scale subresource, as an autoscaler does; admission webhooks for the main
@@ -358,12 +338,15 @@ impl ChildApplier<'_> {
         }
     }
 
-    async fn write<K: Child>(&self, name: &str, body: Value, force: bool) -> Result<K, ChildError> {
+    /// Applies a body. Returns the object, and its [`Compact::content`].
+    async fn write<K: Child>(&self, name: &str, body: Value, force: bool) -> Result<(K, u64), ChildError> {
         let patch = ssa_patch(&body).map_err(|source| api_error::<K>("apply", name, source))?;
         let request = self.request::<K>().patch(name, &self.params(force), &patch);
         // Both may be large and are no longer needed.
         drop((body, patch));
-        self.send("apply", name, request).await
+        let written = self.send_for_compact::<K>("apply", name, request).await?;
+        let object = written.decode().map_err(|source| undecodable::<K>(name, source))?;
+        Ok((object, written.content()))
     }
 
     fn params(&self, force: bool) -> PatchParams {
@@ -373,10 +356,13 @@ impl ChildApplier<'_> {
 
 /// Decodes an object without its `managedFields`.
 fn decode<K: Child>(name: &str, json: &str) -> Result<K, ChildError> {
-    Compact::<K>::from_json(json).and_then(|object| object.decode()).map_err(|source| {
-        let kind = K::kind(&()).into_owned();
-        ChildError::Decode { kind, name: name.to_owned(), source }
-    })
+    Compact::<K>::from_json(json)
+        .and_then(|object| object.decode())
+        .map_err(|source| undecodable::<K>(name, source))
+}
+
+fn undecodable<K: Child>(name: &str, source: DecodeError) -> ChildError {
+    ChildError::Decode { kind: K::kind(&()).into_owned(), name: name.to_owned(), source }
 }
 
 fn api_error<K: Child>(verb: &'static str, name: &str, source: kube::Error) -> ChildError {

@@ -23,6 +23,7 @@ use crate::prune::{ObjectScan, string_member};
 /// An object in a cache, decoded on demand.
 pub struct Compact<K> {
     metadata: ObjectMeta,
+    content: u64,
     body: Body,
     kind: PhantomData<fn() -> K>,
 }
@@ -72,12 +73,18 @@ impl<K> Compact<K> {
         } else {
             Body::Full(Arc::new(Full { json: scan.pruned().into(), _reservation: reservation.flatten() }))
         };
-        Ok(Self { metadata: scan.metadata, body, kind: PhantomData })
+        Ok(Self { metadata: scan.metadata, content: scan.content, body, kind: PhantomData })
     }
 
     /// Whether only metadata are cached.
     pub fn is_large(&self) -> bool {
         matches!(self.body, Body::Partial(_))
+    }
+
+    /// Hash of the object without status, resource version and `managedFields`: two versions of an object with the same
+    /// hash differ in their status only. It is comparable within this process.
+    pub fn content(&self) -> u64 {
+        self.content
     }
 
     /// The memory that a reconcile of it takes, in bytes; see
@@ -135,7 +142,18 @@ pub fn managed_fields(json: &str) -> Option<Vec<ManagedFieldsEntry>> {
     serde_json::from_str(managed_fields).ok()
 }
 
-impl<K: 'static> Item for Compact<K> {
+/// Kinds whose status nobody reads here. The status of an autoscaler changes every few seconds.
+const WITHOUT_STATUS: [&str; 2] = ["HorizontalPodAutoscaler", "Service"];
+
+impl<K: Resource<DynamicType = ()> + 'static> Item for Compact<K> {
+    fn is_same_as(&self, before: &Self) -> bool {
+        self.content == before.content && WITHOUT_STATUS.contains(&&*K::kind(&()))
+    }
+
+    fn resource_version(&self) -> Option<&str> {
+        self.metadata.resource_version.as_deref()
+    }
+
     fn from_json(json: &str, memory: &Memory) -> Result<Self, DecodeError> {
         let object = Self::for_cache(json, &memory.caches)?;
         if is_named(&object.metadata) { Ok(object) } else { Err(DecodeError::unnamed()) }
@@ -157,7 +175,12 @@ impl<'de, K> Deserialize<'de> for Compact<K> {
 
 impl<K> Clone for Compact<K> {
     fn clone(&self) -> Self {
-        Self { metadata: self.metadata.clone(), body: self.body.clone(), kind: PhantomData }
+        Self {
+            metadata: self.metadata.clone(),
+            content: self.content,
+            body: self.body.clone(),
+            kind: PhantomData,
+        }
     }
 }
 

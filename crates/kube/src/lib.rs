@@ -5,7 +5,8 @@
 //!   quote the content of objects.
 //! - [`list_watch`], [`cache`], [`compact`], [`memory`], [`namespaces`]: caches in which one invalid or large object does
 //!   not block the others.
-//! - [`apply`], [`managed_fields`], [`status`]: writes, only when something changes and never to foreign objects.
+//! - [`apply`], [`managed_fields`], [`status`]: writes, only when something changes and never to foreign objects;
+//!   [`echoes`] recognizes them when a watch shows them.
 //! - [`events`]: Events with a rate limit per object.
 //! - [`leader_election`], [`fence`]: one leader, and no write without leadership.
 
@@ -16,6 +17,7 @@ pub mod client;
 pub mod compact;
 pub mod connect;
 pub mod decode_error;
+pub mod echoes;
 mod event_budget;
 pub mod events;
 pub mod fence;

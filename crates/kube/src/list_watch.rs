@@ -45,6 +45,14 @@ pub trait Item: Sized + Send + 'static {
     /// Reads an item. Fails only if the text is not a JSON object with a name and a namespace; other invalid content
     /// must not fail the list.
     fn from_json(json: &str, memory: &Memory) -> Result<Self, DecodeError>;
+
+    /// Its resource version.
+    fn resource_version(&self) -> Option<&str>;
+
+    /// Whether this version of an object differs from the one before in nothing that is read: then it triggers nothing.
+    fn is_same_as(&self, _before: &Self) -> bool {
+        false
+    }
 }
 
 /// What to list and watch.
@@ -321,25 +329,25 @@ impl<K: Item, F: Fn(&DecodeError)> State<K, F> {
             }
             return Err(Error::WatchError(Box::new(status)));
         }
+        let item = if kind == "BOOKMARK" {
+            None
+        } else {
+            let item = K::from_json(object.get(), &self.target.memory);
+            item.inspect_err(|error| (self.on_skipped)(error)).ok()
+        };
+        // A bookmark has a version only, and an object that cannot be decoded may have one.
+        let now = match &item {
+            Some(item) => item.resource_version().map(str::to_owned),
+            None => ObjectScan::parse(object.get()).ok().and_then(|lean| lean.metadata.resource_version),
+        };
         // An object without a version keeps the last one.
-        let now = ObjectScan::parse(object.get()).ok().and_then(|lean| lean.metadata.resource_version);
         let version = now.filter(|now| !now.is_empty()).unwrap_or(version);
         self.phase = Phase::Watch { version, events };
-        if kind == "BOOKMARK" {
-            return Ok(None);
-        }
-        let item = match K::from_json(object.get(), &self.target.memory) {
-            Ok(item) => item,
-            Err(error) => {
-                (self.on_skipped)(&error);
-                return Ok(None);
-            }
-        };
-        Ok(match kind.as_ref() {
+        Ok(item.and_then(|item| match kind.as_ref() {
             "ADDED" | "MODIFIED" => Some(Event::Apply(item)),
             "DELETED" => Some(Event::Delete(item)),
             _ => None,
-        })
+        }))
     }
 }
 

@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::de::{DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -19,6 +21,9 @@ const MAX_STRING_LEN: usize = 128;
 const MAX_ENTRIES: usize = 16;
 const MAX_ENTRY_LEN: usize = 1024;
 
+/// Keys of the content hashes, random in each process: a hash is compared with hashes of the same process only.
+static CONTENT_KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 /// The result of a scan.
 pub struct ObjectScan<'a> {
     json: &'a str,
@@ -28,6 +33,8 @@ pub struct ObjectScan<'a> {
     pub managed_fields: Option<&'a str>,
     /// Labels, as JSON.
     pub labels: Option<&'a str>,
+    /// Hash of the object without status, resource version and `managedFields`.
+    pub content: u64,
     /// The ranges of `managedFields` in the text, each with a comma.
     removed: Vec<Range<usize>>,
 }
@@ -40,24 +47,29 @@ impl<'a> ObjectScan<'a> {
             metadata: ObjectMeta::default(),
             managed_fields: None,
             labels: None,
+            content: 0,
             removed: Vec::new(),
         };
         let mut metadata = Vec::new();
+        let mut content = CONTENT_KEYS.build_hasher();
         members(json, |key, value| {
             if is_key(key, "metadata") {
                 metadata.push(value);
+            } else if !is_key(key, "status") {
+                hash_member(&mut content, key, value);
             }
         })?;
         for string in metadata {
             // The last of duplicate keys wins, as in serde_json.
             scan.metadata = ObjectMeta::default();
             (scan.managed_fields, scan.labels) = (None, None);
-            scan.scan_metadata(string);
+            scan.scan_metadata(string, &mut content);
         }
+        scan.content = content.finish();
         Ok(scan)
     }
 
-    fn scan_metadata(&mut self, string: &'a str) {
+    fn scan_metadata(&mut self, string: &'a str, content: &mut impl Hasher) {
         let mut pruner =
             Pruner { json: self.json, removed: std::mem::take(&mut self.removed), ..Pruner::default() };
         // Metadata that are not an object have no members.
@@ -68,6 +80,9 @@ impl<'a> ObjectScan<'a> {
                 self.managed_fields = Some(value);
             } else {
                 self.set_field(key, value);
+                if !is_key(key, "resourceVersion") {
+                    hash_member(content, key, value);
+                }
             }
         });
         self.removed = pruner.end();
@@ -110,6 +125,14 @@ impl<'a> ObjectScan<'a> {
         }
         string.push_str(&self.json[from..]);
         string
+    }
+}
+
+fn hash_member(content: &mut impl Hasher, key: &str, value: &str) {
+    for text in [key, value] {
+        content.write(text.as_bytes());
+        // Ends a text, so that two members never hash like one.
+        content.write_u8(0xff);
     }
 }
 

@@ -10,6 +10,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::prune::ObjectScan;
 use crate::request::send_for_text;
 use crate::ssa_patch::ssa_patch;
 
@@ -32,13 +33,14 @@ impl ReportedErrors {
     }
 }
 
-/// Writes a status. An object that no longer exists is not an error.
+/// Writes a status, and returns the resource version of the object after it. An object that no longer exists is not an
+/// error.
 pub async fn write_status<K, S>(
     client: &Client,
     object: &K,
     status: &S,
     manager: &str,
-) -> Result<(), kube::Error>
+) -> Result<Option<String>, kube::Error>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     S: Serialize + Sync,
@@ -66,12 +68,12 @@ where
         written = send_for_text(client, request.patch_subresource("status", &name, &params, &patch)).await;
     }
     match written {
-        Ok(_) => Ok(()),
+        Ok(json) => Ok(ObjectScan::parse(&json).ok().and_then(|scan| scan.metadata.resource_version)),
         Err(kube::Error::Api(status))
             if status.is_not_found()
                 || status.is_conflict() && object.uid().is_some() && is_gone(&status) =>
         {
-            Ok(())
+            Ok(None)
         }
         Err(error) => Err(error),
     }

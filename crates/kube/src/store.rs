@@ -40,7 +40,8 @@ impl<K: Watched> NamespacedStore<K> {
         Self { writer, shards: namespaces.iter().map(shard).collect() }
     }
 
-    /// Applies an event of the watch of this shard. Returns the objects that changed or were deleted.
+    /// Applies an event of the watch of this shard. Returns the objects that were deleted, or changed in something that is
+    /// read.
     pub(crate) fn apply_event(&mut self, index: usize, event: Event<K>) -> Vec<K> {
         let Some(shard) = self.shards.get_mut(index) else { return Vec::new() };
         match event {
@@ -68,9 +69,11 @@ impl<K: Watched> NamespacedStore<K> {
     }
 
     fn insert(&mut self, object: K) -> Vec<K> {
+        let before = self.writer.as_reader().get(&ObjectRef::from_obj(&object));
+        let is_same = before.is_some_and(|before| object.is_same_as(&before));
         let event = Event::Apply(object);
         self.writer.apply_watcher_event(&event);
-        objects_of(event)
+        if is_same { Vec::new() } else { objects_of(event) }
     }
 
     fn remove(&mut self, object: K) -> Vec<K> {

@@ -4,8 +4,9 @@
 //! is a subset of the live one. Quantities are compared by value, and an absent field equals an empty one. Free-form
 //! configuration is compared exactly. The shape of the kind decides which comparison a field gets.
 
+mod path;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use function_mesh_api::quantity;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -13,57 +14,11 @@ use serde_json::{Map, Value};
 
 use crate::shape::Shape;
 
+use path::Position;
+pub use path::{Path, Step};
+
 /// Fields that identify the items of a list of objects.
 const KEYS: [&str; 2] = ["name", "mountPath"];
-
-/// A step of a path.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Step {
-    /// A field, or an entry of a map.
-    Field(String),
-    /// A list item, by name.
-    Item(String),
-    /// A list item, by index.
-    Index(usize),
-}
-
-/// A path in an object.
-#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Path(pub Vec<Step>);
-
-impl Path {
-    /// The path with another step.
-    #[must_use]
-    pub fn then(&self, step: Step) -> Self {
-        Self(self.0.iter().cloned().chain([step]).collect())
-    }
-
-    /// Whether the path is at or below a field.
-    pub fn is_within(&self, fields: &[&str]) -> bool {
-        fields.len() <= self.0.len()
-            && fields.iter().zip(&self.0).all(|(field, step)| matches!(step, Step::Field(it) if it == field))
-    }
-
-    /// Whether the path equals or contains another one.
-    pub fn holds(&self, other: &Self) -> bool {
-        other.0.starts_with(&self.0)
-    }
-}
-
-impl fmt::Display for Path {
-    /// For example `spec.template.spec.containers[main].image` or `metadata.labels["a.b/c"]`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, step) in self.0.iter().enumerate() {
-            match step {
-                Step::Field(name) if name.contains(['.', '/', '[', ' ', '-']) => write!(f, "[{name:?}]")?,
-                Step::Field(name) => write!(f, "{}{name}", if index == 0 { "" } else { "." })?,
-                Step::Item(name) => write!(f, "[{name}]")?,
-                Step::Index(position) => write!(f, "[{position}]")?,
-            }
-        }
-        Ok(())
-    }
-}
 
 /// A difference between two objects.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,7 +93,7 @@ fn kind(object: &Value) -> &str {
 
 fn found(shape: Shape, wanted: &Value, live: &Value) -> Vec<Difference> {
     let mut walk = Walk { found: Vec::new() };
-    walk.values(&Path::default(), wanted, live, shape);
+    walk.values(&Position::Root, wanted, live, shape);
     walk.found
 }
 
@@ -147,36 +102,42 @@ struct Walk {
 }
 
 impl Walk {
-    fn values(&mut self, path: &Path, wanted: &Value, live: &Value, shape: Shape) {
+    fn values(&mut self, at: &Position<'_>, wanted: &Value, live: &Value, shape: Shape) {
         let is_free = matches!(shape, Shape::FreeForm);
         match (wanted, live) {
             (Value::Object(ours), Value::Object(theirs)) => {
-                self.objects(path, ours, theirs, shape);
+                self.objects(at, ours, theirs, shape);
                 for (key, more) in theirs.iter().filter(|(key, _)| is_free && !ours.contains_key(*key)) {
-                    let path = path.then(Step::Field(key.clone()));
+                    let path = Position::Field(at, key).path();
                     self.found.push(Difference { path, live: Some(more.clone()), wanted: None });
                 }
             }
             (Value::Array(ours), Value::Array(theirs)) => {
                 let key = KEYS.into_iter().find(|key| !is_free && is_key(ours, key));
                 if let Some(key) = key {
-                    self.named(path, (ours, theirs), key, shape);
+                    self.named(at, (ours, theirs), key, shape);
                 } else if ours.len() == theirs.len() {
                     for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
-                        self.values(&path.then(Step::Index(index)), ours, theirs, shape);
+                        self.values(&Position::Index(at, index), ours, theirs, shape);
                     }
                 } else {
-                    self.note(path.clone(), Some(live), wanted);
+                    self.note(at, Some(live), wanted);
                 }
             }
             _ if is_same(wanted, live, shape) => {}
-            _ => self.note(path.clone(), Some(live), wanted),
+            _ => self.note(at, Some(live), wanted),
         }
     }
 
-    fn objects(&mut self, path: &Path, wanted: &Map<String, Value>, live: &Map<String, Value>, shape: Shape) {
+    fn objects(
+        &mut self,
+        at: &Position<'_>,
+        wanted: &Map<String, Value>,
+        live: &Map<String, Value>,
+        shape: Shape,
+    ) {
         for (key, wanted) in wanted {
-            let path = path.then(Step::Field(key.clone()));
+            let at = Position::Field(at, key);
             let field = shape.field(key);
             // An empty value counts in maps with user-defined keys and in free-form configuration.
             let is_counted = match (shape, field) {
@@ -185,27 +146,26 @@ impl Walk {
                 _ => !is_empty(wanted),
             };
             match live.get(key) {
-                Some(live) => self.values(&path, wanted, live, field),
-                None if is_counted => self.note(path, None, wanted),
+                Some(live) => self.values(&at, wanted, live, field),
+                None if is_counted => self.note(&at, None, wanted),
                 None => {}
             }
         }
     }
 
-    fn named(&mut self, path: &Path, (wanted, live): (&[Value], &[Value]), key: &str, shape: Shape) {
+    fn named(&mut self, at: &Position<'_>, (wanted, live): (&[Value], &[Value]), key: &str, shape: Shape) {
         for wanted in wanted {
             let name = wanted.get(key);
-            let label = name.and_then(Value::as_str).unwrap_or_default();
-            let path = path.then(Step::Item(label.to_owned()));
+            let at = Position::Item(at, name.and_then(Value::as_str).unwrap_or_default());
             match live.iter().find(|live| live.get(key) == name) {
-                Some(live) => self.values(&path, wanted, live, shape),
-                None => self.note(path, None, wanted),
+                Some(live) => self.values(&at, wanted, live, shape),
+                None => self.note(&at, None, wanted),
             }
         }
     }
 
-    fn note(&mut self, path: Path, live: Option<&Value>, wanted: &Value) {
-        self.found.push(Difference { path, live: live.cloned(), wanted: Some(wanted.clone()) });
+    fn note(&mut self, at: &Position<'_>, live: Option<&Value>, wanted: &Value) {
+        self.found.push(Difference { path: at.path(), live: live.cloned(), wanted: Some(wanted.clone()) });
     }
 }
 

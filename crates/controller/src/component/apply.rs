@@ -11,17 +11,18 @@ use serde_json::json;
 
 use super::observe::PauseReason;
 use super::plan::{DeferredRollout, Plan, SetStep, Step, keep_live};
+use super::settled::Contents;
 use super::status::Applied;
 use super::{Context, finalizer, immutable, subscription_history};
 use crate::error::Error;
 use function_mesh_kube::apply::{Applied as Written, Change, Child, ChildApplier};
 
-/// Executes the plan of a component.
+/// Executes the plan of a component. Returns the children, and the contents of those that were written.
 pub(super) async fn apply<C: Component>(
     component: &C,
     plan: Plan,
     context: &Context,
-) -> Result<Applied, Error> {
+) -> Result<(Applied, Contents), Error> {
     let namespace = component.namespace().unwrap_or_default();
     let owner = component.uid().unwrap_or_default();
     let children = super::children(context, &namespace, &owner);
@@ -31,6 +32,7 @@ pub(super) async fn apply<C: Component>(
         changes: BTreeMap::new(),
         adopted: Vec::new(),
         rewritten: Vec::new(),
+        contents: Contents::default(),
     };
     if let Some(replicas) = plan.seed_replicas {
         let manager = ChildApplier { manager: labels::managers::REPLICAS, ..children };
@@ -43,8 +45,10 @@ pub(super) async fn apply<C: Component>(
     let stateful_set = writes.stateful_set(component, plan.stateful_set).await?;
     writes.step(plan.autoscaler).await?;
     writes.step(plan.vertical_autoscaler).await?;
-    let Writes { changes, adopted, rewritten, .. } = writes;
-    Ok(Applied { changes, has_autoscaler, has_vertical_autoscaler, adopted, rewritten, ..stateful_set })
+    let Writes { changes, adopted, rewritten, contents, .. } = writes;
+    let applied =
+        Applied { changes, has_autoscaler, has_vertical_autoscaler, adopted, rewritten, ..stateful_set };
+    Ok((applied, contents))
 }
 
 /// The writes of one reconcile, and their changes.
@@ -54,6 +58,7 @@ struct Writes<'a> {
     changes: BTreeMap<String, Change>,
     adopted: Vec<String>,
     rewritten: Vec<String>,
+    contents: Contents,
 }
 
 impl Writes<'_> {
@@ -115,7 +120,8 @@ impl Writes<'_> {
 
     /// Notes the effects of an apply, and returns the live object.
     fn note<K: Child>(&mut self, applied: Written<K>) -> Arc<K> {
-        let Written { live, change, is_adopted, rewritten } = applied;
+        let Written { live, change, is_adopted, rewritten, content } = applied;
+        self.contents.set(&K::kind(&()), content);
         self.count::<K>(change);
         if is_adopted {
             self.adopted.push(format!("{} {}", K::kind(&()), live.name_any()));

@@ -4,6 +4,8 @@
 //! validate ──> observe ──> plan ──────────> apply ──> report
 //!   api          all reads   pure: renders     writes    status and Events, on every path
 //! ```
+//!
+//! If nothing has changed that the first four stages read, the reconcile goes from `settled` to the report.
 
 mod apply;
 mod cleanup_jobs;
@@ -23,6 +25,7 @@ pub(crate) mod pods;
 mod previous_pods;
 mod rejected_pods;
 mod report;
+mod settled;
 mod standard_conditions;
 mod status;
 mod subscription_history;
@@ -55,6 +58,8 @@ use function_mesh_kube::decode_error::DecodeError;
 use delete::Progress;
 pub use peers::Peers;
 pub use pod_failures::PodFailures;
+use settled::Contents;
+pub use settled::SettledComponents;
 pub use status::{Applied, Observation, Outcome, status_of};
 pub use summary::{JobSummary, PodSummary};
 
@@ -129,11 +134,11 @@ impl<C: Component> Reconciler for ComponentReconciler<C> {
         self.context.cost(object)
     }
 
-    async fn run(&self, component: &mut C) -> RunResult<Outcome> {
+    async fn run(&self, component: &mut C, content: u64) -> RunResult<Outcome> {
         let result = if component.meta().deletion_timestamp.is_some() {
             reconcile_delete(component, &self.context).await
         } else if labels::is_managed(component.meta()) {
-            reconcile_spec(component, &self.context).await
+            reconcile_spec(component, content, &self.context).await
         } else {
             return RunResult::Skipped;
         };
@@ -163,8 +168,16 @@ impl<C: Component> Reconciler for ComponentReconciler<C> {
 /// The outcome to report, if there is an object to report on, and when to reconcile again.
 type ReconcileResult = (Option<Outcome>, Action);
 
-async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Result<ReconcileResult, Error> {
+async fn reconcile_spec<C: Component>(
+    component: &C,
+    own: u64,
+    context: &Context,
+) -> Result<ReconcileResult, Error> {
     let namespace = component.namespace().unwrap_or_default();
+    let before = Contents::cached(component, context);
+    if let Some(observation) = settled::recall(component, own, before, context).await? {
+        return Ok(diagnosed(observation, component, context).await);
+    }
     let validate = || {
         context.shared.protected.check(Some(&namespace))?;
         valid_component(component.clone()).map(Box::new)
@@ -189,15 +202,28 @@ async fn reconcile_spec<C: Component>(component: &C, context: &Context) -> Resul
         return Ok((Some(Outcome::Waiting(waiting_for)), Action::requeue(GC_RECHECK)));
     }
     // Boxed, since the future has all children by value.
-    let applied = match Box::pin(apply::apply(component, plan, context)).await {
+    let (applied, written) = match Box::pin(apply::apply(component, plan, context)).await {
         Err(error) if error.is_pending_gc() => {
             return Ok((Some(Outcome::Waiting(error.to_string())), Action::requeue(GC_RECHECK)));
         }
         result => result?,
     };
-    let pods::Diagnosis { problem, recheck_after } = pods::diagnose(&applied, component, context).await;
+    let observation = Observation { applied, problem: None, revisions: observed.revisions };
+    settled::record(component, own, (before, written), &observation, context);
+    Ok(diagnosed(observation, component, context).await)
+}
+
+/// The outcome with the problem of a pod, if there is one.
+async fn diagnosed<C: Component>(
+    mut observation: Observation,
+    component: &C,
+    context: &Context,
+) -> ReconcileResult {
+    let pods::Diagnosis { problem, recheck_after } =
+        pods::diagnose(&observation.applied, component, context).await;
+    observation.problem = problem;
     let action = recheck_after.map_or_else(Action::await_change, Action::requeue);
-    Ok((Some(Outcome::Applied(Observation { applied, problem, revisions: observed.revisions })), action))
+    (Some(Outcome::Applied(observation)), action)
 }
 
 /// The garbage collector deletes the children of a component by their owner references. The clean-up of subscriptions
@@ -246,8 +272,8 @@ async fn stop_previous_jobs<C: Component>(
 }
 
 fn children<'a>(context: &'a Context, namespace: &'a str, owner: &'a str) -> ChildApplier<'a> {
-    let (client, rewrites) = (&context.shared.client, &context.shared.rewrites);
-    ChildApplier { client, namespace, owner, manager: labels::managers::WORKLOAD, rewrites }
+    let Shared { client, rewrites, echoes, .. } = &*context.shared;
+    ChildApplier { client, namespace, owner, manager: labels::managers::WORKLOAD, rewrites, echoes }
 }
 
 /// Deletes a component in a protected namespace without a clean-up: the operator runs no Job there.

@@ -15,7 +15,6 @@ use kube::{Resource, ResourceExt};
 use super::status::Applied;
 use super::summary::{Container, PodSummary};
 use super::{Context, rejected_pods};
-use crate::error::RECHECK;
 use function_mesh_kube::cache::{Cache, watch_error_message};
 use function_mesh_kube::compact::Compact;
 
@@ -77,16 +76,19 @@ pub(super) async fn diagnose<C: Component>(applied: &Applied, component: &C, con
     }
     if !applied.has_missing_pods() {
         shared.missing_pods.forget(&key);
-    } else if let Some(remaining) = shared.missing_pods.remaining(&key) {
-        diagnose.recheck_within(remaining);
-    } else {
-        let (namespace, uid) =
-            (component.namespace().unwrap_or_default(), applied.stateful_set.uid().unwrap_or_default());
-        let rejection = rejected_pods::last_rejection(&shared.client, &namespace, &uid).await;
-        let rejection = rejection.map(|cause| format!("pod is not created: {cause}"));
-        diagnose.problem = rejection.or(diagnose.problem);
-        diagnose.recheck_after.get_or_insert(RECHECK);
+        return diagnose;
     }
+    let namespace = component.namespace().unwrap_or_default();
+    let waiting = shared.missing_pods.remaining(&key, &namespace, Instant::now());
+    let (remaining, found) = if let Some(waiting) = waiting {
+        waiting
+    } else {
+        let uid = applied.stateful_set.uid().unwrap_or_default();
+        let found = rejected_pods::last_rejection(&shared.client, &namespace, &uid).await;
+        (shared.missing_pods.searched(&key, found.clone(), Instant::now()), found)
+    };
+    diagnose.recheck_within(remaining);
+    diagnose.problem = found.map(|cause| format!("pod is not created: {cause}")).or(diagnose.problem);
     diagnose
 }
 

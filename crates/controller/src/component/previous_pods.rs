@@ -16,19 +16,27 @@ const LOST_AFTER: SignedDuration = SignedDuration::from_mins(1);
 pub(super) fn running<C: Component>(pods: &Cache<PodSummary>, component: &C) -> Vec<String> {
     let (name, namespace, now) =
         (component.name_any(), component.namespace().unwrap_or_default(), Timestamp::now());
+    let prefix = prefix(&name, C::ROLE);
     let cleaning = pods.state_filter(|pod| {
-        pod.namespace().as_deref() == Some(&*namespace) && is_cleaning(pod, &name, C::ROLE, now)
+        // The name first: this looks at all pods.
+        pod.metadata.name.as_deref().is_some_and(|name| name.starts_with(&prefix))
+            && pod.metadata.namespace.as_deref() == Some(&*namespace)
+            && is_cleaning(pod, &name, now)
     });
     let mut found: Vec<_> = cleaning.iter().map(|pod| pod.name_any()).collect();
     found.sort();
     found
 }
 
-fn is_cleaning(pod: &PodSummary, object: &str, role: Role, now: Timestamp) -> bool {
+/// What the names of the pods of clean-up Jobs of an object begin with, whatever its UID.
+fn prefix(object: &str, role: Role) -> String {
     const UID: &str = "11111111";
-    let job = names::cleanup_job(object, role, Some(UID));
-    let is_of_job = pod.name_any().starts_with(job.trim_end_matches(UID))
-        && pod.labels().get(labels::NAME).map(String::as_str) == Some(object);
+    names::cleanup_job(object, role, Some(UID)).trim_end_matches(UID).to_owned()
+}
+
+/// Whether a pod whose name has the prefix cleans up for an object of this name.
+fn is_cleaning(pod: &PodSummary, object: &str, now: Timestamp) -> bool {
+    let is_of_job = pod.labels().get(labels::NAME).map(String::as_str) == Some(object);
     let is_lost =
         pod.metadata.deletion_timestamp.as_ref().is_some_and(|at| now.duration_since(at.0) > LOST_AFTER);
     let runs = pod.containers.iter().any(|it| it.name == "cleanup" && it.state.running.is_some());
@@ -47,7 +55,8 @@ mod tests {
             "status": { "containerStatuses": [{ "name": container, "state": { state: {} } }] },
         });
         let pod = PodSummary::parse(&pod.to_string()).expect("a pod");
-        is_cleaning(&pod, "f", Role::Function, "2026-01-01T00:00:00Z".parse().expect("a time"))
+        pod.name_any().starts_with(&prefix("f", Role::Function))
+            && is_cleaning(&pod, "f", "2026-01-01T00:00:00Z".parse().expect("a time"))
     }
 
     #[test]

@@ -19,11 +19,13 @@ use function_mesh_kube::decode_error;
 use function_mesh_kube::events::truncate;
 use function_mesh_kube::status::write_status;
 
-/// How long a status that only shows progress is deferred: children, pods and their start often follow within seconds.
-const PROGRESS_DEBOUNCE: Duration = Duration::from_secs(3);
+/// How long a status that only shows progress is deferred: children, pods and their start follow within seconds, and a
+/// status for each is a write that nobody reads.
+const PROGRESS_DEBOUNCE: Duration = Duration::from_secs(10);
 
-/// How long a status with another validation error is deferred, for users who edit, or alternate two invalid specs.
-const INVALID_DEBOUNCE: Duration = Duration::from_secs(2);
+/// How long a status with another validation error is deferred, for users who edit, or alternate two invalid specs; and the
+/// first problem of a new component, whose StatefulSet has yet to count its pods.
+const PROBLEM_DEBOUNCE: Duration = Duration::from_secs(2);
 
 /// Writes the status if it has changed, and publishes Events. Returns when to report again if the write is deferred.
 pub(super) async fn report<C: Component>(
@@ -36,7 +38,9 @@ pub(super) async fn report<C: Component>(
     let now = status_of(before, component.meta().generation, outcome, &Time(jiff::Timestamp::now()));
     let regarding = component.object_ref(&());
     let changes = changes(outcome);
-    if !changes.is_empty() {
+    // The children of a new component are no news: its first status says what became of them.
+    let is_new = before.is_none_or(|before| before.phase == Phase::Pending);
+    if !changes.is_empty() && !is_new {
         shared.events.publish(&regarding, true, Reason::Applied, "Apply", &changes).await;
     }
     let children = if let Outcome::Applied(seen) = outcome { Some(&seen.applied) } else { None };
@@ -49,10 +53,10 @@ pub(super) async fn report<C: Component>(
         shared.status_debounce.forget(&key);
         return Ok(None);
     }
-    let max_delay = if is_progress(before, &now) {
+    let max_delay = if is_progress(before, &now) || is_count_of_updated(before, &now) {
         PROGRESS_DEBOUNCE
-    } else if is_still_invalid(before, &now) {
-        INVALID_DEBOUNCE
+    } else if is_still_invalid(before, &now) || is_first_problem(before, &now) {
+        PROBLEM_DEBOUNCE
     } else {
         Duration::ZERO
     };
@@ -61,7 +65,10 @@ pub(super) async fn report<C: Component>(
     }
     let is_transition =
         before.is_none_or(|before| before.phase != now.phase || has_new_failure(before, &now));
-    write_status(&shared.client, component, &now, labels::managers::STATUS).await?;
+    let version = write_status(&shared.client, component, &now, labels::managers::STATUS).await?;
+    if let Some(uid) = component.meta().uid.as_deref() {
+        shared.echoes.wrote(uid, version.as_deref());
+    }
     shared.metrics.wrote(C::ROLE.kind(), "status");
     report_retired(component, before, &now, shared).await;
     if !rewritten.is_empty() && before.is_none_or(|before| before.message != now.message) {
@@ -105,7 +112,7 @@ pub(super) async fn report_undecodable<C: Component>(
         return;
     }
     match write_status(&shared.client, object, &now, labels::managers::STATUS).await {
-        Ok(()) => shared.metrics.wrote(C::ROLE.kind(), "status"),
+        Ok(_) => shared.metrics.wrote(C::ROLE.kind(), "status"),
         Err(error) => {
             let (kind, meta) = (C::ROLE.kind(), object.meta());
             let (namespace, name, error) =
@@ -154,6 +161,18 @@ fn is_progress(before: Option<&ComponentStatus>, now: &ComponentStatus) -> bool 
     let was_starting =
         before.is_none_or(|before| matches!(before.phase, Phase::Pending | Phase::Progressing));
     was_starting && now.phase == Phase::Progressing
+}
+
+/// Whether only the number of updated pods differs.
+fn is_count_of_updated(before: Option<&ComponentStatus>, now: &ComponentStatus) -> bool {
+    before.is_some_and(|before| {
+        *before == ComponentStatus { updated_replicas: before.updated_replicas, ..now.clone() }
+    })
+}
+
+/// Whether a new component has its first problem.
+fn is_first_problem(before: Option<&ComponentStatus>, now: &ComponentStatus) -> bool {
+    before.is_none_or(|before| before.phase == Phase::Pending) && now.phase == Phase::Degraded
 }
 
 /// Whether the object was invalid before, with another error.

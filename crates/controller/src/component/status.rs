@@ -20,7 +20,7 @@ use function_mesh_kube::events::printable_message;
 const MAX_MESSAGE_LEN: usize = 1024;
 
 /// The children after the plan was executed. The status accepts nothing else.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Applied {
     /// The StatefulSet.
     pub stateful_set: Arc<StatefulSet>,
@@ -46,7 +46,7 @@ pub struct Applied {
 }
 
 /// The observed state of a component after its plan was executed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Observation {
     /// The children.
     pub applied: Applied,

@@ -61,7 +61,7 @@ pub(super) async fn record_in_status<C: Component>(
     }
     status.retired_subscriptions.clone_from(&all);
     let written = write_status(&shared.client, component, &status, labels::managers::STATUS).await;
-    written.map(|()| all).map_err(Error::report)
+    written.map(|_| all).map_err(Error::report)
 }
 
 fn limited<'a>(all: impl Iterator<Item = &'a Subscription>, max_len: usize) -> Vec<&'a Subscription> {

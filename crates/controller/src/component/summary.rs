@@ -44,7 +44,7 @@ pub struct PodSummary {
 }
 
 /// The condition `PodScheduled`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Scheduled {
     #[serde(rename = "type", deserialize_with = "short_string")]
@@ -67,7 +67,7 @@ pub(super) struct Failed {
 }
 
 /// The status of a container.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Container {
     #[serde(deserialize_with = "short_string")]
@@ -85,7 +85,7 @@ pub(super) struct Container {
 }
 
 /// The state of a container.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default)]
 pub(super) struct State {
     #[serde(deserialize_with = "or_default")]
@@ -97,7 +97,7 @@ pub(super) struct State {
 }
 
 /// Why a container is waiting.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default)]
 pub(super) struct Waiting {
     #[serde(deserialize_with = "short_string")]
@@ -107,7 +107,7 @@ pub(super) struct Waiting {
 }
 
 /// Since when a container is running.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Running {
     #[serde(deserialize_with = "or_default")]
@@ -115,7 +115,7 @@ pub(super) struct Running {
 }
 
 /// How a container terminated.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Terminated {
     #[serde(deserialize_with = "or_default")]
@@ -200,6 +200,18 @@ fn metadata(lean: &ObjectScan<'_>) -> ObjectMeta {
 }
 
 impl Item for PodSummary {
+    fn resource_version(&self) -> Option<&str> {
+        self.metadata.resource_version.as_deref()
+    }
+
+    fn is_same_as(&self, before: &Self) -> bool {
+        let of = |pod: &Self| ObjectMeta { resource_version: None, ..pod.metadata.clone() };
+        self.scheduled == before.scheduled
+            && self.failed == before.failed
+            && self.containers == before.containers
+            && of(self) == of(before)
+    }
+
     fn from_json(json: &str, _: &Memory) -> Result<Self, DecodeError> {
         Self::parse(json)
             .and_then(|pod| if is_named(&pod.metadata) { Ok(pod) } else { Err(DecodeError::unnamed()) })
@@ -214,6 +226,10 @@ pub struct JobSummary {
 
 impl Item for JobSummary {
     const METADATA: bool = true;
+
+    fn resource_version(&self) -> Option<&str> {
+        self.metadata.resource_version.as_deref()
+    }
 
     fn from_json(json: &str, _: &Memory) -> Result<Self, DecodeError> {
         let lean = ObjectScan::parse(json).map_err(|error| DecodeError::from_json(&error))?;

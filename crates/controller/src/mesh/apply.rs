@@ -32,6 +32,7 @@ pub(super) async fn apply(mesh: &Valid<FunctionMesh>, wanted: MeshComponents, co
         owner: &owner,
         manager: labels::managers::MESH,
         rewrites: &context.shared.rewrites,
+        echoes: &context.shared.echoes,
     };
     let mut seen = Observation::default();
     let mut errors = Vec::new();
@@ -173,6 +174,7 @@ pub(super) async fn release(mesh: &FunctionMesh, context: &Context) -> (Vec<Stri
         owner: &owner,
         manager: labels::managers::RELEASE,
         rewrites: &context.shared.rewrites,
+        echoes: &context.shared.echoes,
     };
     let (mut changes, mut errors) = (Vec::new(), Vec::new());
     release_all(&children, &context.functions, context, &mut changes, &mut errors).await;

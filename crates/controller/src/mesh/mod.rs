@@ -78,7 +78,7 @@ impl Reconciler for MeshReconciler {
         object.cost()
     }
 
-    async fn run(&self, mesh: &mut FunctionMesh) -> RunResult<Outcome> {
+    async fn run(&self, mesh: &mut FunctionMesh, _content: u64) -> RunResult<Outcome> {
         let outcome = if mesh.metadata.deletion_timestamp.is_some() {
             Outcome::Deleting
         } else if labels::is_managed(&mesh.metadata) {

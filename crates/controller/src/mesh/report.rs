@@ -56,7 +56,10 @@ pub(super) async fn report(
     if let Some(remaining) = shared.status_debounce.remaining(&key, max_delay) {
         return Ok(Some(remaining));
     }
-    write_status(&shared.client, mesh, &now, labels::managers::STATUS).await?;
+    let version = write_status(&shared.client, mesh, &now, labels::managers::STATUS).await?;
+    if let Some(uid) = mesh.meta().uid.as_deref() {
+        shared.echoes.wrote(uid, version.as_deref());
+    }
     shared.metrics.wrote("FunctionMesh", "status");
     let (earlier, ready) = (before.and_then(ready), ready(&now));
     if !rewritten.is_empty() && earlier.map(|it| &it.message) != ready.map(|it| &it.message) {
@@ -89,7 +92,7 @@ pub(super) async fn report_undecodable(object: &Compact<FunctionMesh>, error: Er
         return;
     }
     match write_status(&shared.client, object, &now, labels::managers::STATUS).await {
-        Ok(()) => shared.metrics.wrote("FunctionMesh", "status"),
+        Ok(_) => shared.metrics.wrote("FunctionMesh", "status"),
         Err(error) => {
             let (meta, error) = (object.meta(), decode_error::message(&error));
             let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());

@@ -126,6 +126,11 @@ impl<K: Watched> Controller<K> {
         Self { triggers, streams: Vec::new(), queue_duration, leadership }
     }
 
+    /// The store of the objects.
+    pub fn store(&self) -> Store<K> {
+        self.triggers.store.clone()
+    }
+
     /// Triggers for other streams.
     pub fn triggers(&self) -> Triggers<K> {
         self.triggers.clone()
