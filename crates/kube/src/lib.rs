@@ -7,7 +7,7 @@
 //!   not block the others.
 //! - [`apply`], [`managed_fields`], [`status`]: writes, only when something changes and never to foreign objects.
 //! - [`events`]: Events with a rate limit per object.
-//! - [`leader_election`], [`fence`]: one leader, and no write without leadership.
+//! - [`leader_election`], [`service_account`], [`fence`]: one leader, and no write without leadership.
 
 pub mod api_error;
 pub mod apply;
@@ -26,6 +26,7 @@ pub mod memory;
 pub mod namespaces;
 pub mod prune;
 pub mod request;
+pub mod service_account;
 mod split;
 mod ssa_patch;
 pub mod status;
