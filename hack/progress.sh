@@ -51,10 +51,12 @@ progress_ticker() {
   while kill -0 "$$" 2>/dev/null; do
     read -rt 1 -u "$idle" || true # sleeps without a process that outlives this one
     line=$(progress_detail "$log" "$program" "${progress_total:-}")
-    line="$text, $((SECONDS - since)) s${line:+: $line}"
     if [[ -n ${FUNCTION_MESH_PROGRESS:-} ]]; then
-      printf '%s\r' "$line" >&2
-    elif progress_on_terminal; then
+      printf '%s\r' "$text${line:+: $line}" >&2
+      continue
+    fi
+    line="$text, $((SECONDS - since)) s${line:+: $line}"
+    if progress_on_terminal; then
       read -r _ columns < <(stty size <&2 2>/dev/null) || true
       line=$(printf '[%3d s] %s' "$SECONDS" "$line")
       ((columns > 1)) || columns=80
