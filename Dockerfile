@@ -9,13 +9,16 @@ ARG PROGRAMS=build
 ARG BUILDER=docker.io/library/rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1
 
 FROM ${BUILDER} AS build
+# A profile of Cargo.toml; tryout is built in less time.
+ARG PROFILE=release
 WORKDIR /src
 COPY . .
 # One static file with everything in it, but what unwinding needs: a panic ends the programs. --target keeps build
 # scripts and macros, which run here, dynamic.
-RUN RUSTFLAGS="-C target-feature=+crt-static -C force-unwind-tables=no" cargo build --release --locked \
-      --target x86_64-unknown-linux-gnu -p function-mesh-controller -p function-mesh-webhook \
- && programs=target/x86_64-unknown-linux-gnu/release \
+RUN target=$(rustc --print host-tuple) \
+ && RUSTFLAGS="-C target-feature=+crt-static -C force-unwind-tables=no" cargo build --profile $PROFILE --locked \
+      --target $target -p function-mesh-controller -p function-mesh-webhook \
+ && programs=target/$target/$PROFILE \
  && install -D $programs/function-mesh-webhook /dist/webhook/function-mesh-webhook \
  && install -D $programs/function-mesh-controller-manager /dist/controller/function-mesh-controller-manager \
  # the path in upstream's deployments

@@ -1,8 +1,10 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # the variables are for those who source this
-# Shared by the commands in hack/: folders, progress messages, and processes that a later command can stop safely.
+# Shared by the commands in hack/: folders, progress, and processes that a later command can stop safely.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=progress.sh
+source "$root/hack/progress.sh"
 # Built programs and downloads.
 cache=${FUNCTION_MESH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/function-mesh}
 # State of running programs; sockets in it need short paths.
@@ -11,9 +13,6 @@ state=${FUNCTION_MESH_STATE:-/var/tmp/function-mesh}
 target=${CARGO_TARGET_DIR:-$root/target}
 
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
-
-# step TEXT: prints the next step, with the seconds since the start.
-step() { printf '[%3d s] %s\n' "$SECONDS" "$*" >&2; }
 
 # The start time of a process: PIDs are reused, a PID with its start time is unique.
 start_time() {
@@ -87,10 +86,10 @@ packages() {
   ((${#missing[@]})) || return 0
   command -v apt-get >/dev/null || die "install these Debian packages, or their equivalents: ${missing[*]}"
   ((EUID == 0)) || die "run as root, or install these packages: ${missing[*]}"
-  step "installing ${missing[*]}"
-  apt-get update -qq >&2
+  progress "reading the lists of Debian packages" apt-get update -qq >&2
   # Daemons of these packages must not start: the cluster runs its own.
-  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+    progress "installing ${missing[*]}" apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 # Debian packages of a node.

@@ -13,6 +13,7 @@ use function_mesh_kube::client::ClientMetrics;
 use function_mesh_kube::connect::ConnectArgs;
 use function_mesh_kube::leader_election::Candidate;
 use function_mesh_kube::namespaces::Namespaces;
+use function_mesh_kube::service_account;
 
 /// Threads for probes, metrics and leader election. A metrics scrape may occupy one.
 const SERVING_THREADS: usize = 2;
@@ -192,8 +193,10 @@ impl Args {
         let own = Some(leader_election_namespace).filter(|namespace| !namespace.is_empty());
         let own_namespaces = [own.clone(), protected_namespaces::pod_namespace()].into_iter().flatten();
         let own_namespaces = own_namespaces.filter(|_| !allow_own_namespace);
+        let namespace = own.unwrap_or_else(|| client.default_namespace().to_owned());
         let candidate = Candidate {
-            namespace: own.unwrap_or_else(|| client.default_namespace().to_owned()),
+            owner: service_account::owner_reference(&config, &namespace),
+            namespace,
             lease: leader_election_id,
             identity: identity(),
         };

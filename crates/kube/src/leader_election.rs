@@ -20,6 +20,17 @@
 //! are cancelled, including creations of Jobs and children, which have no resource version as a precondition, and the
 //! process exits. The margin covers writes that the API server has accepted and not yet committed, and clocks of
 //! different speed: up to a third.
+//!
+//! A deleted Lease changes none of this for a candidate that has observed it: it waits until the holder's term is over. A
+//! leader whose Lease is gone stops at once. Only a process that has never observed a holder creates the Lease without
+//! waiting.
+//!
+//! # The Lease belongs to the ServiceAccount
+//!
+//! `helm uninstall` deletes bindings and ServiceAccount while the pods terminate, so the leader may no longer write, and
+//! cannot release its Lease. Its owner is the ServiceAccount, so the garbage collector deletes it, and the next
+//! installation leads at once. That is safe since no process has that identity any more: the API server rejects what the old
+//! process might still write. A pod as the owner would not be: an object of a pod may be gone while its process runs.
 
 use std::time::Duration;
 
@@ -27,13 +38,14 @@ use function_mesh_api::labels::managers;
 use function_mesh_serving::shutdown::CancellationToken;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use prometheus::{IntGauge, Registry};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::fence::Fence;
+use observed::{ObservedLease, Step};
 
 /// How long a Lease is valid without renewal. With the retry period, another replica leads 14 seconds after a leader was
 /// killed.
@@ -54,6 +66,9 @@ pub struct Candidate {
     pub lease: String,
     /// Unique identity of this replica.
     pub identity: String,
+    /// Owner of the Lease, in its namespace: the ServiceAccount that writes it, see
+    /// [`service_account`](crate::service_account). None if it is unknown.
+    pub owner: Option<OwnerReference>,
 }
 
 /// Why a replica lost leadership.
@@ -62,6 +77,9 @@ pub enum ElectionError {
     /// Another replica holds the Lease.
     #[error("lost leadership: {0:?} took over the lease; exiting to restart as a follower")]
     TakenOver(String),
+    /// The Lease does not exist any more.
+    #[error("lost leadership: the lease was deleted; exiting to restart as a follower")]
+    Deleted,
     /// The Lease was not renewed in time.
     #[error(
         "lost leadership: failed to renew the lease within {RENEW_DEADLINE:?}: {0}; exiting to restart as a follower"
@@ -106,45 +124,6 @@ impl Leadership {
     }
 }
 
-/// The next step of a candidate.
-#[derive(Clone, Debug, PartialEq)]
-enum Step {
-    /// The Lease does not exist: create it.
-    Create,
-    /// The Lease is ours, released or expired: write it.
-    Write,
-    /// Another replica holds the Lease.
-    Wait,
-}
-
-/// The last observed version of a Lease, and when it was observed first. As in client-go, a holder is alive while the
-/// version changes; the times in the Lease are not compared, since they are another clock's.
-#[derive(Clone, Debug, Default)]
-struct ObservedLease {
-    version: Option<String>,
-    since: Option<Instant>,
-}
-
-impl ObservedLease {
-    fn observe(&mut self, lease: Option<&Lease>, identity: &str, now: Instant) -> Step {
-        let Some(lease) = lease else { return Step::Create };
-        let version = lease.metadata.resource_version.clone();
-        if self.since.is_none() || self.version != version {
-            *self = Self { version, since: Some(now) };
-        }
-        let spec = lease.spec.clone().unwrap_or_default();
-        let holder = spec.holder_identity.unwrap_or_default();
-        if holder.is_empty() || holder == identity {
-            return Step::Write;
-        }
-        // Upstream's leader may have written a longer duration; ours is never shorter.
-        let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        let duration = seconds.map_or(LEASE_DURATION, Duration::from_secs).max(LEASE_DURATION);
-        let unchanged = self.since.map(|since| now.duration_since(since)).unwrap_or_default();
-        if unchanged >= duration { Step::Write } else { Step::Wait }
-    }
-}
-
 /// A Lease that we hold, and when the request was sent that acquired or renewed it.
 struct HeldLease {
     lease: Box<Lease>,
@@ -162,6 +141,7 @@ impl HeldLease {
 enum Renewal {
     Renewed(HeldLease),
     TakenOver(String),
+    Deleted,
     Released,
 }
 
@@ -231,17 +211,32 @@ impl Candidate {
     ) -> Result<Option<HeldLease>, kube::Error> {
         let lease = api.get_opt(&self.lease).await?;
         let step = observed.observe(lease.as_ref(), &self.identity, Instant::now());
+        if step == Step::Wait {
+            return Ok(None);
+        }
         let sent = Instant::now();
-        let written = match step {
-            Step::Wait => return Ok(None),
-            Step::Create => api.create(&params(), &self.claim(None)).await,
-            Step::Write => api.replace(&self.lease, &params(), &self.claim(lease)).await,
+        let written = match self.write(api, with_owner(self.claim(lease.clone()), self.owner.as_ref())).await
+        {
+            // An admission plugin may require permissions for a change of owners that this account lacks.
+            Err(kube::Error::Api(status)) if status.is_forbidden() && self.owner.is_some() => {
+                self.write(api, self.claim(lease)).await
+            }
+            written => written,
         };
         match written {
             Ok(lease) => Ok(Some(HeldLease { lease: Box::new(lease), sent })),
             // Another replica was faster.
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Creates the Lease, or replaces the version that was read.
+    async fn write(&self, api: &Api<Lease>, lease: Lease) -> Result<Lease, kube::Error> {
+        if lease.metadata.resource_version.is_some() {
+            api.replace(&self.lease, &params(), &lease).await
+        } else {
+            api.create(&params(), &lease).await
         }
     }
 
@@ -263,6 +258,7 @@ impl Candidate {
                     fence.open_until(held.deadline());
                 }
                 Ok(Renewal::TakenOver(holder)) => return Err(ElectionError::TakenOver(holder)),
+                Ok(Renewal::Deleted) => return Err(ElectionError::Deleted),
                 Ok(Renewal::Released) => return Ok(Some(lease)),
                 Err(_) => return Err(ElectionError::NotRenewed(error)),
             }
@@ -286,29 +282,38 @@ impl Candidate {
             let sent = Instant::now();
             next = sent + RETRY_PERIOD;
             let (params, claim) = (params(), self.claim(Some(lease.clone())));
-            let (error, is_conflict) =
-                match timeout(REQUEST_TIMEOUT, api.replace(&self.lease, &params, &claim)).await {
-                    Ok(Ok(lease)) => return Renewal::Renewed(HeldLease { lease: Box::new(lease), sent }),
-                    Ok(Err(error)) => (
-                        error.to_string(),
-                        matches!(&error, kube::Error::Api(status) if status.is_conflict()),
-                    ),
-                    Err(_) => ("request timed out".to_owned(), false),
-                };
+            let (error, is_changed) = match timeout(
+                REQUEST_TIMEOUT,
+                api.replace(&self.lease, &params, &claim),
+            )
+            .await
+            {
+                Ok(Ok(lease)) => return Renewal::Renewed(HeldLease { lease: Box::new(lease), sent }),
+                Ok(Err(error)) => (
+                    error.to_string(),
+                    matches!(&error, kube::Error::Api(status) if status.is_conflict() || status.is_not_found()),
+                ),
+                Err(_) => ("request timed out".to_owned(), false),
+            };
             tracing::warn!(error, lease = self.lease, "failed to renew the lease; retrying");
             *last_error = error;
-            if !is_conflict {
+            if !is_changed {
                 continue;
             }
-            // Another replica holds it; or our own write succeeded and its response was lost; or metadata changed.
-            if let Ok(Ok(Some(newer))) = timeout(REQUEST_TIMEOUT, api.get_opt(&self.lease)).await {
-                let holder =
-                    newer.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
-                if holder != self.identity {
-                    return Renewal::TakenOver(holder);
+            // Another replica holds it; or our own write succeeded and its response was lost; or metadata changed; or it
+            // was deleted.
+            match timeout(REQUEST_TIMEOUT, api.get_opt(&self.lease)).await {
+                Ok(Ok(Some(newer))) => {
+                    let holder =
+                        newer.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+                    if holder != self.identity {
+                        return Renewal::TakenOver(holder);
+                    }
+                    *lease = newer;
+                    next = Instant::now();
                 }
-                *lease = newer;
-                next = Instant::now();
+                Ok(Ok(None)) => return Renewal::Deleted,
+                Ok(Err(_)) | Err(_) => {}
             }
         }
     }
@@ -355,9 +360,21 @@ impl Candidate {
     }
 }
 
+/// The Lease with this owner in addition to those that it has.
+fn with_owner(mut lease: Lease, owner: Option<&OwnerReference>) -> Lease {
+    if let Some(owner) = owner {
+        let owners = lease.metadata.owner_references.get_or_insert_default();
+        if !owners.iter().any(|other| other.uid == owner.uid) {
+            owners.push(owner.clone());
+        }
+    }
+    lease
+}
+
 fn params() -> PostParams {
     PostParams { field_manager: Some(managers::LEASE.to_owned()), ..PostParams::default() }
 }
 
+mod observed;
 #[cfg(test)]
 mod tests;

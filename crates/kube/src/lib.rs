@@ -8,7 +8,7 @@
 //! - [`apply`], [`managed_fields`], [`status`]: writes, only when something changes and never to foreign objects;
 //!   [`echoes`] recognizes them when a watch shows them.
 //! - [`events`]: Events with a rate limit per object.
-//! - [`leader_election`], [`fence`]: one leader, and no write without leadership.
+//! - [`leader_election`], [`service_account`], [`fence`]: one leader, and no write without leadership.
 
 pub mod api_error;
 pub mod apply;
@@ -28,6 +28,7 @@ pub mod memory;
 pub mod namespaces;
 pub mod prune;
 pub mod request;
+pub mod service_account;
 mod split;
 mod ssa_patch;
 pub mod status;

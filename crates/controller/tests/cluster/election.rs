@@ -8,11 +8,17 @@ use function_mesh_api::Function;
 use function_mesh_controller::{Options, ProtectedNamespaces, run};
 use function_mesh_kube::leader_election::Candidate;
 use function_mesh_kube::namespaces::Namespaces;
+use function_mesh_kube::service_account;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{Recorder, SECONDS_10, SECONDS_30, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
 use tokio::task::JoinHandle;
 
 use crate::harness::{Harness, TestResult};
@@ -28,12 +34,21 @@ struct Replica {
 }
 
 async fn replica(harness: &Harness, identity: &str) -> anyhow::Result<Replica> {
+    replica_of(harness, identity, None).await
+}
+
+async fn replica_of(
+    harness: &Harness,
+    identity: &str,
+    owner: Option<OwnerReference>,
+) -> anyhow::Result<Replica> {
     let writes = Recorder::default();
     let client = writes.client(harness.plane.config().await?)?;
     let candidate = Candidate {
         namespace: harness.namespace.clone(),
         lease: "leader".to_owned(),
         identity: identity.to_owned(),
+        owner,
     };
     let options = Options {
         settings: harness.settings.clone(),
@@ -128,4 +143,54 @@ async fn leader_stops_writing_after_losing_its_lease() -> TestResult {
     tokio::time::sleep(Duration::from_secs(1)).await;
     ensure!(replica.writes.is_empty() && harness.find::<StatefulSet>("a-function").await?.is_none());
     Ok(())
+}
+
+/// A reference to a new ServiceAccount, read from a token of it as in a pod.
+async fn account(harness: &Harness, accounts: &Api<ServiceAccount>) -> anyhow::Result<OwnerReference> {
+    let metadata = ObjectMeta { name: Some("operator".to_owned()), ..ObjectMeta::default() };
+    let account = ServiceAccount { metadata, ..ServiceAccount::default() };
+    let account = accounts.create(&PostParams::default(), &account).await?;
+    let (params, request) = (PostParams::default(), TokenRequest::default());
+    let issued = accounts.create_token_request("operator", &params, &request).await?;
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), issued.status.context("no token")?.token)?;
+    let mut config = harness.plane.config().await?;
+    config.auth_info.token_file = file.path().to_str().map(str::to_owned);
+    let owner = service_account::owner_reference(&config, &harness.namespace).context("no owner")?;
+    ensure!(Some(&owner.uid) == account.metadata.uid.as_ref(), "{owner:?}");
+    Ok(owner)
+}
+
+#[tokio::test]
+async fn reinstallation_leads_at_once() -> TestResult {
+    let harness = Harness::without_controller("reinstalled").await?;
+    let accounts = Api::namespaced(harness.client.clone(), &harness.namespace);
+    let first = replica_of(&harness, "first", Some(account(&harness, &accounts).await?)).await?;
+    eventually(SECONDS_10, async || {
+        ensure!(leader(&harness).await? == "first");
+        Ok(())
+    })
+    .await?;
+    // The Lease stays while its owner exists.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    ensure!(leader(&harness).await? == "first");
+    // As `helm uninstall`: without permissions the leader cannot release the Lease.
+    first.task.abort();
+    accounts.delete("operator", &DeleteParams::default()).await?;
+    eventually(SECONDS_10, async || {
+        ensure!(harness.find::<Lease>("leader").await?.is_none(), "the Lease is there");
+        Ok(())
+    })
+    .await?;
+    let started = Instant::now();
+    let second = replica_of(&harness, "second", Some(account(&harness, &accounts).await?)).await?;
+    eventually(SECONDS_10, async || {
+        ensure!(leader(&harness).await? == "second");
+        Ok(())
+    })
+    .await?;
+    println!("leads after {:.1} s", started.elapsed().as_secs_f64());
+    ensure!(started.elapsed() < Duration::from_secs(5), "leads after {:?}", started.elapsed());
+    second.end.cancel();
+    second.task.await?
 }

@@ -29,6 +29,7 @@ fn options(harness: &Harness, identity: &str) -> Options {
             namespace: harness.namespace.clone(),
             lease: "leader".to_owned(),
             identity: identity.to_owned(),
+            owner: None,
         }),
     }
 }

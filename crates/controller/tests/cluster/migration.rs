@@ -124,6 +124,7 @@ async fn migration_causes_at_most_one_rollout() -> TestResult {
         namespace: harness.namespace.clone(),
         lease: LEASE.to_owned(),
         identity: "ours".to_owned(),
+        owner: None,
     });
     harness.start().await?;
     // The Lease has to expire first, by the clock of the follower.

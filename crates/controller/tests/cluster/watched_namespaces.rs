@@ -201,7 +201,8 @@ async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
         global_backend_config_namespace: defaults.clone(),
         ..Settings::default()
     };
-    let candidate = Candidate { namespace: own.clone(), lease: "leader".into(), identity: "me".into() };
+    let candidate =
+        Candidate { namespace: own.clone(), lease: "leader".into(), identity: "me".into(), owner: None };
     let config = by_roles(&plane, user).await?;
     let scoped = Scoped::start_as(config, &[one, two], settings, Some(candidate))?;
     for namespace in [one, two, other] {

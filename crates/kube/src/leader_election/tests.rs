@@ -69,6 +69,20 @@ fn missing_released_or_own_lease_is_acquired_at_once() {
 }
 
 #[test]
+fn deleted_lease_is_created_after_the_term_of_its_holder() {
+    let (mut observed, start) = (ObservedLease::default(), Instant::now());
+    let at = |seconds| start + Duration::from_secs(seconds);
+    assert_eq!(observed.observe(Some(&lease("other", "1")), "me", at(0)), Step::Wait);
+    assert_eq!(observed.observe(Some(&lease("other", "2")), "me", at(2)), Step::Wait);
+    assert_eq!(observed.observe(None, "me", at(4)), Step::Wait);
+    assert_eq!(observed.observe(None, "me", at(13)), Step::Wait);
+    assert_eq!(observed.observe(None, "me", at(14)), Step::Create);
+    // Its holder had released it.
+    assert_eq!(observed.observe(Some(&lease("", "3")), "me", at(15)), Step::Write);
+    assert_eq!(observed.observe(None, "me", at(16)), Step::Create);
+}
+
+#[test]
 fn claim_keeps_the_version_and_counts_transitions() {
     let me = candidate("me");
     let taken = me.claim(Some(lease("other", "7")));
@@ -83,6 +97,8 @@ fn claim_keeps_the_version_and_counts_transitions() {
 #[derive(Clone, Default)]
 struct Server {
     lease: Arc<Mutex<Option<Lease>>>,
+    /// Whether it rejects a change of owners, as OwnerReferencesPermissionEnforcement does.
+    rejects_owners: bool,
 }
 
 /// A fault of the connection of one client.
@@ -143,6 +159,10 @@ impl Server {
         if sent.metadata.resource_version != version {
             return refuse(StatusCode::CONFLICT, "Conflict");
         }
+        let owners = held.as_ref().and_then(|lease| lease.metadata.owner_references.clone());
+        if self.rejects_owners && sent.metadata.owner_references != owners {
+            return refuse(StatusCode::FORBIDDEN, "Forbidden");
+        }
         let next = version.map_or(1, |version| version.parse::<u64>().unwrap() + 1);
         sent.metadata.resource_version = Some(next.to_string());
         *held = Some(sent.clone());
@@ -151,7 +171,9 @@ impl Server {
 }
 
 fn candidate(identity: &str) -> Candidate {
-    Candidate { namespace: "n".into(), lease: "l".into(), identity: identity.into() }
+    let owner =
+        OwnerReference { kind: "ServiceAccount".into(), uid: "1".into(), ..OwnerReference::default() };
+    Candidate { namespace: "n".into(), lease: "l".into(), identity: identity.into(), owner: Some(owner) }
 }
 
 /// A replica that writes continuously, and the times of its writes.
@@ -259,4 +281,47 @@ async fn released_lease_is_acquired_at_once_after_the_last_write() {
     sleep(Duration::from_secs(3)).await;
     let (last, first) = (leader.last().unwrap(), follower.first().expect("it leads"));
     assert!(last < first && first - last <= RETRY_PERIOD + Duration::from_millis(50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn leader_of_a_deleted_lease_stops_and_nobody_overlaps() {
+    let server = Server::default();
+    let mut leader = Replica::start("leader", server.client(Connection::Up));
+    sleep(Duration::from_secs(1)).await;
+    let follower = Replica::start("waits", server.client(Connection::Up));
+    sleep(Duration::from_secs(10)).await;
+    *server.lease.lock().unwrap() = None;
+    let deleted = Instant::now();
+    sleep(Duration::from_secs(30)).await;
+    let error = (&mut leader.leading).await.unwrap().expect_err("it lost the lease");
+    assert!(error.to_string().contains("the lease was deleted"), "{error}");
+    let (last, first) = (leader.last().expect("it led"), follower.first().expect("the other one leads"));
+    assert!(last <= deleted + RETRY_PERIOD, "it writes for {:?} without a lease", last - deleted);
+    assert!(first >= last + LEASE_DURATION - RENEW_DEADLINE, "the other one leads {:?} later", first - last);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lease_belongs_to_the_service_account_if_allowed() {
+    for (rejects_owners, before) in [(false, None), (true, None), (false, Some("")), (true, Some(""))] {
+        let server = Server { rejects_owners, ..Server::default() };
+        *server.lease.lock().unwrap() = before.map(|holder| lease(holder, "1"));
+        let replica = Replica::start("me", server.client(Connection::Up));
+        sleep(Duration::from_secs(7)).await;
+        assert!(replica.first().is_some(), "it leads");
+        let lease = server.lease.lock().unwrap().clone().expect("a lease");
+        let owners: Vec<_> =
+            lease.metadata.owner_references.unwrap_or_default().into_iter().map(|owner| owner.uid).collect();
+        let expected: &[&str] = if rejects_owners { &[] } else { &["1"] };
+        assert_eq!(owners, expected, "after renewals; the lease before: {before:?}");
+    }
+}
+
+#[test]
+fn owner_is_added_once_and_to_those_that_are_there() {
+    let me = candidate("me");
+    let owned = with_owner(lease("", "1"), me.owner.as_ref());
+    let twice = with_owner(owned.clone(), me.owner.as_ref());
+    assert_eq!(twice, owned);
+    let other = OwnerReference { uid: "2".into(), ..OwnerReference::default() };
+    assert_eq!(with_owner(owned, Some(&other)).metadata.owner_references.unwrap_or_default().len(), 2);
 }
