@@ -41,7 +41,7 @@ var all = map[string]Applet{
 	"helm":                    {"the Helm command line (a program of its own, beside this one)", runHelm},
 }
 
-// Has tells whether there is an applet of that name.
+// Has reports whether there is an applet of that name.
 func Has(name string) bool { _, ok := all[name]; return ok }
 
 // Names lists the applets in alphabetical order.

@@ -206,8 +206,8 @@ func runCertManagerCAInjector() {
 		manager, err := ctrl.NewManager(rest, ctrl.Options{
 			Scheme:  scheme,
 			Metrics: server.Options{BindAddress: "0"},
-			// Secrets are read directly, as the original does: caching all of a
-			// cluster's Secrets costs memory and rights.
+			// Secrets are read directly, as upstream does: caching all of a
+			// cluster's Secrets costs memory and permissions.
 			Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 		})
 		if err != nil {

@@ -19,9 +19,9 @@ import (
 )
 
 // runCoreDNS names only the linked plugins as directives, so that a Corefile
-// with any other one is refused as unknown instead of being half understood.
+// with any other one is rejected as unknown instead of being half understood.
 // Their order is the one in which a query passes them, and differs from CoreDNS's
-// own in one point: template comes late, to answer what nobody else did.
+// own in one point: template comes late, to answer what no other plugin did.
 func runCoreDNS() {
 	check(dnsserver.SetDirectives([]string{
 		"bind", "ready", "health", "errors", "log", "cache", "hosts", "kubernetes", "template", "forward",

@@ -1,5 +1,5 @@
 // Program pause is process 1 of every pod sandbox: it holds the pod's
-// namespaces, reaps what is orphaned in them and ends when told to.
+// namespaces, reaps what is orphaned in them and ends when asked to.
 package main
 
 import (
@@ -15,7 +15,7 @@ func main() {
 		if s != syscall.SIGCHLD {
 			return
 		}
-		// One signal may stand for several children.
+		// One signal may be sent for several children.
 		for {
 			if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); pid <= 0 && err != syscall.EINTR {
 				break

@@ -25,8 +25,8 @@ var components = []struct {
 		SANs: []string{nodeName, NodeIP, "127.0.0.1"}}},
 }
 
-// makePKI issues everything the cluster needs.  Authorities and the token key
-// are kept from one start to the next, the rest is made anew.
+// makePKI issues everything the cluster needs.  CAs and the token key
+// are kept from one start to the next, the rest is recreated.
 func (l Layout) makePKI(outside, inside string) error {
 	if err := os.MkdirAll(l.path("kubeconfig"), 0o755); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (s *State) endpoints() (outside, inside string) {
 	return outside, outside
 }
 
-// Certs issues a pair from the cluster's authority at stem, with a kubeconfig
+// Certs issues a pair from the cluster's CA at stem, with a kubeconfig
 // for it beside, and returns the files written.
 func Certs(l Layout, stem string, r pki.Request) ([]string, error) {
 	state, err := l.loadState()

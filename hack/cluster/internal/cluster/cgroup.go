@@ -67,7 +67,7 @@ func makeCgroup(name string) error {
 	return nil
 }
 
-// removeCgroup removes the tree made by makeCgroup.  The kernel refuses as long
+// removeCgroup removes the tree made by makeCgroup.  The kernel fails as long
 // as an ended process is still being taken down, so this tries for a while.
 func removeCgroup(name string, limit time.Duration) error {
 	var trees []string

@@ -101,7 +101,7 @@ func (l Layout) apiServerArgs(s *State, p ports) []string {
 	return append([]string{
 		"--etcd-servers=http://127.0.0.1:" + strconv.Itoa(p.etcdClient),
 		"--bind-address=" + s.bind(), "--secure-port=" + strconv.Itoa(p.api),
-		// A loopback address is refused here.  Without a node nobody dials it.
+		// A loopback address is rejected here.  Without a node no client dials it.
 		"--advertise-address=" + NodeIP,
 		"--service-cluster-ip-range=" + serviceCIDR,
 		"--tls-cert-file=" + l.pki("apiserver.crt"), "--tls-private-key-file=" + l.pki("apiserver.key"),

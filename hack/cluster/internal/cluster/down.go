@@ -141,7 +141,7 @@ func (l Layout) removeSharedFolders() {
 	}
 }
 
-// unmountBelow unmounts what somebody mounted below the folder, so that removing
+// unmountBelow unmounts what others mounted below the folder, so that removing
 // the folder does not reach into it.  The node's own mounts are not among these:
 // they ended with its namespace.
 func (l Layout) unmountBelow() error {

@@ -57,7 +57,7 @@ func enter(pid int, kind string, flag int) error {
 	return nil
 }
 
-// Exec becomes the command, in the cluster's network if it has one of its own.
+// Exec becomes the command, in the cluster's network if it has a separate one.
 // Names are then looked up at the cluster's name server; everything else is the
 // host's.
 func Exec(l Layout, argv []string) error {
@@ -85,7 +85,7 @@ func Exec(l Layout, argv []string) error {
 	return syscall.Exec(program, argv, os.Environ())
 }
 
-// useClusterDNS shows the thread, and nobody else, another resolv.conf.
+// useClusterDNS shows the thread, and no other one, another resolv.conf.
 func useClusterDNS(file string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return err
@@ -121,7 +121,7 @@ func Forward(l Layout, listen, to string) (string, error) {
 	})
 }
 
-// Run starts a command in the cluster's network that goes on until the cluster
+// Run starts a command in the cluster's network that runs until the cluster
 // goes down, with its output in the cluster's log folder.
 func Run(l Layout, name string, argv []string) (logFile string, err error) {
 	if !regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`).MatchString(name) || name == rootRecord {
@@ -173,7 +173,7 @@ func (l Layout) spawn(name string, command *exec.Cmd) error {
 		_ = command.Process.Kill()
 		return err
 	}
-	// A command that cannot work mostly ends at once: better told now.
+	// A command that cannot work mostly ends at once: better reported now.
 	ended := make(chan error, 1)
 	go func() { ended <- command.Wait() }()
 	select {
@@ -185,7 +185,7 @@ func (l Layout) spawn(name string, command *exec.Cmd) error {
 	}
 }
 
-// Load imports OCI archives into the node and tells for each image whether it
+// Load imports OCI archives into the node and reports for each image whether it
 // was imported or already there.
 func Load(l Layout, archives []string, tell func(string)) error {
 	state, root, err := l.running()
@@ -226,7 +226,7 @@ func Load(l Layout, archives []string, tell func(string)) error {
 	return nil
 }
 
-// onThread runs f on a thread of its own that is thrown away afterwards.
+// onThread runs f on a separate thread that is thrown away afterwards.
 func onThread(f func() error) error {
 	done := make(chan error)
 	go func() {

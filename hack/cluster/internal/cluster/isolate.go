@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hiddenFolders are replaced, for the node alone, by folders of its own.  The
+// hiddenFolders are replaced, for the node alone, by separate folders.  The
 // container runtime and the kubelet keep sockets, logs and lists there under
 // fixed or short names; this way several nodes do not meet, nothing of theirs
 // stays on the host, and socket paths fit however long the cluster's path is.
@@ -36,7 +36,7 @@ var kernelSettings = map[string]string{
 }
 
 // Init is the first process of a node's namespaces.  It furnishes them, runs the
-// supervisor and reaps every process orphaned inside; when it ends, by whatever
+// supervisor and reaps every process orphaned inside; when it ends, by any
 // cause, the kernel ends everything in there.
 func Init(l Layout) error {
 	if os.Getpid() != 1 {
@@ -51,7 +51,7 @@ func Init(l Layout) error {
 	if err := makeNetwork(); err != nil {
 		return fmt.Errorf("network of the node: %w", err)
 	}
-	// Signals must have a handler before there is someone to pass them to: the
+	// Signals must have a handler before there is a process to pass them to: the
 	// first process of a namespace ignores those without.
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)

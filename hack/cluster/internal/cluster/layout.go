@@ -2,7 +2,7 @@
 // state lies in one folder.
 //
 // A cluster has a supervisor, the parent of everything that runs.  A cluster
-// with a node gets namespaces of its own for process ids, mounts and the
+// with a node gets separate namespaces for process ids, mounts and the
 // network, so that the end of its first process is the end of everything in it:
 // the kernel itself kills the pods and drops the mounts.
 package cluster
@@ -22,7 +22,7 @@ import (
 )
 
 // Addresses, the same in every cluster: each with a node has a network
-// namespace of its own, and the others only name them.
+// separate namespace, and the others only name them.
 const (
 	NodeIP      = "10.254.0.1"
 	serviceCIDR = "10.96.0.0/16"
@@ -83,7 +83,7 @@ func (l Layout) path(parts ...string) string {
 	return filepath.Join(append([]string{l.Dir}, parts...)...)
 }
 
-// ID tells this cluster from the others on the machine.
+// ID distinguishes this cluster from the others on the machine.
 func (l Layout) ID() string {
 	sum := sha256.Sum256([]byte(l.Dir))
 	return hex.EncodeToString(sum[:4])
@@ -156,7 +156,7 @@ func (l Layout) saveState(s *State) error {
 }
 
 // lock makes this process the only one that starts or stops the cluster.  The
-// folder itself is locked, and looked up again afterwards: whoever held the lock
+// folder itself is locked, and looked up again afterwards: the holder of the lock
 // may have removed it.
 func (l Layout) lock(create bool) (release func(), err error) {
 	for {

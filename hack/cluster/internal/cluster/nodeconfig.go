@@ -79,7 +79,7 @@ func writeFiles(files map[string]string) error {
 	return nil
 }
 
-// Adjusting OOM scores downwards and AppArmor need rights that a machine inside
+// Adjusting OOM scores downwards and AppArmor need permissions that a machine inside
 // a container often lacks, and neither matters for tests.
 const containerdConfig = `version = 2
 root = "/var/lib/containerd"
@@ -164,7 +164,7 @@ nftables: {minSyncPeriod: 100ms}
 oomScoreAdj: 0
 `
 
-// Names that are not the cluster's do not exist: there is nobody to ask in the
+// Names that are not the cluster's do not exist: there is no server to ask in the
 // cluster's network, and any other answer makes clients try again for seconds.
 // The machine's own name is known, since Java programs look theirs up at start.
 const corefile = `.:{DNS_PORT} {

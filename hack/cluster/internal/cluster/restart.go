@@ -38,7 +38,7 @@ func (l Layout) askRestart(component string, r restart) error {
 	return os.Rename(temporary, l.restartRequest(component))
 }
 
-// restartAsked tells whether the end of this process was asked for.
+// restartAsked reports whether the end of this process was asked for.
 func (l Layout) restartAsked(component string, ended process.Identity) (r restart, asked bool) {
 	b, err := os.ReadFile(l.restartRequest(component))
 	if err != nil || json.Unmarshal(b, &r) != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/cert-manager/cert-manager/functionmesh-cluster/internal/process"
 )
 
-// A Status is what `cluster status` tells.
+// A Status is what `cluster status` reports.
 type Status struct {
 	Dir              string            `json:"dir"`
 	Ready            bool              `json:"ready"`
@@ -134,7 +134,7 @@ func (l Layout) componentNames() []string {
 }
 
 // hostPIDs maps the pids of a namespace, given by its first process, to the
-// host's.  The kernel tells both in NSpid, which is "HOST INSIDE".
+// host's.  The kernel reports both in NSpid, which is "HOST INSIDE".
 func hostPIDs(first int) map[int]int {
 	pids := map[int]int{}
 	namespace, err := os.Readlink("/proc/" + strconv.Itoa(first) + "/ns/pid")

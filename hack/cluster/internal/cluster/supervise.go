@@ -37,8 +37,8 @@ type run struct {
 	stopping bool
 }
 
-// Supervise starts the cluster described by the folder's state, tells `up` how
-// it goes, and stays until it is told to stop or a component ends.
+// Supervise starts the cluster described by the folder's state, reports to `up` how
+// it goes, and stays until it is asked to stop or a component ends.
 func Supervise(l Layout) error {
 	state, err := l.loadState()
 	if err != nil {
@@ -81,7 +81,7 @@ func Supervise(l Layout) error {
 // readyLine ends the supervisor's report to `up`.
 const readyLine = "READY"
 
-// bringUp starts all there is to start.  The context it returns ends when told
+// bringUp starts all there is to start.  The context it returns ends when asked
 // does, or with a cause when a component ends.
 func (r *run) bringUp(told context.Context) (context.Context, error) {
 	const attempts = 4
@@ -129,13 +129,13 @@ func (r *run) tryControlPlane(ctx context.Context) error {
 }
 
 // A component is a program of the cluster whose end is the cluster's end, unless
-// it was asked for: half a cluster makes tests fail in ways nobody understands.
+// it was asked for: half a cluster makes tests fail in ways that are hard to understand.
 type component struct {
 	name  string
 	path  string
 	args  []string // the first is the program's name
 	files []*os.File
-	// ready tells whether it serves. It looks for signs of life that are younger
+	// ready reports whether it serves. It looks for signs of life that are younger
 	// than since. May be nil.
 	ready func(since time.Time) error
 }
@@ -215,7 +215,7 @@ func (r *run) watch(c component, l life) {
 	l.fail(err)
 }
 
-// again starts a component anew and tells who asked for that when it is ready.
+// again restarts a component and reports to who asked for that when it is ready.
 func (r *run) again(c component, l life, request restart) error {
 	const limit, busy = 2 * time.Minute, 10 * time.Second
 	l.began, l.log = time.Now(), r.layout.logSize(c.name)
@@ -224,7 +224,7 @@ func (r *run) again(c component, l life, request restart) error {
 		if l.child, l.id, err = r.spawn(c); err != nil {
 			return err
 		}
-		// Somebody else may have taken its port meanwhile, and give it back.
+		// Another process may have taken its port meanwhile, and give it back.
 		select {
 		case <-l.child.Done:
 		case <-time.After(300 * time.Millisecond):
@@ -277,7 +277,7 @@ func (r *run) stop() {
 	}
 }
 
-// progress tells `up`, which may be gone by now, and the supervisor's own log.
+// progress reports to `up`, which may be gone by now, and the supervisor's own log.
 func (r *run) progress(format string, args ...any) {
 	line := fmt.Sprintf("[%5.1fs] %s", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 	fmt.Fprintln(os.Stderr, line)
@@ -286,7 +286,7 @@ func (r *run) progress(format string, args ...any) {
 
 // recordSelf writes down this process as the host knows it: in new namespaces
 // getpid answers 1, but the link still leads through the host's /proc as long as
-// that has not been mounted anew.
+// that has not been mounted again.
 func recordSelf(file string) error {
 	var pid int
 	link, err := os.Readlink("/proc/self")

@@ -90,7 +90,7 @@ func listenAPI(s *State) (net.Listener, error) {
 	return listenOnPort(0)
 }
 
-// checkPort refuses the ports of the node's own programs: the API has the same
+// checkPort rejects the ports of the node's own programs: the API has the same
 // port in the cluster's network as on the host.
 func checkPort(o Options) error {
 	if taken := []int{dnsPort, 2379, 2380, dnsReady}; o.Node && (slices.Contains(taken, o.Port) || o.Port >= 10240 && o.Port < 10270) {

@@ -215,7 +215,7 @@ func withDefaultPath(env []string) []string {
 	return append([]string{defaultPath}, env...)
 }
 
-// checkRef refuses short names: the node's runtime would look for them under a
+// checkRef rejects short names: the node's runtime would look for them under a
 // public registry's name and never find the imported image.
 func checkRef(ref string) error {
 	host, rest, ok := strings.Cut(ref, "/")

@@ -38,7 +38,7 @@ func (p *Pair) CertFile() string { return p.Stem + ".crt" }
 // KeyFile is the path of the PEM key.
 func (p *Pair) KeyFile() string { return p.Stem + ".key" }
 
-// A Request says what a certificate is to be issued for.
+// A Request says what a certificate is issued for.
 type Request struct {
 	CommonName    string
 	Organizations []string
@@ -73,7 +73,7 @@ func Load(stem string) (*Pair, error) {
 	return &Pair{Cert: cert, Key: key, Stem: stem}, nil
 }
 
-// LoadOrCreateCA returns the authority at stem, made at the first call: a
+// LoadOrCreateCA returns the CA at stem, made at the first call: a
 // cluster that is started again keeps trusting the kubeconfigs handed out.
 func LoadOrCreateCA(stem, commonName string) (*Pair, error) {
 	p, err := Load(stem)

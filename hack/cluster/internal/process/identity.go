@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// An Identity names one process for ever.  A pid alone does not: the kernel
+// An Identity names one process forever.  A pid alone does not: the kernel
 // hands it out again, so the start time goes with it, and as that counts from
 // the boot, the boot's id too.
 type Identity struct {
@@ -37,7 +37,7 @@ func Identify(pid int) (Identity, error) {
 	return Identity{PID: pid, Start: s.start, Boot: string(bytes.TrimSpace(boot))}, nil
 }
 
-// Alive tells whether the process still runs.  A zombie does not: it only waits
+// Alive reports whether the process still runs.  A zombie does not: it only waits
 // to be reaped, which some process 1 does late, and kill(pid, 0) counts it.
 func (id Identity) Alive() bool {
 	if id.PID <= 0 {

@@ -73,7 +73,7 @@ func (s *Spawner) Start(name, logFile string, cmd *exec.Cmd) (*Child, error) {
 // Signal signals the child unless it has ended.
 func (c *Child) Signal(sig os.Signal) { _ = c.cmd.Process.Signal(sig) }
 
-// Ended tells whether the child has ended.
+// Ended reports whether the child has ended.
 func (c *Child) Ended() bool {
 	select {
 	case <-c.Done:
