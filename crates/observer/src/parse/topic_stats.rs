@@ -180,6 +180,8 @@ fn decode_subscription(
     let kind = raw.kind.and_then(|kind| serde_json::from_str::<&str>(kind.get()).ok());
     let (consumers, consumer_details) = match raw.consumers.filter(|_| flags.consumers) {
         Some(list) => decode_consumers(list.get(), limits)?,
+        // Without a dispatcher there has been no consumer since the topic was loaded.
+        None if kind == Some("None") => (Reading::Known(0), Vec::new()),
         None => (Reading::Unknown(Cause::NotAsked), Vec::new()),
     };
     let throttled = [
