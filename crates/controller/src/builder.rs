@@ -171,7 +171,7 @@ pub(crate) fn run_controller<R: Reconciler + 'static>(
     let reconciler = Arc::new(reconciler);
     let store = controller.store();
     let reconcile = move |object: Arc<Compact<R::Object>>| {
-        // From here on an echo may be news to this reconcile. Whatever came before it is in the store.
+        // From here on this reconcile may not have seen an echo. What came before is in the store.
         if let Some(uid) = own_uid(&*object) {
             reconciler.shared().echoes.forget(uid);
         }

@@ -142,7 +142,7 @@ pub fn managed_fields(json: &str) -> Option<Vec<ManagedFieldsEntry>> {
     serde_json::from_str(managed_fields).ok()
 }
 
-/// Kinds whose status nobody reads here. The status of an autoscaler changes every few seconds.
+/// Kinds whose status no reconcile reads. The status of an autoscaler changes every few seconds.
 const WITHOUT_STATUS: [&str; 2] = ["HorizontalPodAutoscaler", "Service"];
 
 impl<K: Resource<DynamicType = ()> + 'static> Item for Compact<K> {

@@ -28,7 +28,7 @@ pub(super) fn running<C: Component>(pods: &Cache<PodSummary>, component: &C) -> 
     found
 }
 
-/// What the names of the pods of clean-up Jobs of an object begin with, whatever its UID.
+/// What the names of the pods of clean-up Jobs of an object begin with, for any UID.
 fn prefix(object: &str, role: Role) -> String {
     const UID: &str = "11111111";
     names::cleanup_job(object, role, Some(UID)).trim_end_matches(UID).to_owned()

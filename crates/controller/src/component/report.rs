@@ -20,7 +20,7 @@ use function_mesh_kube::events::truncate;
 use function_mesh_kube::status::write_status;
 
 /// How long a status that only shows progress is deferred: children, pods and their start follow within seconds, and a
-/// status for each is a write that nobody reads.
+/// status for each would be one write more of the API server.
 const PROGRESS_DEBOUNCE: Duration = Duration::from_secs(10);
 
 /// How long a status with another validation error is deferred, for users who edit, or alternate two invalid specs; and the
@@ -38,7 +38,7 @@ pub(super) async fn report<C: Component>(
     let now = status_of(before, component.meta().generation, outcome, &Time(jiff::Timestamp::now()));
     let regarding = component.object_ref(&());
     let changes = changes(outcome);
-    // The children of a new component are no news: its first status says what became of them.
+    // The children of a new component are expected: its first status reports them.
     let is_new = before.is_none_or(|before| before.phase == Phase::Pending);
     if !changes.is_empty() && !is_new {
         shared.events.publish(&regarding, true, Reason::Applied, "Apply", &changes).await;

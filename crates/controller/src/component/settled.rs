@@ -94,8 +94,8 @@ impl Contents {
     }
 }
 
-/// A hash of all from which the writes of a component follow; `own` is that of its content. None if it cannot be told
-/// without a request, or if there is no StatefulSet.
+/// A hash of all from which the writes of a component follow; `own` is that of its content. None if that takes a
+/// request, or if there is no StatefulSet.
 fn inputs<C: Component>(component: &C, own: u64, contents: Contents, context: &Context) -> Option<u64> {
     let status = component.status();
     // Vertical autoscalers are not watched.

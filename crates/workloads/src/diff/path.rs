@@ -18,6 +18,12 @@ pub enum Step {
 pub struct Path(pub Vec<Step>);
 
 impl Path {
+    /// The path with another step.
+    #[must_use]
+    pub fn then(&self, step: Step) -> Self {
+        Self(self.0.iter().cloned().chain([step]).collect())
+    }
+
     /// Whether the path is at or below a field.
     pub fn is_within(&self, fields: &[&str]) -> bool {
         fields.len() <= self.0.len()
