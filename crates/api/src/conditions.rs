@@ -130,7 +130,7 @@ documented_names! {
         InvalidObject,
         /// The object is being deleted and waits for its children.
         Deleting,
-        /// The operator created or updated the children named.
+        /// The operator updated the children named, or created missing ones of a component that has a status.
         Applied,
         /// The children named had no owner, carry the operator's mark and are controlled by this object again.
         Adopted,

@@ -149,7 +149,7 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
                 Some(error) if !error.is_final() => Ok(back_off(object, error, reconciler)),
                 _ => {
                     shared.backoff.forget(&key);
-                    Ok(later.map_or(action, Action::requeue))
+                    Ok(later.map_or(action, |later| action.or_within(later)))
                 }
             }
         }

@@ -169,9 +169,7 @@ impl ChildApplier<'_> {
         loop {
             let live = match known.take() {
                 Some(live) => Some(live),
-                // The first read may be served from the API server's watch cache; a stale one causes a conflict.
-                None if attempts == 1 => self.read_at::<K>(&name, &GetParams::any()).await?.map(Arc::new),
-                None => self.read::<K>(&name).await?.map(Arc::new),
+                None => self.read_missing::<K>(&name).await?.map(Arc::new),
             };
             match self.apply_once(wanted, (body.take(), &hash), live, &adjust).await {
                 Err(error) if error.is_conflict() && attempts < MAX_ATTEMPTS => attempts += 1,
@@ -193,7 +191,7 @@ impl ChildApplier<'_> {
             // Not forced: an object that another client has just created is not overwritten.
             let (written, content) =
                 self.write::<K>(&name, with_applied_hash::<K>(body, hash, None), false).await?;
-            let rewritten = self.recorded(&to_json(wanted)?, hash, &written)?;
+            let rewritten = self.recorded(&to_json(wanted)?, hash, None, &written)?;
             return Ok(Applied {
                 live: Arc::new(written),
                 change: Change::Created,
@@ -220,16 +218,25 @@ impl ChildApplier<'_> {
         tracing::info!(kind = %K::kind(&()), namespace = self.namespace, name, at, "applying changes");
         let (written, content) =
             self.write::<K>(&name, with_applied_hash(body, hash, Some(&*live)), true).await?;
-        let rewritten = self.recorded(&to_json(&adjusted)?, hash, &written)?;
+        let rewritten = self.recorded(&to_json(&adjusted)?, hash, Some(&*live), &written)?;
         // Admission can undo the whole write.
         let is_unchanged = written.resource_version() == live.resource_version();
         let change = if is_unchanged { Change::None } else { Change::Updated };
         Ok(Applied { live: Arc::new(written), change, is_adopted, rewritten, content: Some(content) })
     }
 
-    /// Remembers what admission made of a write, and that a watch will show it.
-    fn recorded<K: Child>(&self, body: &Value, hash: &str, written: &K) -> Result<Vec<String>, ChildError> {
-        self.echoes.wrote(self.owner, written.meta().resource_version.as_deref());
+    /// Remembers what admission made of a write, and that a watch will show it, unless it changed nothing.
+    fn recorded<K: Child>(
+        &self,
+        body: &Value,
+        hash: &str,
+        before: Option<&K>,
+        written: &K,
+    ) -> Result<Vec<String>, ChildError> {
+        let version = written.meta().resource_version.as_deref();
+        if before.is_none_or(|before| before.meta().resource_version.as_deref() != version) {
+            self.echoes.wrote(self.owner, version);
+        }
         Ok(self.rewrites.record(body, hash, &Outcome::of(body, written)?))
     }
 
@@ -323,6 +330,15 @@ impl ChildApplier<'_> {
     /// Reads an object without the cache. None if the object, or its kind, does not exist.
     pub async fn read<K: Child>(&self, name: &str) -> Result<Option<K>, ChildError> {
         self.read_at(name, &GetParams::default()).await
+    }
+
+    /// Reads an object that is not in the cache. The first read is served from the watch cache of the API server, which
+    /// may be stale: that it has no such object is checked by the write, that it has one by a second read.
+    async fn read_missing<K: Child>(&self, name: &str) -> Result<Option<K>, ChildError> {
+        match self.read_at::<K>(name, &GetParams::any()).await? {
+            None => Ok(None),
+            Some(_) => self.read(name).await,
+        }
     }
 
     async fn read_at<K: Child>(&self, name: &str, how: &GetParams) -> Result<Option<K>, ChildError> {

@@ -2,7 +2,7 @@
 //!
 //! A reconcile knows the result of its writes, so their echoes need no further reconcile. An echo counts as one only until
 //! the next reconcile of the object begins: that one may have read a cache without the write, and the echo is what
-//! corrects it.
+//! corrects it. Objects of a list are no echoes, see [`store`](crate::cache).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,7 +42,7 @@ impl Echoes {
         true
     }
 
-    /// Forgets the writes for this object: its next reconcile begins, or it is deleted.
+    /// Forgets the writes for this object: its next reconcile begins.
     pub fn forget(&self, owner: &str) {
         self.writes().remove(owner);
     }

@@ -33,7 +33,8 @@ pub struct ObjectScan<'a> {
     pub managed_fields: Option<&'a str>,
     /// Labels, as JSON.
     pub labels: Option<&'a str>,
-    /// Hash of the object without status, resource version and `managedFields`.
+    /// Hash of the object without status, resource version and `managedFields`, and without its type, which items of lists
+    /// lack.
     pub content: u64,
     /// The ranges of `managedFields` in the text, each with a comma.
     removed: Vec<Range<usize>>,
@@ -55,7 +56,7 @@ impl<'a> ObjectScan<'a> {
         members(json, |key, value| {
             if is_key(key, "metadata") {
                 metadata.push(value);
-            } else if !is_key(key, "status") {
+            } else if !["status", "kind", "apiVersion"].iter().any(|name| is_key(key, name)) {
                 hash_member(&mut content, key, value);
             }
         })?;

@@ -41,7 +41,8 @@ impl<K: Watched> NamespacedStore<K> {
     }
 
     /// Applies an event of the watch of this shard. Returns the objects that were deleted, or changed in something that is
-    /// read.
+    /// read. Those of a list have no resource version: it may contain changes of others whose own event was missed, so
+    /// nothing may take it for the echo of a write.
     pub(crate) fn apply_event(&mut self, index: usize, event: Event<K>) -> Vec<K> {
         let Some(shard) = self.shards.get_mut(index) else { return Vec::new() };
         match event {
@@ -54,7 +55,7 @@ impl<K: Watched> NamespacedStore<K> {
                 if let Some(listed) = &mut shard.listed {
                     listed.insert(ObjectRef::from_obj(&object));
                 }
-                self.insert(object)
+                self.insert(object).into_iter().map(without_version).collect()
             }
             Event::Apply(object) => self.insert(object),
             Event::Delete(object) => self.remove(object),
@@ -63,7 +64,8 @@ impl<K: Watched> NamespacedStore<K> {
                 let is_deleted =
                     |cached: &K| shard.covers(cached) && !listed.contains(&ObjectRef::from_obj(cached));
                 let deleted = self.writer.as_reader().state_filter(is_deleted);
-                deleted.into_iter().flat_map(|cached| self.remove((*cached).clone())).collect()
+                let removed = deleted.into_iter().flat_map(|cached| self.remove((*cached).clone()));
+                removed.map(without_version).collect()
             }
         }
     }
@@ -89,6 +91,11 @@ impl<K: Watched> Shard<K> {
     }
 }
 
+fn without_version<K: Watched>(mut object: K) -> K {
+    object.meta_mut().resource_version = None;
+    object
+}
+
 fn objects_of<K>(event: Event<K>) -> Vec<K> {
     match event {
         Event::Apply(object) | Event::Delete(object) => vec![object],
@@ -99,6 +106,7 @@ fn objects_of<K>(event: Event<K>) -> Vec<K> {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Resource;
     use kube::runtime::reflector;
 
     use super::*;
@@ -153,6 +161,27 @@ mod tests {
         assert_eq!(cached(&store), ["a/new", "a/y", "b/x", "b/z"]);
         assert_eq!(list(&mut namespaced_store, 1, &[]), ["b/x", "b/z"]);
         assert_eq!(cached(&store), ["a/new", "a/y"]);
+    }
+
+    #[test]
+    fn objects_of_a_list_are_returned_without_version() {
+        let versioned = |version: &str| {
+            let mut object = object("a", "x");
+            object.meta_mut().resource_version = Some(version.to_owned());
+            object
+        };
+        let (mut namespaced_store, store) = namespaced_store(&[None]);
+        let versions = |objects: Vec<Compact<ConfigMap>>| {
+            objects.iter().map(|it| it.meta().resource_version.clone()).collect::<Vec<_>>()
+        };
+        namespaced_store.apply_event(0, Event::Init);
+        assert_eq!(versions(namespaced_store.apply_event(0, Event::InitApply(versioned("1")))), [None]);
+        namespaced_store.apply_event(0, Event::InitDone);
+        let second = namespaced_store.apply_event(0, Event::Apply(versioned("2")));
+        assert_eq!(versions(second), [Some("2".to_owned())]);
+        assert_eq!(store.state()[0].meta().resource_version.as_deref(), Some("2"));
+        namespaced_store.apply_event(0, Event::Init);
+        assert_eq!(versions(namespaced_store.apply_event(0, Event::InitDone)), [None]);
     }
 
     #[test]

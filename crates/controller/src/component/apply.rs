@@ -17,12 +17,13 @@ use super::{Context, finalizer, immutable, subscription_history};
 use crate::error::Error;
 use function_mesh_kube::apply::{Applied as Written, Change, Child, ChildApplier};
 
-/// Executes the plan of a component. Returns the children, and the contents of those that were written.
+/// Executes the plan of a component. Returns the children, and the contents of those that were written; None if a write
+/// changed something else.
 pub(super) async fn apply<C: Component>(
     component: &C,
     plan: Plan,
     context: &Context,
-) -> Result<(Applied, Contents), Error> {
+) -> Result<(Applied, Option<Contents>), Error> {
     let namespace = component.namespace().unwrap_or_default();
     let owner = component.uid().unwrap_or_default();
     let children = super::children(context, &namespace, &owner);
@@ -33,6 +34,11 @@ pub(super) async fn apply<C: Component>(
         adopted: Vec::new(),
         rewritten: Vec::new(),
         contents: Contents::default(),
+    };
+    let is_own_written = plan.seed_replicas.is_some() || plan.finalizer != finalizer::Step::None;
+    let is_part_written = match &plan.stateful_set {
+        SetStep::Defer(rollout) => rollout.adopt.is_some() || rollout.scale.is_some(),
+        SetStep::Apply { .. } => false,
     };
     if let Some(replicas) = plan.seed_replicas {
         let manager = ChildApplier { manager: labels::managers::REPLICAS, ..children };
@@ -48,7 +54,7 @@ pub(super) async fn apply<C: Component>(
     let Writes { changes, adopted, rewritten, contents, .. } = writes;
     let applied =
         Applied { changes, has_autoscaler, has_vertical_autoscaler, adopted, rewritten, ..stateful_set };
-    Ok((applied, contents))
+    Ok((applied, Some(contents).filter(|_| !is_own_written && !is_part_written)))
 }
 
 /// The writes of one reconcile, and their changes.

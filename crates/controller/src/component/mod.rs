@@ -58,7 +58,7 @@ use function_mesh_kube::decode_error::DecodeError;
 use delete::Progress;
 pub use peers::Peers;
 pub use pod_failures::PodFailures;
-use settled::Contents;
+use settled::Inputs;
 pub use settled::SettledComponents;
 pub use status::{Applied, Observation, Outcome, status_of};
 pub use summary::{JobSummary, PodSummary};
@@ -174,8 +174,8 @@ async fn reconcile_spec<C: Component>(
     context: &Context,
 ) -> Result<ReconcileResult, Error> {
     let namespace = component.namespace().unwrap_or_default();
-    let before = Contents::cached(component, context);
-    if let Some(observation) = settled::recall(component, own, before, context).await? {
+    let inputs = Inputs::cached(component, own, context);
+    if let Some(observation) = settled::recall(component, &inputs, context).await? {
         return Ok(diagnosed(observation, component, context).await);
     }
     let validate = || {
@@ -209,7 +209,7 @@ async fn reconcile_spec<C: Component>(
         result => result?,
     };
     let observation = Observation { applied, problem: None, revisions: observed.revisions };
-    settled::record(component, own, (before, written), &observation, context);
+    settled::record(component, inputs, written, &observation, context);
     Ok(diagnosed(observation, component, context).await)
 }
 

@@ -14,6 +14,7 @@ use super::status::{Outcome, status_of, summary};
 use crate::condition::rewritten_message;
 use crate::context::Shared;
 use crate::error::Error;
+use function_mesh_kube::apply::Change;
 use function_mesh_kube::compact::{Compact, status};
 use function_mesh_kube::decode_error;
 use function_mesh_kube::events::truncate;
@@ -21,7 +22,7 @@ use function_mesh_kube::status::write_status;
 
 /// How long a status that only shows progress is deferred: children, pods and their start follow within seconds, and a
 /// status for each would be one write more of the API server.
-const PROGRESS_DEBOUNCE: Duration = Duration::from_secs(10);
+const PROGRESS_DEBOUNCE: Duration = Duration::from_secs(3);
 
 /// How long a status with another validation error is deferred, for users who edit, or alternate two invalid specs; and the
 /// first problem of a new component, whose StatefulSet has yet to count its pods.
@@ -40,7 +41,8 @@ pub(super) async fn report<C: Component>(
     let changes = changes(outcome);
     // The children of a new component are expected: its first status reports them.
     let is_new = before.is_none_or(|before| before.phase == Phase::Pending);
-    if !changes.is_empty() && !is_new {
+    let is_creation = is_new && are_created(outcome);
+    if !changes.is_empty() && !is_creation {
         shared.events.publish(&regarding, true, Reason::Applied, "Apply", &changes).await;
     }
     let children = if let Outcome::Applied(seen) = outcome { Some(&seen.applied) } else { None };
@@ -178,6 +180,12 @@ fn is_first_problem(before: Option<&ComponentStatus>, now: &ComponentStatus) -> 
 /// Whether the object was invalid before, with another error.
 fn is_still_invalid(before: Option<&ComponentStatus>, now: &ComponentStatus) -> bool {
     now.phase == Phase::Invalid && before.is_some_and(|before| before.phase == Phase::Invalid)
+}
+
+/// Whether all changed children were created.
+fn are_created(outcome: &Outcome) -> bool {
+    let Outcome::Applied(seen) = outcome else { return false };
+    seen.applied.changes.values().all(|change| *change == Change::Created)
 }
 
 /// The changes of the children, for an Event.

@@ -3,7 +3,7 @@
 //!
 //! The pods, and the status of the StatefulSet, are read each time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,9 +15,13 @@ use function_mesh_workloads::names;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
-use super::Context;
 use super::status::{Applied, Observation};
+use super::{Context, subscription_history};
+use crate::context::Revisions;
 use crate::error::Error;
+
+/// Rewritten fields up to which an observation is remembered.
+const MAX_REWRITTEN: usize = 16;
 
 /// Components whose children need no write, by key.
 #[derive(Debug, Default)]
@@ -47,6 +51,42 @@ impl SettledComponents {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Settled>> {
         self.components.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a reconcile begins with, apart from the component itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Inputs {
+    /// The [`Compact::content`] of the component.
+    own: u64,
+    children: Contents,
+    backends: Revisions,
+}
+
+impl Inputs {
+    /// The inputs as they are cached now.
+    pub(super) fn cached<C: Component>(component: &C, own: u64, context: &Context) -> Self {
+        let namespace = component.namespace().unwrap_or_default();
+        let children = Contents::cached(component, context);
+        Self { own, children, backends: context.shared.backend_versions(&namespace) }
+    }
+
+    /// A hash of all from which the writes of a component follow. None if that takes a request, or if there is no
+    /// StatefulSet.
+    fn hash<C: Component>(&self, component: &C, settled: &SettledComponents) -> Option<u64> {
+        let status = component.status();
+        // Vertical autoscalers are not watched.
+        if component.spec().view().common.pod.is_some_and(|pod| pod.vpa.is_some())
+            || status.is_some_and(|status| status.conditions.contains_key("VerticalPodAutoscaler"))
+        {
+            return None;
+        }
+        self.children.stateful_set?;
+        let revisions =
+            status.map(|it| (&it.global_backend_config_revision, &it.namespaced_backend_config_revision));
+        let is_observed =
+            status.is_some_and(|status| status.observed_generation == component.meta().generation);
+        Some(settled.keys.hash_one((self.own, self.children, &self.backends, revisions, is_observed)))
     }
 }
 
@@ -94,28 +134,6 @@ impl Contents {
     }
 }
 
-/// A hash of all from which the writes of a component follow; `own` is that of its content. None if that takes a
-/// request, or if there is no StatefulSet.
-fn inputs<C: Component>(component: &C, own: u64, contents: Contents, context: &Context) -> Option<u64> {
-    let status = component.status();
-    // Vertical autoscalers are not watched.
-    if component.spec().view().common.pod.is_some_and(|pod| pod.vpa.is_some())
-        || status.is_some_and(|status| status.conditions.contains_key("VerticalPodAutoscaler"))
-    {
-        return None;
-    }
-    contents.stateful_set?;
-    let meta = component.meta();
-    let inputs = (
-        own,
-        contents,
-        status.map(|it| (&it.global_backend_config_revision, &it.namespaced_backend_config_revision)),
-        status.is_some_and(|status| status.observed_generation == meta.generation),
-        context.shared.backend_versions(meta.namespace.as_deref()?),
-    );
-    Some(context.shared.settled.keys.hash_one(inputs))
-}
-
 fn content_of<K>(store: &Store<Compact<K>>, name: &str, namespace: &str) -> Option<u64>
 where
     Compact<K>: Watched,
@@ -126,43 +144,61 @@ where
 /// What the last reconcile observed, if its inputs were the same, with the StatefulSet as it is now.
 pub(super) async fn recall<C: Component>(
     component: &C,
-    own: u64,
-    contents: Contents,
+    inputs: &Inputs,
     context: &Context,
 ) -> Result<Option<Observation>, Error> {
-    let Some(inputs) = inputs(component, own, contents, context) else { return Ok(None) };
-    let Some(mut observation) = context.shared.settled.find(&super::key(component), inputs) else {
+    let settled = &context.shared.settled;
+    let hash = inputs.hash(component, settled);
+    let Some(mut observation) = hash.and_then(|hash| settled.find(&super::key(component), hash)) else {
         return Ok(None);
     };
     let name = names::stateful_set(&component.name_any(), C::ROLE);
     let namespace = component.namespace().unwrap_or_default();
     let found = context.stateful_sets.fetch(&name, &namespace).await.map_err(Error::observe)?;
     Ok(found.map(|stateful_set| {
+        let Applied { retired_subscriptions, .. } = &mut observation.applied;
+        if let Some(retired) = retired_subscriptions {
+            *retired = subscription_history::retired(component, &stateful_set);
+        }
         observation.applied.stateful_set = stateful_set;
         observation
     }))
 }
 
-/// Remembers an observation, with the contents before it and of the written children. A child that changed meanwhile, or
-/// was an orphan, needs another look.
+/// Remembers an observation with the inputs before it and the contents of the written children, None if more than
+/// children was written. A child that changed meanwhile, or was an orphan, needs another look.
 pub(super) fn record<C: Component>(
     component: &C,
-    own: u64,
-    (before, written): (Contents, Contents),
+    inputs: Inputs,
+    written: Option<Contents>,
     observation: &Observation,
     context: &Context,
 ) {
     let (key, settled) = (super::key(component), &context.shared.settled);
-    let Observation { applied, .. } = observation;
+    let Observation { applied, revisions, .. } = observation;
     let is_ours = is_owned_by(&*applied.stateful_set, component.meta().uid.as_deref().unwrap_or_default());
-    let after = before.after(written, Contents::cached(component, context));
-    let after = after.filter(|_| is_ours && applied.adopted.is_empty());
-    let Some(inputs) = after.and_then(|after| inputs(component, own, after, context)) else {
+    let now = Contents::cached(component, context);
+    let after = written.and_then(|written| inputs.children.after(written, now));
+    let after = after.filter(|after| {
+        let has_all = after.service.is_some() && after.autoscaler.is_some() == applied.has_autoscaler;
+        is_ours && has_all && applied.adopted.is_empty() && applied.rewritten.len() <= MAX_REWRITTEN
+    });
+    let hash = after.and_then(|children| Inputs { children, ..inputs }.hash(component, settled));
+    let Some(inputs) = hash else {
         settled.forget(&key);
         return;
     };
-    let applied = Applied { stateful_set: Arc::default(), changes: BTreeMap::new(), ..applied.clone() };
-    let observation = Observation { applied, problem: None, ..observation.clone() };
+    let applied = Applied {
+        immutable_diffs: applied.immutable_diffs.clone(),
+        has_autoscaler: applied.has_autoscaler,
+        // Read again, since there may be many.
+        retired_subscriptions: applied.retired_subscriptions.as_ref().map(|_| Vec::new()),
+        rewritten: applied.rewritten.clone(),
+        pending: applied.pending.clone(),
+        is_paused: applied.is_paused,
+        ..Applied::of(Arc::default(), Vec::new())
+    };
+    let observation = Observation { applied, problem: None, revisions: revisions.clone() };
     settled.lock().insert(key, Settled { inputs, observation });
 }
 

@@ -39,6 +39,12 @@ impl Action {
         Self(None)
     }
 
+    /// The same, but requeue after this time at the latest.
+    #[must_use]
+    pub fn or_within(self, after: Duration) -> Self {
+        Self(Some(self.0.map_or(after, |own| own.min(after))))
+    }
+
     /// The time after which to requeue, if there is one.
     pub const fn requeue_after(self) -> Option<Duration> {
         self.0

@@ -74,7 +74,7 @@ async fn templates(harness: &Harness) -> anyhow::Result<BTreeMap<String, (Value,
 
 /// Checks that nothing is written any more, even after a restart.
 async fn is_quiet(harness: &mut Harness) -> TestResult {
-    // Progress is reported with a delay of up to ten seconds.
+    // Progress is reported with a delay of up to three seconds.
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
     harness.settle().await?;
     harness.stop().await?;
