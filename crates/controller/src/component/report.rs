@@ -24,9 +24,11 @@ use function_mesh_kube::status::write_status;
 /// status for each would be one write more of the API server.
 const PROGRESS_DEBOUNCE: Duration = Duration::from_secs(3);
 
-/// How long a status with another validation error is deferred, for users who edit, or alternate two invalid specs; and the
-/// first problem of a new component, whose StatefulSet has yet to count its pods.
-const PROBLEM_DEBOUNCE: Duration = Duration::from_secs(2);
+/// How long a status with another validation error is deferred, for users who edit, or alternate two invalid specs.
+const INVALID_DEBOUNCE: Duration = Duration::from_secs(2);
+
+/// How long the first problem of a new component is deferred, whose StatefulSet has yet to count its pods; and that count.
+const COUNT_DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// Writes the status if it has changed, and publishes Events. Returns when to report again if the write is deferred.
 pub(super) async fn report<C: Component>(
@@ -55,10 +57,12 @@ pub(super) async fn report<C: Component>(
         shared.status_debounce.forget(&key);
         return Ok(None);
     }
-    let max_delay = if is_progress(before, &now) || is_count_of_updated(before, &now) {
+    let max_delay = if is_progress(before, &now) {
         PROGRESS_DEBOUNCE
-    } else if is_still_invalid(before, &now) || is_first_problem(before, &now) {
-        PROBLEM_DEBOUNCE
+    } else if is_still_invalid(before, &now) {
+        INVALID_DEBOUNCE
+    } else if is_first_problem(before, &now) || is_count_of_updated(before, &now) {
+        COUNT_DEBOUNCE
     } else {
         Duration::ZERO
     };
