@@ -4,8 +4,8 @@
 
 kind_name=function-mesh
 kind_state=$state/kind
-kind_runner=apachepulsar/pulsar:${PULSAR_VERSION:-4.0.8}
-kind_controller=localhost/function-mesh/controller-manager:$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
+kind_runner=apachepulsar/pulsar:$pulsar_version
+kind_controller=localhost/function-mesh/controller-manager:$(crate_version)
 kind_webhook=${kind_controller/controller-manager/webhook}
 
 # Chooses the container engine and the tool: kind with Docker or Podman, else k3d with Docker.

@@ -12,6 +12,11 @@ state=${FUNCTION_MESH_STATE:-/var/tmp/function-mesh}
 # Target folder of Cargo; CI caches it.
 target=${CARGO_TARGET_DIR:-$root/target}
 
+pulsar_version=${PULSAR_VERSION:-4.0.8}
+
+# The version of the programs.
+crate_version() { sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1; }
+
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
 # The start time of a process: PIDs are reused, a PID with its start time is unique.

@@ -3,7 +3,7 @@
 use crate::backends::ConfigSender;
 use crate::component::{ComponentReconciler, JobSummary, Peers, PodSummary, pod_failures};
 use crate::context::Shared;
-use crate::notify::{notify_of_orphans, notify_owner_mesh, own_uid, uid_of_controller, without_echoes};
+use crate::notify::{child_changes, notify_owner_mesh, own_uid, without_echoes};
 use crate::reconciler::{Reconciler, key_of, reconcile};
 use crate::runtime::queue::Key;
 use crate::runtime::workers::{Controller, Triggers};
@@ -136,14 +136,11 @@ impl ControllerBuilder<'_> {
         let triggers = controller.triggers();
         let shared = self.shared;
         let changes = notify_owner_mesh(changes, meshes.clone(), Arc::clone(shared));
-        let set_changes = notify_of_orphans(set_changes, triggers.clone());
-        let service_changes = notify_of_orphans(service_changes, triggers.clone());
-        let autoscaler_changes = notify_of_orphans(autoscaler_changes, triggers);
         let controller = controller
             .on(without_echoes(changes, Arc::clone(shared), own_uid))
-            .owns(without_echoes(set_changes, Arc::clone(shared), uid_of_controller))
-            .owns(without_echoes(service_changes, Arc::clone(shared), uid_of_controller))
-            .owns(without_echoes(autoscaler_changes, Arc::clone(shared), uid_of_controller))
+            .owns(child_changes(set_changes, triggers.clone(), Arc::clone(shared)))
+            .owns(child_changes(service_changes, triggers.clone(), Arc::clone(shared)))
+            .owns(child_changes(autoscaler_changes, triggers, Arc::clone(shared)))
             .on_refs(component::pods::components_of(pod_failures::record::<C>(
                 pod_changes,
                 Arc::clone(self.shared),

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use function_mesh_api::BackendConfig;
+use function_mesh_api::{BackendConfig, labels};
 use function_mesh_workloads::{BackendConfigRef, Backends, Settings};
 use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
 
 use crate::component::{PodFailures, SettledComponents};
 use crate::metrics::Metrics;
@@ -21,7 +22,7 @@ use function_mesh_kube::echoes::Echoes;
 use function_mesh_kube::events::Events;
 use function_mesh_kube::leader_election::Leadership;
 use function_mesh_kube::memory::Memory;
-use function_mesh_kube::status::ReportedErrors;
+use function_mesh_kube::status::{ReportedErrors, write_status};
 
 /// What all controllers share.
 pub struct Shared {
@@ -116,6 +117,19 @@ impl Shared {
         cache::fetch_full(object, &self.client, &self.memory).await
     }
 
+    /// Writes the status of an object that a reconcile reports on. Its echo triggers nothing.
+    pub async fn write_status<K, S>(&self, object: &K, status: &S) -> Result<(), kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        S: Serialize + Sync,
+    {
+        let version = write_status(&self.client, object, status, labels::managers::STATUS).await?;
+        if let Some(uid) = object.meta().uid.as_deref() {
+            self.echoes.wrote(uid, version.as_deref());
+        }
+        Ok(())
+    }
+
     /// Whether the caches of all BackendConfigs that can apply in a namespace have synced; see
     /// [`Cache::has_synced_for`]. Rendering without the global BackendConfig would cause a needless rollout.
     pub async fn have_backends_synced(&self, namespace: &str) -> bool {
@@ -132,8 +146,12 @@ impl Shared {
 
     /// Whether a BackendConfig still exists.
     pub fn has_backend(&self, config: &BackendConfig) -> bool {
-        let object = ObjectRef::new(&config.name_any()).within(&config.namespace().unwrap_or_default());
-        self.backends.iter().any(|cache| cache.get(&object).is_some())
+        self.cached_backend(&config.name_any(), &config.namespace().unwrap_or_default()).is_some()
+    }
+
+    fn cached_backend(&self, name: &str, namespace: &str) -> Option<Arc<Compact<BackendConfig>>> {
+        let object = ObjectRef::new(name).within(namespace);
+        self.backends.iter().find_map(|cache| cache.get(&object))
     }
 
     /// The BackendConfigs that apply to a component in this namespace.
@@ -147,8 +165,7 @@ impl Shared {
     /// Resource versions of the BackendConfigs that apply in this namespace, as far as they are cached.
     pub fn backend_versions(&self, namespace: &str) -> Revisions {
         let version = |of: Option<BackendConfigRef<'_>>| {
-            let object = of.map(|of| ObjectRef::new(of.name).within(of.namespace))?;
-            let found = self.backends.iter().find_map(|cache| cache.get(&object));
+            let found = of.and_then(|of| self.cached_backend(of.name, of.namespace));
             found.and_then(|found| found.resource_version())
         };
         let namespaced = self.settings.namespaced_backend_config_ref(namespace);

@@ -14,8 +14,18 @@ use crate::runtime::workers::Triggers;
 use function_mesh_kube::apply::controller_of;
 use function_mesh_kube::compact::Compact;
 
+/// The changes of children that reconciles of their components have not made themselves. Triggers a reconcile of the
+/// component that the labels of an ownerless child name.
+pub(crate) fn child_changes<K: Resource<DynamicType = ()> + Send + 'static, C: Component>(
+    changes: impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send + 'static,
+    components: Triggers<Compact<C>>,
+    shared: Arc<Shared>,
+) -> impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send + 'static {
+    without_echoes(notify_of_orphans(changes, components), shared, uid_of_controller)
+}
+
 /// Triggers a reconcile of the component that the labels of an ownerless child name. Forwards the changes.
-pub(crate) fn notify_of_orphans<K: Resource<DynamicType = ()> + 'static, C: Component>(
+fn notify_of_orphans<K: Resource<DynamicType = ()> + 'static, C: Component>(
     changes: impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send + 'static,
     components: Triggers<Compact<C>>,
 ) -> impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send + 'static {
@@ -52,7 +62,7 @@ pub(crate) fn own_uid<K: Resource>(object: &K) -> Option<&str> {
 }
 
 /// The UID of the controller of an object.
-pub(crate) fn uid_of_controller<K: Resource>(object: &K) -> Option<&str> {
+fn uid_of_controller<K: Resource>(object: &K) -> Option<&str> {
     controller_of(object).map(|owner| owner.uid.as_str())
 }
 

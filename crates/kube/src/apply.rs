@@ -161,9 +161,7 @@ impl ChildApplier<'_> {
         adjust: impl Fn(&mut K, &K) + Send,
     ) -> Result<Applied<K>, ChildError> {
         let name = wanted.name_any();
-        let body = to_json(wanted)?;
-        let hash = hash(&body);
-        let mut body = Some(body);
+        let hash = hash(&to_json(wanted)?);
         let mut known = cached;
         let mut attempts = 1;
         loop {
@@ -171,7 +169,7 @@ impl ChildApplier<'_> {
                 Some(live) => Some(live),
                 None => self.read_missing::<K>(&name).await?.map(Arc::new),
             };
-            match self.apply_once(wanted, (body.take(), &hash), live, &adjust).await {
+            match self.apply_once(wanted, live, &adjust, &hash).await {
                 Err(error) if error.is_conflict() && attempts < MAX_ATTEMPTS => attempts += 1,
                 result => return result,
             }
@@ -181,16 +179,15 @@ impl ChildApplier<'_> {
     async fn apply_once<K: Child>(
         &self,
         wanted: &K,
-        (body, hash): (Option<Value>, &str),
         live: Option<Arc<K>>,
         adjust: &(impl Fn(&mut K, &K) + Send),
+        hash: &str,
     ) -> Result<Applied<K>, ChildError> {
         let name = wanted.name_any();
         let Some(live) = live else {
-            let body = body.map_or_else(|| to_json(wanted), Ok)?;
             // Not forced: an object that another client has just created is not overwritten.
             let (written, content) =
-                self.write::<K>(&name, with_applied_hash::<K>(body, hash, None), false).await?;
+                self.write::<K>(&name, with_applied_hash::<K>(to_json(wanted)?, hash, None), false).await?;
             let rewritten = self.recorded(&to_json(wanted)?, hash, None, &written)?;
             return Ok(Applied {
                 live: Arc::new(written),
@@ -200,7 +197,6 @@ impl ChildApplier<'_> {
                 content: Some(content),
             });
         };
-        drop(body);
         check_previous_owner(&*live, wanted)?;
         let (live, is_adopted) = self.adopt(wanted, live).await?;
         check_owner(&*live, self.owner)?;

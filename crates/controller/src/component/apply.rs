@@ -35,11 +35,7 @@ pub(super) async fn apply<C: Component>(
         rewritten: Vec::new(),
         contents: Contents::default(),
     };
-    let is_own_written = plan.seed_replicas.is_some() || plan.finalizer != finalizer::Step::None;
-    let is_part_written = match &plan.stateful_set {
-        SetStep::Defer(rollout) => rollout.adopt.is_some() || rollout.scale.is_some(),
-        SetStep::Apply { .. } => false,
-    };
+    let are_contents_known = plan.writes_only_whole_children();
     if let Some(replicas) = plan.seed_replicas {
         let manager = ChildApplier { manager: labels::managers::REPLICAS, ..children };
         manager.apply_fields_of_owner(component, json!({ "spec": { "replicas": replicas } })).await?;
@@ -54,7 +50,7 @@ pub(super) async fn apply<C: Component>(
     let Writes { changes, adopted, rewritten, contents, .. } = writes;
     let applied =
         Applied { changes, has_autoscaler, has_vertical_autoscaler, adopted, rewritten, ..stateful_set };
-    Ok((applied, Some(contents).filter(|_| !is_own_written && !is_part_written)))
+    Ok((applied, are_contents_known.then_some(contents)))
 }
 
 /// The writes of one reconcile, and their changes.

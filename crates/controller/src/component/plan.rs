@@ -72,6 +72,17 @@ pub(super) struct DeferredRollout {
     pub(super) pending: Option<String>,
 }
 
+impl Plan {
+    /// Whether it writes nothing but whole children, whose contents are known afterwards.
+    pub(super) fn writes_only_whole_children(&self) -> bool {
+        let is_part_written = match &self.stateful_set {
+            SetStep::Defer(rollout) => rollout.adopt.is_some() || rollout.scale.is_some(),
+            SetStep::Apply { .. } => false,
+        };
+        self.seed_replicas.is_none() && self.finalizer == finalizer::Step::None && !is_part_written
+    }
+}
+
 impl<K> Step<K> {
     /// Whether the child exists after the plan is executed.
     pub(super) fn is_present(&self) -> bool {

@@ -42,8 +42,7 @@ pub(super) async fn report<C: Component>(
     let regarding = component.object_ref(&());
     let changes = changes(outcome);
     // The children of a new component are expected: its first status reports them.
-    let is_new = before.is_none_or(|before| before.phase == Phase::Pending);
-    let is_creation = is_new && are_created(outcome);
+    let is_creation = is_new(before) && are_created(outcome);
     if !changes.is_empty() && !is_creation {
         shared.events.publish(&regarding, true, Reason::Applied, "Apply", &changes).await;
     }
@@ -71,10 +70,7 @@ pub(super) async fn report<C: Component>(
     }
     let is_transition =
         before.is_none_or(|before| before.phase != now.phase || has_new_failure(before, &now));
-    let version = write_status(&shared.client, component, &now, labels::managers::STATUS).await?;
-    if let Some(uid) = component.meta().uid.as_deref() {
-        shared.echoes.wrote(uid, version.as_deref());
-    }
+    shared.write_status(component, &now).await?;
     shared.metrics.wrote(C::ROLE.kind(), "status");
     report_retired(component, before, &now, shared).await;
     if !rewritten.is_empty() && before.is_none_or(|before| before.message != now.message) {
@@ -84,9 +80,7 @@ pub(super) async fn report<C: Component>(
     // After an apply, starting pods are expected: no Event.
     let is_expected = match now.phase {
         Phase::Pending => true,
-        Phase::Progressing => {
-            !changes.is_empty() || before.is_none_or(|before| before.phase == Phase::Pending)
-        }
+        Phase::Progressing => !changes.is_empty() || is_new(before),
         _ => false,
     };
     if is_transition && !is_expected {
@@ -176,9 +170,14 @@ fn is_count_of_updated(before: Option<&ComponentStatus>, now: &ComponentStatus) 
     })
 }
 
+/// Whether no phase was reported before.
+fn is_new(before: Option<&ComponentStatus>) -> bool {
+    before.is_none_or(|before| before.phase == Phase::Pending)
+}
+
 /// Whether a new component has its first problem.
 fn is_first_problem(before: Option<&ComponentStatus>, now: &ComponentStatus) -> bool {
-    before.is_none_or(|before| before.phase == Phase::Pending) && now.phase == Phase::Degraded
+    is_new(before) && now.phase == Phase::Degraded
 }
 
 /// Whether the object was invalid before, with another error.

@@ -56,10 +56,7 @@ pub(super) async fn report(
     if let Some(remaining) = shared.status_debounce.remaining(&key, max_delay) {
         return Ok(Some(remaining));
     }
-    let version = write_status(&shared.client, mesh, &now, labels::managers::STATUS).await?;
-    if let Some(uid) = mesh.meta().uid.as_deref() {
-        shared.echoes.wrote(uid, version.as_deref());
-    }
+    shared.write_status(mesh, &now).await?;
     shared.metrics.wrote("FunctionMesh", "status");
     let (earlier, ready) = (before.and_then(ready), ready(&now));
     if !rewritten.is_empty() && earlier.map(|it| &it.message) != ready.map(|it| &it.message) {

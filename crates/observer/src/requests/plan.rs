@@ -27,6 +27,17 @@ struct Candidate {
     is_partitioned: bool,
 }
 
+impl Candidate {
+    fn new(interval: Duration) -> Self {
+        Self { interval, flags: StatsFlags::default(), is_partitioned: false }
+    }
+
+    /// A request for statistics.
+    fn of_stats(interval: Duration, flags: StatsFlags, topic: &TopicTarget) -> Self {
+        Self { interval, flags, is_partitioned: topic.partitions.is_known_and(|count| count > 0) }
+    }
+}
+
 /// Plans the requests for these components. `brokers` has the URLs of the brokers of each cluster, by the URL of its web
 /// service, where they are known.
 pub fn plan(
@@ -87,21 +98,16 @@ fn candidates(
             }
             // Metrics have everything but details of consumers and the lag.
             if !has_metrics {
-                add(&mut all, key, interval, flags, topic);
+                add(&mut all, key, Candidate::of_stats(interval, flags, topic));
             } else if target.needs_details || target.needs_lag {
-                add(
-                    &mut all,
-                    key,
-                    limits.slow,
-                    StatsFlags { earliest_time: target.needs_lag, ..flags },
-                    topic,
-                );
+                let flags = StatsFlags { earliest_time: target.needs_lag, ..flags };
+                add(&mut all, key, Candidate::of_stats(limits.slow, flags, topic));
             }
         }
         if has_metrics {
             for broker in brokers.get(web).into_iter().flatten() {
                 let key = RequestKey::Metrics { web: web.clone(), broker: broker.clone() };
-                add_plain(&mut all, key, interval);
+                add(&mut all, key, Candidate::new(interval));
             }
         }
         for pattern in &target.patterns {
@@ -109,15 +115,20 @@ fn candidates(
             let key = RequestKey::Topics { web: web.clone(), namespace, persistent: pattern.persistent };
             // A topic that is new has no consumer yet, so that a component without pods must find it.
             let interval = if target.activity == Activity::Asleep { limits.asleep } else { limits.slow };
-            add_plain(&mut all, key, interval);
+            add(&mut all, key, Candidate::new(interval));
         }
         // The output matters only for a component that makes no progress.
         if let Some(output) = target.output.as_ref().filter(|_| target.needs_details) {
             let namespace = (output.name.tenant.clone(), output.name.namespace.clone());
-            add_plain(&mut all, RequestKey::BacklogQuotas { web: web.clone(), namespace }, limits.slow);
+            add(
+                &mut all,
+                RequestKey::BacklogQuotas { web: web.clone(), namespace },
+                Candidate::new(limits.slow),
+            );
             add_partitions(&mut all, web, output, limits);
             if output.partitions.is_known() {
-                add(&mut all, stats_key(web, output), limits.awake, StatsFlags::default(), output);
+                let new = Candidate::of_stats(limits.awake, StatsFlags::default(), output);
+                add(&mut all, stats_key(web, output), new);
             }
         }
     }
@@ -161,33 +172,20 @@ fn add_partitions(
     }
     let key = RequestKey::Partitions { web: web.to_owned(), topic: topic.name.clone() };
     match topic.partitions {
-        Reading::Unknown(_) => add_plain(all, key, limits.awake),
+        Reading::Unknown(_) => add(all, key, Candidate::new(limits.awake)),
         // An answer with partitions states their number.
-        Reading::Known(0) => add_plain(all, key, limits.slow.saturating_mul(5)),
+        Reading::Known(0) => add(all, key, Candidate::new(limits.slow.saturating_mul(5))),
         Reading::Known(_) => {}
     }
 }
 
-fn add_plain(all: &mut BTreeMap<RequestKey, Candidate>, key: RequestKey, interval: Duration) {
-    let new = Candidate { interval, flags: StatsFlags::default(), is_partitioned: false };
-    all.entry(key).and_modify(|old| old.interval = old.interval.min(interval)).or_insert(new);
-}
-
-/// Adds a request for statistics, or joins it with that of another component: the shorter interval, and all flags.
-fn add(
-    all: &mut BTreeMap<RequestKey, Candidate>,
-    key: RequestKey,
-    interval: Duration,
-    flags: StatsFlags,
-    topic: &TopicTarget,
-) {
-    let is_partitioned = topic.partitions.is_known_and(|count| count > 0);
-    let new = Candidate { interval, flags, is_partitioned };
+/// Adds a request, or joins it with that of another component: the shorter interval, and all flags.
+fn add(all: &mut BTreeMap<RequestKey, Candidate>, key: RequestKey, new: Candidate) {
     let join = |old: &mut Candidate| {
-        old.interval = old.interval.min(interval);
-        old.flags.consumers |= flags.consumers;
-        old.flags.earliest_time |= flags.earliest_time;
-        old.is_partitioned |= is_partitioned;
+        old.interval = old.interval.min(new.interval);
+        old.flags.consumers |= new.flags.consumers;
+        old.flags.earliest_time |= new.flags.earliest_time;
+        old.is_partitioned |= new.is_partitioned;
     };
     all.entry(key).and_modify(join).or_insert(new);
 }
