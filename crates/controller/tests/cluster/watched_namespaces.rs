@@ -15,6 +15,7 @@ use function_mesh_testkit::{
 };
 use function_mesh_workloads::Settings;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -260,6 +261,13 @@ async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
     .await?;
 
     ensure!(api::<Function>(&client, other).get_opt("m-shout").await?.is_none(), "it acts elsewhere");
+    eventually(SECONDS_30, async || {
+        let lease = Api::<Lease>::namespaced(client.clone(), own).get("leader").await?;
+        let spec = lease.spec.context("no spec")?;
+        ensure!(spec.renew_time > spec.acquire_time, "the lease is not renewed");
+        Ok(())
+    })
+    .await?;
     let requests = audit.take()?;
     // There are no vertical autoscalers here: the API server responds "not found" to permitted requests.
     let refused: Vec<_> = requests.iter().filter(|request| request.code == 403).collect();
