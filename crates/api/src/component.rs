@@ -16,8 +16,8 @@ use crate::defaulting::SetDefaults;
 use crate::spec::{FunctionSpec, SinkSpec, SourceSpec};
 use crate::types::{
     BatchSourceConfig, ComponentStatus, FreeForm, GenericRuntime, GoRuntime, InputConf, JavaRuntime,
-    LogTopicAgent, OutputConf, PodPolicy, ProcessingGuarantee, PulsarMessaging, PythonRuntime, SecretRef,
-    Stateful, SubscribePosition,
+    LogTopicAgent, OnStall, OutputConf, PodPolicy, ProcessingGuarantee, PulsarMessaging, PythonRuntime,
+    SecretRef, Stateful, SubscribePosition,
 };
 use crate::{Function, Sink, Source};
 
@@ -105,6 +105,8 @@ pub struct Common<'a> {
     pub image_has_wget: bool,
     pub downloader_image: Option<&'a str>,
     pub cleanup_image: Option<&'a str>,
+    pub stall_after: Option<&'a str>,
+    pub on_stall: Option<OnStall>,
 }
 
 /// Consumer settings of functions and sinks.
@@ -232,6 +234,8 @@ macro_rules! common {
             image_has_wget: $spec.image_has_wget.unwrap_or_default(),
             downloader_image: $spec.downloader_image.as_deref(),
             cleanup_image: $spec.cleanup_image.as_deref(),
+            stall_after: $spec.stall_after.as_deref(),
+            on_stall: $spec.on_stall,
         }
     };
 }

@@ -55,7 +55,7 @@ macro_rules! documented_names {
 documented_names! {
     /// What a condition judges.
     ///
-    /// The first five are standard conditions, in `status.conditions` of a FunctionMesh. The others are the entries
+    /// The first six are standard conditions, in `status.conditions` of a FunctionMesh. The others are the entries
     /// that Function Mesh for Go defines, by role or by child, which stay as they are.
     ConditionType {
         /// All pods run the current spec and are ready, or none are wanted.
@@ -68,6 +68,8 @@ documented_names! {
         Paused,
         /// The spec is valid, so the operator acts on it.
         Accepted,
+        /// Messages wait, pods are ready and nothing is acknowledged. Only if the operator observes Pulsar.
+        Stalled,
         /// Entry of a mesh: this Function is ready.
         FunctionReady,
         /// Entry of a mesh: this Source is ready.
@@ -89,8 +91,8 @@ documented_names! {
 
 impl ConditionType {
     /// The standard conditions, in the order in which a status lists them.
-    pub const STANDARD: [Self; 5] =
-        [Self::Ready, Self::Progressing, Self::Degraded, Self::Paused, Self::Accepted];
+    pub const STANDARD: [Self; 6] =
+        [Self::Ready, Self::Progressing, Self::Degraded, Self::Paused, Self::Accepted, Self::Stalled];
 }
 
 documented_names! {
@@ -150,6 +152,34 @@ documented_names! {
         SubscriptionRetired,
         /// Fields of a BackendConfig that run code in pods, or select their Pulsar, are ignored.
         UnsafeBackendConfig,
+        /// Messages are acknowledged, or none wait.
+        NotStalled,
+        /// Stalled: no consumer is connected, though pods are ready.
+        NoConsumers,
+        /// Stalled: the limit of unacknowledged messages stops delivery.
+        BlockedOnUnacked,
+        /// Stalled: messages are delivered and none is acknowledged.
+        ReceivingNotAcking,
+        /// Stalled: messages wait, and the consumers take none.
+        NotReceiving,
+        /// Stalled: keys wait until another consumer acknowledges their messages.
+        KeySharedDraining,
+        /// Stalled: the backlog quota of the output topic stops producers.
+        OutputBlocked,
+        /// Stalled: a rate limit of the broker delays every delivery.
+        DispatchThrottled,
+        /// Stalled: every message raises an exception.
+        Failing,
+        /// Pulsar denies the operator access, so whether the component is stalled is unknown.
+        AccessDenied,
+        /// Pulsar does not answer the operator, so whether the component is stalled is unknown.
+        PulsarUnavailable,
+        /// Too little is known about the traffic; the message says why.
+        TrafficUnknown,
+        /// The operator deleted a pod that holds unacknowledged messages of a stalled component.
+        PodRestarted,
+        /// The restarts of pods did not end the stall, or are not possible; the message says why.
+        RestartsExhausted,
     }
 }
 
@@ -210,7 +240,7 @@ mod tests {
 
     #[test]
     fn standard_conditions_come_first() {
-        assert_eq!(ConditionType::ALL.get(..5), Some(&ConditionType::STANDARD[..]));
+        assert_eq!(ConditionType::ALL.get(..6), Some(&ConditionType::STANDARD[..]));
     }
 
     #[test]

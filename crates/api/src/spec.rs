@@ -14,7 +14,7 @@ use validator::Validate;
 
 use crate::types::{
     BatchSourceConfig, ComponentStatus, FreeForm, FunctionSinkConfig, FunctionSourceConfig, GenericRuntime,
-    GoRuntime, InputConf, JavaRuntime, LogTopicAgent, OutputConf, PodPolicy, ProcessingGuarantee,
+    GoRuntime, InputConf, JavaRuntime, LogTopicAgent, OnStall, OutputConf, PodPolicy, ProcessingGuarantee,
     PulsarMessaging, PythonRuntime, SecretRef, Stateful, SubscribePosition, VolumeClaimRetention,
     WindowConfig, schema,
 };
@@ -40,6 +40,8 @@ macro_rules! component_spec {
             printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
             printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas"),
             printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
+            printcolumn(name = "Lag", type_ = "integer", json_path = ".status.traffic.lagSeconds", priority = 1),
+            printcolumn(name = "Backlog", type_ = "integer", json_path = ".status.traffic.backlog", priority = 1),
             printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
         )]
         #[serde(rename_all = "camelCase")]
@@ -117,6 +119,11 @@ macro_rules! component_spec {
             pub downloader_image: Option<String>,
             /// Image of the Job that deletes subscriptions. Defaults to the runner's image.
             pub cleanup_image: Option<String>,
+            /// Time without an acknowledgement, while messages wait and pods are ready, after which the component is stalled:
+            /// a duration such as `5m` or `1m30s`, from one minute to a day. Defaults to `5m`.
+            pub stall_after: Option<String>,
+            /// What the operator does when the component is stalled. Defaults to `Report`.
+            pub on_stall: Option<OnStall>,
         }
     };
 }

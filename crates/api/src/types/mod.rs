@@ -10,6 +10,7 @@ mod pod;
 mod runtime;
 pub(crate) mod schema;
 mod status;
+mod traffic;
 mod window;
 
 pub use free_form::{FreeForm, canonical, raw_entries};
@@ -18,6 +19,7 @@ pub use messaging::*;
 pub use pod::*;
 pub use runtime::*;
 pub use status::*;
+pub use traffic::*;
 pub use window::*;
 
 use schemars::JsonSchema;

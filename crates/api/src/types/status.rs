@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
+use super::TrafficStatus;
+
 /// Status of a Function, Source or Sink.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -15,7 +17,8 @@ pub struct ComponentStatus {
     /// One entry for each child, by kind: `StatefulSet`, `Service`, `HorizontalPodAutoscaler`, `VerticalPodAutoscaler`.
     #[serde(default)]
     pub conditions: BTreeMap<String, ResourceCondition>,
-    /// Standard conditions: Ready, Progressing, Degraded, Paused, Accepted. `conditions` is a map in this version.
+    /// Standard conditions: Ready, Progressing, Degraded, Paused, Accepted, and Stalled if the operator observes Pulsar.
+    /// `conditions` is a map in this version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub standard_conditions: Vec<Condition>,
@@ -50,6 +53,8 @@ pub struct ComponentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub retired_subscriptions: Vec<Subscription>,
+    /// Message traffic. Absent if the operator does not observe Pulsar, and until it has.
+    pub traffic: Option<TrafficStatus>,
 }
 
 /// A subscription in Pulsar.
@@ -156,7 +161,8 @@ pub struct FunctionMeshStatus {
     pub sink_conditions: Option<BTreeMap<String, ResourceCondition>>,
     /// State of the mesh as a whole.
     pub condition: Option<ResourceCondition>,
-    /// Standard conditions: `Ready`, `Progressing`, `Degraded`, `Paused`, `Accepted`.
+    /// Standard conditions: `Ready`, `Progressing`, `Degraded`, `Paused`, `Accepted`, and `Stalled` if the operator observes
+    /// Pulsar.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Option<Vec<Condition>>,
     /// Ready components of all components, for example `2/3`.

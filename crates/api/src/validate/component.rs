@@ -2,7 +2,7 @@
 
 use crate::component::{Common, KindSpecific, Role, Spec, SpecView};
 use crate::names;
-use crate::types::ProcessingGuarantee;
+use crate::types::{ProcessingGuarantee, STALL_AFTER_RANGE, parse_duration};
 
 use super::collector::Collector;
 use super::scaling::Lifecycle;
@@ -28,7 +28,17 @@ pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, lifecycle: Lifecycle, f
     if let Some(config) = view.function().and_then(|function| function.window_config.as_ref()) {
         window::check(path, config, findings);
     }
+    stall(path, &view.common, findings);
     warnings::check(path, &view, findings);
+}
+
+fn stall(path: &FieldPath, spec: &Common<'_>, findings: &mut Collector) {
+    let Some(text) = spec.stall_after else { return };
+    let (least, most) = STALL_AFTER_RANGE;
+    if parse_duration(text).is_none_or(|duration| duration < least || duration > most) {
+        let message = "must be a duration from one minute to a day, such as `5m` or `1m30s`";
+        findings.deny(path.field("stallAfter"), message);
+    }
 }
 
 fn is_blank(text: Option<&str>) -> bool {

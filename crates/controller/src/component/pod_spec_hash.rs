@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 
 use function_mesh_kube::apply;
 
-/// Fields that do not determine pods: scaling and clean-up.
-const IGNORED_FIELDS: [&[&str]; 9] = [
+/// Fields that do not determine pods: scaling, clean-up and stalls.
+const IGNORED_FIELDS: [&[&str]; 11] = [
     &["replicas"],
     &["minReplicas"],
     &["maxReplicas"],
     &["cleanupSubscription"],
     &["cleanupImage"],
+    &["stallAfter"],
+    &["onStall"],
     &["pod", "vpa"],
     &["pod", "builtinAutoscaler"],
     &["pod", "autoScalingMetrics"],
