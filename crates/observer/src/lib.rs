@@ -43,6 +43,7 @@
 //! ```
 
 pub mod clock;
+pub mod cluster;
 mod counter;
 mod observation;
 pub mod parse;

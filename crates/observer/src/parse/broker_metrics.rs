@@ -30,6 +30,15 @@ impl BrokerMetrics {
         }
     }
 
+    /// The part about one topic with this number of partitions.
+    #[must_use]
+    pub fn only(&self, topic: &str, partitions: usize) -> Self {
+        let names = (0..partitions).map(|number| format!("{topic}-partition-{number}"));
+        let names = names.chain((partitions == 0).then(|| topic.to_owned()));
+        let topics = names.filter_map(|name| Some((name.clone(), self.topics.get(&name)?.clone()))).collect();
+        Self { topics, is_truncated: self.is_truncated }
+    }
+
     /// Whether topics were left out because of a limit.
     pub const fn is_truncated(&self) -> bool {
         self.is_truncated

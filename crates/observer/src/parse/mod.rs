@@ -12,7 +12,7 @@ mod topic_stats;
 
 pub use broker_metrics::{BrokerMetrics, parse_broker_metrics};
 pub use pod_metrics::parse_pod_metrics;
-pub use topic_list::{TopicList, parse_backlog_policies, parse_partitions, parse_topic_list};
+pub use topic_list::{TopicList, parse_backlog_policies, parse_brokers, parse_partitions, parse_topic_list};
 pub use topic_stats::{StatsFlags, parse_partitioned_stats, parse_topic_stats};
 
 use crate::Cause;

@@ -58,6 +58,24 @@ pub fn parse_partitions(answer: &[u8], limits: &ParseLimits) -> Result<Reading<u
     Ok(metadata.partitions.and_then(|count| usize::try_from(count).ok().into()))
 }
 
+/// Parses the list of the active brokers: each `host:port` of a web service. Others are left out.
+pub fn parse_brokers(answer: &[u8], limits: &ParseLimits, max: usize) -> Result<Vec<String>, ParseError> {
+    let raw: Vec<Cow<'_, str>> = serde_json::from_str(text(answer, limits)?)?;
+    let is_server = |name: &str| {
+        let has_port = name
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+        has_port && name.len() <= 300 && name.bytes().all(is_name)
+    };
+    let mut brokers: Vec<String> =
+        raw.into_iter().filter(|name| is_server(name)).map(Cow::into_owned).collect();
+    brokers.sort_unstable();
+    brokers.dedup();
+    brokers.truncate(max);
+    Ok(brokers)
+}
+
 /// Parses the backlog quotas of a namespace or topic. Returns whether one makes the broker stop producers, instead of
 /// deleting the oldest messages; unknown if none is set, so that the broker's default applies.
 pub fn parse_backlog_policies(answer: &[u8], limits: &ParseLimits) -> Result<Reading<bool>, ParseError> {

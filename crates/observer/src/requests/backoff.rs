@@ -43,7 +43,8 @@ impl Outcome {
                 Some((tenant, namespace)) => {
                     Scope::Namespace(key.server().to_owned(), tenant.to_owned(), namespace.to_owned())
                 }
-                None => server(),
+                // The list of brokers and their metrics can need more permissions than topics.
+                None => Scope::Request(key.clone()),
             },
             Self::Status(_) | Self::Unusable => Scope::Request(key.clone()),
         })

@@ -91,6 +91,11 @@ pub enum RequestKey {
         /// Tenant and namespace.
         namespace: (String, String),
     },
+    /// Active brokers of a cluster.
+    Brokers {
+        /// Web service.
+        web: String,
+    },
     /// Metrics of a broker.
     Metrics {
         /// Web service of the cluster.
@@ -107,7 +112,8 @@ impl RequestKey {
             Self::Partitions { web, .. }
             | Self::Stats { web, .. }
             | Self::Topics { web, .. }
-            | Self::BacklogQuotas { web, .. } => web,
+            | Self::BacklogQuotas { web, .. }
+            | Self::Brokers { web } => web,
             Self::Metrics { broker, .. } => broker,
         }
     }
@@ -121,7 +127,7 @@ impl RequestKey {
             Self::Topics { namespace, .. } | Self::BacklogQuotas { namespace, .. } => {
                 Some((&namespace.0, &namespace.1))
             }
-            Self::Metrics { .. } => None,
+            Self::Brokers { .. } | Self::Metrics { .. } => None,
         }
     }
 }

@@ -78,8 +78,13 @@ fn candidates(
     limits: &PlanLimits,
     now: Monotonic,
 ) -> BTreeMap<RequestKey, Candidate> {
-    let by_metrics = clusters_by_metrics(targets, brokers, limits);
+    let large = large_clusters(targets, limits);
     let mut all = BTreeMap::new();
+    for web in large.iter().filter(|web| !brokers.contains_key(**web)) {
+        // Many may not ask: then there are requests for each topic.
+        let interval = limits.slow.saturating_mul(5);
+        add(&mut all, RequestKey::Brokers { web: (*web).to_owned() }, Candidate::new(interval));
+    }
     for target in targets {
         let interval = match target.activity {
             Activity::Awake => limits.awake,
@@ -87,7 +92,8 @@ fn candidates(
             Activity::Suspended => limits.suspended,
         };
         let web = &target.web;
-        let has_metrics = by_metrics.contains(web.as_str());
+        let has_metrics =
+            large.contains(web.as_str()) && brokers.get(web).is_some_and(|brokers| !brokers.is_empty());
         for topic in &target.topics {
             let key = stats_key(web, topic);
             let lag = target.needs_lag && schedule.is_slow_due(&key, limits.slow, now);
@@ -135,19 +141,13 @@ fn candidates(
     all
 }
 
-/// The clusters whose brokers are asked for metrics instead of each topic.
-fn clusters_by_metrics<'a>(
-    targets: &'a [Target],
-    brokers: &BTreeMap<String, Vec<String>>,
-    limits: &PlanLimits,
-) -> BTreeSet<&'a str> {
+/// The clusters with many topics, whose brokers are asked for metrics instead of each topic where they are known.
+fn large_clusters<'a>(targets: &'a [Target], limits: &PlanLimits) -> BTreeSet<&'a str> {
     let mut topics: BTreeMap<&str, BTreeSet<&TopicName>> = BTreeMap::new();
     for target in targets {
         topics.entry(&target.web).or_default().extend(target.topics.iter().map(|topic| &topic.name));
     }
-    let is_large = |(web, topics): &(&str, BTreeSet<&TopicName>)| {
-        topics.len() >= limits.metrics_from && brokers.get(*web).is_some_and(|brokers| !brokers.is_empty())
-    };
+    let is_large = |(_, topics): &(&str, BTreeSet<&TopicName>)| topics.len() >= limits.metrics_from;
     topics.into_iter().filter(is_large).map(|(web, _)| web).collect()
 }
 
@@ -201,6 +201,7 @@ fn request(key: &RequestKey, candidate: &Candidate) -> Request {
         RequestKey::BacklogQuotas { web, namespace: (tenant, namespace) } => {
             url::backlog_quotas(web, tenant, namespace)
         }
+        RequestKey::Brokers { web } => url::brokers(web),
         RequestKey::Metrics { broker, .. } => url::metrics(broker),
     };
     Request { key: key.clone(), url, flags, is_partitioned }

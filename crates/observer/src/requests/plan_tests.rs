@@ -103,7 +103,8 @@ fn lag_is_asked_once_a_minute() {
 fn requests_of_a_thousand_topics_are_bounded_and_fair() {
     let targets: Vec<_> = (0..1000).map(|n| target(vec![topic(&format!("t/n{n}/a"), Some(1))])).collect();
     let limits = PlanLimits { per_second: 50, ..PlanLimits::default() };
-    let asked = run(&targets, &limits, 50, Outcome::Answered);
+    let mut asked = run(&targets, &limits, 50, Outcome::Answered);
+    asked.retain(|url, _| !url.ends_with("/brokers"));
     let total: usize = asked.values().sum();
     assert!(total <= 50 * 51, "{total}");
     assert_eq!(asked.len(), 1000);

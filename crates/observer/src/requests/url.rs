@@ -55,6 +55,10 @@ pub(super) fn backlog_quotas(web: &str, tenant: &str, namespace: &str) -> String
     format!("{web}/admin/v2/namespaces/{}/{}/backlogQuotaMap", encode(tenant), encode(namespace))
 }
 
+pub(super) fn brokers(web: &str) -> String {
+    format!("{web}/admin/v2/brokers")
+}
+
 /// The metrics of a broker. The slash avoids a redirect.
 pub(super) fn metrics(broker: &str) -> String {
     format!("{broker}/metrics/")

@@ -1,0 +1,271 @@
+//! One GET request: credentials, redirects, deadline and size.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use function_mesh_observer::requests::{Outcome, RedirectError, follow_redirect};
+use function_mesh_observer::{Cause, ServerClock, UnixMillis};
+use reqwest::header::{AUTHORIZATION, DATE, HeaderValue, LOCATION};
+use reqwest::redirect::Policy;
+
+use crate::access::{Access, ClusterAccess};
+use crate::address::{GuardedResolver, is_allowed_address};
+use crate::tls::client_config;
+use crate::web_url::WebUrl;
+
+/// How often the files of TLS are looked at for a change.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(30);
+/// Largest token, in bytes.
+const MAX_TOKEN: u64 = 64 << 10;
+
+/// Limits of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Time to connect.
+    pub connect: Duration,
+    /// Time for the whole request, redirects included.
+    pub total: Duration,
+    /// Largest answer, in bytes.
+    pub max_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(3), total: Duration::from_secs(8), max_bytes: 8 << 20 }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Body, unless the status is an error.
+    pub body: Vec<u8>,
+    /// The clock of the server, if it sent a date.
+    pub clock: Option<ServerClock>,
+}
+
+/// Why there is no answer. The texts have no credentials, and no text of the server.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The connection failed, or the answer broke off.
+    #[error("no connection to Pulsar: {0}")]
+    Connection(String),
+    /// The server was too slow.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The answer is too large.
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
+    /// The server redirects to where the operator does not ask.
+    #[error("redirect not followed: {0}")]
+    Redirect(#[from] RedirectError),
+    /// The address is that of the operator's pod or of a metadata service.
+    #[error("the operator does not ask loopback and link-local addresses")]
+    Refused,
+    /// A file with credentials cannot be used.
+    #[error("credentials: {0}")]
+    Credentials(String),
+}
+
+impl FetchError {
+    /// How the request ended, for the schedule.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Connection(_) | Self::Timeout(_) | Self::Credentials(_) => Outcome::NoAnswer,
+            Self::TooLarge(_) | Self::Redirect(_) | Self::Refused => Outcome::Unusable,
+        }
+    }
+
+    /// Why numbers are unknown.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::TooLarge(_) => Cause::TooLarge,
+            other => other.outcome().cause().unwrap_or(Cause::Failed),
+        }
+    }
+}
+
+/// Asks servers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limits: Limits,
+    anonymous: reqwest::Client,
+    /// Clients with the TLS of a cluster, by its URL and files.
+    clusters: Mutex<HashMap<Vec<PathBuf>, Loaded>>,
+}
+
+#[derive(Clone, Debug)]
+struct Loaded {
+    client: reqwest::Client,
+    changed: Vec<Option<SystemTime>>,
+    checked: Instant,
+}
+
+impl Client {
+    /// A client with these limits.
+    pub fn new(limits: Limits) -> Result<Self, FetchError> {
+        let anonymous = build(limits, None, true)?;
+        Ok(Self(Arc::new(Inner { limits, anonymous, clusters: Mutex::default() })))
+    }
+
+    /// Gets a URL of the cluster at `web`. An error status is an answer.
+    pub async fn get(&self, web: &WebUrl, url: &str, access: &Access) -> Result<Answer, FetchError> {
+        let total = self.0.limits.total;
+        let request = self.follow(web, url, access);
+        tokio::time::timeout(total, request).await.map_err(|_| FetchError::Timeout(total))?
+    }
+
+    /// Gets a URL of a pod. Redirects are not followed: they could lead to the metrics of somebody else's pod.
+    pub async fn get_pod(&self, url: &str) -> Result<Answer, FetchError> {
+        let request = async {
+            let sent = now();
+            let response = self.0.anonymous.get(url).send().await.map_err(|error| connection(&error))?;
+            if response.status().is_redirection() {
+                return Err(FetchError::Redirect(RedirectError::OtherPath));
+            }
+            self.answer(response, sent).await
+        };
+        let total = self.0.limits.total;
+        tokio::time::timeout(total, request).await.map_err(|_| FetchError::Timeout(total))?
+    }
+
+    async fn follow(&self, web: &WebUrl, url: &str, access: &Access) -> Result<Answer, FetchError> {
+        let (client, token) = match access {
+            Access::Anonymous => (self.0.anonymous.clone(), None),
+            Access::Cluster(cluster) => {
+                (self.client_of(cluster)?, cluster.token_file.as_deref().map(bearer).transpose()?)
+            }
+        };
+        let mut asked = vec![url.to_owned()];
+        loop {
+            let current = asked.last().map_or(url, String::as_str);
+            let mut request = client.get(current);
+            if let Some(token) = &token {
+                request = request.header(AUTHORIZATION, token.clone());
+            }
+            let sent = now();
+            let response = request.send().await.map_err(|error| connection(&error))?;
+            if response.status().is_redirection() {
+                let location = response.headers().get(LOCATION).and_then(|it| it.to_str().ok());
+                let next = follow_redirect(&asked, location.unwrap_or_default(), |host, port| {
+                    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+                    let is_refused =
+                        *access == Access::Anonymous && address.is_ok_and(|it| !is_allowed_address(it));
+                    !is_refused && access.allows_host(web, host, port)
+                })?;
+                asked.push(next);
+                continue;
+            }
+            return self.answer(response, sent).await;
+        }
+    }
+
+    async fn answer(&self, response: reqwest::Response, sent: UnixMillis) -> Result<Answer, FetchError> {
+        let (status, received) = (response.status(), now());
+        let date = response.headers().get(DATE).and_then(|it| it.to_str().ok());
+        let date = date.and_then(UnixMillis::from_http_date);
+        let clock = date.map(|date| ServerClock::measure(date, sent, received));
+        // The text of an error is not read: nothing of it is told.
+        let body = if status.is_success() { self.body(response).await? } else { Vec::new() };
+        Ok(Answer { status: status.as_u16(), body, clock })
+    }
+
+    async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
+        let max = self.0.limits.max_bytes;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| connection(&error))? {
+            if body.len() + chunk.len() > max {
+                return Err(FetchError::TooLarge(max));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// The client with the TLS files of a cluster, built again when one of them has changed.
+    fn client_of(&self, cluster: &ClusterAccess) -> Result<reqwest::Client, FetchError> {
+        let certificate = cluster.certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
+        let files: Vec<PathBuf> = certificate.chain(&cluster.ca_file).cloned().collect();
+        let mut clusters = self.0.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = clusters.get(&files).cloned();
+        if let Some(known) = &known
+            && known.checked.elapsed() < RELOAD_INTERVAL
+        {
+            return Ok(known.client.clone());
+        }
+        let changed: Vec<_> =
+            files.iter().map(|file| fs::metadata(file).and_then(|it| it.modified()).ok()).collect();
+        let client = match known {
+            Some(known) if known.changed == changed => known.client,
+            _ => build(self.0.limits, Some(cluster), false)?,
+        };
+        let loaded = Loaded { client: client.clone(), changed, checked: Instant::now() };
+        clusters.insert(files, loaded);
+        Ok(client)
+    }
+}
+
+fn build(
+    limits: Limits,
+    access: Option<&ClusterAccess>,
+    is_guarded: bool,
+) -> Result<reqwest::Client, FetchError> {
+    let mut builder = reqwest::Client::builder()
+        .use_preconfigured_tls(client_config(access)?)
+        .user_agent(concat!("function-mesh/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .no_proxy()
+        .http1_only()
+        .connect_timeout(limits.connect)
+        .pool_max_idle_per_host(8)
+        .pool_idle_timeout(Duration::from_mins(1));
+    if is_guarded {
+        builder = builder.dns_resolver(GuardedResolver::new());
+    }
+    builder.build().map_err(|error| FetchError::Credentials(root_cause(&error)))
+}
+
+/// The header with the token of a file. A projected token is replaced every hour, so that it is read each time; the file
+/// is in memory.
+fn bearer(file: &Path) -> Result<HeaderValue, FetchError> {
+    let error = |what: &str| FetchError::Credentials(format!("{}: {what}", file.display()));
+    let size = fs::metadata(file).map_err(|source| error(&source.to_string()))?.len();
+    if size > MAX_TOKEN {
+        return Err(error("too large for a token"));
+    }
+    let token = fs::read_to_string(file).map_err(|source| error(&source.to_string()))?;
+    let token = token.trim();
+    if token.is_empty() {
+        return Err(error("empty"));
+    }
+    let mut header =
+        HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| error("no valid token"))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+fn connection(error: &reqwest::Error) -> FetchError {
+    FetchError::Connection(root_cause(error))
+}
+
+/// The innermost cause: the outer ones repeat the URL.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
