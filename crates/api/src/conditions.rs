@@ -178,8 +178,8 @@ documented_names! {
         TrafficUnknown,
         /// The operator deleted a pod that holds unacknowledged messages of a stalled component.
         PodRestarted,
-        /// The restarts of pods did not end the stall, or are not possible; the message says why.
-        RestartsExhausted,
+        /// A pod of a stalled component could not be deleted; the message says why.
+        PodRestartFailed,
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Handle};
 use crate::protected_namespaces::{self, ProtectedNamespaces};
 use crate::publish::SettingsTarget;
 use crate::run::{CONTROLLERS, Options, run_on};
+use crate::traffic::ObserverArgs;
 use function_mesh_kube::client::ClientMetrics;
 use function_mesh_kube::connect::ConnectArgs;
 use function_mesh_kube::leader_election::Candidate;
@@ -117,6 +118,8 @@ pub struct Args {
     #[arg(long, env = "PPROF_ADDR", hide = true, default_value = "")]
     pprof_addr: String,
     #[command(flatten)]
+    observer: ObserverArgs,
+    #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
     serving: ServingArgs,
@@ -153,6 +156,7 @@ impl Args {
             settings_config_map,
             enable_pprof,
             pprof_addr,
+            observer,
             settings,
             serving,
         } = self;
@@ -206,6 +210,7 @@ impl Args {
             protected: ProtectedNamespaces::new(own_namespaces, protected_namespaces),
             concurrency,
             pause_rollout,
+            observer: observer.settings()?,
             publish_settings: Some(settings_config_map)
                 .filter(|name| !name.is_empty())
                 .map(|name| SettingsTarget { namespace: candidate.namespace.clone(), name }),

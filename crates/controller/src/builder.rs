@@ -7,6 +7,7 @@ use crate::notify::{child_changes, notify_owner_mesh, own_uid, without_echoes};
 use crate::reconciler::{Reconciler, key_of, reconcile};
 use crate::runtime::queue::Key;
 use crate::runtime::workers::{Controller, Triggers};
+use crate::traffic::kinds::{Caches, Kind};
 use crate::{backends, component, mesh, object_metrics};
 use function_mesh_api::{Component, FunctionMesh};
 use function_mesh_kube::cache::{self, Cache, WatchMetrics, Watched};
@@ -43,7 +44,15 @@ pub(crate) struct ControllerBuilder<'a> {
     pub(crate) leadership: &'a Leadership,
 }
 
-pub(crate) type ComponentController = (BoxFuture<'static, ()>, ConfigSender);
+/// The controller of a kind of component.
+pub(crate) struct ComponentController {
+    /// Runs until shutdown.
+    pub(crate) run: BoxFuture<'static, ()>,
+    /// Takes changed BackendConfigs.
+    pub(crate) backends: ConfigSender,
+    /// What the observer reads.
+    pub(crate) observed: Box<dyn Kind>,
+}
 
 impl ControllerBuilder<'_> {
     /// Adds a readiness gate per scope of a cache, open once it has synced.
@@ -96,7 +105,7 @@ impl ControllerBuilder<'_> {
         Ok(controller)
     }
 
-    /// The controller of one kind of component, and the sender of changed BackendConfigs to it.
+    /// The controller of one kind of component.
     pub(crate) fn component<C: Component>(
         &self,
         objects: &Cache<Compact<C>>,
@@ -147,7 +156,16 @@ impl ControllerBuilder<'_> {
             )))
             .on_refs(component::pods::components_of(job_changes))
             .on_refs(affected);
-        Ok((run_controller(controller, ComponentReconciler::<C>::new(context)), sender))
+        let observed = Caches::<C> {
+            components: objects.clone(),
+            pods: context.pods.clone(),
+            triggers: controller.triggers(),
+        };
+        Ok(ComponentController {
+            run: run_controller(controller, ComponentReconciler::<C>::new(context)),
+            backends: sender,
+            observed: Box::new(observed),
+        })
     }
 
     pub(crate) fn meshes(&self) -> Result<Controller<Compact<FunctionMesh>>, prometheus::Error> {

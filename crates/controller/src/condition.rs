@@ -4,6 +4,8 @@ use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_kube::events::printable_message;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::traffic::StallReport;
+
 /// Longest message of a condition, in bytes; the API takes 32 KiB.
 const MAX_MESSAGE_LEN: usize = 2048;
 
@@ -12,8 +14,8 @@ const MAX_MESSAGE_LEN: usize = 2048;
 pub(crate) struct ConditionSpec {
     /// What is judged.
     pub(crate) type_: ConditionType,
-    /// Whether it holds.
-    pub(crate) holds: bool,
+    /// Whether it holds; None for unknown.
+    pub(crate) holds: Option<bool>,
     /// Why.
     pub(crate) reason: Reason,
     /// The same for people.
@@ -23,7 +25,13 @@ pub(crate) struct ConditionSpec {
 impl ConditionSpec {
     /// A condition.
     pub(crate) fn new(type_: ConditionType, holds: bool, reason: Reason, message: &str) -> Self {
-        Self { type_, holds, reason, message: message.to_owned() }
+        Self { type_, holds: Some(holds), reason, message: message.to_owned() }
+    }
+
+    /// The condition Stalled.
+    pub(crate) fn stalled(report: &StallReport) -> Self {
+        let StallReport { holds, reason, message } = report.clone();
+        Self { type_: ConditionType::Stalled, holds, reason, message }
     }
 }
 
@@ -46,7 +54,11 @@ pub(crate) fn with_history(
     now: &Time,
 ) -> Vec<Condition> {
     let condition = |spec: ConditionSpec| {
-        let status = if spec.holds { "True" } else { "False" };
+        let status = match spec.holds {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        };
         let earlier = before.iter().find(|earlier| earlier.type_ == spec.type_.as_str());
         let since = match earlier {
             Some(earlier) if earlier.status == status => &earlier.last_transition_time,

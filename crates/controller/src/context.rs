@@ -15,6 +15,7 @@ use crate::protected_namespaces::ProtectedNamespaces;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
 use crate::runtime::debounce::{CleanupClock, MissingPods, StatusDebounce};
+use crate::traffic::TrafficBoard;
 use function_mesh_kube::apply::Rewrites;
 use function_mesh_kube::cache::{self, Cache};
 use function_mesh_kube::compact::Compact;
@@ -64,6 +65,8 @@ pub struct Shared {
     pub pod_failures: PodFailures,
     /// Since when pods are missing.
     pub missing_pods: MissingPods,
+    /// Message traffic of components; None if it is not observed.
+    pub traffic: Option<Arc<TrafficBoard>>,
 }
 
 /// Resource versions of the global and the namespaced BackendConfig.
@@ -107,6 +110,9 @@ impl Shared {
         self.pod_failures.forget(object);
         self.missing_pods.forget(object);
         self.settled.forget(object);
+        if let Some(traffic) = &self.traffic {
+            traffic.forget(object);
+        }
     }
 
     /// An object of a cache, read from the API server if it is too large for the cache. None if it no longer exists.

@@ -22,6 +22,7 @@ pub mod reconciler;
 pub mod run;
 pub mod runtime;
 mod self_test;
+pub mod traffic;
 
 pub use args::Args;
 pub use metrics::Metrics;

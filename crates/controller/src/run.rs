@@ -6,7 +6,7 @@ use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_workloads::Settings;
 use futures::FutureExt;
-use futures::future::join_all;
+use futures::future::{join_all, ready};
 use kube::Client;
 use kube::runtime::watcher;
 use prometheus::Registry;
@@ -23,6 +23,8 @@ use crate::publish::SettingsTarget;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::compute::Compute;
 use crate::runtime::debounce::{CleanupClock, MissingPods, StatusDebounce};
+use crate::traffic::metrics::TrafficMetrics;
+use crate::traffic::{Observer, ObserverSettings};
 use crate::{backends, mesh, publish};
 use function_mesh_kube::apply::Rewrites;
 use function_mesh_kube::cache::WatchMetrics;
@@ -54,6 +56,8 @@ pub struct Options {
     pub candidate: Option<Candidate>,
     /// Where the settings are published; None for nowhere.
     pub publish_settings: Option<SettingsTarget>,
+    /// How message traffic is observed; None for not at all.
+    pub observer: Option<ObserverSettings>,
 }
 
 /// Runs all controllers until `shutdown`. They retry until the CRDs are installed, and sync their caches before they lead.
@@ -130,8 +134,16 @@ impl Manager {
 
     async fn run(self, client: Client, registry: Registry, readiness: Readiness) -> anyhow::Result<()> {
         let Self { options, leadership } = self;
-        let Options { settings, namespaces, protected, concurrency, pause_rollout, publish_settings, .. } =
-            options;
+        let Options {
+            settings,
+            namespaces,
+            protected,
+            concurrency,
+            pause_rollout,
+            publish_settings,
+            observer,
+            ..
+        } = options;
         let published = publish::published(&settings, &namespaces);
         let (client, shutdown) = (leadership.fence.client(client), leadership.shutdown.clone());
         let memory = Memory::default();
@@ -166,6 +178,7 @@ impl Manager {
             echoes: Echoes::default(),
             pod_failures: PodFailures::default(),
             missing_pods: MissingPods::default(),
+            traffic: observer.as_ref().map(|_| Arc::default()),
         });
         let builder = ControllerBuilder {
             shared: &shared,
@@ -181,11 +194,9 @@ impl Manager {
         let (sources, source_changes) = builder.watch(&watcher::Config::default());
         let (sinks, sink_changes) = builder.watch(&watcher::Config::default());
         let peers = Peers { functions: functions.clone(), sources: sources.clone(), sinks: sinks.clone() };
-        let (run_functions, backend_functions) =
-            builder.component(&functions, function_changes, &peers, &mesh_triggers)?;
-        let (run_sources, backend_sources) =
-            builder.component(&sources, source_changes, &peers, &mesh_triggers)?;
-        let (run_sinks, backend_sinks) = builder.component(&sinks, sink_changes, &peers, &mesh_triggers)?;
+        let of_functions = builder.component(&functions, function_changes, &peers, &mesh_triggers)?;
+        let of_sources = builder.component(&sources, source_changes, &peers, &mesh_triggers)?;
+        let of_sinks = builder.component(&sinks, sink_changes, &peers, &mesh_triggers)?;
         let context = mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks };
         let run_meshes = run_controller(meshes, MeshReconciler::new(context));
         for cache in &backends {
@@ -193,10 +204,28 @@ impl Manager {
         }
         drop(builder);
         readiness.gate(CONTROLLERS).set(true);
-        let senders = vec![backend_functions, backend_sources, backend_sinks];
+        let observing = match (observer, shared.traffic.clone()) {
+            (Some(settings), Some(board)) => {
+                let metrics = TrafficMetrics::register(&registry, settings.component_metrics)?;
+                let kinds = vec![of_functions.observed, of_sources.observed, of_sinks.observed];
+                let client = function_mesh_pulsar::Client::new(function_mesh_pulsar::Limits::default())?;
+                Observer::new(settings, Arc::clone(&shared), board, client, metrics, kinds).run().boxed()
+            }
+            _ => ready(()).boxed(),
+        };
+        let senders = vec![of_functions.backends, of_sources.backends, of_sinks.backends];
         let backends = backends::broadcast(backend_changes, senders, Arc::clone(&shared), shutdown).boxed();
         tracing::info!(%namespaces, "controllers started");
-        join_all(vec![run_functions, run_sources, run_sinks, run_meshes, backends, publishing.boxed()]).await;
+        let all = vec![
+            of_functions.run,
+            of_sources.run,
+            of_sinks.run,
+            run_meshes,
+            backends,
+            publishing.boxed(),
+            observing,
+        ];
+        join_all(all).await;
         tracing::info!("controllers stopped");
         Ok(())
     }

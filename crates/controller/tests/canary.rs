@@ -136,6 +136,7 @@ async fn content_is_not_logged_or_reported_on_failures() -> anyhow::Result<()> {
         pause_rollout: false,
         candidate: None,
         publish_settings: None,
+        observer: None,
     };
     let token = end.clone();
     let controller =

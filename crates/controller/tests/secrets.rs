@@ -34,6 +34,7 @@ async fn secrets_are_not_logged() -> anyhow::Result<()> {
         pause_rollout: false,
         candidate: None,
         publish_settings: None,
+        observer: None,
     };
     let (own, token) = (client.clone(), end.clone());
     let controller =

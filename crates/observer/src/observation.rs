@@ -36,6 +36,9 @@ pub struct TopicObservation {
 pub struct PodObservation {
     /// Ordinal of the pod in its StatefulSet.
     pub ordinal: u64,
+    /// When it was asked, on the operator's monotonic clock. Pods are asked less often than topics: the same sample may be in
+    /// several rounds.
+    pub at: Monotonic,
     /// Its counters, or why there are none.
     pub stats: Result<PodStats, Cause>,
 }

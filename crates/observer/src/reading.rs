@@ -18,6 +18,8 @@ pub enum Cause {
     Failed,
     /// Pulsar denied the request: 401 or 403.
     Unauthorized,
+    /// The operator cannot read its own credentials.
+    NoCredentials,
     /// The topic does not exist.
     NotFound,
     /// The subscription does not exist on the topic.
@@ -38,12 +40,13 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NotAsked,
         Self::NotReported,
         Self::Incomplete,
         Self::Failed,
         Self::Unauthorized,
+        Self::NoCredentials,
         Self::NotFound,
         Self::NoSubscription,
         Self::Stale,
@@ -62,6 +65,7 @@ impl Cause {
             Self::Incomplete => "some partitions or pods did not report",
             Self::Failed => "Pulsar does not answer",
             Self::Unauthorized => "Pulsar denies the operator access",
+            Self::NoCredentials => "the operator cannot read its credentials for Pulsar",
             Self::NotFound => "the topic does not exist",
             Self::NoSubscription => "the subscription does not exist",
             Self::Stale => "the last answer is too old",

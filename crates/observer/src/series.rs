@@ -91,6 +91,8 @@ fn without_details(stats: &SubscriptionStats) -> SubscriptionStats {
 pub(crate) struct PodSeries {
     pub(crate) at: Monotonic,
     pub(crate) stats: PodStats,
+    /// The step to this sample.
+    step: PodStep,
 }
 
 /// What a pod did since the sample before.
@@ -115,9 +117,23 @@ impl PodStep {
 }
 
 impl PodSeries {
-    /// Takes another sample.
-    #[allow(clippy::cast_precision_loss, reason = "a mean needs no more than 52 bits")]
+    /// The first sample.
+    pub(crate) fn new(at: Monotonic, stats: PodStats) -> Self {
+        Self { at, stats, step: PodStep::unknown(Cause::TooFewSamples) }
+    }
+
+    /// Takes another sample. The same one again has the same rates, and nothing new.
     pub(crate) fn observe(&mut self, at: Monotonic, stats: &PodStats, max_gap: Duration) -> PodStep {
+        if at > self.at {
+            self.step = self.next_step(at, stats, max_gap);
+            return self.step;
+        }
+        let exceptions = self.step.exceptions.map(|_| 0);
+        PodStep { exceptions, call: Reading::Unknown(Cause::TooFewSamples), ..self.step }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a mean needs no more than 52 bits")]
+    fn next_step(&mut self, at: Monotonic, stats: &PodStats, max_gap: Duration) -> PodStep {
         let before = std::mem::replace(&mut self.stats, stats.clone());
         let elapsed = at.since(std::mem::replace(&mut self.at, at));
         let calls = process_delta(before.latency_count, stats.latency_count);
@@ -202,10 +218,12 @@ mod tests {
             latency_count: Known(count),
             ..Default::default()
         };
-        let mut pod = PodSeries { at: at(0), stats: stats(5, 1000.0, 10) };
+        let mut pod = PodSeries::new(at(0), stats(5, 1000.0, 10));
         let step = pod.observe(at(10), &stats(7, 6000.0, 12), GAP);
         assert_eq!((step.exceptions, step.busy), (Known(2), Known(0.5)));
         assert_eq!(step.call, Known(Duration::from_millis(2500)));
+        let again = pod.observe(at(10), &stats(7, 6000.0, 12), GAP);
+        assert_eq!((again.exceptions, again.busy), (Known(0), Known(0.5)));
         let step = pod.observe(at(20), &stats(1, 100.0, 1), GAP);
         assert_eq!((step.exceptions, step.call), (Known(1), Known(Duration::from_millis(100))));
         let step = pod.observe(at(30), &stats(1, 100.0, 1), GAP);

@@ -313,9 +313,9 @@ impl Tracker {
                 }
             };
             steps.push(if let Some(series) = self.pods.get_mut(&pod.ordinal) {
-                series.observe(observation.at, stats, max_age)
+                series.observe(pod.at, stats, max_age)
             } else {
-                self.pods.insert(pod.ordinal, PodSeries { at: observation.at, stats: stats.clone() });
+                self.pods.insert(pod.ordinal, PodSeries::new(pod.at, stats.clone()));
                 PodStep::unknown(Cause::TooFewSamples)
             });
         }

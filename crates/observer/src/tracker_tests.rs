@@ -138,8 +138,9 @@ fn the_last_acknowledgement_survives_a_reload() {
 
 #[test]
 fn pods_are_summed_and_calls_measured() {
-    let pod = |ordinal, exceptions, sum, count| PodObservation {
+    let pod = |second, ordinal, exceptions, sum, count| PodObservation {
         ordinal,
+        at: Monotonic(Duration::from_secs(second)),
         stats: Ok(PodStats {
             exceptions: Known(exceptions),
             processed: Known(count),
@@ -149,11 +150,13 @@ fn pods_are_summed_and_calls_measured() {
         }),
     };
     let mut first = observation(0, Vec::new());
-    first.pods = vec![pod(0, 1, 0.0, 0), pod(1, 5, 0.0, 0)];
+    first.pods = vec![pod(0, 0, 1, 0.0, 0), pod(0, 1, 5, 0.0, 0)];
     let mut second = observation(10, Vec::new());
-    second.pods = vec![pod(0, 3, 5000.0, 2), pod(1, 5, 1000.0, 1)];
+    second.pods = vec![pod(10, 0, 3, 5000.0, 2), pod(10, 1, 5, 1000.0, 1)];
     let mut third = observation(20, Vec::new());
-    third.pods = vec![pod(0, 4, 5000.0, 2), PodObservation { ordinal: 1, stats: Err(Cause::Failed) }];
+    let failed =
+        PodObservation { ordinal: 1, at: Monotonic(Duration::from_secs(20)), stats: Err(Cause::Failed) };
+    third.pods = vec![pod(20, 0, 4, 5000.0, 2), failed];
     let tracker = tracker(vec![first, second, third]);
     let points: Vec<_> = tracker.window().points().collect();
     assert_eq!(points[1].exceptions, Known(2));

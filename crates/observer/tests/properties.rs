@@ -185,7 +185,7 @@ proptest! {
                 clock: ServerClock::measure(UnixMillis(seconds), UnixMillis(u64::MAX), UnixMillis(0)),
                 topics: vec![TopicObservation { topic: "a".into(), subscription: "s".into(), answer }],
                 is_output_blocked: Reading::default(),
-                pods: vec![PodObservation { ordinal: 0, stats }],
+                pods: vec![PodObservation { ordinal: 0, at: Monotonic(now), stats }],
             };
             let is_new = tracker.window().last().is_none_or(|last| last.at < observation.at);
             tracker.observe(&observation, &workload);

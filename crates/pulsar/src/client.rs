@@ -76,8 +76,8 @@ impl FetchError {
     /// How the request ended, for the schedule.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Connection(_) | Self::Timeout(_) | Self::Credentials(_) => Outcome::NoAnswer,
-            Self::TooLarge(_) | Self::Redirect(_) | Self::Refused => Outcome::Unusable,
+            Self::Connection(_) | Self::Timeout(_) => Outcome::NoAnswer,
+            Self::TooLarge(_) | Self::Redirect(_) | Self::Refused | Self::Credentials(_) => Outcome::Unusable,
         }
     }
 
@@ -85,6 +85,7 @@ impl FetchError {
     pub fn cause(&self) -> Cause {
         match self {
             Self::TooLarge(_) => Cause::TooLarge,
+            Self::Credentials(_) => Cause::NoCredentials,
             other => other.outcome().cause().unwrap_or(Cause::Failed),
         }
     }

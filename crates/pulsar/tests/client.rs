@@ -45,7 +45,7 @@ impl Server {
                 if text.is_empty() {
                     // Slow: it keeps the connection.
                     tokio::spawn(async move {
-                        tokio::time::sleep(Duration::from_secs(60)).await;
+                        tokio::time::sleep(Duration::from_mins(1)).await;
                         drop(stream);
                     });
                 }

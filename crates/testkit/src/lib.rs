@@ -24,6 +24,7 @@ mod load;
 mod log;
 mod pods;
 mod wait;
+mod web;
 mod webhook;
 mod writes;
 
@@ -34,5 +35,6 @@ pub use load::{Load, LoadReport};
 pub use log::LogBuffer;
 pub use pods::{fake_kubelet, mark_ended, mark_running, pretend_container_to_end};
 pub use wait::{SECONDS_10, SECONDS_30, eventually};
+pub use web::WebServer;
 pub use webhook::Webhook;
 pub use writes::{Recorder, ServerWrites, Write};

@@ -15,19 +15,27 @@ use serde_with::skip_serializing_none;
 pub struct TrafficStatus {
     /// Entries that wait in the subscription, of all input topics. A batch of messages counts as one entry; delayed
     /// messages do not count.
+    #[schemars(with = "Option<i64>", range(min = 0))]
     pub backlog: Option<u64>,
     /// Age of the oldest entry that waits, in seconds.
+    #[schemars(with = "Option<i64>", range(min = 0))]
     pub lag_seconds: Option<u64>,
     /// Messages published to the input topics, per second.
     pub in_rate: Option<f64>,
     /// Messages processed by the pods, per second; messages delivered to them if the pods do not report it.
     pub out_rate: Option<f64>,
     /// Exceptions in the pods within ten minutes.
+    #[schemars(with = "Option<i64>", range(min = 0))]
     pub exceptions: Option<u64>,
     /// Time of the last acknowledgement.
     pub last_acked: Option<Time>,
     /// Time of the newest observation.
     pub observed_at: Option<Time>,
+    /// Pods that the operator restarted in a row, since the component is stalled and `onStall` is `Restart`.
+    #[schemars(with = "Option<i32>", range(min = 0))]
+    pub restarts: Option<u32>,
+    /// Time of the last of these restarts.
+    pub last_restart: Option<Time>,
     /// How the operator authenticates to Pulsar.
     pub access: Option<TrafficAccess>,
     /// Why a number is unknown.

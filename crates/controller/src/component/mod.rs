@@ -50,6 +50,7 @@ use crate::context::Shared;
 use crate::error::{Error, GC_RECHECK, RECHECK};
 use crate::reconciler::{Reconciler, RunResult, key_of};
 use crate::runtime::workers::Action;
+use crate::traffic::TrafficState;
 use function_mesh_kube::apply::ChildApplier;
 use function_mesh_kube::cache::Cache;
 use function_mesh_kube::compact::{Compact, finalizers};
@@ -208,7 +209,8 @@ async fn reconcile_spec<C: Component>(
         }
         result => result?,
     };
-    let observation = Observation { applied, problem: None, revisions: observed.revisions };
+    let revisions = observed.revisions;
+    let observation = Observation { applied, problem: None, revisions, traffic: TrafficState::Off };
     settled::record(component, inputs, written, &observation, context);
     Ok(diagnosed(observation, component, context).await)
 }
@@ -221,9 +223,23 @@ async fn diagnosed<C: Component>(
 ) -> ReconcileResult {
     let pods::Diagnosis { problem, recheck_after } =
         pods::diagnose(&observation.applied, component, context).await;
-    observation.problem = problem;
+    observation.traffic = traffic(&observation.applied, component, context);
+    let stall = observation.traffic.stall().map(|stall| stall.message.clone());
+    observation.problem = problem.or(stall);
     let action = recheck_after.map_or_else(Action::await_change, Action::requeue);
-    (Some(Outcome::Applied(observation)), action)
+    (Some(Outcome::Applied(Box::new(observation))), action)
+}
+
+/// Leaves the pod counts for the observer, and takes its last report.
+fn traffic<C: Component>(applied: &Applied, component: &C, context: &Context) -> TrafficState {
+    let Some(board) = &context.shared.traffic else { return TrafficState::Off };
+    let (key, uid) = (key(component), component.uid().unwrap_or_default());
+    let status = applied.stateful_set.status.as_ref();
+    let ready = status.and_then(|status| status.ready_replicas).unwrap_or_default();
+    let revision = status.and_then(|status| status.update_revision.as_deref());
+    board.note(&key, &uid, applied.wanted(), ready, revision);
+    let report = board.report(&key, &uid).map(Box::new);
+    report.map_or(TrafficState::Pending, TrafficState::Reported)
 }
 
 /// The garbage collector deletes the children of a component by their owner references. The clean-up of subscriptions

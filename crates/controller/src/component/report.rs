@@ -85,7 +85,10 @@ pub(super) async fn report<C: Component>(
     };
     if is_transition && !is_expected {
         let normal = !matches!(now.phase, Phase::Degraded | Phase::Invalid);
-        let reason = outcome.final_reason().unwrap_or_else(|| Reason::from(now.phase));
+        let stall = if let Outcome::Applied(seen) = outcome { seen.traffic.stall() } else { None };
+        let stall = stall.filter(|stall| now.message.as_deref() == Some(stall.message.as_str()));
+        let reason = outcome.final_reason().or(stall.map(|stall| stall.reason));
+        let reason = reason.unwrap_or_else(|| Reason::from(now.phase));
         shared.events.publish(&regarding, normal, reason, "Report", &summary(&now)).await;
     }
     Ok(None)

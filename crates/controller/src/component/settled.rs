@@ -19,6 +19,7 @@ use super::status::{Applied, Observation};
 use super::{Context, subscription_history};
 use crate::context::Revisions;
 use crate::error::Error;
+use crate::traffic::TrafficState;
 
 /// Rewritten fields up to which an observation is remembered.
 const MAX_REWRITTEN: usize = 16;
@@ -198,7 +199,8 @@ pub(super) fn record<C: Component>(
         is_paused: applied.is_paused,
         ..Applied::of(Arc::default(), Vec::new())
     };
-    let observation = Observation { applied, problem: None, revisions: revisions.clone() };
+    let observation =
+        Observation { applied, problem: None, revisions: revisions.clone(), traffic: TrafficState::Off };
     settled.lock().insert(key, Settled { inputs, observation });
 }
 
@@ -209,7 +211,7 @@ mod tests {
     fn observation(pending: Option<&str>) -> Observation {
         let mut applied = Applied::of(Arc::default(), Vec::new());
         applied.pending = pending.map(str::to_owned);
-        Observation { applied, problem: None, revisions: (None, None) }
+        Observation { applied, problem: None, revisions: (None, None), traffic: TrafficState::Off }
     }
 
     #[test]

@@ -39,5 +39,11 @@ pub(super) fn of(status: &ComponentStatus, outcome: &Outcome) -> Vec<ConditionSp
     };
     // Suspended and paused components work as requested.
     let is_ready = matches!(phase, Phase::Ready | Phase::Suspended | Phase::Paused);
-    vec![spec(ConditionType::Ready, is_ready, reason, &message), progressing, degraded, paused, accepted]
+    let ready = spec(ConditionType::Ready, is_ready, reason, &message);
+    let stalled = match outcome {
+        Outcome::Applied(seen) => seen.traffic.report().and_then(|report| report.stall.as_ref()),
+        _ => None,
+    };
+    let all = [ready, progressing, degraded, paused, accepted];
+    all.into_iter().chain(stalled.map(ConditionSpec::stalled)).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use function_mesh_api::conditions::Reason;
+use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::{ComponentStatus, Phase, ResourceCondition, Subscription};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
@@ -13,6 +13,7 @@ use super::standard_conditions;
 use crate::condition::{rewritten_message, with_history};
 use crate::context::Revisions;
 use crate::error::Error;
+use crate::traffic::TrafficState;
 use function_mesh_kube::apply::Change;
 use function_mesh_kube::events::printable_message;
 
@@ -54,13 +55,15 @@ pub struct Observation {
     pub problem: Option<String>,
     /// Resource versions of the BackendConfigs from which the StatefulSet was rendered.
     pub revisions: Revisions,
+    /// Message traffic.
+    pub traffic: TrafficState,
 }
 
 /// The outcome of a reconcile.
 #[derive(Debug)]
 pub enum Outcome {
     /// The children were applied.
-    Applied(Observation),
+    Applied(Box<Observation>),
     /// The children cannot be created before this has happened.
     Waiting(String),
     /// The component is being deleted and waits for this.
@@ -142,6 +145,11 @@ pub fn status_of(
                 status.retired_subscriptions.clone_from(retired);
             }
             status.conditions = conditions(&seen.applied, pods);
+            match &seen.traffic {
+                TrafficState::Off => status.traffic = None,
+                TrafficState::Pending => {}
+                TrafficState::Reported(report) => status.traffic = Some(report.traffic.clone()),
+            }
             (status.phase, status.message) = phase(seen, pods);
         }
         Outcome::Waiting(waiting_for) => {
@@ -162,7 +170,20 @@ pub fn status_of(
     let before = std::mem::take(&mut status.standard_conditions);
     status.standard_conditions =
         with_history(standard_conditions::of(&status, outcome), &before, generation, now);
+    if keeps_stall(outcome) {
+        status
+            .standard_conditions
+            .extend(before.into_iter().filter(|it| it.type_ == ConditionType::Stalled.as_str()));
+    }
     status
+}
+
+/// Whether the condition Stalled stays as it is: nothing new was observed.
+fn keeps_stall(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Applied(seen) => seen.traffic == TrafficState::Pending,
+        Outcome::Waiting(_) | Outcome::Deleting(_) | Outcome::Failed(_) => true,
+    }
 }
 
 fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {
@@ -238,11 +259,9 @@ mod tests {
             "status": status,
         }));
         let applied = Applied::of(Arc::new(stateful_set.expect("a StatefulSet")), Vec::new());
-        Outcome::Applied(Observation {
-            applied,
-            problem: problem.map(str::to_owned),
-            revisions: (None, None),
-        })
+        let problem = problem.map(str::to_owned);
+        let traffic = TrafficState::Off;
+        Outcome::Applied(Box::new(Observation { applied, problem, revisions: (None, None), traffic }))
     }
 
     fn look(before: Option<&ComponentStatus>, generation: Option<i64>, outcome: &Outcome) -> ComponentStatus {

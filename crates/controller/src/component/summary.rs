@@ -5,6 +5,7 @@
 //! are truncated, so that a large status does not fill the cache.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use function_mesh_api::labels;
 use jiff::Timestamp;
@@ -41,6 +42,10 @@ pub struct PodSummary {
     pub(super) failed: Option<Failed>,
     /// Its containers, init containers first.
     pub(super) containers: Vec<Container>,
+    /// Its address.
+    address: Option<IpAddr>,
+    /// Whether the condition `Ready` holds.
+    is_ready: bool,
 }
 
 /// The condition `PodScheduled`.
@@ -155,6 +160,8 @@ struct Status<'a> {
     reason: String,
     #[serde(deserialize_with = "message")]
     message: String,
+    #[serde(rename = "podIP", deserialize_with = "short_string")]
+    pod_ip: String,
     #[serde(borrow)]
     conditions: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -178,10 +185,23 @@ impl PodSummary {
         let status = status.unwrap_or_default();
         let init = list(status.init_container_statuses).take(MAX_CONTAINERS);
         let containers = init.chain(list(status.container_statuses).take(MAX_CONTAINERS)).collect();
-        let scheduled = list::<Scheduled>(status.conditions).find(|it| it.type_ == "PodScheduled");
+        let conditions: Vec<Scheduled> = list(status.conditions).collect();
+        let is_ready = conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True");
+        let scheduled = conditions.into_iter().find(|it| it.type_ == "PodScheduled");
         let is_failed = status.phase == "Failed" && !status.reason.is_empty();
         let failed = is_failed.then_some(Failed { reason: status.reason, message: status.message });
-        Ok(Self { metadata: metadata(&lean), scheduled, failed, containers })
+        let address = status.pod_ip.parse().ok();
+        Ok(Self { metadata: metadata(&lean), scheduled, failed, containers, address, is_ready })
+    }
+
+    /// The address of the pod, once it has one.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// Whether the pod is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready
     }
 }
 
@@ -209,6 +229,8 @@ impl Item for PodSummary {
         self.scheduled == before.scheduled
             && self.failed == before.failed
             && self.containers == before.containers
+            && self.address == before.address
+            && self.is_ready == before.is_ready
             && of(self) == of(before)
     }
 

@@ -11,6 +11,7 @@ use ConditionType::{Accepted, Degraded, Paused, Progressing, Ready};
 
 use crate::condition::{ConditionSpec, rewritten_message, with_history};
 use crate::error::Error;
+use crate::traffic::StallReport;
 use function_mesh_kube::apply::ChildError;
 
 /// The observed state of one component.
@@ -20,6 +21,8 @@ pub struct ComponentState {
     pub phase: Phase,
     /// The message of the phase.
     pub message: Option<String>,
+    /// Its condition Stalled.
+    pub stall: Option<StallReport>,
 }
 
 impl ComponentState {
@@ -28,22 +31,22 @@ impl ComponentState {
         let status = component.status();
         let is_current =
             status.is_some_and(|status| status.observed_generation == component.meta().generation);
-        match status {
+        let (phase, message) = match status {
             Some(status) if is_current || status.phase == Phase::Invalid => {
-                Self { phase: status.phase, message: status.message.clone() }
+                (status.phase, status.message.clone())
             }
             // The status is of an earlier generation.
-            Some(status) if status.phase == Phase::Degraded => {
-                Self { phase: Phase::Degraded, message: status.message.clone() }
-            }
-            Some(_) => Self { phase: Phase::Progressing, message: None },
-            None => Self { phase: Phase::Pending, message: None },
-        }
+            Some(status) if status.phase == Phase::Degraded => (Phase::Degraded, status.message.clone()),
+            Some(_) => (Phase::Progressing, None),
+            None => (Phase::Pending, None),
+        };
+        let stall = status.and_then(|status| StallReport::of(&status.standard_conditions));
+        Self { phase, message, stall }
     }
 
     /// The state of a component that could not be written.
     pub fn failed(error: &ChildError) -> Self {
-        Self { phase: Phase::Degraded, message: Some(error.to_string()) }
+        Self { phase: Phase::Degraded, message: Some(error.to_string()), stall: None }
     }
 
     fn is_ready(&self) -> bool {
@@ -53,7 +56,7 @@ impl ComponentState {
 }
 
 /// The observed state of a mesh.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// The components, by role and name.
     pub components: BTreeMap<(Role, String), ComponentState>,
@@ -117,7 +120,7 @@ pub fn status_of(
         status.components = Some(format!("{ready}/{}", seen.components.len()));
     }
     let specs = condition_specs(outcome);
-    let is_ready = specs.iter().any(|spec| spec.type_ == ConditionType::Ready && spec.holds);
+    let is_ready = specs.iter().any(|spec| spec.type_ == ConditionType::Ready && spec.holds == Some(true));
     status.condition = Some(entry("MeshReady", is_ready, if is_ready { "NoAction" } else { "Wait" }));
     if matches!(outcome, Outcome::Applied(_)) {
         status.observed_generation = generation;
@@ -215,13 +218,24 @@ fn observed(seen: &Observation, failed: Option<&str>) -> Vec<ConditionSpec> {
         let message = format!("rollouts are paused; pending changes: {paused}");
         ConditionSpec::new(Paused, true, Reason::RolloutPaused, &message)
     };
-    vec![
-        ready,
-        progressing,
-        degraded,
-        paused,
-        ConditionSpec::new(Accepted, true, Reason::ValidationSucceeded, "the mesh is valid"),
-    ]
+    let accepted = ConditionSpec::new(Accepted, true, Reason::ValidationSucceeded, "the mesh is valid");
+    [ready, progressing, degraded, paused, accepted].into_iter().chain(stalled(seen)).collect()
+}
+
+/// The condition Stalled: that of the first component that is stalled, or of which it is unknown. None if no component has
+/// one.
+fn stalled(seen: &Observation) -> Option<ConditionSpec> {
+    let all = || seen.components.iter().filter_map(|(of, state)| Some((of, state.stall.as_ref()?)));
+    all().next()?;
+    for wanted in [Some(true), None] {
+        let found: Vec<_> = all().filter(|(_, stall)| stall.holds == wanted).collect();
+        let Some((_, first)) = found.first() else { continue };
+        let named = found.iter().map(|((role, name), stall)| format!("{role} {name}: {}", stall.message));
+        let message = named.collect::<Vec<_>>().join("; ");
+        return Some(ConditionSpec::stalled(&StallReport { message, ..(*first).clone() }));
+    }
+    let message = "messages are acknowledged, or none wait".to_owned();
+    Some(ConditionSpec::stalled(&StallReport { holds: Some(false), reason: Reason::NotStalled, message }))
 }
 
 #[cfg(test)]
@@ -237,7 +251,7 @@ mod tests {
 
     fn outcome(states: &[(&str, Phase, Option<&str>)]) -> Outcome {
         let components = states.iter().map(|(name, phase, message)| {
-            let state = ComponentState { phase: *phase, message: message.map(str::to_owned) };
+            let state = ComponentState { phase: *phase, message: message.map(str::to_owned), stall: None };
             ((Role::Function, (*name).to_owned()), state)
         });
         Outcome::Applied(Observation { components: components.collect(), ..Observation::default() })
@@ -282,6 +296,32 @@ mod tests {
         let expected =
             "all 1 components are ready; a mutating webhook or policy rewrites Function a: spec.image";
         assert_eq!((ready.status.as_str(), ready.message.as_str()), ("True", expected));
+    }
+
+    #[test]
+    fn a_stalled_component_stalls_the_mesh() {
+        let Outcome::Applied(mut seen) = outcome(&[("a", Phase::Ready, None), ("b", Phase::Ready, None)])
+        else {
+            panic!("not applied")
+        };
+        let found = |seen: &Observation| {
+            let status = status_of(None, Some(1), &Outcome::Applied(seen.clone()), &time(1));
+            let all = status.conditions.unwrap_or_default();
+            all.into_iter().find(|it| it.type_ == "Stalled").map(|it| (it.status, it.reason, it.message))
+        };
+        assert_eq!(found(&seen), None, "nothing is observed");
+        let mut stall = |name: &str, holds, reason| {
+            let report = StallReport { holds, reason, message: "m".to_owned() };
+            let of = (Role::Function, name.to_owned());
+            seen.components.get_mut(&of).expect("the component").stall = Some(report);
+            found(&seen).expect("the condition")
+        };
+        assert_eq!(stall("a", Some(false), Reason::NotStalled).0, "False");
+        let unknown = stall("b", None, Reason::PulsarUnavailable);
+        assert_eq!((unknown.0.as_str(), unknown.1.as_str()), ("Unknown", "PulsarUnavailable"));
+        let stalled = stall("a", Some(true), Reason::NotReceiving);
+        assert_eq!((stalled.0.as_str(), stalled.1.as_str()), ("True", "NotReceiving"));
+        assert_eq!(stalled.2, "function a: m");
     }
 
     #[test]

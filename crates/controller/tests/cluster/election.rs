@@ -58,6 +58,7 @@ async fn replica_of(
         pause_rollout: false,
         candidate: Some(candidate),
         publish_settings: None,
+        observer: None,
     };
     let end = CancellationToken::new();
     let readiness = Readiness::new(end.clone());

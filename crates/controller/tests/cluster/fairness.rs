@@ -53,6 +53,7 @@ async fn busy_namespace_does_not_delay_others() -> TestResult {
         pause_rollout: false,
         candidate: None,
         publish_settings: None,
+        observer: None,
     };
     let end = CancellationToken::new();
     let readiness = Readiness::new(end.clone());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::{ComponentStatus, Phase};
 use function_mesh_api::{Component, FunctionMesh};
+use function_mesh_controller::traffic::ObserverSettings;
 use function_mesh_controller::{CONTROLLERS, Options, ProtectedNamespaces, run};
 use function_mesh_kube::leader_election::Candidate;
 use function_mesh_kube::namespaces::Namespaces;
@@ -38,6 +39,8 @@ pub(crate) struct Harness {
     pub(crate) settings: Settings,
     pub(crate) protected: ProtectedNamespaces,
     pub(crate) pause_rollout: bool,
+    /// How message traffic is observed.
+    pub(crate) observer: Option<ObserverSettings>,
     /// The candidate, with leader election.
     pub(crate) candidate: Option<Candidate>,
     running: Option<(CancellationToken, JoinHandle<TestResult>)>,
@@ -65,6 +68,7 @@ impl Harness {
             settings,
             protected: ProtectedNamespaces::default(),
             pause_rollout: false,
+            observer: None,
             candidate: None,
             running: None,
         })
@@ -85,6 +89,7 @@ impl Harness {
             pause_rollout: self.pause_rollout,
             candidate: self.candidate.clone(),
             publish_settings: None,
+            observer: self.observer.clone(),
         };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());

@@ -25,6 +25,7 @@ fn options(harness: &Harness, identity: &str) -> Options {
         concurrency: 4,
         pause_rollout: false,
         publish_settings: None,
+        observer: None,
         candidate: Some(Candidate {
             namespace: harness.namespace.clone(),
             lease: "leader".to_owned(),

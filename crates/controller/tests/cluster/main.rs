@@ -27,6 +27,7 @@ mod scaling;
 mod settings;
 mod steady_state;
 mod subscriptions;
+mod traffic;
 mod upstream;
 mod validation;
 mod watched_namespaces;

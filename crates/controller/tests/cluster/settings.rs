@@ -29,6 +29,7 @@ async fn published_settings_are_those_of_the_latest_operator() -> TestResult {
                 namespace: harness.namespace.clone(),
                 name: "settings".to_owned(),
             }),
+            observer: None,
         };
         let end = CancellationToken::new();
         let (client, readiness, token) = (harness.client.clone(), Readiness::new(end.clone()), end.clone());

@@ -85,6 +85,7 @@ async fn crds_can_be_installed_later() -> TestResult {
         pause_rollout: false,
         candidate: None,
         publish_settings: None,
+        observer: None,
     };
     let controller = {
         let (client, readiness, end) = (client.clone(), readiness.clone(), end.clone());

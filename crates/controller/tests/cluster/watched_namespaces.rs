@@ -119,6 +119,7 @@ impl Scoped {
             pause_rollout: false,
             candidate,
             publish_settings: None,
+            observer: None,
         };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());

@@ -42,6 +42,7 @@ impl Operator {
             pause_rollout: false,
             candidate: None,
             publish_settings: None,
+            observer: None,
         };
         let end = CancellationToken::new();
         let readiness = Readiness::new(end.clone());

@@ -260,6 +260,7 @@ impl<'a> World<'a> {
         };
         let pods = (0..self.pods.len()).map(|number| PodObservation {
             ordinal: number as u64,
+            at: now,
             stats: Ok(parse_pod_metrics(self.pod_metrics(number).as_bytes(), &limits).unwrap()),
         });
         let observation = Observation {

@@ -1,0 +1,185 @@
+//! Where reconciles and the observer meet: reconciles leave the pod counts of a component, and read its last report.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use function_mesh_api::conditions::{ConditionType, Reason};
+use function_mesh_api::types::TrafficStatus;
+use function_mesh_observer::{Monotonic, Workload};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// Monotonic time begins here, so that what happened before the process started has a time too.
+const OFFSET: Duration = Duration::from_hours(7 * 24);
+
+/// What the status of a component says about its traffic.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrafficReport {
+    /// `status.traffic`.
+    pub traffic: TrafficStatus,
+    /// The condition Stalled. None for a component that cannot stall, such as a source.
+    pub stall: Option<StallReport>,
+}
+
+/// The condition Stalled.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StallReport {
+    /// Whether it holds; None for unknown.
+    pub holds: Option<bool>,
+    /// Why.
+    pub reason: Reason,
+    /// The same for people, with what to do.
+    pub message: String,
+}
+
+impl StallReport {
+    /// The condition in a status.
+    pub fn of(conditions: &[Condition]) -> Option<Self> {
+        let found = conditions.iter().find(|it| it.type_ == ConditionType::Stalled.as_str())?;
+        let reason = Reason::ALL.iter().find(|reason| reason.as_str() == found.reason)?;
+        let holds = match found.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        };
+        Some(Self { holds, reason: *reason, message: found.message.clone() })
+    }
+
+    /// The message of a stall.
+    pub fn problem(&self) -> Option<&str> {
+        (self.holds == Some(true)).then_some(self.message.as_str())
+    }
+}
+
+/// What is known about message traffic.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum TrafficState {
+    /// It is not observed.
+    #[default]
+    Off,
+    /// It has not been observed since this replica leads: the status stays as it is.
+    Pending,
+    /// As observed.
+    Reported(Box<TrafficReport>),
+}
+
+impl TrafficState {
+    /// The report, if there is one.
+    pub(crate) fn report(&self) -> Option<&TrafficReport> {
+        if let Self::Reported(report) = self { Some(report) } else { None }
+    }
+
+    /// The stall that it reports.
+    pub(crate) fn stall(&self) -> Option<&StallReport> {
+        self.report()?.stall.as_ref().filter(|stall| stall.holds == Some(true))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    uid: String,
+    workload: Workload,
+    /// Revision of the StatefulSet to which `ready_since` belongs.
+    revision: Option<String>,
+    report: Option<TrafficReport>,
+}
+
+/// Pod counts and reports, by key of the component.
+#[derive(Debug)]
+pub struct TrafficBoard {
+    started: Instant,
+    components: Mutex<HashMap<String, Entry>>,
+}
+
+impl Default for TrafficBoard {
+    fn default() -> Self {
+        Self { started: Instant::now(), components: Mutex::default() }
+    }
+}
+
+impl TrafficBoard {
+    /// The time.
+    pub(crate) fn now(&self) -> Monotonic {
+        Monotonic(OFFSET + self.started.elapsed())
+    }
+
+    /// Leaves the pod counts that a reconcile has observed.
+    pub(crate) fn note(&self, key: &str, uid: &str, wanted: i32, ready: i32, revision: Option<&str>) {
+        let now = self.now();
+        let mut components = self.lock();
+        let entry = entry(&mut components, key, uid);
+        let is_same = entry.revision.as_deref() == revision;
+        let since = entry.workload.ready_since.filter(|_| is_same).unwrap_or(now);
+        entry.revision = revision.map(str::to_owned);
+        entry.workload = Workload {
+            wanted: u32::try_from(wanted).unwrap_or_default(),
+            ready: u32::try_from(ready).unwrap_or_default(),
+            ready_since: (ready > 0).then_some(since),
+        };
+    }
+
+    /// The pod counts; none before the first reconcile.
+    pub(crate) fn workload(&self, key: &str, uid: &str) -> Option<Workload> {
+        self.lock().get(key).filter(|entry| entry.uid == uid).map(|entry| entry.workload)
+    }
+
+    /// Leaves a report for the next reconcile.
+    pub(crate) fn publish(&self, key: &str, uid: &str, report: TrafficReport) {
+        entry(&mut self.lock(), key, uid).report = Some(report);
+    }
+
+    /// The last report.
+    pub(crate) fn report(&self, key: &str, uid: &str) -> Option<TrafficReport> {
+        self.lock().get(key).filter(|entry| entry.uid == uid).and_then(|entry| entry.report.clone())
+    }
+
+    /// Drops a deleted component.
+    pub(crate) fn forget(&self, key: &str) {
+        self.lock().remove(key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        self.components.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The entry of a component, a new one if another object has the name now.
+fn entry<'a>(components: &'a mut HashMap<String, Entry>, key: &str, uid: &str) -> &'a mut Entry {
+    let entry = components.entry(key.to_owned()).or_default();
+    if entry.uid != uid {
+        *entry = Entry { uid: uid.to_owned(), ..Entry::default() };
+    }
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_counts_from_the_current_revision() {
+        let board = TrafficBoard::default();
+        let since = || board.workload("k", "u").and_then(|workload| workload.ready_since);
+        board.note("k", "u", 2, 1, Some("a"));
+        let first = since();
+        assert!(first.is_some());
+        board.note("k", "u", 2, 2, Some("a"));
+        assert_eq!(since(), first);
+        board.note("k", "u", 2, 2, Some("b"));
+        assert!(since() > first);
+        board.note("k", "u", 2, 0, Some("b"));
+        assert_eq!(since(), None);
+    }
+
+    #[test]
+    fn a_later_object_of_the_same_name_starts_anew() {
+        let board = TrafficBoard::default();
+        board.publish("k", "u", TrafficReport::default());
+        assert!(board.report("k", "u").is_some());
+        assert_eq!(board.report("k", "v"), None);
+        board.note("k", "v", 1, 1, None);
+        assert_eq!(board.report("k", "u"), None);
+        board.forget("k");
+        assert_eq!(board.workload("k", "v"), None);
+    }
+}

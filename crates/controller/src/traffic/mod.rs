@@ -1,0 +1,333 @@
+//! The observer: asks Pulsar and the pods about message traffic, and reports it to the reconciles that write the status.
+//!
+//! ```text
+//! caches ──> demand ──> targets ──plan──> requests ──> answers ──> round ──> board ──> reconcile ──> status
+//! ```
+//!
+//! Only the leader asks. One task owns all state; requests run beside it, bounded in number for all clusters, for each
+//! broker and for each namespace of Pulsar. What a component's ConfigMap names is not trusted, see
+//! [`function_mesh_pulsar`].
+
+mod args;
+pub(crate) mod board;
+mod demand;
+mod fetch;
+pub(crate) mod kinds;
+pub(crate) mod metrics;
+mod observed;
+mod pods;
+mod report;
+mod restart;
+mod service_urls;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use function_mesh_observer::cluster::{Cluster, Wanted};
+use function_mesh_observer::requests::{PlanLimits, Request, Target};
+use function_mesh_observer::{Cause, Monotonic, PodStats, UnixMillis, WriteLimits};
+use function_mesh_pulsar::{AccessFile, Client, WebUrl};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::context::Shared;
+use fetch::Done;
+use kinds::Kind;
+use metrics::TrafficMetrics;
+use observed::{Observed, Place};
+use restart::PendingRestart;
+use service_urls::{ConfigMapRef, ReadError, ServiceUrls};
+
+pub use args::ObserverArgs;
+pub use board::{StallReport, TrafficBoard, TrafficReport, TrafficState};
+
+/// Time between two looks at what is due.
+const TICK: Duration = Duration::from_secs(1);
+/// Requests under way to all clusters.
+const MAX_IN_FLIGHT: usize = 64;
+/// Reads of ConfigMaps under way.
+const MAX_READS: usize = 4;
+/// Results that wait for the loop.
+const QUEUE: usize = 1024;
+
+/// Settings of the observer.
+#[derive(Clone, Debug, Default)]
+pub struct ObserverSettings {
+    /// Access to Pulsar clusters.
+    pub access: AccessFile,
+    /// Whether there are metrics for each component.
+    pub component_metrics: bool,
+    /// Limits of requests.
+    pub limits: PlanLimits,
+    /// Limits of writes.
+    pub write: WriteLimits,
+}
+
+/// Clusters are told apart by URL and access.
+type ClusterKey = (WebUrl, Option<usize>);
+
+struct Asked {
+    place: Place,
+    cluster: Cluster,
+    wanted: Arc<Wanted>,
+}
+
+/// What runs beside the loop has found out.
+enum Message {
+    Url(ConfigMapRef, Result<WebUrl, ReadError>),
+    Answer(ClusterKey, Request, Done),
+    Pod { key: String, ordinal: u64, at: Monotonic, result: Result<PodStats, Cause> },
+}
+
+/// The observer.
+pub(crate) struct Observer {
+    settings: ObserverSettings,
+    shared: Arc<Shared>,
+    board: Arc<TrafficBoard>,
+    client: Client,
+    metrics: Arc<TrafficMetrics>,
+    kinds: Vec<Box<dyn Kind>>,
+    components: HashMap<String, Observed>,
+    clusters: HashMap<ClusterKey, Asked>,
+    urls: ServiceUrls,
+    /// Whether a component or a URL is new since the components were placed.
+    is_placed: bool,
+    in_flight: usize,
+    pods_in_flight: usize,
+    restarts: HashMap<String, PendingRestart>,
+    results: (mpsc::Sender<Message>, mpsc::Receiver<Message>),
+}
+
+impl Observer {
+    pub(crate) fn new(
+        settings: ObserverSettings,
+        shared: Arc<Shared>,
+        board: Arc<TrafficBoard>,
+        client: Client,
+        metrics: TrafficMetrics,
+        kinds: Vec<Box<dyn Kind>>,
+    ) -> Self {
+        Self {
+            settings,
+            shared,
+            board,
+            client,
+            metrics: Arc::new(metrics),
+            kinds,
+            components: HashMap::new(),
+            clusters: HashMap::new(),
+            urls: ServiceUrls::default(),
+            is_placed: false,
+            in_flight: 0,
+            pods_in_flight: 0,
+            restarts: HashMap::new(),
+            results: mpsc::channel(QUEUE),
+        }
+    }
+
+    /// Observes while this replica leads.
+    pub(crate) async fn run(mut self) {
+        let leadership = self.shared.leadership.clone();
+        if !leadership.wait_until_leader().await {
+            return;
+        }
+        tracing::info!("observing message traffic");
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = leadership.shutdown.cancelled() => return,
+                Some(message) = self.results.1.recv() => self.take(message),
+                _ = ticks.tick() => self.look(),
+            }
+        }
+    }
+
+    /// Everything that is due.
+    fn look(&mut self) {
+        let (now, wall) = (self.board.now(), wall());
+        self.refresh(now, wall);
+        self.read_config_maps(now);
+        self.place();
+        self.ask(now);
+        self.ask_pods(now);
+        self.rounds(now, wall);
+        let kinds = &self.kinds;
+        let named = |component: &Observed| kinds.get(component.kind).map_or("", |kind| kind.name());
+        self.metrics.set(self.components.values().map(|component| (named(component), component)));
+    }
+
+    fn take(&mut self, message: Message) {
+        let now = self.board.now();
+        match message {
+            Message::Url(of, url) => {
+                self.urls.apply(&of, url, now);
+                self.is_placed = false;
+            }
+            Message::Answer(key, request, done) => {
+                self.in_flight = self.in_flight.saturating_sub(1);
+                if let Some(asked) = self.clusters.get_mut(&key) {
+                    let limits = &self.settings.limits;
+                    asked.cluster.apply(&request, done.outcome, done.result, done.clock, limits, now);
+                }
+            }
+            Message::Pod { key, ordinal, at, result } => {
+                self.pods_in_flight = self.pods_in_flight.saturating_sub(1);
+                self.take_pod(&key, ordinal, at, result);
+            }
+        }
+    }
+
+    /// Takes components that are new or changed from the caches, and drops deleted ones.
+    fn refresh(&mut self, now: Monotonic, wall: UnixMillis) {
+        let mut seen = HashSet::new();
+        let mut recorded = Vec::new();
+        for (index, kind) in self.kinds.iter().enumerate() {
+            kind.visit(&mut |listed| {
+                let known = self.components.get_mut(&listed.key).filter(|known| known.uid == listed.uid);
+                match known {
+                    Some(known) if known.content == listed.content => {}
+                    Some(known) => {
+                        let Some((demand, _)) = (listed.read)() else { return };
+                        known.change(listed.content, demand);
+                        self.is_placed = false;
+                    }
+                    None => {
+                        let Some((demand, before)) = (listed.read)() else { return };
+                        let of = (listed.uid.as_str(), listed.namespace.as_str(), listed.name.as_str());
+                        let new = Observed::new(of, (index, listed.content), demand, before, now, wall);
+                        self.components.insert(listed.key.clone(), new);
+                        self.is_placed = false;
+                    }
+                }
+                if self.restarts.contains_key(&listed.key) {
+                    recorded.push((listed.key.clone(), (listed.recorded_restarts)()));
+                }
+                seen.insert(listed.key);
+            });
+        }
+        if seen.len() != self.components.len() {
+            self.components.retain(|key, _| seen.contains(key));
+            self.is_placed = false;
+        }
+        self.restarts.retain(|key, _| seen.contains(key));
+        for (key, restarts) in recorded {
+            self.restart_recorded(&key, restarts);
+        }
+    }
+
+    fn read_config_maps(&mut self, now: Monotonic) {
+        let of = |component: &Observed| (component.namespace.clone(), component.demand.config_map.clone());
+        let needed: HashSet<_> = self.components.values().map(of).collect();
+        for of in self.urls.due(needed.iter(), MAX_READS, now) {
+            let (client, results) = (self.shared.client.clone(), self.results.0.clone());
+            let access = self.settings.access.clone();
+            tokio::spawn(async move {
+                let url = service_urls::read(&client, &of, &access).await;
+                _ = results.send(Message::Url(of, url)).await;
+            });
+        }
+    }
+
+    /// Assigns components to clusters.
+    fn place(&mut self) {
+        if self.is_placed {
+            return;
+        }
+        self.is_placed = true;
+        let mut wanted: HashMap<ClusterKey, (Place, Wanted)> = HashMap::new();
+        for component in self.components.values_mut() {
+            let of = (component.namespace.clone(), component.demand.config_map.clone());
+            match self.urls.get(&of) {
+                None => {}
+                Some(Err(message)) => component.set_place(Err(message.clone())),
+                Some(Ok(web)) => {
+                    let access = self.settings.access.find(web, &component.namespace);
+                    component.set_place(Ok(Place { web: web.clone(), access }));
+                }
+            }
+            if let Ok(place) = &component.place {
+                let (_, wanted) =
+                    wanted.entry(key_of(place)).or_insert_with(|| (place.clone(), Wanted::default()));
+                wanted.add(&component.demand.interest);
+            }
+        }
+        self.clusters.retain(|key, _| wanted.contains_key(key));
+        for (key, (place, wanted)) in wanted {
+            let asked = self.clusters.entry(key).or_insert_with(|| {
+                let brokers = place.access.brokers().iter().map(ToString::to_string).collect();
+                let cluster = Cluster::new(place.web.as_str(), brokers);
+                Asked { place, cluster, wanted: Arc::default() }
+            });
+            asked.wanted = Arc::new(wanted);
+        }
+    }
+
+    fn ask(&mut self, now: Monotonic) {
+        let mut targets: HashMap<ClusterKey, Vec<Target>> = HashMap::new();
+        for (key, component) in &self.components {
+            let Ok(place) = &component.place else { continue };
+            let of = key_of(place);
+            let Some(asked) = self.clusters.get(&of) else { continue };
+            let Some(workload) = self.board.workload(key, &component.uid) else { continue };
+            let activity = Observed::activity(&workload);
+            let (details, lag) = (component.needs_details(now), component.needs_lag());
+            let target = asked.cluster.target(&component.demand.interest, activity, details, lag);
+            targets.entry(of).or_default().push(target);
+        }
+        // A cluster that is slow must not use up what others need: each gets its share of what is left.
+        let mut clusters = targets.len();
+        for (key, targets) in targets {
+            let Some(asked) = self.clusters.get_mut(&key) else { continue };
+            let most = MAX_IN_FLIGHT.saturating_sub(self.in_flight).div_ceil(clusters.max(1));
+            clusters -= 1;
+            let (requests, _) = asked.cluster.begin(&targets, &self.settings.limits, most, now);
+            for request in requests {
+                self.in_flight += 1;
+                let (client, results) = (self.client.clone(), self.results.0.clone());
+                let (place, wanted) = (asked.place.clone(), Arc::clone(&asked.wanted));
+                let (metrics, key) = (Arc::clone(&self.metrics), key.clone());
+                tokio::spawn(async move {
+                    let done = fetch::ask(&client, &place, &request, &wanted, &metrics).await;
+                    _ = results.send(Message::Answer(key, request, done)).await;
+                });
+            }
+        }
+    }
+
+    fn rounds(&mut self, now: Monotonic, wall: UnixMillis) {
+        let mut stalled = Vec::new();
+        for (key, component) in &mut self.components {
+            let Some(workload) = self.board.workload(key, &component.uid) else { continue };
+            let asked = component.place.as_ref().ok().and_then(|place| self.clusters.get(&key_of(place)));
+            let cluster = asked.map(|asked| &asked.cluster);
+            let Some(at) = component.is_due(cluster, now) else { continue };
+            let age = u64::try_from(now.since(at).as_millis()).unwrap_or_default();
+            let at_wall = UnixMillis(wall.0.saturating_sub(age));
+            let report = component.round(cluster, &workload, at, at_wall, &self.settings.write);
+            if let Some(report) = report {
+                self.board.publish(key, &component.uid, report);
+                if let Some(kind) = self.kinds.get(component.kind) {
+                    kind.trigger(&component.namespace, &component.name);
+                }
+            }
+            if component.verdict().stall().is_some() {
+                stalled.push((key.clone(), workload));
+            }
+        }
+        for (key, workload) in stalled {
+            self.decide_restart(&key, &workload, now, wall);
+        }
+    }
+}
+
+fn key_of(place: &Place) -> ClusterKey {
+    (place.web.clone(), place.access.index())
+}
+
+fn wall() -> UnixMillis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,301 @@
+//! One component under observation: its samples, and when a report is worth a write.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use function_mesh_api::types::{OnStall, TrafficStatus};
+use function_mesh_observer::cluster::Cluster;
+use function_mesh_observer::requests::Activity;
+use function_mesh_observer::stall::{
+    RestartDecision, RestartLimits, RestartState, StallPolicy, Verdict, decide_restart, detect,
+    effective_stall_after,
+};
+use function_mesh_observer::{
+    Cause, Monotonic, Observation, PodObservation, Reading, ServerClock, TopicObservation, Tracker,
+    TrackerSettings, Traffic, TrafficSettings, UnixMillis, Workload, WriteLimits,
+};
+use function_mesh_pulsar::{Access, WebUrl};
+
+use super::board::{StallReport, TrafficReport};
+use super::demand::Demand;
+use super::report::{cause_text, millis, readings, stall_report, time, traffic_status};
+
+/// Time between two rounds without a new answer.
+const IDLE_ROUND: Duration = Duration::from_mins(1);
+/// How long a new component may be unknown before its status says so: the ConfigMap, the number of partitions and the
+/// statistics are asked one after another.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// The Pulsar cluster of a component.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Place {
+    /// The web service.
+    pub(super) web: WebUrl,
+    /// How it is asked.
+    pub(super) access: Access,
+}
+
+/// A component under observation.
+#[derive(Debug)]
+pub(super) struct Observed {
+    /// Hash of the object from which the demand was read.
+    pub(super) content: u64,
+    pub(super) uid: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// Index of its kind.
+    pub(super) kind: usize,
+    pub(super) demand: Demand,
+    /// Its Pulsar cluster, or why none is known.
+    pub(super) place: Result<Place, String>,
+    /// The last answers of its pods, by ordinal.
+    pub(super) pods: BTreeMap<u64, PodObservation>,
+    pub(super) pods_asked: Option<Monotonic>,
+    pub(super) restarts: RestartState,
+    tracker: Tracker,
+    began: Monotonic,
+    last_round: Option<Monotonic>,
+    /// What the status has, and since when.
+    published: Option<(TrafficReport, Monotonic)>,
+    verdict: Verdict,
+}
+
+impl Observed {
+    /// A component of which the status is known, which a previous process may have written.
+    pub(super) fn new(
+        (uid, namespace, name): (&str, &str, &str),
+        (kind, content): (usize, u64),
+        demand: Demand,
+        before: Option<TrafficReport>,
+        now: Monotonic,
+        wall: UnixMillis,
+    ) -> Self {
+        let settings =
+            TrackerSettings { stall_after: demand.policy.stall_after, ..TrackerSettings::default() };
+        let age =
+            |time: Option<UnixMillis>| time.map(|time| Duration::from_millis(wall.0.saturating_sub(time.0)));
+        let at = |time| age(time).map(|age| Monotonic(now.0.saturating_sub(age)));
+        let traffic = before.as_ref().map(|before| &before.traffic);
+        let restarts = RestartState {
+            restarts: traffic.and_then(|traffic| traffic.restarts).unwrap_or_default(),
+            last: at(traffic.and_then(|traffic| traffic.last_restart.as_ref()).and_then(millis)),
+            stalled_at: None,
+        };
+        let observed_at = at(traffic.and_then(|traffic| traffic.observed_at.as_ref()).and_then(millis));
+        Self {
+            content,
+            uid: uid.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            kind,
+            demand,
+            place: Err("the ConfigMap with the URL of Pulsar has not been read".to_owned()),
+            pods: BTreeMap::new(),
+            pods_asked: None,
+            restarts,
+            tracker: Tracker::new(settings),
+            began: now,
+            last_round: None,
+            published: before.map(|before| (before, observed_at.unwrap_or_default())),
+            verdict: Verdict::Unknown(Cause::NotAsked),
+        }
+    }
+
+    /// Takes another spec. Samples stay, unless it consumes something else.
+    pub(super) fn change(&mut self, content: u64, demand: Demand) {
+        self.content = content;
+        let (old, new) = (&self.demand.interest, &demand.interest);
+        let names = |interest: &function_mesh_observer::cluster::Interest| {
+            let patterns = interest.patterns.iter().map(|(name, _)| name.clone());
+            (interest.subscription.clone(), interest.topics.clone(), patterns.collect::<Vec<_>>())
+        };
+        let is_other = names(old) != names(new)
+            || self.demand.policy.stall_after != demand.policy.stall_after
+            || self.demand.config_map != demand.config_map;
+        if is_other {
+            let stall_after = demand.policy.stall_after;
+            self.tracker = Tracker::new(TrackerSettings { stall_after, ..TrackerSettings::default() });
+            self.last_round = None;
+        }
+        self.demand = demand;
+    }
+
+    /// Moves it to another cluster. The next round comes at once.
+    pub(super) fn set_place(&mut self, place: Result<Place, String>) {
+        if self.place != place {
+            self.place = place;
+            self.last_round = None;
+        }
+    }
+
+    /// How often it is asked about.
+    pub(super) fn activity(workload: &Workload) -> Activity {
+        if workload.wanted == 0 { Activity::Suspended } else { Activity::Awake }
+    }
+
+    /// Whether consumers are worth asking for.
+    pub(super) fn needs_details(&self, now: Monotonic) -> bool {
+        self.tracker.needs_details(now, self.demand.policy.stall_after)
+    }
+
+    /// Whether the lag is worth reading.
+    pub(super) fn needs_lag(&self) -> bool {
+        self.tracker
+            .window()
+            .last()
+            .is_some_and(|last| last.ready_backlog.is_known_and(|backlog| backlog > 0))
+    }
+
+    /// Whether it is time for a round: all topics have a newer answer, or none came for long.
+    pub(super) fn is_due(&self, cluster: Option<&Cluster>, now: Monotonic) -> Option<Monotonic> {
+        let answered = cluster.and_then(|cluster| cluster.answered_at(&self.demand.interest));
+        if let Some(at) = answered
+            && self.last_round.is_none_or(|last| at > last)
+        {
+            return Some(at);
+        }
+        let since = self.last_round.unwrap_or(self.began);
+        let interval = if self.last_round.is_none() { GRACE } else { IDLE_ROUND };
+        let is_late = now.since(since) >= interval;
+        // A source has no topic to ask about; its rounds follow its pods.
+        let newest_pod = self.pods.values().map(|pod| pod.at).max().filter(|_| !self.demand.consumes());
+        let has_pods = newest_pod.is_some_and(|at| self.last_round.is_none_or(|last| at > last));
+        (is_late || has_pods).then_some(now)
+    }
+
+    /// One round: takes the answers and judges. Returns a report that is worth a write.
+    pub(super) fn round(
+        &mut self,
+        cluster: Option<&Cluster>,
+        workload: &Workload,
+        at: Monotonic,
+        wall: UnixMillis,
+        write: &WriteLimits,
+    ) -> Option<TrafficReport> {
+        let settings = TrafficSettings::default();
+        let pods = self.pods.values().cloned().collect();
+        let interest = &self.demand.interest;
+        let observation = match cluster {
+            Some(cluster) => cluster.observe(interest, pods, at, wall, settings.max_age),
+            None => self.without_cluster(pods, at, wall),
+        };
+        self.tracker.observe(&observation, workload);
+        self.last_round = Some(at);
+        let policy = self.demand.policy;
+        self.verdict = detect(&self.tracker, workload, &policy, at);
+        let traffic = Traffic::summarize(self.tracker.window(), at, &settings);
+        let before = self.published.as_ref().map(|(report, _)| report);
+        let stall = self.stall(&policy, before.and_then(|before| before.stall.as_ref()));
+        let is_stalled = self.verdict.stall().is_some();
+        self.restarts = self.restarts.after(is_stalled, false, at, &RestartLimits::default());
+        let report = TrafficReport { traffic: self.status(&traffic), stall };
+        let is_worth = match &self.published {
+            None => self.is_settled(&traffic, at),
+            Some((before, written)) => {
+                let condition =
+                    |report: &TrafficReport| report.stall.as_ref().map(|stall| (stall.holds, stall.reason));
+                let shown = |report: &TrafficReport| {
+                    (report.traffic.access, report.traffic.message.clone(), report.traffic.restarts)
+                };
+                let previous = readings(&before.traffic);
+                condition(before) != condition(&report)
+                    || at.since(*written) >= write.min_interval && shown(before) != shown(&report)
+                    || traffic.is_meaningful_change(Some(&previous), at.since(*written), write)
+            }
+        };
+        is_worth.then(|| {
+            self.published = Some((report.clone(), at));
+            report
+        })
+    }
+
+    /// Whether a first report would not be replaced at once: a rate needs two answers, and pods need time to subscribe.
+    fn is_settled(&self, traffic: &Traffic, at: Monotonic) -> bool {
+        let is_asked = matches!(
+            traffic.backlog.cause(),
+            Some(Cause::Unauthorized | Cause::Failed | Cause::NoCredentials)
+        );
+        let grace = if is_asked || self.place.is_err() { GRACE } else { 4 * GRACE };
+        let rate = if self.demand.consumes() { traffic.in_rate } else { traffic.out_rate };
+        rate.is_known() || at.since(self.began) >= grace
+    }
+
+    fn without_cluster(&self, pods: Vec<PodObservation>, at: Monotonic, wall: UnixMillis) -> Observation {
+        let interest = &self.demand.interest;
+        let names = interest.topics.iter().chain(interest.patterns.iter().map(|(name, _)| name));
+        let topics = names.map(|name| TopicObservation {
+            topic: name.to_string(),
+            subscription: interest.subscription.clone(),
+            answer: Err(Cause::NotAsked),
+        });
+        let is_output_blocked = Reading::Unknown(Cause::NotAsked);
+        Observation {
+            at,
+            wall,
+            clock: ServerClock::default(),
+            topics: topics.collect(),
+            is_output_blocked,
+            pods,
+        }
+    }
+
+    fn stall(&self, policy: &StallPolicy, before: Option<&StallReport>) -> Option<StallReport> {
+        if !self.demand.consumes() {
+            return None;
+        }
+        let after = effective_stall_after(&self.tracker, policy);
+        stall_report(&self.verdict, after, |cause| self.why(cause), before)
+    }
+
+    fn why(&self, cause: Cause) -> String {
+        match &self.place {
+            Ok(place) => cause_text(cause, place.web.as_str(), place.access.kind()),
+            Err(message) => message.clone(),
+        }
+    }
+
+    fn status(&self, traffic: &Traffic) -> TrafficStatus {
+        let unknown = if self.demand.consumes() { traffic.backlog.cause() } else { None };
+        let has_restarts = self.restarts.restarts > 0;
+        let age = |at: Monotonic, now: Monotonic| now.since(at);
+        let wall = self.tracker.window().last().map(|last| (last.at, last.wall));
+        let last_restart = self.restarts.last.zip(wall).and_then(|(at, (now, wall))| {
+            let age = u64::try_from(age(at, now).as_millis()).unwrap_or(u64::MAX);
+            time(UnixMillis(wall.0.saturating_sub(age)))
+        });
+        TrafficStatus {
+            access: self.place.as_ref().ok().map(|place| place.access.kind()),
+            message: unknown.map(|cause| self.why(cause)),
+            restarts: has_restarts.then_some(self.restarts.restarts),
+            last_restart: last_restart.filter(|_| has_restarts),
+            ..traffic_status(traffic)
+        }
+    }
+
+    /// Which pod to restart, if the component wants that and it can help.
+    pub(super) fn restart(&self, ready: &[u64], now: Monotonic) -> Option<RestartDecision> {
+        let stall = self.verdict.stall().filter(|_| self.demand.on_stall == OnStall::Restart)?;
+        let (unacked, longest) = (self.tracker.unacked_by_pod(), self.tracker.longest_call());
+        Some(decide_restart(stall, &self.restarts, unacked, ready, longest, &RestartLimits::default(), now))
+    }
+
+    /// Counts a restart that is about to happen. Returns the report that records it first.
+    pub(super) fn count_restart(&mut self, now: Monotonic, wall: UnixMillis) -> TrafficReport {
+        self.restarts = self.restarts.after(true, true, now, &RestartLimits::default());
+        let (mut report, _) = self.published.clone().unwrap_or_default();
+        report.traffic.restarts = Some(self.restarts.restarts);
+        report.traffic.last_restart = time(wall);
+        self.published = Some((report.clone(), now));
+        report
+    }
+
+    /// Whether it is stalled, for metrics.
+    pub(super) fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// The last report, for metrics.
+    pub(super) fn reported(&self) -> Option<&TrafficReport> {
+        self.published.as_ref().map(|(report, _)| report)
+    }
+}
