@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source};
+use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source, labels};
 use function_mesh_workloads::{
     OPERATOR_NAMESPACE, PublishedSettings, SETTINGS_CONFIG_MAP, SettingsError, VerticalPodAutoscaler,
 };
@@ -26,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The cluster to connect to.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Connection {
+pub(crate) struct KubeconfigArgs {
     /// Kubeconfig of the cluster [default: $KUBECONFIG or ~/.kube/config]
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     kubeconfig: Option<PathBuf>,
@@ -34,6 +34,13 @@ pub(crate) struct Connection {
     /// Context of the kubeconfig [default: the current context]
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     context: Option<String>,
+}
+
+/// The cluster to connect to, and its operator.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Connection {
+    #[command(flatten)]
+    kubeconfig: KubeconfigArgs,
 
     /// Operator to read the settings of, by its namespace and ConfigMap; without a cluster to compare with they are
     /// read only if this is set [default: function-mesh/function-mesh-settings]
@@ -148,6 +155,8 @@ pub(crate) enum ClusterError {
     Runtime(#[from] std::io::Error),
     #[error("failed to list {plural}{scope}: {source}{advice}")]
     List { plural: String, scope: String, source: Box<kube::Error>, advice: String },
+    #[error("failed to read {id}: {source}")]
+    Get { id: ObjectRef, source: Box<kube::Error> },
 }
 
 /// A connection to a cluster.
@@ -160,11 +169,16 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn connect(connection: &Connection) -> Result<Self, ClusterError> {
+        let operator = connection.operator.clone().unwrap_or_default();
+        Ok(Self { operator, ..Self::open(&connection.kubeconfig)? })
+    }
+
+    /// Connects without regard to an operator.
+    pub(crate) fn open(args: &KubeconfigArgs) -> Result<Self, ClusterError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let options =
-            KubeConfigOptions { context: connection.context.clone(), ..KubeConfigOptions::default() };
+        let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
         let (client, namespace) = runtime.block_on(async {
-            let mut config = match &connection.kubeconfig {
+            let mut config = match &args.kubeconfig {
                 Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
                 None => Config::from_kubeconfig(&options).await?,
             };
@@ -173,12 +187,17 @@ impl Cluster {
             let client = Client::try_from(config).map_err(|error| ClusterError::Client(Box::new(error)))?;
             Ok::<_, ClusterError>((client, namespace))
         })?;
-        Ok(Self { runtime, client, namespace, operator: connection.operator.clone().unwrap_or_default() })
+        Ok(Self { runtime, client, namespace, operator: OperatorRef::default() })
     }
 
     /// The namespace of the context.
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// Waits, while connections stay alive.
+    pub(crate) fn sleep(&self, time: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// The settings to render objects of these namespaces with: flags, over what the operator publishes.
@@ -236,19 +255,56 @@ impl Cluster {
     fn snapshot(&self, namespace: Option<&str>, kinds: &[ApiResource]) -> Result<Snapshot, ClusterError> {
         let mut found = Snapshot::new();
         for kind in kinds {
-            for object in self.list(namespace, kind)? {
+            for object in self.list(namespace, kind, &ListParams::default())? {
                 found.insert(ObjectRef::of(&object), object);
             }
         }
         Ok(found)
     }
 
-    fn list(&self, namespace: Option<&str>, kind: &ApiResource) -> Result<Vec<Value>, ClusterError> {
+    /// One object of a Function Mesh kind; None if it does not exist.
+    pub(crate) fn get(&self, id: &ObjectRef) -> Result<Option<Value>, ClusterError> {
+        let Some(kind) = mesh_kinds().into_iter().find(|kind| kind.kind == id.kind) else { return Ok(None) };
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &id.namespace, &kind);
+        match self.runtime.block_on(api.get_opt(&id.name)) {
+            Ok(object) => Ok(object.and_then(|object| with_type_meta(object, &kind))),
+            Err(source) => Err(ClusterError::Get { id: id.clone(), source: Box::new(source) }),
+        }
+    }
+
+    /// All FunctionMeshes of a namespace, or of all namespaces.
+    pub(crate) fn meshes(&self, namespace: Option<&str>) -> Result<Vec<Value>, ClusterError> {
+        self.list(namespace, &ApiResource::erase::<FunctionMesh>(&()), &ListParams::default())
+    }
+
+    /// All Functions, Sources and Sinks of a namespace or of all namespaces, and of a mesh if one is given.
+    pub(crate) fn components(
+        &self,
+        namespace: Option<&str>,
+        mesh: Option<&str>,
+    ) -> Result<Vec<Value>, ClusterError> {
+        let params = ListParams {
+            label_selector: mesh.map(|mesh| format!("{}={mesh}", labels::MESH)),
+            ..ListParams::default()
+        };
+        let mut found = Vec::new();
+        for kind in component_kinds() {
+            found.extend(self.list(namespace, &kind, &params)?);
+        }
+        Ok(found)
+    }
+
+    fn list(
+        &self,
+        namespace: Option<&str>,
+        kind: &ApiResource,
+        params: &ListParams,
+    ) -> Result<Vec<Value>, ClusterError> {
         let api: Api<DynamicObject> = match namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, kind),
             None => Api::all_with(self.client.clone(), kind),
         };
-        let items = match self.runtime.block_on(api.list(&ListParams::default())) {
+        let items = match self.runtime.block_on(api.list(params)) {
             Ok(list) => list.items,
             // The CRD is not installed.
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
@@ -259,13 +315,14 @@ impl Cluster {
 }
 
 fn mesh_kinds() -> Vec<ApiResource> {
-    vec![
-        ApiResource::erase::<FunctionMesh>(&()),
-        ApiResource::erase::<Function>(&()),
-        ApiResource::erase::<Source>(&()),
-        ApiResource::erase::<Sink>(&()),
-        ApiResource::erase::<BackendConfig>(&()),
-    ]
+    let mut kinds = vec![ApiResource::erase::<FunctionMesh>(&())];
+    kinds.extend(component_kinds());
+    kinds.push(ApiResource::erase::<BackendConfig>(&()));
+    kinds
+}
+
+fn component_kinds() -> [ApiResource; 3] {
+    [ApiResource::erase::<Function>(&()), ApiResource::erase::<Source>(&()), ApiResource::erase::<Sink>(&())]
 }
 
 /// A list item with apiVersion and kind, which the API server omits in lists.

@@ -2,8 +2,9 @@
 //!
 //! `render` prints the objects that the operator creates from a manifest, `validate` reports errors with file and
 //! line, `diff` shows changes and whether pods restart, `explain` shows the source of each value, `graph` draws the
-//! data flow, and `crds` prints the CRDs. All commands share defaults, validation and rendering with the operator, and
-//! work offline; with the feature `cluster` also on objects of a cluster and topic stats of a broker, read-only.
+//! data flow, and `crds` prints the CRDs. They share defaults, validation and rendering with the operator, and work
+//! offline; with the feature `cluster` also on objects of a cluster and topic stats of a broker, read-only. Only with
+//! that feature, `status` shows what is wrong with a running mesh, and `top` which components lag.
 //!
 //! [`run`] takes the parsed command line and the output streams.
 
@@ -25,6 +26,9 @@ mod reference;
 mod rendering;
 mod screen;
 mod shell_args;
+mod shorten;
+#[cfg(feature = "cluster")]
+pub mod status;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -50,10 +54,12 @@ Examples:
   kubectl mesh diff -f mesh.yaml                  changes to the cluster, and whether pods restart
   kubectl mesh explain -f mesh.yaml clean         the source of each value of a component
   kubectl mesh render -f mesh.yaml                the StatefulSets, Services and autoscalers of a mesh
+  kubectl mesh status people                      a running mesh: what is wrong, and why
+  kubectl mesh top -A                             which components lag most
   kubectl mesh crds | kubectl apply --server-side -f -
 
-No command writes to a cluster. Exit code: 0 success, 1 invalid object (`diff`: changes), 2 unreadable input or
-invalid command line.";
+No command writes to a cluster. Exit code: 0 success, 1 invalid object (`diff`: changes, `status`: not healthy), 2
+unreadable input or invalid command line.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -67,6 +73,12 @@ enum Command {
     Explain(commands::explain::Args),
     /// Draw the data flow between components
     Graph(commands::graph::Args),
+    /// Show the health and the traffic of a running mesh, and why it is not healthy
+    #[cfg(feature = "cluster")]
+    Status(commands::status::Args),
+    /// Show the traffic of running components, those that lag most first
+    #[cfg(feature = "cluster")]
+    Top(commands::top::Args),
     /// Print the CRDs, or a reference of their fields
     Crds(commands::crds::Args),
 }
@@ -79,6 +91,8 @@ pub struct Streams<'a> {
     pub err: &'a mut dyn Write,
     /// Whether the output may have colours.
     pub colour: bool,
+    /// Whether the output is a terminal, which can be redrawn.
+    pub terminal: bool,
 }
 
 /// The result of a command.
@@ -90,6 +104,8 @@ pub enum Outcome {
     Invalid,
     /// There are changes.
     Changed,
+    /// Something in the cluster is not healthy.
+    Unhealthy,
     /// Input or output failed, or the command line is invalid.
     Failed,
 }
@@ -99,7 +115,7 @@ impl Outcome {
     pub fn exit_code(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Success => 0,
-            Self::Invalid | Self::Changed => 1,
+            Self::Invalid | Self::Changed | Self::Unhealthy => 1,
             Self::Failed => 2,
         })
     }
@@ -150,6 +166,10 @@ pub fn run(cli: &Cli, streams: &mut Streams<'_>) -> Outcome {
         Command::Diff(args) => commands::diff::run(args, streams),
         Command::Explain(args) => commands::explain::run(args, streams),
         Command::Graph(args) => commands::graph::run(args, streams),
+        #[cfg(feature = "cluster")]
+        Command::Status(args) => commands::status::run(args, streams),
+        #[cfg(feature = "cluster")]
+        Command::Top(args) => commands::top::run(args, streams),
         Command::Crds(args) => commands::crds::run(args, streams),
     };
     match result.and_then(|outcome| Ok(streams.out.flush().map(|()| outcome)?)) {

@@ -1,8 +1,10 @@
 //! Writes objects as YAML or JSON.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
+use function_mesh_api::is_printable;
 use serde_json::{Value, json};
 
 /// Output formats of objects.
@@ -35,9 +37,35 @@ pub(crate) fn yaml_prose(object: &Value) -> Result<String, OutputError> {
     Ok(serde_saphyr::to_string_with_options(object, options)?)
 }
 
-/// An object as indented JSON.
+/// An object as indented JSON. Characters that are not printable are escaped, also those that JSON allows as they are.
 pub(crate) fn json(object: &Value) -> String {
-    format!("{object:#}\n")
+    let plain = format!("{object:#}\n");
+    let is_plain = |letter: char| letter == '\n' || is_printable(letter);
+    if plain.chars().all(is_plain) {
+        return plain;
+    }
+    let mut text = String::with_capacity(plain.len());
+    for letter in plain.chars() {
+        if is_plain(letter) {
+            text.push(letter);
+            continue;
+        }
+        for unit in letter.encode_utf16(&mut [0; 2]) {
+            let _ = write!(text, "\\u{unit:04x}");
+        }
+    }
+    text
+}
+
+/// The same with sanitized texts, for YAML: of what is not printable it escapes only control characters.
+#[cfg(feature = "cluster")]
+pub(crate) fn sanitized(object: Value) -> Value {
+    match object {
+        Value::String(text) => Value::String(function_mesh_api::printable_lines(&text).into_owned()),
+        Value::Array(items) => items.into_iter().map(sanitized).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, sanitized(value))).collect(),
+        other => other,
+    }
 }
 
 /// Writes an object.
@@ -56,4 +84,18 @@ pub(crate) fn list(items: Vec<Value>) -> Value {
         fields.insert("items".to_owned(), Value::Array(items));
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s15_json_escapes_what_is_not_printable() {
+        let object = json!({ "a": "ä\u{1b}\u{9b}2J\u{202e}\u{e0041}\n", "b": ["\u{7f}"] });
+        let text = json(&object);
+        assert!(text.chars().all(|letter| letter == '\n' || is_printable(letter)), "{text:?}");
+        assert!(text.contains("ä") && text.contains("\\u202e\\udb40\\udc41\\n"), "{text:?}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), object);
+    }
 }

@@ -1,7 +1,7 @@
 //! Writes to terminals: text from clusters and manifests is sanitized, so that it cannot contain control sequences.
 //!
-//! Colours are added around sanitized text; nothing else writes escape sequences. JSON and YAML output does not pass
-//! here: both have their own escapes.
+//! Colours are added around sanitized text, and only [`redrawn`] moves the cursor; nothing else writes escape sequences.
+//! JSON and YAML output does not pass here: both have their own escapes.
 
 use std::io::{self, Write};
 
@@ -21,6 +21,13 @@ pub(crate) fn lines(out: &mut dyn Write, text: &str) -> io::Result<()> {
 pub(crate) fn painted(text: &str, code: &str, colour: bool) -> String {
     let text = printable(text);
     if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into_owned() }
+}
+
+/// Sanitized lines over those that the terminal shows: from its top, each to the end of its line, and nothing below.
+#[cfg(feature = "cluster")]
+pub(crate) fn redrawn(text: &str, is_first: bool) -> String {
+    let clear = if is_first { "\x1b[2J" } else { "" };
+    format!("{clear}\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
 }
 
 /// Sanitizes lines that already have colours, which are kept. Only for output of a renderer that itself escapes control

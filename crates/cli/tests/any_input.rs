@@ -57,7 +57,7 @@ proptest! {
                 ["kubectl-mesh".as_ref(), command.as_ref(), "-f".as_ref(), file.as_os_str()],
             ).unwrap();
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            let mut streams = kubectl_mesh::Streams { out: &mut out, err: &mut err, colour: false };
+            let mut streams = kubectl_mesh::Streams { out: &mut out, err: &mut err, colour: false, terminal: false };
             let outcome = kubectl_mesh::run(&cli, &mut streams);
             let has_output = outcome == kubectl_mesh::Outcome::Success || !(out.is_empty() && err.is_empty());
             prop_assert!(has_output, "{} prints nothing", command);

@@ -94,7 +94,7 @@ fn run(command: &[&str], object: &Value, folder: &Path) -> (kubectl_mesh::Outcom
     let arguments = arguments.chain(["-f", file.to_str().unwrap()]);
     let cli = kubectl_mesh::Cli::try_parse_from(arguments).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut streams = kubectl_mesh::Streams { out: &mut out, err: &mut err, colour: false };
+    let mut streams = kubectl_mesh::Streams { out: &mut out, err: &mut err, colour: false, terminal: false };
     let outcome = kubectl_mesh::run(&cli, &mut streams);
     (outcome, String::from_utf8([out, err].concat()).unwrap())
 }

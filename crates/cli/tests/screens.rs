@@ -44,7 +44,7 @@ fn manifest(text: &str, class: &str) -> String {
 fn run(arguments: &[&str]) -> String {
     let cli = Cli::try_parse_from([&["kubectl-mesh"], arguments].concat()).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    kubectl_mesh::run(&cli, &mut Streams { out: &mut out, err: &mut err, colour: true });
+    kubectl_mesh::run(&cli, &mut Streams { out: &mut out, err: &mut err, colour: true, terminal: true });
     String::from_utf8([out, err].concat()).unwrap()
 }
 

@@ -8,4 +8,10 @@ pub(crate) mod explain;
 pub(crate) mod graph;
 mod inputs;
 pub(crate) mod render;
+#[cfg(feature = "cluster")]
+pub(crate) mod status;
+#[cfg(feature = "cluster")]
+pub(crate) mod top;
 pub(crate) mod validate;
+#[cfg(feature = "cluster")]
+mod watch;

@@ -13,7 +13,6 @@ mod place;
 mod ports;
 mod rates;
 mod route;
-mod shorten;
 mod svg;
 mod text;
 

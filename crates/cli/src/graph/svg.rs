@@ -7,8 +7,8 @@ use function_mesh_api::{REPLACEMENT, Role, is_printable};
 
 use super::layout::{Layout, Plan};
 use super::ports::{self, Step};
-use super::shorten::{columns, shorten};
 use super::{Boundary, Flow, Graph, Kind, Vertex};
+use crate::shorten::{columns, shorten};
 
 const MARGIN: i32 = 28;
 /// Gap between neighbours in a layer.

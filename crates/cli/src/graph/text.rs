@@ -8,8 +8,8 @@ use super::canvas::Canvas;
 use super::layout::{Layout, Plan};
 use super::ports::Step;
 use super::route::{self, Line};
-use super::shorten::{columns, shorten};
 use super::{Boundary, Graph, Kind, Vertex, ports};
+use crate::shorten::{columns, shorten};
 
 /// Longest name without elision.
 const MAX_NAME: usize = 56;

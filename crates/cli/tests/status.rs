@@ -1,0 +1,278 @@
+//! `status` and `top` with a real control plane, without nodes and without the operator: the tests write the statuses.
+
+#![cfg(feature = "cluster")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use function_mesh_testkit::{ControlPlane, apply, fixtures};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+struct Harness {
+    plane: &'static ControlPlane,
+    namespace: String,
+}
+
+impl Harness {
+    /// A namespace with the mesh `m`: source `in`, function `shout`, sink `drain`.
+    async fn new(name: &str) -> anyhow::Result<Self> {
+        let plane = ControlPlane::shared().await?;
+        let client = plane.client().await?;
+        let namespace = plane.namespace(&client, name).await?;
+        let mut sink = fixtures::sink("drain");
+        sink.input = fixtures::python_function("x").input;
+        let parts = [fixtures::java_function("shout").into(), sink.into(), fixtures::source("in").into()];
+        apply(&client, &namespace, &fixtures::mesh("m", parts)?).await?;
+        Ok(Self { plane, namespace })
+    }
+
+    fn mesh(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-mesh"));
+        command.args(arguments).arg("--kubeconfig").arg(self.plane.kubeconfig());
+        if !["-A", "-n"].iter().any(|flag| arguments.contains(flag)) {
+            command.args(["-n", &self.namespace]);
+        }
+        command.env_remove("KUBECONFIG").env("FUNCTION_MESH_OPERATOR", &self.namespace);
+        command
+    }
+
+    /// Exit code, standard output and standard error of a command.
+    fn run(&self, arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
+        let output = self.mesh(arguments).output()?;
+        let status = output.status.code().context("killed by a signal")?;
+        Ok((status, String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
+    }
+
+    /// Creates the components of the mesh, as the operator does.
+    async fn create_components(&self) -> anyhow::Result<()> {
+        let (status, out, err) = self.run(&["render", "--from-cluster", "-o", "json"])?;
+        ensure!(status == 0, "{err}");
+        let list: Value = serde_json::from_str(&out)?;
+        for item in list["items"].as_array().context("no items")? {
+            if ["Function", "Source", "Sink"].iter().any(|kind| item["kind"] == *kind) {
+                self.plane.kubectl(&["apply", "--server-side", "-f", "-"], &item.to_string()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the status of an object.
+    async fn report(&self, object: &str, status: &Value) -> anyhow::Result<()> {
+        let patch = json!({ "status": status }).to_string();
+        let args =
+            ["patch", object, "-n", &self.namespace, "--subresource=status", "--type=merge", "-p", &patch];
+        self.plane.kubectl(&args, "").await.map(drop)
+    }
+
+    /// Reports that everything is ready.
+    async fn report_ready(&self) -> anyhow::Result<()> {
+        let ready = condition("Ready", "True", "ComponentsReady", "all 3 components are ready");
+        self.report("functionmesh/m", &json!({ "observedGeneration": 1, "conditions": [ready] })).await?;
+        self.report("source/m-in", &component(&json!({ "outRate": 45, "observedAt": ago(10) }))).await?;
+        let traffic =
+            json!({ "backlog": 12, "lagSeconds": 1, "inRate": 45, "outRate": 45, "observedAt": ago(10) });
+        self.report("function/m-shout", &component(&traffic)).await?;
+        self.report("sink/m-drain", &component(&json!({ "backlog": 0, "observedAt": ago(3600) }))).await
+    }
+
+    async fn report_stall(&self) -> anyhow::Result<()> {
+        let mut status = component(
+            &json!({ "backlog": 1300, "lagSeconds": 200, "inRate": null, "outRate": 0, "observedAt": ago(10) }),
+        );
+        let message = "no consumer\u{1b}[2J is connected\u{202e}";
+        status["standardConditions"] = json!([condition("Stalled", "True", "NoConsumers", message)]);
+        self.report("function/m-shout", &status).await
+    }
+}
+
+fn ago(seconds: i64) -> String {
+    (Timestamp::now() - SignedDuration::from_secs(seconds)).to_string()
+}
+
+fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({ "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": ago(720) })
+}
+
+/// The status of a component with two ready pods.
+fn component(traffic: &Value) -> Value {
+    json!({
+        "observedGeneration": 1, "phase": "Ready", "replicas": 2, "readyReplicas": 2, "traffic": traffic,
+    })
+}
+
+#[tokio::test]
+async fn status_shows_what_the_operator_reports() -> anyhow::Result<()> {
+    let harness = Harness::new("status").await?;
+    let namespace = &harness.namespace;
+    let (status, out, err) = harness.run(&["status", "m"])?;
+    assert_eq!((status, err.as_str()), (1, ""), "{out}");
+    assert!(
+        out.starts_with(&format!("FunctionMesh {namespace}/m: Pending, 0/3 components ready\n")),
+        "{out}"
+    );
+    assert_eq!(out.matches("the object does not exist yet").count(), 3, "{out}");
+
+    harness.create_components().await?;
+    harness.report_ready().await?;
+    let (status, out, err) = harness.run(&["status", "fm/m"])?;
+    assert_eq!((status, err.as_str()), (0, ""), "{out}");
+    let expected = format!(
+        "\
+FunctionMesh {namespace}/m: Ready for 12m, 3/3 components ready
+│  HEALTH   COMPONENT         PODS  PHASE  IN/S  OUT/S  BACKLOG  LAG
+├─ healthy  source/m-in        2/2  Ready   n/a     45      n/a  n/a
+├─ healthy  function/m-shout   2/2  Ready    45     45       12   1s
+└─ healthy  sink/m-drain       2/2  Ready     -      -        0    -
+     the numbers are old: observed 1h ago
+-  unknown
+"
+    );
+    // The test itself may take a while.
+    let settled = |text: &str| {
+        text.split_once(" for 12m")
+            .map(|(head, rest)| (head.to_owned(), rest.split_once(',').unwrap().1.to_owned()))
+    };
+    assert_eq!(settled(&out), settled(&expected), "{out}");
+
+    harness.report_stall().await?;
+    for (arguments, code) in
+        [(["status", "m"], 1), (["status", "function/m-shout"], 1), (["status", "sink/m-drain"], 0)]
+    {
+        let (status, out, err) = harness.run(&arguments)?;
+        assert_eq!((status, err.as_str()), (code, ""), "{out}");
+        let cause = "stalled, NoConsumers: no consumer\u{fffd}[2J is connected\u{fffd}";
+        assert_eq!(out.contains(cause), code == 1, "{out}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn status_and_top_print_data() -> anyhow::Result<()> {
+    let harness = Harness::new("data").await?;
+    harness.create_components().await?;
+    harness.report_ready().await?;
+    harness.report_stall().await?;
+    let (status, json, _) = harness.run(&["status", "m", "-o", "json"])?;
+    assert_eq!(status, 1);
+    assert!(!json.contains(['\u{1b}', '\u{202e}']), "{json:?}");
+    let view: Value = serde_json::from_str(&json)?;
+    assert_eq!((&view["health"], &view["mesh"]["ready"]), (&json!("Stalled"), &json!(3)));
+    let shout = &view["components"][1];
+    assert_eq!(shout["traffic"]["lagSeconds"], 200);
+    assert_eq!(shout["traffic"]["inRate"], Value::Null);
+    assert_eq!(shout["stalled"]["message"], "no consumer\u{1b}[2J is connected\u{202e}");
+    let (_, yaml, _) = harness.run(&["status", "m", "-o", "yaml"])?;
+    let same: Value = serde_saphyr::from_str(&yaml)?;
+    assert_eq!(same["components"][1]["traffic"], *shout.get("traffic").unwrap());
+
+    for (arguments, first) in [
+        (&["top"][..], "m-shout"),
+        (&["top", "m"], "m-shout"),
+        (&["top", "--sort", "name"], "m-shout"),
+        (&["top", "--sort", "out"], "m-in"),
+        (&["top", "m", "-A"], "m-shout"),
+    ] {
+        let (status, out, err) = harness.run(arguments)?;
+        assert_eq!((status, err.as_str()), (0, ""), "{out}");
+        let row = out.lines().find(|line| line.contains(" m-")).unwrap();
+        assert!(row.contains(first), "{arguments:?}: {out}");
+        assert_eq!(out.starts_with("NAMESPACE  "), arguments.contains(&"-A"), "{out}");
+    }
+    let (_, json, _) = harness.run(&["top", "-A", "-o", "json"])?;
+    let view: Value = serde_json::from_str(&json)?;
+    let mine = view["components"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| it["namespace"] == harness.namespace.as_str());
+    assert_eq!(mine.count(), 3);
+    let (_, out, _) = harness.run(&["top"])?;
+    assert!(out.contains("Stalled: NoConsumers") && out.contains("Ready (old)"), "{out}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn errors_exit_with_2() -> anyhow::Result<()> {
+    let harness = Harness::new("errors").await?;
+    harness.create_components().await?;
+    for (arguments, message) in [
+        (&["status", "none"][..], "FunctionMesh none not found in namespace errors-"),
+        (&["status", "none"], "; available: m\n"),
+        (&["status", "shout"], "; did you mean function/m-shout?\n"),
+        (&["status", "function/shout"], "; did you mean function/m-shout?\n"),
+        (&["status", "pod/m"], "use KIND/NAME"),
+        (&["status", "backendconfig/m"], "a BackendConfig has no status"),
+        (&["status", "m\u{1b}[2J"], "use lowercase letters"),
+        (&["status"], "required arguments"),
+        (&["status", "m", "--context", "none"], "failed to load the kubeconfig"),
+        (&["status", "none", "--watch"], "FunctionMesh none not found"),
+        (&["top", "none"], "FunctionMesh none not found in namespace errors-"),
+        (&["top", "--sort", "size"], "invalid value 'size'"),
+    ] {
+        let (status, out, err) = harness.run(arguments)?;
+        assert_eq!((status, out.as_str()), (2, ""), "{arguments:?}: {err}");
+        assert!(err.contains(message) && !err.contains('\u{1b}'), "{arguments:?}: {err}");
+    }
+    let (status, out, err) = harness.run(&["top", "-n", "nowhere"])?;
+    assert_eq!((status, out.as_str(), err.as_str()), (0, "", "no components in namespace nowhere\n"));
+    Ok(())
+}
+
+/// A running `--watch`, which ends with the test.
+struct Watched {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Watched {
+    fn start(mut command: Command) -> anyhow::Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+        let out = BufReader::new(child.stdout.take().context("no standard output")?);
+        let (sender, lines) = channel();
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Ok(Self { child, lines })
+    }
+
+    /// The lines up to one that contains this text.
+    fn until(&self, text: &str) -> anyhow::Result<Vec<String>> {
+        let mut seen = Vec::new();
+        loop {
+            let line =
+                self.lines.recv_timeout(Duration::from_secs(30)).with_context(|| format!("{seen:?}"))?;
+            seen.push(line);
+            if seen.last().is_some_and(|line| line.contains(text)) {
+                return Ok(seen);
+            }
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn watch_prints_a_block_when_something_changes() -> anyhow::Result<()> {
+    let harness = Harness::new("watch").await?;
+    harness.create_components().await?;
+    harness.report_ready().await?;
+    let watched = Watched::start(harness.mesh(&["status", "m", "--watch"]))?;
+    let first = watched.until("-  unknown")?;
+    assert!(first.iter().any(|line| line.contains("Ready for")), "{first:?}");
+    // Two rounds without a change.
+    let more = watched.lines.recv_timeout(Duration::from_secs(5));
+    assert_eq!(more, Err(RecvTimeoutError::Timeout));
+    harness.report_stall().await?;
+    let second = watched.until("stalled, NoConsumers")?;
+    assert_eq!(second[0], "", "{second:?}");
+    assert!(second[2].starts_with("FunctionMesh "), "{second:?}");
+    Ok(())
+}
