@@ -109,7 +109,7 @@ fn access_file_names_mounted_files() {
     let clusters = clusters(&objects);
     let keys = |cluster: &Value| cluster.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
     let has = |cluster: &Value, wanted: &[&str]| {
-        assert_eq!(keys(cluster), wanted.iter().map(|it| (*it).to_owned()).collect())
+        assert_eq!(keys(cluster), wanted.iter().map(|it| (*it).to_owned()).collect());
     };
     has(&clusters[0], &["url", "namespaces", "brokers", "tokenFile", "caFile"]);
     has(&clusters[1], &["url", "namespaces", "tokenFile"]);
