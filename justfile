@@ -63,6 +63,10 @@ cargo-deny:
 bench-controller *args:
     cargo bench -p function-mesh-controller --bench controller -- {{args}}
 
+# Measures requests to Pulsar, time, memory and writes of the observer with up to 1000 functions: `just bench-observer --help`
+bench-observer *args:
+    cargo bench -p function-mesh-controller --bench observer -- {{args}}
+
 # Kills the operator, or injects each fault, at every request of every flow
 crash-points *flows:
     FUNCTION_MESH_ALL_POINTS=1 cargo test -p function-mesh-controller --test crash -- {{flows}}

@@ -51,4 +51,14 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- if (.Values.observer | default dict).enabled }}
+# The address of a component's Pulsar cluster, to observe its message traffic.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
+# To restart a pod of a stalled component with `onStall: Restart`.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [delete]
+{{- end }}
 {{- end }}

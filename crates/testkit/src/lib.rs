@@ -1,5 +1,5 @@
 //! Shared by the tests of Function Mesh: a real control plane, valid fixtures, records of writes, fault injection for
-//! requests to the API server, a load of admission requests, and a webhook in the test process.
+//! requests to the API server, a load of admission requests, a webhook in the test process, and a stand-in for Pulsar.
 //! A dev-dependency only.
 //!
 //! ```no_run
@@ -23,6 +23,7 @@ mod fuzz;
 mod load;
 mod log;
 mod pods;
+mod pulsar;
 mod wait;
 mod web;
 mod webhook;
@@ -34,6 +35,7 @@ pub use fuzz::{Fuzz, FuzzReport};
 pub use load::{Load, LoadReport};
 pub use log::LogBuffer;
 pub use pods::{fake_kubelet, mark_ended, mark_running, pretend_container_to_end};
+pub use pulsar::{PulsarStandIn, StandInRequests, StandInTopics};
 pub use wait::{SECONDS_10, SECONDS_30, eventually};
 pub use web::WebServer;
 pub use webhook::Webhook;
