@@ -29,7 +29,8 @@ pub struct TrafficStatus {
     pub exceptions: Option<u64>,
     /// Time of the last acknowledgement.
     pub last_acked: Option<Time>,
-    /// Time of the newest observation.
+    /// Time of the observation that was written last. The operator observes more often, and writes when a number has changed
+    /// noticeably.
     pub observed_at: Option<Time>,
     /// Pods that the operator restarted in a row, since the component is stalled and `onStall` is `Restart`.
     #[schemars(with = "Option<i32>", range(min = 0))]

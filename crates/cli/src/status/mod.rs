@@ -180,6 +180,7 @@ impl TrafficView {
             observed_at,
             access,
             message,
+            ..
         } = traffic;
         let old = observed_at.as_ref().is_none_or(|at| number::age(at, now) > OLD_AFTER);
         Self {

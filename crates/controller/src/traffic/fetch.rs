@@ -18,6 +18,8 @@ pub(super) struct Done {
     pub(super) outcome: Outcome,
     pub(super) result: Result<Parsed, Cause>,
     pub(super) clock: Option<ServerClock>,
+    /// Why the operator's own credentials could not be read.
+    pub(super) unreadable: Option<String>,
 }
 
 /// Asks a cluster.
@@ -32,8 +34,9 @@ pub(super) async fn ask(
     let answer = client.get(&place.web, &request.url, &place.access).await;
     let done = match answer {
         Err(error) => {
-            log_failure(place, &error);
-            Done { outcome: error.outcome(), result: Err(error.cause()), clock: None }
+            tracing::debug!(url = %request.url, %error, "failed to ask Pulsar");
+            let unreadable = matches!(error, FetchError::Credentials(_)).then(|| error.to_string());
+            Done { outcome: error.outcome(), result: Err(error.cause()), clock: None, unreadable }
         }
         Ok(answer) if answer.status == 200 => {
             let parsed = parse(request, &answer.body, &ParseLimits::default(), wanted);
@@ -42,26 +45,17 @@ pub(super) async fn ask(
                 tracing::debug!(url = %request.url, %error, "answer of Pulsar not understood");
                 Cause::from(&error)
             });
-            Done { outcome, result, clock: answer.clock }
+            Done { outcome, result, clock: answer.clock, unreadable: None }
         }
         Ok(answer) => {
             tracing::debug!(url = %request.url, status = answer.status, "Pulsar answered with an error");
             let outcome = Outcome::Status(answer.status);
-            Done { outcome, result: Err(outcome.cause().unwrap_or(Cause::Failed)), clock: answer.clock }
+            let result = Err(outcome.cause().unwrap_or(Cause::Failed));
+            Done { outcome, result, clock: answer.clock, unreadable: None }
         }
     };
     metrics.asked(kind_of(&request.key), done.outcome, begun.elapsed().as_secs_f64());
     done
-}
-
-/// A failure of the operator's own credentials is a warning. Others are in the status of each component.
-fn log_failure(place: &Place, error: &FetchError) {
-    let web = place.web.as_str();
-    if matches!(error, FetchError::Credentials(_)) {
-        tracing::warn!(web, %error, "failed to ask Pulsar");
-    } else {
-        tracing::debug!(web, %error, "failed to ask Pulsar");
-    }
 }
 
 /// The brokers that a cluster lists, if all of them may be asked: metrics of some would be incomplete.

@@ -48,6 +48,8 @@ const TICK: Duration = Duration::from_secs(1);
 const MAX_IN_FLIGHT: usize = 64;
 /// Reads of ConfigMaps under way.
 const MAX_READS: usize = 4;
+/// Time between two warnings about the same credentials.
+const WARN_INTERVAL: Duration = Duration::from_mins(5);
 /// Results that wait for the loop.
 const QUEUE: usize = 1024;
 
@@ -71,6 +73,8 @@ struct Asked {
     place: Place,
     cluster: Cluster,
     wanted: Arc<Wanted>,
+    /// When the log last said that the credentials cannot be read.
+    warned: Option<Monotonic>,
 }
 
 /// What runs beside the loop has found out.
@@ -169,6 +173,12 @@ impl Observer {
             Message::Answer(key, request, done) => {
                 self.in_flight = self.in_flight.saturating_sub(1);
                 if let Some(asked) = self.clusters.get_mut(&key) {
+                    if let Some(error) = done.unreadable
+                        && asked.warned.is_none_or(|at| now.since(at) >= WARN_INTERVAL)
+                    {
+                        asked.warned = Some(now);
+                        tracing::warn!(web = %key.0, error, "failed to read the credentials for Pulsar");
+                    }
                     let limits = &self.settings.limits;
                     asked.cluster.apply(&request, done.outcome, done.result, done.clock, limits, now);
                 }
@@ -259,7 +269,7 @@ impl Observer {
             let asked = self.clusters.entry(key).or_insert_with(|| {
                 let brokers = place.access.brokers().iter().map(ToString::to_string).collect();
                 let cluster = Cluster::new(place.web.as_str(), brokers);
-                Asked { place, cluster, wanted: Arc::default() }
+                Asked { place, cluster, wanted: Arc::default(), warned: None }
             });
             asked.wanted = Arc::new(wanted);
         }
