@@ -1,11 +1,14 @@
 //! Conditions of a mesh, the environment of a process, and counters of the broker.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use function_mesh_api::FunctionMesh;
+use anyhow::{Context as _, Result, ensure};
+use function_mesh_api::types::ComponentStatus;
+use function_mesh_api::{Function, FunctionMesh};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use tokio::time::sleep;
 
 use crate::Scenario;
 
@@ -41,5 +44,37 @@ impl Scenario {
             Ok(!readers.is_empty() && readers.values().all(|reader| reader["msgBacklog"] == 0))
         };
         self.eventually(&format!("{topic} is read to its end"), timeout, is_read).await
+    }
+
+    /// The status of a function.
+    pub async fn status(&self, function: &str) -> Result<ComponentStatus> {
+        self.api::<Function>().get(function).await?.status.context("no status")
+    }
+
+    /// Waits until a function has the condition Stalled with this status and one of these reasons. Prints how long it took,
+    /// and returns the message.
+    #[allow(clippy::print_stdout, reason = "the times are what the test shows")]
+    pub async fn await_stalled(&self, function: &str, wanted: &str, reasons: &[&str]) -> Result<String> {
+        let (began, timeout) = (Instant::now(), Duration::from_mins(6));
+        let mut message = String::new();
+        let what = format!("{function} is Stalled={wanted} with {reasons:?}");
+        while message.is_empty() {
+            let all = self.status(function).await?.standard_conditions;
+            let found = all.into_iter().find(|it| it.type_ == "Stalled");
+            if let Some(found) =
+                found.filter(|it| it.status == wanted && reasons.contains(&it.reason.as_str()))
+            {
+                let seconds = began.elapsed().as_secs();
+                println!(
+                    "{function}: Stalled={wanted} {} after {seconds} s: {}",
+                    found.reason, found.message
+                );
+                message = found.message;
+            } else {
+                ensure!(began.elapsed() < timeout, "{what}: still not so after {timeout:?}");
+                sleep(Duration::from_millis(500)).await;
+            }
+        }
+        Ok(message)
     }
 }

@@ -38,7 +38,8 @@ impl Scenario {
     pub async fn run<F>(name: &str, scenario: impl AsyncFnOnce(&Self) -> Result<F>) -> Result<F> {
         let harness = Harness::find().await?;
         let broker = harness.broker();
-        Self::run_with(&harness, &broker, name, scenario).await
+        // The future of a long story is large.
+        Box::pin(Self::run_with(&harness, &broker, name, scenario)).await
     }
 
     /// Runs a scenario with this broker.

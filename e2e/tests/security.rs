@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use function_mesh_api::FunctionMesh;
+use function_mesh_api::types::Phase;
 use function_mesh_e2e::{Broker, Harness, Pulsar, Scenario, not_ready};
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -215,4 +216,22 @@ async fn exit_message(scenario: &Scenario, mesh: &str) -> Result<String> {
     };
     let mesh = scenario.await_mesh(mesh, TIMEOUT, |mesh| words(mesh).is_some()).await?;
     words(&mesh).context("the condition changed meanwhile")
+}
+
+#[tokio::test]
+async fn a_broker_that_denies_access_is_told_with_what_to_do() -> Result<()> {
+    credentials::run(7301, "denies", async |scenario, issuer| {
+        let token = issuer.token("worker");
+        credentials::credentials(scenario, "credentials", &token).await?;
+        let function = scenario
+            .python("works", "mark.Mark", "in", "out")
+            .with(json!({ "pulsar": { "authSecret": "credentials" } }));
+        scenario.start(&function, "in", TIMEOUT).await?;
+        let message = scenario.await_stalled("works", "Unknown", &["AccessDenied"]).await?;
+        ensure!(message.contains("observer.clusters"), "{message}");
+        // What the operator cannot see makes nothing unhealthy.
+        let ready = async || Ok(scenario.status("works").await?.phase == Phase::Ready);
+        scenario.eventually("it is ready", TIMEOUT, ready).await
+    })
+    .await
 }

@@ -1,0 +1,80 @@
+//! Stalls and what is unknown, on a real broker: a function that raises always, an output whose quota holds producers, and
+//! a broker that is away.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use function_mesh_e2e::{Broker, BrokerPlan, Component, Harness, Scenario};
+use serde_json::json;
+
+const TIMEOUT: Duration = Duration::from_mins(6);
+
+fn impatient(component: Component) -> Component {
+    component.with(json!({ "stallAfter": "1m" }))
+}
+
+#[tokio::test]
+async fn a_function_that_always_raises_is_failing() -> Result<()> {
+    Scenario::run("raises", async |scenario| {
+        let function = impatient(scenario.python("raises", "stall.Stall", "in", "out"));
+        scenario.start(&function, "in", TIMEOUT).await?;
+        let mut producer = scenario.pulsar.producer("in").await?;
+        for _ in 0..5 {
+            producer.send(&"raise".into()).await?;
+        }
+        // Python's runner acknowledges what raises unless a retry is configured, so that new messages keep coming.
+        let message = scenario
+            .await_stalled("raises", "True", &["Failing", "ReceivingNotAcking", "NotReceiving"])
+            .await;
+        let traffic = scenario.status("raises").await?.traffic.context("no traffic")?;
+        println!("{message:?} {traffic:?}");
+        message.map(|_| ())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_output_whose_quota_holds_producers_is_named() -> Result<()> {
+    Scenario::run("quota", async |scenario| {
+        let function = impatient(scenario.python("fills", "mark.Mark", "in", "out"));
+        scenario.start(&function, "in", TIMEOUT).await?;
+        let quota = json!({ "limitSize": 1, "limit": 1, "policy": "producer_request_hold" });
+        scenario.pulsar.policy("backlogQuota?backlogQuotaType=destination_storage", &quota).await?;
+        // A subscription that nobody reads.
+        scenario.pulsar.consumer("out", "nobody").await?;
+        let texts: Vec<_> = (0..100).map(|number| format!("text {number}")).collect();
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_mins(4) {
+            scenario.pulsar.send("in", &texts).await?;
+            let conditions = scenario.status("fills").await?.standard_conditions;
+            if conditions.iter().any(|it| it.type_ == "Stalled" && it.status == "True") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        scenario.await_stalled("fills", "True", &["OutputBlocked"]).await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_makes_it_unknown_and_not_stalled() -> Result<()> {
+    let harness = Harness::find().await?;
+    let broker = Broker::start(&harness, BrokerPlan { port: 7300, ..BrokerPlan::default() }).await?;
+    let result = Scenario::run_with(&harness, &broker, "away", async |scenario| {
+        let function = impatient(scenario.python("waits", "mark.Mark", "in", "out"));
+        scenario.start(&function, "in", TIMEOUT).await?;
+        scenario.await_stalled("waits", "False", &["NotStalled"]).await?;
+        broker.kill().await?;
+        scenario.await_stalled("waits", "Unknown", &["PulsarUnavailable"]).await?;
+        let traffic = scenario.status("waits").await?.traffic.context("no traffic")?;
+        ensure!(traffic.backlog.is_none() && traffic.in_rate.is_none(), "unknown is not zero: {traffic:?}");
+        broker.restart().await?;
+        scenario.await_stalled("waits", "False", &["NotStalled"]).await?;
+        Ok(())
+    })
+    .await;
+    broker.stop().await?;
+    result
+}

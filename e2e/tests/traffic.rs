@@ -1,0 +1,133 @@
+//! What the status says of message traffic, on a real broker: numbers compared with what was sent, and a function that
+//! blocks.
+
+#![allow(clippy::print_stdout, reason = "the output and the times are what the tests show")]
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use function_mesh_api::FunctionMesh;
+use function_mesh_api::types::TrafficStatus;
+use function_mesh_e2e::{Scenario, condition};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::ResourceExt;
+use kube::api::ListParams;
+use serde_json::json;
+
+const TIMEOUT: Duration = Duration::from_mins(3);
+/// How a call that does not return looks from outside.
+const STALLED: [&str; 2] = ["NotReceiving", "ReceivingNotAcking"];
+
+/// Waits until the traffic of a component passes a check.
+async fn await_traffic(
+    scenario: &Scenario,
+    name: &str,
+    what: &str,
+    check: impl Fn(&TrafficStatus) -> bool,
+) -> Result<()> {
+    scenario
+        .eventually(&format!("{name}: {what}"), TIMEOUT, async || {
+            Ok(scenario.status(name).await?.traffic.as_ref().is_some_and(&check))
+        })
+        .await
+}
+
+/// Plain and partitioned topics, Shared, Failover and Key_Shared, a pattern, and a component without pods.
+#[tokio::test]
+async fn numbers_are_those_of_the_messages() -> Result<()> {
+    Scenario::run("traffic", async |scenario| {
+        scenario.pulsar.partitioned("parts", 3).await?;
+        let components = [
+            scenario.python("plain", "mark.Mark", "plain", "out"),
+            scenario.python("ordered", "mark.Mark", "parts", "out").with(json!({ "retainOrdering": true })),
+            scenario.python("keyed", "mark.Mark", "keys", "out").with(json!({ "retainKeyOrdering": true })),
+            scenario.python("pattern", "mark.Mark", "x", "out").with(json!({ "input": {
+                "topics": null, "topicPattern": scenario.pulsar.topic("many-.*") } })),
+            scenario.python("waits", "mark.Mark", "waits", "out"),
+        ];
+        // Its subscription exists before its pods stop.
+        scenario.apply::<FunctionMesh>(scenario.mesh("m", &components)).await?;
+        for topic in ["plain", "parts", "keys", "waits"] {
+            scenario.pulsar.await_consumer(topic, TIMEOUT).await?;
+        }
+        scenario.kubectl(&["scale", "function", "m-waits", "--replicas=0"]).await?;
+        scenario
+            .eventually("m-waits has no consumer", TIMEOUT, async || {
+                Ok(scenario.pulsar.consumers("waits").await?.values().sum::<usize>() == 0)
+            })
+            .await?;
+        let texts: Vec<_> = (0..70).map(|number| format!("text {number}")).collect();
+        for topic in ["plain", "parts", "keys", "many-1", "many-2", "waits"] {
+            scenario.pulsar.send(topic, &texts).await?;
+        }
+        await_traffic(scenario, "m-waits", "70 entries wait", |traffic| traffic.backlog == Some(70)).await?;
+        await_traffic(scenario, "m-waits", "they become older", |traffic| {
+            traffic.lag_seconds.is_some_and(|lag| lag > 0)
+        })
+        .await?;
+        for name in ["m-plain", "m-ordered", "m-keyed"] {
+            let is_done = |traffic: &TrafficStatus| {
+                traffic.backlog == Some(0)
+                    && traffic.last_acked.is_some()
+                    && traffic.in_rate.is_some()
+                    && traffic.exceptions == Some(0)
+            };
+            await_traffic(scenario, name, "all is acknowledged", is_done).await?;
+            scenario.await_stalled(name, "False", &["NotStalled"]).await?;
+        }
+        await_traffic(scenario, "m-pattern", "both topics are worked off", |it| it.backlog == Some(0))
+            .await?;
+        scenario.kubectl(&["scale", "function", "m-waits", "--replicas=1"]).await?;
+        await_traffic(scenario, "m-waits", "the backlog is gone", |it| it.backlog == Some(0)).await?;
+        scenario.await_ready("m", TIMEOUT).await?;
+        let plugin = std::env::var("FUNCTION_MESH_CLI").context("set FUNCTION_MESH_CLI to kubectl-mesh")?;
+        let output = scenario.harness.run(&plugin, &["status", "m", "-n", &scenario.namespace], "").await?;
+        println!("{output}");
+        ensure!(output.contains("waits") && output.contains("healthy"), "{output}");
+        let wide = scenario.kubectl(&["get", "functions", "-o", "wide"]).await?;
+        ensure!(wide.lines().next().is_some_and(|head| head.contains("LAG")), "{wide}");
+        Ok(())
+    })
+    .await
+}
+
+/// A pod that is Ready and does nothing is told, and restarted if that is wanted.
+#[tokio::test]
+async fn a_blocked_function_is_told_and_its_pod_restarted() -> Result<()> {
+    Scenario::run("blocked", async |scenario| {
+        let function = scenario
+            .python("blocks", "stall.Stall", "in", "out")
+            .with(json!({ "stallAfter": "1m", "onStall": "Restart" }));
+        scenario.apply::<FunctionMesh>(scenario.mesh("m", &[function])).await?;
+        scenario.await_ready("m", TIMEOUT).await?;
+        let pod = async || anyhow::Ok(scenario.api::<Pod>().get("m-blocks-function-0").await?.uid());
+        let before = pod().await?;
+        let began = std::time::Instant::now();
+        let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() + 75;
+        let texts = [format!("block-until:{until}"), "after".to_owned()];
+        scenario.pulsar.send("in", &texts).await?;
+        scenario.await_stalled("m-blocks", "True", &STALLED).await?;
+        let mesh = scenario.api::<FunctionMesh>().get("m").await?;
+        let told = condition(&mesh, "Stalled").context("the mesh does not tell")?;
+        ensure!(told.status == "True" && told.message.contains("function blocks"), "{told:?}");
+
+        scenario
+            .eventually("the pod is another one", TIMEOUT, async || {
+                Ok(pod().await.is_ok_and(|it| it != before))
+            })
+            .await?;
+        println!("restarted {} s after the message", began.elapsed().as_secs());
+        let received = scenario.pulsar.receive("out", 2, TIMEOUT).await?;
+        ensure!(received.contains(&"after!".to_owned()), "{received:?}");
+        scenario.await_stalled("m-blocks", "False", &["NotStalled"]).await?;
+        println!("over {} s after the message", began.elapsed().as_secs());
+        let events = scenario.api::<Event>().list(&ListParams::default()).await?;
+        let reasons: Vec<_> = events.items.iter().filter_map(|event| event.reason.as_deref()).collect();
+        ensure!(reasons.contains(&"PodRestarted"), "{reasons:?}");
+        ensure!(STALLED.iter().any(|it| reasons.contains(it)), "{reasons:?}");
+        let traffic = scenario.status("m-blocks").await?.traffic.context("no traffic")?;
+        ensure!(traffic.restarts == Some(1), "{traffic:?}");
+        Ok(())
+    })
+    .await
+}
