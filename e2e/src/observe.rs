@@ -59,7 +59,8 @@ impl Scenario {
         let mut message = String::new();
         let what = format!("{function} is Stalled={wanted} with {reasons:?}");
         while message.is_empty() {
-            let all = self.status(function).await?.standard_conditions;
+            let status = self.api::<Function>().get(function).await?.status;
+            let all = status.map(|status| status.standard_conditions).unwrap_or_default();
             let found = all.into_iter().find(|it| it.type_ == "Stalled");
             if let Some(found) =
                 found.filter(|it| it.status == wanted && reasons.contains(&it.reason.as_str()))

@@ -120,7 +120,8 @@ pub(super) struct Evidence {
     is_draining: bool,
     is_output_blocked: Reading<bool>,
     is_throttled: bool,
-    has_exceptions: bool,
+    /// Exceptions since the last acknowledgement.
+    exceptions: u64,
     has_consumed_lately: bool,
     is_all_delivered: bool,
     pub(super) ready_backlog: u64,
@@ -140,12 +141,19 @@ impl Evidence {
                 && stats.draining_hashes.is_known_and(|hashes| hashes > 0),
             is_output_blocked: tracker.is_output_blocked,
             is_throttled: run.is_throttled,
-            has_exceptions: exceptions > run.exceptions_before,
+            exceptions: exceptions.saturating_sub(run.exceptions_before),
             has_consumed_lately: run.consumed_at.is_some_and(lately),
             // Entries against messages: a batch counts once and has at least one message.
             is_all_delivered: stats.counted_unacked().is_known_and(|unacked| unacked >= ready_backlog),
             ready_backlog,
         }
+    }
+
+    /// Whether exceptions keep coming, or every message that waits has raised one: a runner may keep such messages
+    /// without an acknowledgement of any kind.
+    const fn is_failing(&self) -> bool {
+        let has_all_raised = self.is_all_delivered && self.exceptions >= self.ready_backlog;
+        self.exceptions > 0 && (self.has_consumed_lately || has_all_raised)
     }
 
     /// The reason, from the outside in. None for a component that keeps messages on purpose and takes more.
@@ -155,7 +163,7 @@ impl Evidence {
             StallReason::NoConsumers
         } else if is_true(self.is_output_blocked) {
             StallReason::OutputBlocked
-        } else if self.has_exceptions && self.has_consumed_lately {
+        } else if self.is_failing() {
             StallReason::Failing
         } else if is_true(self.is_blocked_on_unacked) {
             StallReason::BlockedOnUnacked
