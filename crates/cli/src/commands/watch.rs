@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Shows a status until the output or the first round fails. A later round that fails is shown, and repeated.
 pub(super) fn watch(
-    read: impl Fn(Timestamp) -> Result<StatusView, Failure>,
+    read: impl Fn() -> Result<StatusView, Failure>,
     sleep: impl Fn(Duration),
     format: Format,
     streams: &mut Streams<'_>,
@@ -22,8 +22,9 @@ pub(super) fn watch(
     let mut watch =
         Watch { format, colour: streams.colour, redraws: streams.terminal, last: None, error: None };
     loop {
+        let result = read();
         let now = Timestamp::now();
-        let (out, err) = match read(now) {
+        let (out, err) = match result {
             Ok(view) => (watch.view(view, now)?, None),
             Err(failure) if watch.last.is_none() => return Err(failure),
             Err(failure) => watch.failure(&failure.to_string(), now),
@@ -116,7 +117,7 @@ mod tests {
                 "traffic": { "backlog": backlog, "observedAt": at(observed).to_string() },
             },
         });
-        component_status(&object, at(1000)).unwrap()
+        component_status(&object).unwrap()
     }
 
     fn new(format: Format, redraws: bool) -> Watch {

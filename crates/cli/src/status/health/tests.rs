@@ -9,7 +9,7 @@ use super::super::*;
 fn judged(change: impl FnOnce(&mut Value)) -> (String, Health, String) {
     let mut object = component("Function", "orders-clean", ready(&flowing()));
     change(&mut object);
-    let view = component_status(&object, now()).unwrap().components.remove(0);
+    let view = component_status(&object).unwrap().components.remove(0);
     (view.phase, view.health, view.reasons.join(" | "))
 }
 
@@ -75,7 +75,7 @@ fn mesh_state_follows_its_conditions() {
         (vec![ready("True", "ComponentsReady"), stalled.clone()], "Stalled", Health::Stalled),
         (vec![ready("False", "ComponentsDegraded"), stalled], "Degraded", Health::Degraded),
     ] {
-        let view = mesh_status(&mesh(&json!({}), &conditions), &[], now());
+        let view = mesh_status(&mesh(&json!({}), &conditions), &[]);
         let mesh = view.mesh.unwrap();
         assert_eq!(
             (mesh.state.as_str(), mesh.health, view.health),
@@ -83,8 +83,7 @@ fn mesh_state_follows_its_conditions() {
             "{conditions:?}"
         );
     }
-    let since =
-        |conditions: &[Value]| mesh_status(&mesh(&json!({}), conditions), &[], now()).mesh.unwrap().since;
+    let since = |conditions: &[Value]| mesh_status(&mesh(&json!({}), conditions), &[]).mesh.unwrap().since;
     let since = |conditions: &[Value]| since(conditions).map(|it| it.0.as_second());
     let at = |mut condition: Value, seconds: i64| {
         condition["lastTransitionTime"] = ago(seconds).into();
@@ -98,7 +97,7 @@ fn mesh_state_follows_its_conditions() {
 
     let mut object = mesh(&json!({}), &[ready("True", "ComponentsReady")]);
     object["metadata"]["generation"] = 2.into();
-    let of = |object: &Value| mesh_status(object, &[], now()).mesh.unwrap();
+    let of = |object: &Value| mesh_status(object, &[]).mesh.unwrap();
     assert_eq!((of(&object).state.as_str(), of(&object).since), ("Progressing", None));
     object["metadata"]["deletionTimestamp"] = ago(1).into();
     assert_eq!(of(&object).state, "Deleting");
