@@ -31,7 +31,7 @@ pub(super) enum Format {
 Examples:
   kubectl mesh status people                   a FunctionMesh of the context's namespace
   kubectl mesh status -n shop sink/orders-db   one component
-  kubectl mesh status people --watch           redrawn every 2 seconds
+  kubectl mesh status people --watch           redrawn every 2 seconds, cut to the height of the terminal
   kubectl mesh status people --watch > log     a block whenever something changes
   kubectl mesh status people || echo 'not healthy'
   kubectl mesh status people -o json | jq -r '.components[] | select(.health == \"Stalled\") | .name'
