@@ -87,6 +87,8 @@ impl Harness {
             "restarts": 2, "lastRestart": ago(7500),
         }));
         let message = "no consumer\u{1b}[2J is connected\u{202e}";
+        // As the operator does.
+        (status["phase"], status["message"]) = (json!("Degraded"), json!(message));
         status["standardConditions"] = json!([condition("Stalled", "True", "NoConsumers", message)]);
         self.report("function/m-shout", &status).await
     }
@@ -164,7 +166,7 @@ async fn status_and_top_print_data() -> anyhow::Result<()> {
     assert_eq!(status, 1);
     assert!(!json.contains(['\u{1b}', '\u{202e}']), "{json:?}");
     let view: Value = serde_json::from_str(&json)?;
-    assert_eq!((&view["health"], &view["mesh"]["ready"]), (&json!("Stalled"), &json!(3)));
+    assert_eq!((&view["health"], &view["mesh"]["ready"]), (&json!("Stalled"), &json!(2)));
     let shout = &view["components"][1];
     assert_eq!(shout["traffic"]["lagSeconds"], 200);
     assert_eq!(shout["traffic"]["inRate"], Value::Null);

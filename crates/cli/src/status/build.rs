@@ -175,14 +175,15 @@ fn mesh_view(mesh: &Value, id: ObjectRef, (ready, wanted): (usize, usize)) -> Me
     if reported.metadata.deletion_timestamp.is_some() {
         (health, state) = (Health::of(Phase::Deleting), Phase::Deleting.to_string());
     }
+    let stalled = StallView::of(conditions).filter(StallView::is_stalled);
+    let is_stall = |message: &str| stalled.as_ref().is_some_and(|stalled| stalled.is_reported_by(message));
     match found {
         None => reasons.push(no_status()),
-        Some(found) if found.status != "True" && !found.message.is_empty() => {
+        Some(found) if found.status != "True" && !found.message.is_empty() && !is_stall(&found.message) => {
             reasons.push(found.message.clone());
         }
         Some(_) => {}
     }
-    let stalled = StallView::of(conditions).filter(StallView::is_stalled);
     reasons.extend(stalled.and_then(|stalled| stalled.cause()));
     let paused = condition(conditions, ConditionType::Paused).filter(|paused| paused.status == "True");
     reasons.extend(paused.map(|paused| paused.message.clone()));
@@ -221,15 +222,19 @@ fn component(role: Role, object: &Value, mesh: Option<&str>) -> ComponentView {
         view.reasons.push(no_status());
         return view;
     };
-    view.reasons.extend(status.message.filter(|message| !message.is_empty()));
     view.pods = Some(PodsView { ready: status.ready_replicas, wanted: status.replicas });
     view.stalled = StallView::of(&status.standard_conditions);
+    let mut message = status.message.filter(|message| !message.is_empty());
     if let Some(stalled) = &view.stalled {
-        if stalled.is_stalled() {
+        if phase == Phase::Degraded && message.as_ref().is_some_and(|it| stalled.is_reported_by(it)) {
+            view.health = Health::Stalled;
+            message = None;
+        } else if stalled.is_stalled() {
             view.health = view.health.max(Health::Stalled);
         }
-        view.reasons.extend(stalled.cause());
     }
+    view.reasons.extend(message);
+    view.reasons.extend(view.stalled.as_ref().and_then(StallView::cause));
     view.traffic = status.traffic.map(TrafficView::of);
     let message = view.traffic.as_ref().and_then(|traffic| traffic.message.as_ref());
     if let Some(message) = message.filter(|message| !view.reasons.iter().any(|it| it.contains(*message))) {

@@ -42,9 +42,10 @@ pub enum Health {
     Healthy,
     /// Starts, rolls out, is being deleted, does not exist yet, or cannot be decoded.
     NotReady,
-    /// The condition Stalled is True: messages wait and none is acknowledged.
+    /// The condition Stalled is True, and nothing else is wrong: messages wait and none is acknowledged. The phase is then
+    /// Degraded.
     Stalled,
-    /// The phase is Degraded or Invalid.
+    /// The phase is Degraded or Invalid for another reason.
     Degraded,
 }
 

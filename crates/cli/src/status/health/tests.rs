@@ -62,6 +62,37 @@ fn health_follows_phase_generation_and_conditions() {
 }
 
 #[test]
+fn degraded_by_a_stall_alone_is_stalled() {
+    // The operator reports a stall as the phase Degraded with the message of the condition, and a problem of a pod first.
+    let degraded = |message: &str| {
+        judged(|object| {
+            object["status"]["phase"] = "Degraded".into();
+            object["status"]["message"] = message.into();
+            object["status"]["standardConditions"] =
+                json!([condition("Stalled", "True", "NoConsumers", "no consumer")]);
+        })
+    };
+    let stalled = ("Degraded".to_owned(), Health::Stalled, "stalled, NoConsumers: no consumer".to_owned());
+    assert_eq!(degraded("no consumer"), stalled);
+    let (_, health, reasons) = degraded("pod a: exit code 1");
+    assert_eq!(health, Health::Degraded);
+    assert_eq!(reasons, "pod a: exit code 1 | stalled, NoConsumers: no consumer");
+
+    let of = |degraded: &str| {
+        let conditions = [
+            condition("Ready", "False", "ComponentsDegraded", degraded),
+            condition("Stalled", "True", "NoConsumers", "function a: no consumer"),
+        ];
+        let view = mesh_status(&mesh(&json!({}), &conditions), &[]).mesh.unwrap();
+        (view.state, view.health, view.reasons)
+    };
+    let cause = "stalled, NoConsumers: function a: no consumer".to_owned();
+    assert_eq!(of("function a: no consumer"), ("Stalled".to_owned(), Health::Stalled, vec![cause.clone()]));
+    let both = "function a: no consumer; function b: exit code 1".to_owned();
+    assert_eq!(of(&both), ("Degraded".to_owned(), Health::Degraded, vec![both, cause]));
+}
+
+#[test]
 fn mesh_state_follows_its_conditions() {
     let ready = |status: &str, reason: &str| condition("Ready", status, reason, "m");
     let stalled = condition("Stalled", "True", "Failing", "m");
@@ -73,7 +104,8 @@ fn mesh_state_follows_its_conditions() {
         (vec![ready("False", "ApplyFailed")], "Degraded", Health::Degraded),
         (vec![ready("False", "InvalidObject")], "Invalid", Health::Degraded),
         (vec![ready("True", "ComponentsReady"), stalled.clone()], "Stalled", Health::Stalled),
-        (vec![ready("False", "ComponentsDegraded"), stalled], "Degraded", Health::Degraded),
+        (vec![ready("False", "ComponentsDegraded"), stalled.clone()], "Stalled", Health::Stalled),
+        (vec![ready("False", "ApplyFailed"), stalled], "Degraded", Health::Degraded),
     ] {
         let view = mesh_status(&mesh(&json!({}), &conditions), &[]);
         let mesh = view.mesh.unwrap();
