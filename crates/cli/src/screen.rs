@@ -6,6 +6,8 @@
 use std::io::{self, Write};
 
 use function_mesh_api::{REPLACEMENT, is_printable, printable, printable_lines};
+#[cfg(feature = "cluster")]
+use unicode_width::UnicodeWidthChar;
 
 /// Writes one sanitized line.
 pub(crate) fn line(out: &mut dyn Write, text: &str) -> io::Result<()> {
@@ -28,6 +30,68 @@ pub(crate) fn painted(text: &str, code: &str, colour: bool) -> String {
 pub(crate) fn redrawn(text: &str, is_first: bool) -> String {
     let clear = if is_first { "\x1b[2J" } else { "" };
     format!("{clear}\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
+}
+
+/// The size of a terminal.
+#[cfg(feature = "cluster")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Size {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+/// The size of the terminal that is the standard output; None if unknown.
+#[cfg(feature = "cluster")]
+pub(crate) fn size() -> Option<Size> {
+    let (columns, rows) = terminal_size::terminal_size_of(io::stdout())?;
+    Some(Size { rows: rows.0.into(), columns: columns.0.into() })
+}
+
+#[cfg(feature = "cluster")]
+impl Size {
+    /// The rows that sanitized lines take. A line that is too long for a row continues in the next one.
+    pub(crate) fn rows_of(self, text: &str) -> usize {
+        text.lines().map(|line| self.rows_of_line(line)).sum()
+    }
+
+    fn rows_of_line(self, line: &str) -> usize {
+        let (mut rows, mut column) = (1, 0);
+        let mut rest = line;
+        while let Some(letter) = rest.chars().next() {
+            let length = if let Some(code) = colour_code(rest) {
+                code.len()
+            } else {
+                let width = letter.width().unwrap_or_default();
+                if column + width > self.columns {
+                    (rows, column) = (rows + 1, 0);
+                }
+                column += width;
+                letter.len_utf8()
+            };
+            rest = rest.get(length..).unwrap_or_default();
+        }
+        rows
+    }
+
+    /// As many of the first lines as there is room for if other lines take `used` rows. `more` says how many lines are
+    /// missing; it is always there.
+    pub(crate) fn cut(self, text: &str, used: usize, more: impl Fn(usize) -> String) -> String {
+        let room = self.rows.saturating_sub(used);
+        if self.rows_of(text) <= room {
+            return text.to_owned();
+        }
+        let count = text.lines().count();
+        let mut room = room.saturating_sub(self.rows_of_line(&more(count)));
+        let mut shown = String::new();
+        let mut left = count;
+        for line in text.lines() {
+            let Some(rest) = room.checked_sub(self.rows_of_line(line)) else { break };
+            (room, left) = (rest, left - 1);
+            shown.push_str(line);
+            shown.push('\n');
+        }
+        shown + &more(left) + "\n"
+    }
 }
 
 /// Sanitizes lines that already have colours, which are kept. Only for output of a renderer that itself escapes control
@@ -67,5 +131,28 @@ mod tests {
             "\u{1b}[1;31ma\u{1b}[0m\n\u{fffd}[2J\u{fffd}]0;x\u{fffd}"
         );
         assert_eq!(styled("\u{1b}[1"), "\u{fffd}[1");
+    }
+
+    #[cfg(feature = "cluster")]
+    #[test]
+    fn long_lines_take_several_rows() {
+        let size = Size { rows: 4, columns: 4 };
+        for (text, rows) in [
+            ("", 0),
+            ("\n", 1),
+            ("abcd", 1),
+            ("abcde\n", 2),
+            ("a\nb\n", 2),
+            ("\u{1b}[31mabcd\u{1b}[0m", 1),
+            // A letter of two columns does not fit into the last one.
+            ("abc日", 2),
+        ] {
+            assert_eq!(size.rows_of(text), rows, "{text:?}");
+        }
+        let more = |count| format!("+{count}");
+        assert_eq!(size.cut("a\nb\nc\n", 1, more), "a\nb\nc\n");
+        assert_eq!(size.cut("a\nb\nc\n", 2, more), "a\n+2\n");
+        assert_eq!(size.cut("a\nbbbbb\nc\n", 1, more), "a\n+2\n");
+        assert_eq!(size.cut("a\nb\nc\n", 9, more), "+3\n");
     }
 }

@@ -31,7 +31,7 @@ pub(super) enum Format {
 Examples:
   kubectl mesh status people                   a FunctionMesh of the context's namespace
   kubectl mesh status -n shop sink/orders-db   one component
-  kubectl mesh status people --watch           redrawn every 2 seconds
+  kubectl mesh status people --watch           redrawn every 2 seconds, cut to the height of the terminal
   kubectl mesh status people --watch > log     a block whenever something changes
   kubectl mesh status people || echo 'not healthy'
   kubectl mesh status people -o json | jq -r '.components[] | select(.health == \"Stalled\") | .name'
@@ -43,14 +43,15 @@ Components are listed along the flow, sources first, with the causes below each:
   degraded   pods cannot become ready, or the spec is invalid
 IN/S counts messages published to the input topics per second, OUT/S those processed, BACKLOG entries that wait,
 LAG the age of the oldest one, EXCEPTIONS those within ten minutes; the column is there if there are any. `-` is
-unknown, never zero; `n/a` does not apply. Numbers older than two minutes by the clock of this machine are marked.
-The operator reports traffic only if it observes Pulsar.
+unknown, never zero; `n/a` does not apply. The operator reports traffic only if it observes Pulsar.
 
 In JSON and YAML every field is always present, and null is unknown: `health` (Healthy, NotReady, Stalled,
 Degraded), `mesh` (namespace, name, health, state, since, ready, wanted, reasons) and `components` (kind, namespace,
 name, mesh, exists, health, phase, pods {ready, wanted}, traffic, stalled {status, reason, message}, reasons).
-`traffic` has backlog, lagSeconds, inRate and outRate per second, exceptions, lastAcked, observedAt, old, access and
-message. `mesh` is null for one component.
+`traffic` has backlog, lagSeconds, inRate and outRate per second, exceptions, lastAcked, observedAt, restarts (pods
+restarted in a row by `onStall: Restart`), lastRestart, access and message. `mesh` is null for one component.
+`observedAt` is the time of the observation that the operator wrote last: it observes every 10 seconds and writes
+only when a number has changed noticeably, so numbers with an old `observedAt` are not old.
 
 Exit code: 0 healthy, 1 something is degraded, stalled or not ready, 2 object not found, no connection or invalid
 command line. With --watch the command runs until it is interrupted.")]
@@ -118,12 +119,13 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     let namespace = args.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
     let id = ObjectRef::new(args.target.kind, &namespace, &args.target.name);
     if args.watch {
-        return watch(|now| read(&cluster, &id, now), |time| cluster.sleep(time), args.output, streams);
+        return watch(|| read(&cluster, &id), |time| cluster.sleep(time), args.output, streams);
     }
-    let now = Timestamp::now();
-    let view = read(&cluster, &id, now)?;
+    let view = read(&cluster, &id)?;
     match args.output {
-        Format::Text => streams.out.write_all(text(&view, now, streams.colour).as_bytes())?,
+        Format::Text => {
+            streams.out.write_all(text(&view, Timestamp::now(), streams.colour).as_bytes())?;
+        }
         format => streams.out.write_all(data(&view, format)?.as_bytes())?,
     }
     Ok(if view.health == Health::Healthy { Outcome::Success } else { Outcome::Unhealthy })
@@ -138,13 +140,13 @@ pub(super) fn data(view: &impl Serialize, format: Format) -> Result<String, Fail
     })
 }
 
-fn read(cluster: &Cluster, id: &ObjectRef, now: Timestamp) -> Result<StatusView, Failure> {
+fn read(cluster: &Cluster, id: &ObjectRef) -> Result<StatusView, Failure> {
     let object = cluster.get(id)?.ok_or_else(|| not_found(cluster, id))?;
     if id.kind == "FunctionMesh" {
         let components = cluster.components(Some(&id.namespace), mesh_selector(&id.name))?;
-        return Ok(mesh_status(&object, &components, now));
+        return Ok(mesh_status(&object, &components));
     }
-    component_status(&object, now).ok_or_else(|| Failure::Message(format!("{id} has no status")))
+    component_status(&object).ok_or_else(|| Failure::Message(format!("{id} has no status")))
 }
 
 /// The name of a mesh as the value of a label, if it fits into one; components of others are filtered anyway.

@@ -1,7 +1,5 @@
 //! `top`: shows the traffic of components in a cluster.
 
-use jiff::Timestamp;
-
 use super::status::{Format, data, mesh_selector, object_name};
 use crate::cluster::{Cluster, KubeconfigArgs};
 use crate::object_ref::ObjectRef;
@@ -18,9 +16,11 @@ Examples:
 
 IN/S counts messages published to the input topics per second, OUT/S those processed, BACKLOG entries that wait,
 LAG the age of the oldest one, EXCEPTIONS those within ten minutes. `-` is unknown, never zero; `n/a` does not
-apply. STATE is the phase, or `Stalled` with the reason; numbers older than two minutes are marked `(old)`.
-`kubectl mesh status` shows the causes. JSON and YAML have the field `components`, with the fields of
-`kubectl mesh status -o json`.
+apply. STATE is the phase, or `Stalled` with the reason. `kubectl mesh status` shows the causes.
+
+JSON and YAML have the field `components`, with the fields of `kubectl mesh status -o json`. `observedAt` is the
+time of the observation that the operator wrote last: it observes every 10 seconds and writes only when a number has
+changed noticeably, so numbers with an old `observedAt` are not old.
 
 Exit code: 0 success, also if components are not healthy; 2 mesh not found, no connection or invalid command line.")]
 pub(crate) struct Args {
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     let cluster = Cluster::open(&args.kubeconfig)?;
     let namespace = args.namespace.as_deref().unwrap_or_else(|| cluster.namespace());
     let namespace = (!args.all_namespaces).then_some(namespace);
-    let found = read(&cluster, namespace, args.mesh.as_deref(), Timestamp::now())?;
+    let found = read(&cluster, namespace, args.mesh.as_deref())?;
     let view = TopView::new(found, args.sort);
     match args.output {
         Format::Text if view.components.is_empty() => {
@@ -71,10 +71,9 @@ fn read(
     cluster: &Cluster,
     namespace: Option<&str>,
     mesh: Option<&str>,
-    now: Timestamp,
 ) -> Result<Vec<ComponentView>, Failure> {
     let Some(mesh) = mesh else {
-        return Ok(components(&cluster.components(namespace, None)?, now));
+        return Ok(components(&cluster.components(namespace, None)?));
     };
     let meshes: Vec<_> = if let Some(namespace) = namespace {
         cluster.get(&ObjectRef::new("FunctionMesh", namespace, mesh))?.into_iter().collect()
@@ -87,5 +86,5 @@ fn read(
         return Err(Failure::Message(format!("FunctionMesh {mesh} not found in {scope}")));
     }
     let objects = cluster.components(namespace, mesh_selector(mesh))?;
-    Ok(meshes.iter().flat_map(|mesh| mesh_status(mesh, &objects, now).components).collect())
+    Ok(meshes.iter().flat_map(|mesh| mesh_status(mesh, &objects).components).collect())
 }

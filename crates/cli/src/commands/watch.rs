@@ -5,25 +5,27 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::status::{Format, data};
+use crate::screen::{self, Size};
 use crate::status::StatusView;
 use crate::status::text::text;
-use crate::{Failure, Outcome, Streams, screen};
+use crate::{Failure, Outcome, Streams};
 
 /// Time between two rounds.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Shows a status until the output or the first round fails. A later round that fails is shown, and repeated.
 pub(super) fn watch(
-    read: impl Fn(Timestamp) -> Result<StatusView, Failure>,
+    read: impl Fn() -> Result<StatusView, Failure>,
     sleep: impl Fn(Duration),
     format: Format,
     streams: &mut Streams<'_>,
 ) -> Result<Outcome, Failure> {
-    let mut watch =
-        Watch { format, colour: streams.colour, redraws: streams.terminal, last: None, error: None };
+    let (colour, redraws) = (streams.colour, streams.terminal);
+    let mut watch = Watch { format, colour, redraws, size: screen::size, last: None, error: None };
     loop {
+        let result = read();
         let now = Timestamp::now();
-        let (out, err) = match read(now) {
+        let (out, err) = match result {
             Ok(view) => (watch.view(view, now)?, None),
             Err(failure) if watch.last.is_none() => return Err(failure),
             Err(failure) => watch.failure(&failure.to_string(), now),
@@ -44,6 +46,8 @@ struct Watch {
     colour: bool,
     /// Whether the output is a terminal.
     redraws: bool,
+    /// The size of the terminal, which can change; None if unknown.
+    size: fn() -> Option<Size>,
     last: Option<StatusView>,
     error: Option<String>,
 }
@@ -83,12 +87,22 @@ impl Watch {
         (None, is_new.then_some(error))
     }
 
+    /// The time, as much of the status as there is room for, and the error.
     fn redrawn(&self, now: Timestamp, is_first: bool) -> String {
-        let view = self.last.as_ref().map(|view| text(view, now, self.colour)).unwrap_or_default();
+        let mut view = self.last.as_ref().map(|view| text(view, now, self.colour)).unwrap_or_default();
         let error = self.error.as_ref().map(|error| screen::painted(error, "31", self.colour) + "\n");
+        let error = error.unwrap_or_default();
         let seconds = INTERVAL.as_secs();
-        let head = format!("{}, every {seconds} seconds; Ctrl-C ends", time(now));
-        screen::redrawn(&format!("{head}\n\n{view}{}", error.unwrap_or_default()), is_first)
+        let head = format!("{}, every {seconds} seconds; Ctrl-C ends\n\n", time(now));
+        if let Some(size) = (self.size)() {
+            // The cursor stays below the last line.
+            let used = size.rows_of(&head) + size.rows_of(&error) + 1;
+            view = size.cut(&view, used, |count| {
+                let lines = if count == 1 { "line" } else { "lines" };
+                format!("… {count} more {lines}; kubectl mesh status without --watch shows all")
+            });
+        }
+        screen::redrawn(&format!("{head}{view}{error}"), is_first)
     }
 }
 
@@ -116,11 +130,11 @@ mod tests {
                 "traffic": { "backlog": backlog, "observedAt": at(observed).to_string() },
             },
         });
-        component_status(&object, at(1000)).unwrap()
+        component_status(&object).unwrap()
     }
 
     fn new(format: Format, redraws: bool) -> Watch {
-        Watch { format, colour: false, redraws, last: None, error: None }
+        Watch { format, colour: false, redraws, size: || None, last: None, error: None }
     }
 
     #[test]
@@ -164,5 +178,27 @@ mod tests {
             "{failed:?}"
         );
         assert_eq!(error, None);
+    }
+
+    #[test]
+    fn status_is_cut_to_the_terminal() {
+        let mut watch = new(Format::Text, true);
+        watch.size = || Some(Size { rows: 7, columns: 80 });
+        let shown = |text: String| text.matches("\u{1b}[K\n").count();
+        let whole = "└─ healthy";
+        let first = watch.view(view(5, 1000), at(1000)).unwrap().unwrap();
+        assert_eq!((shown(first.clone()), first.contains(whole)), (6, true), "{first:?}");
+
+        let (failed, _) = watch.failure("x", at(1002));
+        let failed = failed.unwrap();
+        let more = "… 2 more lines; kubectl mesh status without --watch shows all\u{1b}[K\nerror: x; trying again\u{1b}";
+        assert!(failed.contains(more) && !failed.contains(whole), "{failed:?}");
+        assert_eq!(shown(failed), 6);
+
+        // A larger window shows the whole again, one that is too small the end of all parts.
+        watch.size = || Some(Size { rows: 8, columns: 80 });
+        assert!(watch.failure("x", at(1004)).0.unwrap().contains(whole));
+        watch.size = || Some(Size { rows: 1, columns: 1 });
+        assert!(watch.failure("x", at(1006)).0.unwrap().contains("… 4 more lines"));
     }
 }

@@ -8,7 +8,6 @@ use function_mesh_api::types::{ComponentStatus, FunctionMeshStatus, Phase};
 use function_mesh_api::validate::Violation;
 use function_mesh_api::{FunctionMeshSpec, Role, labels, parse};
 use function_mesh_workloads::names;
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -24,8 +23,8 @@ const MISSING: &str = "Missing";
 const UNDECODABLE: &str = "Unknown";
 
 /// The status of a FunctionMesh. Of the components those of the mesh count: by their label, their owner, and the spec of
-/// the mesh. `now` is the time by which observations are old.
-pub fn mesh_status(mesh: &Value, components: &[Value], now: Timestamp) -> StatusView {
+/// the mesh.
+pub fn mesh_status(mesh: &Value, components: &[Value]) -> StatusView {
     let id = ObjectRef::of(mesh);
     let spec = decode::<Spec>(&json!({ "spec": mesh.get("spec") }));
     let mut own = BTreeMap::new();
@@ -47,7 +46,7 @@ pub fn mesh_status(mesh: &Value, components: &[Value], now: Timestamp) -> Status
                 let kind = node.role.kind();
                 let key = ObjectRef::new(kind, &id.namespace, &names::component(&id.name, &node.name));
                 views.push(match own.remove(&key) {
-                    Some(object) => component(node.role, object, Some(&id.name), now),
+                    Some(object) => component(node.role, object, Some(&id.name)),
                     None => missing(node.role, key.clone(), &id.name, foreign.contains(&key)),
                 });
             }
@@ -57,7 +56,7 @@ pub fn mesh_status(mesh: &Value, components: &[Value], now: Timestamp) -> Status
     let wanted = views.len();
     let ready = views.iter().filter(|view| view.is_ready()).count();
     let surplus = own.values().filter_map(|object| {
-        let mut view = component(role(object)?, object, Some(&id.name), now);
+        let mut view = component(role(object)?, object, Some(&id.name));
         if spec.is_ok() {
             view.health = view.health.max(Health::NotReady);
             view.reasons.push("not in the spec of the mesh: the operator deletes it".to_owned());
@@ -75,14 +74,14 @@ pub fn mesh_status(mesh: &Value, components: &[Value], now: Timestamp) -> Status
 }
 
 /// The status of one Function, Source or Sink; None for another kind.
-pub fn component_status(object: &Value, now: Timestamp) -> Option<StatusView> {
-    let view = component(role(object)?, object, mesh_of(object), now);
+pub fn component_status(object: &Value) -> Option<StatusView> {
+    let view = component(role(object)?, object, mesh_of(object));
     Some(StatusView { health: view.health, mesh: None, components: vec![view] })
 }
 
 /// Every Function, Source and Sink of these objects.
-pub fn components<'a>(objects: impl IntoIterator<Item = &'a Value>, now: Timestamp) -> Vec<ComponentView> {
-    let view = |object: &'a Value| Some(component(role(object)?, object, mesh_of(object), now));
+pub fn components<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Vec<ComponentView> {
+    let view = |object: &'a Value| Some(component(role(object)?, object, mesh_of(object)));
     objects.into_iter().filter_map(view).collect()
 }
 
@@ -176,14 +175,15 @@ fn mesh_view(mesh: &Value, id: ObjectRef, (ready, wanted): (usize, usize)) -> Me
     if reported.metadata.deletion_timestamp.is_some() {
         (health, state) = (Health::of(Phase::Deleting), Phase::Deleting.to_string());
     }
+    let stalled = StallView::of(conditions).filter(StallView::is_stalled);
+    let is_stall = |message: &str| stalled.as_ref().is_some_and(|stalled| stalled.is_reported_by(message));
     match found {
         None => reasons.push(no_status()),
-        Some(found) if found.status != "True" && !found.message.is_empty() => {
+        Some(found) if found.status != "True" && !found.message.is_empty() && !is_stall(&found.message) => {
             reasons.push(found.message.clone());
         }
         Some(_) => {}
     }
-    let stalled = StallView::of(conditions).filter(StallView::is_stalled);
     reasons.extend(stalled.and_then(|stalled| stalled.cause()));
     let paused = condition(conditions, ConditionType::Paused).filter(|paused| paused.status == "True");
     reasons.extend(paused.map(|paused| paused.message.clone()));
@@ -192,7 +192,7 @@ fn mesh_view(mesh: &Value, id: ObjectRef, (ready, wanted): (usize, usize)) -> Me
     view(health, &state, since, reasons)
 }
 
-fn component(role: Role, object: &Value, mesh: Option<&str>, now: Timestamp) -> ComponentView {
+fn component(role: Role, object: &Value, mesh: Option<&str>) -> ComponentView {
     let ObjectRef { namespace, name, .. } = ObjectRef::of(object);
     let mut view = ComponentView {
         kind: role.kind(),
@@ -222,16 +222,20 @@ fn component(role: Role, object: &Value, mesh: Option<&str>, now: Timestamp) -> 
         view.reasons.push(no_status());
         return view;
     };
-    view.reasons.extend(status.message.filter(|message| !message.is_empty()));
     view.pods = Some(PodsView { ready: status.ready_replicas, wanted: status.replicas });
     view.stalled = StallView::of(&status.standard_conditions);
+    let mut message = status.message.filter(|message| !message.is_empty());
     if let Some(stalled) = &view.stalled {
-        if stalled.is_stalled() {
+        if phase == Phase::Degraded && message.as_ref().is_some_and(|it| stalled.is_reported_by(it)) {
+            view.health = Health::Stalled;
+            message = None;
+        } else if stalled.is_stalled() {
             view.health = view.health.max(Health::Stalled);
         }
-        view.reasons.extend(stalled.cause());
     }
-    view.traffic = status.traffic.map(|traffic| TrafficView::of(traffic, now));
+    view.reasons.extend(message);
+    view.reasons.extend(view.stalled.as_ref().and_then(StallView::cause));
+    view.traffic = status.traffic.map(TrafficView::of);
     let message = view.traffic.as_ref().and_then(|traffic| traffic.message.as_ref());
     if let Some(message) = message.filter(|message| !view.reasons.iter().any(|it| it.contains(*message))) {
         view.reasons.push(message.clone());

@@ -57,6 +57,12 @@ impl StallView {
         self.status == "True"
     }
 
+    /// Whether this message of a phase or of a condition is about the stall, and nothing else is wrong. The operator reports
+    /// a stall as Degraded too.
+    pub(super) fn is_reported_by(&self, message: &str) -> bool {
+        self.is_stalled() && self.message == message
+    }
+
     /// Why it is stalled, or why that is unknown; None if it is not stalled.
     pub(super) fn cause(&self) -> Option<String> {
         let Self { status, reason, message } = self;
@@ -81,8 +87,13 @@ pub(super) fn of_mesh(conditions: &[Condition], is_current: bool) -> (Health, St
             _ => Phase::Progressing,
         },
     };
-    let is_stalled = StallView::of(conditions).is_some_and(|stalled| stalled.is_stalled());
-    if is_stalled && Health::of(phase) < Health::Stalled {
+    let is_all = |stalled: &StallView| {
+        let ready = condition(conditions, ConditionType::Ready);
+        let degraded = ready.filter(|ready| ready.reason == Reason::ComponentsDegraded.as_str());
+        degraded.is_some_and(|degraded| stalled.is_reported_by(&degraded.message))
+    };
+    let stalled = StallView::of(conditions).filter(StallView::is_stalled);
+    if stalled.is_some_and(|stalled| Health::of(phase) < Health::Stalled || is_all(&stalled)) {
         return (Health::Stalled, STALLED.to_owned());
     }
     (Health::of(phase), phase.to_string())

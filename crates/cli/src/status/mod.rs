@@ -1,7 +1,6 @@
 //! The health of a mesh and of its components as the operator reports it: what `status` and `top` print.
 //!
-//! [`mesh_status`] and [`component_status`] build a [`StatusView`] from objects of the API server and a time; they do no
-//! I/O. [`text`](mod@text) and [`top`] draw it. `status -o json` prints a [`StatusView`], `top -o json` a [`TopView`]: the
+//! [`mesh_status`] and [`component_status`] build a [`StatusView`] from objects of the API server; they do no I/O. [`text`](mod@text) and [`top`] draw it. `status -o json` prints a [`StatusView`], `top -o json` a [`TopView`]: the
 //! field names below in camelCase, every field always present, `null` for what is unknown. Fields may join; a field is
 //! only removed after a deprecation.
 
@@ -15,19 +14,13 @@ mod tests;
 pub mod text;
 pub mod top;
 
-use std::time::Duration;
-
 use function_mesh_api::types::{TrafficAccess, TrafficStatus};
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 
 pub use build::{component_status, components, mesh_status};
 pub use order::flow_order;
 pub use top::{Sort, TopView};
-
-/// Age from which numbers are marked as old. The operator writes them at most every 30 seconds.
-pub const OLD_AFTER: Duration = Duration::from_mins(2);
 
 /// A mesh with its components, or one component.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -49,9 +42,10 @@ pub enum Health {
     Healthy,
     /// Starts, rolls out, is being deleted, does not exist yet, or cannot be decoded.
     NotReady,
-    /// The condition Stalled is True: messages wait and none is acknowledged.
+    /// The condition Stalled is True, and nothing else is wrong: messages wait and none is acknowledged. The phase is then
+    /// Degraded.
     Stalled,
-    /// The phase is Degraded or Invalid.
+    /// The phase is Degraded or Invalid for another reason.
     Degraded,
 }
 
@@ -133,10 +127,13 @@ pub struct TrafficView {
     pub exceptions: Option<u64>,
     /// Time of the last acknowledgement, in RFC 3339.
     pub last_acked: Option<Time>,
-    /// Time of the newest observation, in RFC 3339.
+    /// Time of the observation that was written last, in RFC 3339. The operator observes more often, and writes when a
+    /// number has changed noticeably: the age of this says nothing about the numbers.
     pub observed_at: Option<Time>,
-    /// Whether the observation is older than two minutes, or its time is unknown.
-    pub old: bool,
+    /// Pods that the operator restarted in a row, since the component is stalled and `onStall` is `Restart`.
+    pub restarts: Option<u32>,
+    /// Time of the last of these restarts, in RFC 3339.
+    pub last_restart: Option<Time>,
     /// `Anonymous`, `Token` or `ClientCertificate`: how the operator authenticates to Pulsar.
     pub access: Option<TrafficAccess>,
     /// Why a number is unknown.
@@ -169,7 +166,7 @@ impl StatusView {
 }
 
 impl TrafficView {
-    fn of(traffic: TrafficStatus, now: Timestamp) -> Self {
+    fn of(traffic: TrafficStatus) -> Self {
         let TrafficStatus {
             backlog,
             lag_seconds,
@@ -178,11 +175,11 @@ impl TrafficView {
             exceptions,
             last_acked,
             observed_at,
+            restarts,
+            last_restart,
             access,
             message,
-            ..
         } = traffic;
-        let old = observed_at.as_ref().is_none_or(|at| number::age(at, now) > OLD_AFTER);
         Self {
             backlog,
             lag_seconds,
@@ -191,20 +188,10 @@ impl TrafficView {
             exceptions,
             last_acked,
             observed_at,
-            old,
+            restarts,
+            last_restart,
             access,
             message,
         }
-    }
-
-    /// Whether a number is known.
-    fn has_numbers(&self) -> bool {
-        let integers = [self.backlog, self.lag_seconds, self.exceptions];
-        integers.iter().any(Option::is_some) || self.in_rate.is_some() || self.out_rate.is_some()
-    }
-
-    /// Whether numbers must be marked as old.
-    fn has_old_numbers(&self) -> bool {
-        self.old && self.has_numbers()
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn producing() -> Value {
 /// The text of a mesh whose operator reports it ready.
 pub(super) fn shown(components: &[Value]) -> (StatusView, String) {
     let ready = condition("Ready", "True", "ComponentsReady", "all 3 components are ready");
-    let view = mesh_status(&mesh(&pipe(), &[ready]), components, now());
+    let view = mesh_status(&mesh(&pipe(), &[ready]), components);
     let text = text(&view, now(), false);
     (view, text)
 }
@@ -92,7 +92,7 @@ fn cycles_are_shown() {
         { "name": "a", "input": { "topics": ["2"] }, "output": { "topic": "1" } },
         { "name": "b", "input": { "topics": ["1"] }, "output": { "topic": "2" } },
     ] });
-    let view = mesh_status(&mesh(&spec, &[]), &[], now());
+    let view = mesh_status(&mesh(&spec, &[]), &[]);
     let names: Vec<_> = view.components.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["orders-a", "orders-b"]);
 }
@@ -116,7 +116,8 @@ fn data_has_every_field_and_null_for_unknown_numbers() {
             "health": "Healthy", "phase": "Ready", "pods": { "ready": 2, "wanted": 2 },
             "traffic": {
                 "backlog": null, "lagSeconds": null, "inRate": null, "outRate": 45.0, "exceptions": 0,
-                "lastAcked": null, "observedAt": ago(20), "old": false, "access": null, "message": null,
+                "lastAcked": null, "observedAt": ago(20), "restarts": null, "lastRestart": null,
+                "access": null, "message": null,
             },
             "stalled": null, "reasons": [],
         })
@@ -152,10 +153,7 @@ fn s15_hostile_text_is_harmless() {
         whole["metadata"]["name"] = name.into();
         whole["metadata"]["namespace"] = name.into();
         object["metadata"]["labels"] = json!({ "compute.functionmesh.io/mesh": name });
-        let views = [
-            component_status(&object, now()).unwrap(),
-            mesh_status(&whole, std::slice::from_ref(&object), now()),
-        ];
+        let views = [component_status(&object).unwrap(), mesh_status(&whole, std::slice::from_ref(&object))];
         for view in views {
             assert_eq!(view.components.len(), 1);
             let top = TopView::new(view.components.clone(), Sort::Lag);
@@ -186,7 +184,7 @@ fn thousand_components_take_no_time() {
         .map(|index| component("Function", &format!("orders-f{index}"), ready(&flowing())))
         .collect();
     let start = Instant::now();
-    let view = mesh_status(&mesh(&spec, &[]), &objects, now());
+    let view = mesh_status(&mesh(&spec, &[]), &objects);
     let text = text(&view, now(), false);
     let top = TopView::new(view.components.clone(), Sort::Lag).text(false, false);
     // A debug build on a busy machine; about a tenth of it otherwise.

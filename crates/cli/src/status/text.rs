@@ -82,7 +82,7 @@ pub fn text(view: &StatusView, now: Timestamp, colour: bool) -> String {
     for (index, (component, row)) in view.components.iter().zip(rows).enumerate() {
         let (branch, below) = if index == last { ("└─", " ") } else { ("├─", "│") };
         line(&format!("{branch} {row}"));
-        for reason in component.reasons.iter().cloned().chain(old(component, now)) {
+        for reason in component.reasons.iter().cloned().chain(restarts(component, now)) {
             line(&format!("{below}    {}", number::message(&reason)));
         }
     }
@@ -103,15 +103,17 @@ fn title(mesh: &MeshView, now: Timestamp, colour: bool) -> String {
     )
 }
 
-/// That the numbers of a component are old, and by how much.
-fn old(component: &ComponentView, now: Timestamp) -> Option<String> {
-    let traffic = component.traffic.as_ref().filter(|traffic| traffic.has_old_numbers())?;
-    Some(match &traffic.observed_at {
-        Some(at) => {
-            format!("the numbers are old: observed {} ago", number::duration(number::age(at, now)))
-        }
-        None => "the numbers may be old: the time of the observation is unknown".to_owned(),
-    })
+/// How many pods the operator has restarted since the component is stalled. It depends on the time, so that it is no
+/// reason of the view.
+fn restarts(component: &ComponentView, now: Timestamp) -> Option<String> {
+    let TrafficView { restarts, last_restart, .. } = component.traffic.as_ref()?;
+    let count = restarts.filter(|count| *count > 0)?;
+    let (what, last) = match count {
+        1 => ("1 pod restarted by onStall".to_owned(), ""),
+        count => (format!("{count} pods restarted in a row by onStall"), ", the last one"),
+    };
+    let ago = |at| format!("{last} {} ago", number::duration(number::age(at, now)));
+    Some(what + &last_restart.as_ref().map(ago).unwrap_or_default())
 }
 
 /// Ready and desired pods.
@@ -146,15 +148,10 @@ pub(super) fn legend(components: &[ComponentView], without_exceptions: bool) -> 
     if components.iter().any(is_unknown) {
         lines.push(format!("{UNKNOWN}  unknown"));
     }
-    let unobserved = components.iter().filter(|it| it.exists && it.traffic.is_none()).count();
-    if unobserved > 0 {
-        let count = components.iter().filter(|it| it.exists).count();
-        let of = if unobserved == count {
-            String::new()
-        } else {
-            format!(" of {unobserved} of {count} components")
-        };
-        lines.push(format!("No traffic{of}: the operator does not observe Pulsar, or has not yet."));
+    // One that is suspended or new has none either, even if the operator observes.
+    let is_observed = |it: &ComponentView| it.traffic.is_some() || it.stalled.is_some();
+    if components.iter().any(|it| it.exists) && !components.iter().any(is_observed) {
+        lines.push("No traffic: the operator does not observe Pulsar, or has not yet.".to_owned());
     }
     lines
 }

@@ -94,7 +94,6 @@ impl TopView {
             head.insert(0, ("NAMESPACE", Left));
         }
         let mut table = Table::new(&head, head.len() - 1);
-        let is_old = |it: &ComponentView| it.traffic.as_ref().is_some_and(TrafficView::has_old_numbers);
         for component in &self.components {
             let mut cells = Vec::new();
             if with_namespace {
@@ -102,14 +101,10 @@ impl TopView {
             }
             cells.extend([component.kind.to_owned(), shorten(&component.name, NAME), text::pods(component)]);
             cells.extend(text::numbers(component));
-            let old = if is_old(component) { " (old)" } else { "" };
-            cells.push(format!("{}{old}", shorten(&component.state(), STATE)));
+            cells.push(shorten(&component.state(), STATE));
             table.row(cells, component.health.colour());
         }
         let mut lines = table.lines(colour);
-        if self.components.iter().any(is_old) {
-            lines.push("(old)  the numbers are older than two minutes, or of an unknown time".to_owned());
-        }
         lines.extend(text::legend(&self.components, false));
         lines.join("\n") + "\n"
     }

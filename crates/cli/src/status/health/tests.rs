@@ -9,7 +9,7 @@ use super::super::*;
 fn judged(change: impl FnOnce(&mut Value)) -> (String, Health, String) {
     let mut object = component("Function", "orders-clean", ready(&flowing()));
     change(&mut object);
-    let view = component_status(&object, now()).unwrap().components.remove(0);
+    let view = component_status(&object).unwrap().components.remove(0);
     (view.phase, view.health, view.reasons.join(" | "))
 }
 
@@ -62,6 +62,37 @@ fn health_follows_phase_generation_and_conditions() {
 }
 
 #[test]
+fn degraded_by_a_stall_alone_is_stalled() {
+    // The operator reports a stall as the phase Degraded with the message of the condition, and a problem of a pod first.
+    let degraded = |message: &str| {
+        judged(|object| {
+            object["status"]["phase"] = "Degraded".into();
+            object["status"]["message"] = message.into();
+            object["status"]["standardConditions"] =
+                json!([condition("Stalled", "True", "NoConsumers", "no consumer")]);
+        })
+    };
+    let stalled = ("Degraded".to_owned(), Health::Stalled, "stalled, NoConsumers: no consumer".to_owned());
+    assert_eq!(degraded("no consumer"), stalled);
+    let (_, health, reasons) = degraded("pod a: exit code 1");
+    assert_eq!(health, Health::Degraded);
+    assert_eq!(reasons, "pod a: exit code 1 | stalled, NoConsumers: no consumer");
+
+    let of = |degraded: &str| {
+        let conditions = [
+            condition("Ready", "False", "ComponentsDegraded", degraded),
+            condition("Stalled", "True", "NoConsumers", "function a: no consumer"),
+        ];
+        let view = mesh_status(&mesh(&json!({}), &conditions), &[]).mesh.unwrap();
+        (view.state, view.health, view.reasons)
+    };
+    let cause = "stalled, NoConsumers: function a: no consumer".to_owned();
+    assert_eq!(of("function a: no consumer"), ("Stalled".to_owned(), Health::Stalled, vec![cause.clone()]));
+    let both = "function a: no consumer; function b: exit code 1".to_owned();
+    assert_eq!(of(&both), ("Degraded".to_owned(), Health::Degraded, vec![both, cause]));
+}
+
+#[test]
 fn mesh_state_follows_its_conditions() {
     let ready = |status: &str, reason: &str| condition("Ready", status, reason, "m");
     let stalled = condition("Stalled", "True", "Failing", "m");
@@ -73,9 +104,10 @@ fn mesh_state_follows_its_conditions() {
         (vec![ready("False", "ApplyFailed")], "Degraded", Health::Degraded),
         (vec![ready("False", "InvalidObject")], "Invalid", Health::Degraded),
         (vec![ready("True", "ComponentsReady"), stalled.clone()], "Stalled", Health::Stalled),
-        (vec![ready("False", "ComponentsDegraded"), stalled], "Degraded", Health::Degraded),
+        (vec![ready("False", "ComponentsDegraded"), stalled.clone()], "Stalled", Health::Stalled),
+        (vec![ready("False", "ApplyFailed"), stalled], "Degraded", Health::Degraded),
     ] {
-        let view = mesh_status(&mesh(&json!({}), &conditions), &[], now());
+        let view = mesh_status(&mesh(&json!({}), &conditions), &[]);
         let mesh = view.mesh.unwrap();
         assert_eq!(
             (mesh.state.as_str(), mesh.health, view.health),
@@ -83,8 +115,7 @@ fn mesh_state_follows_its_conditions() {
             "{conditions:?}"
         );
     }
-    let since =
-        |conditions: &[Value]| mesh_status(&mesh(&json!({}), conditions), &[], now()).mesh.unwrap().since;
+    let since = |conditions: &[Value]| mesh_status(&mesh(&json!({}), conditions), &[]).mesh.unwrap().since;
     let since = |conditions: &[Value]| since(conditions).map(|it| it.0.as_second());
     let at = |mut condition: Value, seconds: i64| {
         condition["lastTransitionTime"] = ago(seconds).into();
@@ -98,7 +129,7 @@ fn mesh_state_follows_its_conditions() {
 
     let mut object = mesh(&json!({}), &[ready("True", "ComponentsReady")]);
     object["metadata"]["generation"] = 2.into();
-    let of = |object: &Value| mesh_status(object, &[], now()).mesh.unwrap();
+    let of = |object: &Value| mesh_status(object, &[]).mesh.unwrap();
     assert_eq!((of(&object).state.as_str(), of(&object).since), ("Progressing", None));
     object["metadata"]["deletionTimestamp"] = ago(1).into();
     assert_eq!(of(&object).state, "Deleting");

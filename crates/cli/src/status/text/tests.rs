@@ -51,7 +51,7 @@ fn causes_are_below_each_component() {
         condition("Stalled", "True", "NoConsumers", "function clean"),
         condition("Degraded", "True", "ComponentsDegraded", cause),
     ];
-    let view = mesh_status(&mesh(&pipe(), &conditions), &components, now());
+    let view = mesh_status(&mesh(&pipe(), &conditions), &components);
     assert_eq!(view.health, Health::Degraded);
     assert_eq!(
         text(&view, now(), false),
@@ -67,9 +67,7 @@ FunctionMesh shop/orders: Degraded for 12m, 2/3 components ready
      pod orders-out-sink-0: exit code 1
      unknown whether stalled, AccessDenied: Pulsar answers 403
      403 of topic good
-     the numbers are old: observed 5m10s ago
 -  unknown
-No traffic of 1 of 3 components: the operator does not observe Pulsar, or has not yet.
 "
     );
 }
@@ -85,7 +83,7 @@ fn missing_and_surplus_components_and_missing_statuses_are_shown() {
     ];
     let mut object = mesh(&pipe(), &[]);
     object["status"] = Value::Null;
-    let view = mesh_status(&object, &components, now());
+    let view = mesh_status(&object, &components);
     assert_eq!(view.health, Health::NotReady);
     assert_eq!(
         text(&view, now(), false),
@@ -105,38 +103,83 @@ FunctionMesh shop/orders: Pending, 0/3 components ready
 No traffic: the operator does not observe Pulsar, or has not yet.
 "
     );
-    let empty = mesh_status(&mesh(&json!({}), &[]), &[], now());
+    let empty = mesh_status(&mesh(&json!({}), &[]), &[]);
     assert!(
         text(&empty, now(), false).starts_with("FunctionMesh shop/orders: Pending, 0/0 components ready\n")
     );
 }
 
 #[test]
-fn old_observations_are_marked() {
-    for (observed, old) in [(Some(119), false), (Some(121), true), (Some(-500), false), (None, true)] {
+fn age_of_an_observation_is_no_matter() {
+    // The operator writes when numbers change, so that those of a steady component are right for hours.
+    let shown = |observed: Value| {
         let mut traffic = flowing();
-        traffic["observedAt"] = observed.map(ago).into();
-        let object = component("Sink", "orders-out", ready(&traffic));
-        let view = component_status(&object, now()).unwrap();
+        traffic["observedAt"] = observed;
+        let view = component_status(&component("Sink", "orders-out", ready(&traffic))).unwrap();
         let text = text(&view, now(), false);
-        assert_eq!(view.components[0].traffic.as_ref().map(|it| it.old), Some(old), "{observed:?}");
-        assert_eq!(text.contains("old"), old, "{text}");
-        let top = TopView::new(view.components, Sort::Lag).text(false, false);
-        assert_eq!(top.contains("Ready (old)"), old, "{top}");
+        text + &TopView::new(view.components, Sort::Lag).text(false, false)
+    };
+    let fresh = shown(ago(1).into());
+    assert_eq!(shown(ago(3000).into()), fresh);
+    assert_eq!(shown(Value::Null), fresh);
+}
+
+#[test]
+fn restarts_by_on_stall_are_below_the_component() {
+    for (restarts, last, expected) in [
+        (json!(2), ago(240).into(), "\n     2 pods restarted in a row by onStall, the last one 4m ago\n"),
+        (json!(1), ago(75).into(), "\n     1 pod restarted by onStall 1m15s ago\n"),
+        (json!(3), Value::Null, "\n     3 pods restarted in a row by onStall\n"),
+        (json!(0), ago(240).into(), ""),
+        (Value::Null, ago(240).into(), ""),
+    ] {
+        let mut traffic = flowing();
+        traffic["restarts"] = restarts.clone();
+        traffic["lastRestart"] = last;
+        let view = component_status(&component("Sink", "orders-out", ready(&traffic))).unwrap();
+        assert_eq!(json!(view.components[0].traffic.as_ref().unwrap().restarts), restarts);
+        assert!(view.components[0].reasons.is_empty(), "a time would be a change in each round of --watch");
+        let text = text(&view, now(), false);
+        assert!(text.contains(expected) && text.contains("onStall") != expected.is_empty(), "{text}");
     }
+}
+
+#[test]
+fn footer_needs_that_nothing_is_observed() {
+    let with = |traffic: Value, stalled: Option<&str>| {
+        let mut status = ready(&traffic);
+        let conditions = stalled.map(|status| condition("Stalled", status, "AccessDenied", "m"));
+        status["standardConditions"] = conditions.into_iter().collect();
+        component("Sink", "orders-out", status)
+    };
+    let suspended = component("Source", "orders-in", json!({ "phase": "Suspended" }));
+    for (other, has_footer) in [
+        (with(Value::Null, None), true),
+        (with(flowing(), None), false),
+        (with(Value::Null, Some("False")), false),
+        (with(Value::Null, Some("Unknown")), false),
+    ] {
+        let objects = [suspended.clone(), other];
+        let top = TopView::new(components(&objects), Sort::Lag).text(false, false);
+        for text in [shown(&objects).1, top] {
+            assert_eq!(text.contains("does not observe Pulsar"), has_footer, "{text}");
+        }
+    }
+    // What does not exist has nothing that could be observed.
+    assert!(!shown(&[]).1.contains("does not observe Pulsar"));
 }
 
 #[test]
 fn one_component_has_its_own_title() {
     let object = component("Sink", "orders-out", ready(&flowing()));
-    let view = component_status(&object, now()).unwrap();
+    let view = component_status(&object).unwrap();
     let expected = "\
 Sink shop/orders-out, of FunctionMesh orders
 │  HEALTH   COMPONENT        PODS  PHASE  IN/S  OUT/S  BACKLOG  LAG
 └─ healthy  sink/orders-out   2/2  Ready    45   44.6        0   0s
 ";
     assert_eq!(text(&view, now(), false), expected);
-    assert_eq!(component_status(&json!({ "kind": "Pod" }), now()), None);
+    assert_eq!(component_status(&json!({ "kind": "Pod" })), None);
 }
 
 #[test]
@@ -171,7 +214,7 @@ fn top_sorts_and_puts_unknown_numbers_last() {
         component("Source", "d", Value::Null),
     ];
     let names = |sort| {
-        let view = TopView::new(components(&objects, now()), sort);
+        let view = TopView::new(components(&objects), sort);
         view.components.iter().map(|it| it.name.clone()).collect::<String>()
     };
     for (sort, expected) in [
@@ -184,7 +227,7 @@ fn top_sorts_and_puts_unknown_numbers_last() {
         assert_eq!(names(sort), expected, "{sort:?}");
     }
     assert_eq!(
-        TopView::new(components(&objects, now()), Sort::Lag).text(true, false),
+        TopView::new(components(&objects), Sort::Lag).text(true, false),
         "\
 NAMESPACE  KIND      NAME  PODS  IN/S  OUT/S  BACKLOG    LAG  EXCEPTIONS  STATE
 shop       Function  c      2/2     1      1        0   1h6m           3  Ready
@@ -192,7 +235,6 @@ shop       Function  b      2/2     1      1        1  3m20s           0  Stalle
 shop       Function  a      2/2     1      1        9      -           0  Ready
 shop       Source    d        -   n/a      -      n/a    n/a           -  Pending
 -  unknown
-No traffic of 1 of 4 components: the operator does not observe Pulsar, or has not yet.
 "
     );
 }
