@@ -23,9 +23,7 @@ async fn a_function_that_always_raises_is_failing() -> Result<()> {
             producer.send(&"raise".into()).await?;
         }
         // Python's runner acknowledges what raises unless a retry is configured, so that new messages keep coming.
-        let message = scenario
-            .await_stalled("raises", "True", &["Failing"])
-            .await;
+        let message = scenario.await_stalled("raises", "True", &["Failing"]).await;
         let traffic = scenario.status("raises").await?.traffic.context("no traffic")?;
         println!("{message:?} {traffic:?}");
         message.map(|_| ())
@@ -42,7 +40,7 @@ async fn an_output_whose_quota_holds_producers_is_named() -> Result<()> {
         scenario.start(&function, "in", TIMEOUT).await?;
         let quota = json!({ "limitSize": 1, "limit": 1, "policy": "producer_request_hold" });
         full.policy("backlogQuota?backlogQuotaType=destination_storage", &quota).await?;
-        // A subscription that nobody reads.
+        // A subscription without a consumer.
         full.consumer("out", "nobody").await?;
         let texts: Vec<_> = (0..100).map(|number| format!("text {number}")).collect();
         let began = Instant::now();

@@ -178,6 +178,8 @@ documented_names! {
         TrafficUnknown,
         /// The operator deleted a pod that holds unacknowledged messages of a stalled component.
         PodRestarted,
+        /// Three restarts in a row did not end the stall: the operator restarts no more pods until an hour without one.
+        RestartsExhausted,
         /// A pod of a stalled component could not be deleted; the message says why.
         PodRestartFailed,
     }

@@ -124,13 +124,14 @@ pub struct TopicStats {
     /// Quota of that age, in seconds; unknown if there is none.
     pub quota_age: Reading<u64>,
     /// The subscriptions that were asked for, by name.
-    pub subscriptions: BTreeMap<String, SubscriptionStats>,
+    /// Boxed, since a node of the map has room for eleven.
+    pub subscriptions: BTreeMap<String, Box<SubscriptionStats>>,
 }
 
 impl TopicStats {
     /// A subscription by name.
     pub fn subscription(&self, name: &str) -> Option<&SubscriptionStats> {
-        self.subscriptions.get(name)
+        self.subscriptions.get(name).map(|stats| &**stats)
     }
 
     /// Whether the backlog exceeds a quota, so that its policy can stop producers.

@@ -138,6 +138,16 @@ impl Tracker {
         runs.any(|run| now.since(run.since) * 2 >= stall_after)
     }
 
+    /// Whether an acknowledgement was seen after this time.
+    pub fn has_progressed_since(&self, time: Monotonic) -> bool {
+        self.series.values().any(|series| series.progress_at.is_some_and(|at| at > time))
+    }
+
+    /// Whether messages wait on a topic, or it is unknown.
+    pub fn has_waiting(&self) -> bool {
+        self.series.is_empty() || self.series.values().any(|series| series.run != Reading::Known(None))
+    }
+
     /// Takes the answers of a round. One that is not later than the round before is ignored.
     pub fn observe(&mut self, observation: &Observation, workload: &Workload) {
         let at = observation.at;

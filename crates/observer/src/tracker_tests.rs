@@ -20,7 +20,7 @@ fn part(name: &str, incoming: u64, backlog: u64) -> TopicStats {
     TopicStats {
         topic: name.into(),
         in_counter: Known(incoming),
-        subscriptions: BTreeMap::from([("s".into(), stats)]),
+        subscriptions: BTreeMap::from([("s".into(), Box::new(stats))]),
         ..TopicStats::default()
     }
 }

@@ -36,7 +36,7 @@ pub struct ClusterAccess {
     pub url: WebUrl,
     /// Kubernetes namespaces whose components use it; empty for all.
     pub namespaces: BTreeSet<String>,
-    /// File with a token, which is read anew for each request.
+    /// File with a token, which is read for each request.
     pub token_file: Option<PathBuf>,
     /// Files with a client certificate and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
@@ -204,18 +204,20 @@ impl Access {
     }
 
     /// Whether a redirect from `url` may lead to this host. Without credentials any allowed address may be asked. With
-    /// them the server must be one of the entry, or a sibling with the same port: the same name but for its first label.
+    /// them the server must be one of the entry, or with the same port below its name, or in the same namespace of Kubernetes.
     pub fn allows_host(&self, url: &WebUrl, host: &str, port: u16) -> bool {
         let Self::Cluster(cluster) = self else { return true };
         let (own, own_port) = url.host_and_port();
         let is_listed = |server: &WebUrl| server.host_and_port() == (host, port);
+        // A broker below the name of its Service, or beside it in the same namespace of Kubernetes.
+        let is_below = host.strip_suffix(own).is_some_and(|label| label.ends_with('.') && label.len() > 1);
         let domain = |host: &str| host.split_once('.').map(|(_, domain)| domain.to_owned());
-        let is_sibling = match (domain(own), domain(host)) {
-            (Some(own_domain), Some(domain)) => {
-                own_domain.contains('.') && own_domain == domain || domain == own
-            }
-            _ => false,
+        let is_in_cluster = |domain: &str| {
+            let end = domain.strip_suffix(".cluster.local").unwrap_or(domain);
+            end.strip_suffix(".svc").is_some_and(|namespace| !namespace.is_empty())
         };
+        let is_beside = domain(own).is_some_and(|own| is_in_cluster(&own) && domain(host) == Some(own));
+        let is_sibling = is_below || is_beside;
         let is_own = port == own_port && (own == host || is_sibling);
         is_own || is_listed(&cluster.url) || cluster.brokers.iter().any(is_listed)
     }
@@ -297,9 +299,12 @@ clusters:
             assert_eq!(access.allows_host(&at, host, port), expected, "{host}:{port}");
         }
         assert!(Access::Anonymous.allows_host(&at, "evil.example", 80));
-        // One label is no domain that anybody owns alone.
-        let file = AccessFile::parse("clusters: [{url: 'https://pulsar.svc', tokenFile: /t}]").unwrap();
-        let at = url("https://pulsar.svc");
-        assert!(!file.find(&at, "n").allows_host(&at, "other.svc", 443));
+        // A domain of the internet is not owned by one party alone.
+        for (own, other) in [("pulsar.svc", "other.svc"), ("pulsar.co.uk", "evil.co.uk"), ("a", "b")] {
+            let file =
+                AccessFile::parse(&format!("clusters: [{{url: 'https://{own}', tokenFile: /t}}]")).unwrap();
+            let at = url(&format!("https://{own}"));
+            assert!(!file.find(&at, "n").allows_host(&at, other, 443), "{other}");
+        }
     }
 }

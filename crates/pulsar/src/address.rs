@@ -3,7 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::Host;
+
+/// Metadata services outside of the link-local range, of Alibaba Cloud and of Azure.
+const METADATA: [[u8; 4]; 2] = [[100, 100, 100, 200], [168, 63, 129, 16]];
 
 /// Whether a server at this address may be asked. Loopback is the operator's own pod; link-local is the metadata service
 /// of a cloud.
@@ -14,7 +19,8 @@ pub fn is_allowed_address(address: IpAddr) -> bool {
                 || v4.is_link_local()
                 || v4.is_unspecified()
                 || v4.is_broadcast()
-                || v4.is_multicast())
+                || v4.is_multicast()
+                || METADATA.contains(&v4.octets()))
         }
         IpAddr::V6(v6) => {
             let is_link_local = v6.segments()[0] & 0xffc0 == 0xfe80;
@@ -22,6 +28,16 @@ pub fn is_allowed_address(address: IpAddr) -> bool {
             let is_metadata = v6.segments() == [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254];
             !(v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || is_link_local || is_metadata)
         }
+    }
+}
+
+/// Whether the host of a URL is a name, or an allowed address in any notation.
+pub(crate) fn has_allowed_host(url: &str) -> bool {
+    match Url::parse(url).as_ref().map(Url::host) {
+        Ok(Some(Host::Ipv4(address))) => is_allowed_address(address.into()),
+        Ok(Some(Host::Ipv6(address))) => is_allowed_address(address.into()),
+        Ok(Some(Host::Domain(name))) => !name.is_empty(),
+        Ok(None) | Err(_) => false,
     }
 }
 
@@ -69,12 +85,24 @@ mod tests {
             "ff02::1",
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
+            "100.100.100.200",
+            "168.63.129.16",
         ] {
             assert!(!is_allowed_address(address.parse().unwrap()), "{address}");
         }
         for address in ["10.0.0.7", "192.168.1.2", "100.64.0.1", "203.0.113.7", "fd00::7", "2001:db8::7"] {
             assert!(is_allowed_address(address.parse().unwrap()), "{address}");
         }
+    }
+
+    #[test]
+    fn addresses_are_seen_in_every_notation() {
+        for host in
+            ["2130706433", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.1.", "[::ffff:127.0.0.1]", "[::1]"]
+        {
+            assert!(!has_allowed_host(&format!("http://{host}:8000/x")), "{host}");
+        }
+        assert!(has_allowed_host("http://10.0.0.7:8080/x") && has_allowed_host("https://pulsar:8443/x"));
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use reqwest::header::{AUTHORIZATION, DATE, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 
 use crate::access::{Access, ClusterAccess};
-use crate::address::{GuardedResolver, is_allowed_address};
+use crate::address::{GuardedResolver, has_allowed_host};
 use crate::tls::client_config;
 use crate::web_url::WebUrl;
 
@@ -28,13 +28,11 @@ pub struct Limits {
     pub connect: Duration,
     /// Time for the whole request, redirects included.
     pub total: Duration,
-    /// Largest answer, in bytes.
-    pub max_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(3), total: Duration::from_secs(8), max_bytes: 8 << 20 }
+        Self { connect: Duration::from_secs(3), total: Duration::from_secs(8) }
     }
 }
 
@@ -117,28 +115,40 @@ impl Client {
         Ok(Self(Arc::new(Inner { limits, anonymous, clusters: Mutex::default() })))
     }
 
-    /// Gets a URL of the cluster at `web`. An error status is an answer.
-    pub async fn get(&self, web: &WebUrl, url: &str, access: &Access) -> Result<Answer, FetchError> {
+    /// Gets a URL of the cluster at `web`, with a body of at most `max_bytes`. An error status is an answer.
+    pub async fn get(
+        &self,
+        web: &WebUrl,
+        url: &str,
+        access: &Access,
+        max_bytes: usize,
+    ) -> Result<Answer, FetchError> {
         let total = self.0.limits.total;
-        let request = self.follow(web, url, access);
+        let request = self.follow(web, url, access, max_bytes);
         tokio::time::timeout(total, request).await.map_err(|_| FetchError::Timeout(total))?
     }
 
-    /// Gets a URL of a pod. Redirects are not followed: they could lead to the metrics of somebody else's pod.
-    pub async fn get_pod(&self, url: &str) -> Result<Answer, FetchError> {
+    /// Gets a URL of a pod. Redirects are not followed: they could lead to the metrics of another user's pod.
+    pub async fn get_pod(&self, url: &str, max_bytes: usize) -> Result<Answer, FetchError> {
         let request = async {
             let sent = now();
             let response = self.0.anonymous.get(url).send().await.map_err(|error| connection(&error))?;
             if response.status().is_redirection() {
                 return Err(FetchError::Redirect(RedirectError::OtherPath));
             }
-            self.answer(response, sent).await
+            answer(response, sent, max_bytes).await
         };
         let total = self.0.limits.total;
         tokio::time::timeout(total, request).await.map_err(|_| FetchError::Timeout(total))?
     }
 
-    async fn follow(&self, web: &WebUrl, url: &str, access: &Access) -> Result<Answer, FetchError> {
+    async fn follow(
+        &self,
+        web: &WebUrl,
+        url: &str,
+        access: &Access,
+        max_bytes: usize,
+    ) -> Result<Answer, FetchError> {
         let (client, token) = match access {
             Access::Anonymous => (self.0.anonymous.clone(), None),
             Access::Cluster(cluster) => {
@@ -157,38 +167,17 @@ impl Client {
             if response.status().is_redirection() {
                 let location = response.headers().get(LOCATION).and_then(|it| it.to_str().ok());
                 let next = follow_redirect(&asked, location.unwrap_or_default(), |host, port| {
-                    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-                    let is_refused =
-                        *access == Access::Anonymous && address.is_ok_and(|it| !is_allowed_address(it));
-                    !is_refused && access.allows_host(web, host, port)
+                    access.allows_host(web, host, port)
                 })?;
+                // The resolver does not see an address, however it is written.
+                if *access == Access::Anonymous && !has_allowed_host(&next) {
+                    return Err(FetchError::Refused);
+                }
                 asked.push(next);
                 continue;
             }
-            return self.answer(response, sent).await;
+            return answer(response, sent, max_bytes).await;
         }
-    }
-
-    async fn answer(&self, response: reqwest::Response, sent: UnixMillis) -> Result<Answer, FetchError> {
-        let (status, received) = (response.status(), now());
-        let date = response.headers().get(DATE).and_then(|it| it.to_str().ok());
-        let date = date.and_then(UnixMillis::from_http_date);
-        let clock = date.map(|date| ServerClock::measure(date, sent, received));
-        // The text of an error is not read: nothing of it is told.
-        let body = if status.is_success() { self.body(response).await? } else { Vec::new() };
-        Ok(Answer { status: status.as_u16(), body, clock })
-    }
-
-    async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
-        let max = self.0.limits.max_bytes;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| connection(&error))? {
-            if body.len() + chunk.len() > max {
-                return Err(FetchError::TooLarge(max));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
     }
 
     /// The client with the TLS files of a cluster, built again when one of them has changed.
@@ -212,6 +201,31 @@ impl Client {
         clusters.insert(files, loaded);
         Ok(client)
     }
+}
+
+async fn answer(
+    response: reqwest::Response,
+    sent: UnixMillis,
+    max_bytes: usize,
+) -> Result<Answer, FetchError> {
+    let (status, received) = (response.status(), now());
+    let date = response.headers().get(DATE).and_then(|it| it.to_str().ok());
+    let date = date.and_then(UnixMillis::from_http_date);
+    let clock = date.map(|date| ServerClock::measure(date, sent, received));
+    // The text of an error is not read: nothing of it is reported.
+    let body = if status.is_success() { body(response, max_bytes).await? } else { Vec::new() };
+    Ok(Answer { status: status.as_u16(), body, clock })
+}
+
+async fn body(mut response: reqwest::Response, max_bytes: usize) -> Result<Vec<u8>, FetchError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| connection(&error))? {
+        if body.len() + chunk.len() > max_bytes {
+            return Err(FetchError::TooLarge(max_bytes));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 fn build(

@@ -1,11 +1,10 @@
 //! The URL of Pulsar's web service, as a user writes it.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use reqwest::Url;
 
-use crate::address::is_allowed_address;
+use crate::address::has_allowed_host;
 
 /// Longest URL.
 const MAX_LEN: usize = 512;
@@ -54,7 +53,7 @@ impl WebUrl {
     /// The same for a URL from an object of a user: its address must be allowed if it is written as one.
     pub fn parse_untrusted(text: &str) -> Result<Self, WebUrlError> {
         let url = Self::parse(text)?;
-        if url.ip().is_some_and(|address| !is_allowed_address(address)) {
+        if !has_allowed_host(&url.0) {
             return Err(WebUrlError::Refused);
         }
         Ok(url)
@@ -76,11 +75,6 @@ impl WebUrl {
     pub fn scheme(&self) -> &str {
         self.0.split_once("://").map_or("http", |(scheme, _)| scheme)
     }
-
-    fn ip(&self) -> Option<IpAddr> {
-        let (host, _) = self.host_and_port();
-        host.trim_start_matches('[').trim_end_matches(']').parse().ok()
-    }
 }
 
 impl fmt::Display for WebUrl {
@@ -101,7 +95,6 @@ mod tests {
         assert_eq!(WebUrl::parse("https://pulsar").unwrap().as_str(), "https://pulsar:443");
         let six = WebUrl::parse("http://[fd00::7]:8080").unwrap();
         assert_eq!(six.host_and_port(), ("[fd00::7]", 8080));
-        assert_eq!(six.ip(), Some("fd00::7".parse().unwrap()));
     }
 
     #[test]

@@ -69,9 +69,9 @@ impl Server {
     }
 
     async fn get(&self, access: &Access) -> Result<(u16, String), FetchError> {
-        let limits = Limits { total: Duration::from_secs(2), max_bytes: 10_000, ..Limits::default() };
+        let limits = Limits { total: Duration::from_secs(2), ..Limits::default() };
         let client = Client::new(limits).unwrap();
-        let answer = client.get(&self.web(), &format!("{}/admin/v2/x", self.url()), access).await?;
+        let answer = client.get(&self.web(), &format!("{}/admin/v2/x", self.url()), access, 10_000).await?;
         Ok((answer.status, String::from_utf8(answer.body).unwrap()))
     }
 }
@@ -172,7 +172,7 @@ async fn anonymous_requests_refuse_the_pod_itself() {
     let url = format!("http://localhost:{}", server.port);
     let client = Client::new(Limits::default()).unwrap();
     let web = WebUrl::parse_untrusted(&url).unwrap();
-    let error = client.get(&web, &url, &Access::Anonymous).await.unwrap_err();
+    let error = client.get(&web, &url, &Access::Anonymous, 10_000).await.unwrap_err();
     assert!(error.to_string().contains("no address that the operator may ask"), "{error}");
     assert!(server.requests.lock().unwrap().is_empty());
 }

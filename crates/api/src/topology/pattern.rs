@@ -47,6 +47,12 @@ impl TopicPattern {
         })
     }
 
+    /// Upper bound of the steps that a match of a topic name takes.
+    pub fn steps(&self, topic: &str) -> usize {
+        let states = self.expression.as_ref().map_or(0, |vm| vm.get_nfa().states().len());
+        states.saturating_mul(topic.len())
+    }
+
     /// Whether a topic is in the namespace of the pattern, the cheap part of a match.
     pub(super) fn is_in_namespace(&self, topic: &TopicName) -> bool {
         topic.tenant == self.tenant && topic.namespace == self.namespace

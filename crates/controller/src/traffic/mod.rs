@@ -10,6 +10,7 @@
 
 mod args;
 pub(crate) mod board;
+mod clusters;
 mod demand;
 mod fetch;
 pub(crate) mod kinds;
@@ -24,18 +25,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use function_mesh_observer::cluster::{Cluster, Wanted};
-use function_mesh_observer::requests::{PlanLimits, Request, Target};
+use function_mesh_observer::requests::{PlanLimits, Request};
 use function_mesh_observer::{Cause, Monotonic, PodStats, UnixMillis, WriteLimits};
 use function_mesh_pulsar::{AccessFile, Client, WebUrl};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::context::Shared;
+use clusters::{Asked, key_of};
 use fetch::Done;
 use kinds::Kind;
 use metrics::TrafficMetrics;
-use observed::{Observed, Place};
+use observed::Observed;
 use restart::PendingRestart;
 use service_urls::{ConfigMapRef, ReadError, ServiceUrls};
 
@@ -44,8 +45,6 @@ pub use board::{StallReport, TrafficBoard, TrafficReport, TrafficState};
 
 /// Time between two looks at what is due.
 const TICK: Duration = Duration::from_secs(1);
-/// Requests under way to all clusters.
-const MAX_IN_FLIGHT: usize = 64;
 /// Reads of ConfigMaps under way.
 const MAX_READS: usize = 4;
 /// Time between two warnings about the same credentials.
@@ -66,22 +65,20 @@ pub struct ObserverSettings {
     pub write: WriteLimits,
 }
 
-/// Clusters are told apart by URL and access.
+/// Identity of a cluster: components with different access share no answer.
 type ClusterKey = (WebUrl, Option<usize>);
-
-struct Asked {
-    place: Place,
-    cluster: Cluster,
-    wanted: Arc<Wanted>,
-    /// When the log last said that the credentials cannot be read.
-    warned: Option<Monotonic>,
-}
 
 /// What runs beside the loop has found out.
 enum Message {
     Url(ConfigMapRef, Result<WebUrl, ReadError>),
-    Answer(ClusterKey, Request, Done),
-    Pod { key: String, ordinal: u64, at: Monotonic, result: Result<PodStats, Cause> },
+    /// The end of a request, and how long it took.
+    Answer(ClusterKey, Request, Done, Duration),
+    Pod {
+        key: String,
+        ordinal: u64,
+        at: Monotonic,
+        result: Result<PodStats, Cause>,
+    },
 }
 
 /// The observer.
@@ -100,6 +97,10 @@ pub(crate) struct Observer {
     in_flight: usize,
     pods_in_flight: usize,
     restarts: HashMap<String, PendingRestart>,
+    /// Content of objects that cannot be decoded, so that it is not tried again.
+    undecodable: HashMap<String, u64>,
+    large: Arc<Semaphore>,
+    asked_at: Monotonic,
     results: (mpsc::Sender<Message>, mpsc::Receiver<Message>),
 }
 
@@ -126,6 +127,9 @@ impl Observer {
             in_flight: 0,
             pods_in_flight: 0,
             restarts: HashMap::new(),
+            undecodable: HashMap::new(),
+            large: Arc::new(Semaphore::new(fetch::LARGE_ANSWERS)),
+            asked_at: Monotonic::default(),
             results: mpsc::channel(QUEUE),
         }
     }
@@ -143,7 +147,10 @@ impl Observer {
             tokio::select! {
                 biased;
                 () = leadership.shutdown.cancelled() => return,
-                Some(message) = self.results.1.recv() => self.take(message),
+                Some(message) = self.results.1.recv() => {
+                    self.take(message);
+                    self.refill();
+                }
                 _ = ticks.tick() => self.look(),
             }
         }
@@ -170,9 +177,11 @@ impl Observer {
                 self.urls.apply(&of, url, now);
                 self.is_placed = false;
             }
-            Message::Answer(key, request, done) => {
+            Message::Answer(key, request, done, took) => {
                 self.in_flight = self.in_flight.saturating_sub(1);
                 if let Some(asked) = self.clusters.get_mut(&key) {
+                    asked.under_way = asked.under_way.saturating_sub(1);
+                    asked.latency = (3 * asked.latency + took) / 4;
                     if let Some(error) = done.unreadable
                         && asked.warned.is_none_or(|at| now.since(at) >= WARN_INTERVAL)
                     {
@@ -201,11 +210,16 @@ impl Observer {
                     Some(known) if known.content == listed.content => {}
                     Some(known) => {
                         let Some((demand, _)) = (listed.read)() else { return };
-                        known.change(listed.content, demand);
+                        known.change(listed.content, demand, now);
                         self.is_placed = false;
                     }
+                    None if self.undecodable.get(&listed.key) == Some(&listed.content) => return,
                     None => {
-                        let Some((demand, before)) = (listed.read)() else { return };
+                        let Some((demand, before)) = (listed.read)() else {
+                            self.undecodable.insert(listed.key, listed.content);
+                            return;
+                        };
+                        self.undecodable.remove(&listed.key);
                         let of = (listed.uid.as_str(), listed.namespace.as_str(), listed.name.as_str());
                         let new = Observed::new(of, (index, listed.content), demand, before, now, wall);
                         self.components.insert(listed.key.clone(), new);
@@ -224,7 +238,7 @@ impl Observer {
         }
         self.restarts.retain(|key, _| seen.contains(key));
         for (key, restarts) in recorded {
-            self.restart_recorded(&key, restarts);
+            self.restart_recorded(&key, restarts, now);
         }
     }
 
@@ -238,72 +252,6 @@ impl Observer {
                 let url = service_urls::read(&client, &of, &access).await;
                 _ = results.send(Message::Url(of, url)).await;
             });
-        }
-    }
-
-    /// Assigns components to clusters.
-    fn place(&mut self) {
-        if self.is_placed {
-            return;
-        }
-        self.is_placed = true;
-        let mut wanted: HashMap<ClusterKey, (Place, Wanted)> = HashMap::new();
-        for component in self.components.values_mut() {
-            let of = (component.namespace.clone(), component.demand.config_map.clone());
-            match self.urls.get(&of) {
-                None => {}
-                Some(Err(message)) => component.set_place(Err(message.clone())),
-                Some(Ok(web)) => {
-                    let access = self.settings.access.find(web, &component.namespace);
-                    component.set_place(Ok(Place { web: web.clone(), access }));
-                }
-            }
-            if let Ok(place) = &component.place {
-                let (_, wanted) =
-                    wanted.entry(key_of(place)).or_insert_with(|| (place.clone(), Wanted::default()));
-                wanted.add(&component.demand.interest);
-            }
-        }
-        self.clusters.retain(|key, _| wanted.contains_key(key));
-        for (key, (place, wanted)) in wanted {
-            let asked = self.clusters.entry(key).or_insert_with(|| {
-                let brokers = place.access.brokers().iter().map(ToString::to_string).collect();
-                let cluster = Cluster::new(place.web.as_str(), brokers);
-                Asked { place, cluster, wanted: Arc::default(), warned: None }
-            });
-            asked.wanted = Arc::new(wanted);
-        }
-    }
-
-    fn ask(&mut self, now: Monotonic) {
-        let mut targets: HashMap<ClusterKey, Vec<Target>> = HashMap::new();
-        for (key, component) in &self.components {
-            let Ok(place) = &component.place else { continue };
-            let of = key_of(place);
-            let Some(asked) = self.clusters.get(&of) else { continue };
-            let Some(workload) = self.board.workload(key, &component.uid) else { continue };
-            let activity = Observed::activity(&workload);
-            let (details, lag) = (component.needs_details(now), component.needs_lag());
-            let target = asked.cluster.target(&component.demand.interest, activity, details, lag);
-            targets.entry(of).or_default().push(target);
-        }
-        // A cluster that is slow must not use up what others need: each gets its share of what is left.
-        let mut clusters = targets.len();
-        for (key, targets) in targets {
-            let Some(asked) = self.clusters.get_mut(&key) else { continue };
-            let most = MAX_IN_FLIGHT.saturating_sub(self.in_flight).div_ceil(clusters.max(1));
-            clusters -= 1;
-            let (requests, _) = asked.cluster.begin(&targets, &self.settings.limits, most, now);
-            for request in requests {
-                self.in_flight += 1;
-                let (client, results) = (self.client.clone(), self.results.0.clone());
-                let (place, wanted) = (asked.place.clone(), Arc::clone(&asked.wanted));
-                let (metrics, key) = (Arc::clone(&self.metrics), key.clone());
-                tokio::spawn(async move {
-                    let done = fetch::ask(&client, &place, &request, &wanted, &metrics).await;
-                    _ = results.send(Message::Answer(key, request, done)).await;
-                });
-            }
         }
     }
 
@@ -331,10 +279,6 @@ impl Observer {
             self.decide_restart(&key, &workload, now, wall);
         }
     }
-}
-
-fn key_of(place: &Place) -> ClusterKey {
-    (place.web.clone(), place.access.index())
 }
 
 fn wall() -> UnixMillis {

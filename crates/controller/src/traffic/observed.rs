@@ -48,6 +48,8 @@ pub(super) struct Observed {
     pub(super) demand: Demand,
     /// Its Pulsar cluster, or why none is known.
     pub(super) place: Result<Place, String>,
+    /// Whether its ConfigMap has been read.
+    is_placed: bool,
     /// The last answers of its pods, by ordinal.
     pub(super) pods: BTreeMap<u64, PodObservation>,
     pub(super) pods_asked: Option<Monotonic>,
@@ -58,6 +60,9 @@ pub(super) struct Observed {
     /// What the status has, and since when.
     published: Option<(TrafficReport, Monotonic)>,
     verdict: Verdict,
+    /// When it was last seen stalled by this process.
+    stalled_at: Monotonic,
+    has_told_exhausted: bool,
 }
 
 impl Observed {
@@ -90,6 +95,7 @@ impl Observed {
             kind,
             demand,
             place: Err("the ConfigMap with the URL of Pulsar has not been read".to_owned()),
+            is_placed: false,
             pods: BTreeMap::new(),
             pods_asked: None,
             restarts,
@@ -98,11 +104,13 @@ impl Observed {
             last_round: None,
             published: before.map(|before| (before, observed_at.unwrap_or_default())),
             verdict: Verdict::Unknown(Cause::NotAsked),
+            stalled_at: now,
+            has_told_exhausted: false,
         }
     }
 
     /// Takes another spec. Samples stay, unless it consumes something else.
-    pub(super) fn change(&mut self, content: u64, demand: Demand) {
+    pub(super) fn change(&mut self, content: u64, demand: Demand, now: Monotonic) {
         self.content = content;
         let (old, new) = (&self.demand.interest, &demand.interest);
         let names = |interest: &function_mesh_observer::cluster::Interest| {
@@ -112,19 +120,29 @@ impl Observed {
         let is_other = names(old) != names(new)
             || self.demand.policy.stall_after != demand.policy.stall_after
             || self.demand.config_map != demand.config_map;
-        if is_other {
-            let stall_after = demand.policy.stall_after;
-            self.tracker = Tracker::new(TrackerSettings { stall_after, ..TrackerSettings::default() });
-            self.last_round = None;
-        }
         self.demand = demand;
+        if is_other {
+            self.begin_again(now);
+        }
     }
 
-    /// Moves it to another cluster. The next round comes at once.
-    pub(super) fn set_place(&mut self, place: Result<Place, String>) {
+    fn begin_again(&mut self, now: Monotonic) {
+        let stall_after = self.demand.policy.stall_after;
+        self.tracker = Tracker::new(TrackerSettings { stall_after, ..TrackerSettings::default() });
+        (self.began, self.last_round) = (now, None);
+    }
+
+    /// Moves it to another cluster, whose counters are others. The next round comes at once.
+    pub(super) fn set_place(&mut self, place: Result<Place, String>, now: Monotonic) {
         if self.place != place {
+            let is_first = !self.is_placed;
             self.place = place;
-            self.last_round = None;
+            self.is_placed = true;
+            if is_first {
+                self.last_round = None;
+            } else {
+                self.begin_again(now);
+            }
         }
     }
 
@@ -173,7 +191,7 @@ impl Observed {
         write: &WriteLimits,
     ) -> Option<TrafficReport> {
         let settings = TrafficSettings::default();
-        let pods = self.pods.values().cloned().collect();
+        let pods = self.pods.values().cloned().map(|pod| fresh(pod, at, settings.max_age)).collect();
         let interest = &self.demand.interest;
         let observation = match cluster {
             Some(cluster) => cluster.observe(interest, pods, at, wall, settings.max_age),
@@ -187,10 +205,16 @@ impl Observed {
         let before = self.published.as_ref().map(|(report, _)| report);
         let stall = self.stall(&policy, before.and_then(|before| before.stall.as_ref()));
         let is_stalled = self.verdict.stall().is_some();
+        if is_stalled {
+            self.stalled_at = at;
+        } else if self.verdict == Verdict::Progressing {
+            self.has_told_exhausted = false;
+        }
         self.restarts = self.restarts.after(is_stalled, false, at, &RestartLimits::default());
         let report = TrafficReport { traffic: self.status(&traffic), stall };
         let is_worth = match &self.published {
-            None => self.is_settled(&traffic, at),
+            _ if !self.is_settled(&traffic, at) => false,
+            None => true,
             Some((before, written)) => {
                 let condition =
                     |report: &TrafficReport| report.stall.as_ref().map(|stall| (stall.holds, stall.reason));
@@ -209,13 +233,13 @@ impl Observed {
         })
     }
 
-    /// Whether a first report would not be replaced at once: a rate needs two answers, and pods need time to subscribe.
+    /// Whether enough is known for a report: a rate needs two answers, and pods need time to subscribe. Until then the
+    /// status stays as it is, after a restart of the operator too.
     fn is_settled(&self, traffic: &Traffic, at: Monotonic) -> bool {
-        let is_asked = matches!(
-            traffic.backlog.cause(),
-            Some(Cause::Unauthorized | Cause::Failed | Cause::NoCredentials)
-        );
-        let grace = if is_asked || self.place.is_err() { GRACE } else { 4 * GRACE };
+        let refused = Some(Cause::Unauthorized) == traffic.backlog.cause()
+            || matches!(traffic.backlog.cause(), Some(Cause::Failed | Cause::NoCredentials));
+        let is_told = refused || self.is_placed && self.place.is_err();
+        let grace = if is_told { GRACE } else { 4 * GRACE };
         let rate = if self.demand.consumes() { traffic.in_rate } else { traffic.out_rate };
         rate.is_known() || at.since(self.began) >= grace
     }
@@ -244,6 +268,11 @@ impl Observed {
             return None;
         }
         let after = effective_stall_after(&self.tracker, policy);
+        // What was stalled stays so until something is acknowledged, or nothing waits: a new tracker has not seen how long it
+        // has been waiting.
+        let is_over = self.tracker.has_progressed_since(self.stalled_at) || !self.tracker.has_waiting();
+        let before =
+            before.filter(|before| before.holds != Some(true) || !is_over || self.verdict.stall().is_some());
         stall_report(&self.verdict, after, |cause| self.why(cause), before)
     }
 
@@ -294,8 +323,23 @@ impl Observed {
         &self.verdict
     }
 
+    /// Whether to report the end of restarts now: once for each stall.
+    pub(super) fn tell_exhausted(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_told_exhausted, true)
+    }
+
+    /// Whether the pending restart is still wanted.
+    pub(super) fn wants_restart(&self) -> bool {
+        self.verdict.stall().is_some() && self.demand.on_stall == OnStall::Restart
+    }
+
     /// The last report, for metrics.
     pub(super) fn reported(&self) -> Option<&TrafficReport> {
         self.published.as_ref().map(|(report, _)| report)
     }
+}
+
+/// A sample of a pod, or none if it is too old.
+fn fresh(pod: PodObservation, at: Monotonic, max_age: Duration) -> PodObservation {
+    if at.since(pod.at) <= max_age { pod } else { PodObservation { stats: Err(Cause::Stale), ..pod } }
 }

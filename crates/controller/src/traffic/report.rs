@@ -12,7 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::board::StallReport;
 
-/// The condition Stalled after a verdict. `before` stays while pods start: a restart of the pods alone ends no stall.
+/// The condition Stalled after a verdict. `before` is the one of which the end has not been seen: a restart of the pods, or of
+/// the operator, alone ends no stall.
 pub(super) fn stall_report(
     verdict: &Verdict,
     after: Duration,
@@ -21,6 +22,7 @@ pub(super) fn stall_report(
 ) -> Option<StallReport> {
     let report = |holds, reason, message: String| Some(StallReport { holds, reason, message });
     match verdict {
+        Verdict::Progressing if before.is_some_and(|before| before.holds == Some(true)) => before.cloned(),
         Verdict::Progressing => {
             report(Some(false), Reason::NotStalled, "messages are acknowledged, or none wait".to_owned())
         }

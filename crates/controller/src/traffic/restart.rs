@@ -3,6 +3,7 @@
 //! The status records a restart before it happens: a crash between the two costs a restart, and never adds one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use function_mesh_api::conditions::Reason;
 use function_mesh_observer::stall::RestartDecision;
@@ -12,14 +13,20 @@ use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 
 use super::Observer;
+use super::observed::Observed;
 use crate::context::Shared;
 use function_mesh_api::labels::API_VERSION;
+
+/// Time after which a restart that the status does not record is decided again.
+const GIVE_UP: Duration = Duration::from_mins(5);
 
 /// A restart that waits until the status has recorded it.
 #[derive(Clone, Debug)]
 pub(super) struct PendingRestart {
-    /// Number of the restart; zero for one that was given up.
+    /// Number of the restart.
     count: u32,
+    /// When it was decided.
+    since: Monotonic,
     pod: String,
     pod_uid: String,
     component: ObjectReference,
@@ -41,37 +48,63 @@ impl Observer {
         let Some(kind) = self.kinds.get(component.kind) else { return };
         let pods = kind.pods(&component.namespace, &component.name, workload.wanted);
         let ready: Vec<_> = pods.iter().filter(|pod| pod.is_ready).map(|pod| pod.ordinal).collect();
-        let Some(RestartDecision::Restart { ordinal }) = component.restart(&ready, now) else { return };
+        let decision = component.restart(&ready, now);
+        if decision == Some(RestartDecision::Exhausted) && component.tell_exhausted() {
+            let shared = Arc::clone(&self.shared);
+            let regarding = reference(kind.name(), component);
+            tokio::spawn(async move {
+                let note =
+                    "three restarts in a row did not end the stall; the operator restarts no more pods";
+                shared.events.publish(&regarding, false, Reason::RestartsExhausted, "Restart", note).await;
+            });
+        }
+        let Some(RestartDecision::Restart { ordinal }) = decision else { return };
         let Some(pod) = pods.into_iter().find(|pod| pod.ordinal == ordinal) else { return };
         let report = component.count_restart(now, wall);
-        let regarding = ObjectReference {
-            api_version: Some(API_VERSION.to_owned()),
-            kind: Some(kind.name().to_owned()),
-            namespace: Some(component.namespace.clone()),
-            name: Some(component.name.clone()),
-            uid: Some(component.uid.clone()),
-            ..ObjectReference::default()
-        };
+        let regarding = reference(kind.name(), component);
         let count = report.traffic.restarts.unwrap_or_default();
-        let pending = PendingRestart { count, pod: pod.name, pod_uid: pod.uid, component: regarding };
+        let pending =
+            PendingRestart { count, since: now, pod: pod.name, pod_uid: pod.uid, component: regarding };
         self.restarts.insert(key.to_owned(), pending);
         self.board.publish(key, &component.uid, report);
         kind.trigger(&component.namespace, &component.name);
     }
 
     /// The status has recorded this number of restarts: deletes the pod if its restart is among them.
-    pub(super) fn restart_recorded(&mut self, key: &str, recorded: u32) {
-        if self.restarts.get(key).is_none_or(|pending| recorded < pending.count) {
+    pub(super) fn restart_recorded(&mut self, key: &str, recorded: u32, now: Monotonic) {
+        let is_waiting =
+            |pending: &PendingRestart| recorded < pending.count && now.since(pending.since) < GIVE_UP;
+        if self.restarts.get(key).is_none_or(is_waiting) {
             return;
         }
-        if let Some(pending) = self.restarts.remove(key) {
+        if self.restarts.get(key).is_some_and(|pending| recorded < pending.count) {
+            self.restarts.remove(key);
+            return;
+        }
+        // It may have resumed, or the user may have changed their mind, while the status could not be written.
+        let is_wanted = self.components.get(key).is_some_and(|component| {
+            component.wants_restart()
+                && Some(&component.uid) == self.restarts.get(key).and_then(|it| it.component.uid.as_ref())
+        });
+        if let Some(pending) = self.restarts.remove(key).filter(|_| is_wanted) {
             tokio::spawn(restart(pending, Arc::clone(&self.shared)));
         }
     }
 }
 
+fn reference(kind: &str, component: &Observed) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(API_VERSION.to_owned()),
+        kind: Some(kind.to_owned()),
+        namespace: Some(component.namespace.clone()),
+        name: Some(component.name.clone()),
+        uid: Some(component.uid.clone()),
+        ..ObjectReference::default()
+    }
+}
+
 async fn restart(pending: PendingRestart, shared: Arc<Shared>) {
-    let PendingRestart { count, pod, pod_uid, component } = pending;
+    let PendingRestart { count, pod, pod_uid, component, .. } = pending;
     let namespace = component.namespace.clone().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(shared.client.clone(), &namespace);
     // Another pod of the same name has already been restarted.

@@ -10,9 +10,9 @@ use std::time::Duration;
 use function_mesh_api::names::TopicName;
 use function_mesh_api::topology::TopicPattern;
 
-pub use answer::{Parsed, Wanted, parse};
+pub use answer::{Matches, Parsed, Wanted, parse};
 
-use crate::parse::{BrokerMetrics, TopicList};
+use crate::parse::BrokerMetrics;
 use crate::requests::{Activity, Outcome, PlanLimits, Request, RequestKey, Schedule, Target, TopicTarget};
 use crate::{
     Cause, Monotonic, Observation, PodObservation, Reading, ServerClock, TopicAnswer, TopicObservation,
@@ -44,13 +44,15 @@ type Namespace = (String, String, bool);
 pub struct Cluster {
     /// URL of the web service.
     web: String,
+    /// Whether the administrator named the brokers.
+    are_named: bool,
     /// Brokers that the administrator named, or that the cluster listed.
     brokers: BTreeMap<String, Vec<String>>,
     /// Requests.
     schedule: Schedule,
     partitions: HashMap<TopicName, Reading<usize>>,
     topics: HashMap<TopicName, (Monotonic, Result<TopicAnswer, Cause>)>,
-    lists: HashMap<Namespace, Result<TopicList, Cause>>,
+    lists: HashMap<Namespace, (Matches, Option<Cause>)>,
     quotas: HashMap<(String, String), Reading<bool>>,
     metrics: BTreeMap<String, (Monotonic, BrokerMetrics)>,
     clock: ServerClock,
@@ -62,7 +64,8 @@ impl Cluster {
     /// A cluster of which nothing is known but its URL, and the URLs of brokers if an administrator named them.
     pub fn new(web: &str, brokers: Vec<String>) -> Self {
         let named = (!brokers.is_empty()).then(|| (web.to_owned(), brokers));
-        Self { web: web.to_owned(), brokers: named.into_iter().collect(), ..Self::default() }
+        let are_named = named.is_some();
+        Self { web: web.to_owned(), are_named, brokers: named.into_iter().collect(), ..Self::default() }
     }
 
     /// What to ask for a component.
@@ -110,6 +113,10 @@ impl Cluster {
             .collect();
         self.partitions.retain(|name, _| topics.contains(name));
         self.topics.retain(|name, _| topics.contains(name));
+        self.quotas.retain(|namespace, _| {
+            let key = RequestKey::BacklogQuotas { web: self.web.clone(), namespace: namespace.clone() };
+            plan.needed.contains(&key)
+        });
         self.lists.retain(|(tenant, namespace, persistent), _| {
             let key = RequestKey::Topics {
                 web: self.web.clone(),
@@ -163,12 +170,13 @@ impl Cluster {
                 self.topics.insert(topic.clone(), (now, answer));
             }
             RequestKey::Topics { namespace: (tenant, namespace), persistent, .. } => {
-                let list = match result {
-                    Ok(Parsed::Topics(list)) => Ok(list),
-                    Ok(_) => return,
-                    Err(cause) => Err(cause),
-                };
-                self.lists.insert((tenant.clone(), namespace.clone(), *persistent), list);
+                let list = self.lists.entry((tenant.clone(), namespace.clone(), *persistent)).or_default();
+                match result {
+                    Ok(Parsed::Topics(matches)) => *list = (matches, None),
+                    Ok(_) => {}
+                    // Nothing says that the topics of the last list are gone.
+                    Err(cause) => list.1 = Some(cause),
+                }
             }
             RequestKey::BacklogQuotas { namespace, .. } => {
                 let reading = match result {
@@ -185,10 +193,16 @@ impl Cluster {
 
     fn apply_brokers(&mut self, result: Result<Parsed, Cause>) {
         let Ok(Parsed::Brokers(names)) = result else { return };
+        if self.are_named {
+            return;
+        }
         let scheme = if self.web.starts_with("https:") { "https" } else { "http" };
-        // A single broker is the one that answers, whatever its name within the cluster.
+        // A single broker is the one that answers under that URL too.
         let urls = match names.as_slice() {
-            [] => return,
+            [] => {
+                self.brokers.remove(&self.web);
+                return;
+            }
             [_] => vec![self.web.clone()],
             many => many.iter().map(|name| format!("{scheme}://{name}")).collect(),
         };
@@ -204,7 +218,9 @@ impl Cluster {
             // Brokers may require a role for metrics, or have moved: back to requests for each topic.
             Err(_) => {
                 self.metrics.remove(broker);
-                self.brokers.remove(&self.web);
+                if !self.are_named {
+                    self.brokers.remove(&self.web);
+                }
             }
         }
         let brokers = self.brokers.get(&self.web);
@@ -258,8 +274,11 @@ impl Cluster {
             let key = (name.tenant.clone(), name.namespace.clone(), name.persistent);
             let cause = match self.lists.get(&key) {
                 None => Some(none()),
-                Some(Err(cause)) => Some(*cause),
-                Some(Ok(list)) => list.is_truncated.then_some(Cause::TooLarge),
+                Some((by_pattern, failure)) => match by_pattern.get(name) {
+                    None => Some(failure.unwrap_or(Cause::NotAsked)),
+                    Some(None) => Some(Cause::TooLarge),
+                    Some(Some(_)) => None,
+                },
             };
             topics.extend(cause.map(|cause| observation(name.to_string(), Err(cause))));
         }
@@ -317,14 +336,21 @@ impl Cluster {
         merged.answer(&name, partitions)
     }
 
+    /// The topics that match patterns.
+    pub fn all_matched(&self) -> impl Iterator<Item = &TopicName> {
+        self.lists.values().flat_map(|(matches, _)| matches.values().flatten().flatten())
+    }
+
     /// The topics that match the patterns of a component.
     fn matched(&self, interest: &Interest) -> Vec<TopicName> {
+        if interest.patterns.is_empty() {
+            return Vec::new();
+        }
         let mut matched = BTreeSet::new();
-        for (name, pattern) in &interest.patterns {
+        for (name, _) in &interest.patterns {
             let key = (name.tenant.clone(), name.namespace.clone(), name.persistent);
-            let Some(Ok(list)) = self.lists.get(&key) else { continue };
-            let names = list.topics.iter().filter(|topic| pattern.matches(topic));
-            matched.extend(names.filter_map(|topic| TopicName::parse(topic).ok()).take(MAX_TOPICS + 1));
+            let found = self.lists.get(&key).and_then(|(matches, _)| matches.get(name)?.as_ref());
+            matched.extend(found.into_iter().flatten().cloned());
         }
         matched.into_iter().collect()
     }

@@ -219,10 +219,10 @@ fn find_or_add<'a>(
     limits: &ParseLimits,
 ) -> Option<&'a mut SubscriptionStats> {
     if topic.subscriptions.contains_key(subscription) {
-        return topic.subscriptions.get_mut(subscription);
+        return topic.subscriptions.get_mut(subscription).map(|stats| &mut **stats);
     }
     let is_free = topic.subscriptions.len() < limits.max_subscriptions;
-    is_free.then(|| topic.subscriptions.entry(subscription.to_owned()).or_default())
+    is_free.then(|| &mut **topic.subscriptions.entry(subscription.to_owned()).or_default())
 }
 
 #[cfg(test)]

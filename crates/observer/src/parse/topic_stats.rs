@@ -152,7 +152,8 @@ fn decode_topic(
     let mut subscriptions = BTreeMap::new();
     for (name, value) in &raw.subscriptions.0 {
         if name.len() <= limits.max_name && is_wanted(name) {
-            subscriptions.insert(name.to_string(), decode_subscription(value.get(), flags, limits)?);
+            let stats = decode_subscription(value.get(), flags, limits)?;
+            subscriptions.insert(name.to_string(), Box::new(stats));
         }
     }
     Ok(TopicStats {

@@ -33,10 +33,10 @@ impl Default for PlanLimits {
         Self {
             awake: seconds(10),
             asleep: seconds(4),
-            suspended: seconds(60),
+            suspended: seconds(30),
             slow: seconds(60),
-            in_flight_per_broker: 8,
-            in_flight_per_namespace: 4,
+            in_flight_per_broker: 16,
+            in_flight_per_namespace: 8,
             per_second: 50,
             metrics_from: 200,
             backoff: (seconds(5), seconds(300)),

@@ -80,8 +80,8 @@ fn candidates(
 ) -> BTreeMap<RequestKey, Candidate> {
     let large = large_clusters(targets, limits);
     let mut all = BTreeMap::new();
-    for web in large.iter().filter(|web| !brokers.contains_key(**web)) {
-        // Many may not ask: then there are requests for each topic.
+    for web in &large {
+        // Brokers come and go. Many may not ask: then there are requests for each topic.
         let interval = limits.slow.saturating_mul(5);
         add(&mut all, RequestKey::Brokers { web: (*web).to_owned() }, Candidate::new(interval));
     }

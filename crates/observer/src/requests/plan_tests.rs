@@ -77,7 +77,7 @@ fn a_topic_of_two_components_is_asked_once_with_all_flags() {
 fn intervals_follow_activity() {
     let limits = PlanLimits::default();
     for (activity, least, most) in
-        [(Activity::Awake, 27, 34), (Activity::Asleep, 68, 86), (Activity::Suspended, 5, 6)]
+        [(Activity::Awake, 27, 34), (Activity::Asleep, 68, 86), (Activity::Suspended, 9, 12)]
     {
         let target = Target { activity, ..target(vec![topic("a", Some(2))]) };
         let asked = run(&[target], &limits, 300, Outcome::Answered);
@@ -155,7 +155,7 @@ fn brokers_are_scraped_where_there_are_many_topics() {
         urls.contains(&"http://b1:8080/metrics/") && urls.contains(&"http://b2:8080/metrics/"),
         "{urls:?}"
     );
-    assert_eq!(plan.needed.len(), 3);
+    assert_eq!(plan.needed.len(), 4);
 }
 
 #[test]

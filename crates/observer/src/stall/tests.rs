@@ -16,7 +16,11 @@ fn at(second: u64) -> Monotonic {
 
 /// A partition at one time.
 fn part(name: &str, stats: SubscriptionStats) -> TopicStats {
-    TopicStats { topic: name.into(), subscriptions: [("s".into(), stats)].into(), ..TopicStats::default() }
+    TopicStats {
+        topic: name.into(),
+        subscriptions: [("s".into(), Box::new(stats))].into(),
+        ..TopicStats::default()
+    }
 }
 
 /// Messages wait, and nothing is acknowledged.
