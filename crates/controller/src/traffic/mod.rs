@@ -44,6 +44,8 @@ pub use board::{StallReport, TrafficBoard, TrafficReport, TrafficState};
 
 /// Time between two looks at what is due.
 const TICK: Duration = Duration::from_secs(1);
+/// Least time between two looks for what limits have postponed, since each plans anew.
+const POSTPONED: Duration = Duration::from_millis(100);
 /// Requests under way to all clusters.
 const MAX_IN_FLIGHT: usize = 64;
 /// Reads of ConfigMaps under way.
@@ -75,6 +77,10 @@ struct Asked {
     wanted: Arc<Wanted>,
     /// When the log last said that the credentials cannot be read.
     warned: Option<Monotonic>,
+    /// Whether limits postponed requests that are due.
+    is_postponed: bool,
+    /// Whether a request has ended since they did.
+    has_room: bool,
 }
 
 /// What runs beside the loop has found out.
@@ -99,6 +105,10 @@ pub(crate) struct Observer {
     is_placed: bool,
     in_flight: usize,
     pods_in_flight: usize,
+    /// Whether the limit postponed requests to pods.
+    pods_postponed: bool,
+    /// Whether something that was postponed may begin.
+    has_room: bool,
     restarts: HashMap<String, PendingRestart>,
     results: (mpsc::Sender<Message>, mpsc::Receiver<Message>),
 }
@@ -125,6 +135,8 @@ impl Observer {
             is_placed: false,
             in_flight: 0,
             pods_in_flight: 0,
+            pods_postponed: false,
+            has_room: false,
             restarts: HashMap::new(),
             results: mpsc::channel(QUEUE),
         }
@@ -138,13 +150,17 @@ impl Observer {
         }
         tracing::info!("observing message traffic");
         let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut soon = interval(POSTPONED);
+        for ticks in [&mut ticks, &mut soon] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         loop {
             tokio::select! {
                 biased;
                 () = leadership.shutdown.cancelled() => return,
                 Some(message) = self.results.1.recv() => self.take(message),
                 _ = ticks.tick() => self.look(),
+                _ = soon.tick(), if self.has_room => self.go_on(),
             }
         }
     }
@@ -155,12 +171,22 @@ impl Observer {
         self.refresh(now, wall);
         self.read_config_maps(now);
         self.place();
-        self.ask(now);
+        self.ask(now, |_| true);
         self.ask_pods(now);
         self.rounds(now, wall);
-        let kinds = &self.kinds;
-        let named = |component: &Observed| kinds.get(component.kind).map_or("", |kind| kind.name());
-        self.metrics.set(self.components.values().map(|component| (named(component), component)));
+        let named = |component: &Observed| self.kinds.get(component.kind).map_or("", |kind| kind.name());
+        let samples = self.components.iter().map(|(key, component)| component.sample(key, named(component)));
+        self.metrics.set(&samples.collect::<Vec<_>>());
+    }
+
+    /// What limits have postponed, now that requests have ended.
+    fn go_on(&mut self) {
+        let now = self.board.now();
+        self.has_room = false;
+        self.ask(now, |asked| asked.is_postponed && asked.has_room);
+        if self.pods_postponed {
+            self.ask_pods(now);
+        }
     }
 
     fn take(&mut self, message: Message) {
@@ -181,10 +207,13 @@ impl Observer {
                     }
                     let limits = &self.settings.limits;
                     asked.cluster.apply(&request, done.outcome, done.result, done.clock, limits, now);
+                    asked.has_room = true;
+                    self.has_room |= asked.is_postponed;
                 }
             }
             Message::Pod { key, ordinal, at, result } => {
                 self.pods_in_flight = self.pods_in_flight.saturating_sub(1);
+                self.has_room |= self.pods_postponed;
                 self.take_pod(&key, ordinal, at, result);
             }
         }
@@ -269,18 +298,26 @@ impl Observer {
             let asked = self.clusters.entry(key).or_insert_with(|| {
                 let brokers = place.access.brokers().iter().map(ToString::to_string).collect();
                 let cluster = Cluster::new(place.web.as_str(), brokers);
-                Asked { place, cluster, wanted: Arc::default(), warned: None }
+                Asked {
+                    place,
+                    cluster,
+                    wanted: Arc::default(),
+                    warned: None,
+                    is_postponed: false,
+                    has_room: false,
+                }
             });
             asked.wanted = Arc::new(wanted);
         }
     }
 
-    fn ask(&mut self, now: Monotonic) {
+    /// Begins the requests that are due to these clusters, as many as the limits allow.
+    fn ask(&mut self, now: Monotonic, is_asked: impl Fn(&Asked) -> bool) {
         let mut targets: HashMap<ClusterKey, Vec<Target>> = HashMap::new();
         for (key, component) in &self.components {
             let Ok(place) = &component.place else { continue };
             let of = key_of(place);
-            let Some(asked) = self.clusters.get(&of) else { continue };
+            let Some(asked) = self.clusters.get(&of).filter(|asked| is_asked(asked)) else { continue };
             let Some(workload) = self.board.workload(key, &component.uid) else { continue };
             let activity = Observed::activity(&workload);
             let (details, lag) = (component.needs_details(now), component.needs_lag());
@@ -293,7 +330,9 @@ impl Observer {
             let Some(asked) = self.clusters.get_mut(&key) else { continue };
             let most = MAX_IN_FLIGHT.saturating_sub(self.in_flight).div_ceil(clusters.max(1));
             clusters -= 1;
-            let (requests, _) = asked.cluster.begin(&targets, &self.settings.limits, most, now);
+            let (requests, next) = asked.cluster.begin(&targets, &self.settings.limits, most, now);
+            asked.is_postponed = next.is_some_and(|next| next <= now) || requests.len() == most;
+            asked.has_room = false;
             for request in requests {
                 self.in_flight += 1;
                 let (client, results) = (self.client.clone(), self.results.0.clone());

@@ -18,6 +18,7 @@ use function_mesh_pulsar::{Access, WebUrl};
 
 use super::board::{StallReport, TrafficReport};
 use super::demand::Demand;
+use super::metrics::Sample;
 use super::report::{cause_text, millis, readings, stall_report, time, traffic_status};
 
 /// Time between two rounds without a new answer.
@@ -50,11 +51,14 @@ pub(super) struct Observed {
     pub(super) place: Result<Place, String>,
     /// The last answers of its pods, by ordinal.
     pub(super) pods: BTreeMap<u64, PodObservation>,
-    pub(super) pods_asked: Option<Monotonic>,
+    /// When its pods are asked next; None for at once.
+    pub(super) pods_due: Option<Monotonic>,
     pub(super) restarts: RestartState,
     tracker: Tracker,
     began: Monotonic,
     last_round: Option<Monotonic>,
+    /// What the last round found out.
+    traffic: Option<Traffic>,
     /// What the status has, and since when.
     published: Option<(TrafficReport, Monotonic)>,
     verdict: Verdict,
@@ -91,11 +95,12 @@ impl Observed {
             demand,
             place: Err("the ConfigMap with the URL of Pulsar has not been read".to_owned()),
             pods: BTreeMap::new(),
-            pods_asked: None,
+            pods_due: None,
             restarts,
             tracker: Tracker::new(settings),
             began: now,
             last_round: None,
+            traffic: None,
             published: before.map(|before| (before, observed_at.unwrap_or_default())),
             verdict: Verdict::Unknown(Cause::NotAsked),
         }
@@ -184,6 +189,7 @@ impl Observed {
         let policy = self.demand.policy;
         self.verdict = detect(&self.tracker, workload, &policy, at);
         let traffic = Traffic::summarize(self.tracker.window(), at, &settings);
+        self.traffic = Some(traffic);
         let before = self.published.as_ref().map(|(report, _)| report);
         let stall = self.stall(&policy, before.and_then(|before| before.stall.as_ref()));
         let is_stalled = self.verdict.stall().is_some();
@@ -289,13 +295,21 @@ impl Observed {
         report
     }
 
-    /// Whether it is stalled, for metrics.
+    /// Whether it is stalled.
     pub(super) fn verdict(&self) -> &Verdict {
         &self.verdict
     }
 
-    /// The last report, for metrics.
-    pub(super) fn reported(&self) -> Option<&TrafficReport> {
-        self.published.as_ref().map(|(report, _)| report)
+    /// What metrics show: as of the last round, which the status may have left out as noise.
+    pub(super) fn sample<'a>(&'a self, key: &'a str, kind: &'static str) -> Sample<'a> {
+        Sample {
+            key,
+            kind,
+            namespace: &self.namespace,
+            name: &self.name,
+            consumes: self.demand.consumes(),
+            traffic: self.traffic.as_ref(),
+            verdict: &self.verdict,
+        }
     }
 }
