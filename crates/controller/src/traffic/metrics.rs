@@ -233,5 +233,4 @@ pub(super) fn kind_of(key: &RequestKey) -> &'static str {
 }
 
 #[cfg(test)]
-#[path = "metrics_tests.rs"]
 mod tests;

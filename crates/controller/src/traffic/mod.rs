@@ -44,7 +44,7 @@ pub use board::{StallReport, TrafficBoard, TrafficReport, TrafficState};
 
 /// Time between two looks at what is due.
 const TICK: Duration = Duration::from_secs(1);
-/// Least time between two looks for what limits have postponed, since each plans anew.
+/// Least time between two looks for what limits have postponed, since each makes a plan.
 const POSTPONED: Duration = Duration::from_millis(100);
 /// Requests under way to all clusters.
 const MAX_IN_FLIGHT: usize = 64;
@@ -68,7 +68,7 @@ pub struct ObserverSettings {
     pub write: WriteLimits,
 }
 
-/// Clusters are told apart by URL and access.
+/// Clusters are identified by URL and access.
 type ClusterKey = (WebUrl, Option<usize>);
 
 struct Asked {
@@ -352,7 +352,7 @@ impl Observer {
             let Some(workload) = self.board.workload(key, &component.uid) else { continue };
             let asked = component.place.as_ref().ok().and_then(|place| self.clusters.get(&key_of(place)));
             let cluster = asked.map(|asked| &asked.cluster);
-            let Some(at) = component.is_due(cluster, now) else { continue };
+            let Some(at) = component.is_due(cluster, &workload, now) else { continue };
             let age = u64::try_from(now.since(at).as_millis()).unwrap_or_default();
             let at_wall = UnixMillis(wall.0.saturating_sub(age));
             let report = component.round(cluster, &workload, at, at_wall, &self.settings.write);

@@ -23,6 +23,8 @@ use super::report::{cause_text, millis, readings, stall_report, time, traffic_st
 
 /// Time between two rounds without a new answer.
 const IDLE_ROUND: Duration = Duration::from_mins(1);
+/// The same without ready pods, and how old an answer may be then: Pulsar is asked about a suspended component once a minute.
+const IDLE_ROUND_WITHOUT_PODS: Duration = Duration::from_mins(2);
 /// How long a new component may be unknown before its status says so: the ConfigMap, the number of partitions and the
 /// statistics are asked one after another.
 const GRACE: Duration = Duration::from_secs(30);
@@ -152,7 +154,12 @@ impl Observed {
     }
 
     /// Whether it is time for a round: all topics have a newer answer, or none came for long.
-    pub(super) fn is_due(&self, cluster: Option<&Cluster>, now: Monotonic) -> Option<Monotonic> {
+    pub(super) fn is_due(
+        &self,
+        cluster: Option<&Cluster>,
+        workload: &Workload,
+        now: Monotonic,
+    ) -> Option<Monotonic> {
         let answered = cluster.and_then(|cluster| cluster.answered_at(&self.demand.interest));
         if let Some(at) = answered
             && self.last_round.is_none_or(|last| at > last)
@@ -160,7 +167,11 @@ impl Observed {
             return Some(at);
         }
         let since = self.last_round.unwrap_or(self.began);
-        let interval = if self.last_round.is_none() { GRACE } else { IDLE_ROUND };
+        let interval = match self.last_round {
+            None => GRACE,
+            Some(_) if workload.ready == 0 => IDLE_ROUND_WITHOUT_PODS,
+            Some(_) => IDLE_ROUND,
+        };
         let is_late = now.since(since) >= interval;
         // A source has no topic to ask about; its rounds follow its pods.
         let newest_pod = self.pods.values().map(|pod| pod.at).max().filter(|_| !self.demand.consumes());
@@ -177,7 +188,11 @@ impl Observed {
         wall: UnixMillis,
         write: &WriteLimits,
     ) -> Option<TrafficReport> {
-        let settings = TrafficSettings::default();
+        let mut settings = TrafficSettings::default();
+        if workload.ready == 0 {
+            settings.max_age = IDLE_ROUND_WITHOUT_PODS;
+        }
+        self.tracker.set_max_age(settings.max_age);
         let pods = self.pods.values().cloned().collect();
         let interest = &self.demand.interest;
         let observation = match cluster {
@@ -313,3 +328,6 @@ impl Observed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

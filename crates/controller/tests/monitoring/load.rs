@@ -34,7 +34,7 @@ const RATE: u64 = 10;
 
 impl Load {
     /// A namespace with an invalid and a good mesh, created before the webhook, and a stand-in for Pulsar. A component is
-    /// judged only half a minute after its pods are ready, so that they get ready at once.
+    /// judged only 30 seconds after its pods are ready, so that they get ready at once.
     pub(crate) async fn new(plane: &ControlPlane) -> anyhow::Result<Self> {
         let client = plane.client().await?;
         let namespace = plane.namespace(&client, "monitoring").await?;
