@@ -38,7 +38,7 @@ impl Scenario {
     pub async fn run<F>(name: &str, scenario: impl AsyncFnOnce(&Self) -> Result<F>) -> Result<F> {
         let harness = Harness::find().await?;
         let broker = harness.broker();
-        // The future of a long story is large.
+        // The future of a long test is large.
         Box::pin(Self::run_with(&harness, &broker, name, scenario)).await
     }
 

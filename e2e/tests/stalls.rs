@@ -40,7 +40,7 @@ async fn an_output_whose_quota_holds_producers_is_named() -> Result<()> {
         scenario.start(&function, "in", TIMEOUT).await?;
         let quota = json!({ "limitSize": 1, "limit": 1, "policy": "producer_request_hold" });
         scenario.pulsar.policy("backlogQuota?backlogQuotaType=destination_storage", &quota).await?;
-        // A subscription that nobody reads.
+        // A subscription without a reader.
         scenario.pulsar.consumer("out", "nobody").await?;
         let texts: Vec<_> = (0..100).map(|number| format!("text {number}")).collect();
         let began = Instant::now();

@@ -91,7 +91,7 @@ async fn numbers_are_those_of_the_messages() -> Result<()> {
     .await
 }
 
-/// A pod that is Ready and does nothing is told, and restarted if that is wanted.
+/// A pod that is Ready and does nothing is reported, and restarted if that is wanted.
 #[tokio::test]
 async fn a_blocked_function_is_told_and_its_pod_restarted() -> Result<()> {
     Scenario::run("blocked", async |scenario| {
@@ -108,7 +108,7 @@ async fn a_blocked_function_is_told_and_its_pod_restarted() -> Result<()> {
         scenario.pulsar.send("in", &texts).await?;
         scenario.await_stalled("m-blocks", "True", &STALLED).await?;
         let mesh = scenario.api::<FunctionMesh>().get("m").await?;
-        let told = condition(&mesh, "Stalled").context("the mesh does not tell")?;
+        let told = condition(&mesh, "Stalled").context("the mesh has no condition")?;
         ensure!(told.status == "True" && told.message.contains("function blocks"), "{told:?}");
 
         scenario

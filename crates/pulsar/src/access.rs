@@ -36,7 +36,7 @@ pub struct ClusterAccess {
     pub url: WebUrl,
     /// Kubernetes namespaces whose components use it; empty for all.
     pub namespaces: BTreeSet<String>,
-    /// File with a token, which is read anew for each request.
+    /// File with a token, which is read again for each request.
     pub token_file: Option<PathBuf>,
     /// Files with a client certificate and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
@@ -297,7 +297,7 @@ clusters:
             assert_eq!(access.allows_host(&at, host, port), expected, "{host}:{port}");
         }
         assert!(Access::Anonymous.allows_host(&at, "evil.example", 80));
-        // One label is no domain that anybody owns alone.
+        // One label is no domain that one owner has alone.
         let file = AccessFile::parse("clusters: [{url: 'https://pulsar.svc', tokenFile: /t}]").unwrap();
         let at = url("https://pulsar.svc");
         assert!(!file.find(&at, "n").allows_host(&at, "other.svc", 443));

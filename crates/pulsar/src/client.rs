@@ -124,7 +124,7 @@ impl Client {
         tokio::time::timeout(total, request).await.map_err(|_| FetchError::Timeout(total))?
     }
 
-    /// Gets a URL of a pod. Redirects are not followed: they could lead to the metrics of somebody else's pod.
+    /// Gets a URL of a pod. Redirects are not followed: they could lead to the metrics of another pod.
     pub async fn get_pod(&self, url: &str) -> Result<Answer, FetchError> {
         let request = async {
             let sent = now();
@@ -174,7 +174,7 @@ impl Client {
         let date = response.headers().get(DATE).and_then(|it| it.to_str().ok());
         let date = date.and_then(UnixMillis::from_http_date);
         let clock = date.map(|date| ServerClock::measure(date, sent, received));
-        // The text of an error is not read: nothing of it is told.
+        // The text of an error is not read: nothing of it is reported.
         let body = if status.is_success() { self.body(response).await? } else { Vec::new() };
         Ok(Answer { status: status.as_u16(), body, clock })
     }

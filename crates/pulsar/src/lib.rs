@@ -1,7 +1,7 @@
 //! Asks Pulsar over HTTP: the admin REST API, and the metrics of brokers and pods. Read-only.
 //!
 //! URLs come from objects of users, so nothing here trusts them: an answer has a deadline and a largest size, a redirect
-//! stays among the brokers of the cluster, loopback and link-local addresses are refused, and credentials go only to the
+//! stays among the brokers of the cluster, loopback and link-local addresses are rejected, and credentials go only to the
 //! servers that the administrator named in the access file ([`AccessFile`]).
 
 mod access;

@@ -186,7 +186,7 @@ impl Cluster {
     fn apply_brokers(&mut self, result: Result<Parsed, Cause>) {
         let Ok(Parsed::Brokers(names)) = result else { return };
         let scheme = if self.web.starts_with("https:") { "https" } else { "http" };
-        // A single broker is the one that answers, whatever its name within the cluster.
+        // A single broker is the one that answers, with any name within the cluster.
         let urls = match names.as_slice() {
             [] => return,
             [_] => vec![self.web.clone()],
