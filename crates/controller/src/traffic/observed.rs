@@ -25,6 +25,8 @@ use super::report::{cause_text, millis, readings, stall_report, time, traffic_st
 const IDLE_ROUND: Duration = Duration::from_mins(1);
 /// The same without ready pods, and how old an answer may be then: Pulsar is asked about a suspended component once a minute.
 const IDLE_ROUND_WITHOUT_PODS: Duration = Duration::from_mins(2);
+/// The same without a cluster that answers: the reason is reported once the component is judged.
+const ROUND_WITHOUT_CLUSTER: Duration = Duration::from_secs(10);
 /// How long a new component may be unknown before its status says so: the ConfigMap, the number of partitions and the
 /// statistics are asked one after another.
 const GRACE: Duration = Duration::from_secs(30);
@@ -169,6 +171,7 @@ impl Observed {
         let since = self.last_round.unwrap_or(self.began);
         let interval = match self.last_round {
             None => GRACE,
+            Some(_) if self.place.is_err() => ROUND_WITHOUT_CLUSTER,
             Some(_) if workload.ready == 0 => IDLE_ROUND_WITHOUT_PODS,
             Some(_) => IDLE_ROUND,
         };

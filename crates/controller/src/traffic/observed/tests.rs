@@ -62,6 +62,25 @@ fn a_steady_component_is_written_once() {
     assert_eq!(written(&ready, 900), [(Some(7), Some(1.0))]);
 }
 
+/// Pods that have just started are not judged, and nothing but time ends that.
+#[test]
+fn a_missing_config_map_is_reported_once_pods_have_started() {
+    let second = |count: u64| Monotonic(Duration::from_secs(1_000 + count));
+    let function = Function::with_spec("f", fixtures::java_function("f"));
+    let of = ("uid", "namespace", "f");
+    let mut observed = Observed::new(of, (0, 0), Demand::of(&function), None, second(0), UnixMillis(0));
+    observed.set_place(Err("ConfigMap pulsar not found".to_owned()));
+    let workload = Workload { wanted: 1, ready: 1, ready_since: Some(second(5)) };
+    let reported = (0..60).find(|count| {
+        let now = second(*count);
+        let Some(at) = observed.is_due(None, &workload, now) else { return false };
+        let report = observed.round(None, &workload, at, UnixMillis(0), &WriteLimits::default());
+        let stall = report.and_then(|report| report.stall);
+        stall.is_some_and(|stall| stall.holds.is_none() && stall.message == "ConfigMap pulsar not found")
+    });
+    assert_eq!(reported, Some(40));
+}
+
 #[test]
 fn a_suspended_component_is_written_once() {
     assert_eq!(written(&Workload::default(), 3_600), [(Some(7), Some(1.0))]);
