@@ -57,11 +57,16 @@
 {{- if and (not $isSecure) (or $entry.tlsSecret $entry.caSecret $entry.caConfigMap) }}
 {{- fail (printf "%s: tlsSecret, caSecret and caConfigMap need TLS; set url to https:// with the port of Pulsar's webServicePortTls" $place) }}
 {{- end }}
+{{- /* The controller rejects the file too. */}}
+{{- $hasToken := or $entry.tokenSecret $entry.serviceAccountToken }}
+{{- if and $hasToken (not $isSecure) (not $entry.allowPlainHttp) }}
+{{- fail (printf "%s.url: %s would get the token without TLS, where others can read it; use https:// with the port of Pulsar's webServicePortTls, or set allowPlainHttp: true in the entry" $place $entry.url) }}
+{{- end }}
 {{- range $number, $broker := $entry.brokers }}
 {{- $at := printf "%s.brokers[%d]" $place $number }}
 {{- include "fm.observer.checkUrl" (dict "url" $broker "place" $at) }}
-{{- if and $isSecure (not (hasPrefix "https:" (lower $broker))) }}
-{{- fail (printf "%s: %s would get the credentials without TLS; use https:// as in url" $at $broker) }}
+{{- if and (or $isSecure $hasToken) (not (hasPrefix "https:" (lower $broker))) (not $entry.allowPlainHttp) }}
+{{- fail (printf "%s: %s would get the credentials without TLS; use https:// as in url, or set allowPlainHttp: true in the entry" $at $broker) }}
 {{- end }}
 {{- end }}
 
@@ -70,6 +75,7 @@
 {{- $cluster := dict "url" (trimSuffix "/" $entry.url) }}
 {{- with $entry.namespaces }}{{ $_ := set $cluster "namespaces" . }}{{ end }}
 {{- with $entry.brokers }}{{ $_ := set $cluster "brokers" . }}{{ end }}
+{{- if $entry.allowPlainHttp }}{{ $_ := set $cluster "allowPlainHttp" true }}{{ end }}
 {{- with $entry.tokenSecret }}
 {{- $sources = append $sources (dict "secret" (dict "name" .name "optional" true "items" (list (dict "key" (.key | default "token") "path" (print $folder "/token/token"))))) }}
 {{- $_ := set $cluster "tokenFile" (print $path "/token/token") }}

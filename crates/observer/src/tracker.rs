@@ -111,6 +111,11 @@ impl Tracker {
         }
     }
 
+    /// Sets the time after which a sample is too old. It has to be longer than the time between two requests.
+    pub const fn set_max_age(&mut self, max_age: Duration) {
+        self.settings.max_age = max_age;
+    }
+
     /// The window of points.
     pub const fn window(&self) -> &Window {
         &self.window

@@ -34,7 +34,7 @@ pub use control_plane::{ControlPlane, Kind, apply};
 pub use fuzz::{Fuzz, FuzzReport};
 pub use load::{Load, LoadReport};
 pub use log::LogBuffer;
-pub use pods::{fake_kubelet, mark_ended, mark_running, pretend_container_to_end};
+pub use pods::{fake_kubelet, mark_ended, mark_running, pretend_container_to_end, set_pod_ip};
 pub use pulsar::{PulsarStandIn, StandInRequests, StandInTopics};
 pub use wait::{SECONDS_10, SECONDS_30, eventually};
 pub use web::WebServer;

@@ -1,13 +1,18 @@
 //! A fake kubelet: marks pods as running, and pods of Jobs as completed.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
+
+/// Concurrent requests.
+const AT_A_TIME: usize = 100;
 
 /// Marks every pod of a namespace as running and ready, and returns their number. No container runs.
 pub async fn mark_running(client: &Client, namespace: &str) -> anyhow::Result<usize> {
@@ -15,6 +20,17 @@ pub async fn mark_running(client: &Client, namespace: &str) -> anyhow::Result<us
     let pods = api.list(&ListParams::default()).await?.items;
     for pod in &pods {
         patch_status_of(&api, pod, &running(pod)).await?;
+    }
+    Ok(pods.len())
+}
+
+/// Sets the address of all pods. Returns their number.
+pub async fn set_pod_ip(client: &Client, namespace: &str, ip: IpAddr) -> anyhow::Result<usize> {
+    let api = Api::<Pod>::namespaced(client.clone(), namespace);
+    let pods = api.list(&ListParams::default()).await?.items;
+    let status = json!({ "podIP": ip, "podIPs": [{ "ip": ip }] });
+    for batch in pods.chunks(AT_A_TIME) {
+        try_join_all(batch.iter().map(|pod| patch_status_of(&api, pod, &status))).await?;
     }
     Ok(pods.len())
 }

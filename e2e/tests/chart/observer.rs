@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use function_mesh_pulsar::AccessFile;
 use serde_json::{Value, json};
 
 use crate::{arguments, find, names, render, render_error};
@@ -23,6 +24,7 @@ observer:
     - {url: "https://pulsar.example:8443", namespaces: [team-c], serviceAccountToken: {audience: pulsar}}
     - {url: "https://other.example", tlsSecret: {name: client}, caSecret: {name: ca, key: root.pem}}
     - {url: "http://plain.example:8080"}
+    - {url: "http://token.example:8080", tokenSecret: {name: reader}, allowPlainHttp: true}
 networkPolicy: {enabled: true}
 "#;
 
@@ -30,9 +32,10 @@ fn pod(objects: &[Value]) -> &Value {
     &find(objects, "Deployment", CONTROLLER)["spec"]["template"]
 }
 
-/// The clusters in the access file.
+/// The clusters in the access file, which the controller accepts.
 fn clusters(objects: &[Value]) -> Vec<Value> {
     let text = find(objects, "ConfigMap", ACCESS)["data"]["access.yaml"].as_str().unwrap();
+    AccessFile::parse(text).unwrap();
     let file: Value = serde_saphyr::from_str(text).unwrap();
     file["clusters"].as_array().unwrap().clone()
 }
@@ -115,6 +118,8 @@ fn access_file_names_mounted_files() {
     has(&clusters[1], &["url", "namespaces", "tokenFile"]);
     has(&clusters[2], &["url", "certificateFile", "keyFile", "caFile"]);
     has(&clusters[3], &["url"]);
+    has(&clusters[4], &["url", "tokenFile", "allowPlainHttp"]);
+    assert_eq!(clusters[4]["allowPlainHttp"], true);
     assert_eq!(clusters[0]["url"], "https://pulsar.example:8443");
     assert_eq!(clusters[0]["namespaces"], json!(["team-a", "team-b"]));
     assert_eq!(clusters[0]["brokers"], json!(["https://broker-0.pulsar.example:8444"]));
@@ -122,9 +127,26 @@ fn access_file_names_mounted_files() {
     let named = clusters.iter().flat_map(|cluster| cluster.as_object().unwrap());
     let files = named.filter(|(key, _)| key.ends_with("File"));
     let mut files: BTreeSet<_> = files.map(|(_, path)| path.as_str().unwrap().to_owned()).collect();
-    assert_eq!(files.len(), 6);
+    assert_eq!(files.len(), 7);
     files.insert(format!("{FOLDER}/access.yaml"));
     assert_eq!(mounted(&objects), files);
+}
+
+#[test]
+fn plain_http_gets_a_token_only_where_it_is_allowed() {
+    for entry in [
+        "{url: 'http://p', tokenSecret: {name: a}, allowPlainHttp: true}",
+        "{url: 'http://p', serviceAccountToken: {audience: p}, allowPlainHttp: true, brokers: ['http://b']}",
+        "{url: 'https://p', tokenSecret: {name: a}, allowPlainHttp: true, brokers: ['http://b']}",
+    ] {
+        let found = clusters(&render(&format!("observer: {{clusters: [{entry}]}}")));
+        assert_eq!(found[0]["allowPlainHttp"], true, "{entry}");
+    }
+    // Without a credential there is nothing to protect.
+    for entry in ["{url: 'http://p', brokers: ['http://b']}", "{url: 'http://p', allowPlainHttp: false}"] {
+        let found = clusters(&render(&format!("observer: {{clusters: [{entry}]}}")));
+        assert!(found[0]["allowPlainHttp"].is_null(), "{entry}");
+    }
 }
 
 #[test]
@@ -184,6 +206,14 @@ fn change_of_access_restarts_the_controller() {
     assert!(checksum("").is_null());
 }
 
+/// Prometheus would otherwise replace the namespace of a component with that of the controller.
+#[test]
+fn scrapes_keep_the_namespace_of_a_component() {
+    let objects = render("serviceMonitor: {enabled: true}");
+    let monitor = find(&objects, "ServiceMonitor", CONTROLLER);
+    assert_eq!(monitor["spec"]["endpoints"][0]["honorLabels"], true, "{monitor}");
+}
+
 #[test]
 fn network_policy_lets_the_controller_reach_pulsar_and_pods() {
     let ports = |values: &str| {
@@ -229,6 +259,16 @@ fn invalid_entries_are_rejected_with_what_to_do() {
         ),
         ("{url: 'http://p', tlsSecret: {name: a}}", "set url to https://"),
         ("{url: 'https://p', brokers: ['http://b']}", "observer.clusters[0].brokers[0]: http://b would get"),
+        (
+            "{url: 'http://p:8080', tokenSecret: {name: a}}",
+            "observer.clusters[0].url: http://p:8080 would get the token without TLS",
+        ),
+        ("{url: 'http://p', serviceAccountToken: {audience: pulsar}}", "or set allowPlainHttp: true"),
+        (
+            "{url: 'https://p', tokenSecret: {name: a}, brokers: ['https://a', 'http://b']}",
+            "observer.clusters[0].brokers[1]: http://b would get",
+        ),
+        ("{url: 'https://p', allowPlainHttp: 'yes'}", "allowPlainHttp"),
         ("{url: 'https://p', tokensecret: {name: a}}", "'tokensecret' not allowed"),
         ("{url: 'https://p', serviceAccountToken: {}}", "missing property 'audience'"),
         (

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, SetDefaults};
-use function_mesh_testkit::{ControlPlane, Kind, StandInTopics, apply, fixtures, mark_running};
+use function_mesh_testkit::{ControlPlane, Kind, StandInTopics, apply, fixtures, mark_running, set_pod_ip};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client, ResourceExt};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client};
 use serde_json::{from_value, json};
 use tokio::time::sleep;
 
@@ -93,14 +93,7 @@ impl Load {
             sleep(PAUSE).await;
         }
         mark_running(&self.client, &self.namespace).await?;
-        let patch = json!({ "status": { "podIP": ip, "podIPs": [{ "ip": ip }] } });
-        let patch = Patch::Merge(patch);
-        let names: Vec<_> = pods.list_metadata(&ListParams::default()).await?.items;
-        let (pods, params, patch) = (&pods, &PatchParams::default(), &patch);
-        for batch in names.chunks(AT_A_TIME) {
-            let write = async |pod: String| pods.patch_status(&pod, params, patch).await;
-            try_join_all(batch.iter().map(|pod| write(pod.name_any()))).await?;
-        }
+        set_pod_ip(&self.client, &self.namespace, ip).await?;
         let phase = if self.replicas == 0 { Phase::Suspended } else { Phase::Ready };
         loop {
             let ready =

@@ -104,6 +104,9 @@ impl Observer {
         let now = self.board.now();
         if now.since(self.asked_at) >= REFILL {
             self.ask(now);
+            if self.pods_postponed {
+                self.ask_pods(now);
+            }
         }
     }
 

@@ -1,9 +1,13 @@
 //! Metrics of the observer. Those of single components have names of objects in their labels and are off by default.
 
-use function_mesh_observer::requests::{Outcome, RequestKey};
-use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
-use super::observed::Observed;
+use function_mesh_api::component::Role;
+use function_mesh_observer::Traffic;
+use function_mesh_observer::requests::{Outcome, RequestKey};
+use function_mesh_observer::stall::{StallReason, Verdict};
+use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// Seconds; Pulsar answers in milliseconds.
 const BUCKETS: [f64; 8] = [0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 3.0, 8.0];
@@ -11,6 +15,18 @@ const REQUESTS: [&str; 7] =
     ["broker_metrics", "brokers", "partitions", "pod_metrics", "quotas", "stats", "topics"];
 const OUTCOMES: [&str; 4] = ["answered", "no_answer", "status", "unusable"];
 const LABELS: [&str; 3] = ["kind", "namespace", "name"];
+/// Name and help of the metrics of each component, in the order of [`Sample::numbers`].
+const OF_COMPONENT: [(&str, &str); 6] = [
+    ("function_mesh_component_backlog", "Entries that wait for a component; absent while unknown."),
+    ("function_mesh_component_lag_seconds", "Age of the oldest entry that waits for a component."),
+    ("function_mesh_component_in_messages_per_second", "Messages published to the inputs of a component."),
+    ("function_mesh_component_out_messages_per_second", "Messages that the pods of a component processed."),
+    ("function_mesh_component_exceptions", "Exceptions in the pods of a component within ten minutes."),
+    (
+        "function_mesh_component_stalled",
+        "1 while a component is stalled, 0 while it is not; absent while unknown.",
+    ),
+];
 
 /// The metrics.
 pub(crate) struct TrafficMetrics {
@@ -21,14 +37,18 @@ pub(crate) struct TrafficMetrics {
     of_components: Option<OfComponents>,
 }
 
-/// Metrics of each component.
-struct OfComponents {
-    backlog: GaugeVec,
-    lag: GaugeVec,
-    incoming: GaugeVec,
-    outgoing: GaugeVec,
-    exceptions: GaugeVec,
-    stalled: IntGaugeVec,
+/// What the last round found out about a component.
+pub(crate) struct Sample<'a> {
+    /// Identity of the component.
+    pub(super) key: &'a str,
+    pub(super) kind: &'static str,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    /// Whether it has a backlog at all.
+    pub(super) consumes: bool,
+    /// None before the first round.
+    pub(super) traffic: Option<&'a Traffic>,
+    pub(super) verdict: &'a Verdict,
 }
 
 impl TrafficMetrics {
@@ -67,7 +87,9 @@ impl TrafficMetrics {
             &["kind", "reason"],
         )?;
         let of_components = with_components.then(|| OfComponents::register(registry)).transpose()?;
-        Ok(Self { requests, seconds, components, stalled, of_components })
+        let metrics = Self { requests, seconds, components, stalled, of_components };
+        metrics.set(&[]);
+        Ok(metrics)
     }
 
     /// Counts a request.
@@ -83,96 +105,118 @@ impl TrafficMetrics {
     }
 
     /// Sets the gauges from all components.
-    pub(super) fn set<'a>(&self, components: impl Iterator<Item = (&'static str, &'a Observed)>) {
-        self.stalled.reset();
-        if let Some(of_components) = &self.of_components {
-            of_components.reset();
-        }
+    pub(super) fn set(&self, components: &[Sample<'_>]) {
+        let mut stalled: HashMap<_, i64> = HashMap::new();
         let (mut observed, mut unknown) = (0, 0);
-        for (kind, component) in components {
-            let stall = component.verdict().stall();
-            if let Some(stall) = stall {
-                self.stalled.with_label_values(&[kind, stall.reason.as_str()]).inc();
+        for component in components {
+            if let Some(stall) = component.verdict.stall() {
+                *stalled.entry((component.kind, stall.reason)).or_default() += 1;
             }
-            let Some(report) = component.reported() else { continue };
-            if component.demand.consumes() {
-                let is_known = report.traffic.backlog.is_some();
+            if let Some(traffic) = component.traffic.filter(|_| component.consumes) {
+                let is_known = traffic.backlog.is_known();
                 observed += i64::from(is_known);
                 unknown += i64::from(!is_known);
             }
-            if let Some(of_components) = &self.of_components {
-                of_components.set(kind, component);
+        }
+        // Each combination is set, and none removed: a scrape may come between two of them.
+        for kind in Role::ALL.map(Role::kind) {
+            for reason in StallReason::ALL {
+                let count = stalled.get(&(kind, reason)).copied().unwrap_or_default();
+                self.stalled.with_label_values(&[kind, reason.as_str()]).set(count);
             }
         }
         self.components.with_label_values(&["observed"]).set(observed);
         self.components.with_label_values(&["unknown"]).set(unknown);
+        if let Some(of_components) = &self.of_components {
+            of_components.set(components);
+        }
     }
+}
+
+type Numbers = [Option<f64>; OF_COMPONENT.len()];
+
+impl Sample<'_> {
+    #[allow(clippy::cast_precision_loss, reason = "the numbers are rounded to two digits")]
+    fn numbers(&self) -> Numbers {
+        let stalled = match self.verdict {
+            Verdict::Stalled(_) => Some(1.0),
+            Verdict::Progressing => Some(0.0),
+            Verdict::Exempt(_) | Verdict::Unknown(_) => None,
+        };
+        let traffic = self.traffic.copied().unwrap_or_default();
+        [
+            traffic.backlog.known().map(|it| it as f64),
+            traffic.lag_seconds.known().map(|it| it as f64),
+            traffic.in_rate.known(),
+            traffic.out_rate.known(),
+            traffic.exceptions.known().map(|it| it as f64),
+            stalled,
+        ]
+    }
+}
+
+/// Metrics of each component.
+struct OfComponents {
+    gauges: [GaugeVec; OF_COMPONENT.len()],
+    /// What the gauges show, by key of the component.
+    shown: Mutex<HashMap<String, Shown>>,
+}
+
+struct Shown {
+    labels: [String; LABELS.len()],
+    numbers: Numbers,
+    /// Whether the component still exists.
+    is_current: bool,
 }
 
 impl OfComponents {
     fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str| {
+        let mut gauges = Vec::new();
+        for (name, help) in OF_COMPONENT {
             let gauge = GaugeVec::new(Opts::new(name, help), &LABELS)?;
             registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let stalled = IntGaugeVec::new(
-            Opts::new("function_mesh_component_stalled", "1 while a component is stalled, by reason."),
-            &["kind", "namespace", "name", "reason"],
-        )?;
-        registry.register(Box::new(stalled.clone()))?;
-        Ok(Self {
-            backlog: gauge(
-                "function_mesh_component_backlog",
-                "Entries that wait for a component; absent while unknown.",
-            )?,
-            lag: gauge(
-                "function_mesh_component_lag_seconds",
-                "Age of the oldest entry that waits for a component.",
-            )?,
-            incoming: gauge(
-                "function_mesh_component_in_messages_per_second",
-                "Messages published to the inputs of a component.",
-            )?,
-            outgoing: gauge(
-                "function_mesh_component_out_messages_per_second",
-                "Messages that the pods of a component processed.",
-            )?,
-            exceptions: gauge(
-                "function_mesh_component_exceptions",
-                "Exceptions in the pods of a component within ten minutes.",
-            )?,
-            stalled,
-        })
-    }
-
-    fn reset(&self) {
-        for gauge in [&self.backlog, &self.lag, &self.incoming, &self.outgoing, &self.exceptions] {
-            gauge.reset();
+            gauges.push(gauge);
         }
-        self.stalled.reset();
+        let gauges = gauges.try_into();
+        let gauges = gauges.map_err(|_| prometheus::Error::Msg("one gauge for each metric".to_owned()))?;
+        Ok(Self { gauges, shown: Mutex::default() })
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "the numbers are rounded to two digits")]
-    fn set(&self, kind: &str, component: &Observed) {
-        let Some(report) = component.reported() else { return };
-        let labels = [kind, &component.namespace, &component.name];
-        let traffic = &report.traffic;
-        for (gauge, number) in [
-            (&self.backlog, traffic.backlog.map(|it| it as f64)),
-            (&self.lag, traffic.lag_seconds.map(|it| it as f64)),
-            (&self.incoming, traffic.in_rate),
-            (&self.outgoing, traffic.out_rate),
-            (&self.exceptions, traffic.exceptions.map(|it| it as f64)),
-        ] {
-            if let Some(number) = number {
-                gauge.with_label_values(&labels).set(number);
+    fn set(&self, components: &[Sample<'_>]) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        for component in components {
+            let numbers = component.numbers();
+            if let Some(shown) = shown.get_mut(component.key) {
+                self.show(shown, numbers);
+                shown.is_current = true;
+            } else {
+                let labels = [component.kind, component.namespace, component.name].map(str::to_owned);
+                let mut new = Shown { labels, numbers: Numbers::default(), is_current: true };
+                self.show(&mut new, numbers);
+                shown.insert(component.key.to_owned(), new);
             }
         }
-        if let Some(stall) = component.verdict().stall() {
-            let [kind, namespace, name] = labels;
-            self.stalled.with_label_values(&[kind, namespace, name, stall.reason.as_str()]).set(1);
+        shown.retain(|_, shown| {
+            let is_current = std::mem::take(&mut shown.is_current);
+            if !is_current {
+                self.show(shown, Numbers::default());
+            }
+            is_current
+        });
+    }
+
+    /// Sets the series that have changed, and removes those whose number is no longer known.
+    fn show(&self, shown: &mut Shown, numbers: Numbers) {
+        let labels = shown.labels.each_ref().map(String::as_str);
+        for ((gauge, before), now) in self.gauges.iter().zip(shown.numbers).zip(numbers) {
+            match now {
+                Some(number) if before != now => gauge.with_label_values(&labels).set(number),
+                // An error would be a series that is not there.
+                None if before.is_some() => _ = gauge.remove_label_values(&labels),
+                _ => {}
+            }
         }
+        shown.numbers = numbers;
     }
 }
 
@@ -187,3 +231,6 @@ pub(super) fn kind_of(key: &RequestKey) -> &'static str {
         RequestKey::Metrics { .. } => "broker_metrics",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,6 +96,8 @@ pub(crate) struct Observer {
     is_placed: bool,
     in_flight: usize,
     pods_in_flight: usize,
+    /// Whether the limit postponed requests to pods.
+    pods_postponed: bool,
     restarts: HashMap<String, PendingRestart>,
     /// Content of objects that cannot be decoded, so that it is not tried again.
     undecodable: HashMap<String, u64>,
@@ -126,6 +128,7 @@ impl Observer {
             is_placed: false,
             in_flight: 0,
             pods_in_flight: 0,
+            pods_postponed: false,
             restarts: HashMap::new(),
             undecodable: HashMap::new(),
             large: Arc::new(Semaphore::new(fetch::LARGE_ANSWERS)),
@@ -165,9 +168,9 @@ impl Observer {
         self.ask(now);
         self.ask_pods(now);
         self.rounds(now, wall);
-        let kinds = &self.kinds;
-        let named = |component: &Observed| kinds.get(component.kind).map_or("", |kind| kind.name());
-        self.metrics.set(self.components.values().map(|component| (named(component), component)));
+        let named = |component: &Observed| self.kinds.get(component.kind).map_or("", |kind| kind.name());
+        let samples = self.components.iter().map(|(key, component)| component.sample(key, named(component)));
+        self.metrics.set(&samples.collect::<Vec<_>>());
     }
 
     fn take(&mut self, message: Message) {
@@ -261,7 +264,7 @@ impl Observer {
             let Some(workload) = self.board.workload(key, &component.uid) else { continue };
             let asked = component.place.as_ref().ok().and_then(|place| self.clusters.get(&key_of(place)));
             let cluster = asked.map(|asked| &asked.cluster);
-            let Some(at) = component.is_due(cluster, now) else { continue };
+            let Some(at) = component.is_due(cluster, &workload, now) else { continue };
             let age = u64::try_from(now.since(at).as_millis()).unwrap_or_default();
             let at_wall = UnixMillis(wall.0.saturating_sub(age));
             let report = component.round(cluster, &workload, at, at_wall, &self.settings.write);

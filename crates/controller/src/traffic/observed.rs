@@ -18,10 +18,15 @@ use function_mesh_pulsar::{Access, WebUrl};
 
 use super::board::{StallReport, TrafficReport};
 use super::demand::Demand;
+use super::metrics::Sample;
 use super::report::{cause_text, millis, readings, stall_report, time, traffic_status};
 
 /// Time between two rounds without a new answer.
 const IDLE_ROUND: Duration = Duration::from_mins(1);
+/// The same without ready pods, and how old an answer may be then: Pulsar is asked about a suspended component once a minute.
+const IDLE_ROUND_WITHOUT_PODS: Duration = Duration::from_mins(2);
+/// The same without a cluster that answers: the reason is reported once the component is judged.
+const ROUND_WITHOUT_CLUSTER: Duration = Duration::from_secs(10);
 /// How long a new component may be unknown before its status says so: the ConfigMap, the number of partitions and the
 /// statistics are asked one after another.
 const GRACE: Duration = Duration::from_secs(30);
@@ -52,11 +57,14 @@ pub(super) struct Observed {
     is_placed: bool,
     /// The last answers of its pods, by ordinal.
     pub(super) pods: BTreeMap<u64, PodObservation>,
-    pub(super) pods_asked: Option<Monotonic>,
+    /// When its pods are asked next; None for at once.
+    pub(super) pods_due: Option<Monotonic>,
     pub(super) restarts: RestartState,
     tracker: Tracker,
     began: Monotonic,
     last_round: Option<Monotonic>,
+    /// What the last round found out.
+    traffic: Option<Traffic>,
     /// What the status has, and since when.
     published: Option<(TrafficReport, Monotonic)>,
     verdict: Verdict,
@@ -97,11 +105,12 @@ impl Observed {
             place: Err("the ConfigMap with the URL of Pulsar has not been read".to_owned()),
             is_placed: false,
             pods: BTreeMap::new(),
-            pods_asked: None,
+            pods_due: None,
             restarts,
             tracker: Tracker::new(settings),
             began: now,
             last_round: None,
+            traffic: None,
             published: before.map(|before| (before, observed_at.unwrap_or_default())),
             verdict: Verdict::Unknown(Cause::NotAsked),
             stalled_at: now,
@@ -165,7 +174,12 @@ impl Observed {
     }
 
     /// Whether it is time for a round: all topics have a newer answer, or none came for long.
-    pub(super) fn is_due(&self, cluster: Option<&Cluster>, now: Monotonic) -> Option<Monotonic> {
+    pub(super) fn is_due(
+        &self,
+        cluster: Option<&Cluster>,
+        workload: &Workload,
+        now: Monotonic,
+    ) -> Option<Monotonic> {
         let answered = cluster.and_then(|cluster| cluster.answered_at(&self.demand.interest));
         if let Some(at) = answered
             && self.last_round.is_none_or(|last| at > last)
@@ -173,7 +187,12 @@ impl Observed {
             return Some(at);
         }
         let since = self.last_round.unwrap_or(self.began);
-        let interval = if self.last_round.is_none() { GRACE } else { IDLE_ROUND };
+        let interval = match self.last_round {
+            None => GRACE,
+            Some(_) if self.place.is_err() => ROUND_WITHOUT_CLUSTER,
+            Some(_) if workload.ready == 0 => IDLE_ROUND_WITHOUT_PODS,
+            Some(_) => IDLE_ROUND,
+        };
         let is_late = now.since(since) >= interval;
         // A source has no topic to ask about; its rounds follow its pods.
         let newest_pod = self.pods.values().map(|pod| pod.at).max().filter(|_| !self.demand.consumes());
@@ -190,7 +209,11 @@ impl Observed {
         wall: UnixMillis,
         write: &WriteLimits,
     ) -> Option<TrafficReport> {
-        let settings = TrafficSettings::default();
+        let mut settings = TrafficSettings::default();
+        if workload.ready == 0 {
+            settings.max_age = IDLE_ROUND_WITHOUT_PODS;
+        }
+        self.tracker.set_max_age(settings.max_age);
         let pods = self.pods.values().cloned().map(|pod| fresh(pod, at, settings.max_age)).collect();
         let interest = &self.demand.interest;
         let observation = match cluster {
@@ -202,6 +225,7 @@ impl Observed {
         let policy = self.demand.policy;
         self.verdict = detect(&self.tracker, workload, &policy, at);
         let traffic = Traffic::summarize(self.tracker.window(), at, &settings);
+        self.traffic = Some(traffic);
         let before = self.published.as_ref().map(|(report, _)| report);
         let stall = self.stall(&policy, before.and_then(|before| before.stall.as_ref()));
         let is_stalled = self.verdict.stall().is_some();
@@ -318,7 +342,7 @@ impl Observed {
         report
     }
 
-    /// Whether it is stalled, for metrics.
+    /// Whether it is stalled.
     pub(super) fn verdict(&self) -> &Verdict {
         &self.verdict
     }
@@ -333,9 +357,17 @@ impl Observed {
         self.verdict.stall().is_some() && self.demand.on_stall == OnStall::Restart
     }
 
-    /// The last report, for metrics.
-    pub(super) fn reported(&self) -> Option<&TrafficReport> {
-        self.published.as_ref().map(|(report, _)| report)
+    /// What metrics show: as of the last round, which the status may have left out as noise.
+    pub(super) fn sample<'a>(&'a self, key: &'a str, kind: &'static str) -> Sample<'a> {
+        Sample {
+            key,
+            kind,
+            namespace: &self.namespace,
+            name: &self.name,
+            consumes: self.demand.consumes(),
+            traffic: self.traffic.as_ref(),
+            verdict: &self.verdict,
+        }
     }
 }
 
@@ -343,3 +375,6 @@ impl Observed {
 fn fresh(pod: PodObservation, at: Monotonic, max_age: Duration) -> PodObservation {
     if at.since(pod.at) <= max_age { pod } else { PodObservation { stats: Err(Cause::Stale), ..pod } }
 }
+
+#[cfg(test)]
+mod tests;

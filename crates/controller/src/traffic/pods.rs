@@ -11,44 +11,47 @@ use super::{Message, Observer, fetch};
 
 /// Time between two requests to a pod.
 const INTERVAL: Duration = Duration::from_secs(20);
+/// Least time between the first two.
+const FIRST_INTERVAL: Duration = Duration::from_secs(5);
 /// Requests under way to pods.
 const MAX_IN_FLIGHT: usize = 32;
 /// Pods of a component that are asked.
 const MAX_PODS: usize = 16;
 
 impl Observer {
-    /// Asks the pods that are due, as many as the limit allows.
+    /// Asks the pods that are due, the most overdue ones first, as many as the limit allows.
     pub(super) fn ask_pods(&mut self, now: Monotonic) {
-        let mut due: Vec<_> = self.components.iter().filter(|(key, it)| is_due(key, it, now)).collect();
-        // Those that have waited longest come first, so that pods without an answer cannot keep others waiting.
-        due.sort_by_key(|(_, component)| component.pods_asked);
-        let due: Vec<_> = due.into_iter().map(|(key, _)| key.clone()).collect();
-        for key in &due {
-            let Some(component) = self.components.get_mut(key) else { continue };
+        let is_due = |observed: &Observed| observed.pods_due.is_none_or(|due| due <= now);
+        let mut due: Vec<_> = self.components.iter_mut().filter(|(_, component)| is_due(component)).collect();
+        due.sort_by_key(|(_, component)| component.pods_due);
+        self.pods_postponed = false;
+        for (key, component) in due {
             if self.pods_in_flight >= MAX_IN_FLIGHT {
-                break;
+                self.pods_postponed = true;
+                return;
             }
-            component.pods_asked = Some(now);
-            let wanted = self.board.workload(key, &component.uid).map_or(0, |workload| workload.wanted);
+            let workload = self.board.workload(key, &component.uid).filter(|workload| workload.ready > 0);
+            let wanted = workload.map_or(0, |workload| workload.wanted);
             let kind = self.kinds.get(component.kind);
             let pods = kind.map(|kind| kind.pods(&component.namespace, &component.name, wanted));
-            let mut ready: Vec<_> = pods.unwrap_or_default().into_iter().filter(|pod| pod.is_ready).collect();
+            let ready = pods.unwrap_or_default().into_iter().filter(|pod| pod.is_ready);
+            let mut ready: Vec<_> = ready.filter_map(|pod| Some((pod.ordinal, pod.address?))).collect();
             let is_partial = ready.len() > MAX_PODS;
             ready.truncate(MAX_PODS);
-            component.pods.retain(|ordinal, _| ready.iter().any(|pod| pod.ordinal == *ordinal));
+            component.pods_due = (!ready.is_empty()).then(|| now.after(interval(key, component)));
+            component.pods.retain(|own, _| ready.iter().any(|(ordinal, _)| ordinal == own));
             if is_partial {
                 // The sum over some pods is no sum over all.
                 let rest = PodObservation { ordinal: u64::MAX, at: now, stats: Err(Cause::TooLarge) };
                 component.pods.insert(u64::MAX, rest);
             }
-            for pod in ready {
-                let Some(address) = pod.address else { continue };
+            for (ordinal, address) in ready {
                 self.pods_in_flight += 1;
                 let (client, results) = (self.client.clone(), self.results.0.clone());
                 let (metrics, key) = (Arc::clone(&self.metrics), key.clone());
                 tokio::spawn(async move {
                     let result = fetch::ask_pod(&client, address, &metrics).await;
-                    let message = Message::Pod { key, ordinal: pod.ordinal, at: now, result };
+                    let message = Message::Pod { key, ordinal, at: now, result };
                     _ = results.send(message).await;
                 });
             }
@@ -68,19 +71,21 @@ impl Observer {
     }
 }
 
-/// Whether it is time to ask the pods of a component. Pods that did not answer are asked less often.
-fn is_due(key: &str, component: &Observed, now: Monotonic) -> bool {
+/// Time until the next request. A rate needs two answers, so that the second request comes early, at different times for
+/// different components; pods that did not answer are asked less often.
+fn interval(key: &str, component: &Observed) -> Duration {
     let has_failed = !component.pods.is_empty() && component.pods.values().all(|pod| pod.stats.is_err());
-    let interval = if has_failed { 6 * INTERVAL } else { INTERVAL };
-    match component.pods_asked {
-        // At different times for different components.
-        None => now.0.as_secs() % INTERVAL.as_secs() == offset(key),
-        Some(asked) => now.since(asked) >= interval,
+    match component.pods_due {
+        None => FIRST_INTERVAL + offset(key),
+        Some(_) if has_failed => 6 * INTERVAL,
+        Some(_) => INTERVAL,
     }
 }
 
-fn offset(key: &str) -> u64 {
+/// The rest of the first interval, by the hash of the component.
+fn offset(key: &str) -> Duration {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
-    hasher.finish() % INTERVAL.as_secs()
+    let per_mille = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
+    INTERVAL.saturating_sub(FIRST_INTERVAL) / 1000 * per_mille
 }

@@ -108,7 +108,7 @@ impl Operator {
     pub(crate) const PROGRAMS: [&'static str; 2] =
         ["function-mesh-controller-manager", "function-mesh-webhook"];
 
-    /// Starts both; from then on the API server calls the webhook.
+    /// Starts both, the controller first; at the end the API server calls the webhook.
     pub(crate) async fn start(plane: &ControlPlane, namespace: &str) -> anyhow::Result<Self> {
         let certificates = tempfile::tempdir()?;
         let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
@@ -120,6 +120,18 @@ impl Operator {
             "--health-probe-addr=127.0.0.1:0".to_owned(),
             "--log-format=json".to_owned(),
         ];
+
+        let own = [
+            format!("--kubeconfig={}", plane.kubeconfig().display()),
+            format!("--watched-namespace={namespace}"),
+            "--enable-leader-election".to_owned(),
+            "--observe".to_owned(),
+            "--observe-metrics".to_owned(),
+            format!("--cert-dir={}", certificates.path().display()),
+        ];
+        let controller = env!("CARGO_BIN_EXE_function-mesh-controller-manager");
+        let controller = Program::start(controller.as_ref(), &[&shared[..], &own].concat(), &[])?;
+        controller.ready().await?;
 
         // The webhook creates its certificate and injects the caBundle.
         let own = [
@@ -142,16 +154,6 @@ impl Operator {
         let client = plane.client().await?;
         Api::all(client.clone()).create(&PostParams::default(), &mutating).await?;
         Api::all(client).create(&PostParams::default(), &validating).await?;
-
-        let own = [
-            format!("--kubeconfig={}", plane.kubeconfig().display()),
-            format!("--watched-namespace={namespace}"),
-            "--enable-leader-election".to_owned(),
-            format!("--cert-dir={}", certificates.path().display()),
-        ];
-        let controller = env!("CARGO_BIN_EXE_function-mesh-controller-manager");
-        let controller = Program::start(controller.as_ref(), &[&shared[..], &own].concat(), &[])?;
-        controller.ready().await?;
         let metrics =
             [("function-mesh-controller-manager", &controller), ("function-mesh-webhook", &webhook)];
         let [first, second] = metrics;
