@@ -72,8 +72,9 @@ pub const STALL_AFTER_RANGE: (Duration, Duration) = (Duration::from_mins(1), Dur
 
 /// Parses a duration as Kubernetes writes it: hours, minutes and seconds such as `1h`, `5m` or `1m30s`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
-    let is_plain =
-        text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_digit() || b"hms".contains(&byte));
+    let is_plain = text.len() <= 32
+        && !text.contains("ms")
+        && text.bytes().all(|byte| byte.is_ascii_digit() || b"hms".contains(&byte));
     let duration = is_plain.then(|| humantime::parse_duration(text).ok()).flatten()?;
     Some(duration)
 }
