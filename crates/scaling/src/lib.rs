@@ -11,10 +11,12 @@
 //! wish = ceil(need / ratePerReplica), within min, max, what the subscription can use, and the messages in flight
 //! ```
 
+mod budget;
 mod component;
 mod decide;
 mod decision;
 mod explain;
+mod graph;
 mod learned;
 mod load;
 mod memory;
@@ -23,9 +25,11 @@ mod policy;
 #[cfg(test)]
 mod testing;
 
+pub use budget::share;
 pub use component::{Component, Hold};
 pub use decide::{History, decide};
 pub use decision::{Bounds, Decision, Limit, Reason, Terms};
+pub use graph::{Flow, Graph, Member, measured_ratio};
 pub use learned::{Learned, Plateau, RateSource, ScalePoint};
 pub use load::Load;
 pub use memory::{Change, Memory};
