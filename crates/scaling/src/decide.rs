@@ -62,19 +62,17 @@ impl<'a> Inputs<'a> {
     fn wish(&mut self) {
         let terms = &self.terms;
         let (Some(need), Some(demand)) = (terms.need.known(), terms.demand.known()) else { return };
-        let utilization = self.policy.upper_utilization();
-        let pressing = need - demand / terms.utilization + demand / utilization;
+        let pressing = need - demand / terms.utilization + demand / self.policy.upper_utilization();
+        let lasting = need - terms.for_start.known().unwrap_or_default();
         let learned = self.memory.learned();
-        let current = f64::from(self.component.replicas);
-        // Only more replicas than there are now have a rate that was not measured.
-        let replicas = |need: f64| {
-            let now = learned.rate().map(|rate| need / rate)?;
-            if now <= current { Some(now) } else { learned.rate_with_more().map(|rate| need / rate) }
+        let replicas = |need: f64| match need {
+            none if none <= 0.0 => Some(0),
+            need => learned.replicas_for(need, self.component.replicas).map(ceil),
         };
-        let (wish, pressing) =
-            if need <= 0.0 { (Some(0.0), Some(0.0)) } else { (replicas(need), replicas(pressing)) };
-        self.pressing = pressing.map(ceil);
-        let Some(wish) = wish.map(ceil) else { return };
+        let (wish, lasting) = (replicas(need), replicas(lasting));
+        self.pressing = replicas(pressing);
+        self.terms.lasting_wish = lasting.map(|lasting| bound(lasting, &self.terms.bounds).0);
+        let Some(wish) = wish else { return };
         let (bounded, limit) = bound(wish, &self.terms.bounds);
         self.limited_by = limit;
         self.terms.wish = Some(bounded);
@@ -290,6 +288,7 @@ fn terms(load: Load, memory: &Memory, policy: &Policy, component: &Component, no
         for_start,
         need,
         wish: None,
+        lasting_wish: None,
         largest_wish: memory.largest_wish(policy.down_window, now),
         bounds: bounds(&load, demand, policy, component),
         ready: component.ready,

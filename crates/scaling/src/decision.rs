@@ -231,7 +231,8 @@ pub struct Terms {
     pub scalability: Option<f64>,
     /// Capacity for arrivals, in messages a second: demand by utilization.
     pub for_arrivals: Reading<f64>,
-    /// Capacity for the backlog: messages that wait by the catch-up time.
+    /// Capacity for the backlog: what waits by the catch-up time. What pods hold waits too, as far as they cannot finish it
+    /// within half of the objective: arrivals have to go to others.
     pub for_backlog: Reading<f64>,
     /// Capacity for what arrives while pods start, beyond what the ready ones finish.
     pub for_start: Reading<f64>,
@@ -239,6 +240,8 @@ pub struct Terms {
     pub need: Reading<f64>,
     /// Replicas for it, within the bounds.
     pub wish: Option<u32>,
+    /// The same without the capacity that is only needed until pods have started. This one counts for a scale-down.
+    pub lasting_wish: Option<u32>,
     /// The largest wish of the time that counts for a scale-down.
     pub largest_wish: Option<u32>,
     /// The bounds.

@@ -8,6 +8,7 @@ use function_mesh_observer::Reading;
 use crate::decision::{Decision, Limit, Reason, Terms};
 use crate::learned::RateSource;
 use crate::number::show;
+use crate::policy::UPPER;
 
 impl Decision {
     /// The decision in one line, for an Event.
@@ -92,7 +93,7 @@ impl Decision {
         }
         if let Some(rate) = terms.rate_per_replica {
             let replicas = f64::from(self.replicas.max(1));
-            let upper = rate * replicas * f64::midpoint(terms.utilization, 1.0);
+            let upper = rate * replicas * (terms.utilization * UPPER).min(1.0);
             changes.push(format!("more than {}/s for one replica more", show(upper)));
             if self.replicas > terms.bounds.min.max(1) {
                 let lower = rate * (replicas - 1.0) * terms.utilization;

@@ -131,6 +131,40 @@ impl Learned {
         Some(scaled.map_or(rate, |scaled| rate.min(scaled)))
     }
 
+    /// Replicas that are enough for a need, where there are `current` ones now. More of them have the rate that follows from
+    /// scalability; fewer have the rate that was measured with fewer, between measured points by interpolation.
+    pub(crate) fn replicas_for(&self, need: f64, current: u32) -> Option<f64> {
+        let rate = self.rate()?;
+        let now = need / rate;
+        if now > f64::from(current) {
+            return self.rate_with_more().map(|rate| need / rate);
+        }
+        let mut points: Vec<_> = self.points.iter().filter(|it| it.replicas > 0 && it.rate > 0.0).collect();
+        points.sort_unstable_by_key(|point| point.replicas);
+        // The smallest number within each piece of the curve of capacity by replicas.
+        let mut best = now;
+        for pair in points.windows(2) {
+            let [low, high] = pair else { continue };
+            if high.replicas > current {
+                break;
+            }
+            let (from, to) = (f64::from(low.replicas), f64::from(high.replicas));
+            let (least, most) = (from * low.rate, to * high.rate);
+            if need <= least {
+                best = best.min(need / low.rate);
+            } else if need <= most {
+                best = best.min(from + (need - least) / (most - least) * (to - from));
+            }
+        }
+        Some(best)
+    }
+
+    /// Forgets what was learned with more replicas than brought anything, and takes back the rate before.
+    pub(crate) fn restore_rate(&mut self, rate: f64, replicas: u32) {
+        self.rate_per_replica = Some(rate);
+        self.points.retain(|point| point.replicas != replicas);
+    }
+
     /// Takes a measured start time.
     pub(crate) fn learn_start(&mut self, start: Duration) {
         let seconds = start.min(MAX_START).as_secs_f64();
@@ -140,6 +174,10 @@ impl Learned {
 
     /// Takes the last round. Nothing is learned across a change of the ready pods, or while messages are poisoned.
     pub(crate) fn learn_rate(&mut self, window: &Window, load: &Load, component: &Component) {
+        if self.plateau.is_some_and(|plateau| component.ready >= plateau.replicas) {
+            // Something else limits the pods, so that their rate is not their own.
+            return;
+        }
         let Some((sample, source, calls)) = sample(window, load, component) else { return };
         if !(sample.is_finite() && sample > 0.0 && calls.is_finite() && calls > 0.0) {
             return;

@@ -106,7 +106,7 @@ impl Memory {
     pub fn record(&mut self, decision: &Decision, policy: &Policy, now: Monotonic) {
         self.recording_since.get_or_insert(now);
         // Nothing was decided: what is there counts as wished for.
-        let wish = decision.terms.wish.unwrap_or(decision.current).max(decision.replicas);
+        let wish = decision.terms.lasting_wish.unwrap_or(decision.replicas);
         let part = policy.down_window / 24;
         match self.wishes.back_mut() {
             Some((end, largest)) if now <= *end => *largest = wish.max(*largest),
@@ -171,6 +171,7 @@ impl Memory {
         let (Some(before), Some(rate), Some(after), Some(in_rate)) = measured else { return };
         let expected = f64::from(change.to - change.from) * rate;
         if is_waiting && after - before < EFFECTIVE * expected {
+            self.learned.restore_rate(rate, change.to);
             self.learned.plateau = Some(Plateau { replicas: change.to, throughput: after, in_rate });
         }
     }

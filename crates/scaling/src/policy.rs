@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use function_mesh_observer::Cause;
 
+/// Upper utilization by the wanted one.
+pub(crate) const UPPER: f64 = 1.1;
+
 /// The policy of a component.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
@@ -56,10 +59,10 @@ impl Policy {
         if self.utilization.is_finite() { self.utilization.clamp(0.1, 1.0) } else { 0.8 }
     }
 
-    /// Utilization above which more replicas are added: between the wanted one and a full replica. The distance keeps noise
-    /// from adding and removing a replica in turns.
+    /// Utilization above which more replicas are added: a tenth above the wanted one. The distance keeps noise from adding and
+    /// removing a replica in turns.
     pub(crate) fn upper_utilization(&self) -> f64 {
-        f64::midpoint(self.utilization(), 1.0)
+        (self.utilization() * UPPER).min(1.0)
     }
 
     /// The most replicas; never below the fewest.

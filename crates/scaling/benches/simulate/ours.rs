@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use function_mesh_observer::{Cause, Monotonic, Point, Reading, SubscriptionType, UnixMillis, Window};
-use function_mesh_scaling::{Component, History, Memory, Policy, SleepPolicy, decide};
+use function_mesh_scaling::{
+    Component, Flow, Graph, History, Member, Memory, Policy, SleepPolicy, measured_ratio,
+};
 
 use crate::node::NodeView;
 use crate::world::Scaler;
@@ -19,11 +21,19 @@ struct Own {
     memory: Memory,
     last: Option<(u64, NodeView)>,
     lag_at: u64,
+    /// Messages that it gets for each that the node before it takes.
+    ratio: Reading<f64>,
 }
 
 impl Default for Own {
     fn default() -> Self {
-        Self { window: Window::new(64), memory: Memory::default(), last: None, lag_at: 0 }
+        Self {
+            window: Window::new(64),
+            memory: Memory::default(),
+            last: None,
+            lag_at: 0,
+            ratio: Reading::default(),
+        }
     }
 }
 
@@ -112,22 +122,71 @@ impl Scaler for Ours {
     fn decide(&mut self, second: u64, views: &[NodeView]) -> Vec<Option<u32>> {
         self.nodes.resize_with(views.len(), Own::default);
         let now = Monotonic(Duration::from_secs(second));
-        let nodes = self.nodes.iter_mut().zip(views);
-        nodes
-            .map(|(own, view)| {
-                let period = if view.replicas == 0 { 5 } else { 10 };
-                if !second.is_multiple_of(period) {
-                    return None;
-                }
+        let is_asleep = views.iter().any(|view| view.replicas == 0);
+        let is_due = |view: &NodeView| second.is_multiple_of(if view.replicas == 0 { 5 } else { 10 });
+        if !second.is_multiple_of(if is_asleep { 5 } else { 10 }) {
+            return vec![None; views.len()];
+        }
+        let components: Vec<_> = views.iter().map(component).collect();
+        let policies: Vec<_> = views.iter().map(policy).collect();
+        for ((own, view), (component, policy)) in
+            self.nodes.iter_mut().zip(views).zip(components.iter().zip(&policies))
+        {
+            if is_due(view) {
                 own.observe(second, view);
-                let policy = Policy { min_replicas: 0, max_replicas: view.max, ..Policy::default() };
-                let component = component(view);
-                own.memory.observe(&own.window, &component, &policy, now);
-                let history = History { window: &own.window, memory: &own.memory };
-                let decision = decide(history, &policy, &component, now);
-                own.memory.record(&decision, &policy, now);
-                Some(decision.replicas)
+                own.memory.observe(&own.window, component, policy, now);
+            }
+        }
+        let graph = self.graph(views, now);
+        let members: Vec<_> = self
+            .nodes
+            .iter()
+            .zip(components.iter().zip(&policies))
+            .map(|(own, (component, policy))| Member {
+                history: History { window: &own.window, memory: &own.memory },
+                policy: *policy,
+                component: component.clone(),
+                messages_from_outside: Reading::Unknown(Cause::NotAsked),
             })
-            .collect()
+            .collect();
+        let decisions = graph.decide(&members, None, now);
+        for ((own, decision), policy) in self.nodes.iter_mut().zip(&decisions).zip(&policies) {
+            own.memory.record(decision, policy, now);
+            if std::env::var_os("TERMS").is_some() {
+                println!("{second} {}", decision.summary());
+            }
+        }
+        decisions.iter().map(|decision| Some(decision.replicas)).collect()
+    }
+}
+
+impl Ours {
+    /// The graph, with the ratios of messages that a node takes and its successors get, smoothed over rounds.
+    fn graph(&mut self, views: &[NodeView], now: Monotonic) -> Graph {
+        let rate =
+            |own: &Own, get: fn(&Point) -> Reading<f64>| own.window.newest(now, Duration::from_secs(1), get);
+        let mut flows = Vec::new();
+        for (from, view) in views.iter().enumerate() {
+            for (to, _) in &view.outputs {
+                let taken = rate(&self.nodes[from], |point| point.processed_rate);
+                let produced = rate(&self.nodes[*to], |point| point.in_rate);
+                let before = self.nodes[*to].ratio;
+                let ratio = measured_ratio(before, produced, taken);
+                self.nodes[*to].ratio = ratio;
+                flows.push(Flow { from, to: *to, ratio });
+            }
+        }
+        Graph::new(views.len(), flows)
+    }
+}
+
+fn policy(view: &NodeView) -> Policy {
+    let e = |n: &str, d: f64| std::env::var(n).ok().and_then(|it| it.parse().ok()).unwrap_or(d);
+    Policy {
+        min_replicas: 0,
+        max_replicas: view.max,
+        catch_up: Duration::from_secs_f64(e("CU", 60.0)),
+        utilization: e("UT", 0.8),
+        ..Policy::default()
     }
 }
