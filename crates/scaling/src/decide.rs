@@ -6,7 +6,7 @@ use function_mesh_observer::{Cause, Monotonic, Reading, Window};
 
 use crate::component::Component;
 use crate::decision::{Bounds, Decision, Limit, Reason, Terms};
-use crate::load::Load;
+use crate::load::{Load, RATE_WINDOW};
 use crate::memory::Memory;
 use crate::number::{ceil, float, seconds};
 use crate::policy::{Policy, SleepPolicy};
@@ -142,8 +142,9 @@ impl<'a> Inputs<'a> {
         let idle_for = self.terms.idle_for?;
         let is_wanted = self.policy.min_replicas == 0 && idle_for >= self.policy.idle_after;
         // A component that has just been started for something gets its time.
-        let is_recent =
-            self.memory.change().is_some_and(|change| self.now.since(change.at) < self.policy.idle_after);
+        let is_recent = self.memory.change().is_some_and(|change| {
+            change.to > change.from && self.now.since(change.at) < self.policy.idle_after
+        });
         let is_expected = self.component.upstream.is_known_and(|rate| rate > 0.0);
         if !is_wanted
             || is_recent
@@ -209,7 +210,9 @@ impl<'a> Inputs<'a> {
         {
             return (current, reason);
         }
-        if self.is_settling() {
+        // Rates are means over a minute, and contain the time before the last change.
+        let is_recent = self.memory.change().is_some_and(|change| self.now.since(change.at) < RATE_WINDOW);
+        if is_recent || self.is_settling() {
             return (current, Reason::Settling);
         }
         let Some(largest) = self.terms.largest_wish.map(|largest| largest.max(wish)) else {

@@ -131,13 +131,19 @@ impl Graph {
             let flows = inputs.get(*index).map(Vec::as_slice).unwrap_or_default();
             let upstream = upstream(member, flows, &decisions);
             let component = Component { upstream, ..member.component.clone() };
-            let decision = decide(member.history, &member.policy, &component, now);
+            let mut decision = decide(member.history, &member.policy, &component, now);
+            let is_waking =
+                |flow: &Flow| decisions.get(flow.from).and_then(Option::as_ref).is_some_and(is_waking);
+            if flows.iter().any(is_waking) {
+                // At once, since its own successors get what it is going to do.
+                wake(&mut decision, member);
+            }
             if let Some(place) = decisions.get_mut(*index) {
                 *place = Some(decision);
             }
         }
         let mut decisions: Vec<_> = decisions.into_iter().flatten().collect();
-        self.wake(&mut decisions, members);
+        self.wake_all(&mut decisions, members);
         if let Some(max_total) = max_total {
             share(&mut decisions, max_total);
         }
@@ -145,8 +151,7 @@ impl Graph {
     }
 
     /// Wakes what sleeps behind a member that wakes.
-    fn wake(&self, decisions: &mut [Decision], members: &[Member<'_>]) {
-        let is_waking = |decision: &Decision| decision.current == 0 && decision.replicas > 0;
+    fn wake_all(&self, decisions: &mut [Decision], members: &[Member<'_>]) {
         let roots: Vec<_> =
             decisions.iter().enumerate().filter(|(_, it)| is_waking(it)).map(|(index, _)| index).collect();
         if roots.is_empty() {
@@ -154,13 +159,22 @@ impl Graph {
         }
         let is_reached = self.reached_from(&roots);
         for ((decision, member), is_reached) in decisions.iter_mut().zip(members).zip(is_reached) {
-            // What is held is zero for another reason.
-            if is_reached && decision.replicas == 0 && member.component.hold.is_none() {
-                let wish = decision.terms.wish.unwrap_or(1).max(1);
-                decision.replicas = wish.clamp(1, member.policy.max().max(1));
-                decision.reason = Reason::WakeWithUpstream;
+            if is_reached {
+                wake(decision, member);
             }
         }
+    }
+}
+
+const fn is_waking(decision: &Decision) -> bool {
+    decision.current == 0 && decision.replicas > 0
+}
+
+/// Wakes a member that sleeps. One that is held has no replicas for another reason.
+fn wake(decision: &mut Decision, member: &Member<'_>) {
+    if decision.replicas == 0 && member.component.hold.is_none() {
+        decision.replicas = decision.terms.wish.unwrap_or(1).clamp(1, member.policy.max().max(1));
+        decision.reason = Reason::WakeWithUpstream;
     }
 }
 

@@ -22,6 +22,10 @@ const ENOUGH_CALLS: f64 = 20.0;
 const MIN_BUSY: f64 = 0.02;
 /// Replica counts of which the rate is kept.
 const MAX_POINTS: usize = 8;
+/// Messages from which the rate at a number of replicas counts alone.
+const POINT_CALLS: f64 = 200.0;
+/// Messages of a round that can show that the work of a message changed.
+const DRIFT_CALLS: f64 = 100.0;
 /// Change of the rate at one replica count after which the rates at others no longer hold.
 const DRIFT: f64 = 0.3;
 /// Change of the load after which a plateau no longer holds.
@@ -44,6 +48,9 @@ pub struct ScalePoint {
     pub replicas: u32,
     /// Messages a second of one of them.
     pub rate: f64,
+    /// From how many messages, up to a limit.
+    #[serde(default)]
+    pub calls: f64,
 }
 
 /// A number of replicas above which more of them brought nothing.
@@ -64,8 +71,7 @@ impl Plateau {
         let is_near = |before: f64, now: Reading<f64>| {
             now.known().is_none_or(|now| (now - before).abs() <= LOAD_CHANGE * before.max(1.0))
         };
-        let is_done = load.undispatched.is_known_and(|waiting| waiting <= 0.0);
-        !is_done
+        load.is_backlogged
             && is_near(self.in_rate, load.in_rate)
             && load
                 .throughput
@@ -182,31 +188,34 @@ impl Learned {
         if !(sample.is_finite() && sample > 0.0 && calls.is_finite() && calls > 0.0) {
             return;
         }
-        let before = self.rate().filter(|_| self.calls.is_finite() && self.calls >= 0.0);
-        let rate = before.map_or(sample, |before| {
-            let weight = calls / (self.calls.min(MEMORY_CALLS) + calls);
-            before + weight * (sample - before)
-        });
+        let mean = |before: f64, of: f64| {
+            let of = if of.is_finite() { of.clamp(0.0, MEMORY_CALLS) } else { 0.0 };
+            before + calls / (of + calls) * (sample - before)
+        };
+        let rate = self.rate().map_or(sample, |before| mean(before, self.calls));
         self.calls = (self.calls.max(0.0) + calls).min(MEMORY_CALLS);
-        self.rate_per_replica = Some(rate);
         self.source = source;
-        self.learn_point(component.ready, rate);
-    }
-
-    fn learn_point(&mut self, replicas: u32, rate: f64) {
-        if let Some(point) = self.points.iter_mut().find(|point| point.replicas == replicas) {
-            let is_drift = (point.rate - rate).abs() > DRIFT * point.rate.abs();
-            point.rate = rate;
-            if is_drift {
-                // The work of a message changed, so that older rates say nothing about scalability.
-                self.points.retain(|point| point.replicas == replicas);
+        let replicas = component.ready;
+        let known = self.points.iter_mut().find(|point| point.replicas == replicas);
+        let is_drift = known.is_some_and(|point| {
+            let is_other = (point.rate - sample).abs() > DRIFT * point.rate.abs();
+            let is_drift = is_other && calls >= DRIFT_CALLS && point.calls >= POINT_CALLS;
+            point.rate = if is_drift { sample } else { mean(point.rate, point.calls) };
+            point.calls = if is_drift { calls } else { (point.calls.max(0.0) + calls).min(MEMORY_CALLS) };
+            is_drift
+        });
+        if is_drift {
+            // The work of a message changed, so that rates with other numbers of replicas no longer hold.
+            self.points.retain(|point| point.replicas == replicas);
+        } else if self.points.iter().all(|point| point.replicas != replicas) {
+            self.points.push(ScalePoint { replicas, rate: sample, calls });
+            if self.points.len() > MAX_POINTS {
+                self.points.remove(0);
             }
-            return;
         }
-        self.points.push(ScalePoint { replicas, rate });
-        if self.points.len() > MAX_POINTS {
-            self.points.remove(0);
-        }
+        // With enough messages, the rate beside as many others as now counts alone.
+        let own = self.points.iter().find(|point| point.replicas == replicas && point.calls >= POINT_CALLS);
+        self.rate_per_replica = Some(own.map_or(rate, |point| point.rate));
     }
 }
 
@@ -320,7 +329,11 @@ mod tests {
     #[test]
     fn scalability_needs_three_points_and_stays_within_limits() {
         let of = |rates: &[(u32, f64)]| {
-            let points = rates.iter().map(|(replicas, rate)| ScalePoint { replicas: *replicas, rate: *rate });
+            let points = rates.iter().map(|(replicas, rate)| ScalePoint {
+                replicas: *replicas,
+                rate: *rate,
+                calls: 500.0,
+            });
             Learned { rate_per_replica: Some(20.0), points: points.collect(), ..Learned::default() }
         };
         assert_eq!(of(&[(1, 20.0), (2, 18.0)]).scalability(), None);

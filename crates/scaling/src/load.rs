@@ -8,7 +8,7 @@ use crate::component::Component;
 use crate::number::float;
 
 /// Time over which rates are averaged.
-const RATE_WINDOW: Duration = Duration::from_mins(1);
+pub(crate) const RATE_WINDOW: Duration = Duration::from_mins(1);
 /// Time over which a pod counts as busy.
 const BUSY_WINDOW: Duration = Duration::from_secs(25);
 /// The broker is asked for the lag once a minute, so that it may be this old.
@@ -20,6 +20,8 @@ const POISON_WINDOW: Duration = Duration::from_mins(2);
 const SATURATED: f64 = 0.95;
 /// Work for this many seconds waits behind a saturated component of which nothing else is known.
 const WAITING_SECONDS: f64 = 5.0;
+/// Work for this many seconds is a backlog, wherever it waits.
+const BACKLOG_SECONDS: f64 = 10.0;
 
 /// The load of a component.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +46,8 @@ pub struct Load {
     pub is_saturated: Reading<bool>,
     /// Whether messages are delivered again and again, and none is acknowledged.
     pub is_poisoned: bool,
+    /// Whether messages wait, at the broker or in the queues of the pods: more than the pods finish soon.
+    pub is_backlogged: bool,
     /// Whether the backlog grew over the last minute.
     pub is_growing: bool,
     /// Whether nothing waits, arrives, is delivered or is being worked on, and all of this is known.
@@ -92,6 +96,9 @@ impl Load {
             busy,
             is_saturated: is_saturated(busy, undispatched, unacked, throughput, component),
             is_poisoned: is_poisoned(window, now),
+            is_backlogged: work.zip(newest_throughput).is_known_and(|(work, throughput)| {
+                work > f64::from(component.ready) && work > throughput.max(0.0) * BACKLOG_SECONDS
+            }),
             is_growing: is_growing(window, now),
             is_idle: last.is_ok_and(|last| is_idle(last, component)),
         }

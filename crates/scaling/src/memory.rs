@@ -44,7 +44,7 @@ impl Change {
     /// Whether decisions that depend on its effect have to wait.
     pub fn is_settling(&self, start_time: Duration, now: Monotonic) -> bool {
         match self.in_effect {
-            // One round shows the new pods; a saturated component waits for the judgement of its step.
+            // One round shows the new pods.
             Some(since) => now <= since,
             None => now.since(self.at) < start_time.saturating_mul(GIVE_UP).max(GIVE_UP_LEAST),
         }
@@ -165,12 +165,10 @@ impl Memory {
         if change.to <= change.from || change.from == 0 || load.is_poisoned {
             return;
         }
-        let is_waiting = load.undispatched.is_known_and(|waiting| waiting > 0.0)
-            && load.is_saturated.is_known_and(|is_saturated| is_saturated);
         let measured = (change.throughput, change.rate, load.newest_throughput.known(), load.in_rate.known());
         let (Some(before), Some(rate), Some(after), Some(in_rate)) = measured else { return };
         let expected = f64::from(change.to - change.from) * rate;
-        if is_waiting && after - before < EFFECTIVE * expected {
+        if load.is_backlogged && after - before < EFFECTIVE * expected {
             self.learned.restore_rate(rate, change.to);
             self.learned.plateau = Some(Plateau { replicas: change.to, throughput: after, in_rate });
         }

@@ -19,7 +19,8 @@ pub struct Policy {
     pub lag: Duration,
     /// Time in which a backlog is to be worked off.
     pub catch_up: Duration,
-    /// Share of a replica's time that arrivals may take.
+    /// Share of a replica's time that arrivals may take. An objective of a minute leaves room for queues, so that replicas can be
+    /// busy most of the time.
     pub utilization: f64,
     /// Time without any work after which the component sleeps.
     pub idle_after: Duration,
@@ -38,7 +39,7 @@ impl Default for Policy {
             max_replicas: 10,
             lag: Duration::from_mins(1),
             catch_up: Duration::from_mins(1),
-            utilization: 0.8,
+            utilization: 0.9,
             idle_after: Duration::from_mins(5),
             down_window: Duration::from_mins(5),
             down_factor: 0.4,
@@ -56,7 +57,7 @@ impl Policy {
 
     /// The utilization within its limits, so that a division by it is one.
     pub(crate) fn utilization(&self) -> f64 {
-        if self.utilization.is_finite() { self.utilization.clamp(0.1, 1.0) } else { 0.8 }
+        if self.utilization.is_finite() { self.utilization.clamp(0.1, 1.0) } else { 0.9 }
     }
 
     /// Utilization above which more replicas are added: a tenth above the wanted one. The distance keeps noise from adding and
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn limits_of_a_policy_hold() {
-        for (utilization, expected) in [(0.0, 0.1), (0.7, 0.7), (7.0, 1.0), (f64::NAN, 0.8)] {
+        for (utilization, expected) in [(0.0, 0.1), (0.7, 0.7), (7.0, 1.0), (f64::NAN, 0.9)] {
             let policy = Policy { utilization, ..Policy::default() };
             assert!((policy.utilization() - expected).abs() < 1e-9);
             assert!(policy.upper_utilization() >= policy.utilization());

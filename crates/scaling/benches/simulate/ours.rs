@@ -186,7 +186,7 @@ fn policy(view: &NodeView) -> Policy {
         min_replicas: 0,
         max_replicas: view.max,
         catch_up: Duration::from_secs_f64(e("CU", 60.0)),
-        utilization: e("UT", 0.8),
+        utilization: e("UT", 0.9),
         ..Policy::default()
     }
 }
