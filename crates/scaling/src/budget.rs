@@ -83,7 +83,7 @@ fn claim(index: usize, decision: &Decision) -> Claim {
     let is_kept = matches!(decision.reason, Reason::Held(_));
     let given = match lag {
         _ if is_kept => wanted,
-        None => decision.current.min(wanted),
+        None => decision.current.max(1).min(wanted),
         Some(_) => decision.terms.bounds.min.max(1).min(wanted),
     };
     Claim { index, given, wanted, weight: lag.map_or(0.0, |lag| lag.as_secs_f64()) + 1.0 }

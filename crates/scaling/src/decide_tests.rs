@@ -22,7 +22,7 @@ fn memory(rate: Option<f64>) -> Memory {
 }
 
 fn policy() -> Policy {
-    Policy { min_replicas: 0, max_replicas: 50, ..Policy::default() }
+    Policy { min_replicas: 0, max_replicas: 50, utilization: 0.8, ..Policy::default() }
 }
 
 fn allowed() -> Component {

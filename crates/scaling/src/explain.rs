@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn sentences_contain_every_term() {
-        let text = explain(1200, 80.0, &Policy { max_replicas: 5, ..Policy::default() }).explain();
+        let text =
+            explain(1200, 80.0, &Policy { max_replicas: 5, utilization: 0.8, ..Policy::default() }).explain();
         for part in [
             "Replicas: 5, set: 1.",
             "Messages arrive at 80/s.",
@@ -239,7 +240,7 @@ mod tests {
     #[test]
     fn an_event_has_one_line() {
         let text = explain(0, 80.0, &Policy::default()).summary();
-        assert!(text.starts_with("1 -> 7 replicas: more messages arrive"), "{text}");
+        assert!(text.starts_with("1 -> 6 replicas: more messages arrive"), "{text}");
         assert!(!text.contains('\n') && text.len() < 250, "{text}");
     }
 }

@@ -66,17 +66,15 @@ pub struct Plateau {
 }
 
 impl Plateau {
-    /// Whether the load is still the same: as many messages arrive and are finished, and some wait.
+    /// Whether it still holds: messages wait, as many arrive as then, and no more are finished.
     pub fn holds(&self, load: &Load) -> bool {
-        let is_near = |before: f64, now: Reading<f64>| {
-            now.known().is_none_or(|now| (now - before).abs() <= LOAD_CHANGE * before.max(1.0))
-        };
-        load.is_backlogged
-            && is_near(self.in_rate, load.in_rate)
-            && load
-                .throughput
-                .known()
-                .is_none_or(|now| now <= self.throughput + LOAD_CHANGE * self.throughput.max(1.0))
+        let difference =
+            |then: f64, now: Reading<f64>| now.known().map_or(0.0, |now| (now - then) / then.max(1.0));
+        let has_changed = difference(self.in_rate, load.in_rate).abs() > LOAD_CHANGE
+            || difference(self.throughput, load.throughput) > LOAD_CHANGE;
+        // Without data nothing is known to have changed.
+        let is_waiting = load.is_backlogged || !load.work.is_known() || !load.newest_throughput.is_known();
+        is_waiting && !has_changed
     }
 }
 

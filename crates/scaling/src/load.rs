@@ -25,6 +25,7 @@ const BACKLOG_SECONDS: f64 = 10.0;
 
 /// The load of a component.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one observation, and they are independent")]
 pub struct Load {
     /// Messages published to the inputs, a second.
     pub in_rate: Reading<f64>,

@@ -23,7 +23,6 @@ pub(crate) struct Message {
 /// A component.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
-    pub(crate) name: &'static str,
     /// Mean time of work on a message, in seconds.
     pub(crate) work_seconds: f64,
     /// Mean time from a pod to its first message, in seconds.
@@ -161,7 +160,7 @@ impl Node {
         self.lanes[message.lane as usize].push_front(message);
     }
 
-    pub(crate) fn ready(&mut self, id: u64, _now: Time) {
+    pub(crate) fn ready(&mut self, id: u64) {
         if let Some(pod) = self.pods.iter_mut().find(|pod| pod.id == id) {
             pod.is_ready = true;
         }

@@ -10,10 +10,11 @@ use function_mesh_scaling::{
 use crate::node::NodeView;
 use crate::world::Scaler;
 
-/// The decision of this crate, with the defaults of its policy.
-#[derive(Default)]
+/// The decision of this crate, with the defaults of its policy or the lean variant.
 pub(crate) struct Ours {
     nodes: Vec<Own>,
+    is_lean: bool,
+    prints: bool,
 }
 
 struct Own {
@@ -116,7 +117,7 @@ fn component(view: &NodeView) -> Component {
 
 impl Scaler for Ours {
     fn name(&self) -> &'static str {
-        "Function Mesh"
+        if self.is_lean { "Function Mesh, lean" } else { "Function Mesh" }
     }
 
     fn decide(&mut self, second: u64, views: &[NodeView]) -> Vec<Option<u32>> {
@@ -128,7 +129,7 @@ impl Scaler for Ours {
             return vec![None; views.len()];
         }
         let components: Vec<_> = views.iter().map(component).collect();
-        let policies: Vec<_> = views.iter().map(policy).collect();
+        let policies: Vec<_> = views.iter().map(|view| self.policy(view)).collect();
         for ((own, view), (component, policy)) in
             self.nodes.iter_mut().zip(views).zip(components.iter().zip(&policies))
         {
@@ -152,8 +153,8 @@ impl Scaler for Ours {
         let decisions = graph.decide(&members, None, now);
         for ((own, decision), policy) in self.nodes.iter_mut().zip(&decisions).zip(&policies) {
             own.memory.record(decision, policy, now);
-            if std::env::var_os("TERMS").is_some() {
-                println!("{second} {}", decision.summary());
+            if self.prints {
+                println!("{second:6} s: {}", decision.summary());
             }
         }
         decisions.iter().map(|decision| Some(decision.replicas)).collect()
@@ -161,6 +162,25 @@ impl Scaler for Ours {
 }
 
 impl Ours {
+    /// The defaults, printing each decision if asked to.
+    pub(crate) const fn new(prints: bool) -> Self {
+        Self { nodes: Vec::new(), is_lean: false, prints }
+    }
+
+    /// Busier replicas, and a shorter memory: for users to whom replicas matter more than a quiet cluster.
+    pub(crate) const fn lean() -> Self {
+        Self { nodes: Vec::new(), is_lean: true, prints: false }
+    }
+
+    fn policy(&self, view: &NodeView) -> Policy {
+        let policy = Policy { min_replicas: 0, max_replicas: view.max, ..Policy::default() };
+        if self.is_lean {
+            Policy { utilization: 0.97, down_window: Duration::from_mins(1), ..policy }
+        } else {
+            policy
+        }
+    }
+
     /// The graph, with the ratios of messages that a node takes and its successors get, smoothed over rounds.
     fn graph(&mut self, views: &[NodeView], now: Monotonic) -> Graph {
         let rate =
@@ -177,16 +197,5 @@ impl Ours {
             }
         }
         Graph::new(views.len(), flows)
-    }
-}
-
-fn policy(view: &NodeView) -> Policy {
-    let e = |n: &str, d: f64| std::env::var(n).ok().and_then(|it| it.parse().ok()).unwrap_or(d);
-    Policy {
-        min_replicas: 0,
-        max_replicas: view.max,
-        catch_up: Duration::from_secs_f64(e("CU", 60.0)),
-        utilization: e("UT", 0.9),
-        ..Policy::default()
     }
 }

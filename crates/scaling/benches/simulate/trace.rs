@@ -37,7 +37,6 @@ const fn minutes(count: u64) -> u64 {
 /// A function that needs 50 ms for a message.
 fn function(start_seconds: f64) -> Spec {
     Spec {
-        name: "function",
         work_seconds: 0.05,
         start_seconds,
         batch: 1,

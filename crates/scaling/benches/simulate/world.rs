@@ -46,8 +46,8 @@ pub(crate) struct Outcome {
     pub(crate) expired: u64,
     /// Oldest age ever, in seconds.
     pub(crate) longest_lag: u64,
-    /// Every ten seconds: pods of all nodes, oldest age in seconds, messages published a second.
-    pub(crate) series: Vec<(u32, u64, f64)>,
+    /// Every ten seconds: pods of all nodes, and the oldest age in seconds.
+    pub(crate) series: Vec<(u32, u64)>,
 }
 
 /// The world of one run.
@@ -105,7 +105,7 @@ impl<'a> World<'a> {
                 Event::Publish => self.publish(),
                 Event::Finish { node, pod } => self.finish(node, pod),
                 Event::Ready { node, pod } => {
-                    self.nodes[node].ready(pod, time);
+                    self.nodes[node].ready(pod);
                     self.dispatch(node);
                 }
                 Event::Tick => self.tick(scaler),
@@ -138,13 +138,7 @@ impl<'a> World<'a> {
         }
         self.dispatch(0);
         let gap = -(1.0 - self.arrivals.f64()).ln() * f64::from(batch) / rate;
-        // Not longer than a second, so that a rate that rises is seen; a process without memory allows it.
-        let next = if gap > 1.0 { self.skip(rate, batch) } else { gap };
-        self.schedule(self.now + (next * SECOND as f64) as Time, Event::Publish);
-    }
-
-    fn skip(&mut self, rate: f64, batch: u32) -> f64 {
-        (-(1.0 - self.arrivals.f64()).ln() * f64::from(batch) / rate).min(20.0)
+        self.schedule(self.now + (gap.min(20.0) * SECOND as f64) as Time, Event::Publish);
     }
 
     fn deliver(&mut self, node: usize, message: Message) {
@@ -237,8 +231,7 @@ impl<'a> World<'a> {
         self.outcome.replica_seconds += u64::from(replicas);
         self.outcome.longest_lag = self.outcome.longest_lag.max(lag);
         if second.is_multiple_of(10) {
-            #[allow(clippy::cast_precision_loss)]
-            self.outcome.series.push((replicas, lag, self.trace.rate_at(second as f64)));
+            self.outcome.series.push((replicas, lag));
         }
         let views: Vec<_> = self.nodes.iter().map(|node| node.view(self.now, self.is_up)).collect();
         for (node, wanted) in scaler.decide(second, &views).into_iter().enumerate() {
