@@ -15,7 +15,7 @@ pub enum Hold {
     Paused,
     /// The user suspended it.
     Suspended,
-    /// Somebody else writes the replicas: the name of that field manager.
+    /// Another field manager writes the replicas: its name.
     OtherWriter(String),
 }
 

@@ -1,3 +1,5 @@
+//! Tests of the decision: each rule, alone.
+
 use super::*;
 use crate::component::Hold;
 use crate::learned::{Learned, Plateau};

@@ -149,7 +149,7 @@ impl fmt::Display for Reason {
             Self::Ineffective => f.write_str(
                 "the last step brought less than a tenth of what was expected: a hot key or a slow database limits it",
             ),
-            Self::SleepRefused(refusal) => write!(f, "idle, but it must not sleep: {refusal}"),
+            Self::SleepRefused(reason) => write!(f, "idle, but it must not sleep: {reason}"),
             Self::SleepUnknown(cause) => write!(f, "idle, but whether it may sleep is unknown: {cause}"),
             Self::SubscriptionMissing => f.write_str("idle, but its subscription does not exist on every topic"),
             Self::Poisoned => f.write_str("the same messages fail again and again: more replicas would not help"),
@@ -217,7 +217,7 @@ pub struct Terms {
     pub demand: Reading<f64>,
     /// Share of a replica's time that arrivals may take.
     pub utilization: f64,
-    /// Time in which the backlog is to be worked off.
+    /// Time in which the backlog must be worked off.
     pub catch_up: Duration,
     /// Objective of the lag.
     pub objective: Duration,

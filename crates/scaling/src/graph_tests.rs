@@ -1,3 +1,5 @@
+//! Tests of the graph: order, demand, wake and budget.
+
 use super::*;
 use crate::component::Hold;
 use crate::learned::Learned;

@@ -22,7 +22,7 @@ const GIVE_UP_LEAST: Duration = Duration::from_mins(3);
 /// Share of the expected gain below which a step brought nothing.
 const EFFECTIVE: f64 = 0.1;
 
-/// A change of the replicas, whoever made it.
+/// A change of the replicas by any field manager.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
     /// When it was seen.

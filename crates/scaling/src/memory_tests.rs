@@ -1,3 +1,5 @@
+//! Tests of the memory: wishes, idle time, start times, and steps without gain.
+
 use super::*;
 use crate::decide::{History, decide};
 use crate::testing::{at, point, steady, window};

@@ -17,7 +17,7 @@ pub struct Policy {
     pub max_replicas: u32,
     /// Oldest age of a message that waits. No scale-down above it.
     pub lag: Duration,
-    /// Time in which a backlog is to be worked off.
+    /// Time in which a backlog must be worked off.
     pub catch_up: Duration,
     /// Share of a replica's time that arrivals may take. An objective of a minute leaves room for queues, so that replicas can be
     /// busy most of the time.
@@ -77,7 +77,7 @@ impl Policy {
 pub enum SleepRefusal {
     /// The namespace deletes unused subscriptions.
     SubscriptionExpires,
-    /// The namespace expires messages that nobody acknowledges.
+    /// The namespace expires messages that are not acknowledged.
     MessagesExpire,
     /// A backlog quota stops the producers.
     QuotaStopsProducers,
@@ -88,7 +88,7 @@ pub enum SleepRefusal {
 }
 
 impl SleepRefusal {
-    /// Every refusal.
+    /// Every reason.
     pub const ALL: [Self; 5] = [
         Self::SubscriptionExpires,
         Self::MessagesExpire,
@@ -115,7 +115,7 @@ impl fmt::Display for SleepRefusal {
     }
 }
 
-/// Whether the policies of the Pulsar namespace allow that nobody consumes for a while.
+/// Whether the policies of the Pulsar namespace allow a subscription without consumers for a while.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SleepPolicy {
     /// Nothing is lost.

@@ -230,7 +230,7 @@ proptest! {
             }
             window
         }).collect();
-        let memories: Vec<_> = cases.iter().map(|case| case.memory()).collect();
+        let memories: Vec<_> = cases.iter().map(Case::memory).collect();
         let members: Vec<_> = cases.iter().zip(windows.iter().zip(&memories)).map(|(case, (window, memory))| Member {
             history: History { window, memory },
             policy: case.policy,

@@ -12,7 +12,7 @@ mod table;
 mod trace;
 mod world;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use table::Rows;
@@ -28,7 +28,7 @@ Usage:
 Options:
   --seed N     seed of arrivals, work and starts; the same seed prints the same (42)
   --terms      print each decision of Function Mesh with its terms, and nothing of the others
-  --docs DIR   write plots and the table to DIR/images/scaling-*.svg and between the marks of DIR/scaling.md
+  --docs       write plots to docs/images/scaling-*.svg, and the tables between the marks of docs/scaling.md
   --help       print this help
 
 Exit status:
@@ -39,19 +39,19 @@ Exit status:
 struct Options {
     seed: u64,
     prints: bool,
-    docs: Option<PathBuf>,
+    writes_docs: bool,
     only: Vec<String>,
 }
 
 fn options() -> Result<Option<Options>, String> {
-    let mut options = Options { seed: 42, prints: false, docs: None, only: Vec::new() };
+    let mut options = Options { seed: 42, prints: false, writes_docs: false, only: Vec::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "--help" | "-h" => return Ok(None),
             "--seed" => options.seed = value()?.parse().map_err(|_| "--seed needs a number".to_owned())?,
-            "--docs" => options.docs = Some(value()?.into()),
+            "--docs" => options.writes_docs = true,
             "--terms" => options.prints = true,
             // Cargo passes it to every benchmark.
             "--bench" => {}
@@ -98,13 +98,15 @@ fn main() -> ExitCode {
     if options.only.is_empty() {
         eprintln!("{}", many::measure());
     }
-    match options.docs.as_deref().map(|folder| write(folder, &traces, &all)) {
-        Some(Err(error)) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-        _ => ExitCode::SUCCESS,
+    // Cargo runs benchmarks in the folder of their crate.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    if options.writes_docs
+        && let Err(error) = write(&folder, &traces, &all)
+    {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
 
 /// Writes the plots, and the tables between the marks of the page.

@@ -176,13 +176,14 @@ impl Scaler for Flink {
         // What arrives, and what is caught up, go along the graph: components are in the order of the flow.
         let mut arrivals = vec![0.0; views.len()];
         let mut catch_up = vec![0.0; views.len()];
-        let outputs: Vec<_> = self.nodes.iter().zip(views).map(|(node, view)| node.ratio(view)).collect();
+
         for index in 0..views.len() {
             let own = self.nodes[index].in_rate();
             let is_head = !views.iter().any(|view| view.outputs.iter().any(|(to, _)| *to == index));
             arrivals[index] = if is_head { own } else { arrivals[index] };
             catch_up[index] += float(views[index].backlog * u64::from(views[index].batch)) / 1800.0;
-            for (to, ratio) in &outputs[index] {
+            // The ratio of each output, as measured: exact here.
+            for (to, ratio) in &views[index].outputs {
                 let (rate, extra) = (arrivals[index] * ratio, catch_up[index] * ratio);
                 arrivals[*to] += rate;
                 catch_up[*to] += extra;
@@ -215,11 +216,6 @@ impl FlinkNode {
     fn in_rate(&self) -> f64 {
         let (Some(first), Some(last)) = (self.samples.front(), self.samples.back()) else { return 0.0 };
         float(last.1 - first.1) / float((last.0 - first.0).max(1))
-    }
-
-    /// The ratio of each output, as measured: exact here.
-    fn ratio(&self, view: &NodeView) -> Vec<(usize, f64)> {
-        view.outputs.clone()
     }
 
     fn decide(&mut self, second: u64, view: &NodeView, arrivals: f64, catch_up: f64) -> Option<u32> {
