@@ -6,6 +6,29 @@
 //!
 //! What is unknown never counts as zero: without data nothing is scaled down.
 //!
+//! ```
+//! use std::time::Duration;
+//!
+//! use function_mesh_observer::{Monotonic, Window};
+//! use function_mesh_scaling::{Component, History, Learned, Memory, Policy, Reason, decide};
+//!
+//! let stored: Learned = serde_json::from_str(r#"{"ratePerReplica": 20.0, "calls": 500.0}"#).unwrap();
+//! let (mut memory, policy) = (Memory::new(stored), Policy::default().with_lag(Duration::from_secs(30)));
+//! // The window of a `Tracker`, which observes the component.
+//! let (window, now) = (Window::new(64), Monotonic(Duration::from_secs(60)));
+//! let component = Component { replicas: 3, ready: 3, ..Component::default() };
+//!
+//! memory.observe(&window, &component, &policy, now);
+//! let decision = decide(History { window: &window, memory: &memory }, &policy, &component, now);
+//! memory.record(&decision, &policy, now);
+//! // Nothing was observed yet, and nothing is changed.
+//! assert_eq!(decision.replicas, 3);
+//! assert!(matches!(decision.reason, Reason::MissingData(_)));
+//! println!("{}", decision.explain());
+//! ```
+//!
+//! A mesh is decided as one by [`Graph::decide`].
+//!
 //! ```text
 //! need = demand/utilization + undispatched/catchUp + (demand - capacity)*startTime/catchUp
 //! wish = ceil(need / ratePerReplica), within min, max, what the subscription can use, and the messages in flight

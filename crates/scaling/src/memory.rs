@@ -60,6 +60,8 @@ pub struct Memory {
     recording_since: Option<Monotonic>,
     change: Option<Change>,
     replicas: Option<u32>,
+    /// Demand of the last decision, with that of upstream components.
+    demand: Option<f64>,
     idle_since: Option<Monotonic>,
     observed_at: Option<Monotonic>,
 }
@@ -107,6 +109,7 @@ impl Memory {
         self.recording_since.get_or_insert(now);
         // Nothing was decided: what is there counts as wished for.
         let wish = decision.terms.lasting_wish.unwrap_or(decision.replicas);
+        self.demand = decision.terms.demand.known();
         let part = policy.down_window / 24;
         match self.wishes.back_mut() {
             Some((end, largest)) if now <= *end => *largest = wish.max(*largest),
@@ -133,7 +136,7 @@ impl Memory {
             from,
             to: component.replicas,
             in_effect: None,
-            demand: load.in_rate.known(),
+            demand: self.demand.or(load.in_rate.known()),
             throughput: load.throughput.known(),
             rate: self.learned.rate(),
             is_judged: false,

@@ -49,7 +49,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// A policy for an objective of lag: a backlog is to be worked off within it.
+    /// A policy for an objective of lag: a backlog must be worked off within it.
     #[must_use]
     pub fn with_lag(self, lag: Duration) -> Self {
         Self { lag, catch_up: lag, ..self }

@@ -51,6 +51,33 @@ prop_compose! {
     }
 }
 
+/// Nothing to do, and all of it known.
+fn idle() -> Point {
+    let (none, zero) = (Reading::Known(0), Reading::Known(0.0));
+    Point {
+        at: at(0),
+        wall: UnixMillis(0),
+        backlog: none,
+        ready_backlog: none,
+        unacked: none,
+        in_rate: zero,
+        out_rate: zero,
+        ack_rate: zero,
+        redelivery_rate: zero,
+        lag: none,
+        ready: 1,
+        processed_rate: zero,
+        busy: zero,
+        exceptions: none,
+        last_acked: Reading::default(),
+    }
+}
+
+/// A component that may sleep.
+fn sleepy() -> Component {
+    Component { sleep: SleepPolicy::Allowed, has_subscriptions: Reading::Known(true), ..Component::default() }
+}
+
 prop_compose! {
     fn component()(
         replicas in 0..60_u32,
@@ -171,6 +198,30 @@ proptest! {
             prop_assert_eq!(case.component.sleep, SleepPolicy::Allowed);
             prop_assert_eq!(case.component.has_subscriptions, Reading::Known(true));
         }
+    }
+
+    #[test]
+    fn one_thing_that_is_not_idle_keeps_it_awake(what in 0..12_usize, rounds in 10..40_usize, age in 0..6_usize) {
+        let unknown = Cause::Incomplete;
+        let mut case = Case { points: vec![idle(); rounds], component: sleepy(), policy: Policy::default(), learned: Some(20.0) };
+        (case.policy.min_replicas, case.policy.idle_after) = (0, Duration::from_mins(1));
+        let point = &mut case.points[rounds - 1 - age];
+        match what {
+            0 => {}
+            1 => point.ready_backlog = Reading::Known(1),
+            2 => point.unacked = Reading::Known(1),
+            3 => point.in_rate = Reading::Known(0.01),
+            4 => point.out_rate = Reading::Known(0.01),
+            5 => point.ready_backlog = Reading::Unknown(unknown),
+            6 => point.unacked = Reading::Unknown(unknown),
+            7 => point.in_rate = Reading::Unknown(unknown),
+            8 => point.out_rate = Reading::Unknown(unknown),
+            9 => case.component.sleep = SleepPolicy::Unknown(unknown),
+            10 => case.component.has_subscriptions = Reading::Known(false),
+            _ => case.component.has_new_topic = true,
+        }
+        let decision = case.decide(|_| {});
+        prop_assert_eq!(decision.replicas == 0, what == 0, "{:?}", decision.reason);
     }
 
     #[test]

@@ -9,7 +9,7 @@ const WIDTH: f64 = 720.0;
 const LEFT: f64 = 44.0;
 const PLOT: f64 = WIDTH - LEFT - 12.0;
 const HEIGHT: f64 = 120.0;
-const TOP: f64 = 44.0;
+const TOP: f64 = 54.0;
 const GAP: f64 = 34.0;
 const POINTS: usize = 180;
 /// Ages above this one are cut, in seconds.
