@@ -23,7 +23,7 @@ pub struct Member<'a> {
     pub policy: Policy,
     /// What the caller knows. Its `upstream` is set by the pass.
     pub component: Component,
-    /// Messages a second from producers outside of the mesh, if they can be told from those of the mesh: they add to what the
+    /// Messages a second from producers outside of the mesh, if they are counted apart from those of the mesh: they add to what the
     /// mesh is about to produce. Unknown, only the larger of that and of all arrivals counts.
     pub messages_from_outside: Reading<f64>,
 }

@@ -45,6 +45,7 @@ mod load;
 mod memory;
 mod number;
 mod policy;
+mod schedule;
 #[cfg(test)]
 mod testing;
 
@@ -57,3 +58,4 @@ pub use learned::{Learned, Plateau, RateSource, ScalePoint};
 pub use load::Load;
 pub use memory::{Change, Memory};
 pub use policy::{Policy, SleepPolicy, SleepRefusal};
+pub use schedule::{Schedule, ScheduleError};

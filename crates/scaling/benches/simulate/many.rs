@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use function_mesh_observer::{Cause, Monotonic, Point, Reading, UnixMillis, Window};
-use function_mesh_scaling::{Component, Flow, Graph, History, Learned, Member, Memory, Policy};
+use function_mesh_scaling::{Component, Flow, Graph, History, Learned, Member, Memory, Policy, Schedule};
 
 const COMPONENTS: u32 = 10_000;
 
@@ -33,7 +33,7 @@ fn window(number: u32) -> Window {
     window
 }
 
-/// A sentence with the time of one round of decisions, and of what is kept before and after.
+/// A sentence with the time of one round of decisions, with schedules, and of what is kept before and after.
 pub(crate) fn measure() -> String {
     let windows: Vec<_> = (0..COMPONENTS).map(window).collect();
     let learned = Learned { rate_per_replica: Some(20.0), ..Learned::default() };
@@ -44,6 +44,8 @@ pub(crate) fn measure() -> String {
     let flows = flows.map(|from| Flow { from, to: from + 1, ratio: Reading::Known(1.0) }).collect();
     let graph = Graph::new(windows.len(), flows);
     let now = Monotonic(Duration::from_secs(640));
+    let work = Schedule::parse("0 8 * * MON-FRI", Duration::from_hours(9), "Europe/Berlin");
+    let schedules: Vec<_> = work.into_iter().map(|work| work.with_bounds(Some(2), None)).collect();
     let start = Instant::now();
     for (memory, window) in memories.iter_mut().zip(&windows) {
         memory.observe(window, &component, &policy, now);
@@ -53,7 +55,7 @@ pub(crate) fn measure() -> String {
         .zip(&memories)
         .map(|(window, memory)| Member {
             history: History { window, memory },
-            policy,
+            policy: policy.at(&schedules, UnixMillis(1_800_000_000_000)),
             component: component.clone(),
             messages_from_outside: Reading::Unknown(Cause::NotAsked),
         })
