@@ -215,6 +215,8 @@ fn backlog_waits_for_the_last_change_and_new_demand_does_not() {
     let mut memory = memory(Some(20.0));
     let calm = loaded(0, 10.0, |_| {});
     let starting = Component { replicas: 2, ready: 1, ..allowed() };
+    let before = with(&memory, &calm, &allowed());
+    memory.record(&before, &policy(), at(660));
     memory.observe(&calm, &starting, &policy(), at(660));
     let backlog = with(&memory, &loaded(9000, 10.0, |_| {}), &starting);
     assert_eq!((backlog.replicas, backlog.reason), (2, Reason::Settling));
