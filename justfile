@@ -67,6 +67,10 @@ bench-controller *args:
 bench-observer *args:
     cargo bench -p function-mesh-controller --bench observer -- {{args}}
 
+# Runs the scaling decision beside those of KEDA, Numaflow and Flink on simulated traces: `just simulate --help`
+simulate *args:
+    cargo bench --quiet -p function-mesh-scaling --bench simulate -- {{args}}
+
 # Kills the operator, or injects each fault, at every request of every flow
 crash-points *flows:
     FUNCTION_MESH_ALL_POINTS=1 cargo test -p function-mesh-controller --test crash -- {{flows}}
