@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use function_mesh_api::FunctionMesh;
+use function_mesh_api::{Function, FunctionMesh};
 use function_mesh_e2e::{OPERATOR, Scenario};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
@@ -22,6 +22,18 @@ async fn an_operator_that_was_killed_writes_nothing_when_it_comes_back() -> Resu
     Scenario::run("killed", async |scenario| {
         scenario.apply::<FunctionMesh>(scenario.exclamation()?).await?;
         scenario.await_ready("exclamation", TIMEOUT).await?;
+        // The status has everything once the component is judged, half a minute after its pods are ready.
+        scenario
+            .eventually("every function is judged", TIMEOUT, async || {
+                let functions = scenario.api::<Function>().list(&ListParams::default()).await?.items;
+                let is_judged = |function: &Function| {
+                    let status = function.status.as_ref();
+                    let conditions = status.map(|status| &*status.standard_conditions).unwrap_or_default();
+                    conditions.iter().any(|it| it.type_ == "Stalled" && it.status == "False")
+                };
+                Ok(!functions.is_empty() && functions.iter().all(is_judged))
+            })
+            .await?;
         // Wait until objects of earlier tests cause no more writes.
         let writes = scenario.harness.wait_idle(QUIET).await?;
         let (objects, sets) = (scenario.everything().await?, generations(scenario).await?);
