@@ -22,9 +22,9 @@ async fn an_operator_that_was_killed_writes_nothing_when_it_comes_back() -> Resu
     Scenario::run("killed", async |scenario| {
         scenario.apply::<FunctionMesh>(scenario.exclamation()?).await?;
         scenario.await_ready("exclamation", TIMEOUT).await?;
-        // The status has everything once the component is judged, half a minute after its pods are ready.
+        // The condition Stalled comes 30 seconds after the pods are ready, and completes the status.
         scenario
-            .eventually("every function is judged", TIMEOUT, async || {
+            .eventually("every function has the condition Stalled", TIMEOUT, async || {
                 let functions = scenario.api::<Function>().list(&ListParams::default()).await?.items;
                 let is_judged = |function: &Function| {
                     let status = function.status.as_ref();
