@@ -41,7 +41,7 @@ async fn an_output_whose_quota_holds_producers_is_named() -> Result<()> {
         let quota = json!({ "limitSize": 1, "limit": 1, "policy": "producer_request_hold" });
         full.policy("backlogQuota?backlogQuotaType=destination_storage", &quota).await?;
         // A subscription without a consumer.
-        full.consumer("out", "nobody").await?;
+        full.consumer("out", "idle").await?;
         let texts: Vec<_> = (0..100).map(|number| format!("text {number}")).collect();
         let began = Instant::now();
         while began.elapsed() < Duration::from_mins(4) {

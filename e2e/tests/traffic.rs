@@ -108,8 +108,8 @@ async fn a_blocked_function_is_told_and_its_pod_restarted() -> Result<()> {
         scenario.pulsar.send("in", &texts).await?;
         scenario.await_stalled("m-blocks", "True", &STALLED).await?;
         let mesh = scenario.api::<FunctionMesh>().get("m").await?;
-        let told = condition(&mesh, "Stalled").context("no condition of the mesh")?;
-        ensure!(told.status == "True" && told.message.contains("function blocks"), "{told:?}");
+        let stalled = condition(&mesh, "Stalled").context("no condition of the mesh")?;
+        ensure!(stalled.status == "True" && stalled.message.contains("function blocks"), "{stalled:?}");
 
         scenario
             .eventually("the pod is another one", TIMEOUT, async || {

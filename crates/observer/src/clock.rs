@@ -3,7 +3,7 @@
 //! Durations come from [`Monotonic`] alone. A server's timestamp is compared with another one of the same server, or
 //! translated by a [`ServerClock`] first.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::fmt::rfc2822::DateTimeParser;
 
@@ -28,6 +28,14 @@ impl Monotonic {
 /// Milliseconds since 1970 on some wall clock.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct UnixMillis(pub u64);
+
+impl From<SystemTime> for UnixMillis {
+    /// Zero for a time before 1970.
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
 
 impl UnixMillis {
     /// The whole seconds since an earlier time of the same clock; zero if it is later.

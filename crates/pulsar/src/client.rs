@@ -131,7 +131,7 @@ impl Client {
     /// Gets a URL of a pod. Redirects are not followed: they could lead to the metrics of another user's pod.
     pub async fn get_pod(&self, url: &str, max_bytes: usize) -> Result<Answer, FetchError> {
         let request = async {
-            let sent = now();
+            let sent = SystemTime::now().into();
             let response = self.0.anonymous.get(url).send().await.map_err(|error| connection(&error))?;
             if response.status().is_redirection() {
                 return Err(FetchError::Redirect(RedirectError::OtherPath));
@@ -162,7 +162,7 @@ impl Client {
             if let Some(token) = &token {
                 request = request.header(AUTHORIZATION, token.clone());
             }
-            let sent = now();
+            let sent = SystemTime::now().into();
             let response = request.send().await.map_err(|error| connection(&error))?;
             if response.status().is_redirection() {
                 let location = response.headers().get(LOCATION).and_then(|it| it.to_str().ok());
@@ -208,7 +208,7 @@ async fn answer(
     sent: UnixMillis,
     max_bytes: usize,
 ) -> Result<Answer, FetchError> {
-    let (status, received) = (response.status(), now());
+    let (status, received) = (response.status(), SystemTime::now().into());
     let date = response.headers().get(DATE).and_then(|it| it.to_str().ok());
     let date = date.and_then(UnixMillis::from_http_date);
     let clock = date.map(|date| ServerClock::measure(date, sent, received));
@@ -278,9 +278,4 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = next;
     }
     cause.to_string()
-}
-
-fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -107,7 +107,7 @@ impl Memory {
     /// Keeps the wish of a decision, whether or not it is acted on.
     pub fn record(&mut self, decision: &Decision, policy: &Policy, now: Monotonic) {
         self.recording_since.get_or_insert(now);
-        // Nothing was decided: what is there counts as wished for.
+        // Without a decision the current replicas count as the wish.
         let wish = decision.terms.lasting_wish.unwrap_or(decision.replicas);
         self.demand = decision.terms.demand.known();
         let part = policy.down_window / 24;

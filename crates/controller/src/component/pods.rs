@@ -19,7 +19,7 @@ use function_mesh_kube::cache::{Cache, watch_error_message};
 use function_mesh_kube::compact::Compact;
 
 /// Pods that are inspected; one is usually enough for a diagnosis.
-const MAX_PODS: i32 = 20;
+const MAX_PODS: u32 = 20;
 
 /// How long a restarted container must run until it counts as healthy. There is no readiness probe, and a runner with a
 /// start-up failure runs for a while before it exits.
@@ -61,7 +61,10 @@ pub(crate) fn components_of<K: Resource, C: Component>(
 /// Diagnoses the pods of a component.
 pub(super) async fn diagnose<C: Component>(applied: &Applied, component: &C, context: &Context) -> Diagnosis {
     let (key, shared) = (super::key(component), &context.shared);
-    let mut diagnose = diagnose_pods(&pods_of(&context.pods, component, applied.wanted()), Timestamp::now());
+    let (namespace, name) = (component.namespace().unwrap_or_default(), component.name_any());
+    let count = u32::try_from(applied.wanted()).unwrap_or_default().min(MAX_PODS);
+    let pods: Vec<_> = pods_of::<C>(&context.pods, &namespace, &name, count).map(|(_, pod)| pod).collect();
+    let mut diagnose = diagnose_pods(&pods, Timestamp::now());
     // If all pods are ready, only a recent restart counts as a problem.
     if applied.are_ready() && diagnose.recheck_after.is_none() {
         diagnose.problem = None;
@@ -78,7 +81,6 @@ pub(super) async fn diagnose<C: Component>(applied: &Applied, component: &C, con
         shared.missing_pods.forget(&key);
         return diagnose;
     }
-    let namespace = component.namespace().unwrap_or_default();
     let waiting = shared.missing_pods.remaining(&key, &namespace, Instant::now());
     let (remaining, found) = if let Some(waiting) = waiting {
         waiting
@@ -93,11 +95,15 @@ pub(super) async fn diagnose<C: Component>(applied: &Applied, component: &C, con
 }
 
 /// The pods of a StatefulSet, by ordinal: the pods of a clean-up Job have the same labels.
-fn pods_of<C: Component>(pods: &Cache<PodSummary>, component: &C, count: i32) -> Vec<Arc<PodSummary>> {
-    let set = names::stateful_set(&component.name_any(), C::ROLE);
-    let namespace = component.namespace().unwrap_or_default();
-    let find = |number| pods.get(&ObjectRef::new(&format!("{set}-{number}")).within(&namespace));
-    (0..count.min(MAX_PODS)).filter_map(find).collect()
+pub(crate) fn pods_of<C: Component>(
+    pods: &Cache<PodSummary>,
+    namespace: &str,
+    name: &str,
+    count: u32,
+) -> impl Iterator<Item = (u32, Arc<PodSummary>)> {
+    let set = names::stateful_set(name, C::ROLE);
+    let find = move |ordinal| pods.get(&ObjectRef::new(&format!("{set}-{ordinal}")).within(namespace));
+    (0..count).filter_map(move |ordinal| Some((ordinal, find(ordinal)?)))
 }
 
 /// The first problem, and the earliest time at which the diagnosis may change.

@@ -71,7 +71,7 @@ impl TrafficState {
 
     /// The stall that it reports.
     pub(crate) fn stall(&self) -> Option<&StallReport> {
-        self.report()?.stall.as_ref().filter(|stall| stall.holds == Some(true))
+        self.report()?.stall.as_ref().filter(|stall| stall.problem().is_some())
     }
 }
 

@@ -21,6 +21,7 @@ const SLOW: Duration = Duration::from_secs(1);
 const REFILL: Duration = Duration::from_millis(200);
 /// Topics of a cluster that the components of a Kubernetes namespace may have observed. A pattern counts as a hundred.
 const MAX_TOPICS_PER_NAMESPACE: usize = 5_000;
+
 /// A cluster that is asked.
 pub(super) struct Asked {
     place: Place,
@@ -124,14 +125,14 @@ impl Observer {
             let target = asked.cluster.target(&component.demand.interest, activity, details, lag);
             targets.entry(of).or_default().push(target);
         }
-        // A cluster that is slow must not use up what others need: each gets its share of what is left.
+        // Each cluster gets its share of the remaining requests, so that a slow one does not delay the rest.
         let mut clusters = targets.len();
         for (key, targets) in targets {
             let Some(asked) = self.clusters.get_mut(&key) else { continue };
             let most =
                 MAX_IN_FLIGHT.saturating_sub(self.in_flight).div_ceil(clusters.max(1)).min(asked.free());
             clusters -= 1;
-            let (requests, _) = asked.cluster.begin(&targets, &self.settings.limits, most, now);
+            let requests = asked.cluster.begin(&targets, &self.settings.limits, most, now);
             for request in requests {
                 self.in_flight += 1;
                 asked.under_way += 1;

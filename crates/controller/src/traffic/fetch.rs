@@ -7,7 +7,7 @@ use function_mesh_observer::cluster::{Parsed, Wanted, parse};
 use function_mesh_observer::parse::{ParseError, ParseLimits, parse_pod_metrics};
 use function_mesh_observer::requests::{Outcome, Request, RequestKey};
 use function_mesh_observer::{Cause, PodStats, ServerClock};
-use function_mesh_pulsar::{Client, FetchError, WebUrl};
+use function_mesh_pulsar::{Answer, Client, FetchError, WebUrl};
 use tokio::sync::Semaphore;
 
 use super::metrics::{TrafficMetrics, kind_of};
@@ -25,20 +25,10 @@ pub(super) struct Done {
 
 /// Largest answer about one topic: some thousand partitions.
 const MAX_ANSWER: usize = 1 << 20;
-/// Largest list of topics, and largest metrics of a broker.
-const MAX_LARGE_ANSWER: usize = 8 << 20;
 /// Largest metrics of a pod.
 const MAX_POD_ANSWER: usize = 512 << 10;
 /// Large answers that are read at the same time, for all clusters.
 pub(super) const LARGE_ANSWERS: usize = 4;
-const LIMITS: ParseLimits = ParseLimits {
-    max_bytes: MAX_LARGE_ANSWER,
-    max_topics: 20_000,
-    max_subscriptions: 10_000,
-    max_consumers: 1_000,
-    max_name: 1_024,
-    max_line: 8_192,
-};
 
 /// What a request needs.
 pub(super) struct Asking {
@@ -56,39 +46,56 @@ pub(super) async fn ask(asking: &Asking, request: &Request) -> Done {
     let is_large = matches!(request.key, RequestKey::Topics { .. } | RequestKey::Metrics { .. });
     let _permit = if is_large { asking.large.acquire().await.ok() } else { None };
     let begun = Instant::now();
-    let max = if is_large { MAX_LARGE_ANSWER } else { MAX_ANSWER };
+    let limits = ParseLimits::default();
+    let max = if is_large { limits.max_bytes } else { MAX_ANSWER };
     let answer = client.get(&place.web, &request.url, &place.access, max).await;
-    let done = match answer {
-        Err(error) => {
-            tracing::debug!(url = %request.url, %error, "failed to ask Pulsar");
-            let unreadable = matches!(error, FetchError::Credentials(_)).then(|| error.to_string());
-            Done { outcome: error.outcome(), result: Err(error.cause()), clock: None, unreadable }
-        }
-        Ok(answer) if answer.status == 200 => {
-            let parsed = parse_beside(asking, request, answer.body).await;
-            let outcome = if parsed.is_ok() { Outcome::Answered } else { Outcome::Unusable };
-            let result = parsed.map(|parsed| only_allowed(parsed, place)).map_err(|error| {
-                tracing::debug!(url = %request.url, %error, "answer of Pulsar not understood");
-                Cause::from(&error)
-            });
-            Done { outcome, result, clock: answer.clock, unreadable: None }
-        }
-        Ok(answer) => {
-            tracing::debug!(url = %request.url, status = answer.status, "Pulsar answered with an error");
-            let outcome = Outcome::Status(answer.status);
-            let result = Err(outcome.cause().unwrap_or(Cause::Failed));
-            Done { outcome, result, clock: answer.clock, unreadable: None }
-        }
+    let clock = answer.as_ref().ok().and_then(|answer| answer.clock);
+    let unreadable = match &answer {
+        Err(error @ FetchError::Credentials(_)) => Some(error.to_string()),
+        _ => None,
     };
-    metrics.asked(kind_of(&request.key), done.outcome, begun.elapsed().as_secs_f64());
-    done
+    let (outcome, result) = match usable(answer, &request.url) {
+        Err(ended) => ended,
+        // A list of topics is matched against patterns, which takes a while.
+        Ok(body) if is_large => {
+            let (own, wanted) = (request.clone(), Arc::clone(&asking.wanted));
+            let parsed = tokio::task::spawn_blocking(move || parse(&own, &body, &limits, &wanted)).await;
+            understood(parsed.unwrap_or(Err(ParseError::TooMany { what: "bytes", limit: 0 })), &request.url)
+        }
+        Ok(body) => understood(parse(request, &body, &limits, &asking.wanted), &request.url),
+    };
+    metrics.asked(kind_of(&request.key), outcome, begun.elapsed().as_secs_f64());
+    Done { outcome, result: result.map(|parsed| only_allowed(parsed, place)), clock, unreadable }
 }
 
-/// Parses on a thread for work that blocks: a list of topics is matched against patterns.
-async fn parse_beside(asking: &Asking, request: &Request, body: Vec<u8>) -> Result<Parsed, ParseError> {
-    let (request, wanted) = (request.clone(), Arc::clone(&asking.wanted));
-    let parsed = tokio::task::spawn_blocking(move || parse(&request, &body, &LIMITS, &wanted)).await;
-    parsed.unwrap_or(Err(ParseError::TooMany { what: "bytes", limit: 0 }))
+/// How a request ended, and what it found out.
+type Ended<T> = (Outcome, Result<T, Cause>);
+
+/// The body of an answer, or how a request without one ended.
+fn usable<T>(answer: Result<Answer, FetchError>, url: &str) -> Result<Vec<u8>, Ended<T>> {
+    match answer {
+        Ok(answer) if answer.status == 200 => Ok(answer.body),
+        Ok(answer) => {
+            tracing::debug!(url, status = answer.status, "the server answered with an error");
+            let outcome = Outcome::Status(answer.status);
+            Err((outcome, Err(outcome.cause().unwrap_or(Cause::Failed))))
+        }
+        Err(error) => {
+            tracing::debug!(url, %error, "request for message traffic failed");
+            Err((error.outcome(), Err(error.cause())))
+        }
+    }
+}
+
+/// How a request with an answer ended.
+fn understood<T>(parsed: Result<T, ParseError>, url: &str) -> Ended<T> {
+    match parsed {
+        Ok(parsed) => (Outcome::Answered, Ok(parsed)),
+        Err(error) => {
+            tracing::debug!(url, %error, "answer not understood");
+            (Outcome::Unusable, Err(Cause::from(&error)))
+        }
+    }
 }
 
 /// The brokers that a cluster lists, if all of them may be asked: metrics of some would be incomplete.
@@ -116,17 +123,9 @@ pub(super) async fn ask_pod(
 ) -> Result<PodStats, Cause> {
     let begun = Instant::now();
     let url = format!("http://{}/metrics", std::net::SocketAddr::new(address, PORT));
-    let (outcome, result) = match client.get_pod(&url, MAX_POD_ANSWER).await {
-        Err(error) => (error.outcome(), Err(error.cause())),
-        Ok(answer) if answer.status == 200 => {
-            let parsed = parse_pod_metrics(&answer.body, &ParseLimits::default());
-            let outcome = if parsed.is_ok() { Outcome::Answered } else { Outcome::Unusable };
-            (outcome, parsed.map_err(|error| Cause::from(&error)))
-        }
-        Ok(answer) => {
-            let outcome = Outcome::Status(answer.status);
-            (outcome, Err(outcome.cause().unwrap_or(Cause::Failed)))
-        }
+    let (outcome, result) = match usable(client.get_pod(&url, MAX_POD_ANSWER).await, &url) {
+        Err(ended) => ended,
+        Ok(body) => understood(parse_pod_metrics(&body, &ParseLimits::default()), &url),
     };
     metrics.asked("pod_metrics", outcome, begun.elapsed().as_secs_f64());
     result

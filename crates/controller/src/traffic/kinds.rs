@@ -7,17 +7,16 @@ use function_mesh_api::labels;
 use function_mesh_api::types::ComponentStatus;
 use function_mesh_kube::cache::Cache;
 use function_mesh_kube::compact::Compact;
-use function_mesh_workloads::names;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use super::board::{StallReport, TrafficReport};
 use super::demand::Demand;
+use crate::component::pods::pods_of;
 use crate::component::{PodSummary, prefix};
 use crate::reconciler::key_of;
 use crate::runtime::workers::Triggers;
 
-/// Pods of a component that are asked.
+/// Pods of a component that are looked up.
 const MAX_PODS: u32 = 100;
 
 /// A component in a cache.
@@ -96,19 +95,15 @@ impl<C: Component> Kind for Caches<C> {
     }
 
     fn pods(&self, namespace: &str, name: &str, wanted: u32) -> Vec<Pod> {
-        let set = names::stateful_set(name, C::ROLE);
-        let find = |ordinal: u32| {
-            let pod = self.pods.get(&ObjectRef::new(&format!("{set}-{ordinal}")).within(namespace))?;
-            let is_ending = pod.meta().deletion_timestamp.is_some();
-            Some(Pod {
-                ordinal: ordinal.into(),
-                name: pod.name_any(),
-                uid: pod.uid().unwrap_or_default(),
-                address: pod.address(),
-                is_ready: pod.is_ready() && !is_ending,
-            })
-        };
-        (0..wanted.min(MAX_PODS)).filter_map(find).collect()
+        let pods = pods_of::<C>(&self.pods, namespace, name, wanted.min(MAX_PODS));
+        pods.map(|(ordinal, pod)| Pod {
+            ordinal: ordinal.into(),
+            name: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+            address: pod.address(),
+            is_ready: pod.is_ready() && pod.meta().deletion_timestamp.is_none(),
+        })
+        .collect()
     }
 
     fn trigger(&self, namespace: &str, name: &str) {

@@ -161,7 +161,7 @@ impl Observer {
 
     /// Everything that is due.
     fn look(&mut self) {
-        let (now, wall) = (self.board.now(), wall());
+        let (now, wall) = (self.board.now(), SystemTime::now().into());
         self.refresh(now, wall);
         self.read_config_maps(now);
         self.place();
@@ -282,9 +282,4 @@ impl Observer {
             self.decide_restart(&key, &workload, now, wall);
         }
     }
-}
-
-fn wall() -> UnixMillis {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

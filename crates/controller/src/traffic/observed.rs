@@ -23,7 +23,7 @@ use super::report::{cause_text, millis, readings, stall_report, time, traffic_st
 
 /// Time between two rounds without a new answer.
 const IDLE_ROUND: Duration = Duration::from_mins(1);
-/// The same without ready pods, and how old an answer may be then: Pulsar is asked about a suspended component once a minute.
+/// The same without ready pods, and how old an answer may be then: Pulsar is asked about a suspended component every 30 seconds.
 const IDLE_ROUND_WITHOUT_PODS: Duration = Duration::from_mins(2);
 /// The same without a cluster that answers: the reason is reported once the component is judged.
 const ROUND_WITHOUT_CLUSTER: Duration = Duration::from_secs(10);
@@ -59,7 +59,7 @@ pub(super) struct Observed {
     pub(super) pods: BTreeMap<u64, PodObservation>,
     /// When its pods are asked next; None for at once.
     pub(super) pods_due: Option<Monotonic>,
-    pub(super) restarts: RestartState,
+    restarts: RestartState,
     tracker: Tracker,
     began: Monotonic,
     last_round: Option<Monotonic>,
@@ -83,8 +83,6 @@ impl Observed {
         now: Monotonic,
         wall: UnixMillis,
     ) -> Self {
-        let settings =
-            TrackerSettings { stall_after: demand.policy.stall_after, ..TrackerSettings::default() };
         let age =
             |time: Option<UnixMillis>| time.map(|time| Duration::from_millis(wall.0.saturating_sub(time.0)));
         let at = |time| age(time).map(|age| Monotonic(now.0.saturating_sub(age)));
@@ -95,6 +93,7 @@ impl Observed {
             stalled_at: None,
         };
         let observed_at = at(traffic.and_then(|traffic| traffic.observed_at.as_ref()).and_then(millis));
+        let tracker = tracker(&demand);
         Self {
             content,
             uid: uid.to_owned(),
@@ -107,7 +106,7 @@ impl Observed {
             pods: BTreeMap::new(),
             pods_due: None,
             restarts,
-            tracker: Tracker::new(settings),
+            tracker,
             began: now,
             last_round: None,
             traffic: None,
@@ -136,8 +135,7 @@ impl Observed {
     }
 
     fn begin_again(&mut self, now: Monotonic) {
-        let stall_after = self.demand.policy.stall_after;
-        self.tracker = Tracker::new(TrackerSettings { stall_after, ..TrackerSettings::default() });
+        self.tracker = tracker(&self.demand);
         (self.began, self.last_round) = (now, None);
     }
 
@@ -260,10 +258,12 @@ impl Observed {
     /// Whether enough is known for a report: a rate needs two answers, and pods need time to subscribe. Until then the
     /// status stays as it is, after a restart of the operator too.
     fn is_settled(&self, traffic: &Traffic, at: Monotonic) -> bool {
-        let refused = Some(Cause::Unauthorized) == traffic.backlog.cause()
-            || matches!(traffic.backlog.cause(), Some(Cause::Failed | Cause::NoCredentials));
-        let is_told = refused || self.is_placed && self.place.is_err();
-        let grace = if is_told { GRACE } else { 4 * GRACE };
+        let is_answered_no = matches!(
+            traffic.backlog.cause(),
+            Some(Cause::Unauthorized | Cause::Failed | Cause::NoCredentials)
+        );
+        let is_final = is_answered_no || self.is_placed && self.place.is_err();
+        let grace = if is_final { GRACE } else { 4 * GRACE };
         let rate = if self.demand.consumes() { traffic.in_rate } else { traffic.out_rate };
         rate.is_known() || at.since(self.began) >= grace
     }
@@ -296,7 +296,7 @@ impl Observed {
         // has been waiting.
         let is_over = self.tracker.has_progressed_since(self.stalled_at) || !self.tracker.has_waiting();
         let before =
-            before.filter(|before| before.holds != Some(true) || !is_over || self.verdict.stall().is_some());
+            before.filter(|before| before.problem().is_none() || !is_over || self.verdict.stall().is_some());
         stall_report(&self.verdict, after, |cause| self.why(cause), before)
     }
 
@@ -310,10 +310,9 @@ impl Observed {
     fn status(&self, traffic: &Traffic) -> TrafficStatus {
         let unknown = if self.demand.consumes() { traffic.backlog.cause() } else { None };
         let has_restarts = self.restarts.restarts > 0;
-        let age = |at: Monotonic, now: Monotonic| now.since(at);
         let wall = self.tracker.window().last().map(|last| (last.at, last.wall));
         let last_restart = self.restarts.last.zip(wall).and_then(|(at, (now, wall))| {
-            let age = u64::try_from(age(at, now).as_millis()).unwrap_or(u64::MAX);
+            let age = u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
             time(UnixMillis(wall.0.saturating_sub(age)))
         });
         TrafficStatus {
@@ -327,7 +326,7 @@ impl Observed {
 
     /// Which pod to restart, if the component wants that and it can help.
     pub(super) fn restart(&self, ready: &[u64], now: Monotonic) -> Option<RestartDecision> {
-        let stall = self.verdict.stall().filter(|_| self.demand.on_stall == OnStall::Restart)?;
+        let stall = self.verdict.stall().filter(|_| self.wants_restart())?;
         let (unacked, longest) = (self.tracker.unacked_by_pod(), self.tracker.longest_call());
         Some(decide_restart(stall, &self.restarts, unacked, ready, longest, &RestartLimits::default(), now))
     }
@@ -342,7 +341,7 @@ impl Observed {
         report
     }
 
-    /// Whether it is stalled.
+    /// The verdict of the last round.
     pub(super) fn verdict(&self) -> &Verdict {
         &self.verdict
     }
@@ -352,7 +351,7 @@ impl Observed {
         !std::mem::replace(&mut self.has_told_exhausted, true)
     }
 
-    /// Whether the pending restart is still wanted.
+    /// Whether it is stalled, and its pods may be restarted.
     pub(super) fn wants_restart(&self) -> bool {
         self.verdict.stall().is_some() && self.demand.on_stall == OnStall::Restart
     }
@@ -369,6 +368,11 @@ impl Observed {
             verdict: &self.verdict,
         }
     }
+}
+
+/// A tracker without samples.
+fn tracker(demand: &Demand) -> Tracker {
+    Tracker::new(TrackerSettings { stall_after: demand.policy.stall_after, ..TrackerSettings::default() })
 }
 
 /// A sample of a pod, or none if it is too old.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use function_mesh_api::conditions::Reason;
 use function_mesh_api::types::{TrafficAccess, TrafficStatus};
-use function_mesh_observer::stall::{Exemption, StallReason, Verdict};
+use function_mesh_observer::stall::{Exemption, Verdict};
 use function_mesh_observer::{Cause, Reading, Traffic, UnixMillis};
 use humantime::format_duration;
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ pub(super) fn stall_report(
 ) -> Option<StallReport> {
     let report = |holds, reason, message: String| Some(StallReport { holds, reason, message });
     match verdict {
-        Verdict::Progressing if before.is_some_and(|before| before.holds == Some(true)) => before.cloned(),
+        Verdict::Progressing if before.is_some_and(|before| before.problem().is_some()) => before.cloned(),
         Verdict::Progressing => {
             report(Some(false), Reason::NotStalled, "messages are acknowledged, or none wait".to_owned())
         }
@@ -35,7 +35,7 @@ pub(super) fn stall_report(
             let (time, advice) =
                 (format_duration(Duration::from_secs(after.as_secs())), stall.reason.advice());
             let message = format!("nothing was acknowledged for {time}{part}: {advice}");
-            report(Some(true), reason(stall.reason), message)
+            report(Some(true), stall.reason.as_reason(), message)
         }
         Verdict::Exempt(Exemption::Suspended) => {
             report(Some(false), Reason::Suspended, "no pods are wanted".to_owned())
@@ -49,19 +49,6 @@ pub(super) fn stall_report(
             };
             report(None, reason, cause_text(*cause))
         }
-    }
-}
-
-fn reason(stall: StallReason) -> Reason {
-    match stall {
-        StallReason::NoConsumers => Reason::NoConsumers,
-        StallReason::BlockedOnUnacked => Reason::BlockedOnUnacked,
-        StallReason::ReceivingNotAcking => Reason::ReceivingNotAcking,
-        StallReason::NotReceiving => Reason::NotReceiving,
-        StallReason::KeySharedDraining => Reason::KeySharedDraining,
-        StallReason::OutputBlocked => Reason::OutputBlocked,
-        StallReason::DispatchThrottled => Reason::DispatchThrottled,
-        StallReason::Failing => Reason::Failing,
     }
 }
 
@@ -128,7 +115,7 @@ pub(super) fn millis(time: &Time) -> Option<UnixMillis> {
 
 #[cfg(test)]
 mod tests {
-    use function_mesh_observer::stall::Stall;
+    use function_mesh_observer::stall::{Stall, StallReason};
 
     use super::*;
 

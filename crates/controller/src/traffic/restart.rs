@@ -72,21 +72,17 @@ impl Observer {
 
     /// The status has recorded this number of restarts: deletes the pod if its restart is among them.
     pub(super) fn restart_recorded(&mut self, key: &str, recorded: u32, now: Monotonic) {
-        let is_waiting =
-            |pending: &PendingRestart| recorded < pending.count && now.since(pending.since) < GIVE_UP;
-        if self.restarts.get(key).is_none_or(is_waiting) {
+        let Some(pending) = self.restarts.get(key) else { return };
+        let is_recorded = recorded >= pending.count;
+        if !is_recorded && now.since(pending.since) < GIVE_UP {
             return;
         }
-        if self.restarts.get(key).is_some_and(|pending| recorded < pending.count) {
-            self.restarts.remove(key);
-            return;
-        }
+        let Some(pending) = self.restarts.remove(key).filter(|_| is_recorded) else { return };
         // It may have resumed, or the user may have changed their mind, while the status could not be written.
         let is_wanted = self.components.get(key).is_some_and(|component| {
-            component.wants_restart()
-                && Some(&component.uid) == self.restarts.get(key).and_then(|it| it.component.uid.as_ref())
+            component.wants_restart() && Some(&component.uid) == pending.component.uid.as_ref()
         });
-        if let Some(pending) = self.restarts.remove(key).filter(|_| is_wanted) {
+        if is_wanted {
             tokio::spawn(restart(pending, Arc::clone(&self.shared)));
         }
     }

@@ -92,14 +92,14 @@ impl Cluster {
         }
     }
 
-    /// Requests to begin now, which count as begun, and when the next one is due.
+    /// Requests to begin now, which count as begun.
     pub fn begin(
         &mut self,
         targets: &[Target],
         limits: &PlanLimits,
         most: usize,
         now: Monotonic,
-    ) -> (Vec<Request>, Option<Monotonic>) {
+    ) -> Vec<Request> {
         let plan = crate::requests::plan(&self.schedule, targets, &self.brokers, limits, now);
         let mut requests = plan.requests;
         requests.truncate(most);
@@ -125,7 +125,7 @@ impl Cluster {
             };
             plan.needed.contains(&key)
         });
-        (requests, plan.next)
+        requests
     }
 
     /// Takes the end of a request.

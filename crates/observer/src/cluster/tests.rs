@@ -42,7 +42,7 @@ fn answer(
     for _ in 0..20 {
         let targets: Vec<_> =
             interests.iter().map(|it| cluster.target(it, Activity::Awake, false, false)).collect();
-        let (requests, _) = cluster.begin(&targets, limits, 1000, now);
+        let requests = cluster.begin(&targets, limits, 1000, now);
         if requests.is_empty() {
             break;
         }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use function_mesh_api::conditions::Reason;
+
 use crate::run::Run;
 use crate::series::Series;
 use crate::stats::SubscriptionType;
@@ -42,18 +44,23 @@ impl StallReason {
         Self::Failing,
     ];
 
+    /// The reason of the condition and of the Event.
+    pub const fn as_reason(self) -> Reason {
+        match self {
+            Self::NoConsumers => Reason::NoConsumers,
+            Self::BlockedOnUnacked => Reason::BlockedOnUnacked,
+            Self::ReceivingNotAcking => Reason::ReceivingNotAcking,
+            Self::NotReceiving => Reason::NotReceiving,
+            Self::KeySharedDraining => Reason::KeySharedDraining,
+            Self::OutputBlocked => Reason::OutputBlocked,
+            Self::DispatchThrottled => Reason::DispatchThrottled,
+            Self::Failing => Reason::Failing,
+        }
+    }
+
     /// The name in a condition, an Event or a metric.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoConsumers => "NoConsumers",
-            Self::BlockedOnUnacked => "BlockedOnUnacked",
-            Self::ReceivingNotAcking => "ReceivingNotAcking",
-            Self::NotReceiving => "NotReceiving",
-            Self::KeySharedDraining => "KeySharedDraining",
-            Self::OutputBlocked => "OutputBlocked",
-            Self::DispatchThrottled => "DispatchThrottled",
-            Self::Failing => "Failing",
-        }
+        self.as_reason().as_str()
     }
 
     /// What happens and what to do, in the words of a condition's message.

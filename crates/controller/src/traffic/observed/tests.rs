@@ -18,7 +18,7 @@ fn answer(cluster: &mut Cluster, observed: &Observed, workload: &Workload, now: 
     wanted.add(interest);
     for _ in 0..3 {
         let target = cluster.target(interest, Observed::activity(workload), false, false);
-        for request in cluster.begin(&[target], &limits, 8, now).0 {
+        for request in cluster.begin(&[target], &limits, 8, now) {
             let body = match request.key {
                 RequestKey::Partitions { .. } => r#"{"partitions": 0}"#.to_owned(),
                 _ => json!({
