@@ -17,7 +17,7 @@ use crate::spec::{FunctionSpec, SinkSpec, SourceSpec};
 use crate::types::{
     BatchSourceConfig, ComponentStatus, FreeForm, GenericRuntime, GoRuntime, InputConf, JavaRuntime,
     LogTopicAgent, OnStall, OutputConf, PodPolicy, ProcessingGuarantee, PulsarMessaging, PythonRuntime,
-    SecretRef, Stateful, SubscribePosition,
+    Scaling, SecretRef, Stateful, SubscribePosition,
 };
 use crate::{Function, Sink, Source};
 
@@ -107,6 +107,33 @@ pub struct Common<'a> {
     pub cleanup_image: Option<&'a str>,
     pub stall_after: Option<&'a str>,
     pub on_stall: Option<OnStall>,
+    pub scaling: Option<&'a Scaling>,
+}
+
+impl Common<'_> {
+    /// Whether an autoscaler sets the replicas: a HorizontalPodAutoscaler or the operator. The mesh then does not own the
+    /// field.
+    pub fn is_autoscaled(&self) -> bool {
+        self.max_replicas.is_some() || self.scaling.is_some_and(Scaling::is_automatic)
+    }
+
+    /// Bounds of the replicas that an autoscaler sets, and the number to begin with.
+    pub fn autoscaled_bounds(&self) -> Option<(i32, i32)> {
+        if let Some(max) = self.max_replicas {
+            return Some((self.min_replicas.unwrap_or(1), max));
+        }
+        self.scaling.filter(|scaling| scaling.is_automatic()).map(|it| (it.least(), it.most()))
+    }
+
+    /// Whether the operator may let it sleep at zero replicas.
+    pub fn may_sleep(&self) -> bool {
+        let sleeps = |it: &Scaling| {
+            let schedules = it.schedules.iter().flatten();
+            it.is_automatic()
+                && (it.least() == 0 || schedules.filter_map(|it| it.min_replicas).any(|it| it == 0))
+        };
+        self.max_replicas.is_none() && self.scaling.is_some_and(sleeps)
+    }
 }
 
 /// Consumer settings of functions and sinks.
@@ -236,6 +263,7 @@ macro_rules! common {
             cleanup_image: $spec.cleanup_image.as_deref(),
             stall_after: $spec.stall_after.as_deref(),
             on_stall: $spec.on_stall,
+            scaling: $spec.scaling.as_ref(),
         }
     };
 }

@@ -106,6 +106,8 @@ documented_names! {
         Degraded,
         /// The component is scaled to zero or suspended by annotation.
         Suspended,
+        /// The operator scaled the component to zero, since there is nothing to do; a message wakes it.
+        Asleep,
         /// All components of the mesh are ready, suspended, or ready with a deferred change.
         ComponentsReady,
         /// The components named are starting or rolling out.
@@ -182,6 +184,12 @@ documented_names! {
         RestartsExhausted,
         /// A pod of a stalled component could not be deleted; the message says why.
         PodRestartFailed,
+        /// The operator changed the replicas of a component with `spec.scaling`; the message has the terms.
+        Scaled,
+        /// The API server rejected a change of the replicas; the operator tries again.
+        ScaleFailed,
+        /// Another field manager sets the replicas of a component with `spec.scaling`, so the operator does not.
+        ScalingHeld,
     }
 }
 
@@ -195,6 +203,7 @@ impl From<Phase> for Reason {
             Phase::Degraded => Self::Degraded,
             Phase::Paused => Self::RolloutPaused,
             Phase::Suspended => Self::Suspended,
+            Phase::Asleep => Self::Asleep,
             Phase::Deleting => Self::Deleting,
             Phase::Invalid => Self::ValidationFailed,
         }

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::quantity;
 use crate::spec::{Function, FunctionSpec, Sink, SinkSpec, Source, SourceSpec};
-use crate::types::{LogTopicAgent, ProcessingGuarantee, ProducerConfig, WindowConfig};
+use crate::types::{LogTopicAgent, ProcessingGuarantee, ProducerConfig, Scaling, WindowConfig};
 
 /// Default type class of messages: plain bytes.
 pub const DEFAULT_TYPE_CLASS: &str = "[B";
@@ -42,7 +42,9 @@ macro_rules! common_defaults {
         or_default(&mut $spec.namespace, "default");
         or_default(&mut $spec.cluster_name, "kubernetes");
         $spec.processing_guarantee.get_or_insert(ProcessingGuarantee::AtLeastOnce);
-        let replicas = *$spec.replicas.get_or_insert($spec.min_replicas.unwrap_or(1));
+        let first = $spec.scaling.as_ref().filter(|scaling| scaling.is_automatic());
+        let first = first.map_or($spec.min_replicas.unwrap_or(1), Scaling::first_replicas);
+        let replicas = *$spec.replicas.get_or_insert(first);
         $spec.min_replicas.get_or_insert(replicas);
         if $spec.log_topic.as_deref().is_some_and(|topic| !topic.is_empty()) {
             $spec.log_topic_agent.get_or_insert($log_agent);

@@ -92,6 +92,8 @@ pub mod managers {
     pub const RELEASE: &str = "functionmesh.io/release";
     /// The mesh controller, for the initial replicas of a component that an autoscaler scales.
     pub const REPLICAS: &str = "functionmesh.io/replicas";
+    /// The observer, for the replicas of a component with `spec.scaling`.
+    pub const AUTOSCALER: &str = "functionmesh.io/autoscaler";
     /// Every controller, for the owner references of orphans that it adopts, and for the hash annotation of a
     /// StatefulSet from upstream.
     pub const ADOPTION: &str = "functionmesh.io/adoption";

@@ -12,7 +12,7 @@ use serde_with::skip_serializing_none;
 use crate::component::{Role, Spec, SpecView};
 use crate::defaulting::SetDefaults;
 use crate::spec::{FunctionSpec, SinkSpec, SourceSpec};
-use crate::types::{FunctionMeshStatus, PodPolicy};
+use crate::types::{FunctionMeshStatus, MeshScaling, PodPolicy};
 
 /// The components of a mesh, which topics connect.
 #[skip_serializing_none]
@@ -54,6 +54,8 @@ pub struct FunctionMeshSpec {
     pub sources: Option<Vec<SourceSpec>>,
     /// Sinks of the mesh. Each needs a name that is unique among the sinks.
     pub sinks: Option<Vec<SinkSpec>>,
+    /// Scaling of the mesh as a whole.
+    pub scaling: Option<MeshScaling>,
 }
 
 impl FunctionMeshSpec {

@@ -15,7 +15,7 @@ use validator::Validate;
 use crate::types::{
     BatchSourceConfig, ComponentStatus, FreeForm, FunctionSinkConfig, FunctionSourceConfig, GenericRuntime,
     GoRuntime, InputConf, JavaRuntime, LogTopicAgent, OnStall, OutputConf, PodPolicy, ProcessingGuarantee,
-    PulsarMessaging, PythonRuntime, SecretRef, Stateful, SubscribePosition, VolumeClaimRetention,
+    PulsarMessaging, PythonRuntime, Scaling, SecretRef, Stateful, SubscribePosition, VolumeClaimRetention,
     WindowConfig, schema,
 };
 
@@ -124,6 +124,8 @@ macro_rules! component_spec {
             pub stall_after: Option<String>,
             /// What the operator does when the component is stalled. Defaults to `Report`.
             pub on_stall: Option<OnStall>,
+            /// Scaling on messages instead of a HorizontalPodAutoscaler. Not together with `maxReplicas`.
+            pub scaling: Option<Scaling>,
         }
     };
 }

@@ -101,7 +101,7 @@ impl Renderer<'_> {
     /// as the webhook stores it.
     fn component<C: Component>(&mut self, mut component: C, origin: Origin) -> Rendered {
         let is_child = origin == Origin::Mesh;
-        if is_child && self.leaves_replicas && component.spec().view().common.max_replicas.is_some() {
+        if is_child && self.leaves_replicas && component.spec().view().common.is_autoscaled() {
             component.spec_mut().unset_replicas();
         }
         if is_child {
@@ -167,7 +167,7 @@ impl Renderer<'_> {
         let Some(replicas) = replicas.and_then(|number| i32::try_from(number).ok()) else {
             return Ok(component);
         };
-        // The operator keeps them within the bounds of the autoscaler.
+        // The operator keeps them within the bounds of the HorizontalPodAutoscaler.
         let replicas = match common.max_replicas {
             Some(max) => bounded_replicas(replicas, common.min_replicas, max),
             None => replicas,

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::TrafficStatus;
+use super::{ScalingStatus, TrafficStatus};
 
 /// Status of a Function, Source or Sink.
 #[skip_serializing_none]
@@ -55,6 +55,8 @@ pub struct ComponentStatus {
     pub retired_subscriptions: Vec<Subscription>,
     /// Message traffic. Absent if the operator does not observe Pulsar, and until it has.
     pub traffic: Option<TrafficStatus>,
+    /// What the operator decided about the replicas, if `spec.scaling` is set.
+    pub scaling: Option<ScalingStatus>,
 }
 
 /// A subscription in Pulsar.
@@ -95,6 +97,8 @@ pub enum Phase {
     Paused,
     /// Scaled to zero, or suspended by annotation.
     Suspended,
+    /// Scaled to zero by the operator, since there is nothing to do; a message wakes it.
+    Asleep,
     /// Being deleted.
     Deleting,
     /// The spec violates a validation rule; nothing was changed.
@@ -103,13 +107,14 @@ pub enum Phase {
 
 impl Phase {
     /// All phases.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
         Self::Degraded,
         Self::Paused,
         Self::Suspended,
+        Self::Asleep,
         Self::Deleting,
         Self::Invalid,
     ];
@@ -123,6 +128,7 @@ impl Phase {
             Self::Degraded => "Degraded",
             Self::Paused => "Paused",
             Self::Suspended => "Suspended",
+            Self::Asleep => "Asleep",
             Self::Deleting => "Deleting",
             Self::Invalid => "Invalid",
         }

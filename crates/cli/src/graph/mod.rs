@@ -267,9 +267,8 @@ fn detail(view: &SpecView<'_>) -> String {
         language.filter(|language| !language.is_empty()),
     ];
     let mut detail = runtime.into_iter().flatten().next().unwrap_or_default().to_owned();
-    let least = common.min_replicas.unwrap_or(1);
-    let count = match (common.replicas, common.max_replicas) {
-        (_, Some(most)) => format!(" ×{least}–{most}"),
+    let count = match (common.replicas, common.autoscaled_bounds()) {
+        (_, Some((least, most))) => format!(" ×{least}–{most}"),
         (Some(1) | None, None) => String::new(),
         (Some(replicas), None) => format!(" ×{replicas}"),
     };

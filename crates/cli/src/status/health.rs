@@ -33,7 +33,7 @@ impl Health {
     /// The health of a phase.
     pub(super) const fn of(phase: Phase) -> Self {
         match phase {
-            Phase::Ready | Phase::Paused | Phase::Suspended => Self::Healthy,
+            Phase::Ready | Phase::Paused | Phase::Suspended | Phase::Asleep => Self::Healthy,
             Phase::Pending | Phase::Progressing | Phase::Deleting => Self::NotReady,
             Phase::Degraded | Phase::Invalid => Self::Degraded,
         }

@@ -123,7 +123,7 @@ pub(super) fn plan<C: Component>(
 /// An autoscaler treats missing replicas as 0, at which it is disabled.
 fn seed_replicas<C: Component>(complete: &C, given: &C) -> Option<i32> {
     let (complete, common) = (complete.spec().view().common, given.spec().view().common);
-    (common.max_replicas.is_some() && common.replicas.is_none()).then_some(complete.replicas).flatten()
+    (common.is_autoscaled() && common.replicas.is_none()).then_some(complete.replicas).flatten()
 }
 
 /// What makes a live child ours.

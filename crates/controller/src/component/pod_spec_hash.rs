@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use function_mesh_kube::apply;
 
 /// Fields that do not determine pods: scaling, clean-up and stalls.
-const IGNORED_FIELDS: [&[&str]; 11] = [
+const IGNORED_FIELDS: [&[&str]; 12] = [
     &["replicas"],
     &["minReplicas"],
     &["maxReplicas"],
@@ -15,6 +15,7 @@ const IGNORED_FIELDS: [&[&str]; 11] = [
     &["cleanupImage"],
     &["stallAfter"],
     &["onStall"],
+    &["scaling"],
     &["pod", "vpa"],
     &["pod", "builtinAutoscaler"],
     &["pod", "autoScalingMetrics"],

@@ -128,12 +128,15 @@ async fn transfer_replicas<C: Component>(
     live: &C,
 ) -> Result<(), ChildError> {
     let (wanted, before) = (wanted.spec().view().common, live.spec().view().common);
-    let (Some(most), Some(now)) = (wanted.max_replicas, before.replicas) else { return Ok(()) };
-    let replicas = bounded_replicas(now, wanted.min_replicas, most);
-    if before.max_replicas.is_none() {
+    let (Some((least, most)), Some(now)) = (wanted.autoscaled_bounds(), before.replicas) else {
+        return Ok(());
+    };
+    let replicas = bounded_replicas(now, Some(least), most);
+    if !before.is_autoscaled() {
         let starter = ChildApplier { manager: labels::managers::REPLICAS, ..*children };
         starter.apply_fields(live, json!({ "spec": { "replicas": replicas } })).await.map(|_| ())
-    } else if replicas == now {
+    } else if replicas == now || wanted.max_replicas.is_none() {
+        // The operator's own autoscaler moves the number into its bounds.
         Ok(())
     } else {
         children.scale(live, replicas).await
@@ -145,7 +148,7 @@ async fn transfer_replicas<C: Component>(
 fn with_replicas_annotation<C: Component>(component: &C) -> C {
     let mut component = component.clone();
     let common = component.spec().view().common;
-    if common.max_replicas.is_some() {
+    if common.is_autoscaled() {
         component.spec_mut().unset_replicas();
     } else if let Some(replicas) = common.replicas {
         let annotations = component.meta_mut().annotations.get_or_insert_default();
