@@ -26,8 +26,8 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
-    /// The demand of a component.
-    pub(crate) fn of<C: Component>(component: &C) -> Self {
+    /// The demand of a component whose pods take their first message within this time.
+    pub(crate) fn of<C: Component>(component: &C, start_time: Duration) -> Self {
         let view = component.spec().view();
         let subscriptions = subscriptions(component);
         let subscription = subscriptions.first().map(|it| it.name.clone()).unwrap_or_default();
@@ -61,7 +61,7 @@ impl Demand {
                 stall_after: stall_after.clamp(least, most),
                 holds_messages: is_manual || !acknowledges || window.is_some(),
                 window: Duration::from_millis(u64::try_from(window_length).unwrap_or_default()),
-                ..StallPolicy::default()
+                start_time,
             },
             on_stall: view.common.on_stall.unwrap_or_default(),
         }
@@ -87,7 +87,7 @@ mod tests {
             spec[key] = value.clone();
         }
         let spec: FunctionSpec = serde_json::from_value(spec).expect("a spec");
-        Demand::of(&Function::with_spec("f", spec))
+        Demand::of(&Function::with_spec("f", spec), Duration::ZERO)
     }
 
     #[test]
@@ -127,6 +127,6 @@ mod tests {
 
     #[test]
     fn a_source_consumes_nothing() {
-        assert!(!Demand::of(&Source::with_spec("s", fixtures::source("s"))).consumes());
+        assert!(!Demand::of(&Source::with_spec("s", fixtures::source("s")), Duration::ZERO).consumes());
     }
 }

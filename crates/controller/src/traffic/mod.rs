@@ -13,6 +13,7 @@ pub(crate) mod board;
 mod clusters;
 mod demand;
 mod fetch;
+mod intervals;
 pub(crate) mod kinds;
 pub(crate) mod metrics;
 mod observed;
@@ -42,9 +43,8 @@ use service_urls::{ConfigMapRef, ReadError, ServiceUrls};
 
 pub use args::ObserverArgs;
 pub use board::{StallReport, TrafficBoard, TrafficReport, TrafficState};
+pub use intervals::Intervals;
 
-/// Time between two looks at what is due.
-const TICK: Duration = Duration::from_secs(1);
 /// Reads of ConfigMaps under way.
 const MAX_READS: usize = 4;
 /// Time between two warnings about the same credentials.
@@ -63,6 +63,8 @@ pub struct ObserverSettings {
     pub limits: PlanLimits,
     /// Limits of writes.
     pub write: WriteLimits,
+    /// Other times.
+    pub intervals: Intervals,
 }
 
 /// Identity of a cluster: components with different access share no answer.
@@ -144,7 +146,7 @@ impl Observer {
             return;
         }
         tracing::info!("observing message traffic");
-        let mut ticks = interval(TICK);
+        let mut ticks = interval(self.settings.intervals.tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -206,19 +208,20 @@ impl Observer {
     fn refresh(&mut self, now: Monotonic, wall: UnixMillis) {
         let mut seen = HashSet::new();
         let mut recorded = Vec::new();
+        let start_time = self.settings.intervals.start_time;
         for (index, kind) in self.kinds.iter().enumerate() {
             kind.visit(&mut |listed| {
                 let known = self.components.get_mut(&listed.key).filter(|known| known.uid == listed.uid);
                 match known {
                     Some(known) if known.content == listed.content => {}
                     Some(known) => {
-                        let Some((demand, _)) = (listed.read)() else { return };
+                        let Some((demand, _)) = (listed.read)(start_time) else { return };
                         known.change(listed.content, demand, now);
                         self.is_placed = false;
                     }
                     None if self.undecodable.get(&listed.key) == Some(&listed.content) => return,
                     None => {
-                        let Some((demand, before)) = (listed.read)() else {
+                        let Some((demand, before)) = (listed.read)(start_time) else {
                             self.undecodable.insert(listed.key, listed.content);
                             return;
                         };
@@ -248,7 +251,7 @@ impl Observer {
     fn read_config_maps(&mut self, now: Monotonic) {
         let of = |component: &Observed| (component.namespace.clone(), component.demand.config_map.clone());
         let needed: HashSet<_> = self.components.values().map(of).collect();
-        for of in self.urls.due(needed.iter(), MAX_READS, now) {
+        for of in self.urls.due(needed.iter(), MAX_READS, &self.settings.intervals, now) {
             let (client, results) = (self.shared.client.clone(), self.results.0.clone());
             let access = self.settings.access.clone();
             tokio::spawn(async move {
@@ -264,10 +267,11 @@ impl Observer {
             let Some(workload) = self.board.workload(key, &component.uid) else { continue };
             let asked = component.place.as_ref().ok().and_then(|place| self.clusters.get(&key_of(place)));
             let cluster = asked.map(|asked| &asked.cluster);
-            let Some(at) = component.is_due(cluster, &workload, now) else { continue };
+            let intervals = &self.settings.intervals;
+            let Some(at) = component.is_due(cluster, &workload, intervals, now) else { continue };
             let age = u64::try_from(now.since(at).as_millis()).unwrap_or_default();
             let at_wall = UnixMillis(wall.0.saturating_sub(age));
-            let report = component.round(cluster, &workload, at, at_wall, &self.settings.write);
+            let report = component.round(cluster, &workload, (at, at_wall), intervals, &self.settings.write);
             if let Some(report) = report {
                 self.board.publish(key, &component.uid, report);
                 if let Some(kind) = self.kinds.get(component.kind) {
