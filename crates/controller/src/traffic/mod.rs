@@ -195,6 +195,10 @@ impl Observer {
                     }
                     let limits = &self.settings.limits;
                     asked.cluster.apply(&request, done.outcome, done.result, done.clock, limits, now);
+                    // What answers are parsed for names the topics that match patterns.
+                    if asked.cluster.take_new_matches() {
+                        self.is_placed = false;
+                    }
                 }
             }
             Message::Pod { key, ordinal, at, result } => {
