@@ -11,12 +11,15 @@ use function_mesh_api::types::{
 use function_mesh_observer::cluster::Interest;
 use function_mesh_observer::stall::StallPolicy;
 use function_mesh_workloads::subscriptions::subscriptions;
+use kube::ResourceExt as _;
+
+use super::service_urls::ConfigMapRef;
 
 /// The demand of a component.
 #[derive(Clone, Debug)]
 pub(crate) struct Demand {
     /// ConfigMap with the URL of the web service.
-    pub(crate) config_map: String,
+    pub(crate) config_map: ConfigMapRef,
     /// What to ask.
     pub(crate) interest: Interest,
     /// When it counts as stalled.
@@ -50,7 +53,7 @@ impl Demand {
         let stall_after = view.common.stall_after.and_then(parse_duration).unwrap_or(STALL_AFTER);
         let config = view.common.pulsar.and_then(|pulsar| pulsar.pulsar_config.as_deref());
         Self {
-            config_map: config.unwrap_or_default().to_owned(),
+            config_map: (component.namespace().unwrap_or_default(), config.unwrap_or_default().to_owned()),
             interest: Interest {
                 subscription,
                 topics,
@@ -104,6 +107,15 @@ mod tests {
             Some("persistent://public/default/b")
         );
         assert_eq!(found.interest.subscription, "public/default/f");
+    }
+
+    #[test]
+    fn the_config_map_is_that_of_the_namespace() {
+        let mut function = Function::with_spec("f", fixtures::java_function("f"));
+        function.metadata.namespace = Some("n".to_owned());
+        let pulsar = function.spec.pulsar.get_or_insert_default();
+        pulsar.pulsar_config = Some("pulsar".to_owned());
+        assert_eq!(Demand::of(&function, Duration::ZERO).config_map, ("n".to_owned(), "pulsar".to_owned()));
     }
 
     #[test]

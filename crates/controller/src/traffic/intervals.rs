@@ -5,6 +5,8 @@ use std::time::Duration;
 /// How long the observer waits for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Intervals {
+    /// Time between two looks at what is due.
+    pub tick: Duration,
     /// How long a new component may be unknown before its status says so: the ConfigMap, the number of partitions and the
     /// statistics are asked one after another.
     pub grace: Duration,
@@ -27,6 +29,7 @@ impl Default for Intervals {
     fn default() -> Self {
         let (seconds, minutes) = (Duration::from_secs, Duration::from_mins);
         Self {
+            tick: seconds(1),
             grace: seconds(30),
             start_time: seconds(30),
             idle_round: minutes(1),

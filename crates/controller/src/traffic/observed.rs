@@ -238,7 +238,7 @@ impl Observed {
                 let previous = readings(&before.traffic);
                 condition(before) != condition(&report)
                     || at.since(*written) >= write.min_interval && shown(before) != shown(&report)
-                    || traffic.is_meaningful_change(Some(&previous), at.since(*written), write)
+                    || traffic.is_meaningful_change(&previous, at.since(*written), write)
             }
         };
         is_worth.then(|| {

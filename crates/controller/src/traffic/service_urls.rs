@@ -17,7 +17,7 @@ const KEY: &str = "webServiceURL";
 const MAX_PER_NAMESPACE: usize = 8;
 
 /// Namespace and name of a ConfigMap.
-pub(super) type ConfigMapRef = (String, String);
+pub(crate) type ConfigMapRef = (String, String);
 
 /// What is known about a ConfigMap.
 #[derive(Debug)]
