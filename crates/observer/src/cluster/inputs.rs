@@ -40,11 +40,11 @@ impl Cluster {
             .fold(strictest, |one, other| one.zip(other).map(|(one, other)| one.strictest(other)))
     }
 
-    pub(super) fn apply_policies(&mut self, namespace: &(String, String), result: Result<Parsed, Cause>) {
+    pub(super) fn apply_policies(&mut self, namespace: &(String, String), result: &Result<Parsed, Cause>) {
         let reading = match result {
-            Ok(Parsed::Policies(policies)) => Reading::Known(policies),
+            Ok(Parsed::Policies(policies)) => Reading::Known(*policies),
             Ok(_) => return,
-            Err(cause) => Reading::Unknown(cause),
+            Err(cause) => Reading::Unknown(*cause),
         };
         self.policies.insert(namespace.clone(), reading);
     }
@@ -79,11 +79,11 @@ mod tests {
             stops_producers: false,
         };
         let namespace = |name: &str| ("t".to_owned(), name.to_owned());
-        cluster.apply_policies(&namespace("n"), Ok(Parsed::Policies(of(Some(60), None))));
+        cluster.apply_policies(&namespace("n"), &Ok(Parsed::Policies(of(Some(60), None))));
         assert_eq!(cluster.policies(&both), Reading::Unknown(Cause::NotAsked));
-        cluster.apply_policies(&namespace("m"), Ok(Parsed::Policies(of(Some(5), Some(9)))));
+        cluster.apply_policies(&namespace("m"), &Ok(Parsed::Policies(of(Some(5), Some(9)))));
         assert_eq!(cluster.policies(&both), Reading::Known(of(Some(5), Some(9))));
-        cluster.apply_policies(&namespace("m"), Err(Cause::Unauthorized));
+        cluster.apply_policies(&namespace("m"), &Err(Cause::Unauthorized));
         assert_eq!(cluster.policies(&both), Reading::Unknown(Cause::Unauthorized));
     }
 }

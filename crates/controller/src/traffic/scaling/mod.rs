@@ -214,7 +214,8 @@ impl Observer {
             path: kind.path(&component.namespace),
             name: component.name.clone(),
             uid: component.uid.clone(),
-            last_scale: scaler.last_scale,
+            has_scaled: scaler.last_scale.is_some(),
+            known: scaler.last_hold.clone(),
             change: decision.map(|decision| (decision.current, decision.replicas)),
         };
         scaler.is_acting = true;
@@ -255,8 +256,7 @@ impl Observer {
                 let end =
                     if other.until.is_some() { "for ten minutes" } else { "while it owns spec.replicas" };
                 let note = format!("{hold}; the operator does not, {end}");
-                scaler.writer = Writer::Other(other, now);
-                scaler.drop_change();
+                scaler.hold(other, now);
                 // A former process may have said so.
                 (is_new && said.as_ref() != Some(&hold)).then_some((true, EventReason::ScalingHeld, note))
             }

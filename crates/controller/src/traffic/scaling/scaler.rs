@@ -31,6 +31,8 @@ pub(in super::super) struct Scaler {
     /// Since when too little has been known.
     missing_since: Option<Monotonic>,
     pub(super) writer: Writer,
+    /// The last one that was found, also after its time: it gets no second one for the same number.
+    pub(super) last_hold: Option<OtherWriter>,
     /// The number that this process wrote last.
     written: Option<u32>,
     pub(super) last_scale: Option<UnixMillis>,
@@ -84,7 +86,7 @@ impl Scaler {
             self.decision = None;
         }
         if before.replicas != now.replicas && self.written != Some(now.replicas) {
-            self.writer = Writer::Unknown;
+            (self.writer, self.last_hold) = (Writer::Unknown, None);
         }
     }
 
@@ -177,7 +179,14 @@ impl Scaler {
     /// Takes the end of a change.
     pub(super) fn scaled(&mut self, replicas: u32, wall: UnixMillis) {
         (self.written, self.last_scale) = (Some(replicas), Some(wall));
-        (self.writer, self.is_done) = (Writer::Operator, true);
+        (self.writer, self.last_hold, self.is_done) = (Writer::Operator, None, true);
+    }
+
+    /// Another one sets the replicas.
+    pub(super) fn hold(&mut self, other: OtherWriter, now: Monotonic) {
+        self.last_hold = Some(other.clone());
+        self.writer = Writer::Other(other, now);
+        self.drop_change();
     }
 
     /// No request before this time.

@@ -68,10 +68,13 @@ impl Live {
         self.spec.as_ref()?.replicas.and_then(|replicas| u32::try_from(replicas).ok())
     }
 
-    /// Who else sets the replicas, if the operator changed them last at this time.
+    /// Who else sets the replicas. `has_scaled` says whether the operator ever did: its write takes the field from every
+    /// other owner, so that any other owner set it later. Times of two clocks need not be compared. `known` is who was
+    /// found before: an entry of the scale subresource has no time, so that it counts from when it was found.
     pub(super) fn other_writer(
         &self,
-        last_scale: Option<UnixMillis>,
+        has_scaled: bool,
+        known: Option<&OtherWriter>,
         now: UnixMillis,
     ) -> Option<OtherWriter> {
         let entries = self.metadata.managed_fields.iter();
@@ -85,12 +88,13 @@ impl Live {
                 return Some(OtherWriter { manager, until: None });
             }
             // Before the first change of the operator it is the number to begin with.
-            let at = u64::try_from(entry.time?.as_millisecond()).ok()?;
-            // Times of managed fields are whole seconds.
-            let is_later = last_scale.is_some_and(|last| at.saturating_add(999) >= last.0);
+            let since = entry.time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
             let hold = u64::try_from(UPDATE_HOLD.as_millis()).unwrap_or(u64::MAX);
-            let until = UnixMillis(at.saturating_add(hold));
-            (is_later && now < until).then_some(OtherWriter { manager, until: Some(until) })
+            let known = known.filter(|known| known.manager == manager).and_then(|known| known.until);
+            let from_now = UnixMillis(now.0.saturating_add(hold));
+            let until =
+                since.map(|since| UnixMillis(since.saturating_add(hold))).or(known).unwrap_or(from_now);
+            (has_scaled && now < until).then_some(OtherWriter { manager, until: Some(until) })
         });
         // One without an end counts more.
         holds.min_by_key(|hold| hold.until.is_some())
@@ -129,9 +133,8 @@ mod tests {
         json!({ "f:spec": { "f:replicas": {}, "f:input": { ".": {}, "k:{\"a\":1}": {} } } })
     }
 
-    fn writer(entries: &[(&str, &str, &str, Value)], last_scale: Option<u64>) -> Option<(String, bool)> {
-        let last = last_scale.map(|minutes| UnixMillis(NOON.0 - minutes * 60_000));
-        live(entries).other_writer(last, NOON).map(|found| (found.manager, found.until.is_some()))
+    fn writer(entries: &[(&str, &str, &str, Value)], has_scaled: bool) -> Option<(String, bool)> {
+        live(entries).other_writer(has_scaled, None, NOON).map(|found| (found.manager, found.until.is_some()))
     }
 
     #[test]
@@ -140,11 +143,11 @@ mod tests {
         for (manager, operation) in
             [("argocd-controller", "Apply"), ("kube-controller-manager", "Update"), ("keda", "Update")]
         {
-            let found = writer(&[(manager, operation, early, replicas())], None);
+            let found = writer(&[(manager, operation, early, replicas())], false);
             assert_eq!(found, Some((manager.to_owned(), false)));
         }
         let other = json!({ "f:spec": { "f:image": {} }, "f:metadata": {} });
-        assert_eq!(writer(&[("argocd-controller", "Apply", early, other)], None), None);
+        assert_eq!(writer(&[("argocd-controller", "Apply", early, other)], false), None);
     }
 
     #[test]
@@ -152,7 +155,7 @@ mod tests {
         use function_mesh_api::labels::managers;
         for manager in [managers::AUTOSCALER, managers::REPLICAS, managers::MESH, managers::WORKLOAD] {
             for operation in ["Apply", "Update"] {
-                let found = writer(&[(manager, operation, "2026-01-05T11:59:00Z", replicas())], Some(30));
+                let found = writer(&[(manager, operation, "2026-01-05T11:59:00Z", replicas())], true);
                 assert_eq!(found, None);
             }
         }
@@ -160,12 +163,23 @@ mod tests {
 
     #[test]
     fn a_number_set_by_hand_holds_for_ten_minutes() {
-        let at = |time: &str, last| writer(&[("kubectl", "Update", time, replicas())], last);
+        let at = |time: &str, has_scaled| writer(&[("kubectl", "Update", time, replicas())], has_scaled);
         let held = Some(("kubectl".to_owned(), true));
-        assert_eq!(at("2026-01-05T11:55:00Z", Some(30)), held);
-        assert_eq!(at("2026-01-05T11:49:00Z", Some(30)), None, "it is over");
-        assert_eq!(at("2026-01-05T11:55:00Z", Some(2)), None, "it was changed since");
-        assert_eq!(at("2026-01-05T11:55:00Z", None), None, "the number to begin with");
+        assert_eq!(at("2026-01-05T11:55:00Z", true), held);
+        assert_eq!(at("2026-01-05T11:49:00Z", true), None, "it is over");
+        assert_eq!(at("2026-01-05T11:55:00Z", false), None, "the number to begin with");
+    }
+
+    #[test]
+    fn kubectl_scale_leaves_no_time_and_counts_from_when_it_was_found() {
+        let mut live = live(&[("kubectl", "Update", "2026-01-05T11:55:00Z", replicas())]);
+        live.metadata.managed_fields[0].time = None;
+        let found = live.other_writer(true, None, NOON).expect("a hold");
+        assert_eq!(found.until, Some(UnixMillis(NOON.0 + 600_000)));
+        let later =
+            |minutes: u64| live.other_writer(true, Some(&found), UnixMillis(NOON.0 + minutes * 60_000));
+        assert_eq!((later(9), later(10)), (Some(found.clone()), None));
+        assert_eq!(live.other_writer(false, None, NOON), None);
     }
 
     #[test]
@@ -174,7 +188,7 @@ mod tests {
             ("kubectl", "Update", "2026-01-05T11:55:00Z", replicas()),
             ("flux", "Apply", "2026-01-05T11:00:00Z", replicas()),
         ];
-        assert_eq!(writer(&both, Some(30)), Some(("flux".to_owned(), false)));
+        assert_eq!(writer(&both, true), Some(("flux".to_owned(), false)));
         assert_eq!(live(&both).replicas(), Some(3));
     }
 }

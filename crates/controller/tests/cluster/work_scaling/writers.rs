@@ -35,7 +35,6 @@ async fn gitops_and_people_who_set_the_replicas_are_left_alone() -> TestResult {
     ensure!(held.message.as_deref() == Some("argocd sets the replicas"), "{held:?}");
     world.scaled("hand", |replicas| replicas == 4).await?;
     world.says("hand", |scaling| scaling.last_scale_time.is_some()).await?;
-    // Times of managed fields are whole seconds.
     let scale = json!({ "spec": { "replicas": 1 } });
     let kubectl = PatchParams { field_manager: Some("kubectl".to_owned()), ..PatchParams::default() };
     functions.patch_scale("hand", &kubectl, &Patch::Merge(scale)).await?;
