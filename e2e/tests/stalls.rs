@@ -1,16 +1,65 @@
-//! Stalls and what is unknown, on a real broker: a function that raises always, an output whose quota holds producers, and
-//! a broker that is away.
+//! Stalls and what is unknown, on a real broker: a function that blocks, one that raises always, an output whose quota
+//! holds producers, and a broker that is away.
+
+#![allow(clippy::print_stdout, reason = "the times are what the tests show")]
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use function_mesh_e2e::{Broker, BrokerPlan, Component, Harness, Scenario};
+use function_mesh_api::FunctionMesh;
+use function_mesh_e2e::{Broker, BrokerPlan, Component, Harness, Scenario, condition};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::ResourceExt;
+use kube::api::ListParams;
 use serde_json::json;
 
 const TIMEOUT: Duration = Duration::from_mins(6);
+/// How a call that does not return looks from outside.
+const STALLED: [&str; 2] = ["NotReceiving", "ReceivingNotAcking"];
 
 fn impatient(component: Component) -> Component {
     component.with(json!({ "stallAfter": "1m" }))
+}
+
+/// A pod that is Ready and does nothing is reported, and restarted with `onStall: Restart`.
+#[tokio::test]
+async fn a_blocked_function_is_told_and_its_pod_restarted() -> Result<()> {
+    Scenario::run("blocked", async |scenario| {
+        let function = scenario
+            .python("blocks", "stall.Stall", "in", "out")
+            .with(json!({ "stallAfter": "1m", "onStall": "Restart" }));
+        scenario.apply::<FunctionMesh>(scenario.mesh("m", &[function])).await?;
+        scenario.await_ready("m", TIMEOUT).await?;
+        let pod = async || anyhow::Ok(scenario.api::<Pod>().get("m-blocks-function-0").await?.uid());
+        let before = pod().await?;
+        let began = std::time::Instant::now();
+        let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() + 150;
+        let texts = [format!("block-until:{until}"), "after".to_owned()];
+        scenario.pulsar.send("in", &texts).await?;
+        scenario.await_stalled("m-blocks", "True", &STALLED).await?;
+        let mesh = scenario.api::<FunctionMesh>().get("m").await?;
+        let stalled = condition(&mesh, "Stalled").context("no condition of the mesh")?;
+        ensure!(stalled.status == "True" && stalled.message.contains("function blocks"), "{stalled:?}");
+
+        scenario
+            .eventually("the pod is another one", TIMEOUT, async || {
+                Ok(pod().await.is_ok_and(|it| it != before))
+            })
+            .await?;
+        println!("restarted {} s after the message", began.elapsed().as_secs());
+        let received = scenario.pulsar.receive("out", 2, TIMEOUT).await?;
+        ensure!(received.contains(&"after!".to_owned()), "{received:?}");
+        scenario.await_stalled("m-blocks", "False", &["NotStalled"]).await?;
+        println!("over {} s after the message", began.elapsed().as_secs());
+        let events = scenario.api::<Event>().list(&ListParams::default()).await?;
+        let reasons: Vec<_> = events.items.iter().filter_map(|event| event.reason.as_deref()).collect();
+        ensure!(reasons.contains(&"PodRestarted"), "{reasons:?}");
+        ensure!(STALLED.iter().any(|it| reasons.contains(it)), "{reasons:?}");
+        let traffic = scenario.status("m-blocks").await?.traffic.context("no traffic")?;
+        ensure!(traffic.restarts == Some(1), "{traffic:?}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
