@@ -58,7 +58,7 @@ pub enum FetchError {
     Timeout(Duration),
     /// The web service answers, and the broker to which it redirects does not.
     #[error("after a redirect: {0}")]
-    Owner(#[source] Box<FetchError>),
+    Owner(#[source] Box<Self>),
     /// The answer is too large.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),

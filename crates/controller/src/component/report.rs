@@ -98,7 +98,7 @@ pub(super) async fn report<C: Component>(
     Ok(None)
 }
 
-/// The condition Stalled if it became unknown, or is known again, and whether that is good news. The first condition of a
+/// The condition Stalled if it became unknown, or is known again, and whether its Event is Normal. The first condition of a
 /// component is no transition, and a stall or suspension that the phase reports needs no second Event.
 fn knowledge_change(before: Option<&ComponentStatus>, now: &ComponentStatus) -> Option<(bool, StallReport)> {
     let was_known = StallReport::of(&before?.standard_conditions)?.holds.is_some();
