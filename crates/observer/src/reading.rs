@@ -24,6 +24,8 @@ pub enum Cause {
     NotFound,
     /// The subscription does not exist on the topic.
     NoSubscription,
+    /// No topic matches the pattern.
+    NoMatch,
     /// The last answer is too old.
     Stale,
     /// A counter fell, so that the topic was moved or recreated, or a pod restarted.
@@ -40,7 +42,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NotAsked,
         Self::NotReported,
         Self::Incomplete,
@@ -49,6 +51,7 @@ impl Cause {
         Self::NoCredentials,
         Self::NotFound,
         Self::NoSubscription,
+        Self::NoMatch,
         Self::Stale,
         Self::CounterReset,
         Self::TooFewSamples,
@@ -68,6 +71,7 @@ impl Cause {
             Self::NoCredentials => "the operator cannot read its credentials for Pulsar",
             Self::NotFound => "the topic does not exist",
             Self::NoSubscription => "the subscription does not exist",
+            Self::NoMatch => "no topic matches the pattern",
             Self::Stale => "the last answer is too old",
             Self::CounterReset => "counters restarted",
             Self::TooFewSamples => "there is only one sample",

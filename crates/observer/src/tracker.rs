@@ -10,6 +10,9 @@ use crate::series::{PodSeries, PodStep, Rates, Series, duration};
 use crate::stats::{ConsumerStats, SubscriptionStats, TopicStats};
 use crate::{Cause, Monotonic, Point, Reading, UnixMillis, Window};
 
+/// Milliseconds by which two measurements of the same clocks can differ.
+const CLOCK_NOISE: u64 = 10_000;
+
 /// Settings of a tracker.
 #[derive(Clone, Copy, Debug)]
 pub struct TrackerSettings {
@@ -55,7 +58,8 @@ pub struct Tracker {
     progress_at: Option<Monotonic>,
     /// When the last stall of the whole component ended.
     pub(crate) resumed_at: Option<Monotonic>,
-    last_acked: Reading<UnixMillis>,
+    /// The last acknowledgement on the broker's clock, and on the operator's.
+    last_acked: Option<(UnixMillis, UnixMillis)>,
     longest_call: Reading<Duration>,
     p99: Reading<Duration>,
     mean_call: Reading<Duration>,
@@ -103,7 +107,7 @@ impl Tracker {
             is_output_blocked: Reading::Unknown(Cause::NotAsked),
             progress_at: None,
             resumed_at: None,
-            last_acked: Reading::Unknown(Cause::NotAsked),
+            last_acked: None,
             longest_call: Reading::Unknown(Cause::NotAsked),
             p99: Reading::Unknown(Cause::NotAsked),
             mean_call: Reading::Unknown(Cause::NotAsked),
@@ -213,7 +217,9 @@ impl Tracker {
             processed_rate: pods.processed,
             busy: pods.busy,
             exceptions: pods.exceptions,
-            last_acked: self.last_acked,
+            last_acked: self
+                .last_acked
+                .map_or(Reading::Unknown(Cause::NotAsked), |(_, local)| Reading::Known(local)),
         });
     }
 
@@ -303,15 +309,19 @@ impl Tracker {
         }
     }
 
-    /// Keeps the last acknowledgement: the broker forgets it with the consumer or when it loads the topic.
+    /// Keeps the last acknowledgement: the broker forgets it with the consumer or when it loads the topic. The newest one is
+    /// that of the broker's clock; the operator's may be set back.
     fn note_last_acked(&mut self, observation: &Observation) {
         let current = self.series.values().filter(|series| series.at == observation.at);
         let times = current.filter_map(|series| series.stats.last_acked.known()).filter(|time| *time > 0);
-        if let Some(time) = times.max() {
-            let local = observation.clock.to_local(UnixMillis(time));
-            let newest = self.last_acked.known().map_or(local, |before| before.max(local));
-            self.last_acked = Reading::Known(newest);
-        }
+        let before = self.last_acked;
+        let newest = times.map(UnixMillis).chain(before.map(|(server, _)| server)).max();
+        self.last_acked = newest.map(|server| {
+            let local = observation.clock.to_local(server);
+            // Each answer measures the clocks: the same acknowledgement does not move with the noise.
+            let kept = before.filter(|(own, kept)| *own == server && kept.0.abs_diff(local.0) <= CLOCK_NOISE);
+            (server, kept.map_or(local, |(_, kept)| kept))
+        });
     }
 
     /// Takes the answers of pods, and sums what changed.

@@ -136,6 +136,27 @@ fn the_last_acknowledgement_survives_a_reload() {
     assert_eq!(tracker.window().last().unwrap().last_acked, Known(UnixMillis(500)));
 }
 
+/// The operator's clock is an hour ahead for a while, as the answers of the broker show.
+#[test]
+fn the_last_acknowledgement_returns_with_the_clock() {
+    let hour = 3_600_000;
+    let round = |second: u64, acked, ahead: u64| {
+        let mut round = observation(second, vec![topic("a", answer(vec![part("a", acked, 1)], 1))]);
+        round.wall = UnixMillis(round.wall.0 + ahead);
+        round.clock = ServerClock::measure(UnixMillis(second * 1_000), round.wall, round.wall);
+        round
+    };
+    let acked = |rounds: &[(u64, u64, u64)]| {
+        let rounds = rounds.iter().map(|(second, acked, ahead)| round(*second, *acked, *ahead));
+        tracker(rounds.collect()).window().last().unwrap().last_acked.known().unwrap().0
+    };
+    assert!(acked(&[(10, 5_000, hour)]).abs_diff(hour + 5_000) < 1_000);
+    assert_eq!(acked(&[(10, 5_000, hour), (20, 5_000, 0)]), 5_000);
+    assert_eq!(acked(&[(10, 5_000, hour), (20, 15_000, 0)]), 15_000);
+    // The noise of the measurement is no acknowledgement.
+    assert_eq!(acked(&[(10, 5_000, 3_000), (20, 5_000, 4_000)]), acked(&[(10, 5_000, 3_000)]));
+}
+
 #[test]
 fn pods_are_summed_and_calls_measured() {
     let pod = |second, ordinal, exceptions, sum, count| PodObservation {

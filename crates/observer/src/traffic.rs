@@ -94,24 +94,13 @@ impl Traffic {
         }
     }
 
-    /// Whether to write this summary, after `since_write` without one. Without a previous summary, once anything is known.
-    pub fn is_meaningful_change(
-        &self,
-        previous: Option<&Self>,
-        since_write: Duration,
-        limits: &WriteLimits,
-    ) -> bool {
-        let Some(previous) = previous else { return self.is_any_known() };
+    /// Whether to write this summary over the previous one, which was written this long ago.
+    pub fn is_meaningful_change(&self, previous: &Self, since_write: Duration, limits: &WriteLimits) -> bool {
         match self.change(previous) {
             Change::None => false,
             Change::Small => since_write >= limits.small_change_interval,
             Change::Large => since_write >= limits.min_interval,
         }
-    }
-
-    fn is_any_known(&self) -> bool {
-        let is_number = self.backlog.is_known() || self.lag_seconds.is_known() || self.exceptions.is_known();
-        is_number || self.in_rate.is_known() || self.out_rate.is_known() || self.last_acked.is_known()
     }
 
     fn change(&self, previous: &Self) -> Change {
@@ -241,7 +230,7 @@ mod tests {
             (Traffic { last_acked: Known(UnixMillis(99_000)), ..traffic(100, 10.0) }, false, false),
             (Traffic { observed_at: Known(UnixMillis(99_000)), ..traffic(100, 10.0) }, false, false),
         ] {
-            let is = |since| now.is_meaningful_change(Some(&traffic(100, 10.0)), since, &limits);
+            let is = |since| now.is_meaningful_change(&traffic(100, 10.0), since, &limits);
             assert_eq!(
                 (is(300 * SECOND), is(30 * SECOND), is(29 * SECOND)),
                 (small, large, false),
@@ -250,20 +239,15 @@ mod tests {
         }
         let idle = traffic(0, 0.0);
         let acked = Traffic { last_acked: Known(UnixMillis(99_000)), ..idle };
-        assert!(acked.is_meaningful_change(Some(&idle), 300 * SECOND, &limits));
-    }
-
-    #[test]
-    fn the_first_summary_is_written_once_something_is_known() {
-        let limits = WriteLimits::default();
-        assert!(!Traffic::default().is_meaningful_change(None, SECOND, &limits));
-        assert!(traffic(0, 0.0).is_meaningful_change(None, SECOND, &limits));
+        assert!(acked.is_meaningful_change(&idle, 300 * SECOND, &limits));
     }
 
     #[test]
     fn an_empty_window_is_unknown() {
         let traffic = Traffic::summarize(&Window::new(4), Monotonic::default(), &TrafficSettings::default());
-        assert!(!traffic.is_any_known() && !traffic.observed_at.is_known());
+        assert!(
+            !traffic.in_rate.is_known() && !traffic.last_acked.is_known() && !traffic.observed_at.is_known()
+        );
         assert_eq!(traffic.backlog, Unknown(Cause::NotAsked));
     }
 }

@@ -56,6 +56,9 @@ pub enum FetchError {
     /// The server was too slow.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// The web service answers, and the broker to which it redirects does not.
+    #[error("after a redirect: {0}")]
+    Owner(#[source] Box<Self>),
     /// The answer is too large.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
@@ -75,6 +78,7 @@ impl FetchError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Connection(_) | Self::Timeout(_) => Outcome::NoAnswer,
+            Self::Owner(_) => Outcome::NoAnswerOfOwner,
             Self::TooLarge(_) | Self::Redirect(_) | Self::Refused | Self::Credentials(_) => Outcome::Unusable,
         }
     }
@@ -124,8 +128,15 @@ impl Client {
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
         let total = self.0.limits.total;
-        let request = self.follow(web, url, access, max_bytes);
-        tokio::time::timeout(total, request).await.map_err(|_| FetchError::Timeout(total))?
+        let mut asked = vec![url.to_owned()];
+        let request = self.follow(web, &mut asked, access, max_bytes);
+        let answer = tokio::time::timeout(total, request).await;
+        match answer.map_err(|_| FetchError::Timeout(total)).flatten() {
+            Err(error @ (FetchError::Connection(_) | FetchError::Timeout(_))) if asked.len() > 1 => {
+                Err(FetchError::Owner(Box::new(error)))
+            }
+            result => result,
+        }
     }
 
     /// Gets a URL of a pod. Redirects are not followed: they could lead to the metrics of another user's pod.
@@ -142,10 +153,11 @@ impl Client {
         tokio::time::timeout(total, request).await.map_err(|_| FetchError::Timeout(total))?
     }
 
+    /// Gets the last URL of `asked`, and those to which it is redirected, which are added.
     async fn follow(
         &self,
         web: &WebUrl,
-        url: &str,
+        asked: &mut Vec<String>,
         access: &Access,
         max_bytes: usize,
     ) -> Result<Answer, FetchError> {
@@ -155,9 +167,8 @@ impl Client {
                 (self.client_of(cluster)?, cluster.token_file.as_deref().map(bearer).transpose()?)
             }
         };
-        let mut asked = vec![url.to_owned()];
         loop {
-            let current = asked.last().map_or(url, String::as_str);
+            let current = asked.last().map(String::as_str).unwrap_or_default();
             let mut request = client.get(current);
             if let Some(token) = &token {
                 request = request.header(AUTHORIZATION, token.clone());
@@ -166,7 +177,7 @@ impl Client {
             let response = request.send().await.map_err(|error| connection(&error))?;
             if response.status().is_redirection() {
                 let location = response.headers().get(LOCATION).and_then(|it| it.to_str().ok());
-                let next = follow_redirect(&asked, location.unwrap_or_default(), |host, port| {
+                let next = follow_redirect(asked, location.unwrap_or_default(), |host, port| {
                     access.allows_host(web, host, port)
                 })?;
                 // The resolver does not see an address, however it is written.

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use function_mesh_observer::Cause;
 use function_mesh_observer::requests::{Outcome, RedirectError};
 use function_mesh_pulsar::{Access, AccessFile, Client, FetchError, Limits, WebUrl};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -106,6 +107,18 @@ async fn a_slow_server_has_a_deadline() {
     let error = server.get(&server.access("")).await.unwrap_err();
     assert!(matches!(error, FetchError::Timeout(_)), "{error}");
     assert_eq!(error.outcome(), Outcome::NoAnswer);
+}
+
+/// The broker that owns one topic is away; the web service is not.
+#[tokio::test]
+async fn a_silent_broker_is_not_the_web_service() {
+    let silent = Server::start(|_, _| String::new()).await;
+    let port = silent.port;
+    let server = Server::start(move |_, _| redirect(&format!("http://127.0.0.1:{port}/admin/v2/x"))).await;
+    let access = server.access(&format!("brokers: ['http://127.0.0.1:{port}']"));
+    let error = server.get(&access).await.unwrap_err();
+    assert!(matches!(error, FetchError::Owner(_)), "{error}");
+    assert_eq!((error.outcome(), error.cause()), (Outcome::NoAnswerOfOwner, Cause::Failed));
 }
 
 #[tokio::test]

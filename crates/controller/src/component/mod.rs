@@ -15,6 +15,7 @@ mod delete;
 mod finalizer;
 mod immutable;
 mod observe;
+mod outdated_traffic;
 mod peers;
 mod pending_change;
 mod plan;

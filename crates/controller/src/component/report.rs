@@ -14,6 +14,7 @@ use super::status::{Outcome, status_of, summary};
 use crate::condition::rewritten_message;
 use crate::context::Shared;
 use crate::error::Error;
+use crate::traffic::StallReport;
 use function_mesh_kube::apply::Change;
 use function_mesh_kube::compact::{Compact, status};
 use function_mesh_kube::decode_error;
@@ -91,7 +92,25 @@ pub(super) async fn report<C: Component>(
         let reason = reason.unwrap_or_else(|| Reason::from(now.phase));
         shared.events.publish(&regarding, normal, reason, "Report", &summary(&now)).await;
     }
+    if let Some((normal, stall)) = knowledge_change(before, &now) {
+        shared.events.publish(&regarding, normal, stall.reason, "Observe", &stall.message).await;
+    }
     Ok(None)
+}
+
+/// The condition Stalled if it became unknown, or is known again, and whether its Event is Normal. The first condition of a
+/// component is no transition, and a stall or suspension that the phase reports needs no second Event.
+fn knowledge_change(before: Option<&ComponentStatus>, now: &ComponentStatus) -> Option<(bool, StallReport)> {
+    let was_known = StallReport::of(&before?.standard_conditions)?.holds.is_some();
+    let stall = StallReport::of(&now.standard_conditions)?;
+    match stall.holds {
+        None if was_known => Some((false, stall)),
+        Some(false) if !was_known && stall.reason != Reason::Suspended => Some((true, stall)),
+        Some(true) if !was_known && now.message.as_deref() != Some(stall.message.as_str()) => {
+            Some((false, stall))
+        }
+        _ => None,
+    }
 }
 
 /// Writes the decode error into the status of an object, best effort: the API server validates the whole object and may
@@ -205,4 +224,47 @@ fn changes(outcome: &Outcome) -> String {
 /// Whether the message of a failure is new, even if the phase is the same.
 fn has_new_failure(before: &ComponentStatus, now: &ComponentStatus) -> bool {
     matches!(now.phase, Phase::Degraded | Phase::Invalid) && before.message != now.message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::condition::{ConditionSpec, with_history};
+
+    /// A status with this condition, and with a message.
+    fn status(holds: Option<bool>, reason: Reason, message: &str) -> ComponentStatus {
+        let stall = StallReport { holds, reason, message: "why".to_owned() };
+        let time = Time(jiff::Timestamp::UNIX_EPOCH);
+        let standard_conditions = with_history([ConditionSpec::stalled(&stall)], &[], None, &time);
+        ComponentStatus { standard_conditions, message: Some(message.to_owned()), ..Default::default() }
+    }
+
+    #[test]
+    fn traffic_that_becomes_unknown_or_known_is_an_event() {
+        let unobserved = ComponentStatus::default();
+        let unknown = status(None, Reason::AccessDenied, "");
+        let other_cause = status(None, Reason::PulsarUnavailable, "");
+        let known = status(Some(false), Reason::NotStalled, "");
+        let suspended = status(Some(false), Reason::Suspended, "");
+        let (stalled, crashing) =
+            (status(Some(true), Reason::Failing, "why"), status(Some(true), Reason::Failing, "pod crashes"));
+        for (before, now, expected) in [
+            (&unobserved, &unknown, None),
+            (&unobserved, &known, None),
+            (&known, &unobserved, None),
+            (&known, &unknown, Some((false, Reason::AccessDenied))),
+            (&stalled, &unknown, Some((false, Reason::AccessDenied))),
+            (&unknown, &unknown, None),
+            (&unknown, &other_cause, None),
+            (&unknown, &known, Some((true, Reason::NotStalled))),
+            (&unknown, &suspended, None),
+            (&unknown, &stalled, None),
+            (&unknown, &crashing, Some((false, Reason::Failing))),
+            (&known, &stalled, None),
+        ] {
+            let found = knowledge_change(Some(before), now).map(|(normal, stall)| (normal, stall.reason));
+            assert_eq!(found, expected, "{before:?} {now:?}");
+        }
+        assert_eq!(knowledge_change(None, &unknown), None);
+    }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 
 use super::pod_counts::Pods;
-use super::standard_conditions;
+use super::{outdated_traffic, standard_conditions};
 use crate::condition::{rewritten_message, with_history};
 use crate::context::Revisions;
 use crate::error::Error;
@@ -166,6 +166,7 @@ pub fn status_of(
             status.message = Some(error.to_string());
         }
     }
+    outdated_traffic::mark(status.traffic.as_mut(), outcome);
     status.message = status.message.map(|message| printable_message(&message, MAX_MESSAGE_LEN));
     let before = std::mem::take(&mut status.standard_conditions);
     status.standard_conditions =

@@ -54,8 +54,7 @@ impl Observer {
         let mut wanted: HashMap<ClusterKey, (Place, Wanted)> = HashMap::new();
         let mut topics: HashMap<(ClusterKey, String), usize> = HashMap::new();
         for component in self.components.values_mut() {
-            let of = (component.namespace.clone(), component.demand.config_map.clone());
-            match self.urls.get(&of) {
+            match self.urls.get(&component.demand.config_map) {
                 None => {}
                 Some(Err(message)) => component.set_place(Err(message.clone()), now),
                 Some(Ok(web)) => {

@@ -11,12 +11,15 @@ use function_mesh_api::types::{
 use function_mesh_observer::cluster::Interest;
 use function_mesh_observer::stall::StallPolicy;
 use function_mesh_workloads::subscriptions::subscriptions;
+use kube::ResourceExt as _;
+
+use super::service_urls::ConfigMapRef;
 
 /// The demand of a component.
 #[derive(Clone, Debug)]
 pub(crate) struct Demand {
     /// ConfigMap with the URL of the web service.
-    pub(crate) config_map: String,
+    pub(crate) config_map: ConfigMapRef,
     /// What to ask.
     pub(crate) interest: Interest,
     /// When it counts as stalled.
@@ -26,8 +29,8 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
-    /// The demand of a component.
-    pub(crate) fn of<C: Component>(component: &C) -> Self {
+    /// The demand of a component whose pods take their first message within this time.
+    pub(crate) fn of<C: Component>(component: &C, start_time: Duration) -> Self {
         let view = component.spec().view();
         let subscriptions = subscriptions(component);
         let subscription = subscriptions.first().map(|it| it.name.clone()).unwrap_or_default();
@@ -50,7 +53,7 @@ impl Demand {
         let stall_after = view.common.stall_after.and_then(parse_duration).unwrap_or(STALL_AFTER);
         let config = view.common.pulsar.and_then(|pulsar| pulsar.pulsar_config.as_deref());
         Self {
-            config_map: config.unwrap_or_default().to_owned(),
+            config_map: (component.namespace().unwrap_or_default(), config.unwrap_or_default().to_owned()),
             interest: Interest {
                 subscription,
                 topics,
@@ -61,7 +64,7 @@ impl Demand {
                 stall_after: stall_after.clamp(least, most),
                 holds_messages: is_manual || !acknowledges || window.is_some(),
                 window: Duration::from_millis(u64::try_from(window_length).unwrap_or_default()),
-                ..StallPolicy::default()
+                start_time,
             },
             on_stall: view.common.on_stall.unwrap_or_default(),
         }
@@ -87,7 +90,7 @@ mod tests {
             spec[key] = value.clone();
         }
         let spec: FunctionSpec = serde_json::from_value(spec).expect("a spec");
-        Demand::of(&Function::with_spec("f", spec))
+        Demand::of(&Function::with_spec("f", spec), Duration::ZERO)
     }
 
     #[test]
@@ -104,6 +107,15 @@ mod tests {
             Some("persistent://public/default/b")
         );
         assert_eq!(found.interest.subscription, "public/default/f");
+    }
+
+    #[test]
+    fn the_config_map_is_that_of_the_namespace() {
+        let mut function = Function::with_spec("f", fixtures::java_function("f"));
+        function.metadata.namespace = Some("n".to_owned());
+        let pulsar = function.spec.pulsar.get_or_insert_default();
+        pulsar.pulsar_config = Some("pulsar".to_owned());
+        assert_eq!(Demand::of(&function, Duration::ZERO).config_map, ("n".to_owned(), "pulsar".to_owned()));
     }
 
     #[test]
@@ -127,6 +139,6 @@ mod tests {
 
     #[test]
     fn a_source_consumes_nothing() {
-        assert!(!Demand::of(&Source::with_spec("s", fixtures::source("s"))).consumes());
+        assert!(!Demand::of(&Source::with_spec("s", fixtures::source("s")), Duration::ZERO).consumes());
     }
 }

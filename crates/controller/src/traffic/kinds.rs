@@ -1,6 +1,7 @@
 //! The caches of components and pods, as the observer reads them.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use function_mesh_api::component::Component;
 use function_mesh_api::labels;
@@ -26,8 +27,8 @@ pub(crate) struct Listed<'a> {
     pub(super) name: String,
     pub(super) uid: String,
     pub(super) content: u64,
-    /// Decodes the object; None if that fails, which its own reconcile reports.
-    pub(super) read: &'a dyn Fn() -> Option<(Demand, Option<TrafficReport>)>,
+    /// Decodes the object, whose pods start within this time; None if that fails, which its own reconcile reports.
+    pub(super) read: &'a dyn Fn(Duration) -> Option<(Demand, Option<TrafficReport>)>,
     /// Restarts of pods that the status has recorded.
     pub(super) recorded_restarts: &'a dyn Fn() -> u32,
 }
@@ -73,9 +74,9 @@ impl<C: Component> Kind for Caches<C> {
                 continue;
             }
             let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-            let read = || {
+            let read = |start_time| {
                 let component = object.decode().ok()?;
-                Some((Demand::of(&component), component.status().and_then(report_of)))
+                Some((Demand::of(&component, start_time), component.status().and_then(report_of)))
             };
             let recorded_restarts = || {
                 let component = object.decode().ok();

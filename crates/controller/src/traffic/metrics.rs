@@ -96,7 +96,7 @@ impl TrafficMetrics {
     pub(super) fn asked(&self, kind: &str, outcome: Outcome, seconds: f64) {
         let outcome = match outcome {
             Outcome::Answered => "answered",
-            Outcome::NoAnswer => "no_answer",
+            Outcome::NoAnswer | Outcome::NoAnswerOfOwner => "no_answer",
             Outcome::Status(_) => "status",
             Outcome::Unusable => "unusable",
         };

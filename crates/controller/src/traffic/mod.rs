@@ -13,6 +13,7 @@ pub(crate) mod board;
 mod clusters;
 mod demand;
 mod fetch;
+mod intervals;
 pub(crate) mod kinds;
 pub(crate) mod metrics;
 mod observed;
@@ -20,6 +21,7 @@ mod pods;
 mod report;
 mod restart;
 mod service_urls;
+mod undecodable;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -39,12 +41,12 @@ use metrics::TrafficMetrics;
 use observed::Observed;
 use restart::PendingRestart;
 use service_urls::{ConfigMapRef, ReadError, ServiceUrls};
+use undecodable::Undecodable;
 
 pub use args::ObserverArgs;
 pub use board::{StallReport, TrafficBoard, TrafficReport, TrafficState};
+pub use intervals::Intervals;
 
-/// Time between two looks at what is due.
-const TICK: Duration = Duration::from_secs(1);
 /// Reads of ConfigMaps under way.
 const MAX_READS: usize = 4;
 /// Time between two warnings about the same credentials.
@@ -63,6 +65,8 @@ pub struct ObserverSettings {
     pub limits: PlanLimits,
     /// Limits of writes.
     pub write: WriteLimits,
+    /// Other times.
+    pub intervals: Intervals,
 }
 
 /// Identity of a cluster: components with different access share no answer.
@@ -99,8 +103,7 @@ pub(crate) struct Observer {
     /// Whether the limit postponed requests to pods.
     pods_postponed: bool,
     restarts: HashMap<String, PendingRestart>,
-    /// Content of objects that cannot be decoded, so that it is not tried again.
-    undecodable: HashMap<String, u64>,
+    undecodable: Undecodable,
     large: Arc<Semaphore>,
     asked_at: Monotonic,
     results: (mpsc::Sender<Message>, mpsc::Receiver<Message>),
@@ -130,7 +133,7 @@ impl Observer {
             pods_in_flight: 0,
             pods_postponed: false,
             restarts: HashMap::new(),
-            undecodable: HashMap::new(),
+            undecodable: Undecodable::default(),
             large: Arc::new(Semaphore::new(fetch::LARGE_ANSWERS)),
             asked_at: Monotonic::default(),
             results: mpsc::channel(QUEUE),
@@ -144,7 +147,7 @@ impl Observer {
             return;
         }
         tracing::info!("observing message traffic");
-        let mut ticks = interval(TICK);
+        let mut ticks = interval(self.settings.intervals.tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -193,6 +196,10 @@ impl Observer {
                     }
                     let limits = &self.settings.limits;
                     asked.cluster.apply(&request, done.outcome, done.result, done.clock, limits, now);
+                    // What answers are parsed for names the topics that match patterns.
+                    if asked.cluster.take_new_matches() {
+                        self.is_placed = false;
+                    }
                 }
             }
             Message::Pod { key, ordinal, at, result } => {
@@ -206,23 +213,23 @@ impl Observer {
     fn refresh(&mut self, now: Monotonic, wall: UnixMillis) {
         let mut seen = HashSet::new();
         let mut recorded = Vec::new();
+        let start_time = self.settings.intervals.start_time;
         for (index, kind) in self.kinds.iter().enumerate() {
             kind.visit(&mut |listed| {
                 let known = self.components.get_mut(&listed.key).filter(|known| known.uid == listed.uid);
                 match known {
                     Some(known) if known.content == listed.content => {}
                     Some(known) => {
-                        let Some((demand, _)) = (listed.read)() else { return };
+                        let Some((demand, _)) = (listed.read)(start_time) else { return };
                         known.change(listed.content, demand, now);
                         self.is_placed = false;
                     }
-                    None if self.undecodable.get(&listed.key) == Some(&listed.content) => return,
+                    None if self.undecodable.is_known(&listed.key, listed.content) => return,
                     None => {
-                        let Some((demand, before)) = (listed.read)() else {
-                            self.undecodable.insert(listed.key, listed.content);
+                        let Some((demand, before)) = (listed.read)(start_time) else {
+                            self.undecodable.note(listed.key, listed.content);
                             return;
                         };
-                        self.undecodable.remove(&listed.key);
                         let of = (listed.uid.as_str(), listed.namespace.as_str(), listed.name.as_str());
                         let new = Observed::new(of, (index, listed.content), demand, before, now, wall);
                         self.components.insert(listed.key.clone(), new);
@@ -235,6 +242,7 @@ impl Observer {
                 seen.insert(listed.key);
             });
         }
+        self.undecodable.end_visit();
         if seen.len() != self.components.len() {
             self.components.retain(|key, _| seen.contains(key));
             self.is_placed = false;
@@ -246,9 +254,8 @@ impl Observer {
     }
 
     fn read_config_maps(&mut self, now: Monotonic) {
-        let of = |component: &Observed| (component.namespace.clone(), component.demand.config_map.clone());
-        let needed: HashSet<_> = self.components.values().map(of).collect();
-        for of in self.urls.due(needed.iter(), MAX_READS, now) {
+        let needed = self.components.values().map(|component| &component.demand.config_map);
+        for of in self.urls.due(needed, MAX_READS, &self.settings.intervals, now) {
             let (client, results) = (self.shared.client.clone(), self.results.0.clone());
             let access = self.settings.access.clone();
             tokio::spawn(async move {
@@ -264,10 +271,11 @@ impl Observer {
             let Some(workload) = self.board.workload(key, &component.uid) else { continue };
             let asked = component.place.as_ref().ok().and_then(|place| self.clusters.get(&key_of(place)));
             let cluster = asked.map(|asked| &asked.cluster);
-            let Some(at) = component.is_due(cluster, &workload, now) else { continue };
+            let intervals = &self.settings.intervals;
+            let Some(at) = component.is_due(cluster, &workload, intervals, now) else { continue };
             let age = u64::try_from(now.since(at).as_millis()).unwrap_or_default();
             let at_wall = UnixMillis(wall.0.saturating_sub(age));
-            let report = component.round(cluster, &workload, at, at_wall, &self.settings.write);
+            let report = component.round(cluster, &workload, (at, at_wall), intervals, &self.settings.write);
             if let Some(report) = report {
                 self.board.publish(key, &component.uid, report);
                 if let Some(kind) = self.kinds.get(component.kind) {

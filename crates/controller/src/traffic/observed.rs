@@ -18,18 +18,9 @@ use function_mesh_pulsar::{Access, WebUrl};
 
 use super::board::{StallReport, TrafficReport};
 use super::demand::Demand;
+use super::intervals::Intervals;
 use super::metrics::Sample;
 use super::report::{cause_text, millis, readings, stall_report, time, traffic_status};
-
-/// Time between two rounds without a new answer.
-const IDLE_ROUND: Duration = Duration::from_mins(1);
-/// The same without ready pods, and how old an answer may be then: Pulsar is asked about a suspended component every 30 seconds.
-const IDLE_ROUND_WITHOUT_PODS: Duration = Duration::from_mins(2);
-/// The same without a cluster that answers: the reason is reported once the component is judged.
-const ROUND_WITHOUT_CLUSTER: Duration = Duration::from_secs(10);
-/// How long a new component may be unknown before its status says so: the ConfigMap, the number of partitions and the
-/// statistics are asked one after another.
-const GRACE: Duration = Duration::from_secs(30);
 
 /// The Pulsar cluster of a component.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -176,6 +167,7 @@ impl Observed {
         &self,
         cluster: Option<&Cluster>,
         workload: &Workload,
+        intervals: &Intervals,
         now: Monotonic,
     ) -> Option<Monotonic> {
         let answered = cluster.and_then(|cluster| cluster.answered_at(&self.demand.interest));
@@ -186,10 +178,10 @@ impl Observed {
         }
         let since = self.last_round.unwrap_or(self.began);
         let interval = match self.last_round {
-            None => GRACE,
-            Some(_) if self.place.is_err() => ROUND_WITHOUT_CLUSTER,
-            Some(_) if workload.ready == 0 => IDLE_ROUND_WITHOUT_PODS,
-            Some(_) => IDLE_ROUND,
+            None => intervals.grace,
+            Some(_) if self.place.is_err() => intervals.round_without_cluster,
+            Some(_) if workload.ready == 0 => intervals.idle_round_without_pods,
+            Some(_) => intervals.idle_round,
         };
         let is_late = now.since(since) >= interval;
         // A source has no topic to ask about; its rounds follow its pods.
@@ -203,13 +195,13 @@ impl Observed {
         &mut self,
         cluster: Option<&Cluster>,
         workload: &Workload,
-        at: Monotonic,
-        wall: UnixMillis,
+        (at, wall): (Monotonic, UnixMillis),
+        intervals: &Intervals,
         write: &WriteLimits,
     ) -> Option<TrafficReport> {
         let mut settings = TrafficSettings::default();
         if workload.ready == 0 {
-            settings.max_age = IDLE_ROUND_WITHOUT_PODS;
+            settings.max_age = intervals.idle_round_without_pods;
         }
         self.tracker.set_max_age(settings.max_age);
         let pods = self.pods.values().cloned().map(|pod| fresh(pod, at, settings.max_age)).collect();
@@ -235,7 +227,7 @@ impl Observed {
         self.restarts = self.restarts.after(is_stalled, false, at, &RestartLimits::default());
         let report = TrafficReport { traffic: self.status(&traffic), stall };
         let is_worth = match &self.published {
-            _ if !self.is_settled(&traffic, at) => false,
+            _ if !self.is_settled(&traffic, intervals.grace, at) => false,
             None => true,
             Some((before, written)) => {
                 let condition =
@@ -246,7 +238,7 @@ impl Observed {
                 let previous = readings(&before.traffic);
                 condition(before) != condition(&report)
                     || at.since(*written) >= write.min_interval && shown(before) != shown(&report)
-                    || traffic.is_meaningful_change(Some(&previous), at.since(*written), write)
+                    || traffic.is_meaningful_change(&previous, at.since(*written), write)
             }
         };
         is_worth.then(|| {
@@ -257,13 +249,13 @@ impl Observed {
 
     /// Whether enough is known for a report: a rate needs two answers, and pods need time to subscribe. Until then the
     /// status stays as it is, after a restart of the operator too.
-    fn is_settled(&self, traffic: &Traffic, at: Monotonic) -> bool {
+    fn is_settled(&self, traffic: &Traffic, grace: Duration, at: Monotonic) -> bool {
         let is_answered_no = matches!(
             traffic.backlog.cause(),
             Some(Cause::Unauthorized | Cause::Failed | Cause::NoCredentials)
         );
         let is_final = is_answered_no || self.is_placed && self.place.is_err();
-        let grace = if is_final { GRACE } else { 4 * GRACE };
+        let grace = if is_final { grace } else { 4 * grace };
         let rate = if self.demand.consumes() { traffic.in_rate } else { traffic.out_rate };
         rate.is_known() || at.since(self.began) >= grace
     }

@@ -2,7 +2,6 @@
 //! a cache of all ConfigMaps of a cluster would be large.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use function_mesh_kube::decode_error;
 use function_mesh_observer::Monotonic;
@@ -10,17 +9,15 @@ use function_mesh_pulsar::{AccessFile, WebUrl};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 
+use super::intervals::Intervals;
+
 /// Key of the ConfigMap.
 const KEY: &str = "webServiceURL";
-/// Time between two reads of a ConfigMap.
-const REFRESH: Duration = Duration::from_mins(5);
-/// Time between two reads after one that failed.
-const RETRY: Duration = Duration::from_secs(15);
 /// Pulsar clusters of a Kubernetes namespace. More would let one namespace take all requests.
 const MAX_PER_NAMESPACE: usize = 8;
 
 /// Namespace and name of a ConfigMap.
-pub(super) type ConfigMapRef = (String, String);
+pub(crate) type ConfigMapRef = (String, String);
 
 /// What is known about a ConfigMap.
 #[derive(Debug)]
@@ -45,6 +42,7 @@ impl ServiceUrls {
         &mut self,
         needed: impl Iterator<Item = &'a ConfigMapRef>,
         most: usize,
+        intervals: &Intervals,
         now: Monotonic,
     ) -> Vec<ConfigMapRef> {
         let needed: std::collections::HashSet<_> = needed.collect();
@@ -54,7 +52,8 @@ impl ServiceUrls {
         for of in needed {
             let entry = self.0.entry(of.clone());
             let entry = entry.or_insert(Entry { read_at: None, is_reading: false, url: None });
-            let interval = if matches!(entry.url, Some(Ok(_))) { REFRESH } else { RETRY };
+            let is_read = matches!(entry.url, Some(Ok(_)));
+            let interval = if is_read { intervals.config_map } else { intervals.config_map_retry };
             let is_due = entry.read_at.is_none_or(|at| now.since(at) >= interval);
             if is_due && !entry.is_reading && reading + due.len() < most {
                 entry.is_reading = true;
@@ -132,6 +131,8 @@ fn url_of(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn second(count: u64) -> Monotonic {
@@ -149,18 +150,21 @@ mod tests {
     #[test]
     fn config_maps_are_read_again_and_forgotten() {
         let (mut urls, a) = (ServiceUrls::default(), of("a"));
-        assert_eq!(urls.due([&a].into_iter(), 4, second(0)).len(), 1);
-        assert!(urls.due([&a].into_iter(), 4, second(100)).is_empty(), "it is being read");
+        assert_eq!(urls.due([&a].into_iter(), 4, &Intervals::default(), second(0)).len(), 1);
+        assert!(
+            urls.due([&a].into_iter(), 4, &Intervals::default(), second(100)).is_empty(),
+            "it is being read"
+        );
         urls.apply(&a, Err(ReadError::Transient("x".into())), second(100));
         assert_eq!(urls.get(&a), Some(&Err("x".to_owned())));
-        assert!(urls.due([&a].into_iter(), 4, second(114)).is_empty());
-        assert_eq!(urls.due([&a].into_iter(), 4, second(130)).len(), 1);
+        assert!(urls.due([&a].into_iter(), 4, &Intervals::default(), second(114)).is_empty());
+        assert_eq!(urls.due([&a].into_iter(), 4, &Intervals::default(), second(130)).len(), 1);
         urls.apply(&a, Ok(url("http://p:1")), second(130));
-        assert!(urls.due([&a].into_iter(), 4, second(420)).is_empty());
-        assert_eq!(urls.due([&a].into_iter(), 4, second(430)).len(), 1);
+        assert!(urls.due([&a].into_iter(), 4, &Intervals::default(), second(420)).is_empty());
+        assert_eq!(urls.due([&a].into_iter(), 4, &Intervals::default(), second(430)).len(), 1);
         urls.apply(&a, Err(ReadError::Transient("x".into())), second(430));
         assert_eq!(urls.get(&a), Some(&Ok(url("http://p:1"))), "the API server was away");
-        urls.due([&of("b")].into_iter(), 4, second(430));
+        urls.due([&of("b")].into_iter(), 4, &Intervals::default(), second(430));
         assert_eq!(urls.get(&a), None);
     }
 
@@ -168,8 +172,8 @@ mod tests {
     fn clusters_of_a_namespace_are_limited() {
         let mut urls = ServiceUrls::default();
         let all: Vec<_> = (0..20).map(|number| of(&format!("c{number}"))).collect();
-        assert_eq!(urls.due(all.iter(), 4, second(0)).len(), 4);
-        urls.due(all.iter(), 100, second(0));
+        assert_eq!(urls.due(all.iter(), 4, &Intervals::default(), second(0)).len(), 4);
+        urls.due(all.iter(), 100, &Intervals::default(), second(0));
         for (number, of) in all.iter().enumerate() {
             urls.apply(of, Ok(url(&format!("http://p{number}:1"))), second(1));
         }

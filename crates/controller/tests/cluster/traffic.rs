@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::{ComponentStatus, TrafficStatus};
 use function_mesh_api::{Component, Function, FunctionMesh};
-use function_mesh_controller::traffic::ObserverSettings;
+use function_mesh_controller::traffic::{Intervals, ObserverSettings};
 use function_mesh_observer::WriteLimits;
 use function_mesh_observer::requests::PlanLimits;
 use function_mesh_pulsar::AccessFile;
@@ -17,9 +17,20 @@ use crate::harness::{Harness, TestResult};
 
 /// As the default, but faster.
 fn settings(access: &str) -> anyhow::Result<ObserverSettings> {
-    let limits = PlanLimits { awake: Duration::from_secs(1), ..PlanLimits::default() };
-    let write = WriteLimits { min_interval: Duration::from_secs(1), ..WriteLimits::default() };
-    Ok(ObserverSettings { access: AccessFile::parse(access)?, limits, write, ..ObserverSettings::default() })
+    // A rate needs answers half a second apart.
+    let short = Duration::from_millis(700);
+    let limits = PlanLimits { awake: short, denied_backoff: (short, short), ..PlanLimits::default() };
+    let write = WriteLimits { min_interval: short, ..WriteLimits::default() };
+    let intervals = Intervals {
+        tick: short / 7,
+        grace: Duration::from_secs(3),
+        start_time: short,
+        round_without_cluster: short,
+        config_map_retry: short,
+        ..Intervals::default()
+    };
+    let access = AccessFile::parse(access)?;
+    Ok(ObserverSettings { access, limits, write, intervals, ..ObserverSettings::default() })
 }
 
 async fn config_map(harness: &Harness, url: &str) -> TestResult {
@@ -101,7 +112,13 @@ async fn traffic_is_in_the_status_and_changes_are_told() -> TestResult {
 
     // A quiet component writes nothing.
     harness.settle().await?;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    let requests = || server.asked().values().sum::<usize>();
+    let later = requests() + 4;
+    eventually(SECONDS_30, async || {
+        ensure!(requests() >= later, "{} requests", requests());
+        Ok(())
+    })
+    .await?;
     let writes = harness.recorder.take();
     ensure!(writes.is_empty(), "{writes:?}");
 
@@ -115,8 +132,24 @@ async fn traffic_is_in_the_status_and_changes_are_told() -> TestResult {
     ensure!(message.contains("without credentials") && message.contains(server.url()), "{message}");
     let denied = traffic(&harness, |traffic| traffic.message.is_some()).await?;
     ensure!(denied.backlog.is_none() && denied.in_rate.is_none(), "unknown is not zero: {denied:?}");
+
+    // Each transition is an Event, and the start of the component and of the operator is none.
+    server.answer(pulsar(0, 10));
+    stalled(&harness, ("False", "NotStalled")).await?;
+    let events = eventually(SECONDS_30, async || {
+        let mut events = harness.events("Function", "f").await?;
+        events.retain(|event| STALL_REASONS.iter().any(|reason| event.contains(reason)));
+        ensure!(events.iter().any(|event| event.starts_with("Normal NotStalled: ")), "{events:?}");
+        Ok(events)
+    })
+    .await?;
+    let denied = events.iter().filter(|event| event.starts_with(&format!("Warning AccessDenied: {message}")));
+    ensure!(denied.count() == 1 && events.len() == 2, "{events:?}");
     Ok(())
 }
+
+/// Reasons of the condition Stalled while pods are wanted and nothing is stalled.
+const STALL_REASONS: [&str; 4] = ["NotStalled", "AccessDenied", "PulsarUnavailable", "TrafficUnknown"];
 
 #[tokio::test]
 async fn a_mesh_tells_what_is_unknown() -> TestResult {

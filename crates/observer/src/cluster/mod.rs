@@ -44,15 +44,17 @@ type Namespace = (String, String, bool);
 pub struct Cluster {
     /// URL of the web service.
     web: String,
-    /// Whether the administrator named the brokers.
-    are_named: bool,
-    /// Brokers that the administrator named, or that the cluster listed.
+    /// Brokers that the administrator named.
+    named: Vec<String>,
+    /// Brokers that the administrator named, or that the cluster listed, while their metrics are of use.
     brokers: BTreeMap<String, Vec<String>>,
     /// Requests.
     schedule: Schedule,
     partitions: HashMap<TopicName, Reading<usize>>,
     topics: HashMap<TopicName, (Monotonic, Result<TopicAnswer, Cause>)>,
     lists: HashMap<Namespace, (Matches, Option<Cause>)>,
+    /// Whether other topics match patterns than when the caller asked last.
+    has_new_matches: bool,
     quotas: HashMap<(String, String), Reading<bool>>,
     metrics: BTreeMap<String, (Monotonic, BrokerMetrics)>,
     clock: ServerClock,
@@ -63,9 +65,8 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster of which nothing is known but its URL, and the URLs of brokers if an administrator named them.
     pub fn new(web: &str, brokers: Vec<String>) -> Self {
-        let named = (!brokers.is_empty()).then(|| (web.to_owned(), brokers));
-        let are_named = named.is_some();
-        Self { web: web.to_owned(), are_named, brokers: named.into_iter().collect(), ..Self::default() }
+        let known = (!brokers.is_empty()).then(|| (web.to_owned(), brokers.clone()));
+        Self { web: web.to_owned(), named: brokers, brokers: known.into_iter().collect(), ..Self::default() }
     }
 
     /// What to ask for a component.
@@ -172,7 +173,10 @@ impl Cluster {
             RequestKey::Topics { namespace: (tenant, namespace), persistent, .. } => {
                 let list = self.lists.entry((tenant.clone(), namespace.clone(), *persistent)).or_default();
                 match result {
-                    Ok(Parsed::Topics(matches)) => *list = (matches, None),
+                    Ok(Parsed::Topics(matches)) => {
+                        self.has_new_matches |= list.0 != matches;
+                        *list = (matches, None);
+                    }
                     Ok(_) => {}
                     // Nothing says that the topics of the last list are gone.
                     Err(cause) => list.1 = Some(cause),
@@ -192,10 +196,12 @@ impl Cluster {
     }
 
     fn apply_brokers(&mut self, result: Result<Parsed, Cause>) {
-        let Ok(Parsed::Brokers(names)) = result else { return };
-        if self.are_named {
+        // The list does not matter: their metrics are tried again as often as those of listed brokers.
+        if !self.named.is_empty() {
+            self.brokers.insert(self.web.clone(), self.named.clone());
             return;
         }
+        let Ok(Parsed::Brokers(names)) = result else { return };
         let scheme = if self.web.starts_with("https:") { "https" } else { "http" };
         // A single broker is the one that answers under that URL too.
         let urls = match names.as_slice() {
@@ -218,9 +224,7 @@ impl Cluster {
             // Brokers may require a role for metrics, or have moved: back to requests for each topic.
             Err(_) => {
                 self.metrics.remove(broker);
-                if !self.are_named {
-                    self.brokers.remove(&self.web);
-                }
+                self.brokers.remove(&self.web);
             }
         }
         let brokers = self.brokers.get(&self.web);
@@ -282,6 +286,11 @@ impl Cluster {
             };
             topics.extend(cause.map(|cause| observation(name.to_string(), Err(cause))));
         }
+        // Without a topic there is no subscription, so that a backlog of zero would be wrong.
+        if topics.is_empty() {
+            let names = interest.patterns.iter().map(|(name, _)| name.to_string());
+            topics.extend(names.map(|name| observation(name, Err(Cause::NoMatch))));
+        }
         if interest.topics.len() + matched.len() > MAX_TOPICS {
             topics.push(observation("more topics".to_owned(), Err(Cause::TooLarge)));
         }
@@ -334,6 +343,11 @@ impl Cluster {
             merged.merge(metrics.only(&name, partitions));
         }
         merged.answer(&name, partitions)
+    }
+
+    /// Whether other topics match patterns than at the last call: [`Wanted`] has to be made again.
+    pub const fn take_new_matches(&mut self) -> bool {
+        std::mem::replace(&mut self.has_new_matches, false)
     }
 
     /// The topics that match patterns.

@@ -129,6 +129,46 @@ fn patterns_find_new_topics() {
 }
 
 #[test]
+fn a_pattern_without_topics_says_so() {
+    let (mut cluster, limits) = (Cluster::new(WEB, Vec::new()), PlanLimits::default());
+    let pattern = "persistent://t/n/in-.*";
+    let interests = [interest(&[], &[pattern]), interest(&["t/n/a"], &[pattern])];
+    let found = backlogs(&cluster, &interests[0], second(1));
+    assert_eq!(found, [(pattern.to_owned(), Err(Cause::NotAsked))]);
+    answer(&mut cluster, &interests, &limits, second(1), |key| {
+        Ok(match key {
+            RequestKey::Topics { .. } => r#"["persistent://t/n/out-1"]"#.to_owned(),
+            RequestKey::Partitions { .. } => r#"{"partitions": 0}"#.to_owned(),
+            _ => stats(3),
+        })
+    });
+    let found = backlogs(&cluster, &interests[0], second(2));
+    assert_eq!(found, [(pattern.to_owned(), Err(Cause::NoMatch))]);
+    // A component that has another topic has a backlog.
+    let found = backlogs(&cluster, &interests[1], second(2));
+    assert_eq!(found, [("persistent://t/n/a".to_owned(), Ok(Some(3)))]);
+}
+
+#[test]
+fn topics_that_match_later_are_wanted_of_brokers() {
+    let (mut cluster, limits) = (Cluster::new(WEB, Vec::new()), PlanLimits::default());
+    let interests = [interest(&[], &["persistent://t/n/in-.*"])];
+    let mut matches = |now, list: &str| {
+        answer(&mut cluster, &interests, &limits, second(now), |key| match key {
+            RequestKey::Topics { .. } => Ok(list.to_owned()),
+            _ => Err(Outcome::Status(404)),
+        });
+        let is_new = cluster.take_new_matches();
+        (is_new, cluster.all_matched().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let one = "persistent://t/n/in-1".to_owned();
+    assert_eq!(matches(1, r#"["persistent://t/n/in-1"]"#), (true, vec![one.clone()]));
+    assert_eq!(matches(100, r#"["persistent://t/n/in-1", "persistent://t/n/x"]"#), (false, vec![one]));
+    assert!(matches(200, r#"["persistent://t/n/in-1", "persistent://t/n/in-2"]"#).0);
+    assert!(!cluster.take_new_matches(), "it was taken");
+}
+
+#[test]
 fn a_pattern_with_too_many_topics_is_incomplete() {
     let (mut cluster, limits) =
         (Cluster::new(WEB, Vec::new()), PlanLimits { per_second: 100_000, ..PlanLimits::default() });
@@ -174,21 +214,33 @@ fn large(
     metrics: impl Fn(&str) -> Result<String, Outcome>,
 ) -> (Cluster, Vec<Interest>, Vec<String>) {
     let mut cluster = Cluster::new(WEB, Vec::new());
+    let interests: Vec<_> = (0..300).map(|number| interest(&[&format!("t/n/a{number}")], &[])).collect();
+    let asked = answer_large(&mut cluster, &interests, second(1), brokers, metrics);
+    (cluster, interests, asked)
+}
+
+/// Answers requests about many topics, and returns the URLs without those for numbers of partitions.
+fn answer_large(
+    cluster: &mut Cluster,
+    interests: &[Interest],
+    now: Monotonic,
+    brokers: &str,
+    metrics: impl Fn(&str) -> Result<String, Outcome>,
+) -> Vec<String> {
     let limits = PlanLimits {
         per_second: 100_000,
         in_flight_per_namespace: 1000,
         in_flight_per_broker: 1000,
         ..PlanLimits::default()
     };
-    let interests: Vec<_> = (0..300).map(|number| interest(&[&format!("t/n/a{number}")], &[])).collect();
-    let mut asked = answer(&mut cluster, &interests, &limits, second(1), |key| match key {
+    let mut asked = answer(cluster, interests, &limits, now, |key| match key {
         RequestKey::Partitions { .. } => Ok(r#"{"partitions": 0}"#.to_owned()),
         RequestKey::Brokers { .. } => Ok(brokers.to_owned()),
         RequestKey::Metrics { broker, .. } => metrics(broker),
         _ => Ok(stats(3)),
     });
     asked.retain(|url| !url.ends_with("/partitions"));
-    (cluster, interests, asked)
+    asked
 }
 
 fn line(topic: usize, backlog: u64) -> String {
@@ -225,5 +277,23 @@ fn denied_or_empty_metrics_lead_back_to_topics() {
         let (cluster, interests, _) = large(r#"["localhost:8080"]"#, |_| answer.clone());
         let found = backlogs(&cluster, &interests[7], second(2));
         assert_eq!(found[0].1, Ok(Some(3)), "{answer:?}");
+    }
+}
+
+/// Topics are asked one by one meanwhile.
+#[test]
+fn brokers_that_the_administrator_named_are_tried_again() {
+    let named = vec!["http://b1:8080".to_owned(), "http://b2:8080".to_owned()];
+    for failed in [Ok(String::new()), Err(Outcome::Status(403))] {
+        let mut cluster = Cluster::new(WEB, named.clone());
+        let interests: Vec<_> = (0..300).map(|number| interest(&[&format!("t/n/a{number}")], &[])).collect();
+        answer_large(&mut cluster, &interests, second(1), "[]", |_| failed.clone());
+        answer_large(&mut cluster, &interests, second(20), "[]", |_| failed.clone());
+        let found = backlogs(&cluster, &interests[7], second(21));
+        assert_eq!(found[0].1, Ok(Some(3)), "{failed:?}");
+        let all = |_: &str| Ok((0..300).map(|topic| line(topic, 5)).collect());
+        answer_large(&mut cluster, &interests, second(1_000), "[]", all);
+        let asked = answer_large(&mut cluster, &interests, second(1_020), "[]", all);
+        assert_eq!(asked, ["http://b1:8080/metrics/", "http://b2:8080/metrics/"], "{failed:?}");
     }
 }

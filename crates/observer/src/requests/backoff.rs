@@ -16,6 +16,8 @@ pub enum Outcome {
     Status(u16),
     /// Without an answer: no connection, or a timeout.
     NoAnswer,
+    /// Without an answer of the broker to which the web service redirected it.
+    NoAnswerOfOwner,
     /// With a redirect that is not followed, or with an answer that is too large or cannot be decoded.
     Unusable,
 }
@@ -27,13 +29,14 @@ impl Outcome {
             Self::Answered => None,
             Self::Status(401 | 403) => Some(Cause::Unauthorized),
             Self::Status(404) => Some(Cause::NotFound),
-            Self::Status(_) | Self::NoAnswer => Some(Cause::Failed),
+            Self::Status(_) | Self::NoAnswer | Self::NoAnswerOfOwner => Some(Cause::Failed),
             Self::Unusable => Some(Cause::Invalid),
         }
     }
 
-    /// What a failure affects. A request that exceeds a rate, or that no broker answers, concerns the broker; permissions
-    /// are those of a namespace; anything else concerns the topic alone.
+    /// What a failure affects. A request that exceeds a rate, or that no broker answers, concerns the web service;
+    /// permissions are those of a namespace; anything else concerns the topic alone. So does a broker that does not answer
+    /// after a redirect: the others do, and only the web service knows which topics are still its own.
     fn scope(self, key: &RequestKey) -> Option<Scope> {
         let server = || Scope::Server(key.server().to_owned());
         Some(match self {
@@ -46,7 +49,7 @@ impl Outcome {
                 // The list of brokers and their metrics can need more permissions than topics.
                 None => Scope::Request(key.clone()),
             },
-            Self::Status(_) | Self::Unusable => Scope::Request(key.clone()),
+            Self::Status(_) | Self::NoAnswerOfOwner | Self::Unusable => Scope::Request(key.clone()),
         })
     }
 }
@@ -199,6 +202,7 @@ mod tests {
             (Outcome::Status(401), true, false),
             (Outcome::Status(404), false, false),
             (Outcome::Status(500), false, false),
+            (Outcome::NoAnswerOfOwner, false, false),
             (Outcome::Unusable, false, false),
         ] {
             assert!(due_after(outcome, "t/n/b").0 > zero, "{outcome:?}");

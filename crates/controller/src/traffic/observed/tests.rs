@@ -42,7 +42,14 @@ fn written(workload: &Workload, seconds: u64) -> Vec<(Option<u64>, Option<f64>)>
     let second = |count: u64| Monotonic(Duration::from_secs(count));
     let function = Function::with_spec("f", fixtures::java_function("f"));
     let of = ("uid", "namespace", "f");
-    let mut observed = Observed::new(of, (0, 0), Demand::of(&function), None, second(1_000), UnixMillis(0));
+    let mut observed = Observed::new(
+        of,
+        (0, 0),
+        Demand::of(&function, Intervals::default().start_time),
+        None,
+        second(1_000),
+        UnixMillis(0),
+    );
     observed.set_place(
         Ok(Place { web: WebUrl::parse(WEB).expect("a URL"), access: Access::Anonymous }),
         second(1_000),
@@ -52,8 +59,16 @@ fn written(workload: &Workload, seconds: u64) -> Vec<(Option<u64>, Option<f64>)>
     for count in 0..seconds {
         let (now, wall) = (second(1_000 + count), UnixMillis(count * 1_000));
         answer(&mut cluster, &observed, workload, now);
-        let Some(at) = observed.is_due(Some(&cluster), workload, now) else { continue };
-        let report = observed.round(Some(&cluster), workload, at, wall, &WriteLimits::default());
+        let Some(at) = observed.is_due(Some(&cluster), workload, &Intervals::default(), now) else {
+            continue;
+        };
+        let report = observed.round(
+            Some(&cluster),
+            workload,
+            (at, wall),
+            &Intervals::default(),
+            &WriteLimits::default(),
+        );
         written.extend(report.map(|report| (report.traffic.backlog, report.traffic.in_rate)));
     }
     written
@@ -71,13 +86,26 @@ fn a_missing_config_map_is_reported_once_pods_have_started() {
     let second = |count: u64| Monotonic(Duration::from_secs(1_000 + count));
     let function = Function::with_spec("f", fixtures::java_function("f"));
     let of = ("uid", "namespace", "f");
-    let mut observed = Observed::new(of, (0, 0), Demand::of(&function), None, second(0), UnixMillis(0));
+    let mut observed = Observed::new(
+        of,
+        (0, 0),
+        Demand::of(&function, Intervals::default().start_time),
+        None,
+        second(0),
+        UnixMillis(0),
+    );
     observed.set_place(Err("ConfigMap pulsar not found".to_owned()), second(0));
     let workload = Workload { wanted: 1, ready: 1, ready_since: Some(second(5)) };
     let reported = (0..60).find(|count| {
         let now = second(*count);
-        let Some(at) = observed.is_due(None, &workload, now) else { return false };
-        let report = observed.round(None, &workload, at, UnixMillis(0), &WriteLimits::default());
+        let Some(at) = observed.is_due(None, &workload, &Intervals::default(), now) else { return false };
+        let report = observed.round(
+            None,
+            &workload,
+            (at, UnixMillis(0)),
+            &Intervals::default(),
+            &WriteLimits::default(),
+        );
         let stall = report.and_then(|report| report.stall);
         stall.is_some_and(|stall| stall.holds.is_none() && stall.message == "ConfigMap pulsar not found")
     });
