@@ -45,7 +45,7 @@ pub enum ScalingMode {
     /// The operator.
     #[default]
     Auto,
-    /// Nobody: the operator writes what it would do to the status.
+    /// The user: the operator only writes to the status what it would do.
     Recommend,
 }
 
@@ -166,7 +166,7 @@ impl Scaling {
         self.max_replicas.unwrap_or(SCALING_MAX_REPLICAS.max(self.least()))
     }
 
-    /// Replicas of a component that nobody has scaled yet: one at least, since the first start creates the subscriptions
+    /// Replicas of a component that has not been scaled yet: one at least, since the first start creates the subscriptions
     /// for which it would wake.
     pub fn first_replicas(&self) -> i32 {
         self.least().max(1)
