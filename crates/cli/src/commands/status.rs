@@ -37,7 +37,7 @@ Examples:
   kubectl mesh status people -o json | jq -r '.components[] | select(.health == \"Stalled\") | .name'
 
 Components are listed along the flow, sources first, with the causes below each:
-  healthy    ready, suspended, or ready with a deferred change
+  healthy    ready, asleep, suspended, or ready with a deferred change
   not ready  starts, rolls out, is being deleted, or does not exist yet
   stalled    messages wait and none is acknowledged, though pods are ready (condition Stalled)
   degraded   pods cannot become ready, or the spec is invalid

@@ -38,7 +38,7 @@ pub struct StatusView {
 /// Health in one word, from the best to the worst.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Health {
-    /// Works as requested: ready, suspended, or ready with a deferred change.
+    /// Works as requested: ready, asleep, suspended, or ready with a deferred change.
     Healthy,
     /// Starts, rolls out, is being deleted, does not exist yet, or cannot be decoded.
     NotReady,
@@ -63,7 +63,7 @@ pub struct MeshView {
     pub state: String,
     /// Since when it has this state, in RFC 3339; null if its conditions do not say so.
     pub since: Option<Time>,
-    /// Components that are ready, suspended, or ready with a deferred change.
+    /// Components that are ready, asleep, suspended, or ready with a deferred change.
     pub ready: usize,
     /// Components in the spec.
     pub wanted: usize,
