@@ -21,12 +21,13 @@ use function_mesh_kube::events::printable_message;
 const MAX_MESSAGE_LEN: usize = 1024;
 /// The message of a component that sleeps.
 const ASLEEP: &str = "scaled to zero, since there is nothing to do; a message wakes it";
-/// The same while nobody would notice the message.
+/// The same while the operator would not notice the message.
 const NEVER_WAKES: &str = "scaled to zero, and no message wakes it, since the operator does not observe Pulsar; start the \
     operator with --observe, or scale the component";
 
 /// The children after the plan was executed. The status accepts nothing else.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "the facts are independent")]
 pub struct Applied {
     /// The StatefulSet.
     pub stateful_set: Arc<StatefulSet>,
@@ -36,8 +37,8 @@ pub struct Applied {
     pub has_autoscaler: bool,
     /// Whether there is a vertical autoscaler.
     pub has_vertical_autoscaler: bool,
-    /// Whether no wanted pods mean that the component sleeps until a message wakes it: the operator scales it, and nobody
-    /// suspended it.
+    /// Whether no wanted pods mean that the component sleeps until a message wakes it: the operator scales it, and no
+    /// annotation suspends it.
     pub sleeps_at_zero: bool,
     /// Immutable fields of the StatefulSet that differ from the wanted ones.
     pub immutable_diffs: Vec<&'static str>,

@@ -115,7 +115,7 @@ fn scaled_to_zero_by_the_operator_is_asleep() {
     assert_eq!(look_at(TrafficState::Reported(Box::default()), None, 0).phase, Phase::Asleep);
     assert_eq!(look_at(TrafficState::Pending, None, 1).phase, Phase::Ready);
     assert_eq!(look_at(TrafficState::Pending, Some("it stalls"), 0).phase, Phase::Degraded);
-    // Nobody would see the message.
+    // The operator would not see the message.
     let unobserved = look_at(TrafficState::Off, None, 0);
     assert_eq!((unobserved.phase, unobserved.message.as_deref()), (Phase::Suspended, Some(NEVER_WAKES)));
 }
