@@ -8,6 +8,7 @@ mod build;
 mod health;
 mod number;
 mod order;
+mod scaling;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 pub use build::{component_status, components, mesh_status};
 pub use order::flow_order;
+pub use scaling::{DesiredView, ScalingView, Unexplained};
 pub use top::{Sort, TopView};
 
 /// A mesh with its components, or one component.
@@ -96,6 +98,8 @@ pub struct ComponentView {
     pub traffic: Option<TrafficView>,
     /// The condition Stalled; null without one.
     pub stalled: Option<StallView>,
+    /// What the operator decided about the replicas; null without `spec.scaling`, and until it has.
+    pub scaling: Option<DesiredView>,
     /// Causes for people, one sentence each. Their words may change.
     pub reasons: Vec<String>,
 }
