@@ -127,11 +127,7 @@ impl Common<'_> {
 
     /// Whether the operator may let it sleep at zero replicas.
     pub fn may_sleep(&self) -> bool {
-        let sleeps = |it: &Scaling| {
-            let schedules = it.schedules.iter().flatten();
-            it.is_automatic()
-                && (it.least() == 0 || schedules.filter_map(|it| it.min_replicas).any(|it| it == 0))
-        };
+        let sleeps = |it: &Scaling| it.is_automatic() && it.may_reach_zero();
         self.max_replicas.is_none() && self.scaling.is_some_and(sleeps)
     }
 }

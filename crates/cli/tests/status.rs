@@ -157,6 +157,47 @@ FunctionMesh {namespace}/m: Ready for 12m, 3/3 components ready
 }
 
 #[tokio::test]
+async fn explain_scaling_prints_the_decision_or_what_to_do() -> anyhow::Result<()> {
+    let harness = Harness::new("scaling").await?;
+    let namespace = &harness.namespace;
+    harness.create_components().await?;
+    let (status, _, err) = harness.run(&["explain", "scaling", "m/shout"])?;
+    assert_eq!(status, 2);
+    assert!(err.contains(&format!("function {namespace}/m-shout has no spec.scaling")), "{err}");
+    let (status, _, err) = harness.run(&["explain", "scaling", "m/none"])?;
+    assert_eq!(status, 2);
+    let missing =
+        format!("component m-none not found in namespace {namespace}; no component has spec.scaling");
+    assert!(err.contains(&missing), "{err}");
+
+    let scaling = json!({ "spec": { "scaling": { "minReplicas": 0 } } }).to_string();
+    let patch = ["patch", "function/m-shout", "-n", namespace, "--type=merge", "-p", &scaling];
+    harness.plane.kubectl(&patch, "").await?;
+    let (status, _, err) = harness.run(&["explain", "scaling", "function/m-shout"])?;
+    assert_eq!(status, 2);
+    assert!(err.contains("the operator does not observe Pulsar, or has not yet"), "{err}");
+
+    let mut reported = component(&json!({ "backlog": 12 }));
+    reported["observedGeneration"] = 2.into();
+    reported["scaling"] = json!({
+        "desiredReplicas": 4, "reason": "ScaleUp", "message": "more arrives", "explanation": ["Because."],
+    });
+    harness.report("function/m-shout", &reported).await?;
+    for name in ["m/shout", "m-shout", "functions/m-shout"] {
+        let (status, out, err) = harness.run(&["explain", "scaling", name])?;
+        assert_eq!((status, err.as_str()), (0, ""), "{out}");
+        let head = format!("Function {namespace}/m-shout, of FunctionMesh m\n  mode       Auto: ");
+        assert!(out.starts_with(&head) && out.contains("\nWhy\n  Because.\n"), "{out}");
+    }
+    let (_, json, _) = harness.run(&["explain", "scaling", "m/shout", "-o", "json"])?;
+    let view: Value = serde_json::from_str(&json)?;
+    assert_eq!((&view["status"]["desiredReplicas"], &view["idleAfter"]), (&json!(4), &json!("5m")));
+    let (_, out, _) = harness.run(&["status", "function/m-shout"])?;
+    assert!(out.contains("4 replicas wanted, ScaleUp: more arrives"), "{out}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn status_and_top_print_data() -> anyhow::Result<()> {
     let harness = Harness::new("data").await?;
     harness.create_components().await?;

@@ -5,6 +5,8 @@ pub(crate) mod diff;
 #[cfg(feature = "cluster")]
 mod diff_cluster;
 pub(crate) mod explain;
+#[cfg(feature = "cluster")]
+mod explain_scaling;
 pub(crate) mod graph;
 mod inputs;
 pub(crate) mod render;

@@ -37,7 +37,7 @@ Examples:
   kubectl mesh status people -o json | jq -r '.components[] | select(.health == \"Stalled\") | .name'
 
 Components are listed along the flow, sources first, with the causes below each:
-  healthy    ready, suspended, or ready with a deferred change
+  healthy    ready, asleep, suspended, or ready with a deferred change
   not ready  starts, rolls out, is being deleted, or does not exist yet
   stalled    messages wait and none is acknowledged, though pods are ready (condition Stalled)
   degraded   pods cannot become ready, or the spec is invalid
@@ -47,9 +47,10 @@ unknown, never zero; `n/a` does not apply. The operator reports traffic only if 
 
 In JSON and YAML every field is always present, and null is unknown: `health` (Healthy, NotReady, Stalled,
 Degraded), `mesh` (namespace, name, health, state, since, ready, wanted, reasons) and `components` (kind, namespace,
-name, mesh, exists, health, phase, pods {ready, wanted}, traffic, stalled {status, reason, message}, reasons).
+name, mesh, exists, health, phase, pods {ready, wanted}, traffic, stalled {status, reason, message}, scaling, reasons).
 `traffic` has backlog, lagSeconds, inRate and outRate per second, exceptions, lastAcked, observedAt, restarts (pods
 restarted in a row by `onStall: Restart`), lastRestart, access and message. `mesh` is null for one component.
+`scaling` has mode, desiredReplicas, reason, message and limitedBy; it is null without a decision about the replicas.
 `observedAt` is the time of the observation that the operator wrote last: it observes every 10 seconds and writes
 only when a number has changed noticeably, so numbers with an old `observedAt` are not old.
 

@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::health::{condition, of_mesh, since};
-use super::{ComponentView, Health, MeshView, PodsView, StallView, StatusView, TrafficView, flow_order};
+use super::{
+    ComponentView, DesiredView, Health, MeshView, PodsView, StallView, StatusView, TrafficView, flow_order,
+};
 use crate::object_ref::{ObjectRef, controller, uid};
 
 /// The phase of a component whose object does not exist.
@@ -205,6 +207,7 @@ fn component(role: Role, object: &Value, mesh: Option<&str>) -> ComponentView {
         pods: None,
         traffic: None,
         stalled: None,
+        scaling: None,
         reasons: Vec::new(),
     };
     let reported = match reported::<ComponentStatus>(object) {
@@ -235,6 +238,8 @@ fn component(role: Role, object: &Value, mesh: Option<&str>) -> ComponentView {
     }
     view.reasons.extend(message);
     view.reasons.extend(view.stalled.as_ref().and_then(StallView::cause));
+    view.scaling = status.scaling.as_ref().map(|scaling| DesiredView::of(object, scaling));
+    view.reasons.extend(view.scaling.as_ref().and_then(|scaling| scaling.difference(status.replicas)));
     view.traffic = status.traffic.map(TrafficView::of);
     let message = view.traffic.as_ref().and_then(|traffic| traffic.message.as_ref());
     if let Some(message) = message.filter(|message| !view.reasons.iter().any(|it| it.contains(*message))) {
@@ -273,6 +278,7 @@ fn missing(role: Role, id: ObjectRef, mesh: &str, is_foreign: bool) -> Component
         pods: None,
         traffic: None,
         stalled: None,
+        scaling: None,
         reasons: vec![reason.to_owned()],
     }
 }

@@ -114,7 +114,8 @@ pub(super) fn since(conditions: &[Condition], state: &str) -> Option<Time> {
 impl ComponentView {
     /// Whether it has all pods that it should have.
     pub(super) fn is_ready(&self) -> bool {
-        [Phase::Ready, Phase::Paused, Phase::Suspended].iter().any(|phase| phase.as_str() == self.phase)
+        let ready = [Phase::Ready, Phase::Paused, Phase::Suspended, Phase::Asleep];
+        ready.iter().any(|phase| phase.as_str() == self.phase)
     }
 
     /// The state in a few words: the phase, or why it is stalled.

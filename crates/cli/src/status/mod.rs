@@ -8,6 +8,7 @@ mod build;
 mod health;
 mod number;
 mod order;
+mod scaling;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 pub use build::{component_status, components, mesh_status};
 pub use order::flow_order;
+pub use scaling::{DesiredView, ScalingView, Unexplained};
 pub use top::{Sort, TopView};
 
 /// A mesh with its components, or one component.
@@ -38,7 +40,7 @@ pub struct StatusView {
 /// Health in one word, from the best to the worst.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Health {
-    /// Works as requested: ready, suspended, or ready with a deferred change.
+    /// Works as requested: ready, asleep, suspended, or ready with a deferred change.
     Healthy,
     /// Starts, rolls out, is being deleted, does not exist yet, or cannot be decoded.
     NotReady,
@@ -63,7 +65,7 @@ pub struct MeshView {
     pub state: String,
     /// Since when it has this state, in RFC 3339; null if its conditions do not say so.
     pub since: Option<Time>,
-    /// Components that are ready, suspended, or ready with a deferred change.
+    /// Components that are ready, asleep, suspended, or ready with a deferred change.
     pub ready: usize,
     /// Components in the spec.
     pub wanted: usize,
@@ -96,6 +98,8 @@ pub struct ComponentView {
     pub traffic: Option<TrafficView>,
     /// The condition Stalled; null without one.
     pub stalled: Option<StallView>,
+    /// What the operator decided about the replicas; null without `spec.scaling`, and until it has.
+    pub scaling: Option<DesiredView>,
     /// Causes for people, one sentence each. Their words may change.
     pub reasons: Vec<String>,
 }

@@ -3,6 +3,7 @@
 //! Orphans are found by their owner references, never from the status, so a lost status does no damage.
 
 mod apply;
+mod replicas;
 mod report;
 mod status;
 

@@ -19,6 +19,7 @@ fn health_follows_phase_generation_and_conditions() {
         ("Ready", Health::Healthy),
         ("Paused", Health::Healthy),
         ("Suspended", Health::Healthy),
+        ("Asleep", Health::Healthy),
         ("Pending", Health::NotReady),
         ("Progressing", Health::NotReady),
         ("Deleting", Health::NotReady),
