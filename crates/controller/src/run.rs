@@ -198,6 +198,7 @@ impl Manager {
         let of_sources = builder.component(&sources, source_changes, &peers, &mesh_triggers)?;
         let of_sinks = builder.component(&sinks, sink_changes, &peers, &mesh_triggers)?;
         let context = mesh::Context { shared: Arc::clone(&shared), functions, sources, sinks };
+        let mesh_objects = meshes.store();
         let run_meshes = run_controller(meshes, MeshReconciler::new(context));
         for cache in &backends {
             builder.gate("backend configs", cache);
@@ -209,7 +210,9 @@ impl Manager {
                 let metrics = TrafficMetrics::register(&registry, settings.component_metrics)?;
                 let kinds = vec![of_functions.observed, of_sources.observed, of_sinks.observed];
                 let client = function_mesh_pulsar::Client::new(function_mesh_pulsar::Limits::default())?;
-                Observer::new(settings, Arc::clone(&shared), board, client, metrics, kinds).run().boxed()
+                let shared = Arc::clone(&shared);
+                let observer = Observer::new(settings, shared, board, client, metrics, kinds, mesh_objects);
+                observer.run().boxed()
             }
             _ => ready(()).boxed(),
         };

@@ -85,16 +85,19 @@ pub enum SleepRefusal {
     TopicsNotListed,
     /// The component reads no topic, so that nothing would wake it.
     NoInput,
+    /// The component reads a topic that is not persistent, whose messages wait for nobody.
+    NotPersistent,
 }
 
 impl SleepRefusal {
     /// Every reason.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::SubscriptionExpires,
         Self::MessagesExpire,
         Self::QuotaStopsProducers,
         Self::TopicsNotListed,
         Self::NoInput,
+        Self::NotPersistent,
     ];
 
     /// Why, for people.
@@ -105,6 +108,7 @@ impl SleepRefusal {
             Self::QuotaStopsProducers => "a backlog quota of the namespace stops producers",
             Self::TopicsNotListed => "the operator cannot list the topics of the pattern",
             Self::NoInput => "it reads no topic that could wake it",
+            Self::NotPersistent => "messages of a topic that is not persistent would be lost",
         }
     }
 }

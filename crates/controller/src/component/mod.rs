@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use function_mesh_api::conditions::Reason;
 use function_mesh_api::validate::{Violations, valid_component};
-use function_mesh_api::{Component, Role, labels};
+use function_mesh_api::{Component, Role, Spec as _, labels};
 use function_mesh_workloads::{check_arguments, names, render_live};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -51,7 +51,8 @@ use crate::context::Shared;
 use crate::error::{Error, GC_RECHECK, RECHECK};
 use crate::reconciler::{Reconciler, RunResult, key_of};
 use crate::runtime::workers::Action;
-use crate::traffic::TrafficState;
+use crate::traffic::board::Rollout;
+use crate::traffic::{TrafficState, observer_off};
 use function_mesh_kube::apply::ChildApplier;
 use function_mesh_kube::cache::Cache;
 use function_mesh_kube::compact::{Compact, finalizers};
@@ -233,12 +234,18 @@ async fn diagnosed<C: Component>(
 
 /// Leaves the pod counts for the observer, and takes its last report.
 fn traffic<C: Component>(applied: &Applied, component: &C, context: &Context) -> TrafficState {
-    let Some(board) = &context.shared.traffic else { return TrafficState::Off };
+    let Some(board) = &context.shared.traffic else {
+        let is_needed = component.spec().view().common.scaling.is_some();
+        let before = component.status().and_then(|status| status.scaling.as_ref());
+        let needed = is_needed.then(|| TrafficState::Needed(Box::new(observer_off(before))));
+        return needed.unwrap_or_default();
+    };
     let (key, uid) = (key(component), component.uid().unwrap_or_default());
     let status = applied.stateful_set.status.as_ref();
     let ready = status.and_then(|status| status.ready_replicas).unwrap_or_default();
     let revision = status.and_then(|status| status.update_revision.as_deref());
-    board.note(&key, &uid, applied.wanted(), ready, revision);
+    let rollout = Rollout { revision, is_in_progress: pod_counts::is_rolling_out(&applied.stateful_set) };
+    board.note(&key, &uid, (applied.wanted(), ready), rollout);
     let report = board.report(&key, &uid).map(Box::new);
     report.map_or(TrafficState::Pending, TrafficState::Reported)
 }

@@ -46,7 +46,7 @@ mod tests {
             Outcome::Applied(Box::new(Observation { applied, problem: None, revisions, traffic }))
         };
         let traffic = TrafficStatus { backlog: Some(7), ..TrafficStatus::default() };
-        let report = TrafficReport { traffic: traffic.clone(), stall: None };
+        let report = TrafficReport { traffic: traffic.clone(), ..TrafficReport::default() };
         let reported = applied(TrafficState::Reported(Box::new(report)));
         let time = Time(jiff::Timestamp::UNIX_EPOCH);
         let before = status_of(None, Some(1), &reported, &time);

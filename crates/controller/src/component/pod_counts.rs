@@ -62,6 +62,13 @@ impl Pods {
     }
 }
 
+/// Whether some pods have an older revision than others.
+pub(super) fn is_rolling_out(stateful_set: &StatefulSet) -> bool {
+    let Some(status) = &stateful_set.status else { return false };
+    let pods = Pods::of(stateful_set);
+    status.update_revision != status.current_revision && pods.updated < pods.wanted
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, from_value, json};
@@ -121,5 +128,16 @@ mod tests {
         ] {
             assert_eq!(pods(None, &status).are_missing(), expected, "{status}");
         }
+    }
+
+    #[test]
+    fn a_rollout_lasts_until_all_pods_have_its_revision() {
+        let rolling = |status: Value| {
+            let set = json!({ "metadata": {}, "spec": { "replicas": 2, "selector": {}, "template": {} }, "status": status });
+            is_rolling_out(&from_value(set).expect("a StatefulSet"))
+        };
+        let status = |current: &str, updated| json!({ "replicas": 2, "currentRevision": current, "updateRevision": "b", "updatedReplicas": updated });
+        assert!(rolling(status("a", 1)));
+        assert!(!rolling(status("a", 2)) && !rolling(status("b", 1)) && !rolling(Value::Null));
     }
 }

@@ -155,11 +155,7 @@ pub fn status_of(
                 status.retired_subscriptions.clone_from(retired);
             }
             status.conditions = conditions(&seen.applied, pods);
-            match &seen.traffic {
-                TrafficState::Off => status.traffic = None,
-                TrafficState::Pending => {}
-                TrafficState::Reported(report) => status.traffic = Some(report.traffic.clone()),
-            }
+            seen.traffic.write(&mut status);
             (status.phase, status.message) = phase(seen, pods);
         }
         Outcome::Waiting(waiting_for) => {

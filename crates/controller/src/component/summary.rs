@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use function_mesh_api::labels;
 use jiff::Timestamp;
@@ -46,6 +47,8 @@ pub struct PodSummary {
     address: Option<IpAddr>,
     /// Whether the condition `Ready` holds.
     is_ready: bool,
+    /// Time from its creation until it was ready.
+    start: Option<Duration>,
 }
 
 /// The condition `PodScheduled`.
@@ -186,12 +189,16 @@ impl PodSummary {
         let init = list(status.init_container_statuses).take(MAX_CONTAINERS);
         let containers = init.chain(list(status.container_statuses).take(MAX_CONTAINERS)).collect();
         let conditions: Vec<Scheduled> = list(status.conditions).collect();
-        let is_ready = conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True");
+        let ready = conditions.iter().find(|it| it.type_ == "Ready" && it.status == "True");
+        let (is_ready, since) = (ready.is_some(), ready.and_then(|it| it.last_transition_time));
+        let start = since
+            .zip(created(json))
+            .and_then(|(since, created)| Duration::try_from(since.duration_since(created)).ok());
         let scheduled = conditions.into_iter().find(|it| it.type_ == "PodScheduled");
         let is_failed = status.phase == "Failed" && !status.reason.is_empty();
         let failed = is_failed.then_some(Failed { reason: status.reason, message: status.message });
         let address = status.pod_ip.parse().ok();
-        Ok(Self { metadata: metadata(&lean), scheduled, failed, containers, address, is_ready })
+        Ok(Self { metadata: metadata(&lean), scheduled, failed, containers, address, is_ready, start })
     }
 
     /// The address of the pod, once it has one.
@@ -199,10 +206,29 @@ impl PodSummary {
         self.address
     }
 
+    /// How long the pod took from its creation until it was ready. A pod that became ready again took longer.
+    pub(crate) fn start(&self) -> Option<Duration> {
+        self.start
+    }
+
     /// Whether the pod is ready.
     pub(crate) fn is_ready(&self) -> bool {
         self.is_ready
     }
+}
+
+/// When an object was created.
+fn created(json: &str) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Metadata,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Metadata {
+        creation_timestamp: Timestamp,
+    }
+    serde_json::from_str::<Object>(json).ok().map(|object| object.metadata.creation_timestamp)
 }
 
 /// The metadata that are kept of a child.
@@ -231,6 +257,7 @@ impl Item for PodSummary {
             && self.containers == before.containers
             && self.address == before.address
             && self.is_ready == before.is_ready
+            && self.start == before.start
             && of(self) == of(before)
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use function_mesh_api::conditions::{ConditionType, Reason};
-use function_mesh_api::types::TrafficStatus;
+use function_mesh_api::types::{ComponentStatus, ScalingStatus, TrafficStatus};
 use function_mesh_observer::{Monotonic, Workload};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -19,6 +19,8 @@ pub struct TrafficReport {
     pub traffic: TrafficStatus,
     /// The condition Stalled. None for a component that cannot stall, such as a source.
     pub stall: Option<StallReport>,
+    /// `status.scaling`. None for a component that is not scaled on its work.
+    pub scaling: Option<ScalingStatus>,
 }
 
 /// The condition Stalled.
@@ -57,6 +59,8 @@ pub enum TrafficState {
     /// It is not observed.
     #[default]
     Off,
+    /// It is not observed, though scaling needs it: what the status says about that.
+    Needed(Box<ScalingStatus>),
     /// It has not been observed since this replica leads: the status stays as it is.
     Pending,
     /// As observed.
@@ -64,6 +68,16 @@ pub enum TrafficState {
 }
 
 impl TrafficState {
+    /// Writes what is known into a status.
+    pub(crate) fn write(&self, status: &mut ComponentStatus) {
+        (status.traffic, status.scaling) = match self {
+            Self::Off => (None, None),
+            Self::Needed(scaling) => (None, Some((**scaling).clone())),
+            Self::Pending => return,
+            Self::Reported(report) => (Some(report.traffic.clone()), report.scaling.clone()),
+        };
+    }
+
     /// The report, if there is one.
     pub(crate) fn report(&self) -> Option<&TrafficReport> {
         if let Self::Reported(report) = self { Some(report) } else { None }
@@ -75,10 +89,18 @@ impl TrafficState {
     }
 }
 
+/// The revision of the pods, and whether some have an older one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rollout<'a> {
+    pub(crate) revision: Option<&'a str>,
+    pub(crate) is_in_progress: bool,
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     uid: String,
     workload: Workload,
+    is_rolling_out: bool,
     /// Revision of the StatefulSet to which `ready_since` belongs.
     revision: Option<String>,
     report: Option<TrafficReport>,
@@ -104,13 +126,15 @@ impl TrafficBoard {
     }
 
     /// Leaves the pod counts that a reconcile has observed.
-    pub(crate) fn note(&self, key: &str, uid: &str, wanted: i32, ready: i32, revision: Option<&str>) {
+    pub(crate) fn note(&self, key: &str, uid: &str, (wanted, ready): (i32, i32), rollout: Rollout<'_>) {
+        let Rollout { revision, is_in_progress } = rollout;
         let now = self.now();
         let mut components = self.lock();
         let entry = entry(&mut components, key, uid);
         let is_same = entry.revision.as_deref() == revision;
         let since = entry.workload.ready_since.filter(|_| is_same).unwrap_or(now);
         entry.revision = revision.map(str::to_owned);
+        entry.is_rolling_out = is_in_progress;
         entry.workload = Workload {
             wanted: u32::try_from(wanted).unwrap_or_default(),
             ready: u32::try_from(ready).unwrap_or_default(),
@@ -121,6 +145,13 @@ impl TrafficBoard {
     /// The pod counts; none before the first reconcile.
     pub(crate) fn workload(&self, key: &str, uid: &str) -> Option<Workload> {
         self.lock().get(key).filter(|entry| entry.uid == uid).map(|entry| entry.workload)
+    }
+
+    /// The same, and whether a rollout is in progress.
+    pub(crate) fn rollout(&self, key: &str, uid: &str) -> Option<(Workload, bool)> {
+        let components = self.lock();
+        let entry = components.get(key).filter(|entry| entry.uid == uid)?;
+        Some((entry.workload, entry.is_rolling_out))
     }
 
     /// Leaves a report for the next reconcile.
@@ -156,18 +187,22 @@ fn entry<'a>(components: &'a mut HashMap<String, Entry>, key: &str, uid: &str) -
 mod tests {
     use super::*;
 
+    fn revision(revision: Option<&str>) -> Rollout<'_> {
+        Rollout { revision, is_in_progress: false }
+    }
+
     #[test]
     fn readiness_counts_from_the_current_revision() {
         let board = TrafficBoard::default();
         let since = || board.workload("k", "u").and_then(|workload| workload.ready_since);
-        board.note("k", "u", 2, 1, Some("a"));
+        board.note("k", "u", (2, 1), revision(Some("a")));
         let first = since();
         assert!(first.is_some());
-        board.note("k", "u", 2, 2, Some("a"));
+        board.note("k", "u", (2, 2), revision(Some("a")));
         assert_eq!(since(), first);
-        board.note("k", "u", 2, 2, Some("b"));
+        board.note("k", "u", (2, 2), revision(Some("b")));
         assert!(since() > first);
-        board.note("k", "u", 2, 0, Some("b"));
+        board.note("k", "u", (2, 0), revision(Some("b")));
         assert_eq!(since(), None);
     }
 
@@ -177,7 +212,7 @@ mod tests {
         board.publish("k", "u", TrafficReport::default());
         assert!(board.report("k", "u").is_some());
         assert_eq!(board.report("k", "v"), None);
-        board.note("k", "v", 1, 1, None);
+        board.note("k", "v", (1, 1), revision(None));
         assert_eq!(board.report("k", "u"), None);
         board.forget("k");
         assert_eq!(board.workload("k", "v"), None);

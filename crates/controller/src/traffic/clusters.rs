@@ -9,7 +9,7 @@ use function_mesh_observer::cluster::{Cluster, Wanted};
 use function_mesh_observer::requests::Target;
 
 use super::fetch::{self, Asking};
-use super::observed::{Observed, Place};
+use super::observed::Place;
 use super::{ClusterKey, Message, Observer};
 
 /// Requests under way to all clusters, and to one.
@@ -119,9 +119,10 @@ impl Observer {
             let of = key_of(place);
             let Some(asked) = self.clusters.get(&of) else { continue };
             let Some(workload) = self.board.workload(key, &component.uid) else { continue };
-            let activity = Observed::activity(&workload);
+            let activity = component.demand.work.activity(&workload);
             let (details, lag) = (component.needs_details(now), component.needs_lag());
-            let target = asked.cluster.target(&component.demand.interest, activity, details, lag);
+            let policies = component.demand.work.needs_policies();
+            let target = asked.cluster.target(&component.demand.interest, activity, details, lag, policies);
             targets.entry(of).or_default().push(target);
         }
         // Each cluster gets its share of the remaining requests, so that a slow one does not delay the rest.

@@ -13,6 +13,7 @@ use function_mesh_observer::stall::StallPolicy;
 use function_mesh_workloads::subscriptions::subscriptions;
 use kube::ResourceExt as _;
 
+use super::scaling::Work;
 use super::service_urls::ConfigMapRef;
 
 /// The demand of a component.
@@ -26,6 +27,8 @@ pub(crate) struct Demand {
     pub(crate) policy: StallPolicy,
     /// What to do then.
     pub(crate) on_stall: OnStall,
+    /// What scaling needs to know.
+    pub(crate) work: Work,
 }
 
 impl Demand {
@@ -52,14 +55,16 @@ impl Demand {
         let (least, most) = STALL_AFTER_RANGE;
         let stall_after = view.common.stall_after.and_then(parse_duration).unwrap_or(STALL_AFTER);
         let config = view.common.pulsar.and_then(|pulsar| pulsar.pulsar_config.as_deref());
+        let interest = Interest {
+            subscription,
+            topics,
+            patterns,
+            output: view.output_topic().and_then(|topic| TopicName::parse(topic).ok()),
+        };
         Self {
             config_map: (component.namespace().unwrap_or_default(), config.unwrap_or_default().to_owned()),
-            interest: Interest {
-                subscription,
-                topics,
-                patterns,
-                output: view.output_topic().and_then(|topic| TopicName::parse(topic).ok()),
-            },
+            work: Work::of(component, &interest),
+            interest,
             policy: StallPolicy {
                 stall_after: stall_after.clamp(least, most),
                 holds_messages: is_manual || !acknowledges || window.is_some(),

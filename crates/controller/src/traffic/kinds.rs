@@ -41,6 +41,8 @@ pub(crate) struct Pod {
     pub(super) uid: String,
     pub(super) address: Option<IpAddr>,
     pub(super) is_ready: bool,
+    /// How long it took to become ready.
+    pub(super) start: Option<Duration>,
 }
 
 /// A kind of component.
@@ -51,6 +53,8 @@ pub(crate) trait Kind: Send + Sync {
     fn visit(&self, visit: &mut dyn FnMut(Listed<'_>));
     /// The pods of a component with this number of wanted pods.
     fn pods(&self, namespace: &str, name: &str, wanted: u32) -> Vec<Pod>;
+    /// Path of the API for the components of a namespace.
+    fn path(&self, namespace: &str) -> String;
     /// Triggers a reconcile.
     fn trigger(&self, namespace: &str, name: &str);
 }
@@ -103,8 +107,13 @@ impl<C: Component> Kind for Caches<C> {
             uid: pod.uid().unwrap_or_default(),
             address: pod.address(),
             is_ready: pod.is_ready() && pod.meta().deletion_timestamp.is_none(),
+            start: pod.start(),
         })
         .collect()
+    }
+
+    fn path(&self, namespace: &str) -> String {
+        C::url_path(&(), Some(namespace))
     }
 
     fn trigger(&self, namespace: &str, name: &str) {
@@ -112,8 +121,12 @@ impl<C: Component> Kind for Caches<C> {
     }
 }
 
-/// What a status says about traffic.
+/// What a status says about traffic and scaling.
 fn report_of(status: &ComponentStatus) -> Option<TrafficReport> {
-    let traffic = status.traffic.clone()?;
-    Some(TrafficReport { traffic, stall: StallReport::of(&status.standard_conditions) })
+    let (traffic, scaling) = (status.traffic.clone(), status.scaling.clone());
+    if traffic.is_none() && scaling.is_none() {
+        return None;
+    }
+    let stall = StallReport::of(&status.standard_conditions);
+    Some(TrafficReport { traffic: traffic.unwrap_or_default(), stall, scaling })
 }

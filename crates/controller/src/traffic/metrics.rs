@@ -11,12 +11,12 @@ use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec,
 
 /// Seconds; Pulsar answers in milliseconds.
 const BUCKETS: [f64; 8] = [0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 3.0, 8.0];
-const REQUESTS: [&str; 7] =
-    ["broker_metrics", "brokers", "partitions", "pod_metrics", "quotas", "stats", "topics"];
+const REQUESTS: [&str; 8] =
+    ["broker_metrics", "brokers", "partitions", "pod_metrics", "policies", "quotas", "stats", "topics"];
 const OUTCOMES: [&str; 4] = ["answered", "no_answer", "status", "unusable"];
 const LABELS: [&str; 3] = ["kind", "namespace", "name"];
 /// Name and help of the metrics of each component, in the order of [`Sample::numbers`].
-const OF_COMPONENT: [(&str, &str); 6] = [
+const OF_COMPONENT: [(&str, &str); 8] = [
     ("function_mesh_component_backlog", "Entries that wait for a component; absent while unknown."),
     ("function_mesh_component_lag_seconds", "Age of the oldest entry that waits for a component."),
     ("function_mesh_component_in_messages_per_second", "Messages published to the inputs of a component."),
@@ -26,6 +26,14 @@ const OF_COMPONENT: [(&str, &str); 6] = [
         "function_mesh_component_stalled",
         "1 while a component is stalled, 0 while it is not; absent while unknown.",
     ),
+    (
+        "function_mesh_component_desired_replicas",
+        "Replicas that the operator sets, or recommends, for a component with spec.scaling.",
+    ),
+    (
+        "function_mesh_component_scaling_held",
+        "1 while the replicas of a component with spec.scaling must not be changed, 0 otherwise.",
+    ),
 ];
 
 /// The metrics.
@@ -34,6 +42,7 @@ pub(crate) struct TrafficMetrics {
     seconds: Histogram,
     components: IntGaugeVec,
     stalled: IntGaugeVec,
+    scaled: IntCounterVec,
     of_components: Option<OfComponents>,
 }
 
@@ -49,6 +58,8 @@ pub(crate) struct Sample<'a> {
     /// None before the first round.
     pub(super) traffic: Option<&'a Traffic>,
     pub(super) verdict: &'a Verdict,
+    /// Replicas that are wanted, and whether something holds them; None if it is not scaled on its work.
+    pub(super) scaling: Option<(u32, bool)>,
 }
 
 impl TrafficMetrics {
@@ -86,8 +97,16 @@ impl TrafficMetrics {
             "Stalled components by kind and reason.",
             &["kind", "reason"],
         )?;
+        let scaled = IntCounterVec::new(
+            Opts::new(
+                "function_mesh_scale_actions_total",
+                "Changes of the replicas of components with spec.scaling, by kind and reason.",
+            ),
+            &["kind", "reason"],
+        )?;
+        registry.register(Box::new(scaled.clone()))?;
         let of_components = with_components.then(|| OfComponents::register(registry)).transpose()?;
-        let metrics = Self { requests, seconds, components, stalled, of_components };
+        let metrics = Self { requests, seconds, components, stalled, scaled, of_components };
         metrics.set(&[]);
         Ok(metrics)
     }
@@ -102,6 +121,11 @@ impl TrafficMetrics {
         };
         self.requests.with_label_values(&[kind, outcome]).inc();
         self.seconds.observe(seconds);
+    }
+
+    /// Counts a change of replicas.
+    pub(super) fn scaled(&self, kind: &str, reason: &str) {
+        self.scaled.with_label_values(&[kind, reason]).inc();
     }
 
     /// Sets the gauges from all components.
@@ -151,6 +175,8 @@ impl Sample<'_> {
             traffic.out_rate.known(),
             traffic.exceptions.known().map(|it| it as f64),
             stalled,
+            self.scaling.map(|(desired, _)| f64::from(desired)),
+            self.scaling.map(|(_, is_held)| f64::from(u8::from(is_held))),
         ]
     }
 }
@@ -227,6 +253,7 @@ pub(super) fn kind_of(key: &RequestKey) -> &'static str {
         RequestKey::Stats { .. } => "stats",
         RequestKey::Topics { .. } => "topics",
         RequestKey::BacklogQuotas { .. } => "quotas",
+        RequestKey::Policies { .. } => "policies",
         RequestKey::Brokers { .. } => "brokers",
         RequestKey::Metrics { .. } => "broker_metrics",
     }

@@ -20,6 +20,7 @@ mod observed;
 mod pods;
 mod report;
 mod restart;
+mod scaling;
 mod service_urls;
 mod undecodable;
 
@@ -27,9 +28,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use function_mesh_api::FunctionMesh;
+use function_mesh_kube::compact::Compact;
 use function_mesh_observer::requests::{PlanLimits, Request};
 use function_mesh_observer::{Cause, Monotonic, PodStats, UnixMillis, WriteLimits};
 use function_mesh_pulsar::{AccessFile, Client, WebUrl};
+use kube::runtime::reflector::Store;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -40,12 +44,14 @@ use kinds::Kind;
 use metrics::TrafficMetrics;
 use observed::Observed;
 use restart::PendingRestart;
+use scaling::{Meshes, OrderEnd};
 use service_urls::{ConfigMapRef, ReadError, ServiceUrls};
 use undecodable::Undecodable;
 
 pub use args::ObserverArgs;
 pub use board::{StallReport, TrafficBoard, TrafficReport, TrafficState};
 pub use intervals::Intervals;
+pub(crate) use scaling::observer_off;
 
 /// Reads of ConfigMaps under way.
 const MAX_READS: usize = 4;
@@ -83,6 +89,8 @@ enum Message {
         at: Monotonic,
         result: Result<PodStats, Cause>,
     },
+    /// The end of a change of replicas.
+    Order(Box<OrderEnd>),
 }
 
 /// The observer.
@@ -103,6 +111,10 @@ pub(crate) struct Observer {
     /// Whether the limit postponed requests to pods.
     pods_postponed: bool,
     restarts: HashMap<String, PendingRestart>,
+    mesh_objects: Store<Compact<FunctionMesh>>,
+    meshes: Meshes,
+    /// Changes of replicas under way.
+    orders: usize,
     undecodable: Undecodable,
     large: Arc<Semaphore>,
     asked_at: Monotonic,
@@ -117,6 +129,7 @@ impl Observer {
         client: Client,
         metrics: TrafficMetrics,
         kinds: Vec<Box<dyn Kind>>,
+        mesh_objects: Store<Compact<FunctionMesh>>,
     ) -> Self {
         Self {
             settings,
@@ -133,6 +146,9 @@ impl Observer {
             pods_in_flight: 0,
             pods_postponed: false,
             restarts: HashMap::new(),
+            mesh_objects,
+            meshes: Meshes::default(),
+            orders: 0,
             undecodable: Undecodable::default(),
             large: Arc::new(Semaphore::new(fetch::LARGE_ANSWERS)),
             asked_at: Monotonic::default(),
@@ -166,11 +182,13 @@ impl Observer {
     fn look(&mut self) {
         let (now, wall) = (self.board.now(), SystemTime::now().into());
         self.refresh(now, wall);
+        self.meshes.refresh(&self.mesh_objects);
         self.read_config_maps(now);
         self.place();
         self.ask(now);
         self.ask_pods(now);
         self.rounds(now, wall);
+        self.scale(now, wall);
         let named = |component: &Observed| self.kinds.get(component.kind).map_or("", |kind| kind.name());
         let samples = self.components.iter().map(|(key, component)| component.sample(key, named(component)));
         self.metrics.set(&samples.collect::<Vec<_>>());
@@ -206,6 +224,7 @@ impl Observer {
                 self.pods_in_flight = self.pods_in_flight.saturating_sub(1);
                 self.take_pod(&key, ordinal, at, result);
             }
+            Message::Order(end) => self.take_order(*end, now),
         }
     }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use function_mesh_api::types::{OnStall, TrafficStatus};
 use function_mesh_observer::cluster::Cluster;
-use function_mesh_observer::requests::Activity;
 use function_mesh_observer::stall::{
     RestartDecision, RestartLimits, RestartState, StallPolicy, Verdict, decide_restart, detect,
     effective_stall_after,
@@ -21,6 +20,7 @@ use super::demand::Demand;
 use super::intervals::Intervals;
 use super::metrics::Sample;
 use super::report::{cause_text, millis, readings, stall_report, time, traffic_status};
+use super::scaling::{CONSUMERS_INTERVAL, Scaler};
 
 /// The Pulsar cluster of a component.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -51,17 +51,19 @@ pub(super) struct Observed {
     /// When its pods are asked next; None for at once.
     pub(super) pods_due: Option<Monotonic>,
     restarts: RestartState,
-    tracker: Tracker,
+    pub(super) tracker: Tracker,
     began: Monotonic,
     last_round: Option<Monotonic>,
     /// What the last round found out.
     traffic: Option<Traffic>,
     /// What the status has, and since when.
-    published: Option<(TrafficReport, Monotonic)>,
+    pub(super) published: Option<(TrafficReport, Monotonic)>,
     verdict: Verdict,
     /// When it was last seen stalled by this process.
     stalled_at: Monotonic,
     has_told_exhausted: bool,
+    /// Its scaling, if it is scaled on its work, or its mesh is.
+    pub(super) scaler: Option<Box<Scaler>>,
 }
 
 impl Observed {
@@ -85,6 +87,8 @@ impl Observed {
         };
         let observed_at = at(traffic.and_then(|traffic| traffic.observed_at.as_ref()).and_then(millis));
         let tracker = tracker(&demand);
+        let scaling = before.as_ref().and_then(|before| before.scaling.as_ref());
+        let scaler = demand.work.has_scaler().then(|| Box::new(Scaler::new(scaling)));
         Self {
             content,
             uid: uid.to_owned(),
@@ -105,6 +109,7 @@ impl Observed {
             verdict: Verdict::Unknown(Cause::NotAsked),
             stalled_at: now,
             has_told_exhausted: false,
+            scaler,
         }
     }
 
@@ -119,6 +124,11 @@ impl Observed {
         let is_other = names(old) != names(new)
             || self.demand.policy.stall_after != demand.policy.stall_after
             || self.demand.config_map != demand.config_map;
+        match &mut self.scaler {
+            Some(scaler) => scaler.note_spec(&self.demand.work, &demand.work),
+            None if demand.work.has_scaler() => self.scaler = Some(Box::default()),
+            None => {}
+        }
         self.demand = demand;
         if is_other {
             self.begin_again(now);
@@ -128,6 +138,9 @@ impl Observed {
     fn begin_again(&mut self, now: Monotonic) {
         self.tracker = tracker(&self.demand);
         (self.began, self.last_round) = (now, None);
+        if let Some(scaler) = &mut self.scaler {
+            scaler.begin_again();
+        }
     }
 
     /// Moves it to another cluster, whose counters are others. The next round comes at once.
@@ -144,14 +157,11 @@ impl Observed {
         }
     }
 
-    /// How often it is asked about.
-    pub(super) fn activity(workload: &Workload) -> Activity {
-        if workload.wanted == 0 { Activity::Suspended } else { Activity::Awake }
-    }
-
     /// Whether consumers are worth asking for.
     pub(super) fn needs_details(&self, now: Monotonic) -> bool {
+        let scaler = self.scaler.as_ref().filter(|_| self.needs_lag());
         self.tracker.needs_details(now, self.demand.policy.stall_after)
+            || scaler.is_some_and(|scaler| scaler.facts.needs_consumers(CONSUMERS_INTERVAL, now))
     }
 
     /// Whether the lag is worth reading.
@@ -211,6 +221,9 @@ impl Observed {
             None => self.without_cluster(pods, at, wall),
         };
         self.tracker.observe(&observation, workload);
+        if let Some(scaler) = &mut self.scaler {
+            scaler.note_round(scaler.facts.after(&observation, cluster, interest));
+        }
         self.last_round = Some(at);
         let policy = self.demand.policy;
         self.verdict = detect(&self.tracker, workload, &policy, at);
@@ -225,7 +238,8 @@ impl Observed {
             self.has_told_exhausted = false;
         }
         self.restarts = self.restarts.after(is_stalled, false, at, &RestartLimits::default());
-        let report = TrafficReport { traffic: self.status(&traffic), stall };
+        let scaling = self.scaling_status(intervals.grace, at);
+        let report = TrafficReport { traffic: self.status(&traffic), stall, scaling };
         let is_worth = match &self.published {
             _ if !self.is_settled(&traffic, intervals.grace, at) => false,
             None => true,
@@ -358,6 +372,7 @@ impl Observed {
             consumes: self.demand.consumes(),
             traffic: self.traffic.as_ref(),
             verdict: &self.verdict,
+            scaling: self.scaler.as_ref().and_then(|scaler| scaler.sample()),
         }
     }
 }

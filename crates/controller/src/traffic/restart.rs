@@ -88,7 +88,7 @@ impl Observer {
     }
 }
 
-fn reference(kind: &str, component: &Observed) -> ObjectReference {
+pub(super) fn reference(kind: &str, component: &Observed) -> ObjectReference {
     ObjectReference {
         api_version: Some(API_VERSION.to_owned()),
         kind: Some(kind.to_owned()),

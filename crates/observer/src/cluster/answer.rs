@@ -7,8 +7,9 @@ use function_mesh_api::topology::TopicPattern;
 
 use super::{Interest, MAX_BROKERS, MAX_TOPICS};
 use crate::parse::{
-    BrokerMetrics, ParseError, ParseLimits, parse_backlog_policies, parse_broker_metrics, parse_brokers,
-    parse_partitioned_stats, parse_partitions, parse_topic_list, parse_topic_stats,
+    BrokerMetrics, NamespacePolicies, ParseError, ParseLimits, parse_backlog_policies, parse_broker_metrics,
+    parse_brokers, parse_namespace_policies, parse_partitioned_stats, parse_partitions, parse_topic_list,
+    parse_topic_stats,
 };
 use crate::requests::{Request, RequestKey};
 use crate::{Reading, TopicAnswer};
@@ -24,6 +25,8 @@ pub enum Parsed {
     Topics(Matches),
     /// Whether the backlog quotas of a namespace stop producers.
     Quotas(Reading<bool>),
+    /// Policies of a namespace.
+    Policies(NamespacePolicies),
     /// Active brokers.
     Brokers(Vec<String>),
     /// Metrics of a broker.
@@ -141,6 +144,7 @@ pub fn parse(
             Parsed::Topics(matches)
         }
         RequestKey::BacklogQuotas { .. } => Parsed::Quotas(parse_backlog_policies(body, limits)?),
+        RequestKey::Policies { .. } => Parsed::Policies(parse_namespace_policies(body, limits)?),
         RequestKey::Brokers { .. } => Parsed::Brokers(parse_brokers(body, limits, MAX_BROKERS)?),
         RequestKey::Metrics { .. } => {
             let is_wanted = |topic: &str, subscription: &str| wanted.wants_metric(topic, subscription);

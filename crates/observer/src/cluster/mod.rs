@@ -3,6 +3,7 @@
 //! Pure: requests come from the [plan](crate::requests::plan), answers are put in with [`Cluster::apply`].
 
 mod answer;
+mod inputs;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use function_mesh_api::topology::TopicPattern;
 
 pub use answer::{Matches, Parsed, Wanted, parse};
 
-use crate::parse::BrokerMetrics;
+use crate::parse::{BrokerMetrics, NamespacePolicies};
 use crate::requests::{Activity, Outcome, PlanLimits, Request, RequestKey, Schedule, Target, TopicTarget};
 use crate::{
     Cause, Monotonic, Observation, PodObservation, Reading, ServerClock, TopicAnswer, TopicObservation,
@@ -56,6 +57,7 @@ pub struct Cluster {
     /// Whether other topics match patterns than when the caller asked last.
     has_new_matches: bool,
     quotas: HashMap<(String, String), Reading<bool>>,
+    policies: HashMap<(String, String), Reading<NamespacePolicies>>,
     metrics: BTreeMap<String, (Monotonic, BrokerMetrics)>,
     clock: ServerClock,
     /// Why the last request failed, unless one has been answered since.
@@ -76,6 +78,7 @@ impl Cluster {
         activity: Activity,
         needs_details: bool,
         needs_lag: bool,
+        needs_policies: bool,
     ) -> Target {
         let target = |name: &TopicName| TopicTarget {
             name: name.clone(),
@@ -90,6 +93,7 @@ impl Cluster {
             activity,
             needs_details,
             needs_lag,
+            needs_policies,
         }
     }
 
@@ -116,6 +120,10 @@ impl Cluster {
         self.topics.retain(|name, _| topics.contains(name));
         self.quotas.retain(|namespace, _| {
             let key = RequestKey::BacklogQuotas { web: self.web.clone(), namespace: namespace.clone() };
+            plan.needed.contains(&key)
+        });
+        self.policies.retain(|namespace, _| {
+            let key = RequestKey::Policies { web: self.web.clone(), namespace: namespace.clone() };
             plan.needed.contains(&key)
         });
         self.lists.retain(|(tenant, namespace, persistent), _| {
@@ -190,6 +198,7 @@ impl Cluster {
                 };
                 self.quotas.insert(namespace.clone(), reading);
             }
+            RequestKey::Policies { namespace, .. } => self.apply_policies(namespace, result),
             RequestKey::Brokers { .. } => self.apply_brokers(result),
             RequestKey::Metrics { broker, .. } => self.apply_metrics(broker, result, now),
         }

@@ -41,7 +41,7 @@ fn answer(
     }
     for _ in 0..20 {
         let targets: Vec<_> =
-            interests.iter().map(|it| cluster.target(it, Activity::Awake, false, false)).collect();
+            interests.iter().map(|it| cluster.target(it, Activity::Awake, false, false, false)).collect();
         let requests = cluster.begin(&targets, limits, 1000, now);
         if requests.is_empty() {
             break;
@@ -179,7 +179,7 @@ fn a_pattern_with_too_many_topics_is_incomplete() {
         _ => Err(Outcome::Status(404)),
     });
     // A part of them would look like all.
-    let target = cluster.target(&interests[0], Activity::Awake, false, false);
+    let target = cluster.target(&interests[0], Activity::Awake, false, false, false);
     assert!(target.topics.is_empty());
     let found = backlogs(&cluster, &interests[0], second(2));
     assert_eq!(found, [("persistent://t/n/in-.*".to_owned(), Err(Cause::TooLarge))]);

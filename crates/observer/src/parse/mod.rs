@@ -5,12 +5,14 @@
 
 mod broker_metrics;
 mod lenient;
+mod namespace_policies;
 mod pod_metrics;
 mod prometheus;
 mod topic_list;
 mod topic_stats;
 
 pub use broker_metrics::{BrokerMetrics, parse_broker_metrics};
+pub use namespace_policies::{NamespacePolicies, parse_namespace_policies};
 pub use pod_metrics::parse_pod_metrics;
 pub use topic_list::{TopicList, parse_backlog_policies, parse_brokers, parse_partitions, parse_topic_list};
 pub use topic_stats::{StatsFlags, parse_partitioned_stats, parse_topic_stats};

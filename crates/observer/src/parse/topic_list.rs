@@ -79,6 +79,12 @@ pub fn parse_brokers(answer: &[u8], limits: &ParseLimits, max: usize) -> Result<
 /// Parses the backlog quotas of a namespace or topic. Returns whether one makes the broker stop producers, instead of
 /// deleting the oldest messages; unknown if none is set, so that the broker's default applies.
 pub fn parse_backlog_policies(answer: &[u8], limits: &ParseLimits) -> Result<Reading<bool>, ParseError> {
+    let quotas: Entries<'_> = serde_json::from_str(text(answer, limits)?)?;
+    Ok(stops_producers(&quotas))
+}
+
+/// Whether one of these quotas stops producers.
+pub(super) fn stops_producers(quotas: &Entries<'_>) -> Reading<bool> {
     #[derive(Deserialize, Default)]
     #[serde(default)]
     struct Quota<'a> {
@@ -86,12 +92,11 @@ pub fn parse_backlog_policies(answer: &[u8], limits: &ParseLimits) -> Result<Rea
         policy: Option<Cow<'a, str>>,
     }
 
-    let quotas: Entries<'_> = serde_json::from_str(text(answer, limits)?)?;
     let stops_producers = |quota: Quota<'_>| {
         quota.policy.map(|policy| matches!(policy.as_ref(), "producer_request_hold" | "producer_exception"))
     };
     let policies = quotas.0.iter().filter_map(|(_, quota)| serde_json::from_str(quota.get()).ok());
-    Ok(policies.filter_map(stops_producers).reduce(|one, other| one || other).into())
+    policies.filter_map(stops_producers).reduce(|one, other| one || other).into()
 }
 
 #[cfg(test)]

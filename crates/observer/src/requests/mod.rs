@@ -47,6 +47,8 @@ pub struct Target {
     pub needs_details: bool,
     /// Whether the lag is worth reading: messages wait.
     pub needs_lag: bool,
+    /// Whether the policies of its namespaces matter: it may sleep.
+    pub needs_policies: bool,
 }
 
 /// A topic of a component.
@@ -91,6 +93,13 @@ pub enum RequestKey {
         /// Tenant and namespace.
         namespace: (String, String),
     },
+    /// Policies of a namespace.
+    Policies {
+        /// Web service.
+        web: String,
+        /// Tenant and namespace.
+        namespace: (String, String),
+    },
     /// Active brokers of a cluster.
     Brokers {
         /// Web service.
@@ -113,6 +122,7 @@ impl RequestKey {
             | Self::Stats { web, .. }
             | Self::Topics { web, .. }
             | Self::BacklogQuotas { web, .. }
+            | Self::Policies { web, .. }
             | Self::Brokers { web } => web,
             Self::Metrics { broker, .. } => broker,
         }
@@ -124,9 +134,9 @@ impl RequestKey {
             Self::Partitions { topic, .. } | Self::Stats { topic, .. } => {
                 Some((&topic.tenant, &topic.namespace))
             }
-            Self::Topics { namespace, .. } | Self::BacklogQuotas { namespace, .. } => {
-                Some((&namespace.0, &namespace.1))
-            }
+            Self::Topics { namespace, .. }
+            | Self::BacklogQuotas { namespace, .. }
+            | Self::Policies { namespace, .. } => Some((&namespace.0, &namespace.1)),
             Self::Brokers { .. } | Self::Metrics { .. } => None,
         }
     }

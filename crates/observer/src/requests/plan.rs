@@ -123,6 +123,14 @@ fn candidates(
             let interval = if target.activity == Activity::Asleep { limits.asleep } else { limits.slow };
             add(&mut all, key, Candidate::new(interval));
         }
+        if target.needs_policies {
+            let topics = target.topics.iter().map(|topic| &topic.name);
+            for topic in topics.chain(&target.patterns) {
+                let namespace = (topic.tenant.clone(), topic.namespace.clone());
+                let key = RequestKey::Policies { web: web.clone(), namespace };
+                add(&mut all, key, Candidate::new(limits.slow.saturating_mul(5)));
+            }
+        }
         // The output matters only for a component that makes no progress.
         if let Some(output) = target.output.as_ref().filter(|_| target.needs_details) {
             let namespace = (output.name.tenant.clone(), output.name.namespace.clone());
@@ -201,6 +209,7 @@ fn request(key: &RequestKey, candidate: &Candidate) -> Request {
         RequestKey::BacklogQuotas { web, namespace: (tenant, namespace) } => {
             url::backlog_quotas(web, tenant, namespace)
         }
+        RequestKey::Policies { web, namespace: (tenant, namespace) } => url::policies(web, tenant, namespace),
         RequestKey::Brokers { web } => url::brokers(web),
         RequestKey::Metrics { broker, .. } => url::metrics(broker),
     };

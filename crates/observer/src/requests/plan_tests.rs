@@ -20,6 +20,7 @@ fn target(topics: Vec<TopicTarget>) -> Target {
         activity: Activity::Awake,
         needs_details: false,
         needs_lag: false,
+        needs_policies: false,
     }
 }
 

@@ -55,6 +55,10 @@ pub(super) fn backlog_quotas(web: &str, tenant: &str, namespace: &str) -> String
     format!("{web}/admin/v2/namespaces/{}/{}/backlogQuotaMap", encode(tenant), encode(namespace))
 }
 
+pub(super) fn policies(web: &str, tenant: &str, namespace: &str) -> String {
+    format!("{web}/admin/v2/namespaces/{}/{}", encode(tenant), encode(namespace))
+}
+
 pub(super) fn brokers(web: &str) -> String {
     format!("{web}/admin/v2/brokers")
 }
@@ -90,6 +94,7 @@ mod tests {
         assert_eq!(partitions("w", &topic), "w/admin/v2/non-persistent/t/n/a/partitions");
         assert_eq!(topics("w", "t", "n", true), "w/admin/v2/persistent/t/n");
         assert_eq!(backlog_quotas("w", "t", "n"), "w/admin/v2/namespaces/t/n/backlogQuotaMap");
+        assert_eq!(policies("w", "t", "n/../m"), "w/admin/v2/namespaces/t/n%2F..%2Fm");
         assert_eq!(metrics("w"), "w/metrics/");
     }
 }

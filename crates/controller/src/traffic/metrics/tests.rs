@@ -25,7 +25,16 @@ fn traffic() -> Traffic {
 
 fn sample<'a>(key: &'a str, traffic: Option<&'a Traffic>, verdict: &'a Verdict) -> Sample<'a> {
     let name = key.rsplit('/').next().unwrap_or_default();
-    Sample { key, kind: "Function", namespace: "team-a", name, consumes: true, traffic, verdict }
+    Sample {
+        key,
+        kind: "Function",
+        namespace: "team-a",
+        name,
+        consumes: true,
+        traffic,
+        verdict,
+        scaling: None,
+    }
 }
 
 fn register(with_components: bool) -> (Registry, TrafficMetrics) {

@@ -17,7 +17,7 @@ fn answer(cluster: &mut Cluster, observed: &Observed, workload: &Workload, now: 
     let (limits, mut wanted) = (PlanLimits::default(), Wanted::default());
     wanted.add(interest);
     for _ in 0..3 {
-        let target = cluster.target(interest, Observed::activity(workload), false, false);
+        let target = cluster.target(interest, observed.demand.work.activity(workload), false, false, false);
         for request in cluster.begin(&[target], &limits, 8, now) {
             let body = match request.key {
                 RequestKey::Partitions { .. } => r#"{"partitions": 0}"#.to_owned(),

@@ -1,0 +1,180 @@
+//! Who sets the replicas of a component, by its `managedFields`. Pure.
+//!
+//! An owner by `Apply` means to keep the number: GitOps applies it again and again. `Update` says only that somebody set it
+//! once, so that it counts for a while.
+
+use std::time::Duration;
+
+use function_mesh_observer::UnixMillis;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// How long a number that somebody set by hand is left alone.
+const UPDATE_HOLD: Duration = Duration::from_mins(10);
+/// Controllers that set the number again and again, though by `Update`: the HorizontalPodAutoscaler's, and KEDA.
+const CONTROLLERS: [&str; 3] = ["kube-controller-manager", "keda", "keda-operator"];
+/// Our own field managers begin so.
+const OURS: &str = "functionmesh.io/";
+
+/// A component as it is on the API server.
+#[derive(Debug, Deserialize)]
+pub(super) struct Live {
+    pub(super) metadata: Metadata,
+    spec: Option<Spec>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Metadata {
+    pub(super) uid: String,
+    pub(super) resource_version: String,
+    #[serde(default)]
+    managed_fields: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Spec {
+    replicas: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    #[serde(default)]
+    manager: String,
+    #[serde(default)]
+    operation: String,
+    time: Option<Timestamp>,
+    fields_v1: Option<Fields>,
+}
+
+/// What is decoded of a set of fields. Anything else in it may be nested to any depth.
+#[derive(Debug, Deserialize)]
+struct Fields {
+    #[serde(rename = "f:spec")]
+    spec: Option<SpecFields>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SpecFields {
+    #[serde(rename = "f:replicas")]
+    replicas: Option<IgnoredAny>,
+}
+
+impl Live {
+    /// The replicas that are set.
+    pub(super) fn replicas(&self) -> Option<u32> {
+        self.spec.as_ref()?.replicas.and_then(|replicas| u32::try_from(replicas).ok())
+    }
+
+    /// Who else sets the replicas, if the operator changed them last at this time.
+    pub(super) fn other_writer(
+        &self,
+        last_scale: Option<UnixMillis>,
+        now: UnixMillis,
+    ) -> Option<OtherWriter> {
+        let entries = self.metadata.managed_fields.iter();
+        let owners = entries.filter(|entry| {
+            let spec = entry.fields_v1.as_ref().and_then(|fields| fields.spec.as_ref());
+            spec.is_some_and(|spec| spec.replicas.is_some()) && !entry.manager.starts_with(OURS)
+        });
+        let holds = owners.filter_map(|entry| {
+            let manager = entry.manager.clone();
+            if entry.operation == "Apply" || CONTROLLERS.contains(&manager.as_str()) {
+                return Some(OtherWriter { manager, until: None });
+            }
+            // Before the first change of the operator it is the number to begin with.
+            let at = u64::try_from(entry.time?.as_millisecond()).ok()?;
+            // Times of managed fields are whole seconds.
+            let is_later = last_scale.is_some_and(|last| at.saturating_add(999) >= last.0);
+            let hold = u64::try_from(UPDATE_HOLD.as_millis()).unwrap_or(u64::MAX);
+            let until = UnixMillis(at.saturating_add(hold));
+            (is_later && now < until).then_some(OtherWriter { manager, until: Some(until) })
+        });
+        // One without an end counts more.
+        holds.min_by_key(|hold| hold.until.is_some())
+    }
+}
+
+/// Another field manager that sets the replicas.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct OtherWriter {
+    /// Its name.
+    pub(super) manager: String,
+    /// When the operator sets them again; None as long as it owns the field.
+    pub(super) until: Option<UnixMillis>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOON: UnixMillis = UnixMillis(1_767_614_400_000);
+
+    fn live(entries: &[(&str, &str, &str, Value)]) -> Live {
+        let entry = |(manager, operation, time, fields): &(&str, &str, &str, Value)| {
+            json!({ "manager": manager, "operation": operation, "time": time, "apiVersion": "v1",
+                "fieldsType": "FieldsV1", "fieldsV1": fields })
+        };
+        let managed: Vec<_> = entries.iter().map(entry).collect();
+        let metadata = json!({ "name": "f", "uid": "u", "resourceVersion": "7", "managedFields": managed });
+        serde_json::from_str(&json!({ "metadata": metadata, "spec": { "replicas": 3 } }).to_string())
+            .expect("an object")
+    }
+
+    fn replicas() -> Value {
+        json!({ "f:spec": { "f:replicas": {}, "f:input": { ".": {}, "k:{\"a\":1}": {} } } })
+    }
+
+    fn writer(entries: &[(&str, &str, &str, Value)], last_scale: Option<u64>) -> Option<(String, bool)> {
+        let last = last_scale.map(|minutes| UnixMillis(NOON.0 - minutes * 60_000));
+        live(entries).other_writer(last, NOON).map(|found| (found.manager, found.until.is_some()))
+    }
+
+    #[test]
+    fn gitops_and_other_autoscalers_hold_while_they_own_the_field() {
+        let early = "2026-01-01T00:00:00Z";
+        for (manager, operation) in
+            [("argocd-controller", "Apply"), ("kube-controller-manager", "Update"), ("keda", "Update")]
+        {
+            let found = writer(&[(manager, operation, early, replicas())], None);
+            assert_eq!(found, Some((manager.to_owned(), false)));
+        }
+        let other = json!({ "f:spec": { "f:image": {} }, "f:metadata": {} });
+        assert_eq!(writer(&[("argocd-controller", "Apply", early, other)], None), None);
+    }
+
+    #[test]
+    fn our_own_managers_do_not_hold() {
+        use function_mesh_api::labels::managers;
+        for manager in [managers::AUTOSCALER, managers::REPLICAS, managers::MESH, managers::WORKLOAD] {
+            for operation in ["Apply", "Update"] {
+                let found = writer(&[(manager, operation, "2026-01-05T11:59:00Z", replicas())], Some(30));
+                assert_eq!(found, None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_set_by_hand_holds_for_ten_minutes() {
+        let at = |time: &str, last| writer(&[("kubectl", "Update", time, replicas())], last);
+        let held = Some(("kubectl".to_owned(), true));
+        assert_eq!(at("2026-01-05T11:55:00Z", Some(30)), held);
+        assert_eq!(at("2026-01-05T11:49:00Z", Some(30)), None, "it is over");
+        assert_eq!(at("2026-01-05T11:55:00Z", Some(2)), None, "it was changed since");
+        assert_eq!(at("2026-01-05T11:55:00Z", None), None, "the number to begin with");
+    }
+
+    #[test]
+    fn an_owner_without_end_counts_more() {
+        let both = [
+            ("kubectl", "Update", "2026-01-05T11:55:00Z", replicas()),
+            ("flux", "Apply", "2026-01-05T11:00:00Z", replicas()),
+        ];
+        assert_eq!(writer(&both, Some(30)), Some(("flux".to_owned(), false)));
+        assert_eq!(live(&both).replicas(), Some(3));
+    }
+}
