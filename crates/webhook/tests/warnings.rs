@@ -50,7 +50,8 @@ fn scaling(fields: Value) -> (String, Vec<String>) {
     spec.as_object_mut().unwrap().extend(fields.as_object().cloned().unwrap());
     review["request"]["object"]["spec"] = spec;
     let response = decide::<Function>(Action::Validate, review.to_string().as_bytes()).response;
-    (response.result.message, response.warnings.unwrap_or_default())
+    let denial = response.status.map(|status| status.message).unwrap_or_default();
+    (denial, response.warnings.unwrap_or_default())
 }
 
 #[test]

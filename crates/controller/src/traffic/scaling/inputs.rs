@@ -191,7 +191,7 @@ mod tests {
             });
             let stats =
                 SubscriptionStats { consumer_details: details.into_iter().collect(), ..Default::default() };
-            let subscriptions = batch.map(|_| ("s".to_owned(), stats)).into_iter().collect();
+            let subscriptions = batch.map(|_| ("s".to_owned(), Box::new(stats))).into_iter().collect();
             let part = TopicStats { topic: name.to_owned(), subscriptions, ..TopicStats::default() };
             TopicAnswer { parts: vec![part], expected: Reading::Known(1) }
         });
