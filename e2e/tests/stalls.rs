@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use function_mesh_api::FunctionMesh;
+use function_mesh_api::{FunctionMesh, Sink};
 use function_mesh_e2e::{Broker, BrokerPlan, Component, Harness, Scenario, condition};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, Pod, PodStatus};
 use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::json;
@@ -37,9 +37,19 @@ async fn a_blocked_function_is_told_and_its_pod_restarted() -> Result<()> {
         let texts = [format!("block-until:{until}"), "after".to_owned()];
         scenario.pulsar.send("in", &texts).await?;
         scenario.await_stalled("m-blocks", "True", &STALLED).await?;
-        let mesh = scenario.api::<FunctionMesh>().get("m").await?;
-        let stalled = condition(&mesh, "Stalled").context("no condition of the mesh")?;
-        ensure!(stalled.status == "True" && stalled.message.contains("function blocks"), "{stalled:?}");
+        // The mesh follows its component.
+        let names_it = |mesh: &FunctionMesh| {
+            condition(mesh, "Stalled")
+                .is_some_and(|it| it.status == "True" && it.message.contains("function blocks"))
+        };
+        scenario.await_mesh("m", TIMEOUT, names_it).await?;
+        let plugin = std::env::var("FUNCTION_MESH_CLI").context("set FUNCTION_MESH_CLI to kubectl-mesh")?;
+        let status = ["status", "m", "-n", &scenario.namespace];
+        // Its exit code says that the mesh is not healthy.
+        let output = scenario.harness.run(&plugin, &status, "").await.err().context("it is healthy")?;
+        let output = output.to_string();
+        println!("{output}");
+        ensure!(STALLED.iter().any(|it| output.contains(it)), "{output}");
 
         scenario
             .eventually("the pod is another one", TIMEOUT, async || {
@@ -76,6 +86,54 @@ async fn a_function_that_always_raises_is_failing() -> Result<()> {
         let traffic = scenario.status("raises").await?.traffic.context("no traffic")?;
         println!("{message:?} {traffic:?}");
         message.map(|_| ())
+    })
+    .await
+}
+
+/// A connector whose own thread ended: the process runs, the pod is Ready, and no message is acknowledged. An error in the
+/// runner's thread ends the process instead, so that Kubernetes restarts it.
+#[tokio::test]
+async fn a_java_sink_whose_thread_ended_is_told_and_one_whose_runner_failed_restarts() -> Result<()> {
+    Scenario::run("thread", async |scenario| {
+        let sink = |name: &str| {
+            let sink = scenario.sink(name, "e2e.Handover", "/functions/functions.jar", name);
+            // A sink requires a configuration.
+            impatient(sink).with(json!({ "sinkConfig": { "a": "b" } }))
+        };
+        for name in ["ends", "fails"] {
+            scenario.apply::<Sink>(sink(name).alone()).await?;
+        }
+        let texts: Vec<_> = (0..10).map(|number| format!("text {number}")).collect();
+        for name in ["ends", "fails"] {
+            scenario.pulsar.await_consumer(name, TIMEOUT).await?;
+            scenario.pulsar.send(name, &texts).await?;
+            scenario.await_read(name, TIMEOUT).await?;
+        }
+        scenario.pulsar.send("fails", &["error"]).await?;
+        let began = Instant::now();
+        scenario.pulsar.send("ends", &["end", "after", "that"]).await?;
+        let pod = async |name: &str| {
+            let status = scenario.api::<Pod>().get(&format!("{name}-sink-0")).await?.status;
+            status.context("no status")
+        };
+        let restarts = |status: &PodStatus| {
+            status.container_statuses.iter().flatten().map(|it| it.restart_count).sum::<i32>()
+        };
+        scenario
+            .eventually("the runner ended", TIMEOUT, async || Ok(restarts(&pod("fails").await?) > 0))
+            .await?;
+        println!("an error ends the runner: restarted {} s after the message", began.elapsed().as_secs());
+
+        scenario.await_stalled_of::<Sink>("ends", "True", &["ReceivingNotAcking"]).await?;
+        println!("the thread ended {} s ago", began.elapsed().as_secs());
+        let status = pod("ends").await?;
+        let conditions = status.conditions.as_deref().unwrap_or_default();
+        ensure!(conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True"), "{conditions:?}");
+        ensure!(restarts(&status) == 0, "{status:?}");
+        let traffic = scenario.status_of::<Sink>("ends").await?.traffic.context("no traffic")?;
+        println!("pod Ready, no restart: {traffic:?}");
+        ensure!(traffic.backlog == Some(3), "{traffic:?}");
+        Ok(())
     })
     .await
 }

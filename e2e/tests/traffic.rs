@@ -12,20 +12,6 @@ use serde_json::json;
 
 const TIMEOUT: Duration = Duration::from_mins(3);
 
-/// Waits until the traffic of a component passes a check.
-async fn await_traffic(
-    scenario: &Scenario,
-    name: &str,
-    what: &str,
-    check: impl Fn(&TrafficStatus) -> bool,
-) -> Result<()> {
-    scenario
-        .eventually(&format!("{name}: {what}"), TIMEOUT, async || {
-            Ok(scenario.status(name).await?.traffic.as_ref().is_some_and(&check))
-        })
-        .await
-}
-
 /// Plain and partitioned topics, Shared, Failover and Key_Shared, a pattern, and a component without pods.
 #[tokio::test]
 async fn numbers_are_those_of_the_messages() -> Result<()> {
@@ -54,11 +40,12 @@ async fn numbers_are_those_of_the_messages() -> Result<()> {
         for topic in ["plain", "parts", "keys", "many-1", "many-2", "waits"] {
             scenario.pulsar.send(topic, &texts).await?;
         }
-        await_traffic(scenario, "m-waits", "70 entries wait", |traffic| traffic.backlog == Some(70)).await?;
-        await_traffic(scenario, "m-waits", "they become older", |traffic| {
-            traffic.lag_seconds.is_some_and(|lag| lag > 0)
-        })
-        .await?;
+        scenario.await_traffic("m-waits", "70 entries wait", |traffic| traffic.backlog == Some(70)).await?;
+        scenario
+            .await_traffic("m-waits", "they become older", |traffic| {
+                traffic.lag_seconds.is_some_and(|lag| lag > 0)
+            })
+            .await?;
         for name in ["m-plain", "m-ordered", "m-keyed"] {
             let is_done = |traffic: &TrafficStatus| {
                 traffic.backlog == Some(0)
@@ -66,13 +53,12 @@ async fn numbers_are_those_of_the_messages() -> Result<()> {
                     && traffic.in_rate.is_some()
                     && traffic.exceptions == Some(0)
             };
-            await_traffic(scenario, name, "all is acknowledged", is_done).await?;
+            scenario.await_traffic(name, "all is acknowledged", is_done).await?;
             scenario.await_stalled(name, "False", &["NotStalled"]).await?;
         }
-        await_traffic(scenario, "m-pattern", "both topics are worked off", |it| it.backlog == Some(0))
-            .await?;
+        scenario.await_traffic("m-pattern", "both topics are worked off", |it| it.backlog == Some(0)).await?;
         scenario.kubectl(&["scale", "function", "m-waits", "--replicas=1"]).await?;
-        await_traffic(scenario, "m-waits", "the backlog is gone", |it| it.backlog == Some(0)).await?;
+        scenario.await_traffic("m-waits", "the backlog is gone", |it| it.backlog == Some(0)).await?;
         scenario.await_ready("m", TIMEOUT).await?;
         let plugin = std::env::var("FUNCTION_MESH_CLI").context("set FUNCTION_MESH_CLI to kubectl-mesh")?;
         let output = scenario.harness.run(&plugin, &["status", "m", "-n", &scenario.namespace], "").await?;

@@ -129,6 +129,27 @@ async fn a_sleeping_chain_wakes_as_one() -> Result<()> {
     .await
 }
 
+/// A broker looks at the time of delayed messages only for a consumer, so that a function which slept meanwhile would never
+/// wake for them.
+#[tokio::test]
+async fn delayed_messages_keep_a_function_awake_until_their_time() -> Result<()> {
+    Scenario::run("drowsy", async |scenario| {
+        let function = sleepy(scenario.python("marks", "mark.Mark", "in", "out"));
+        scenario.start(&function, "in", TIMEOUT).await?;
+        let began = Instant::now();
+        let mut producer = scenario.pulsar.producer("in").await?;
+        for number in 0..30 {
+            producer.send_delayed(&format!("text-{number}").into(), Duration::from_mins(2)).await?;
+        }
+        let received = scenario.pulsar.receive("out", 30, TIMEOUT).await?;
+        println!("sent 30, received {} after {:.1} s", received.len(), began.elapsed().as_secs_f64());
+        await_asleep(scenario, &["marks"]).await?;
+        println!("asleep after {:.1} s", began.elapsed().as_secs_f64());
+        Ok(())
+    })
+    .await
+}
+
 /// More replicas than partitions get no messages under Failover.
 #[tokio::test]
 async fn an_ordered_function_stops_at_its_partitions() -> Result<()> {
