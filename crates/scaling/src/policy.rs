@@ -85,7 +85,7 @@ pub enum SleepRefusal {
     TopicsNotListed,
     /// The component reads no topic, so that nothing would wake it.
     NoInput,
-    /// The component reads a topic that is not persistent, whose messages wait for nobody.
+    /// The component reads a topic that is not persistent, whose messages are lost without a consumer.
     NotPersistent,
 }
 

@@ -125,9 +125,9 @@ impl Observed {
             || self.demand.policy.stall_after != demand.policy.stall_after
             || self.demand.config_map != demand.config_map;
         match &mut self.scaler {
+            _ if !demand.work.has_scaler() => self.scaler = None,
             Some(scaler) => scaler.note_spec(&self.demand.work, &demand.work),
-            None if demand.work.has_scaler() => self.scaler = Some(Box::default()),
-            None => {}
+            None => self.scaler = Some(Box::default()),
         }
         self.demand = demand;
         if is_other {

@@ -31,3 +31,4 @@ mod traffic;
 mod upstream;
 mod validation;
 mod watched_namespaces;
+mod work_scaling;

@@ -1,4 +1,4 @@
-//! Writes the replicas of a component, as an autoscaler does: through the scale subresource, with a field manager of its own.
+//! Writes the replicas of a component, as an autoscaler does: through the scale subresource, with a separate field manager.
 //!
 //! The component is read first. Its resource version is a precondition of the write, so that a decision about an older one
 //! overwrites nothing; and its `managedFields`, which caches leave out, say who else sets the replicas.
@@ -31,7 +31,7 @@ pub(super) struct Order {
 pub(super) enum Ended {
     /// The replicas are set.
     Scaled,
-    /// Nobody else sets them.
+    /// No other field manager sets them.
     Free,
     /// Another field manager sets them.
     Other(OtherWriter),

@@ -22,7 +22,7 @@ pub(crate) struct Work {
     pub(crate) subscription: Option<SubscriptionType>,
     /// Whether a pod works on one message at a time.
     pub(crate) is_synchronous: bool,
-    /// Why it must not sleep, whatever the policies of its Pulsar namespace.
+    /// Why it must not sleep, regardless of the policies of its Pulsar namespace.
     pub(crate) refusal: Option<SleepRefusal>,
     /// Whether the user suspended it.
     pub(crate) is_suspended: bool,

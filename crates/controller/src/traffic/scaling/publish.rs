@@ -31,7 +31,12 @@ impl Observed {
         settings: &ObserverSettings,
         now: Monotonic,
     ) -> Option<TrafficReport> {
-        let scaler = self.scaler.as_ref().filter(|_| self.demand.work.wanted.is_some())?;
+        if self.demand.work.wanted.is_none() {
+            let (report, written) = self.published.as_mut().filter(|(report, _)| report.scaling.is_some())?;
+            (report.scaling, *written) = (None, now);
+            return Some(report.clone());
+        }
+        let scaler = self.scaler.as_ref()?;
         let is_pending = self.demand.work.is_automatic() && scaler.is_pending(now);
         let since = self.published.as_ref().map(|(_, written)| now.since(*written)).unwrap_or_default();
         let (grace, least) = (settings.intervals.grace, settings.write.min_interval);

@@ -36,7 +36,7 @@ pub(super) fn is_other(before: &ScalingStatus, decision: &Decision, learned: &Le
     is_urgent(before, decision) || category_before != Some(category(decision.reason.name())) || is_first_rate
 }
 
-/// Whether it is worth one at once: somebody looks at what they have just changed, or at what sleeps.
+/// Whether it is worth one at once: the user looks at what was just changed, or at what sleeps.
 pub(super) fn is_urgent(before: &ScalingStatus, decision: &Decision) -> bool {
     const URGENT: [&str; 5] = ["OtherWriter", "Paused", "Suspended", "Asleep", "SleepRefused"];
     let (was, is) = (before.reason.as_deref().map(category), category(decision.reason.name()));
@@ -81,7 +81,7 @@ fn learned_status(learned: &Learned) -> Option<LearnedScaling> {
     })
 }
 
-/// What a status says was learned. A plateau is found anew, since it holds only for the load of that time.
+/// What a status says was learned. A plateau is found again, since it holds only for the load of that time.
 pub(super) fn learned(status: Option<&ScalingStatus>) -> Learned {
     let Some(learned) = status.and_then(|status| status.learned.as_ref()) else { return Learned::default() };
     Learned {
@@ -101,7 +101,7 @@ pub(super) fn learned(status: Option<&ScalingStatus>) -> Learned {
     }
 }
 
-/// Four digits are more than anybody measures.
+/// Four digits are more than are measured.
 fn rounded(number: f64) -> f64 {
     if !number.is_finite() || number == 0.0 {
         return 0.0;

@@ -80,6 +80,9 @@ impl Scaler {
 
     /// Takes another spec: replicas that the operator did not write have another writer.
     pub(in super::super) fn note_spec(&mut self, before: &Work, now: &Work) {
+        if now.wanted.is_none() {
+            self.decision = None;
+        }
         if before.replicas != now.replicas && self.written != Some(now.replicas) {
             self.writer = Writer::Unknown;
         }

@@ -1,6 +1,6 @@
 //! Who sets the replicas of a component, by its `managedFields`. Pure.
 //!
-//! An owner by `Apply` means to keep the number: GitOps applies it again and again. `Update` says only that somebody set it
+//! An owner by `Apply` means to keep the number: GitOps applies it again and again. `Update` says only that the number was set
 //! once, so that it counts for a while.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// How long a number that somebody set by hand is left alone.
+/// How long a number that a user set by hand is left alone.
 const UPDATE_HOLD: Duration = Duration::from_mins(10);
 /// Controllers that set the number again and again, though by `Update`: the HorizontalPodAutoscaler's, and KEDA.
 const CONTROLLERS: [&str; 3] = ["kube-controller-manager", "keda", "keda-operator"];
