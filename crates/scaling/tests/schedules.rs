@@ -66,9 +66,15 @@ proptest! {
 
 #[test]
 fn usual_schedules_are_accepted_and_parsed() {
-    for start in
-        ["0 8 * * MON-FRI", "*/5 * * * *", "30 2 29 2 *", "0 0 1,15 */3 *", "0 22 * * 5-7", "0 0 31 1-12 sun"]
-    {
+    for start in [
+        "0 8 * * MON-FRI",
+        "*/5 * * * *",
+        "30 2 29 2 *",
+        "0 0 1,15 */3 *",
+        "0 22 * * 5-7",
+        "0 22 * * Fri-Sun",
+        "0 0 31 1-12 sun",
+    ] {
         assert!(is_accepted(start, "UTC") && is_parsed(start, "UTC"), "{start}");
     }
     for zone in ["UTC", "Europe/Berlin", "America/Argentina/Ushuaia", "asia/tokyo", "Etc/GMT+5"] {

@@ -63,6 +63,10 @@ pub(super) fn error(pattern: &str) -> Option<String> {
 impl Field {
     /// The values, a bit each.
     fn parse(&self, text: &str) -> Option<u64> {
+        // In a list crons disagree about it.
+        if text.split(',').count() > 1 && text.split(',').any(|item| item == "*") {
+            return None;
+        }
         text.split(',').try_fold(0, |set, item| Some(set | self.item(item)?))
     }
 
@@ -73,7 +77,7 @@ impl Field {
         };
         let (first, last) = match range.split_once('-') {
             _ if range == "*" => (*self.values.start(), *self.values.end()),
-            Some((first, last)) => (self.value(first)?, self.value(last)?),
+            Some((first, last)) => (self.value(first)?, self.last(last)?),
             // Crons disagree about a step from one value.
             None if step.is_some() => return None,
             None => (self.value(range)?, self.value(range)?),
@@ -81,6 +85,12 @@ impl Field {
         let step = usize::from(step.unwrap_or(1));
         (first <= last && step > 0)
             .then(|| (first..=last).step_by(step).fold(0, |set, value| set | 1_u64 << value))
+    }
+
+    /// The end of a range: a week may end with Sunday.
+    fn last(&self, text: &str) -> Option<u8> {
+        let is_sunday = self.names.contains(&"SUN") && text.eq_ignore_ascii_case("SUN");
+        if is_sunday { Some(*self.values.end()) } else { self.value(text) }
     }
 
     fn value(&self, text: &str) -> Option<u8> {
@@ -105,6 +115,7 @@ mod tests {
             "0 8 * * MON-FRI",
             "*/15 0-23/2 1,15 jan,JUL *",
             "59 23 31 12 7",
+            "0 8 * * FRI-SUN",
             "0 0 29 2 *",
             "0 0 30 2 MON",
             "0  0\t* * SUN",
@@ -124,6 +135,7 @@ mod tests {
             ("0 5/10 * * *", "invalid hour"),
             ("0 */0 * * *", "invalid hour"),
             ("0 8, * * *", "invalid hour"),
+            ("0 8,* * * *", "invalid hour"),
             ("0 +8 * * *", "invalid hour"),
             ("0 8 L * *", "invalid day of the month"),
             ("0 ٣ * * *", "invalid hour"),
