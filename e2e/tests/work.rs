@@ -30,11 +30,16 @@ async fn scaling(scenario: &Scenario, name: &str) -> Result<ScalingStatus> {
     scenario.status(name).await?.scaling.context("no status.scaling")
 }
 
+/// A component has no status at first.
+async fn is_in_phase(scenario: &Scenario, name: &str, phase: Phase) -> bool {
+    scenario.status(name).await.is_ok_and(|status| status.phase == phase)
+}
+
 async fn await_asleep(scenario: &Scenario, names: &[&str]) -> Result<()> {
     for name in names {
         scenario
             .eventually(&format!("{name} sleeps"), TIMEOUT, async || {
-                Ok(scenario.status(name).await?.phase == Phase::Asleep)
+                Ok(is_in_phase(scenario, name, Phase::Asleep).await)
             })
             .await?;
     }
