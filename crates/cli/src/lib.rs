@@ -16,17 +16,14 @@ mod cluster;
 mod commands;
 mod diff;
 mod explain;
-pub mod graph;
 pub mod input;
 mod object;
-mod object_ref;
 mod operator;
 mod output;
 mod reference;
 mod rendering;
 mod screen;
 mod shell_args;
-mod shorten;
 #[cfg(feature = "cluster")]
 pub mod status;
 
@@ -34,6 +31,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use function_mesh_graph as graph;
+use function_mesh_status::object_ref;
 
 pub use commands::crds::{FILE_HEADER, crd_files, crd_reference};
 
