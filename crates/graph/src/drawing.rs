@@ -13,6 +13,15 @@ pub(crate) const POINT: i32 = 14;
 /// Depth of the notch of a sink.
 pub(crate) const NOTCH: i32 = 12;
 
+/// Gaps between layers; there is more where many lines turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Gaps {
+    /// Before a layer with components.
+    pub components: i32,
+    /// Before a layer of topics alone.
+    pub topics: i32,
+}
+
 /// The rectangle of a vertex.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Frame {
@@ -64,9 +73,8 @@ pub struct Drawing<'a> {
 }
 
 impl<'a> Drawing<'a> {
-    /// Lays out a graph whose boxes have these widths and heights. `step` is the gap between layers; there is more where
-    /// many lines turn.
-    pub fn new(graph: &'a Graph, size: impl Fn(&Vertex) -> (i32, i32), step: i32) -> Self {
+    /// Lays out a graph whose boxes have these widths and heights.
+    pub fn new(graph: &'a Graph, size: impl Fn(&Vertex) -> (i32, i32), gaps: Gaps) -> Self {
         let sizes: Vec<_> = graph.vertices.iter().map(size).collect();
         let layout = Layout::of(&Plan {
             sizes: sizes.iter().map(|(_, height)| *height).collect(),
@@ -77,12 +85,16 @@ impl<'a> Drawing<'a> {
         let steps = ports::steps(graph, &layout, 12, 13);
         let mut spans = Vec::new();
         let mut x = 0;
-        for (layer, steps) in layout.layers.iter().zip(&steps) {
+        for (place, (layer, steps)) in layout.layers.iter().zip(&steps).enumerate() {
             let shown = layer.iter().filter_map(|item| sizes.get(layout.items[*item].vertex?));
             let width = shown.map(|(width, _)| *width).max().unwrap_or_default();
             spans.push((x, x + width));
             let turning = steps.iter().filter(|step| step.from != step.to).count();
-            x += width + step + i32::try_from(turning * 3).unwrap_or(60).min(60);
+            let next = layout.layers.get(place + 1).into_iter().flatten();
+            let mut next = next.filter_map(|item| graph.vertices.get(layout.items.get(*item)?.vertex?));
+            let has_component = next.any(|vertex| matches!(vertex.kind, Kind::Component { .. }));
+            let gap = if has_component { gaps.components } else { gaps.topics };
+            x += width + gap + i32::try_from(turning * 3).unwrap_or(60).min(60);
         }
         let width = spans.last().map_or(0, |(_, end)| *end);
         let height = layout.breadth();

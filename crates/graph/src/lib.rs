@@ -25,7 +25,7 @@ use function_mesh_api::topology::{Topology, Usage};
 use function_mesh_api::{FunctionMeshSpec, Role};
 
 pub use dot::dot;
-pub use drawing::{Drawing, Frame, Line};
+pub use drawing::{Drawing, Frame, Gaps, Line};
 pub use mermaid::mermaid;
 pub use rates::Rate;
 pub use svg::{frames, svg};

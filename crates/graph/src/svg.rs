@@ -5,13 +5,13 @@ use std::fmt::Write;
 
 use function_mesh_api::{REPLACEMENT, Role, is_printable};
 
-use super::drawing::{Drawing, Frame, Line, NOTCH, POINT};
+use super::drawing::{Drawing, Frame, Gaps, Line, NOTCH, POINT};
 use super::{Boundary, Flow, Graph, Kind, Vertex};
 use crate::shorten::{columns, shorten};
 
 const MARGIN: i32 = 28;
-/// Gap between layers.
-const STEP: i32 = 44;
+/// Gaps between layers.
+const GAPS: Gaps = Gaps { components: 44, topics: 44 };
 /// Longest names without elision; the full name is in the tooltip.
 const LONGEST_NAME: usize = 32;
 const LONGEST_TOPIC: usize = 40;
@@ -21,7 +21,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// The rectangles of all vertices of a graph, in order.
 pub fn frames(graph: &Graph) -> Vec<Frame> {
-    Drawing::new(graph, size, STEP).frames()
+    Drawing::new(graph, size, GAPS).frames()
 }
 
 /// Width and height of a vertex.
@@ -64,7 +64,7 @@ fn small(vertex: &Vertex) -> Option<String> {
 
 /// Graphs as one SVG, stacked vertically.
 pub fn svg(graphs: &[Graph]) -> String {
-    let drawings: Vec<_> = graphs.iter().map(|graph| Drawing::new(graph, size, STEP)).collect();
+    let drawings: Vec<_> = graphs.iter().map(|graph| Drawing::new(graph, size, GAPS)).collect();
     let head = |drawing: &Drawing<'_>| 34 + 18 * i32::try_from(drawing.graph.notes.len()).unwrap_or_default();
     let texts =
         graphs.iter().flat_map(|graph| graph.notes.iter().map(|note| columns(&shorten(note, 160)) * 7));
