@@ -205,7 +205,7 @@ impl Cluster {
         self.runtime.block_on(future)
     }
 
-    /// A client with the rights of the kubeconfig.
+    /// A client with the permissions of the kubeconfig.
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
