@@ -30,6 +30,7 @@ export class GraphView {
 
   // Draws the items that changed; null for all.
   draw(state, changed, selected) {
+    const start = performance.now();
     this.state = state;
     const { head, items } = state;
     this.svg.setAttribute("aria-label", `Graph of ${head.name}. Use the arrow keys to follow the flow.`);
@@ -38,6 +39,8 @@ export class GraphView {
     for (const id of ids) this.item(id, items.get(id));
     if (changed === null) this.order();
     this.select(selected);
+    if (changed === null) performance.measure("draw", { start });
+    if (!this.isShown) this.begin();
   }
 
   size() {
@@ -50,6 +53,15 @@ export class GraphView {
     const scale = this.zoom === "fit" ? fit : (this.zoom ?? Math.max(fit, 0.7));
     this.svg.setAttribute("width", Math.round(whole * scale));
     this.svg.setAttribute("height", Math.round(high * scale));
+  }
+
+  // The flow begins at the left, and in the middle of a high graph.
+  begin() {
+    const first = [...this.state.items.values()].find((item) => item.order === 0);
+    if (!first) return;
+    this.isShown = true;
+    const scale = Number(this.svg.getAttribute("width")) / (this.state.head.width + 2 * MARGIN);
+    if (!this.selected) this.element.scrollTop = (first.y + MARGIN) * scale - this.element.clientHeight / 2;
   }
 
   scale(factor) {

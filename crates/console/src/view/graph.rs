@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use function_mesh_api::{FunctionMeshSpec, Role};
 use function_mesh_graph::shorten::{columns, shorten};
-use function_mesh_graph::{Arrow, Drawing, Flow, Frame, Gaps, Graph, Kind, Vertex};
+use function_mesh_graph::{Arrow, Boundary, Drawing, Flow, Frame, Gaps, Graph, Kind, Vertex};
 use serde_json::Value;
 
 use super::parts::Piece;
@@ -98,7 +98,12 @@ fn size(vertex: &Vertex) -> (i32, i32) {
             let caption = columns(&shorten(detail, LONGEST_NAME)) + 11;
             ((name * 9).max(caption * 7).max(132) + 40, 72)
         }
-        Kind::Topic { .. } => ((name * 15 / 2).max(60) + 24, if vertex.is_label { 34 } else { 40 }),
+        Kind::Topic { boundary, purpose, .. } => {
+            // The rate is below the name, after where the topic comes from.
+            let is_plain = *boundary == Boundary::Internal && purpose.is_none();
+            let least = if is_plain { 60 } else { 104 };
+            ((name * 15 / 2).max(least) + 24, if vertex.is_label { 34 } else { 40 })
+        }
     }
 }
 

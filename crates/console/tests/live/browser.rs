@@ -141,17 +141,20 @@ impl Browser {
         Ok(result["result"]["value"].take())
     }
 
-    /// Waits until an expression is true.
+    /// Waits until an expression is true. While a page loads, it cannot be evaluated.
     pub(crate) async fn until(&mut self, expression: &str) -> anyhow::Result<()> {
         let end = tokio::time::Instant::now() + SECONDS_30;
-        while self.eval(&format!("Boolean({expression})")).await? != true {
-            if tokio::time::Instant::now() > end {
-                let text = self.eval("document.body.innerText").await?;
-                bail!("{expression} is still false after 30 s: {text}\n{:?}", self.log);
+        loop {
+            let found = self.eval(&format!("Boolean({expression})")).await;
+            match found {
+                Ok(Value::Bool(true)) => return Ok(()),
+                found if tokio::time::Instant::now() > end => {
+                    let text = self.eval("document.body.innerText").await?;
+                    bail!("{expression} is still {found:?} after 30 s: {text}\n{:?}", self.log);
+                }
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(())
     }
 
     pub(crate) async fn press(&mut self, key: &str) -> anyhow::Result<()> {
