@@ -20,8 +20,8 @@ Examples:
   kubectl mesh ui                       all meshes of the context's namespace
   kubectl mesh ui people                one mesh as its graph, with phases, rates, backlog and lag
   kubectl mesh ui -A                    the meshes of all namespaces
-  kubectl mesh ui --no-open --port 8600 prints the URL and opens nothing, for a browser at the end of a tunnel:
-                                        ssh -L 8600:127.0.0.1:8600 HOST
+  kubectl mesh ui --no-open --port 8600
+      prints the URL and opens nothing, for a browser at the end of a tunnel: ssh -L 8600:127.0.0.1:8600 HOST
 
 The console runs on this machine, listens on the loopback interface only, and reads the cluster with the permissions
 of the kubeconfig: it shows what you may list and watch, and logs if you may get pods/log. It writes nothing. The token
