@@ -23,9 +23,9 @@ Examples:
   kubectl mesh ui --no-open --port 8600
       prints the URL and opens nothing, for a browser at the end of a tunnel: ssh -L 8600:127.0.0.1:8600 HOST
 
-The console runs on this machine, listens on the loopback interface only, and reads the cluster with the permissions
-of the kubeconfig: it shows what you may list and watch, and logs if you may get pods/log. It writes nothing. The token
-in the URL works once; the browser tab then has a session that ends with this command.
+The console runs on this machine, listens on the loopback interface only, and reads the cluster with the
+permissions of the kubeconfig: it shows what you may list and watch, and logs if you may get pods/log. It writes
+nothing. The token in the URL works once; the browser tab then has a session that ends with this command.
 
 Exit code: 0 after Ctrl-C, 2 mesh not found, no connection or invalid command line.")]
 pub(crate) struct Args {
