@@ -197,7 +197,17 @@ impl Cluster {
 
     /// Waits, while connections stay alive.
     pub(crate) fn sleep(&self, time: Duration) {
-        self.runtime.block_on(async { tokio::time::sleep(time).await });
+        self.block_on(async { tokio::time::sleep(time).await });
+    }
+
+    /// Runs a future to its end.
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// A client with the permissions of the kubeconfig.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// The settings to render objects of these namespaces with: flags, over what the operator publishes.

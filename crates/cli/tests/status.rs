@@ -1,9 +1,10 @@
-//! `status` and `top` with a real control plane, without nodes and without the operator: the tests write the statuses.
+//! `status`, `top` and `ui` with a real control plane, without nodes and without the operator: the tests write the statuses.
 
 #![cfg(feature = "cluster")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -321,5 +322,50 @@ async fn watch_prints_a_block_when_something_changes() -> anyhow::Result<()> {
     let second = watched.until("stalled, NoConsumers")?;
     assert_eq!(second[0], "", "{second:?}");
     assert!(second[2].starts_with("FunctionMesh "), "{second:?}");
+    Ok(())
+}
+
+/// Sends a request to a console, and returns the response as text.
+fn ask(host: &str, head: &str, body: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(host)?;
+    let length = body.len();
+    write!(
+        stream,
+        "{head}\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response)
+}
+
+#[tokio::test]
+async fn ui_serves_a_mesh_until_it_is_interrupted() -> anyhow::Result<()> {
+    let harness = Harness::new("ui").await?;
+    let (status, out, err) = harness.run(&["ui", "--no-open", "shout"])?;
+    assert_eq!((status, out.as_str()), (2, ""));
+    assert!(err.contains("FunctionMesh shout not found"), "{err}");
+
+    let console = Watched::start(harness.mesh(&["ui", "--no-open", "m"]))?;
+    let line = console.until("Console: http://127.0.0.1:")?.pop().context("no line")?;
+    let url = line.trim_start_matches("Console: http://");
+    let page = format!("/#/{}/m?token=", harness.namespace);
+    let (host, token) = url.split_once(page.as_str()).with_context(|| url.to_owned())?;
+    let body = json!({ "token": token }).to_string();
+    let response = ask(host, "POST /api/v1/session HTTP/1.1", &body)?;
+    let session = response.split('"').nth_back(1).context("no session")?.to_owned();
+    let path = format!("/api/v1/meshes/{}/m", harness.namespace);
+    let mesh = ask(host, &format!("GET {path} HTTP/1.1\r\nAuthorization: Bearer {session}"), "")?;
+    assert!(mesh.starts_with("HTTP/1.1 200 ") && mesh.contains("\"function/m-shout\""), "{mesh}");
+    assert!(ask(host, &format!("GET {path} HTTP/1.1"), "")?.starts_with("HTTP/1.1 401 "));
+
+    let interrupted = Command::new("kill").args(["-INT", &console.child.id().to_string()]).status()?;
+    ensure!(interrupted.success(), "{interrupted}");
+    let wait = move || {
+        let mut console = console;
+        console.child.wait()
+    };
+    let ended = tokio::task::spawn_blocking(wait).await??;
+    assert_eq!(ended.code(), Some(0), "Ctrl-C is how it ends");
     Ok(())
 }

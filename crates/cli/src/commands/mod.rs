@@ -14,6 +14,8 @@ pub(crate) mod render;
 pub(crate) mod status;
 #[cfg(feature = "cluster")]
 pub(crate) mod top;
+#[cfg(feature = "cluster")]
+pub(crate) mod ui;
 pub(crate) mod validate;
 #[cfg(feature = "cluster")]
 mod watch;

@@ -156,7 +156,7 @@ pub(super) fn mesh_selector(name: &str) -> Option<&str> {
 }
 
 /// What there is instead. It is only advice, so an error of a list is no matter.
-fn not_found(cluster: &Cluster, id: &ObjectRef) -> Failure {
+pub(super) fn not_found(cluster: &Cluster, id: &ObjectRef) -> Failure {
     let ObjectRef { kind, namespace, name } = id;
     let components = cluster.components(Some(namespace), None).unwrap_or_default();
     let objects = cluster.meshes(Some(namespace)).unwrap_or_default().into_iter().chain(components);

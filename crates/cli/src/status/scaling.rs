@@ -7,10 +7,10 @@ use function_mesh_api::{parse, printable};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::number;
-use crate::object_ref::{ObjectRef, controller};
+use function_mesh_status::object_ref::{ObjectRef, controller};
 
 /// The scaling of a Function, Source or Sink. Fields may join; a field is only removed after a deprecation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -223,48 +223,6 @@ fn undecided(object: &Value, at: &str) -> Unexplained {
         "the operator does not observe Pulsar, or has not yet; start it with --observe (chart: observer.enabled=true)"
     };
     Unexplained(format!("nothing is decided about {at} yet: {why}"))
-}
-
-/// What `status` shows of the scaling of a component: null without a decision.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DesiredView {
-    /// `Auto` or `Recommend`.
-    pub mode: String,
-    /// Replicas that the operator wants, or recommends.
-    pub desired_replicas: Option<u32>,
-    /// Why, in one word.
-    pub reason: Option<String>,
-    /// Why, in one sentence.
-    pub message: Option<String>,
-    /// What limits the replicas, if more were wanted.
-    pub limited_by: Option<String>,
-}
-
-impl DesiredView {
-    pub(super) fn of(object: &Value, status: &ScalingStatus) -> Self {
-        let recommends = object.pointer("/spec/scaling/mode") == Some(&json!("Recommend"));
-        Self {
-            mode: if recommends { "Recommend" } else { "Auto" }.to_owned(),
-            desired_replicas: status.desired_replicas,
-            reason: status.reason.clone(),
-            message: status.message.clone(),
-            limited_by: status.limited_by.clone(),
-        }
-    }
-
-    /// What is wanted, if it is not what is set.
-    pub(super) fn difference(&self, replicas: i32) -> Option<String> {
-        let desired = self.desired_replicas.filter(|desired| i64::from(*desired) != i64::from(replicas))?;
-        let verb = if self.mode == "Auto" { "wanted" } else { "recommended" };
-        let noun = if desired == 1 { "replica" } else { "replicas" };
-        let why = [&self.reason, &self.message].into_iter().flatten().cloned().collect::<Vec<_>>().join(": ");
-        Some(if why.is_empty() {
-            format!("{desired} {noun} {verb}")
-        } else {
-            format!("{desired} {noun} {verb}, {why}")
-        })
-    }
 }
 
 #[cfg(test)]

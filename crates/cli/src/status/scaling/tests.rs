@@ -2,6 +2,8 @@
 
 use super::super::tests::*;
 use super::super::{component_status, text::text};
+use serde_json::json;
+
 use super::*;
 
 #[allow(clippy::needless_pass_by_value, reason = "fixtures read better so")]

@@ -5,19 +5,13 @@ use std::fmt::Write;
 
 use function_mesh_api::{REPLACEMENT, Role, is_printable};
 
-use super::layout::{Layout, Plan};
-use super::ports::{self, Step};
+use super::drawing::{Drawing, Frame, Gaps, Line, NOTCH, POINT};
 use super::{Boundary, Flow, Graph, Kind, Vertex};
 use crate::shorten::{columns, shorten};
 
 const MARGIN: i32 = 28;
-/// Gap between neighbours in a layer.
-const GAP: i32 = 20;
-/// Gap between layers; more where many lines turn.
-const STEP: i32 = 44;
-/// Depth of the tip of a source and of the notch of a sink.
-const POINT: i32 = 14;
-const NOTCH: i32 = 12;
+/// Gaps between layers.
+const GAPS: Gaps = Gaps { components: 44, topics: 44 };
 /// Longest names without elision; the full name is in the tooltip.
 const LONGEST_NAME: usize = 32;
 const LONGEST_TOPIC: usize = 40;
@@ -25,123 +19,9 @@ const LONGEST_TOPIC: usize = 40;
 /// Colours by class. No CSS variables, which many SVG viewers do not support.
 const STYLE: &str = include_str!("style.css");
 
-/// The rectangle of a vertex.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Frame {
-    /// Left edge.
-    pub x: i32,
-    /// Upper edge.
-    pub y: i32,
-    /// Width.
-    pub width: i32,
-    /// Height.
-    pub height: i32,
-}
-
-impl Frame {
-    fn middle(&self) -> i32 {
-        self.y + self.height / 2
-    }
-}
-
-/// A graph with its layout.
-struct Drawing<'a> {
-    graph: &'a Graph,
-    layout: Layout,
-    steps: Vec<Vec<Step>>,
-    /// Start and end of each layer.
-    spans: Vec<(i32, i32)>,
-    width: i32,
-    height: i32,
-}
-
-impl<'a> Drawing<'a> {
-    fn of(graph: &'a Graph) -> Self {
-        let layout = Layout::of(&Plan {
-            sizes: graph.vertices.iter().map(|vertex| size(vertex).1).collect(),
-            edges: graph.arrows.iter().map(|arrow| (arrow.from, arrow.to)).collect(),
-            gap: GAP,
-            lane: 8,
-        });
-        let steps = ports::steps(graph, &layout, 12, 13);
-        let mut spans = Vec::new();
-        let mut x = 0;
-        for (layer, steps) in layout.layers.iter().zip(&steps) {
-            let widths = layer.iter().filter_map(|item| layout.items[*item].vertex);
-            let width = widths.map(|vertex| size(&graph.vertices[vertex]).0).max().unwrap_or_default();
-            spans.push((x, x + width));
-            let turning = steps.iter().filter(|step| step.from != step.to).count();
-            x += width + STEP + i32::try_from(turning * 3).unwrap_or(60).min(60);
-        }
-        let width = spans.last().map_or(0, |(_, end)| *end);
-        let height = layout.breadth();
-        Self { graph, layout, steps, spans, width, height }
-    }
-
-    fn frame(&self, vertex: usize) -> Option<Frame> {
-        let item = self.layout.items.get(vertex)?;
-        let (from, to) = *self.spans.get(item.layer)?;
-        let (width, height) = size(self.graph.vertices.get(vertex)?);
-        Some(Frame { x: from + (to - from - width) / 2, y: item.start, width, height })
-    }
-
-    /// The x coordinate at which a line leaves an item at this height.
-    fn leaves(&self, item: usize, y: i32) -> i32 {
-        match self.shown(item) {
-            Some((frame, vertex)) if is_role(vertex, Role::Source) => {
-                frame.x + frame.width - POINT * (y - frame.middle()).abs() * 2 / frame.height
-            }
-            Some((frame, _)) => frame.x + frame.width,
-            None => self.span(item).1,
-        }
-    }
-
-    /// The x coordinate at which a line reaches an item at this height.
-    fn reaches(&self, item: usize, y: i32) -> i32 {
-        match self.shown(item) {
-            Some((frame, vertex)) if is_role(vertex, Role::Sink) => {
-                frame.x + NOTCH - NOTCH * (y - frame.middle()).abs() * 2 / frame.height
-            }
-            Some((frame, _)) => frame.x,
-            None => self.span(item).0,
-        }
-    }
-
-    fn shown(&self, item: usize) -> Option<(Frame, &Vertex)> {
-        let vertex = self.layout.items.get(item)?.vertex?;
-        Some((self.frame(vertex)?, self.graph.vertices.get(vertex)?))
-    }
-
-    fn span(&self, item: usize) -> (i32, i32) {
-        let layer = self.layout.items.get(item).map_or(0, |item| item.layer);
-        self.spans.get(layer).copied().unwrap_or_default()
-    }
-
-    /// The two heights of a segment. A very small bend is removed where a topic is tall enough.
-    fn heights(&self, step: &Step) -> (i32, i32) {
-        let Step { from, to, .. } = *step;
-        let is_topic =
-            |item| self.shown(item).is_some_and(|(_, vertex)| matches!(vertex.kind, Kind::Topic { .. }));
-        if (from - to).abs() > 5 {
-            (from, to)
-        } else if is_topic(step.upper) {
-            (from, from)
-        } else if is_topic(step.lower) {
-            (to, to)
-        } else {
-            (from, to)
-        }
-    }
-}
-
-fn is_role(vertex: &Vertex, wanted: Role) -> bool {
-    matches!(vertex.kind, Kind::Component { role, .. } if role == wanted)
-}
-
 /// The rectangles of all vertices of a graph, in order.
 pub fn frames(graph: &Graph) -> Vec<Frame> {
-    let drawing = Drawing::of(graph);
-    (0..graph.vertices.len()).filter_map(|vertex| drawing.frame(vertex)).collect()
+    Drawing::new(graph, size, GAPS).frames()
 }
 
 /// Width and height of a vertex.
@@ -184,7 +64,7 @@ fn small(vertex: &Vertex) -> Option<String> {
 
 /// Graphs as one SVG, stacked vertically.
 pub fn svg(graphs: &[Graph]) -> String {
-    let drawings: Vec<_> = graphs.iter().map(Drawing::of).collect();
+    let drawings: Vec<_> = graphs.iter().map(|graph| Drawing::new(graph, size, GAPS)).collect();
     let head = |drawing: &Drawing<'_>| 34 + 18 * i32::try_from(drawing.graph.notes.len()).unwrap_or_default();
     let texts =
         graphs.iter().flat_map(|graph| graph.notes.iter().map(|note| columns(&shorten(note, 160)) * 7));
@@ -211,10 +91,9 @@ pub fn svg(graphs: &[Graph]) -> String {
             let _ = writeln!(out, "<text class=\"note\" y=\"{}\">{note}</text>", 34 + 18 * line);
         }
         let _ = writeln!(out, "<g transform=\"translate(0 {})\">", head(drawing));
-        for step in drawing.steps.iter().flatten() {
-            flow(&mut out, drawing, step);
+        for line in drawing.lines() {
+            draw_line(&mut out, drawing.graph, &line);
         }
-        lanes(&mut out, drawing);
         for (vertex, shown) in drawing.graph.vertices.iter().enumerate() {
             if let Some(frame) = drawing.frame(vertex) {
                 draw(&mut out, shown, frame);
@@ -256,44 +135,12 @@ fn tips(graphs: &[Graph]) -> String {
     })
 }
 
-/// One segment of an arrow: a curve between two layers, and a straight end at the box.
-fn flow(out: &mut String, drawing: &Drawing<'_>, step: &Step) {
-    let Some(arrow) = drawing.graph.arrows.get(step.arrow) else { return };
-    let (left, right) = (drawing.span(step.lower).1, drawing.span(step.upper).0);
-    let (from, to) = drawing.heights(step);
-    let (start, end) = (drawing.leaves(step.lower, from), drawing.reaches(step.upper, to));
+/// One segment of an arrow.
+fn draw_line(out: &mut String, graph: &Graph, Line { arrow, path, has_tip, .. }: &Line) {
+    let Some(arrow) = graph.arrows.get(*arrow) else { return };
     let (class, tip) = look(arrow.flow, arrow.in_cycle);
-    let head = if step.is_reversed { step.lower } else { step.upper };
-    let has_tip = drawing.shown(head).is_some_and(|(_, vertex)| !vertex.is_label);
-    let marker = if has_tip { format!(" marker-end=\"url(#tip{tip})\"") } else { String::new() };
-    let half = left + (right - left) / 2;
-    // The end is straight, so that the arrowhead points into the box.
-    let path = match (from == to, step.is_reversed) {
-        (true, false) => format!("M{start} {from}H{end}"),
-        (true, true) => format!("M{end} {from}H{start}"),
-        (false, false) => {
-            let turn = right - 8;
-            format!("M{start} {from}H{left}C{half} {from} {half} {to} {turn} {to}H{end}")
-        }
-        (false, true) => {
-            let turn = left + 8;
-            format!("M{end} {to}H{right}C{half} {to} {half} {from} {turn} {from}H{start}")
-        }
-    };
+    let marker = if *has_tip { format!(" marker-end=\"url(#tip{tip})\"") } else { String::new() };
     let _ = writeln!(out, "<path class=\"{class}\" d=\"{path}\"{marker}/>");
-}
-
-/// The segments of long arrows within the layers they pass.
-fn lanes(out: &mut String, drawing: &Drawing<'_>) {
-    for (route, arrow) in drawing.layout.routes.iter().zip(&drawing.graph.arrows) {
-        for item in route.items.iter().map(|item| &drawing.layout.items[*item]) {
-            if item.vertex.is_none() {
-                let (from, to) = drawing.spans.get(item.layer).copied().unwrap_or_default();
-                let (y, class) = (item.middle(), look(arrow.flow, arrow.in_cycle).0);
-                let _ = writeln!(out, "<path class=\"{class}\" d=\"M{from} {y}H{to}\"/>");
-            }
-        }
-    }
 }
 
 fn draw(out: &mut String, vertex: &Vertex, Frame { x, y, width, height }: Frame) {

@@ -6,6 +6,7 @@
 
 mod canvas;
 mod dot;
+mod drawing;
 pub mod layout;
 mod mermaid;
 mod order;
@@ -13,6 +14,7 @@ mod place;
 mod ports;
 mod rates;
 mod route;
+pub mod shorten;
 mod svg;
 mod text;
 
@@ -23,9 +25,10 @@ use function_mesh_api::topology::{Topology, Usage};
 use function_mesh_api::{FunctionMeshSpec, Role};
 
 pub use dot::dot;
+pub use drawing::{Drawing, Frame, Gaps, Line};
 pub use mermaid::mermaid;
 pub use rates::Rate;
-pub use svg::{Frame, frames, svg};
+pub use svg::{frames, svg};
 pub use text::text;
 
 /// Whether a topic crosses the boundary of the mesh.
@@ -241,7 +244,7 @@ impl Graph {
     }
 
     /// The arrows to and from a label.
-    pub(crate) fn through(&self, label: usize) -> Option<(Arrow, Arrow)> {
+    fn through(&self, label: usize) -> Option<(Arrow, Arrow)> {
         let before = self.arrows.iter().find(|arrow| arrow.to == label)?;
         let after = self.arrows.iter().find(|arrow| arrow.from == label)?;
         Some((*before, *after))

@@ -26,7 +26,7 @@ const UNDECODABLE: &str = "Unknown";
 
 /// The status of a FunctionMesh. Of the components those of the mesh count: by their label, their owner, and the spec of
 /// the mesh.
-pub fn mesh_status(mesh: &Value, components: &[Value]) -> StatusView {
+pub fn mesh_status<'a>(mesh: &Value, components: impl IntoIterator<Item = &'a Value>) -> StatusView {
     let id = ObjectRef::of(mesh);
     let spec = decode::<Spec>(&json!({ "spec": mesh.get("spec") }));
     let mut own = BTreeMap::new();

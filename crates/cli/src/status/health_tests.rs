@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::tests::*;
-use super::super::*;
+use super::tests::*;
+use super::*;
 
 /// Phase, health and reasons of a Function with this object.
 fn judged(change: impl FnOnce(&mut Value)) -> (String, Health, String) {

@@ -4,7 +4,7 @@ use function_mesh_api::{REPLACEMENT, is_printable};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// A name in at most this many columns, with its middle elided. Unprintable and zero-width characters are replaced.
-pub(crate) fn shorten(name: &str, columns: usize) -> String {
+pub fn shorten(name: &str, columns: usize) -> String {
     let clean: String =
         name.chars().map(|letter| if is_drawn(letter) { letter } else { REPLACEMENT }).collect();
     if clean.width() <= columns {
@@ -17,7 +17,7 @@ pub(crate) fn shorten(name: &str, columns: usize) -> String {
 }
 
 /// The width of a text in columns.
-pub(crate) fn columns(text: &str) -> i32 {
+pub fn columns(text: &str) -> i32 {
     i32::try_from(text.width()).unwrap_or(i32::MAX / 1024)
 }
 

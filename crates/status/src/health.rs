@@ -20,16 +20,6 @@ impl Health {
         }
     }
 
-    /// The SGR code of its colour.
-    pub(super) const fn colour(self) -> &'static str {
-        match self {
-            Self::Healthy => "32",
-            Self::NotReady => "33",
-            Self::Stalled => "35",
-            Self::Degraded => "31",
-        }
-    }
-
     /// The health of a phase.
     pub(super) const fn of(phase: Phase) -> Self {
         match phase {
@@ -113,19 +103,17 @@ pub(super) fn since(conditions: &[Condition], state: &str) -> Option<Time> {
 
 impl ComponentView {
     /// Whether it has all pods that it should have.
-    pub(super) fn is_ready(&self) -> bool {
-        let ready = [Phase::Ready, Phase::Paused, Phase::Suspended, Phase::Asleep];
-        ready.iter().any(|phase| phase.as_str() == self.phase)
+    pub fn is_ready(&self) -> bool {
+        [Phase::Ready, Phase::Paused, Phase::Suspended, Phase::Asleep]
+            .iter()
+            .any(|phase| phase.as_str() == self.phase)
     }
 
     /// The state in a few words: the phase, or why it is stalled.
-    pub(super) fn state(&self) -> String {
+    pub fn state(&self) -> String {
         match &self.stalled {
             Some(stalled) if self.health == Health::Stalled => format!("{STALLED}: {}", stalled.reason),
             _ => self.phase.clone(),
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
