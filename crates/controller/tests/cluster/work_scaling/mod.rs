@@ -150,7 +150,14 @@ async fn a_burst_scales_up_and_what_is_idle_sleeps_until_a_message() -> TestResu
     world.scaled("f", |replicas| replicas == 0).await?;
     let asleep = world.says("f", |scaling| scaling.desired_replicas == Some(0)).await?;
     ensure!(is_reason(&asleep, "Sleep") || is_reason(&asleep, "Asleep"), "{asleep:?}");
-    // What sleeps and has nothing to do writes nothing.
+    // What sleeps and has nothing to do writes nothing, once the rates of the last minute are zero.
+    eventually(SECONDS_30 * 4, async || {
+        let status = harness.get::<Function>("f").await?.status().cloned().context("no status")?;
+        let traffic = status.traffic.context("no traffic")?;
+        ensure!(traffic.in_rate == Some(0.0), "{traffic:?}");
+        Ok(())
+    })
+    .await?;
     harness.settle().await?;
     broker.asked(6).await?;
     let writes = crate::harness::texts(&harness.recorder.take());

@@ -21,7 +21,7 @@ async fn gitops_and_people_who_set_the_replicas_are_left_alone() -> TestResult {
     for name in ["gitops", "hand"] {
         broker.set(name, &subscription(name), Topic { growth: 0.0, acked: 60.0, ..Topic::burst() });
         let scaling = json!({ "maxReplicas": 4, "lag": "5s" });
-        harness.apply(&function(name, name, &json!({ "replicas": 1, "scaling": scaling }))?).await?;
+        harness.apply(&function(name, name, &json!({ "scaling": scaling }))?).await?;
     }
     let functions = harness.api::<Function>();
     // GitOps applies the number again and again.
@@ -84,7 +84,8 @@ async fn a_change_that_was_decided_and_not_written_is_made_once() -> TestResult 
 async fn fails_then_scales(world: &mut World, allow: impl AsyncFn() -> TestResult) -> TestResult {
     world.broker.set("in", &subscription("f"), Topic { growth: 0.0, acked: 60.0, ..Topic::burst() });
     let scaling = json!({ "maxReplicas": 2, "lag": "5s" });
-    world.harness.apply(&function("f", "in", &json!({ "replicas": 1, "scaling": scaling }))?).await?;
+    world.harness.apply(&function("f", "in", &json!({ "scaling": scaling }))?).await?;
+    world.scaled("f", |replicas| replicas == 1).await?;
     let has_event = async |world: &World, text: &str| {
         eventually(SECONDS_30 * 3, async || {
             let events = world.harness.events("Function", "f").await?;
