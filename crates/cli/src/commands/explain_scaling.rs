@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::status::{Format, data, object_name};
-use crate::cluster::{Cluster, KubeconfigArgs, Target};
+use crate::cluster::{Cluster, Target};
 use crate::object_ref::ObjectRef;
 use crate::status::ScalingView;
 use crate::{Failure, Outcome, Streams};
+use function_mesh_kube::connect::ConnectArgs;
 
 /// Names that an error lists.
 const LISTED: usize = 10;
@@ -41,7 +42,7 @@ pub(crate) struct Args {
     output: Format,
 
     #[command(flatten)]
-    kubeconfig: KubeconfigArgs,
+    connect: ConnectArgs,
 }
 
 /// A component: the name of its object, and the kind if that is given.
@@ -80,7 +81,7 @@ impl Subject {
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    let cluster = Cluster::open(&args.kubeconfig)?;
+    let cluster = Cluster::open(&args.connect)?;
     let namespace = args.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
     let all = cluster.components(Some(&namespace), None)?;
     let object = find(&all, &args.target, &namespace)?;

@@ -3,11 +3,12 @@
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use function_mesh_kube::connect::ConnectArgs;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::watch::watch;
-use crate::cluster::{Cluster, KubeconfigArgs, Target};
+use crate::cluster::{Cluster, Target};
 use crate::object_ref::ObjectRef;
 use crate::status::text::text;
 use crate::status::{Health, StatusView, component_status, mesh_status};
@@ -73,8 +74,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 
-    #[command(flatten)]
-    kubeconfig: KubeconfigArgs,
+    #[command(flatten, next_help_heading = "Cluster")]
+    connect: ConnectArgs,
 }
 
 /// A FunctionMesh or a component.
@@ -116,7 +117,7 @@ pub(super) fn object_name(name: &str) -> Result<String, String> {
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    let cluster = Cluster::open(&args.kubeconfig)?;
+    let cluster = Cluster::open(&args.connect)?;
     let namespace = args.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
     let id = ObjectRef::new(args.target.kind, &namespace, &args.target.name);
     if args.watch {

@@ -10,9 +10,10 @@ use function_mesh_console::local::Local;
 use tokio_util::sync::CancellationToken;
 
 use super::status::{not_found, object_name};
-use crate::cluster::{Cluster, KubeconfigArgs};
+use crate::cluster::Cluster;
 use crate::object_ref::ObjectRef;
 use crate::{Failure, Outcome, Streams, screen};
+use function_mesh_kube::connect::ConnectArgs;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -50,11 +51,11 @@ pub(crate) struct Args {
     no_open: bool,
 
     #[command(flatten)]
-    kubeconfig: KubeconfigArgs,
+    connect: ConnectArgs,
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    let cluster = Cluster::open(&args.kubeconfig)?;
+    let cluster = Cluster::open(&args.connect)?;
     let namespace = args.namespace.as_deref().unwrap_or_else(|| cluster.namespace());
     let page = match &args.mesh {
         Some(mesh) => {
