@@ -40,11 +40,11 @@ impl Cluster {
             .fold(strictest, |one, other| one.zip(other).map(|(one, other)| one.strictest(other)))
     }
 
-    pub(super) fn apply_policies(&mut self, namespace: &(String, String), result: Result<Parsed, Cause>) {
+    pub(super) fn apply_policies(&mut self, namespace: &(String, String), result: &Result<Parsed, Cause>) {
         let reading = match result {
-            Ok(Parsed::Policies(policies)) => Reading::Known(policies),
+            Ok(Parsed::Policies(policies)) => Reading::Known(*policies),
             Ok(_) => return,
-            Err(cause) => Reading::Unknown(cause),
+            Err(cause) => Reading::Unknown(*cause),
         };
         self.policies.insert(namespace.clone(), reading);
     }

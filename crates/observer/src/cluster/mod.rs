@@ -198,7 +198,7 @@ impl Cluster {
                 };
                 self.quotas.insert(namespace.clone(), reading);
             }
-            RequestKey::Policies { namespace, .. } => self.apply_policies(namespace, result),
+            RequestKey::Policies { namespace, .. } => self.apply_policies(namespace, &result),
             RequestKey::Brokers { .. } => self.apply_brokers(result),
             RequestKey::Metrics { broker, .. } => self.apply_metrics(broker, result, now),
         }

@@ -278,7 +278,7 @@ impl Observer {
     }
 }
 
-fn member<'a>(
+fn member(
     history: History<'a>,
     policy: Policy,
     component: function_mesh_scaling::Component,
