@@ -94,7 +94,9 @@ fn schedule(path: &FieldPath, it: &ScalingSchedule, scaling: &Scaling, findings:
     }
     let min = it.min_replicas.unwrap_or(scaling.least());
     let max = it.max_replicas.unwrap_or(scaling.most());
-    if min > max {
+    // Otherwise the bounds of the scaling itself are wrong.
+    let is_own = it.min_replicas.is_some() || it.max_replicas.is_some();
+    if min > max && is_own {
         match it.max_replicas {
             Some(_) if it.min_replicas.is_none() => findings.deny(
                 path.field("maxReplicas"),

@@ -23,9 +23,9 @@ Examples:
   kubectl mesh explain scaling function/people-clean -n shop
   kubectl mesh explain scaling people-clean -o json | jq .status.learned
 
-It prints what the operator wrote to status.scaling: the decision with every term of it, what limits it, what would change
-it, and what was learned about the component. The operator writes when the decision changes, so an old decision still
-holds.
+It prints what the operator wrote to status.scaling: the decision with every term of it, what limits it, what would
+change it, and what was learned about the component. The operator writes when the decision changes, so an old
+decision still holds.
 
 Exit code: 0 success, 2 object not found, no decision to explain, or no connection.")]
 pub(crate) struct Args {

@@ -48,10 +48,11 @@ unknown, never zero; `n/a` does not apply. The operator reports traffic only if 
 
 In JSON and YAML every field is always present, and null is unknown: `health` (Healthy, NotReady, Stalled,
 Degraded), `mesh` (namespace, name, health, state, since, ready, wanted, reasons) and `components` (kind, namespace,
-name, mesh, exists, health, phase, pods {ready, wanted}, traffic, stalled {status, reason, message}, scaling, reasons).
+name, mesh, exists, health, phase, pods {ready, wanted}, traffic, stalled {status, reason, message}, scaling,
+reasons).
 `traffic` has backlog, lagSeconds, inRate and outRate per second, exceptions, lastAcked, observedAt, restarts (pods
 restarted in a row by `onStall: Restart`), lastRestart, access and message. `mesh` is null for one component.
-`scaling` has mode, desiredReplicas, reason, message and limitedBy; it is null without a decision about the replicas.
+`scaling` has mode, desiredReplicas, reason, message and limitedBy; it is null without a decision.
 `observedAt` is the time of the observation that the operator wrote last: it observes every 10 seconds and writes
 only when a number has changed noticeably, so numbers with an old `observedAt` are not old.
 
