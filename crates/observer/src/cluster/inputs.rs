@@ -79,11 +79,11 @@ mod tests {
             stops_producers: false,
         };
         let namespace = |name: &str| ("t".to_owned(), name.to_owned());
-        cluster.apply_policies(&namespace("n"), Ok(Parsed::Policies(of(Some(60), None))));
+        cluster.apply_policies(&namespace("n"), &Ok(Parsed::Policies(of(Some(60), None))));
         assert_eq!(cluster.policies(&both), Reading::Unknown(Cause::NotAsked));
-        cluster.apply_policies(&namespace("m"), Ok(Parsed::Policies(of(Some(5), Some(9)))));
+        cluster.apply_policies(&namespace("m"), &Ok(Parsed::Policies(of(Some(5), Some(9)))));
         assert_eq!(cluster.policies(&both), Reading::Known(of(Some(5), Some(9))));
-        cluster.apply_policies(&namespace("m"), Err(Cause::Unauthorized));
+        cluster.apply_policies(&namespace("m"), &Err(Cause::Unauthorized));
         assert_eq!(cluster.policies(&both), Reading::Unknown(Cause::Unauthorized));
     }
 }
