@@ -148,13 +148,14 @@ fn what_is_unknown_has_no_series() {
     let (registry, metrics) = register(true);
     let (known, progressing) = (traffic(), Verdict::Progressing);
     for verdict in [Verdict::Unknown(Cause::Failed), Verdict::Exempt(Exemption::Starting)] {
-        metrics.set(&[sample("k", Some(&known), &progressing)]);
+        let scaled = Sample { scaling: Some((3, true)), ..sample("k", Some(&known), &progressing) };
+        metrics.set(&[scaled]);
         assert_eq!(lines(&registry, "function_mesh_component_").len(), OF_COMPONENT.len());
         let unknown = Traffic { backlog: Reading::Unknown(Cause::Failed), ..known };
         metrics.set(&[sample("k", Some(&unknown), &verdict)]);
         let all = lines(&registry, "function_mesh_component_");
-        assert_eq!(all.len(), OF_COMPONENT.len() - 2, "{all:?}");
-        for name in ["backlog", "stalled"] {
+        assert_eq!(all.len(), OF_COMPONENT.len() - 4, "{all:?}");
+        for name in ["backlog", "stalled", "desired_replicas", "scaling_held"] {
             assert!(lines(&registry, &format!("function_mesh_component_{name}")).is_empty(), "{name}");
         }
     }

@@ -20,8 +20,8 @@ pub(super) struct Order {
     pub(super) path: String,
     pub(super) name: String,
     pub(super) uid: String,
-    /// When the operator changed the replicas last.
-    pub(super) last_scale: Option<UnixMillis>,
+    /// Whether the operator ever changed the replicas.
+    pub(super) has_scaled: bool,
     /// Replicas before and after; None for a look alone.
     pub(super) change: Option<(u32, u32)>,
 }
@@ -58,7 +58,7 @@ impl Order {
         if live.metadata.uid != self.uid {
             return Ok(Ended::Stale);
         }
-        if let Some(other) = live.other_writer(self.last_scale, now) {
+        if let Some(other) = live.other_writer(self.has_scaled, now) {
             return Ok(Ended::Other(other));
         }
         let Some((before, after)) = self.change else { return Ok(Ended::Free) };

@@ -214,7 +214,7 @@ impl Observer {
             path: kind.path(&component.namespace),
             name: component.name.clone(),
             uid: component.uid.clone(),
-            last_scale: scaler.last_scale,
+            has_scaled: scaler.last_scale.is_some(),
             change: decision.map(|decision| (decision.current, decision.replicas)),
         };
         scaler.is_acting = true;

@@ -69,12 +69,9 @@ impl Live {
         self.spec.as_ref()?.replicas.and_then(|replicas| u32::try_from(replicas).ok())
     }
 
-    /// Who else sets the replicas, if the operator changed them last at this time.
-    pub(super) fn other_writer(
-        &self,
-        last_scale: Option<UnixMillis>,
-        now: UnixMillis,
-    ) -> Option<OtherWriter> {
+    /// Who else sets the replicas. `has_scaled` says whether the operator ever did: its write takes the field from every
+    /// other owner, so that any other owner set it later. Times of two clocks need not be compared.
+    pub(super) fn other_writer(&self, has_scaled: bool, now: UnixMillis) -> Option<OtherWriter> {
         let entries = self.metadata.managed_fields.iter();
         let owners = entries.filter(|entry| {
             let spec = entry.fields_v1.as_ref().and_then(|fields| fields.spec.as_ref());
@@ -87,14 +84,12 @@ impl Live {
             }
             // Before the first change of the operator it is the number to begin with, which an HPA of before may have set.
             let at = u64::try_from(entry.time?.as_millisecond()).ok()?;
-            // Times of managed fields are whole seconds.
-            let is_later = last_scale.is_some_and(|last| at.saturating_add(999) >= last.0);
             if CONTROLLERS.contains(&manager.as_str()) {
-                return is_later.then_some(OtherWriter { manager, until: None });
+                return has_scaled.then_some(OtherWriter { manager, until: None });
             }
             let hold = u64::try_from(UPDATE_HOLD.as_millis()).unwrap_or(u64::MAX);
             let until = UnixMillis(at.saturating_add(hold));
-            (is_later && now < until).then_some(OtherWriter { manager, until: Some(until) })
+            (has_scaled && now < until).then_some(OtherWriter { manager, until: Some(until) })
         });
         // One without an end counts more.
         holds.min_by_key(|hold| hold.until.is_some())
@@ -133,24 +128,22 @@ mod tests {
         json!({ "f:spec": { "f:replicas": {}, "f:input": { ".": {}, "k:{\"a\":1}": {} } } })
     }
 
-    fn writer(entries: &[(&str, &str, &str, Value)], last_scale: Option<u64>) -> Option<(String, bool)> {
-        let last = last_scale.map(|minutes| UnixMillis(NOON.0 - minutes * 60_000));
-        live(entries).other_writer(last, NOON).map(|found| (found.manager, found.until.is_some()))
+    fn writer(entries: &[(&str, &str, &str, Value)], has_scaled: bool) -> Option<(String, bool)> {
+        live(entries).other_writer(has_scaled, NOON).map(|found| (found.manager, found.until.is_some()))
     }
 
     #[test]
     fn gitops_and_other_autoscalers_hold_while_they_own_the_field() {
         let early = "2026-01-01T00:00:00Z";
-        let found = writer(&[("argocd-controller", "Apply", early, replicas())], None);
+        let found = writer(&[("argocd-controller", "Apply", early, replicas())], false);
         assert_eq!(found, Some(("argocd-controller".to_owned(), false)));
         for manager in ["kube-controller-manager", "keda"] {
-            let at = |last| writer(&[(manager, "Update", "2026-01-05T11:30:00Z", replicas())], last);
-            assert_eq!(at(Some(60)), Some((manager.to_owned(), false)));
-            assert_eq!(at(Some(2)), None, "it is gone");
-            assert_eq!(at(None), None, "it was there before");
+            let at = |has_scaled| writer(&[(manager, "Update", early, replicas())], has_scaled);
+            assert_eq!(at(true), Some((manager.to_owned(), false)));
+            assert_eq!(at(false), None, "it was there before");
         }
         let other = json!({ "f:spec": { "f:image": {} }, "f:metadata": {} });
-        assert_eq!(writer(&[("argocd-controller", "Apply", early, other)], None), None);
+        assert_eq!(writer(&[("argocd-controller", "Apply", early, other)], false), None);
     }
 
     #[test]
@@ -158,7 +151,7 @@ mod tests {
         use function_mesh_api::labels::managers;
         for manager in [managers::AUTOSCALER, managers::REPLICAS, managers::MESH, managers::WORKLOAD] {
             for operation in ["Apply", "Update"] {
-                let found = writer(&[(manager, operation, "2026-01-05T11:59:00Z", replicas())], Some(30));
+                let found = writer(&[(manager, operation, "2026-01-05T11:59:00Z", replicas())], true);
                 assert_eq!(found, None);
             }
         }
@@ -166,12 +159,11 @@ mod tests {
 
     #[test]
     fn a_number_set_by_hand_holds_for_ten_minutes() {
-        let at = |time: &str, last| writer(&[("kubectl", "Update", time, replicas())], last);
+        let at = |time: &str, has_scaled| writer(&[("kubectl", "Update", time, replicas())], has_scaled);
         let held = Some(("kubectl".to_owned(), true));
-        assert_eq!(at("2026-01-05T11:55:00Z", Some(30)), held);
-        assert_eq!(at("2026-01-05T11:49:00Z", Some(30)), None, "it is over");
-        assert_eq!(at("2026-01-05T11:55:00Z", Some(2)), None, "it was changed since");
-        assert_eq!(at("2026-01-05T11:55:00Z", None), None, "the number to begin with");
+        assert_eq!(at("2026-01-05T11:55:00Z", true), held);
+        assert_eq!(at("2026-01-05T11:49:00Z", true), None, "it is over");
+        assert_eq!(at("2026-01-05T11:55:00Z", false), None, "the number to begin with");
     }
 
     #[test]
@@ -180,7 +172,7 @@ mod tests {
             ("kubectl", "Update", "2026-01-05T11:55:00Z", replicas()),
             ("flux", "Apply", "2026-01-05T11:00:00Z", replicas()),
         ];
-        assert_eq!(writer(&both, Some(30)), Some(("flux".to_owned(), false)));
+        assert_eq!(writer(&both, true), Some(("flux".to_owned(), false)));
         assert_eq!(live(&both).replicas(), Some(3));
     }
 }
