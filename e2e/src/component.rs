@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use function_mesh_api::{Function, Role};
 use serde_json::{Value, json};
 
-use crate::Scenario;
+use crate::{Pulsar, Scenario};
 
 /// Where the ConfigMap `functions` is mounted.
 const CODE: &str = "/functions";
@@ -112,9 +112,20 @@ impl Scenario {
 
     /// Applies a standalone function and waits until each of its replicas consumes this topic.
     pub async fn start(&self, function: &Component, topic: &str, timeout: Duration) -> Result<()> {
+        self.start_at(function, &self.pulsar, topic, timeout).await
+    }
+
+    /// The same at another broker.
+    pub async fn start_at(
+        &self,
+        function: &Component,
+        pulsar: &Pulsar,
+        topic: &str,
+        timeout: Duration,
+    ) -> Result<()> {
         self.apply::<Function>(function.alone()).await?;
         let replicas = function.spec["replicas"].as_u64().unwrap_or(1);
-        self.pulsar.await_consumers(topic, usize::try_from(replicas)?, timeout).await
+        pulsar.await_consumers(topic, usize::try_from(replicas)?, timeout).await
     }
 
     fn reads(&self, topic: &str) -> Value {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use function_mesh_api::types::ComponentStatus;
+use function_mesh_api::component::Component;
+use function_mesh_api::types::{ComponentStatus, TrafficStatus};
 use function_mesh_api::{Function, FunctionMesh};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -48,28 +49,58 @@ impl Scenario {
 
     /// The status of a function.
     pub async fn status(&self, function: &str) -> Result<ComponentStatus> {
-        self.api::<Function>().get(function).await?.status.context("no status")
+        self.status_of::<Function>(function).await
+    }
+
+    /// The status of a component of this kind.
+    pub async fn status_of<K: Component>(&self, name: &str) -> Result<ComponentStatus> {
+        self.api::<K>().get(name).await?.status().cloned().context("no status")
+    }
+
+    /// Waits until the traffic of a function passes a check, and returns it.
+    pub async fn await_traffic(
+        &self,
+        function: &str,
+        what: &str,
+        check: impl Fn(&TrafficStatus) -> bool,
+    ) -> Result<TrafficStatus> {
+        let (began, timeout) = (Instant::now(), Duration::from_mins(3));
+        loop {
+            let traffic = self.status(function).await?.traffic;
+            if let Some(traffic) = traffic.as_ref().filter(|traffic| check(traffic)) {
+                return Ok(traffic.clone());
+            }
+            ensure!(began.elapsed() < timeout, "{function}: {what}: not after {timeout:?}: {traffic:?}");
+            sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Waits until a function has the condition Stalled with this status and one of these reasons. Prints how long it took,
     /// and returns the message.
-    #[allow(clippy::print_stdout, reason = "the times are what the test shows")]
     pub async fn await_stalled(&self, function: &str, wanted: &str, reasons: &[&str]) -> Result<String> {
+        self.await_stalled_of::<Function>(function, wanted, reasons).await
+    }
+
+    /// The same for a component of this kind.
+    #[allow(clippy::print_stdout, reason = "the times are what the test shows")]
+    pub async fn await_stalled_of<K: Component>(
+        &self,
+        name: &str,
+        wanted: &str,
+        reasons: &[&str],
+    ) -> Result<String> {
         let (began, timeout) = (Instant::now(), Duration::from_mins(6));
         let mut message = String::new();
-        let what = format!("{function} is Stalled={wanted} with {reasons:?}");
+        let what = format!("{name} is Stalled={wanted} with {reasons:?}");
         while message.is_empty() {
-            let status = self.api::<Function>().get(function).await?.status;
-            let all = status.map(|status| status.standard_conditions).unwrap_or_default();
+            let found = self.api::<K>().get(name).await?;
+            let all = found.status().map(|status| status.standard_conditions.clone()).unwrap_or_default();
             let found = all.into_iter().find(|it| it.type_ == "Stalled");
             if let Some(found) =
                 found.filter(|it| it.status == wanted && reasons.contains(&it.reason.as_str()))
             {
                 let seconds = began.elapsed().as_secs();
-                println!(
-                    "{function}: Stalled={wanted} {} after {seconds} s: {}",
-                    found.reason, found.message
-                );
+                println!("{name}: Stalled={wanted} {} after {seconds} s: {}", found.reason, found.message);
                 message = found.message;
             } else {
                 ensure!(began.elapsed() < timeout, "{what}: still not so after {timeout:?}");

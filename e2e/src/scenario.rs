@@ -30,6 +30,8 @@ pub struct Scenario {
     pub namespace: String,
     /// Its namespace in Pulsar.
     pub pulsar: Pulsar,
+    /// The broker of that namespace.
+    pub broker: Broker,
 }
 
 impl Scenario {
@@ -49,16 +51,34 @@ impl Scenario {
         name: &str,
         scenario: impl AsyncFnOnce(&Self) -> Result<F>,
     ) -> Result<F> {
-        let own = Self::create(harness, broker, name).await?;
         let began = Clock::now();
+        let result = Self::within(harness, broker, name, scenario).await;
+        // An error of the report does not fail the scenario.
+        if let Err(error) = report::scenario(harness, began.elapsed(), result.is_ok()) {
+            print_error(&error);
+        }
+        result
+    }
+
+    /// Runs a part of this scenario in further namespaces of the same cluster and broker, as another team has them.
+    pub async fn beside<F>(&self, name: &str, part: impl AsyncFnOnce(&Self) -> Result<F>) -> Result<F> {
+        Self::within(&self.harness, &self.broker, name, part).await
+    }
+
+    async fn within<F>(
+        harness: &Harness,
+        broker: &Broker,
+        name: &str,
+        scenario: impl AsyncFnOnce(&Self) -> Result<F>,
+    ) -> Result<F> {
+        let own = Self::create(harness, broker, name).await?;
         let result = AssertUnwindSafe(scenario(&own)).catch_unwind().await;
         let result = result.unwrap_or_else(|_| Err(anyhow!("the scenario panicked; see above")));
         if result.is_err() {
             own.dump().await;
         }
-        // Errors of reporting and cleanup do not fail the scenario.
-        let errors = [report::scenario(harness, began.elapsed(), result.is_ok()), own.remove().await];
-        for error in errors.into_iter().filter_map(Result::err) {
+        // An error of the cleanup does not fail the scenario.
+        if let Err(error) = own.remove().await {
             print_error(&error);
         }
         result
@@ -80,7 +100,7 @@ impl Scenario {
         let made = api.create(&PostParams::default(), &serde_json::from_value(wanted)?).await?;
         let namespace = made.name_any();
         let pulsar = broker.namespace(&namespace).await?;
-        let scenario = Self { harness: harness.clone(), namespace, pulsar };
+        let scenario = Self { harness: harness.clone(), namespace, pulsar, broker: broker.clone() };
         scenario
             .config(
                 "pulsar",

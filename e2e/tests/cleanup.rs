@@ -156,6 +156,7 @@ async fn equal_components_in_two_namespaces_share_a_subscription_until_the_last_
             harness: scenario.harness.clone(),
             namespace: name.clone(),
             pulsar: scenario.pulsar.clone(),
+            broker: scenario.broker.clone(),
         };
         let result = equal_components(scenario, &other).await;
         namespaces.delete(&name, &DeleteParams::default()).await?;

@@ -251,6 +251,7 @@ async fn a_namespace_that_is_deleted_with_a_mesh_in_it_goes() -> Result<()> {
             harness: scenario.harness.clone(),
             namespace: name.clone(),
             pulsar: scenario.pulsar.clone(),
+            broker: scenario.broker.clone(),
         };
         let result = goes_while_its_mesh_lives(&inner, &namespaces).await;
         if result.is_err() {

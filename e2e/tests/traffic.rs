@@ -1,5 +1,4 @@
-//! What the status says of message traffic, on a real broker: numbers compared with what was sent, and a function that
-//! blocks.
+//! What the status says of message traffic, on a real broker: numbers compared with what was sent.
 
 #![allow(clippy::print_stdout, reason = "the output and the times are what the tests show")]
 
@@ -8,29 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use function_mesh_api::FunctionMesh;
 use function_mesh_api::types::TrafficStatus;
-use function_mesh_e2e::{Scenario, condition};
-use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::ResourceExt;
-use kube::api::ListParams;
+use function_mesh_e2e::Scenario;
 use serde_json::json;
 
 const TIMEOUT: Duration = Duration::from_mins(3);
-/// How a call that does not return looks from outside.
-const STALLED: [&str; 2] = ["NotReceiving", "ReceivingNotAcking"];
-
-/// Waits until the traffic of a component passes a check.
-async fn await_traffic(
-    scenario: &Scenario,
-    name: &str,
-    what: &str,
-    check: impl Fn(&TrafficStatus) -> bool,
-) -> Result<()> {
-    scenario
-        .eventually(&format!("{name}: {what}"), TIMEOUT, async || {
-            Ok(scenario.status(name).await?.traffic.as_ref().is_some_and(&check))
-        })
-        .await
-}
 
 /// Plain and partitioned topics, Shared, Failover and Key_Shared, a pattern, and a component without pods.
 #[tokio::test]
@@ -60,11 +40,12 @@ async fn numbers_are_those_of_the_messages() -> Result<()> {
         for topic in ["plain", "parts", "keys", "many-1", "many-2", "waits"] {
             scenario.pulsar.send(topic, &texts).await?;
         }
-        await_traffic(scenario, "m-waits", "70 entries wait", |traffic| traffic.backlog == Some(70)).await?;
-        await_traffic(scenario, "m-waits", "they become older", |traffic| {
-            traffic.lag_seconds.is_some_and(|lag| lag > 0)
-        })
-        .await?;
+        scenario.await_traffic("m-waits", "70 entries wait", |traffic| traffic.backlog == Some(70)).await?;
+        scenario
+            .await_traffic("m-waits", "they become older", |traffic| {
+                traffic.lag_seconds.is_some_and(|lag| lag > 0)
+            })
+            .await?;
         for name in ["m-plain", "m-ordered", "m-keyed"] {
             let is_done = |traffic: &TrafficStatus| {
                 traffic.backlog == Some(0)
@@ -72,13 +53,12 @@ async fn numbers_are_those_of_the_messages() -> Result<()> {
                     && traffic.in_rate.is_some()
                     && traffic.exceptions == Some(0)
             };
-            await_traffic(scenario, name, "all is acknowledged", is_done).await?;
+            scenario.await_traffic(name, "all is acknowledged", is_done).await?;
             scenario.await_stalled(name, "False", &["NotStalled"]).await?;
         }
-        await_traffic(scenario, "m-pattern", "both topics are worked off", |it| it.backlog == Some(0))
-            .await?;
+        scenario.await_traffic("m-pattern", "both topics are worked off", |it| it.backlog == Some(0)).await?;
         scenario.kubectl(&["scale", "function", "m-waits", "--replicas=1"]).await?;
-        await_traffic(scenario, "m-waits", "the backlog is gone", |it| it.backlog == Some(0)).await?;
+        scenario.await_traffic("m-waits", "the backlog is gone", |it| it.backlog == Some(0)).await?;
         scenario.await_ready("m", TIMEOUT).await?;
         let plugin = std::env::var("FUNCTION_MESH_CLI").context("set FUNCTION_MESH_CLI to kubectl-mesh")?;
         let output = scenario.harness.run(&plugin, &["status", "m", "-n", &scenario.namespace], "").await?;
@@ -86,47 +66,6 @@ async fn numbers_are_those_of_the_messages() -> Result<()> {
         ensure!(output.contains("waits") && output.contains("healthy"), "{output}");
         let wide = scenario.kubectl(&["get", "functions", "-o", "wide"]).await?;
         ensure!(wide.lines().next().is_some_and(|head| head.contains("LAG")), "{wide}");
-        Ok(())
-    })
-    .await
-}
-
-/// A pod that is Ready and does nothing is reported, and restarted with `onStall: Restart`.
-#[tokio::test]
-async fn a_blocked_function_is_told_and_its_pod_restarted() -> Result<()> {
-    Scenario::run("blocked", async |scenario| {
-        let function = scenario
-            .python("blocks", "stall.Stall", "in", "out")
-            .with(json!({ "stallAfter": "1m", "onStall": "Restart" }));
-        scenario.apply::<FunctionMesh>(scenario.mesh("m", &[function])).await?;
-        scenario.await_ready("m", TIMEOUT).await?;
-        let pod = async || anyhow::Ok(scenario.api::<Pod>().get("m-blocks-function-0").await?.uid());
-        let before = pod().await?;
-        let began = std::time::Instant::now();
-        let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() + 150;
-        let texts = [format!("block-until:{until}"), "after".to_owned()];
-        scenario.pulsar.send("in", &texts).await?;
-        scenario.await_stalled("m-blocks", "True", &STALLED).await?;
-        let mesh = scenario.api::<FunctionMesh>().get("m").await?;
-        let stalled = condition(&mesh, "Stalled").context("no condition of the mesh")?;
-        ensure!(stalled.status == "True" && stalled.message.contains("function blocks"), "{stalled:?}");
-
-        scenario
-            .eventually("the pod is another one", TIMEOUT, async || {
-                Ok(pod().await.is_ok_and(|it| it != before))
-            })
-            .await?;
-        println!("restarted {} s after the message", began.elapsed().as_secs());
-        let received = scenario.pulsar.receive("out", 2, TIMEOUT).await?;
-        ensure!(received.contains(&"after!".to_owned()), "{received:?}");
-        scenario.await_stalled("m-blocks", "False", &["NotStalled"]).await?;
-        println!("over {} s after the message", began.elapsed().as_secs());
-        let events = scenario.api::<Event>().list(&ListParams::default()).await?;
-        let reasons: Vec<_> = events.items.iter().filter_map(|event| event.reason.as_deref()).collect();
-        ensure!(reasons.contains(&"PodRestarted"), "{reasons:?}");
-        ensure!(STALLED.iter().any(|it| reasons.contains(it)), "{reasons:?}");
-        let traffic = scenario.status("m-blocks").await?.traffic.context("no traffic")?;
-        ensure!(traffic.restarts == Some(1), "{traffic:?}");
         Ok(())
     })
     .await

@@ -15,6 +15,7 @@
 - apiGroups: [compute.functionmesh.io]
   resources: [functionmeshes/finalizers, functions/finalizers, sources/finalizers, sinks/finalizers]
   verbs: [update]
+# The replicas of a component with `scaling`, and of one whose autoscaler gets other bounds.
 - apiGroups: [compute.functionmesh.io]
   resources: [functions/scale, sources/scale, sinks/scale]
   verbs: [patch]

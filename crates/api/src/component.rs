@@ -110,32 +110,6 @@ pub struct Common<'a> {
     pub scaling: Option<&'a Scaling>,
 }
 
-impl Common<'_> {
-    /// Whether an autoscaler sets the replicas: a HorizontalPodAutoscaler or the operator. The mesh then does not own the
-    /// field.
-    pub fn is_autoscaled(&self) -> bool {
-        self.max_replicas.is_some() || self.scaling.is_some_and(Scaling::is_automatic)
-    }
-
-    /// Bounds of the replicas that an autoscaler sets, and the number to begin with.
-    pub fn autoscaled_bounds(&self) -> Option<(i32, i32)> {
-        if let Some(max) = self.max_replicas {
-            return Some((self.min_replicas.unwrap_or(1), max));
-        }
-        self.scaling.filter(|scaling| scaling.is_automatic()).map(|it| (it.least(), it.most()))
-    }
-
-    /// Whether the operator may let it sleep at zero replicas.
-    pub fn may_sleep(&self) -> bool {
-        let sleeps = |it: &Scaling| {
-            let schedules = it.schedules.iter().flatten();
-            it.is_automatic()
-                && (it.least() == 0 || schedules.filter_map(|it| it.min_replicas).any(|it| it == 0))
-        };
-        self.max_replicas.is_none() && self.scaling.is_some_and(sleeps)
-    }
-}
-
 /// Consumer settings of functions and sinks.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "each field is documented in the spec of its kind")]

@@ -108,7 +108,7 @@ documented_names! {
         Suspended,
         /// The operator scaled the component to zero, since there is nothing to do; a message wakes it.
         Asleep,
-        /// All components of the mesh are ready, suspended, or ready with a deferred change.
+        /// All components of the mesh are ready, asleep, suspended, or ready with a deferred change.
         ComponentsReady,
         /// The components named are starting or rolling out.
         ComponentsNotReady,

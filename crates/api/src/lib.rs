@@ -32,6 +32,7 @@
 //! assert_eq!(graph.external_inputs().next().map(|topic| topic.short_name()), Some("words"));
 //! ```
 
+mod autoscaling;
 pub mod bounds;
 mod budget;
 mod builtin_metric;

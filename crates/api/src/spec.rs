@@ -125,6 +125,7 @@ macro_rules! component_spec {
             /// What the operator does when the component is stalled. Defaults to `Report`.
             pub on_stall: Option<OnStall>,
             /// Scaling on messages instead of a HorizontalPodAutoscaler. Not together with `maxReplicas`.
+            #[validate(nested)]
             pub scaling: Option<Scaling>,
         }
     };

@@ -92,6 +92,47 @@ fn stored_replicas_do_not_block_new_limits() {
     }
 }
 
+/// The replicas of a stored object are the operator's. Those in a manifest are its author's.
+#[test]
+fn replicas_beside_scaling_are_warned_of_in_manifests() {
+    let scaling = |replicas: Value| json!({ "scaling": { "minReplicas": 1 }, "replicas": replicas });
+    let found = |object: &Value| {
+        let findings = check(object);
+        let warned = findings.warnings.iter().any(|warning| warning.field.as_str() == "spec.replicas");
+        (fields(&findings).len(), warned)
+    };
+    let mut written = cases::object("Function", &scaling(json!(3)));
+    assert_eq!(found(&written), (0, true));
+    assert_eq!(found(&cases::object("Function", &scaling(json!(1)))), (0, false), "that is the default");
+    assert_eq!(found(&cases::object("Function", &scaling(Value::Null))), (0, false));
+    let recommended = json!({ "scaling": { "mode": "Recommend" }, "replicas": 3 });
+    assert_eq!(found(&cases::object("Function", &recommended)), (0, false));
+    written["metadata"]["resourceVersion"] = "1".into();
+    assert_eq!(found(&written), (0, false));
+    // The bounds of a sleeping component can be raised.
+    written["spec"]["replicas"] = 0.into();
+    assert_eq!(found(&written), (0, false));
+}
+
+#[test]
+fn a_budget_of_a_mesh_has_to_fit_its_components() {
+    let of = |total: i32, change: Value| {
+        let object = mesh(&json!({
+            "scaling": { "maxTotalReplicas": total }, "functions": [component("Function", "a", &change)],
+        }));
+        let findings = check(&object);
+        let at = "spec.scaling.maxTotalReplicas";
+        let warned = findings.warnings.iter().find(|warning| warning.field.as_str() == at);
+        let text = warned.map(|warning| warning.message.clone()).unwrap_or_default();
+        (fields(&findings).into_iter().map(str::to_owned).collect::<Vec<_>>(), text)
+    };
+    let scaled = |min: i32| json!({ "scaling": { "minReplicas": min } });
+    assert_eq!(of(0, scaled(1)).0, ["spec.scaling.maxTotalReplicas"]);
+    assert_eq!(of(3, scaled(3)), (Vec::new(), String::new()));
+    assert!(of(2, scaled(3)).1.contains("which are 3 together"));
+    assert!(of(2, json!({ "scaling": { "mode": "Recommend" } })).1.starts_with("no effect"));
+}
+
 #[test]
 fn mesh_names_are_unique_and_valid() {
     let functions = |names: &[&str]| -> Vec<Value> {

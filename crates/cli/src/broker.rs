@@ -1,15 +1,13 @@
-//! Topic statistics from the admin API of a Pulsar broker. Read-only.
+//! Message rates of topics, from the admin API of a Pulsar broker. Read-only.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use http::header::{AUTHORIZATION, HeaderValue, InvalidHeaderValue};
-use http::uri::{InvalidUri, Uri};
-use http::{Request, StatusCode};
-use kube::client::Body;
-use kube::{Client, Config};
-use serde::Deserialize;
+use function_mesh_api::names::TopicName;
+use function_mesh_observer::parse::{ParseLimits, StatsFlags, parse_partitioned_stats, parse_topic_stats};
+use function_mesh_observer::requests::stats_url;
+use function_mesh_observer::{Cause, Reading, TopicAnswer};
+use function_mesh_pulsar::{Access, Client, FetchError, Limits, Token, WebUrl};
 
 use crate::graph::Rate;
 
@@ -19,66 +17,51 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Why statistics could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BrokerError {
-    #[error("invalid --rates {url:?}{}; use the web service URL of Pulsar, such as http://broker:8080", reason(.source.as_ref()))]
-    InvalidUrl { url: String, source: Option<InvalidUri> },
+    #[error(
+        "invalid --rates {0:?}; use the web service URL of Pulsar with nothing after the port, such as http://broker:8080"
+    )]
+    InvalidUrl(String),
     #[error("invalid PULSAR_TOKEN: {0}")]
-    Token(#[from] InvalidHeaderValue),
+    Token(String),
     #[error("failed to create a client for the broker: {0}")]
     Runtime(#[from] std::io::Error),
     #[error("failed to create a client for the broker: {0}")]
-    Client(Box<kube::Error>),
+    Client(FetchError),
     #[error(
-        "failed to get stats of topic {topic} from {url}: {}; --rates must be a web service URL of Pulsar that this machine can reach", root_cause(.source)
+        "failed to get stats of topic {topic} from {url}: {source}; --rates must be a web service URL of Pulsar that this machine can reach"
     )]
-    Unreachable { url: String, topic: String, source: Box<kube::Error> },
+    Unreachable { url: WebUrl, topic: String, source: FetchError },
     #[error(
         "{url} denied the stats of topic {topic} ({status}); set PULSAR_TOKEN to a token with permission to read them"
     )]
-    Denied { url: String, topic: String, status: StatusCode },
+    Denied { url: WebUrl, topic: String, status: u16 },
     #[error("unexpected response from {url} for topic {topic}: {what}; is it the web service URL of Pulsar?")]
-    UnexpectedResponse { url: String, topic: String, what: String },
-}
-
-/// The innermost cause of an error of the client.
-fn root_cause(error: &kube::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
-}
-
-fn reason(source: Option<&InvalidUri>) -> String {
-    source.map(|source| format!(": {source}")).unwrap_or_default()
-}
-
-/// The fields of a topic's stats that are used here.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Stats {
-    msg_in_counter: u64,
-    #[serde(default)]
-    subscriptions: BTreeMap<String, Subscription>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Subscription {
-    #[serde(default)]
-    msg_backlog: u64,
+    UnexpectedResponse { url: WebUrl, topic: String, what: String },
+    #[error("no rate of topic {topic} from {url}: {cause}")]
+    Unknown { url: WebUrl, topic: String, cause: Cause },
 }
 
 struct Broker {
-    url: String,
+    url: WebUrl,
     client: Client,
+    access: Access,
+}
+
+/// What a topic has counted so far, over all partitions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Counts {
+    /// Messages published since the topic was loaded.
+    published: u64,
+    /// The largest backlog of a subscription.
+    backlog: u64,
 }
 
 /// Measures the rates of these topics over an interval, from counters: the rates that brokers report are averages of
 /// the last minute. Topics that do not exist are omitted.
 pub(crate) fn rates(
     url: &str,
-    token: Option<&str>,
-    topics: &[String],
+    token: Option<String>,
+    topics: &BTreeSet<String>,
     interval: Duration,
 ) -> Result<BTreeMap<String, Rate>, BrokerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -86,8 +69,8 @@ pub(crate) fn rates(
         let broker = Broker::new(url, token)?;
         let mut first = Vec::new();
         for topic in topics {
-            if let Some(stats) = broker.stats(topic).await? {
-                first.push((topic, Instant::now(), stats.msg_in_counter));
+            if let Some(counts) = broker.counts(topic).await? {
+                first.push((topic, Instant::now(), counts));
             }
         }
         if !first.is_empty() {
@@ -95,8 +78,8 @@ pub(crate) fn rates(
         }
         let mut rates = BTreeMap::new();
         for (topic, since, before) in first {
-            if let Some(stats) = broker.stats(topic).await? {
-                rates.insert(topic.clone(), rate(before, &stats, since.elapsed()));
+            if let Some(now) = broker.counts(topic).await? {
+                rates.insert(topic.clone(), rate(before, now, since.elapsed()));
             }
         }
         Ok(rates)
@@ -104,86 +87,80 @@ pub(crate) fn rates(
 }
 
 #[allow(clippy::cast_precision_loss, reason = "no topic takes 2^53 messages in an interval")]
-fn rate(before: u64, stats: &Stats, elapsed: Duration) -> Rate {
+fn rate(before: Counts, now: Counts, elapsed: Duration) -> Rate {
     // The counter restarts when another broker takes over the topic.
-    let received = stats.msg_in_counter.checked_sub(before).unwrap_or(stats.msg_in_counter);
-    let backlog = stats.subscriptions.values().map(|subscription| subscription.msg_backlog).max();
-    Rate {
-        per_second: received as f64 / elapsed.as_secs_f64().max(0.001),
-        backlog: backlog.unwrap_or_default(),
+    let received = now.published.checked_sub(before.published).unwrap_or(now.published);
+    Rate { per_second: received as f64 / elapsed.as_secs_f64().max(0.001), backlog: now.backlog }
+}
+
+/// The counts of an answer, which are known if each partition reports them.
+fn counts_of(answer: &TopicAnswer) -> Reading<Counts> {
+    if !answer.is_complete() {
+        return Reading::Unknown(answer.expected.cause().unwrap_or(Cause::Incomplete));
     }
+    let published = Reading::<u64>::sum(answer.parts.iter().map(|part| part.in_counter));
+    let mut backlogs = BTreeMap::<&str, Vec<Reading<u64>>>::new();
+    for (name, subscription) in answer.parts.iter().flat_map(|part| &part.subscriptions) {
+        backlogs.entry(name).or_default().push(subscription.backlog);
+    }
+    let backlogs = backlogs.into_values().map(Reading::<u64>::sum).chain([Reading::Known(0)]);
+    published.zip(Reading::fold(backlogs, u64::max)).map(|(published, backlog)| Counts { published, backlog })
 }
 
 impl Broker {
-    fn new(url: &str, token: Option<&str>) -> Result<Self, BrokerError> {
-        let invalid = |source| BrokerError::InvalidUrl { url: url.to_owned(), source };
-        let uri: Uri = url.parse().map_err(|source| invalid(Some(source)))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.query().is_some() {
-            return Err(invalid(None));
-        }
-        let mut config = Config::new(uri);
-        config.connect_timeout = Some(TIMEOUT);
-        config.read_timeout = Some(TIMEOUT);
-        config.default_retry = false;
-        if let Some(token) = token {
-            let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))?;
-            bearer.set_sensitive(true);
-            config.headers.push((AUTHORIZATION, bearer));
-        }
-        let client = Client::try_from(config).map_err(|error| BrokerError::Client(Box::new(error)))?;
-        Ok(Self { url: url.to_owned(), client })
+    fn new(url: &str, token: Option<String>) -> Result<Self, BrokerError> {
+        let url = WebUrl::parse(url).map_err(|_| BrokerError::InvalidUrl(url.to_owned()))?;
+        let client = Client::new(Limits { connect: TIMEOUT, total: TIMEOUT }).map_err(BrokerError::Client)?;
+        let access = Access::direct(url.clone(), token.map(Token::Text));
+        Ok(Self { url, client, access })
     }
 
-    /// The stats of a topic, summed over its partitions; None when it does not exist.
-    async fn stats(&self, topic: &str) -> Result<Option<Stats>, BrokerError> {
-        let path = path(topic);
-        match self.get(topic, &format!("/admin/v2/{path}/stats")).await? {
-            Some(stats) => Ok(Some(stats)),
-            None => self.get(topic, &format!("/admin/v2/{path}/partitioned-stats?perPartition=false")).await,
-        }
-    }
-
-    async fn get(&self, topic: &str, path: &str) -> Result<Option<Stats>, BrokerError> {
-        let (url, topic) = (self.url.clone(), topic.to_owned());
-        let unexpected =
-            |what| BrokerError::UnexpectedResponse { url: url.clone(), topic: topic.clone(), what };
-        let unreachable = |source| BrokerError::Unreachable {
-            url: url.clone(),
-            topic: topic.clone(),
-            source: Box::new(source),
+    /// The counts of a topic; None when it does not exist.
+    async fn counts(&self, topic: &str) -> Result<Option<Counts>, BrokerError> {
+        let Ok(name) = TopicName::parse(topic) else { return Ok(None) };
+        let (limits, flags) = (ParseLimits::default(), StatsFlags::default());
+        let answer = if let Some(body) = self.get(topic, &name, false).await? {
+            parse_topic_stats(topic, &body, flags, &limits, |_| true)
+        } else if let Some(body) = self.get(topic, &name, true).await? {
+            parse_partitioned_stats(&body, flags, &limits, |_| true)
+        } else {
+            return Ok(None);
         };
-        let request =
-            Request::get(path).body(Body::empty()).map_err(|error| unexpected(error.to_string()))?;
-        let response = self.client.send(request).await.map_err(unreachable)?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Ok(None),
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-                return Err(BrokerError::Denied { url, topic, status });
+        let (url, topic) = (self.url.clone(), topic.to_owned());
+        match answer.as_ref().map(counts_of) {
+            Ok(Reading::Known(counts)) => Ok(Some(counts)),
+            Ok(Reading::Unknown(cause)) => Err(BrokerError::Unknown { url, topic, cause }),
+            Err(error) => {
+                let what = format!("invalid topic stats: {error}");
+                Err(BrokerError::UnexpectedResponse { url, topic, what })
             }
-            status => return Err(unexpected(status.to_string())),
         }
-        let text = response.into_body().collect_bytes().await.map_err(unreachable)?;
-        let stats = serde_json::from_slice(&text);
-        stats.map(Some).map_err(|error| unexpected(format!("invalid topic stats: {error}")))
     }
-}
 
-/// The path of `persistent://tenant/namespace/name` in the admin API, with each part percent-encoded.
-fn path(topic: &str) -> String {
-    let (domain, rest) = topic.split_once("://").unwrap_or(("persistent", topic));
-    let mut path = domain.to_owned();
-    for part in rest.splitn(3, '/') {
-        path.push('/');
-        for byte in part.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                path.push(byte.into());
-            } else {
-                let _ = write!(path, "%{byte:02X}");
-            }
+    /// The stats of a topic, or of its partitions.
+    async fn get(
+        &self,
+        topic: &str,
+        name: &TopicName,
+        is_partitioned: bool,
+    ) -> Result<Option<Vec<u8>>, BrokerError> {
+        let from = stats_url(self.url.as_str(), name, is_partitioned, StatsFlags::default());
+        let max_bytes = ParseLimits::default().max_bytes;
+        let answer = self.client.get(&self.url, &from, &self.access, max_bytes).await;
+        let (url, topic) = (self.url.clone(), topic.to_owned());
+        match answer {
+            Ok(answer) => match answer.status {
+                200 => Ok(Some(answer.body)),
+                404 => Ok(None),
+                status @ (401 | 403) => Err(BrokerError::Denied { url, topic, status }),
+                status => {
+                    Err(BrokerError::UnexpectedResponse { url, topic, what: format!("status {status}") })
+                }
+            },
+            Err(FetchError::Credentials(what)) => Err(BrokerError::Token(what)),
+            Err(source) => Err(BrokerError::Unreachable { url, topic, source }),
         }
     }
-    path
 }
 
 #[cfg(test)]
@@ -191,20 +168,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topic_names_are_percent_encoded() {
-        assert_eq!(path("persistent://public/default/in"), "persistent/public/default/in");
-        assert_eq!(path("non-persistent://a/b/c/d e?"), "non-persistent/a/b/c%2Fd%20e%3F");
+    fn rate_survives_a_counter_reset() {
+        let two = Duration::from_secs(2);
+        let counts = |published, backlog| Counts { published, backlog };
+        assert_eq!(rate(counts(50, 9), counts(150, 70), two), Rate { per_second: 50.0, backlog: 70 });
+        assert_eq!(rate(counts(500, 0), counts(150, 70), two), Rate { per_second: 75.0, backlog: 70 });
+        assert_eq!(rate(counts(9, 0), counts(9, 0), two), Rate::default());
     }
 
     #[test]
-    fn rate_survives_a_counter_reset() {
-        let stats = |text| serde_json::from_str::<Stats>(text).expect("statistics");
-        let two = Duration::from_secs(2);
-        let busy = stats(
-            r#"{"msgInCounter": 150, "subscriptions": {"a": {"msgBacklog": 3}, "b": {"msgBacklog": 70, "x": 1}}}"#,
-        );
-        assert_eq!(rate(50, &busy, two), Rate { per_second: 50.0, backlog: 70 });
-        assert_eq!(rate(500, &busy, two), Rate { per_second: 75.0, backlog: 70 });
-        assert_eq!(rate(9, &stats(r#"{"msgInCounter": 9}"#), two), Rate::default());
+    fn counts_are_summed_over_all_partitions() {
+        let answer = |count| {
+            let text = format!(
+                r#"{{"metadata": {{"partitions": {count}}}, "partitions": {{
+                    "persistent://a/b/c-partition-0": {{"msgInCounter": 100, "subscriptions":
+                        {{"one": {{"msgBacklog": 3}}, "two": {{"msgBacklog": 5}}}}}},
+                    "persistent://a/b/c-partition-1": {{"msgInCounter": 50, "subscriptions":
+                        {{"one": {{"msgBacklog": 4}}}}}}}}}}"#
+            );
+            let (flags, limits) = (StatsFlags::default(), ParseLimits::default());
+            parse_partitioned_stats(text.as_bytes(), flags, &limits, |_| true).expect("statistics")
+        };
+        assert_eq!(counts_of(&answer(2)), Reading::Known(Counts { published: 150, backlog: 7 }));
+        assert_eq!(counts_of(&answer(3)), Reading::Unknown(Cause::Incomplete));
+    }
+
+    #[test]
+    fn the_token_is_in_no_text() {
+        let broker = Broker::new("http://broker:8080", Some("secret".to_owned())).expect("a client");
+        assert!(!format!("{:?}", broker.access).contains("secret"));
     }
 }

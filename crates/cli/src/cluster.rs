@@ -1,11 +1,11 @@
 //! Reads objects from a cluster. Read-only.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source, labels};
+use function_mesh_kube::connect::{ConnectArgs, ConnectError};
 use function_mesh_workloads::{
     OPERATOR_NAMESPACE, PublishedSettings, SETTINGS_CONFIG_MAP, SettingsError, VerticalPodAutoscaler,
 };
@@ -13,8 +13,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::api::{ApiResource, DynamicObject, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use serde_json::Value;
 
 use crate::Failure;
@@ -24,23 +23,11 @@ use crate::operator::{OperatorArgs, OperatorSettings};
 /// Connect timeout.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The cluster to connect to.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct KubeconfigArgs {
-    /// Kubeconfig of the cluster [default: $KUBECONFIG or ~/.kube/config]
-    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
-    kubeconfig: Option<PathBuf>,
-
-    /// Context of the kubeconfig [default: the current context]
-    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
-    context: Option<String>,
-}
-
 /// The cluster to connect to, and its operator.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Connection {
-    #[command(flatten)]
-    kubeconfig: KubeconfigArgs,
+    #[command(flatten, next_help_heading = "Cluster")]
+    connect: ConnectArgs,
 
     /// Operator to read the settings of, by its namespace and ConfigMap; without a cluster to compare with they are
     /// read only if this is set [default: function-mesh/function-mesh-settings]
@@ -147,8 +134,8 @@ impl FromStr for Target {
 /// Why the cluster could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
-    #[error("failed to load the kubeconfig: {0}; check --kubeconfig, --context and $KUBECONFIG")]
-    Config(#[from] KubeconfigError),
+    #[error("{0}; check --kubeconfig, --context and $KUBECONFIG")]
+    Connect(#[from] ConnectError),
     #[error("failed to create a client for the cluster: {0}")]
     Client(Box<kube::Error>),
     #[error("failed to create a client for the cluster: {0}")]
@@ -170,18 +157,14 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn connect(connection: &Connection) -> Result<Self, ClusterError> {
         let operator = connection.operator.clone().unwrap_or_default();
-        Ok(Self { operator, ..Self::open(&connection.kubeconfig)? })
+        Ok(Self { operator, ..Self::open(&connection.connect)? })
     }
 
     /// Connects without regard to an operator.
-    pub(crate) fn open(args: &KubeconfigArgs) -> Result<Self, ClusterError> {
+    pub(crate) fn open(args: &ConnectArgs) -> Result<Self, ClusterError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
         let (client, namespace) = runtime.block_on(async {
-            let mut config = match &args.kubeconfig {
-                Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
-                None => Config::from_kubeconfig(&options).await?,
-            };
+            let mut config = args.config().await?;
             config.connect_timeout = Some(TIMEOUT);
             let namespace = config.default_namespace.clone();
             let client = Client::try_from(config).map_err(|error| ClusterError::Client(Box::new(error)))?;
@@ -197,7 +180,17 @@ impl Cluster {
 
     /// Waits, while connections stay alive.
     pub(crate) fn sleep(&self, time: Duration) {
-        self.runtime.block_on(async { tokio::time::sleep(time).await });
+        self.block_on(async { tokio::time::sleep(time).await });
+    }
+
+    /// Runs a future to its end.
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// A client with the permissions of the kubeconfig.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// The settings to render objects of these namespaces with: flags, over what the operator publishes.

@@ -4,7 +4,7 @@
 //! line, `diff` shows changes and whether pods restart, `explain` shows the source of each value, `graph` draws the
 //! data flow, and `crds` prints the CRDs. They share defaults, validation and rendering with the operator, and work
 //! offline; with the feature `cluster` also on objects of a cluster and topic stats of a broker, read-only. Only with
-//! that feature, `status` shows what is wrong with a running mesh, and `top` which components lag.
+//! that feature, `status` shows what is wrong with a running mesh, `top` which components lag, and `ui` both in a browser.
 //!
 //! [`run`] takes the parsed command line and the output streams.
 
@@ -16,17 +16,14 @@ mod cluster;
 mod commands;
 mod diff;
 mod explain;
-pub mod graph;
 pub mod input;
 mod object;
-mod object_ref;
 mod operator;
 mod output;
 mod reference;
 mod rendering;
 mod screen;
 mod shell_args;
-mod shorten;
 #[cfg(feature = "cluster")]
 pub mod status;
 
@@ -34,6 +31,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use function_mesh_graph as graph;
+use function_mesh_status::object_ref;
 
 pub use commands::crds::{FILE_HEADER, crd_files, crd_reference};
 
@@ -56,6 +55,7 @@ Examples:
   kubectl mesh render -f mesh.yaml                the StatefulSets, Services and autoscalers of a mesh
   kubectl mesh status people                      a running mesh: what is wrong, and why
   kubectl mesh top -A                             which components lag most
+  kubectl mesh ui                                 running meshes in a browser
   kubectl mesh crds | kubectl apply --server-side -f -
 
 No command writes to a cluster. Exit code: 0 success, 1 invalid object (`diff`: changes, `status`: not healthy), 2
@@ -79,6 +79,9 @@ enum Command {
     /// Show the traffic of running components, those that lag most first
     #[cfg(feature = "cluster")]
     Top(commands::top::Args),
+    /// Show running meshes in a browser, as graphs with their traffic
+    #[cfg(feature = "cluster")]
+    Ui(commands::ui::Args),
     /// Print the CRDs, or a reference of their fields
     Crds(commands::crds::Args),
 }
@@ -134,6 +137,9 @@ enum Failure {
     #[cfg(feature = "cluster")]
     #[error(transparent)]
     Broker(#[from] broker::BrokerError),
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Console(#[from] function_mesh_console::local::LocalError),
     #[error("failed to write {path}: {source}")]
     Write { path: String, source: io::Error },
     #[error("failed to write the output: {0}")]
@@ -170,6 +176,8 @@ pub fn run(cli: &Cli, streams: &mut Streams<'_>) -> Outcome {
         Command::Status(args) => commands::status::run(args, streams),
         #[cfg(feature = "cluster")]
         Command::Top(args) => commands::top::run(args, streams),
+        #[cfg(feature = "cluster")]
+        Command::Ui(args) => commands::ui::run(args, streams),
         Command::Crds(args) => commands::crds::run(args, streams),
     };
     match result.and_then(|outcome| Ok(streams.out.flush().map(|()| outcome)?)) {

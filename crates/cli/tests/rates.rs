@@ -3,11 +3,10 @@
 #![cfg(feature = "cluster")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::thread;
+use std::net::TcpListener;
 
 use assert_cmd::Command;
+use function_mesh_testkit::{WebAnswer, WebRequest, WebServer};
 
 const MESH: &str = r#"{
   "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "FunctionMesh", "metadata": { "name": "m" },
@@ -19,36 +18,17 @@ const MESH: &str = r#"{
   }
 }"#;
 
-/// A fake broker and its URL. `answer` gets the path, the token, and the number of earlier requests of the path.
-fn broker(answer: impl Fn(&str, Option<&str>, u64) -> (u16, String) + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        let mut requests = std::collections::BTreeMap::<String, u64>::new();
-        for stream in listener.incoming() {
-            serve(stream.unwrap(), |path, token| {
-                let before = requests.entry(path.to_owned()).or_default();
-                *before += 1;
-                answer(path, token, *before - 1)
-            });
-        }
-    });
-    address
-}
-
-/// Answers one request and closes the connection.
-fn serve(mut stream: TcpStream, answer: impl FnOnce(&str, Option<&str>) -> (u16, String)) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
-    let Some(first) = lines.next() else { return };
-    let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-    let token = head.iter().find_map(|line| {
-        let (name, value) = line.split_once(": ")?;
-        name.eq_ignore_ascii_case("authorization").then_some(value)
-    });
-    let (status, body) = answer(first.split(' ').nth(1).unwrap_or_default(), token);
-    let length = body.len();
-    write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
-        .unwrap();
+/// A fake broker. `answer` gets the path, the token, and the number of earlier requests of the path.
+async fn broker(
+    answer: impl Fn(&str, Option<&str>, usize) -> (u16, String) + Send + Sync + 'static,
+) -> WebServer {
+    let answers = move |requests: &[WebRequest]| {
+        let now = requests.last().unwrap();
+        let before = requests.iter().filter(|request| request.path == now.path).count() - 1;
+        let (status, body) = answer(&now.path, now.header("authorization"), before);
+        WebAnswer::Text(status, body)
+    };
+    WebServer::start_answering(answers).await.unwrap()
 }
 
 fn graph(url: &str, token: Option<&str>) -> (i32, String, String) {
@@ -60,24 +40,29 @@ fn graph(url: &str, token: Option<&str>) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-#[test]
-fn rates_are_measured_over_the_interval() {
-    let url = broker(|path, token, before| {
+#[tokio::test(flavor = "multi_thread")]
+async fn rates_are_measured_over_the_interval() {
+    let broker = broker(|path, token, before| {
         assert_eq!(token, None);
         let stats = |counter, backlog| {
             format!(
                 r#"{{"msgRateIn": 9.5, "msgInCounter": {counter}, "subscriptions": {{"s": {{"msgBacklog": {backlog}}}}}}}"#
             )
         };
-        match path {
+        match path.split('?').next().unwrap() {
             "/admin/v2/persistent/public/default/in/stats" => (200, stats(5000 + 100_000 * before, 2)),
-            "/admin/v2/persistent/public/default/parts/partitioned-stats?perPartition=false" => {
-                (200, stats(70, 7000))
+            "/admin/v2/persistent/public/default/parts/partitioned-stats" => {
+                let partition = |number| {
+                    format!(r#""persistent://public/default/parts-partition-{number}": {}"#, stats(70, 3500))
+                };
+                let partitions = format!("{}, {}", partition(0), partition(1));
+                (200, format!(r#"{{"metadata": {{"partitions": 2}}, "partitions": {{{partitions}}}}}"#))
             }
             _ => (404, r#"{"reason": "not found"}"#.to_owned()),
         }
     });
-    let (status, shown, stderr) = graph(&url, None);
+    let broker = broker.await;
+    let (status, shown, stderr) = graph(broker.url(), None);
     assert_eq!((status, stderr.as_str()), (0, ""));
     let line =
         |name: &str| shown.lines().map(str::trim).find(|line| line.starts_with(name)).unwrap_or_default();
@@ -88,16 +73,17 @@ fn rates_are_measured_over_the_interval() {
     assert_eq!(line("never"), "never written", "{shown}");
 }
 
-#[test]
-fn token_is_sent_and_required() {
-    let url = broker(|_, token, _| match token {
+#[tokio::test(flavor = "multi_thread")]
+async fn token_is_sent_and_required() {
+    let broker = broker(|_, token, _| match token {
         Some("Bearer right") => (200, r#"{"msgInCounter": 1}"#.to_owned()),
         _ => (401, r#"{"reason": "no"}"#.to_owned()),
     });
-    let (status, shown, _) = graph(&url, Some("right"));
+    let broker = broker.await;
+    let (status, shown, _) = graph(broker.url(), Some("right"));
     assert!(status == 0 && shown.contains("in · 0/s"), "{shown}");
     for token in [None, Some("wrong")] {
-        let (status, shown, stderr) = graph(&url, token);
+        let (status, shown, stderr) = graph(broker.url(), token);
         assert_eq!((status, shown.as_str()), (2, ""));
         assert!(
             stderr.contains("persistent://public/default/in (401") && stderr.contains("set PULSAR_TOKEN"),
@@ -106,8 +92,8 @@ fn token_is_sent_and_required() {
     }
 }
 
-#[test]
-fn errors_name_topic_and_remedy() {
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_name_topic_and_remedy() {
     let check = |url: &str, words: &[&str]| {
         let (status, shown, stderr) = graph(url, None);
         assert_eq!((status, shown.as_str()), (2, ""), "{stderr}");
@@ -118,11 +104,15 @@ fn errors_name_topic_and_remedy() {
         &format!("http://{unused}"),
         &["persistent://public/default/in", "refused", "that this machine can reach"],
     );
-    let page = broker(|_, _, _| (200, "<html>".to_owned()));
-    check(&page, &["persistent://public/default/in", "is it the web service URL of Pulsar?"]);
-    let broken = broker(|_, _, _| (500, "oh".to_owned()));
-    check(&broken, &["persistent://public/default/in", "500"]);
-    for address in ["broker:8080", "pulsar://broker:6650", "http://", ""] {
+    for (answer, expected) in [
+        ((200, "<html>"), "is it the web service URL of Pulsar?"),
+        ((200, "{}"), "Pulsar does not report it"),
+        ((500, "oh"), "500"),
+    ] {
+        let broker = broker(move |_, _, _| (answer.0, answer.1.to_owned())).await;
+        check(broker.url(), &["persistent://public/default/in", expected]);
+    }
+    for address in ["broker:8080", "pulsar://broker:6650", "http://", "http://broker:8080/path", ""] {
         check(address, &["such as http://broker:8080"]);
     }
 }

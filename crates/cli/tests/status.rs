@@ -1,9 +1,10 @@
-//! `status` and `top` with a real control plane, without nodes and without the operator: the tests write the statuses.
+//! `status`, `top` and `ui` with a real control plane, without nodes and without the operator: the tests write the statuses.
 
 #![cfg(feature = "cluster")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -157,6 +158,47 @@ FunctionMesh {namespace}/m: Ready for 12m, 3/3 components ready
 }
 
 #[tokio::test]
+async fn explain_scaling_prints_the_decision_or_what_to_do() -> anyhow::Result<()> {
+    let harness = Harness::new("scaling").await?;
+    let namespace = &harness.namespace;
+    harness.create_components().await?;
+    let (status, _, err) = harness.run(&["explain", "scaling", "m/shout"])?;
+    assert_eq!(status, 2);
+    assert!(err.contains(&format!("function {namespace}/m-shout has no spec.scaling")), "{err}");
+    let (status, _, err) = harness.run(&["explain", "scaling", "m/none"])?;
+    assert_eq!(status, 2);
+    let missing =
+        format!("component m-none not found in namespace {namespace}; no component has spec.scaling");
+    assert!(err.contains(&missing), "{err}");
+
+    let scaling = json!({ "spec": { "scaling": { "minReplicas": 0 } } }).to_string();
+    let patch = ["patch", "function/m-shout", "-n", namespace, "--type=merge", "-p", &scaling];
+    harness.plane.kubectl(&patch, "").await?;
+    let (status, _, err) = harness.run(&["explain", "scaling", "function/m-shout"])?;
+    assert_eq!(status, 2);
+    assert!(err.contains("the operator does not observe Pulsar, or has not yet"), "{err}");
+
+    let mut reported = component(&json!({ "backlog": 12 }));
+    reported["observedGeneration"] = 2.into();
+    reported["scaling"] = json!({
+        "desiredReplicas": 4, "reason": "ScaleUp", "message": "more arrives", "explanation": ["Because."],
+    });
+    harness.report("function/m-shout", &reported).await?;
+    for name in ["m/shout", "m-shout", "functions/m-shout"] {
+        let (status, out, err) = harness.run(&["explain", "scaling", name])?;
+        assert_eq!((status, err.as_str()), (0, ""), "{out}");
+        let head = format!("Function {namespace}/m-shout, of FunctionMesh m\n  mode       Auto: ");
+        assert!(out.starts_with(&head) && out.contains("\nWhy\n  Because.\n"), "{out}");
+    }
+    let (_, json, _) = harness.run(&["explain", "scaling", "m/shout", "-o", "json"])?;
+    let view: Value = serde_json::from_str(&json)?;
+    assert_eq!((&view["status"]["desiredReplicas"], &view["idleAfter"]), (&json!(4), &json!("5m")));
+    let (_, out, _) = harness.run(&["status", "function/m-shout"])?;
+    assert!(out.contains("4 replicas wanted, ScaleUp: more arrives"), "{out}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn status_and_top_print_data() -> anyhow::Result<()> {
     let harness = Harness::new("data").await?;
     harness.create_components().await?;
@@ -280,5 +322,50 @@ async fn watch_prints_a_block_when_something_changes() -> anyhow::Result<()> {
     let second = watched.until("stalled, NoConsumers")?;
     assert_eq!(second[0], "", "{second:?}");
     assert!(second[2].starts_with("FunctionMesh "), "{second:?}");
+    Ok(())
+}
+
+/// Sends a request to a console, and returns the response as text.
+fn ask(host: &str, head: &str, body: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(host)?;
+    let length = body.len();
+    write!(
+        stream,
+        "{head}\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response)
+}
+
+#[tokio::test]
+async fn ui_serves_a_mesh_until_it_is_interrupted() -> anyhow::Result<()> {
+    let harness = Harness::new("ui").await?;
+    let (status, out, err) = harness.run(&["ui", "--no-open", "shout"])?;
+    assert_eq!((status, out.as_str()), (2, ""));
+    assert!(err.contains("FunctionMesh shout not found"), "{err}");
+
+    let console = Watched::start(harness.mesh(&["ui", "--no-open", "m"]))?;
+    let line = console.until("Console: http://127.0.0.1:")?.pop().context("no line")?;
+    let url = line.trim_start_matches("Console: http://");
+    let page = format!("/#/{}/m?token=", harness.namespace);
+    let (host, token) = url.split_once(page.as_str()).with_context(|| url.to_owned())?;
+    let body = json!({ "token": token }).to_string();
+    let response = ask(host, "POST /api/v1/session HTTP/1.1", &body)?;
+    let session = response.split('"').nth_back(1).context("no session")?.to_owned();
+    let path = format!("/api/v1/meshes/{}/m", harness.namespace);
+    let mesh = ask(host, &format!("GET {path} HTTP/1.1\r\nAuthorization: Bearer {session}"), "")?;
+    assert!(mesh.starts_with("HTTP/1.1 200 ") && mesh.contains("\"function/m-shout\""), "{mesh}");
+    assert!(ask(host, &format!("GET {path} HTTP/1.1"), "")?.starts_with("HTTP/1.1 401 "));
+
+    let interrupted = Command::new("kill").args(["-INT", &console.child.id().to_string()]).status()?;
+    ensure!(interrupted.success(), "{interrupted}");
+    let wait = move || {
+        let mut console = console;
+        console.child.wait()
+    };
+    let ended = tokio::task::spawn_blocking(wait).await??;
+    assert_eq!(ended.code(), Some(0), "Ctrl-C is how it ends");
     Ok(())
 }

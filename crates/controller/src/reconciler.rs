@@ -9,16 +9,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use function_mesh_api::labels;
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::context::Shared;
 use crate::error::Error;
 use crate::runtime::workers::Action;
 use function_mesh_kube::cache::UNSYNCED_RETRY;
-use function_mesh_kube::compact::Compact;
-use function_mesh_kube::decode_error::DecodeError;
+use function_mesh_kube::compact::{Compact, status};
+use function_mesh_kube::decode_error::{self, DecodeError};
+use function_mesh_kube::status::write_status;
 
 /// How one kind is reconciled.
 pub trait Reconciler: Send + Sync + Sized {
@@ -152,6 +155,41 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
                     Ok(later.map_or(action, |later| action.or_within(later)))
                 }
             }
+        }
+    }
+}
+
+/// Writes the decode error into the status of an object, best effort: the API server validates the whole object and may
+/// reject the write. The Event has the error too. `status_of` makes the status with the error, from the one before.
+pub async fn report_undecodable<R, S>(
+    reconciler: &R,
+    object: &Compact<R::Object>,
+    error: Error,
+    status_of: impl FnOnce(Option<&S>, Error) -> S + Send,
+) where
+    R: Reconciler,
+    S: DeserializeOwned + PartialEq + Serialize + Send + Sync,
+{
+    let shared = reconciler.shared();
+    let before = status(object.json().unwrap_or_default());
+    let before = before.and_then(|status| serde_json::from_str::<S>(status.get()).ok());
+    let is_new = shared.undecodable.record(&key::<R>(object), &error.to_string());
+    let now = status_of(before.as_ref(), error);
+    if before.as_ref() == Some(&now) || before.is_none() && !is_new {
+        return;
+    }
+    match write_status(&shared.client, object, &now, labels::managers::STATUS).await {
+        Ok(_) => shared.metrics.wrote(R::KIND, "status"),
+        Err(error) => {
+            let (meta, error) = (object.meta(), decode_error::message(&error));
+            let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
+            tracing::warn!(
+                kind = R::KIND,
+                namespace,
+                name,
+                error,
+                "failed to write the status of an undecodable object"
+            );
         }
     }
 }

@@ -318,7 +318,7 @@ impl Tracker {
         let newest = times.map(UnixMillis).chain(before.map(|(server, _)| server)).max();
         self.last_acked = newest.map(|server| {
             let local = observation.clock.to_local(server);
-            // Clocks are measured anew with each answer: the same acknowledgement does not move with the noise.
+            // Each answer measures the clocks: the same acknowledgement does not move with the noise.
             let kept = before.filter(|(own, kept)| *own == server && kept.0.abs_diff(local.0) <= CLOCK_NOISE);
             (server, kept.map_or(local, |(_, kept)| kept))
         });

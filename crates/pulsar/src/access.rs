@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +28,24 @@ pub struct AccessFile {
     clusters: Vec<Arc<ClusterAccess>>,
 }
 
+/// A token for Pulsar.
+#[derive(Clone, Eq, PartialEq)]
+pub enum Token {
+    /// In a file, which is read for each request.
+    File(PathBuf),
+    /// The token itself.
+    Text(String),
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Text(_) => f.write_str("Text"),
+        }
+    }
+}
+
 /// Access to one Pulsar cluster.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClusterAccess {
@@ -36,8 +55,8 @@ pub struct ClusterAccess {
     pub url: WebUrl,
     /// Kubernetes namespaces whose components use it; empty for all.
     pub namespaces: BTreeSet<String>,
-    /// File with a token, which is read for each request.
-    pub token_file: Option<PathBuf>,
+    /// The token that is sent.
+    pub token: Option<Token>,
     /// Files with a client certificate and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// File with the CA certificates of the servers; None for those of the system.
@@ -51,7 +70,7 @@ pub struct ClusterAccess {
 pub enum Access {
     /// No entry applies: without credentials, and only to allowed addresses.
     Anonymous,
-    /// An entry of the access file.
+    /// An entry of the access file, or what the caller named itself.
     Cluster(Arc<ClusterAccess>),
 }
 
@@ -170,7 +189,7 @@ fn cluster(index: usize, entry: Entry) -> Result<ClusterAccess, AccessError> {
         index,
         url,
         namespaces: entry.namespaces,
-        token_file: entry.token_file,
+        token: entry.token_file.map(Token::File),
         certificate,
         ca_file: entry.ca_file,
         brokers,
@@ -178,6 +197,20 @@ fn cluster(index: usize, entry: Entry) -> Result<ClusterAccess, AccessError> {
 }
 
 impl Access {
+    /// Access to a cluster whose URL the caller answers for, so that it may have any address.
+    pub fn direct(url: WebUrl, token: Option<Token>) -> Self {
+        let (namespaces, brokers) = Default::default();
+        Self::Cluster(Arc::new(ClusterAccess {
+            index: 0,
+            url,
+            namespaces,
+            token,
+            certificate: None,
+            ca_file: None,
+            brokers,
+        }))
+    }
+
     /// Position of the entry in the file; None without one. Components with different access share no answer.
     pub fn index(&self) -> Option<usize> {
         match self {
@@ -197,7 +230,7 @@ impl Access {
     /// How it authenticates.
     pub fn kind(&self) -> TrafficAccess {
         match self {
-            Self::Cluster(cluster) if cluster.token_file.is_some() => TrafficAccess::Token,
+            Self::Cluster(cluster) if cluster.token.is_some() => TrafficAccess::Token,
             Self::Cluster(cluster) if cluster.certificate.is_some() => TrafficAccess::ClientCertificate,
             Self::Cluster(_) | Self::Anonymous => TrafficAccess::Anonymous,
         }

@@ -11,7 +11,7 @@ use function_mesh_observer::{Cause, ServerClock, UnixMillis};
 use reqwest::header::{AUTHORIZATION, DATE, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 
-use crate::access::{Access, ClusterAccess};
+use crate::access::{Access, ClusterAccess, Token};
 use crate::address::{GuardedResolver, has_allowed_host};
 use crate::tls::client_config;
 use crate::web_url::WebUrl;
@@ -58,7 +58,7 @@ pub enum FetchError {
     Timeout(Duration),
     /// The web service answers, and the broker to which it redirects does not.
     #[error("after a redirect: {0}")]
-    Owner(#[source] Box<FetchError>),
+    Owner(#[source] Box<Self>),
     /// The answer is too large.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
@@ -164,7 +164,7 @@ impl Client {
         let (client, token) = match access {
             Access::Anonymous => (self.0.anonymous.clone(), None),
             Access::Cluster(cluster) => {
-                (self.client_of(cluster)?, cluster.token_file.as_deref().map(bearer).transpose()?)
+                (self.client_of(cluster)?, cluster.token.as_ref().map(bearer).transpose()?)
             }
         };
         loop {
@@ -259,9 +259,18 @@ fn build(
     builder.build().map_err(|error| FetchError::Credentials(root_cause(&error)))
 }
 
-/// The header with the token of a file. A projected token is replaced every hour, so that it is read each time; the file
-/// is in memory.
-fn bearer(file: &Path) -> Result<HeaderValue, FetchError> {
+/// The header with a token.
+fn bearer(token: &Token) -> Result<HeaderValue, FetchError> {
+    match token {
+        Token::File(file) => bearer_of_file(file),
+        Token::Text(text) => {
+            header_of(text).ok_or_else(|| FetchError::Credentials("no valid token".to_owned()))
+        }
+    }
+}
+
+/// A projected token is replaced every hour, so that it is read each time; the file is in memory.
+fn bearer_of_file(file: &Path) -> Result<HeaderValue, FetchError> {
     let error = |what: &str| FetchError::Credentials(format!("{}: {what}", file.display()));
     let size = fs::metadata(file).map_err(|source| error(&source.to_string()))?.len();
     if size > MAX_TOKEN {
@@ -272,10 +281,13 @@ fn bearer(file: &Path) -> Result<HeaderValue, FetchError> {
     if token.is_empty() {
         return Err(error("empty"));
     }
-    let mut header =
-        HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| error("no valid token"))?;
+    header_of(token).ok_or_else(|| error("no valid token"))
+}
+
+fn header_of(token: &str) -> Option<HeaderValue> {
+    let mut header = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
     header.set_sensitive(true);
-    Ok(header)
+    Some(header)
 }
 
 fn connection(error: &reqwest::Error) -> FetchError {

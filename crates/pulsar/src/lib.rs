@@ -10,7 +10,7 @@ mod client;
 mod tls;
 mod web_url;
 
-pub use access::{Access, AccessError, AccessFile, ClusterAccess};
+pub use access::{Access, AccessError, AccessFile, ClusterAccess, Token};
 pub use address::is_allowed_address;
 pub use client::{Answer, Client, FetchError, Limits};
 pub use web_url::{WebUrl, WebUrlError};

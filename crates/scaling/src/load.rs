@@ -51,7 +51,7 @@ pub struct Load {
     pub is_backlogged: bool,
     /// Whether the backlog grew over the last minute.
     pub is_growing: bool,
-    /// Whether nothing waits, arrives, is delivered or is being worked on, and all of this is known.
+    /// Whether nothing waits or is delayed, arrives, is delivered or is being worked on, and all of this is known.
     pub is_idle: bool,
 }
 
@@ -152,7 +152,11 @@ fn is_idle(last: &Point, component: &Component) -> bool {
     let is_zero = |rate: f64| rate <= 0.0;
     // Where the broker does not count them, they are part of the backlog.
     let has_no_unacked = !component.has_unacked() || last.unacked.is_known_and(|unacked| unacked == 0);
+    // A broker looks at the time of delayed messages only for a consumer, so that a component which slept meanwhile would not
+    // wake for them.
+    let has_delayed = last.backlog.is_known_and(|with_delayed| with_delayed > 0);
     last.ready_backlog.is_known_and(|backlog| backlog == 0)
+        && !has_delayed
         && has_no_unacked
         && last.in_rate.is_known_and(is_zero)
         && last.out_rate.is_known_and(is_zero)
@@ -223,6 +227,19 @@ mod tests {
         let component = Component { messages_per_entry: Known(5.0), ..Component::default() };
         let load = measure(vec![only], &component);
         assert_eq!((load.work, load.undispatched), (Known(500.0), Known(200.0)));
+    }
+
+    #[test]
+    fn delayed_messages_are_no_work_and_keep_a_component_awake() {
+        let load = |backlog| {
+            let mut only = point(10, 0, 0.0);
+            only.backlog = backlog;
+            measure(vec![only], &Component::default())
+        };
+        let delayed = load(Known(3));
+        assert_eq!((delayed.has_work(), delayed.is_idle), (false, false));
+        assert!(load(Known(0)).is_idle);
+        assert!(load(Unknown(Cause::NotReported)).is_idle);
     }
 
     #[test]

@@ -37,6 +37,6 @@ pub use log::LogBuffer;
 pub use pods::{fake_kubelet, mark_ended, mark_running, pretend_container_to_end, set_pod_ip};
 pub use pulsar::{PulsarStandIn, StandInRequests, StandInTopics};
 pub use wait::{SECONDS_10, SECONDS_30, eventually};
-pub use web::WebServer;
+pub use web::{WebAnswer, WebRequest, WebServer};
 pub use webhook::Webhook;
 pub use writes::{Recorder, ServerWrites, Write};

@@ -63,11 +63,29 @@ fn mounted(objects: &[Value]) -> BTreeSet<String> {
 }
 
 fn may(objects: &[Value], resource: &str, verb: &str) -> bool {
+    may_in(objects, "", resource, verb)
+}
+
+fn may_in(objects: &[Value], group: &str, resource: &str, verb: &str) -> bool {
     let role = find(objects, "ClusterRole", "mesh-function-mesh-controller-manager");
     role["rules"].as_array().unwrap().iter().any(|rule| {
         let has = |key: &str, value: &str| rule[key].as_array().unwrap().contains(&json!(value));
-        has("apiGroups", "") && has("resources", resource) && has("verbs", verb)
+        has("apiGroups", group) && has("resources", resource) && has("verbs", verb)
     })
+}
+
+/// Scaling reads a component with its field managers, and writes the scale subresource: no more than a mesh needs anyway.
+#[test]
+fn scaling_on_messages_needs_the_scale_subresource_only() {
+    let group = "compute.functionmesh.io";
+    for objects in [render(""), render("{observer: {enabled: false}}")] {
+        for kind in ["functions", "sources", "sinks"] {
+            assert!(may_in(&objects, group, kind, "get"), "{kind}");
+            let scale = format!("{kind}/scale");
+            assert!(may_in(&objects, group, &scale, "patch"), "{scale}");
+            assert!(!may_in(&objects, group, &scale, "update") && !may_in(&objects, group, kind, "update"));
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-	"syscall"
 )
 
 // An Applet runs with os.Args already set to its name and arguments, and ends
@@ -23,23 +22,9 @@ type Applet struct {
 	run     func()
 }
 
-var all = map[string]Applet{
-	"etcd":                    {"the cluster's database", runEtcd},
-	"kube-apiserver":          {"the Kubernetes API", runAPIServer},
-	"kube-controller-manager": {"the built-in controllers", runControllerManager},
-	"kube-scheduler":          {"assigns pods to nodes", runScheduler},
-	"kubelet":                 {"runs a node's pods", runKubelet},
-	"kube-proxy":              {"makes Services reachable on a node", runProxy},
-	"kubectl":                 {"the Kubernetes command line", runKubectl},
-	"coredns":                 {"the cluster's name server", runCoreDNS},
-	"metrics-server":          {"resource metrics for kubectl top and autoscalers", runMetricsServer},
-	"kwok":                    {"simulated nodes and pods", runKwok},
-	"kwok-config":             {"prints the stages to pass to kwok --config", printKwokConfig},
-	"cert-manager-controller": {"issues certificates", runCertManagerController},
-	"cert-manager-webhook":    {"validates cert-manager's resources", runCertManagerWebhook},
-	"cert-manager-cainjector": {"puts CA bundles into webhooks and CRDs", runCertManagerCAInjector},
-	"helm":                    {"the Helm command line (a program of its own, beside this one)", runHelm},
-}
+var all = map[string]Applet{}
+
+func add(name, summary string, run func()) { all[name] = Applet{summary, run} }
 
 // Has reports whether there is an applet of that name.
 func Has(name string) bool { _, ok := all[name]; return ok }
@@ -81,18 +66,6 @@ func dropGlobalFlags(names ...string) {
 		}
 	})
 	flag.CommandLine = kept
-}
-
-// runHelm replaces this process: Helm v3 keeps its commands in package main, so
-// that they cannot be linked in here and are built as a sibling program.
-func runHelm() {
-	self, err := os.Executable()
-	check(err)
-	helm := filepath.Join(filepath.Dir(self), "helm")
-	if _, err := os.Stat(helm); err != nil {
-		check(fmt.Errorf("%w: helm is built beside this program; run hack/cluster/build", err))
-	}
-	check(syscall.Exec(helm, os.Args, os.Environ()))
 }
 
 // check ends the process on an error, in the form shared by all applets.

@@ -93,6 +93,7 @@ func TestHealthOfEachState(t *testing.T) {
 		{"ready", "{observedGeneration: 2, LIST: [" + ready + "]}", "Healthy", "all pods are ready"},
 		{"degraded", "{observedGeneration: 2, LIST: [" + failing + "]}", "Degraded", "it fails"},
 		{"invalid", "{observedGeneration: 2, LIST: [{type: Accepted, status: 'False'}, " + starting + "]}", "Degraded", "0 of 1 pods are ready"},
+		{"asleep", "{observedGeneration: 2, phase: Asleep, LIST: [" + ready + "]}", "Healthy", "all pods are ready"},
 		{"paused", "{observedGeneration: 2, LIST: [{type: Paused, status: 'True'}, " + ready + "]}", "Suspended", "all pods are ready"},
 	} {
 		for kind, list := range map[string]string{

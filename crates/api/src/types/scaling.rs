@@ -6,20 +6,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
+use validator::Validate;
 
 /// Scaling on messages: the operator sets the replicas by what arrives and what waits. It needs the operator to observe
 /// Pulsar.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize, Validate)]
 #[serde(rename_all = "camelCase")]
 pub struct Scaling {
     /// Whether the operator sets the replicas or only recommends them in the status. Defaults to `Auto`.
     pub mode: Option<ScalingMode>,
     /// Fewest replicas. Defaults to 1. With 0 the component sleeps while it has nothing to do, and wakes for a message.
-    #[schemars(range(min = 0))]
+    #[validate(range(min = 0))]
     pub min_replicas: Option<i32>,
     /// Most replicas. Defaults to 10, or to `minReplicas` if that is more.
-    #[schemars(range(min = 1))]
+    #[validate(range(min = 1))]
     pub max_replicas: Option<i32>,
     /// The objective: the oldest age that a waiting message should reach, a duration such as `30s` or `5m`, from 5 seconds to
     /// a day. Defaults to `60s`.
@@ -27,15 +28,15 @@ pub struct Scaling {
     /// Time in which a backlog is worked off. Defaults to `lag`.
     pub catch_up: Option<String>,
     /// Share of a replica's time that arriving messages may take, in percent. Defaults to 90.
-    #[schemars(range(min = 10, max = 100))]
+    #[validate(range(min = 10, max = 100))]
     pub utilization: Option<i32>,
     /// Time without any work after which the component sleeps, if `minReplicas` is 0. Defaults to `5m`.
     pub idle_after: Option<String>,
     /// Number of distinct keys of the messages, for a component with `retainKeyOrdering`: more replicas get no messages.
-    #[schemars(range(min = 1))]
+    #[validate(range(min = 1))]
     pub keys: Option<i32>,
     /// Other bounds at certain times. The first active schedule counts.
-    #[schemars(length(max = 20))]
+    #[validate(length(max = 20), nested)]
     pub schedules: Option<Vec<ScalingSchedule>>,
 }
 
@@ -45,27 +46,27 @@ pub enum ScalingMode {
     /// The operator.
     #[default]
     Auto,
-    /// Nobody: the operator writes what it would do to the status.
+    /// The operator only writes what it would do to the status.
     Recommend,
 }
 
 /// Bounds of the replicas for some time from each start.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize, Validate)]
 #[serde(rename_all = "camelCase")]
 pub struct ScalingSchedule {
     /// When it starts: a cron pattern with five fields, for example `0 8 * * MON-FRI`.
-    #[schemars(length(max = 128))]
+    #[validate(length(max = 128))]
     pub start: String,
     /// How long it lasts, a duration such as `10h`, at most a week.
     pub duration: String,
     /// Time zone of the pattern, by its name in the IANA database, for example `Europe/Berlin`. Defaults to `UTC`.
     pub time_zone: Option<String>,
     /// Fewest replicas meanwhile. Defaults to `minReplicas` of the scaling.
-    #[schemars(range(min = 0))]
+    #[validate(range(min = 0))]
     pub min_replicas: Option<i32>,
     /// Most replicas meanwhile. Defaults to `maxReplicas` of the scaling.
-    #[schemars(range(min = 1))]
+    #[validate(range(min = 1))]
     pub max_replicas: Option<i32>,
 }
 
@@ -147,6 +148,8 @@ pub struct LearnedRate {
 pub const SCALING_LAG: Duration = Duration::from_mins(1);
 /// Least and most `lag`, `catchUp` and `idleAfter`. A pod takes seconds to start, and Pulsar is asked every ten seconds.
 pub const SCALING_RANGE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_hours(24));
+/// Longest `duration` of a schedule.
+pub const SCHEDULE_MAX_DURATION: Duration = Duration::from_hours(7 * 24);
 /// Default of `scaling.maxReplicas`.
 pub const SCALING_MAX_REPLICAS: i32 = 10;
 
@@ -166,7 +169,13 @@ impl Scaling {
         self.max_replicas.unwrap_or(SCALING_MAX_REPLICAS.max(self.least()))
     }
 
-    /// Replicas of a component that nobody has scaled yet: one at least, since the first start creates the subscriptions
+    /// Whether the fewest replicas are zero, always or in a schedule.
+    pub fn may_reach_zero(&self) -> bool {
+        let of_schedules = self.schedules.iter().flatten().filter_map(|it| it.min_replicas);
+        self.least() == 0 || of_schedules.into_iter().any(|it| it == 0)
+    }
+
+    /// Replicas of a component that has not been scaled yet: one at least, since the first start creates the subscriptions
     /// for which it would wake.
     pub fn first_replicas(&self) -> i32 {
         self.least().max(1)

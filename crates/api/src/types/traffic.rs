@@ -39,7 +39,7 @@ pub struct TrafficStatus {
     pub last_restart: Option<Time>,
     /// How the operator authenticates to Pulsar.
     pub access: Option<TrafficAccess>,
-    /// Why a number is unknown.
+    /// Why a number is unknown, or why the numbers are not updated.
     pub message: Option<String>,
 }
 

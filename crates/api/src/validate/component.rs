@@ -7,7 +7,9 @@ use crate::types::{ProcessingGuarantee, STALL_AFTER_RANGE, parse_duration};
 use super::collector::Collector;
 use super::scaling::Lifecycle;
 use super::violation::FieldPath;
-use super::{field_limits, messaging, pod, rules, scaling, topics, volumes, warnings, window};
+use super::{
+    field_limits, message_scaling, messaging, pod, rules, scaling, topics, volumes, warnings, window,
+};
 
 /// Validates a defaulted spec at `path`.
 pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, lifecycle: Lifecycle, findings: &mut Collector) {
@@ -17,6 +19,7 @@ pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, lifecycle: Lifecycle, f
     topics::check(path, &view, findings);
     delivery(path, &view, findings);
     scaling::check(path, &view, lifecycle, findings);
+    message_scaling::check(path, &view, lifecycle, findings);
     scaling::resources(path, &view.common, findings);
     messaging::check(path, &view.common, findings);
     connector(path, &view, findings);

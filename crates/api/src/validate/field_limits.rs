@@ -30,10 +30,13 @@ fn report(path: &FieldPath, errors: &ValidationErrors, findings: &mut Collector)
             }
             ValidationErrorsKind::Field(errors) => {
                 for error in errors {
-                    let message = match (error.code.as_ref(), error.params.get("min")) {
-                        ("length", _) => "must not be empty".to_owned(),
-                        ("range", Some(min)) => format!("must be {min} or more"),
-                        (code, _) => format!("violates the limit `{code}`"),
+                    let limit = |name| error.params.get(name);
+                    let message = match (error.code.as_ref(), limit("min"), limit("max")) {
+                        ("length", _, Some(max)) => format!("must not be longer than {max}"),
+                        ("length", ..) => "must not be empty".to_owned(),
+                        ("range", Some(min), Some(max)) => format!("must be from {min} to {max}"),
+                        ("range", Some(min), None) => format!("must be {min} or more"),
+                        (code, ..) => format!("violates the limit `{code}`"),
                     };
                     findings.deny(field.clone(), message);
                 }

@@ -121,6 +121,20 @@ rules! {
         "!has($.maxReplicas) || $.maxReplicas < 1 || !has($.minReplicas) || $.minReplicas <= $.maxReplicas";
     TWO_AUTOSCALERS: ALL_ROLES, "pod.vpa", "must not be set with `maxReplicas`; scale either vertically or horizontally",
         "!has($.maxReplicas) || !has($.pod) || !has($.pod.vpa)";
+    SCALING_BESIDE_HPA: ALL_ROLES, "scaling",
+        "must not be set with `maxReplicas`, which asks for a HorizontalPodAutoscaler; keep one of the two",
+        "!has($.scaling) || !has($.maxReplicas)";
+    SCALING_OF_SOURCE: &[Source], "scaling",
+        "a source without `batchSourceConfig` has no backlog to scale by; set `replicas`, or `maxReplicas` to scale by CPU",
+        "!has($.scaling) || has($.batchSourceConfig)";
+    SCALING_PARALLELISM: ALL_ROLES, "showPreciseParallelism",
+        "must not be set with `scaling`: each change of the replicas would restart all pods",
+        "!has($.scaling) || !has($.showPreciseParallelism) || !$.showPreciseParallelism";
+    SCALING_ONCE: ALL_ROLES, "scaling.mode",
+        "must be `Recommend` with processingGuarantee `effectively_once`: a change of the replicas moves partitions between pods, whose producers have the same names, and pods fail",
+        "!has($.scaling) || !has($.processingGuarantee) || $.processingGuarantee != 'effectively_once' || (has($.scaling.mode) && $.scaling.mode == 'Recommend')";
+    SCALING_MIN_OVER_MAX: ALL_ROLES, "scaling.minReplicas", "must not exceed `scaling.maxReplicas`",
+        "!has($.scaling) || !has($.scaling.minReplicas) || !has($.scaling.maxReplicas) || $.scaling.minReplicas <= $.scaling.maxReplicas";
     TIMEOUT_ONCE: READERS, "timeout", NOT_ONCE, not_once!("timeout", "== 0");
     RETRY_ONCE: READERS, "maxMessageRetry", NOT_ONCE, not_once!("maxMessageRetry", "<= 0");
     KEY_ORDER_ONCE: &[Function], "retainKeyOrdering", NOT_ONCE, not_once!("retainKeyOrdering", "== false");

@@ -11,7 +11,7 @@ use crate::component::Role::{self, Function, Sink, Source};
 use crate::component::{KindSpecific, SpecView};
 use crate::names::TopicName;
 use crate::quantity;
-use crate::types::{ProcessingGuarantee, image_pull_policy};
+use crate::types::{ProcessingGuarantee, Scaling, image_pull_policy};
 
 use super::collector::Collector;
 use super::violation::FieldPath;
@@ -68,12 +68,34 @@ warnings! {
     ALL_ROLES, "pod.autoScalingBehavior",
         |spec| has_builtin_metrics(spec) && spec.common.pod.is_some_and(|pod| pod.auto_scaling_behavior.is_some()),
         "ignored, because `pod.builtinAutoscaler` is set";
-    ALL_ROLES, "pod.builtinAutoscaler", |spec| spec.common.max_replicas.is_none() && has_builtin_rules(spec),
+    ALL_ROLES, "pod.builtinAutoscaler", |spec| !is_scaled(spec) && has_builtin_rules(spec),
         "no effect without `maxReplicas`, which enables the autoscaler";
     ALL_ROLES, "pod.autoScalingMetrics",
-        |spec| spec.common.max_replicas.is_none()
+        |spec| !is_scaled(spec)
             && spec.common.pod.is_some_and(|pod| has_items(pod.auto_scaling_metrics.as_ref())),
         "no effect without `maxReplicas`, which enables the autoscaler";
+    ALL_ROLES, "pod.builtinAutoscaler", |spec| spec.common.scaling.is_some() && has_builtin_rules(spec),
+        "no effect with `scaling`, which scales on messages";
+    ALL_ROLES, "pod.autoScalingMetrics",
+        |spec| spec.common.scaling.is_some()
+            && spec.common.pod.is_some_and(|pod| has_items(pod.auto_scaling_metrics.as_ref())),
+        "no effect with `scaling`, which scales on messages";
+    ALL_ROLES, "minReplicas",
+        // The CRD has a default of 1.
+        |spec| spec.common.scaling.is_some() && spec.common.min_replicas.is_some_and(|min| min != 1),
+        "no effect with `scaling`; write `scaling.minReplicas`";
+    ALL_ROLES, "scaling.idleAfter",
+        |spec| spec.common.scaling.is_some_and(|it| it.idle_after.is_some()) && !may_reach_zero(spec),
+        "no effect unless `scaling.minReplicas` is 0";
+    ALL_ROLES, "scaling.keys",
+        |spec| spec.common.scaling.is_some_and(|it| it.keys.is_some())
+            && !spec.consuming.is_some_and(|consuming| consuming.retain_key_ordering),
+        "no effect without `retainKeyOrdering`";
+    READERS, "scaling.maxReplicas",
+        |spec| most_consumers(spec)
+            .is_some_and(|most| spec.common.scaling.is_some_and(|it| it.max_replicas > Some(most))),
+        "more than the partitions of the input topics: a Failover subscription has one consumer for each partition, so \
+         the operator starts no more";
     ALL_ROLES, "showPreciseParallelism",
         |spec| spec.common.show_precise_parallelism && scales(spec),
         "each step of the autoscaler changes the parallelism, which restarts all pods; leave one of the two out";
@@ -208,6 +230,16 @@ fn is_failover(spec: &SpecView<'_>) -> bool {
 /// Whether the autoscaler has a choice.
 fn scales(spec: &SpecView<'_>) -> bool {
     spec.common.max_replicas.is_some_and(|max| max > spec.common.min_replicas.unwrap_or(1))
+}
+
+/// Whether something sets the replicas.
+fn is_scaled(spec: &SpecView<'_>) -> bool {
+    spec.common.max_replicas.is_some() || spec.common.scaling.is_some()
+}
+
+/// Whether the scaling has zero replicas at some time.
+fn may_reach_zero(spec: &SpecView<'_>) -> bool {
+    spec.common.scaling.is_some_and(Scaling::may_reach_zero)
 }
 
 fn has_builtin_rules(spec: &SpecView<'_>) -> bool {

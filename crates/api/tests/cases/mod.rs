@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test uses its part of the table")]
 
 mod delivery;
+mod message_scaling;
 mod pods;
 mod runtimes;
 mod scaling;
@@ -104,6 +105,7 @@ pub(crate) fn all() -> Vec<Case> {
     let mut table = Table(Vec::new());
     runtimes::runtimes(&mut table);
     scaling::numbers(&mut table);
+    message_scaling::scaling(&mut table);
     delivery::delivery(&mut table);
     topics::topics(&mut table);
     delivery::pulsar_and_state(&mut table);

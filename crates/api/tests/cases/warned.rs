@@ -66,7 +66,7 @@ fn failover(topics: &Value, replicas: i32) -> Value {
 
 /// A case of each warning.
 pub(crate) fn all() -> Vec<Warned> {
-    let rows = scaling().into_iter().chain(delivery()).chain(runtimes());
+    let rows = scaling().into_iter().chain(message_scaling()).chain(delivery()).chain(runtimes());
     rows.flat_map(|(kinds, field, message, bad, good)| {
         kinds.iter().map(move |kind| Warned { kind, field, message, bad: bad.clone(), good: good.clone() })
     })
@@ -232,6 +232,48 @@ fn delivery() -> Vec<Row> {
             go(&json!({ "retainKeyOrdering": true })),
             python(&json!({ "retainKeyOrdering": true })),
         ),
+    ]
+}
+
+/// `spec.scaling`.
+fn message_scaling() -> Vec<Row> {
+    let on = |change: Value| {
+        let mut spec = json!({ "scaling": { "mode": "Auto" } });
+        super::cases::merge(&mut spec, &change);
+        spec
+    };
+    let cpu = json!({ "pod": { "builtinAutoscaler": ["AverageUtilizationCPUPercent80"] } });
+    let own = metric("Resource", "memory", None);
+    let most = |most: i32| {
+        on(
+            json!({ "retainOrdering": true, "input": { "topics": partitions(2) }, "scaling": { "maxReplicas": most } }),
+        )
+    };
+    vec![
+        (FK, "pod.builtinAutoscaler", "scales on messages", on(cpu), on(json!({}))),
+        (FK, "pod.autoScalingMetrics", "scales on messages", on(own), on(json!({}))),
+        (
+            FK,
+            "minReplicas",
+            "scaling.minReplicas",
+            on(json!({ "minReplicas": 2 })),
+            on(json!({ "minReplicas": 1 })),
+        ),
+        (
+            FK,
+            "scaling.idleAfter",
+            "unless",
+            on(json!({ "scaling": { "idleAfter": "5m" } })),
+            on(json!({ "scaling": { "idleAfter": "5m", "minReplicas": 0 } })),
+        ),
+        (
+            FK,
+            "scaling.keys",
+            "retainKeyOrdering",
+            on(json!({ "scaling": { "keys": 5 } })),
+            on(json!({ "scaling": { "keys": 5 }, "retainKeyOrdering": true })),
+        ),
+        (FK, "scaling.maxReplicas", "partitions", most(3), most(2)),
     ]
 }
 

@@ -54,13 +54,24 @@ impl From {
     }
 }
 
+/// What to explain instead of values.
+#[cfg(feature = "cluster")]
+#[derive(Debug, clap::Subcommand)]
+enum Topic {
+    /// Why a component with `spec.scaling` has its number of replicas
+    Scaling(super::explain_scaling::Args),
+}
+
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   kubectl mesh explain -f mesh.yaml                      every component of the mesh
   kubectl mesh explain -f mesh.yaml -f backend.yaml clean --path spec.template.spec
   kubectl mesh explain -f function.yaml --from default   values that are built-in defaults
   kubectl mesh explain -n pulsar function/clean          a component in the cluster
+  kubectl mesh explain scaling people/clean              why it has its number of replicas
   kubectl mesh explain -f mesh.yaml clean -o json | jq '.components[].values[] | select(.origin == \"operator\")'
 
 The output lists the values of the component's spec with defaults, and of its children; the runner's command is split
@@ -68,8 +79,13 @@ by option. Sources are found by experiment: each field that is set is changed in
 again. BackendConfigs among the files take effect as in a cluster. In a cluster the webhook has stored defaults in
 standalone components, which then count as set by the component; for a component of a mesh the mesh is read.
 
-Exit code: 0 success, 1 invalid object, 2 unreadable input or component not found.")]
+Exit code: 0 success, 1 invalid object, 2 unreadable input or component not found."
+)]
 pub(crate) struct Args {
+    #[cfg(feature = "cluster")]
+    #[command(subcommand)]
+    topic: Option<Topic>,
+
     /// Component as NAME or KIND/NAME [default: all components in the files]
     #[arg(value_name = "NAME")]
     target: Option<String>,
@@ -102,6 +118,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
+    #[cfg(feature = "cluster")]
+    if let Some(Topic::Scaling(args)) = &args.topic {
+        return super::explain_scaling::run(args, streams);
+    }
     #[cfg(feature = "cluster")]
     let (operator, mut inputs) = read_inputs(args)?;
     #[cfg(not(feature = "cluster"))]

@@ -5,6 +5,8 @@ pub(crate) mod diff;
 #[cfg(feature = "cluster")]
 mod diff_cluster;
 pub(crate) mod explain;
+#[cfg(feature = "cluster")]
+mod explain_scaling;
 pub(crate) mod graph;
 mod inputs;
 pub(crate) mod render;
@@ -12,6 +14,8 @@ pub(crate) mod render;
 pub(crate) mod status;
 #[cfg(feature = "cluster")]
 pub(crate) mod top;
+#[cfg(feature = "cluster")]
+pub(crate) mod ui;
 pub(crate) mod validate;
 #[cfg(feature = "cluster")]
 mod watch;

@@ -3,11 +3,12 @@
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use function_mesh_kube::connect::ConnectArgs;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::watch::watch;
-use crate::cluster::{Cluster, KubeconfigArgs, Target};
+use crate::cluster::{Cluster, Target};
 use crate::object_ref::ObjectRef;
 use crate::status::text::text;
 use crate::status::{Health, StatusView, component_status, mesh_status};
@@ -37,7 +38,7 @@ Examples:
   kubectl mesh status people -o json | jq -r '.components[] | select(.health == \"Stalled\") | .name'
 
 Components are listed along the flow, sources first, with the causes below each:
-  healthy    ready, suspended, or ready with a deferred change
+  healthy    ready, asleep, suspended, or ready with a deferred change
   not ready  starts, rolls out, is being deleted, or does not exist yet
   stalled    messages wait and none is acknowledged, though pods are ready (condition Stalled)
   degraded   pods cannot become ready, or the spec is invalid
@@ -47,9 +48,11 @@ unknown, never zero; `n/a` does not apply. The operator reports traffic only if 
 
 In JSON and YAML every field is always present, and null is unknown: `health` (Healthy, NotReady, Stalled,
 Degraded), `mesh` (namespace, name, health, state, since, ready, wanted, reasons) and `components` (kind, namespace,
-name, mesh, exists, health, phase, pods {ready, wanted}, traffic, stalled {status, reason, message}, reasons).
+name, mesh, exists, health, phase, pods {ready, wanted}, traffic, stalled {status, reason, message}, scaling,
+reasons).
 `traffic` has backlog, lagSeconds, inRate and outRate per second, exceptions, lastAcked, observedAt, restarts (pods
 restarted in a row by `onStall: Restart`), lastRestart, access and message. `mesh` is null for one component.
+`scaling` has mode, desiredReplicas, reason, message and limitedBy; it is null without a decision.
 `observedAt` is the time of the observation that the operator wrote last: it observes every 10 seconds and writes
 only when a number has changed noticeably, so numbers with an old `observedAt` are not old.
 
@@ -72,8 +75,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 
-    #[command(flatten)]
-    kubeconfig: KubeconfigArgs,
+    #[command(flatten, next_help_heading = "Cluster")]
+    connect: ConnectArgs,
 }
 
 /// A FunctionMesh or a component.
@@ -115,7 +118,7 @@ pub(super) fn object_name(name: &str) -> Result<String, String> {
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    let cluster = Cluster::open(&args.kubeconfig)?;
+    let cluster = Cluster::open(&args.connect)?;
     let namespace = args.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
     let id = ObjectRef::new(args.target.kind, &namespace, &args.target.name);
     if args.watch {
@@ -155,7 +158,7 @@ pub(super) fn mesh_selector(name: &str) -> Option<&str> {
 }
 
 /// What there is instead. It is only advice, so an error of a list is no matter.
-fn not_found(cluster: &Cluster, id: &ObjectRef) -> Failure {
+pub(super) fn not_found(cluster: &Cluster, id: &ObjectRef) -> Failure {
     let ObjectRef { kind, namespace, name } = id;
     let components = cluster.components(Some(namespace), None).unwrap_or_default();
     let objects = cluster.meshes(Some(namespace)).unwrap_or_default().into_iter().chain(components);

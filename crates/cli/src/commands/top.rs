@@ -1,7 +1,9 @@
 //! `top`: shows the traffic of components in a cluster.
 
+use function_mesh_kube::connect::ConnectArgs;
+
 use super::status::{Format, data, mesh_selector, object_name};
-use crate::cluster::{Cluster, KubeconfigArgs};
+use crate::cluster::Cluster;
 use crate::object_ref::ObjectRef;
 use crate::status::{ComponentView, Sort, TopView, components, mesh_status};
 use crate::{Failure, Outcome, Streams, screen};
@@ -44,12 +46,12 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 
-    #[command(flatten)]
-    kubeconfig: KubeconfigArgs,
+    #[command(flatten, next_help_heading = "Cluster")]
+    connect: ConnectArgs,
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    let cluster = Cluster::open(&args.kubeconfig)?;
+    let cluster = Cluster::open(&args.connect)?;
     let namespace = args.namespace.as_deref().unwrap_or_else(|| cluster.namespace());
     let namespace = (!args.all_namespaces).then_some(namespace);
     let found = read(&cluster, namespace, args.mesh.as_deref())?;

@@ -7,9 +7,9 @@ use super::table::{
     Align::{Left, Right},
     Table,
 };
-use super::{ComponentView, MeshView, StatusView, TrafficView};
+use super::{ComponentView, MeshView, StatusView, TrafficView, colour_of};
 use crate::screen::painted;
-use crate::shorten::shorten;
+use function_mesh_graph::shorten::shorten;
 
 /// Columns of a name; data has all of it.
 const NAME: usize = 64;
@@ -69,7 +69,7 @@ pub fn text(view: &StatusView, now: Timestamp, colour: bool) -> String {
             shorten(&component.phase, WORD),
         ];
         cells.extend(numbers(component));
-        table.row(cells, component.health.colour());
+        table.row(cells, colour_of(component.health));
     }
     if !has_exceptions {
         table.drop_last_column();
@@ -96,7 +96,7 @@ fn title(mesh: &MeshView, now: Timestamp, colour: bool) -> String {
     let MeshView { namespace, name, health, state, since, ready, wanted, .. } = mesh;
     let since = since.as_ref().map(|since| format!(" for {}", number::duration(number::age(since, now))));
     let (namespace, name) = (shorten(namespace, NAME), shorten(name, NAME));
-    let state = painted(state, health.colour(), colour);
+    let state = painted(state, colour_of(*health), colour);
     format!(
         "FunctionMesh {namespace}/{name}: {state}{}, {ready}/{wanted} components ready",
         since.unwrap_or_default()

@@ -9,8 +9,8 @@ use super::table::{
     Align::{Left, Right},
     Table,
 };
-use super::{ComponentView, TrafficView, text};
-use crate::shorten::shorten;
+use super::{ComponentView, TrafficView, colour_of, text};
+use function_mesh_graph::shorten::shorten;
 
 /// Columns of a name; data has all of it.
 const NAME: usize = 64;
@@ -102,7 +102,7 @@ impl TopView {
             cells.extend([component.kind.to_owned(), shorten(&component.name, NAME), text::pods(component)]);
             cells.extend(text::numbers(component));
             cells.push(shorten(&component.state(), STATE));
-            table.row(cells, component.health.colour());
+            table.row(cells, colour_of(component.health));
         }
         let mut lines = table.lines(colour);
         lines.extend(text::legend(&self.components, false));

@@ -65,6 +65,9 @@ struct Args {
     /// Print the results as JSON: a list with an object for each run
     #[arg(long)]
     json: bool,
+    /// Measure this program instead of the benchmark's own build, for example a released one
+    #[arg(long, value_name = "FILE", default_value = Program::OWN, hide_default_value = true)]
+    program: PathBuf,
     /// Additional flags for the controller, for example --controller-arg=--concurrency=32
     #[arg(long = "controller-arg", value_name = "FLAG", allow_hyphen_values = true)]
     flags: Vec<String>,
@@ -93,6 +96,7 @@ struct Stage {
     load: Load,
     requests: Requests,
     program: Program,
+    file: PathBuf,
     kubeconfig: PathBuf,
     flags: Vec<String>,
     /// Dropped last: the others are connected to it.
@@ -106,13 +110,14 @@ impl Stage {
         plane.install_definitions().await?;
         let load = Load::new(&plane).await?;
         let (kubeconfig, flags) = (plane.kubeconfig_of(USER).await?, args.flags.clone());
-        let program = Program::start(&kubeconfig, &flags).await?;
-        Ok(Self { load, requests: Requests::new(log), program, kubeconfig, flags, _plane: plane })
+        let (file, requests) = (args.program.clone(), Requests::new(log));
+        let program = Program::start(&file, &kubeconfig, &flags).await?;
+        Ok(Self { load, requests, program, file, kubeconfig, flags, _plane: plane })
     }
 
     async fn restart(&mut self) -> anyhow::Result<()> {
         self.program.stop();
-        self.program = Program::start(&self.kubeconfig, &self.flags).await?;
+        self.program = Program::start(&self.file, &self.kubeconfig, &self.flags).await?;
         Ok(())
     }
 }

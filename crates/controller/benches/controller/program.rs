@@ -33,11 +33,14 @@ pub(crate) struct Usage {
 }
 
 impl Program {
-    /// Starts the controller for all namespaces, and waits until it is ready.
-    pub(crate) async fn start(kubeconfig: &Path, args: &[String]) -> anyhow::Result<Self> {
+    /// The program of this workspace, in the benchmark's build.
+    pub(crate) const OWN: &str = env!("CARGO_BIN_EXE_function-mesh-controller-manager");
+
+    /// Starts a controller for all namespaces, and waits until it is ready.
+    pub(crate) async fn start(program: &Path, kubeconfig: &Path, args: &[String]) -> anyhow::Result<Self> {
         let (health, metrics) = (free_address()?, free_address()?);
         let log = NamedTempFile::new()?;
-        let child = Command::new(env!("CARGO_BIN_EXE_function-mesh-controller-manager"))
+        let child = Command::new(program)
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(["--watched-namespace", ""])

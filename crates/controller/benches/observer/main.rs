@@ -25,7 +25,7 @@ mod program;
 mod requests;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -72,6 +72,9 @@ struct Args {
     /// Do not serve the metrics of pods, which need the port 9094 of this machine
     #[arg(long)]
     no_pods: bool,
+    /// Measure this program instead of the benchmark's own build, for example a released one
+    #[arg(long, value_name = "FILE", default_value = Program::OWN, hide_default_value = true)]
+    program: PathBuf,
     /// Additional flags for the controller while it observes, for example --controller-arg=--observe-metrics
     #[arg(long = "controller-arg", value_name = "FLAG", allow_hyphen_values = true)]
     flags: Vec<String>,
@@ -104,7 +107,7 @@ impl Mode {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut args = Args::parse();
-    if args.modes.iter().any(|mode| *mode != Mode::Baseline) && !can_observe()? {
+    if args.modes.iter().any(|mode| *mode != Mode::Baseline) && !can_observe(&args.program)? {
         eprintln!("this controller has no flag --observe: only the baseline is measured");
         args.modes = vec![Mode::Baseline];
     }
@@ -117,8 +120,8 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// Whether the program has the flags of the observer.
-fn can_observe() -> anyhow::Result<bool> {
-    let help = Command::new(env!("CARGO_BIN_EXE_function-mesh-controller-manager")).arg("--help").output()?;
+fn can_observe(program: &Path) -> anyhow::Result<bool> {
+    let help = Command::new(program).arg("--help").output()?;
     Ok(String::from_utf8_lossy(&help.stdout).contains("--observe-access"))
 }
 
@@ -165,7 +168,7 @@ impl Stage {
         let mut requests = Requests::new(log);
 
         eprintln!("  creating functions, and waiting until they are ready");
-        let program = Program::start(&kubeconfig, &[]).await?;
+        let program = Program::start(&args.program, &kubeconfig, &[]).await?;
         load.create(&pulsar.url()).await?;
         load.run_pods(pulsar.ip()).await?;
         requests.until_quiet().await?;
@@ -181,7 +184,7 @@ async fn measure(args: &Args, functions: u32) -> anyhow::Result<Vec<Figures>> {
     for mode in &args.modes {
         eprintln!("  {}: {settle:?} to settle, then {measured:?}", mode.name());
         let (flags, _access) = flags(*mode, args, &stage.pulsar)?;
-        let mut program = Program::start(&stage.kubeconfig, &flags).await?;
+        let mut program = Program::start(&args.program, &stage.kubeconfig, &flags).await?;
         let first = stage.requests.during(settle).await?;
         let before = program.usage()?;
         stage.pulsar.take_requests();

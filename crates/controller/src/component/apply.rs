@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use function_mesh_api::{Component, labels};
+use function_mesh_api::{Component, Spec as _, labels};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
@@ -48,8 +48,17 @@ pub(super) async fn apply<C: Component>(
     writes.step(plan.autoscaler).await?;
     writes.step(plan.vertical_autoscaler).await?;
     let Writes { changes, adopted, rewritten, contents, .. } = writes;
-    let applied =
-        Applied { changes, has_autoscaler, has_vertical_autoscaler, adopted, rewritten, ..stateful_set };
+    let sleeps_at_zero =
+        component.spec().view().common.may_sleep() && !labels::is_suspended(component.meta());
+    let applied = Applied {
+        changes,
+        has_autoscaler,
+        has_vertical_autoscaler,
+        sleeps_at_zero,
+        adopted,
+        rewritten,
+        ..stateful_set
+    };
     Ok((applied, are_contents_known.then_some(contents)))
 }
 

@@ -37,6 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use function_mesh_api::conditions::Reason;
+use function_mesh_api::types::ComponentStatus;
 use function_mesh_api::validate::{Violations, valid_component};
 use function_mesh_api::{Component, Role, Spec as _, labels};
 use function_mesh_workloads::{check_arguments, names, render_live};
@@ -44,12 +45,12 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
 use crate::error::{Error, GC_RECHECK, RECHECK};
-use crate::reconciler::{Reconciler, RunResult, key_of};
+use crate::reconciler::{Reconciler, RunResult, key_of, report_undecodable};
 use crate::runtime::workers::Action;
 use crate::traffic::board::Rollout;
 use crate::traffic::{TrafficState, observer_off};
@@ -164,7 +165,15 @@ impl<C: Component> Reconciler for ComponentReconciler<C> {
     }
 
     async fn undecodable(&self, error: DecodeError, object: &Compact<C>) -> Result<(), Error> {
-        undecodable(error, object, &self.context).await
+        if object.meta().deletion_timestamp.is_some() {
+            return release_undecodable(object, &self.context).await;
+        }
+        let status = |before: Option<&ComponentStatus>, error| {
+            let now = Time(jiff::Timestamp::now());
+            status_of(before, object.meta().generation, &Outcome::Failed(error), &now)
+        };
+        report_undecodable(self, object, Error::Undecodable(error), status).await;
+        Ok(())
     }
 }
 
@@ -315,16 +324,10 @@ async fn delete_in_protected_namespace<C: Component>(
     Ok((None, Action::await_change()))
 }
 
-/// Reports an object that cannot be decoded. If it is being deleted, removes the finalizer without a clean-up.
-async fn undecodable<C: Component>(
-    error: DecodeError,
-    object: &Compact<C>,
-    context: &Context,
-) -> Result<(), Error> {
+/// Removes the finalizer of an object that is being deleted and cannot be decoded, without a clean-up.
+async fn release_undecodable<C: Component>(object: &Compact<C>, context: &Context) -> Result<(), Error> {
     let json = object.json().unwrap_or_default();
-    if object.meta().deletion_timestamp.is_none() {
-        report::report_undecodable(object, json, Error::Undecodable(error), &context.shared).await;
-    } else if finalizer::has_finalizer(object.meta()) {
+    if finalizer::has_finalizer(object.meta()) {
         let note = "subscriptions not deleted: object cannot be decoded";
         let regarding = object.object_ref(&());
         context.shared.events.publish(&regarding, false, Reason::CleanupFailed, "CleanUp", note).await;
@@ -344,10 +347,7 @@ pub(crate) const fn prefix<C: Component>() -> &'static str {
 }
 
 fn key<C: Component>(component: &C) -> String {
-    key_of_meta::<C>(component.meta())
-}
-
-fn key_of_meta<C: Component>(metadata: &ObjectMeta) -> String {
+    let metadata = component.meta();
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     key_of(prefix::<C>(), namespace, metadata.name.as_deref().unwrap_or_default())
 }

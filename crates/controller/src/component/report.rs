@@ -4,22 +4,17 @@ use std::time::Duration;
 
 use function_mesh_api::conditions::Reason;
 use function_mesh_api::types::{ComponentStatus, Phase};
-use function_mesh_api::{Component, Spec as _, labels};
+use function_mesh_api::{Component, Spec as _};
 use function_mesh_workloads::subscriptions::without;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::Resource;
 
 use super::status::{Outcome, status_of, summary};
 use crate::condition::rewritten_message;
 use crate::context::Shared;
-use crate::error::Error;
 use crate::traffic::StallReport;
 use function_mesh_kube::apply::Change;
-use function_mesh_kube::compact::{Compact, status};
-use function_mesh_kube::decode_error;
 use function_mesh_kube::events::truncate;
-use function_mesh_kube::status::write_status;
 
 /// How long a status that only shows progress is deferred: children, pods and their start follow within seconds, and a
 /// status for each would be one write more of the API server.
@@ -98,7 +93,7 @@ pub(super) async fn report<C: Component>(
     Ok(None)
 }
 
-/// The condition Stalled if it became unknown, or is known again, and whether that is good news. The first condition of a
+/// The condition Stalled if it became unknown, or is known again, and whether its Event is Normal. The first condition of a
 /// component is no transition, and a stall or suspension that the phase reports needs no second Event.
 fn knowledge_change(before: Option<&ComponentStatus>, now: &ComponentStatus) -> Option<(bool, StallReport)> {
     let was_known = StallReport::of(&before?.standard_conditions)?.holds.is_some();
@@ -110,43 +105,6 @@ fn knowledge_change(before: Option<&ComponentStatus>, now: &ComponentStatus) -> 
             Some((false, stall))
         }
         _ => None,
-    }
-}
-
-/// Writes the decode error into the status of an object, best effort: the API server validates the whole object and may
-/// reject the write. The Event has the error too.
-pub(super) async fn report_undecodable<C: Component>(
-    object: &Compact<C>,
-    json: &str,
-    error: Error,
-    shared: &Shared,
-) {
-    let before = status(json).and_then(|status| serde_json::from_str::<ComponentStatus>(status.get()).ok());
-    let now = status_of(
-        before.as_ref(),
-        object.meta().generation,
-        &Outcome::Failed(error),
-        &Time(jiff::Timestamp::now()),
-    );
-    let message = now.message.clone().unwrap_or_default();
-    let is_new = shared.undecodable.record(&super::key_of_meta::<C>(object.meta()), &message);
-    if before.as_ref() == Some(&now) || before.is_none() && !is_new {
-        return;
-    }
-    match write_status(&shared.client, object, &now, labels::managers::STATUS).await {
-        Ok(_) => shared.metrics.wrote(C::ROLE.kind(), "status"),
-        Err(error) => {
-            let (kind, meta) = (C::ROLE.kind(), object.meta());
-            let (namespace, name, error) =
-                (meta.namespace.as_deref(), meta.name.as_deref(), decode_error::message(&error));
-            tracing::warn!(
-                kind,
-                namespace,
-                name,
-                error,
-                "failed to write the status of an undecodable object"
-            );
-        }
     }
 }
 

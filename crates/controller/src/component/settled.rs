@@ -192,6 +192,7 @@ pub(super) fn record<C: Component>(
     let applied = Applied {
         immutable_diffs: applied.immutable_diffs.clone(),
         has_autoscaler: applied.has_autoscaler,
+        sleeps_at_zero: applied.sleeps_at_zero,
         // Read again, since there may be many.
         retired_subscriptions: applied.retired_subscriptions.as_ref().map(|_| Vec::new()),
         rewritten: applied.rewritten.clone(),

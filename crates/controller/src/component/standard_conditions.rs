@@ -37,8 +37,8 @@ pub(super) fn of(status: &ComponentStatus, outcome: &Outcome) -> Vec<ConditionSp
         Some(reason) => spec(ConditionType::Accepted, false, reason, &message),
         None => spec(ConditionType::Accepted, true, Reason::ValidationSucceeded, "the spec is valid"),
     };
-    // Suspended and paused components work as requested.
-    let is_ready = matches!(phase, Phase::Ready | Phase::Suspended | Phase::Paused);
+    // Suspended, sleeping and paused components work as requested.
+    let is_ready = matches!(phase, Phase::Ready | Phase::Suspended | Phase::Asleep | Phase::Paused);
     let ready = spec(ConditionType::Ready, is_ready, reason, &message);
     let stalled = match outcome {
         Outcome::Applied(seen) => seen.traffic.report().and_then(|report| report.stall.as_ref()),

@@ -19,9 +19,15 @@ use function_mesh_kube::events::printable_message;
 
 /// Longest message in a status, in bytes.
 const MAX_MESSAGE_LEN: usize = 1024;
+/// The message of a component that sleeps.
+const ASLEEP: &str = "scaled to zero, since there is nothing to do; a message wakes it";
+/// The same while the operator would not notice the message.
+const NEVER_WAKES: &str = "scaled to zero, and no message wakes it, since the operator does not observe Pulsar; start the \
+    operator with --observe, or scale the component";
 
 /// The children after the plan was executed. The status accepts nothing else.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "the facts are independent")]
 pub struct Applied {
     /// The StatefulSet.
     pub stateful_set: Arc<StatefulSet>,
@@ -31,6 +37,9 @@ pub struct Applied {
     pub has_autoscaler: bool,
     /// Whether there is a vertical autoscaler.
     pub has_vertical_autoscaler: bool,
+    /// Whether no wanted pods mean that the component sleeps until a message wakes it: the operator scales it, and no
+    /// annotation suspends it.
+    pub sleeps_at_zero: bool,
     /// Immutable fields of the StatefulSet that differ from the wanted ones.
     pub immutable_diffs: Vec<&'static str>,
     /// Subscriptions that earlier pods created and the spec no longer names. None while a rollout is deferred, since
@@ -97,6 +106,7 @@ impl Applied {
             changes: BTreeMap::new(),
             has_autoscaler: false,
             has_vertical_autoscaler: false,
+            sleeps_at_zero: false,
             retired_subscriptions: None,
             adopted: Vec::new(),
             rewritten: Vec::new(),
@@ -191,18 +201,29 @@ fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {
     });
     let rewritten = Some(&seen.applied.rewritten).filter(|fields| !fields.is_empty());
     let notes = [immutable, rewritten.map(|fields| rewritten_message(fields))];
-    let notes = notes.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let notes = notes.into_iter().flatten();
     if pods.are_ready() && seen.problem.is_none() {
         if seen.applied.pending.is_some() && seen.applied.is_paused {
             let message = "rollouts are paused; see status.pendingChange";
             return (Phase::Paused, Some(message.to_owned()));
         }
-        return (if pods.wanted == 0 { Phase::Suspended } else { Phase::Ready }, none_if_empty(notes));
+        let (phase, message) = if pods.wanted == 0 { without_pods(seen) } else { (Phase::Ready, None) };
+        let message = message.map(str::to_owned).into_iter().chain(notes).collect::<Vec<_>>().join("; ");
+        return (phase, none_if_empty(message));
     }
     if let Some(problem) = &seen.problem {
         return (Phase::Degraded, Some(problem.clone()));
     }
     (Phase::Progressing, Some(pods.progress()))
+}
+
+/// Phase and message of a component for which no pods are wanted.
+fn without_pods(seen: &Observation) -> (Phase, Option<&'static str>) {
+    match (seen.applied.sleeps_at_zero, &seen.traffic) {
+        (false, _) => (Phase::Suspended, None),
+        (true, TrafficState::Off) => (Phase::Suspended, Some(NEVER_WAKES)),
+        (true, _) => (Phase::Asleep, Some(ASLEEP)),
+    }
 }
 
 fn none_if_empty(text: String) -> Option<String> {
@@ -242,150 +263,4 @@ fn selector_text(selector: &LabelSelector) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "fixtures read better so")]
-mod tests {
-    use function_mesh_api::validate::{FieldPath, Violation, Violations};
-    use serde_json::json;
-
-    use super::*;
-
-    fn seen(wanted: i32, status: serde_json::Value, problem: Option<&str>) -> Outcome {
-        let stateful_set = serde_json::from_value(json!({
-            "metadata": { "name": "f-function", "generation": 2 },
-            "spec": { "replicas": wanted, "selector": { "matchLabels": { "b": "2", "a": "1" } }, "template": {} },
-            "status": status,
-        }));
-        let applied = Applied::of(Arc::new(stateful_set.expect("a StatefulSet")), Vec::new());
-        let problem = problem.map(str::to_owned);
-        let traffic = TrafficState::Off;
-        Outcome::Applied(Box::new(Observation { applied, problem, revisions: (None, None), traffic }))
-    }
-
-    fn look(before: Option<&ComponentStatus>, generation: Option<i64>, outcome: &Outcome) -> ComponentStatus {
-        // Each look is later than the one before.
-        let second = before
-            .and_then(|before| before.standard_conditions.first())
-            .map_or(1, |condition| condition.last_transition_time.0.as_second() + 1);
-        status_of(before, generation, outcome, &Time(jiff::Timestamp::from_second(second).expect("a time")))
-    }
-
-    /// Type, status and reason of each standard condition.
-    fn standard(status: &ComponentStatus) -> Vec<String> {
-        let all = status.standard_conditions.iter();
-        all.map(|it| format!("{} {} {}", it.type_, it.status, it.reason)).collect()
-    }
-
-    #[test]
-    fn standard_conditions_follow_from_the_phase() {
-        let found = look(None, Some(1), &seen(2, ready(2), None));
-        let expected = [
-            "Ready True PodsReady",
-            "Progressing False Stable",
-            "Degraded False AsExpected",
-            "Paused False NotPaused",
-            "Accepted True ValidationSucceeded",
-        ];
-        assert_eq!(standard(&found), expected);
-        let crashes = look(Some(&found), Some(1), &seen(2, ready(1), Some("pod f-function-0 crashes")));
-        let expected = ["Ready False Degraded", "Progressing False Stable", "Degraded True Degraded"];
-        assert_eq!(standard(&crashes)[..3], expected);
-        assert_eq!(crashes.standard_conditions[0].message, "pod f-function-0 crashes");
-        let violation = Violation { field: FieldPath::root("spec.java"), message: "is missing".into() };
-        let error = Error::Invalid(Violations(vec![violation]));
-        let invalid = look(Some(&found), Some(2), &Outcome::Failed(error));
-        let expected = [
-            "Ready False ValidationFailed",
-            "Progressing False ValidationFailed",
-            "Degraded True ValidationFailed",
-        ];
-        assert_eq!(standard(&invalid)[..3], expected);
-        assert_eq!(standard(&invalid)[4], "Accepted False ValidationFailed");
-        let starts = look(None, Some(1), &seen(2, ready(0), None));
-        assert_eq!(
-            standard(&starts)[..2],
-            ["Ready False RolloutInProgress", "Progressing True RolloutInProgress"]
-        );
-    }
-
-    fn ready(count: i32) -> serde_json::Value {
-        json!({ "observedGeneration": 2, "replicas": count, "readyReplicas": count, "updatedReplicas": count })
-    }
-
-    #[test]
-    fn ready_requires_all_pods_ready_and_current() {
-        for (status, phase) in [
-            (ready(2), Phase::Ready),
-            (json!({}), Phase::Progressing),
-            (ready(1), Phase::Progressing),
-            (
-                json!({ "observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "updatedReplicas": 2 }),
-                Phase::Progressing,
-            ),
-            (
-                json!({ "observedGeneration": 2, "replicas": 2, "readyReplicas": 2, "updatedReplicas": 1 }),
-                Phase::Progressing,
-            ),
-        ] {
-            let found = look(None, Some(7), &seen(2, status.clone(), None));
-            assert_eq!(found.phase, phase, "{status}");
-            let is_ready = if phase == Phase::Ready { "True" } else { "False" };
-            assert_eq!(found.conditions["StatefulSet"].status.as_deref(), Some(is_ready));
-            assert_eq!(found.observed_generation, Some(7));
-            assert_eq!(found.selector, "a=1,b=2");
-        }
-    }
-
-    #[test]
-    fn zero_replicas_are_suspended() {
-        assert_eq!(look(None, None, &seen(0, ready(0), None)).phase, Phase::Suspended);
-    }
-
-    #[test]
-    fn surplus_pods_are_in_the_message() {
-        let found = look(None, None, &seen(1, ready(3), None));
-        let message = Some("waiting for 2 surplus pods to terminate");
-        assert_eq!((found.phase, found.message.as_deref()), (Phase::Progressing, message));
-    }
-
-    #[test]
-    fn paused_rollout_does_not_hide_problems() {
-        let paused = |status: serde_json::Value, problem: Option<&str>| {
-            let Outcome::Applied(mut seen) = seen(1, status, problem) else { panic!("it is applied") };
-            seen.applied.pending = Some("image".to_owned());
-            seen.applied.is_paused = true;
-            look(None, None, &Outcome::Applied(seen))
-        };
-        let found = paused(ready(1), None);
-        assert_eq!((found.phase, found.pending_change.as_deref()), (Phase::Paused, Some("image")));
-        assert_eq!(found.conditions["StatefulSet"].action.as_deref(), Some("Update"));
-        assert_eq!(paused(ready(0), Some("it crashes")).phase, Phase::Degraded);
-    }
-
-    #[test]
-    fn pod_problem_is_the_message() {
-        // A pod that runs between two crashes counts too.
-        for count in [0, 1] {
-            let found = look(None, None, &seen(1, ready(count), Some("pod f-function-0 crashes")));
-            let message = Some("pod f-function-0 crashes");
-            assert_eq!((found.phase, found.message.as_deref()), (Phase::Degraded, message));
-        }
-    }
-
-    #[test]
-    fn invalid_spec_keeps_observed_counts() {
-        let before = look(None, Some(1), &seen(2, ready(2), None));
-        let violation = Violation { field: FieldPath::root("spec.java"), message: "is missing".into() };
-        let found =
-            look(Some(&before), Some(2), &Outcome::Failed(Error::Invalid(Violations(vec![violation]))));
-        assert_eq!(found.phase, Phase::Invalid);
-        assert_eq!(found.message.as_deref(), Some("spec.java: is missing"));
-        assert_eq!(found.ready_replicas, 2);
-        assert_eq!(found.observed_generation, Some(1), "generation 2 was not acted on");
-    }
-
-    #[test]
-    fn status_is_unchanged_without_changes() {
-        let first = look(None, Some(1), &seen(2, ready(2), None));
-        assert_eq!(look(Some(&first), Some(1), &seen(2, ready(2), None)), first);
-    }
-}
+mod tests;

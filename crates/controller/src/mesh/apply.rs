@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use function_mesh_api::validate::Valid;
-use function_mesh_api::{Component, FunctionMesh, Spec, bounded_replicas, labels};
+use function_mesh_api::{Component, FunctionMesh, Spec, labels};
 use function_mesh_workloads::MeshComponents;
 use futures::stream::{self, StreamExt};
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::Context;
 use super::status::{ComponentState, Observation, Outcome};
+use super::{Context, replicas};
 use crate::error::Error;
 use function_mesh_kube::apply::{Applied, ChildApplier, ChildError, is_owned_by};
 use function_mesh_kube::cache::Cache;
@@ -101,10 +101,10 @@ async fn write_one<C: Component>(
         cached = Some(readopt(children, &live).await?);
     }
     if let Some(live) = &cached {
-        transfer_replicas(children, component, &**live).await?;
+        replicas::prepare(children, component, &**live).await?;
     }
     let applied =
-        children.apply(&with_replicas_annotation(component), cached, preserve_scaled_replicas).await?;
+        children.apply(&replicas::with_annotation(component), cached, replicas::preserve_scaled).await?;
     Ok(Applied { is_adopted: is_adopted || applied.is_adopted, ..applied })
 }
 
@@ -117,55 +117,6 @@ async fn readopt<C: Component>(children: &ChildApplier<'_>, live: &Arc<C>) -> Re
     }
     let releasing = ChildApplier { manager: labels::managers::RELEASE, ..*children };
     releasing.apply_fields(&**live, json!({})).await.map(Arc::new)
-}
-
-/// Prepares `replicas` for an autoscaler. If autoscaling is new, the mesh owned the field until now: without a new owner,
-/// the next apply would remove it and scale the component down. If the bounds change, the number is moved into them
-/// first, since a component with replicas outside of its bounds is invalid.
-async fn transfer_replicas<C: Component>(
-    children: &ChildApplier<'_>,
-    wanted: &C,
-    live: &C,
-) -> Result<(), ChildError> {
-    let (wanted, before) = (wanted.spec().view().common, live.spec().view().common);
-    let (Some((least, most)), Some(now)) = (wanted.autoscaled_bounds(), before.replicas) else {
-        return Ok(());
-    };
-    let replicas = bounded_replicas(now, Some(least), most);
-    if !before.is_autoscaled() {
-        let starter = ChildApplier { manager: labels::managers::REPLICAS, ..*children };
-        starter.apply_fields(live, json!({ "spec": { "replicas": replicas } })).await.map(|_| ())
-    } else if replicas == now || wanted.max_replicas.is_none() {
-        // The operator's own autoscaler moves the number into its bounds.
-        Ok(())
-    } else {
-        children.scale(live, replicas).await
-    }
-}
-
-/// The component with its replicas as an annotation, to detect changes of the mesh later. With an autoscaler the mesh
-/// does not own the field; the webhook sets an initial number.
-fn with_replicas_annotation<C: Component>(component: &C) -> C {
-    let mut component = component.clone();
-    let common = component.spec().view().common;
-    if common.is_autoscaled() {
-        component.spec_mut().unset_replicas();
-    } else if let Some(replicas) = common.replicas {
-        let annotations = component.meta_mut().annotations.get_or_insert_default();
-        annotations.insert(labels::MESH_REPLICAS.to_owned(), replicas.to_string());
-    }
-    component
-}
-
-/// Keeps a number of replicas that differs from the mesh's while the mesh's is unchanged: a user scaled the component.
-/// It applies until the mesh changes the number.
-fn preserve_scaled_replicas<C: Component>(wanted: &mut C, live: &C) {
-    let applied = labels::annotation(live.meta(), labels::MESH_REPLICAS);
-    let is_unchanged =
-        applied.is_some() && applied == labels::annotation(wanted.meta(), labels::MESH_REPLICAS);
-    if is_unchanged && live.spec().view().common.replicas != wanted.spec().view().common.replicas {
-        wanted.spec_mut().unset_replicas();
-    }
 }
 
 /// Releases the components of an unmanaged mesh: they become unmanaged too. Returns changes and errors.

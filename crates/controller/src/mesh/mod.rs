@@ -3,6 +3,7 @@
 //! Orphans are found by their owner references, never from the status, so a lost status does no damage.
 
 mod apply;
+mod replicas;
 mod report;
 mod status;
 
@@ -10,14 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use function_mesh_api::conditions::Reason;
+use function_mesh_api::types::FunctionMeshStatus;
 use function_mesh_api::validate::{Violations, valid_mesh};
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
 use function_mesh_workloads::components;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
 use crate::context::Shared;
 use crate::error::Error;
-use crate::reconciler::{Reconciler, RunResult, key_of};
+use crate::reconciler::{Reconciler, RunResult, key_of, report_undecodable};
 use crate::runtime::workers::Action;
 use function_mesh_kube::cache::Cache;
 use function_mesh_kube::compact::Compact;
@@ -101,7 +104,11 @@ impl Reconciler for MeshReconciler {
     }
 
     async fn undecodable(&self, error: DecodeError, object: &Compact<FunctionMesh>) -> Result<(), Error> {
-        report::report_undecodable(object, Error::Undecodable(error), self.shared()).await;
+        let status = |before: Option<&FunctionMeshStatus>, error| {
+            let now = Time(jiff::Timestamp::now());
+            status_of(before, object.meta().generation, &Outcome::failed(error), &now)
+        };
+        report_undecodable(self, object, Error::Undecodable(error), status).await;
         Ok(())
     }
 }

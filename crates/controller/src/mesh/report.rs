@@ -2,19 +2,15 @@
 
 use std::time::Duration;
 
+use function_mesh_api::FunctionMesh;
 use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::FunctionMeshStatus;
-use function_mesh_api::{FunctionMesh, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::Resource;
 
 use super::status::{Outcome, status_of};
 use crate::condition::rewritten_message;
 use crate::context::Shared;
-use crate::error::Error;
-use function_mesh_kube::compact::{Compact, status};
-use function_mesh_kube::decode_error;
-use function_mesh_kube::status::write_status;
 
 /// How long a status that only shows progress is deferred.
 const PROGRESS_DEBOUNCE: Duration = Duration::from_secs(1);
@@ -75,33 +71,6 @@ pub(super) async fn report(
         shared.events.publish(&regarding, is_well, reason, "Report", &ready.message).await;
     }
     Ok(None)
-}
-
-/// Writes the decode error into the status of a mesh, as [`report_undecodable`](crate::component) does for components.
-pub(super) async fn report_undecodable(object: &Compact<FunctionMesh>, error: Error, shared: &Shared) {
-    let before = status(object.json().unwrap_or_default());
-    let before = before.and_then(|status| serde_json::from_str::<FunctionMeshStatus>(status.get()).ok());
-    let is_new = shared.undecodable.record(&super::key(object), &error.to_string());
-    let outcome = Outcome::failed(error);
-    let now = Time(jiff::Timestamp::now());
-    let now = status_of(before.as_ref(), object.meta().generation, &outcome, &now);
-    if before.as_ref() == Some(&now) || before.is_none() && !is_new {
-        return;
-    }
-    match write_status(&shared.client, object, &now, labels::managers::STATUS).await {
-        Ok(_) => shared.metrics.wrote("FunctionMesh", "status"),
-        Err(error) => {
-            let (meta, error) = (object.meta(), decode_error::message(&error));
-            let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
-            tracing::warn!(
-                kind = "FunctionMesh",
-                namespace,
-                name,
-                error,
-                "failed to write the status of an undecodable object"
-            );
-        }
-    }
 }
 
 fn ready(status: &FunctionMeshStatus) -> Option<&Condition> {

@@ -51,7 +51,7 @@ impl ComponentState {
 
     fn is_ready(&self) -> bool {
         // With a paused rollout, the pods of the previous revision run.
-        matches!(self.phase, Phase::Ready | Phase::Suspended | Phase::Paused)
+        matches!(self.phase, Phase::Ready | Phase::Suspended | Phase::Asleep | Phase::Paused)
     }
 }
 
@@ -133,7 +133,7 @@ pub fn status_of(
 fn component_entry(role: Role, state: &ComponentState) -> ResourceCondition {
     let condition = format!("{}Ready", role.kind());
     let action = match state.phase {
-        Phase::Ready | Phase::Suspended => "NoAction",
+        Phase::Ready | Phase::Suspended | Phase::Asleep => "NoAction",
         Phase::Paused => "Update",
         Phase::Pending => "Create",
         _ => "Wait",
@@ -267,11 +267,17 @@ mod tests {
         let status = status_of(
             None,
             Some(1),
-            &outcome(&[("a", Phase::Ready, None), ("b", Phase::Suspended, None)]),
+            &outcome(&[
+                ("a", Phase::Ready, None),
+                ("b", Phase::Suspended, None),
+                ("c", Phase::Asleep, Some("asleep")),
+            ]),
             &time(1),
         );
         assert_eq!(condition(&status, "Ready").status, "True");
-        assert_eq!(status.components.as_deref(), Some("2/2"));
+        assert_eq!(status.components.as_deref(), Some("3/3"));
+        let action = |name: &str| status.function_conditions.as_ref().and_then(|it| it[name].action.clone());
+        assert_eq!(action("c").as_deref(), Some("NoAction"));
         assert_eq!(status.condition.expect("a condition").status.as_deref(), Some("True"));
     }
 

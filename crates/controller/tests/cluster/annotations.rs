@@ -130,7 +130,7 @@ async fn paused_operator_creates_but_does_not_roll_out() -> TestResult {
     let set = harness.get::<StatefulSet>("m-shout-function").await?;
     assert_eq!(set.metadata.generation, Some(1));
     harness.settle().await?;
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    harness.reconcile_all().await?;
     assert_eq!(texts(&harness.recorder.take()), [""; 0]);
     harness.stop().await?;
 

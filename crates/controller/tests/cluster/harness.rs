@@ -18,6 +18,7 @@ use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
+use prometheus::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -43,6 +44,8 @@ pub(crate) struct Harness {
     pub(crate) observer: Option<ObserverSettings>,
     /// The candidate, with leader election.
     pub(crate) candidate: Option<Candidate>,
+    /// Metrics of the running controller.
+    pub(crate) registry: Registry,
     running: Option<(CancellationToken, JoinHandle<TestResult>)>,
 }
 
@@ -70,6 +73,7 @@ impl Harness {
             pause_rollout: false,
             observer: None,
             candidate: None,
+            registry: Registry::new(),
             running: None,
         })
     }
@@ -95,9 +99,9 @@ impl Harness {
         let readiness = Readiness::new(end.clone());
         readiness.gate(CONTROLLERS);
         let (token, ready) = (end.clone(), readiness.clone());
-        let task = tokio::spawn(async move {
-            run(client, options, &prometheus::Registry::new(), &readiness, token).await
-        });
+        self.registry = Registry::new();
+        let registry = self.registry.clone();
+        let task = tokio::spawn(async move { run(client, options, &registry, &readiness, token).await });
         self.running = Some((end, task));
         eventually(SECONDS_10, async || {
             let missing = ready.missing();

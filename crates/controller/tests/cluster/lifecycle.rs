@@ -1,7 +1,6 @@
 //! The life of a mesh: components, pods, deletion.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
@@ -201,7 +200,10 @@ async fn deleting_the_mesh_deletes_all_children() -> TestResult {
         none::<Service>(&harness).await
     })
     .await?;
-    // Deleted children are not recreated.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    none::<StatefulSet>(&harness).await
+    // Deleted children are not recreated: the controller hears of their deletion before it hears of another mesh.
+    harness.apply(&fixtures::mesh("later", [fixtures::java_function("shout").into()])?).await?;
+    harness.appears::<StatefulSet>("later-shout-function").await?;
+    let sets = harness.api::<StatefulSet>().list(&ListParams::default()).await?.items;
+    assert_eq!(sets.iter().map(StatefulSet::name_any).collect::<Vec<_>>(), ["later-shout-function"]);
+    Ok(())
 }

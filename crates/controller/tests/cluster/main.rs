@@ -21,6 +21,7 @@ mod migration;
 mod ownership;
 mod pods;
 mod protected_namespaces;
+mod reconciles;
 mod recovery;
 mod rewrites;
 mod scaling;

@@ -80,7 +80,7 @@ async fn is_quiet(harness: &mut Harness) -> TestResult {
     harness.stop().await?;
     harness.recorder.take();
     harness.start().await?;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    harness.reconcile_all().await?;
     let writes = texts(&harness.recorder.take());
     ensure!(writes.is_empty(), "{writes:?}");
     Ok(())

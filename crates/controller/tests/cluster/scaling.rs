@@ -180,6 +180,97 @@ async fn manual_scaling_holds_until_the_mesh_changes_replicas() -> TestResult {
     replicas(&harness, "m-shout-function", 3).await
 }
 
+/// A mesh of one function with these fields.
+#[allow(clippy::needless_pass_by_value, reason = "fixtures read better so")]
+fn mesh_with(fields: serde_json::Value) -> anyhow::Result<FunctionMesh> {
+    let mut mesh = serde_json::to_value(mesh(None)?)?;
+    let function = &mut mesh["spec"]["functions"][0];
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        function[name] = value.clone();
+    }
+    Ok(from_value(mesh)?)
+}
+
+/// Sets the replicas as the operator's own autoscaler does.
+async fn autoscale(harness: &Harness, name: &str, count: i32) -> TestResult {
+    let scale = Patch::Merge(json!({ "spec": { "replicas": count } }));
+    let manager = Some(labels::managers::AUTOSCALER.to_owned());
+    let params = PatchParams { field_manager: manager, ..PatchParams::default() };
+    harness.api::<Function>().patch_scale(name, &params, &scale).await?;
+    Ok(())
+}
+
+/// Replicas of the StatefulSet, and how often its spec was changed.
+async fn set_and_changes(harness: &Harness) -> anyhow::Result<(Option<i32>, Option<i64>)> {
+    harness.settle().await?;
+    let set = harness.get::<StatefulSet>("m-shout-function").await?;
+    Ok((set.spec.and_then(|spec| spec.replicas), set.metadata.generation))
+}
+
+#[tokio::test]
+async fn scaling_by_the_operator_begins_and_ends_without_a_jump() -> TestResult {
+    let harness = Harness::new("to-messages").await?;
+    let scaling = json!({ "minReplicas": 0, "maxReplicas": 9 });
+    harness.apply(&mesh_with(json!({ "replicas": 3 }))?).await?;
+    replicas(&harness, "m-shout-function", 3).await?;
+    let scaled = mesh_with(json!({ "replicas": 3, "scaling": scaling }))?;
+    harness.apply(&scaled).await?;
+    assert_eq!(set_and_changes(&harness).await?, (Some(3), Some(1)));
+
+    autoscale(&harness, "m-shout", 5).await?;
+    replicas(&harness, "m-shout-function", 5).await?;
+    // No write of the mesh touches them: GitOps applies it again, and then another image.
+    harness.apply(&scaled).await?;
+    assert_eq!(set_and_changes(&harness).await?, (Some(5), Some(2)));
+    harness.apply(&mesh_with(json!({ "replicas": 3, "scaling": scaling, "image": "b" }))?).await?;
+    assert_eq!(set_and_changes(&harness).await?, (Some(5), Some(3)));
+    let function = harness.get::<Function>("m-shout").await?;
+    let owners = function.metadata.managed_fields.unwrap_or_default().into_iter().filter(|entry| {
+        entry.fields_v1.as_ref().is_some_and(|fields| fields.0["f:spec"].get("f:replicas").is_some())
+    });
+    let owners: Vec<_> = owners.filter_map(|entry| entry.manager).collect();
+    assert_eq!(owners, [labels::managers::AUTOSCALER]);
+
+    // Only recommended: the pods stay. Another number in the mesh counts.
+    let recommended = json!({ "mode": "Recommend" });
+    harness.apply(&mesh_with(json!({ "replicas": 3, "scaling": recommended, "image": "b" }))?).await?;
+    assert_eq!(set_and_changes(&harness).await?, (Some(5), Some(3)));
+    harness.apply(&mesh_with(json!({ "replicas": 2, "image": "b" }))?).await?;
+    replicas(&harness, "m-shout-function", 2).await
+}
+
+#[tokio::test]
+async fn scaling_by_the_operator_takes_over_from_an_autoscaler_and_hands_back() -> TestResult {
+    let harness = Harness::new("from-hpa").await?;
+    harness.apply(&mesh(Some(5))?).await?;
+    harness.appears::<HorizontalPodAutoscaler>("m-shout-function").await?;
+    scale(&harness, "m-shout", 4).await?;
+    replicas(&harness, "m-shout-function", 4).await?;
+    let before = set_and_changes(&harness).await?;
+    harness.apply(&mesh_with(json!({ "scaling": { "maxReplicas": 9 } }))?).await?;
+    harness.gone::<HorizontalPodAutoscaler>("m-shout-function").await?;
+    assert_eq!(set_and_changes(&harness).await?, before);
+    autoscale(&harness, "m-shout", 7).await?;
+    replicas(&harness, "m-shout-function", 7).await?;
+    harness.apply(&mesh(Some(5))?).await?;
+    harness.appears::<HorizontalPodAutoscaler>("m-shout-function").await?;
+    replicas(&harness, "m-shout-function", 5).await
+}
+
+#[tokio::test]
+async fn a_sleeping_component_gets_pods_when_nobody_wakes_it_any_more() -> TestResult {
+    let harness = Harness::new("awake").await?;
+    let scaling = json!({ "minReplicas": 0 });
+    harness.apply(&mesh_with(json!({ "replicas": 2, "scaling": scaling }))?).await?;
+    replicas(&harness, "m-shout-function", 1).await?;
+    autoscale(&harness, "m-shout", 0).await?;
+    // This operator observes nothing, so it says that no message wakes it.
+    let message = harness.phase::<Function>("m-shout", Phase::Suspended).await?.message.unwrap_or_default();
+    assert!(message.contains("no message wakes it"), "{message}");
+    harness.apply(&mesh_with(json!({ "replicas": 2 }))?).await?;
+    replicas(&harness, "m-shout-function", 2).await
+}
+
 /// Uses the real HPA controller. Without metrics it still enforces its bounds, which this test changes
 /// at run time.
 #[tokio::test]

@@ -52,7 +52,7 @@ async fn steady_state_and_restart_cause_no_writes() -> TestResult {
     harness.condition("m", "Degraded", ("True", "ComponentsDegraded")).await?;
     tokio::time::sleep(Duration::from_secs(6)).await;
     harness.settle().await?;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    harness.reconcile_all().await?;
     assert_eq!(texts(&harness.recorder.take()), [""; 0]);
 
     let generations = async |harness: &Harness| {
@@ -64,7 +64,7 @@ async fn steady_state_and_restart_cause_no_writes() -> TestResult {
     assert_eq!(before.len(), 4);
     harness.stop().await?;
     harness.start().await?;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    harness.reconcile_all().await?;
     assert_eq!(harness.recorder.take(), []);
     assert_eq!(generations(&harness).await?, before);
     Ok(())

@@ -1,7 +1,5 @@
 //! Invalid objects that bypassed admission, and unmanaged objects.
 
-use std::time::Duration;
-
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, FunctionMeshSpec};
@@ -139,7 +137,7 @@ async fn unmanaged_objects_are_not_changed() -> TestResult {
     let mut function = fixtures::function(fixtures::java_function("x"))?;
     function.metadata.annotations = off();
     harness.apply(&function).await?;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    harness.reconcile_all().await?;
     assert_eq!(harness.recorder.take(), []);
 
     function.metadata.annotations = None;
@@ -151,7 +149,7 @@ async fn unmanaged_objects_are_not_changed() -> TestResult {
     harness.apply(&function).await?;
     harness.patch::<StatefulSet>("x-function", json!({ "spec": { "replicas": 3 } })).await?;
     harness.delete::<StatefulSet>("x-function").await?;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    harness.reconcile_all().await?;
     assert_eq!(harness.recorder.take(), []);
     assert!(harness.find::<StatefulSet>("x-function").await?.is_none());
     Ok(())

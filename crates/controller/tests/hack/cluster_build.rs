@@ -19,8 +19,12 @@ case $1 in
 esac"#;
 
 fn build(machine: &Machine, keep: &str) -> Output {
+    build_version(machine, keep, &[])
+}
+
+fn build_version(machine: &Machine, keep: &str, arguments: &[&str]) -> Output {
     let mut command = machine.command(root().join("hack/cluster/build"));
-    command.env("FUNCTION_MESH_KEEP_BUILD_CACHE", keep).output().expect("it starts")
+    command.args(arguments).env("FUNCTION_MESH_KEEP_BUILD_CACHE", keep).output().expect("it starts")
 }
 
 #[test]
@@ -46,4 +50,25 @@ fn programs_are_built_once_and_caches_of_go_stay() {
     fs::remove_dir_all(program.parent().expect("a folder")).expect("removed");
     assert!(build(&machine, "0").status.success());
     assert!(!caches.exists(), "kept");
+}
+
+#[test]
+fn an_older_kubernetes_has_a_program_of_its_own() {
+    let machine = Machine::new();
+    machine.program("go", GO);
+    machine.program("df", "printf 'Filesystem 1024-blocks Used Available\\nx 1 1 99999999 1%% /\\n'");
+    let older = build_version(&machine, "1", &["--kubernetes", "1.30"]);
+    assert!(older.status.success(), "{}", stderr(&older));
+    let calls = machine.calls();
+    let builds: Vec<_> = calls.iter().filter(|call| call.starts_with("go build -v ")).collect();
+    assert!(builds.len() == 2 && builds[0].contains("gitVersion=v1.30."), "{builds:?}");
+    let keys = [&["--key"][..], &["--kubernetes", "1.30", "--key"]];
+    let [newest, oldest] = keys.map(|arguments| stdout(&build_version(&machine, "1", arguments)));
+    assert!(newest != oldest && stdout(&older).contains(oldest.trim()), "{newest} {oldest}");
+    let unknown = build_version(&machine, "1", &["--kubernetes", "1.2"]);
+    assert!(
+        !unknown.status.success() && stderr(&unknown).contains("kubernetes-1.2.mod"),
+        "{}",
+        stderr(&unknown)
+    );
 }

@@ -205,7 +205,7 @@ impl Cluster {
     }
 
     fn apply_brokers(&mut self, result: Result<Parsed, Cause>) {
-        // Whatever the list says: their metrics are tried again as often as those of listed brokers.
+        // The list does not matter: their metrics are tried again as often as those of listed brokers.
         if !self.named.is_empty() {
             self.brokers.insert(self.web.clone(), self.named.clone());
             return;

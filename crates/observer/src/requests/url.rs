@@ -27,9 +27,9 @@ fn topic_path(topic: &TopicName) -> String {
     format!("/admin/v2/{domain}/{tenant}/{namespace}/{local}")
 }
 
-/// Statistics of a topic, with the flags that keep them cheap: without the size of each backlog, which takes the lock of
+/// URL of the statistics of a topic, with the flags that keep them cheap: without the size of each backlog, which takes the lock of
 /// the ledger, and without publishers.
-pub(super) fn stats(web: &str, topic: &TopicName, is_partitioned: bool, flags: StatsFlags) -> String {
+pub fn stats(web: &str, topic: &TopicName, is_partitioned: bool, flags: StatsFlags) -> String {
     let path = topic_path(topic);
     let end = if is_partitioned { "partitioned-stats" } else { "stats" };
     let exclude = !flags.consumers;

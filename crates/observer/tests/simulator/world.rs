@@ -316,9 +316,14 @@ impl<'a> World<'a> {
     fn summarize(&mut self, second: u64) {
         let now = Monotonic(Duration::from_secs(second));
         let traffic = Traffic::summarize(self.tracker.window(), now, &TrafficSettings::default());
-        let since = self.written.map_or(u64::MAX / 2, |(_, at)| second - at);
-        let previous = self.written.as_ref().map(|(traffic, _)| traffic);
-        if traffic.is_meaningful_change(previous, Duration::from_secs(since), &WriteLimits::default()) {
+        let is_worth = match &self.written {
+            None => traffic.backlog.is_known(),
+            Some((previous, at)) => {
+                let since = Duration::from_secs(second - at);
+                traffic.is_meaningful_change(previous, since, &WriteLimits::default())
+            }
+        };
+        if is_worth {
             self.report.writes += 1;
             self.written = Some((traffic, second));
         }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -61,11 +62,17 @@ func (a *apiClient) apply(path, manifest string) error {
 	return readResponse(r, nil)
 }
 
+// errNoSuchPath is an answer with status 404.
+var errNoSuchPath = errors.New("404 Not Found")
+
 func readResponse(r *http.Response, into any) error {
 	defer r.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(r.Body, 8<<20))
 	if err != nil {
 		return err
+	}
+	if r.StatusCode == http.StatusNotFound {
+		return fmt.Errorf("%w: %.300s", errNoSuchPath, body)
 	}
 	if r.StatusCode/100 != 2 {
 		return fmt.Errorf("%s: %.300s", r.Status, body)

@@ -180,7 +180,14 @@ func (r *run) startControlPlane(ctx context.Context, p ports) error {
 	if err := r.start(applet("kube-controller-manager", r.layout.kcmArgs(r.state, p), managerReady)); err != nil {
 		return err
 	}
-	schedulerReady := func(time.Time) error { return probe(url("127.0.0.1", p.scheduler) + "/readyz") }
+	schedulerReady := func(time.Time) error {
+		base := url("127.0.0.1", p.scheduler)
+		err := probe(base + "/readyz")
+		if errors.Is(err, errNoSuchPath) { // before 1.31
+			err = probe(base + "/healthz")
+		}
+		return err
+	}
 	if err := r.start(applet("kube-scheduler", r.layout.schedulerArgs(r.state, p), schedulerReady)); err != nil {
 		return err
 	}

@@ -73,6 +73,24 @@ FunctionMesh shop/orders: Degraded for 12m, 2/3 components ready
 }
 
 #[test]
+fn a_sleeping_component_is_healthy_and_says_what_wakes_it() {
+    let message = "scaled to zero, since there is nothing to do; a message wakes it";
+    let asleep = json!({ "phase": "Asleep", "message": message, "traffic": { "backlog": 0, "inRate": 0.0 } });
+    let view = component_status(&component("Function", "orders-clean", asleep)).unwrap();
+    assert_eq!(view.health, Health::Healthy);
+    assert_eq!(
+        text(&view, now(), false),
+        "\
+Function shop/orders-clean, of FunctionMesh orders
+│  HEALTH   COMPONENT              PODS  PHASE   IN/S  OUT/S  BACKLOG  LAG
+└─ healthy  function/orders-clean   0/0  Asleep     0      -        0    -
+     scaled to zero, since there is nothing to do; a message wakes it
+-  unknown
+"
+    );
+}
+
+#[test]
 fn missing_and_surplus_components_and_missing_statuses_are_shown() {
     let mut foreign = component("Sink", "orders-out", ready(&flowing()));
     foreign["metadata"]["ownerReferences"][0]["uid"] = "u2".into();

@@ -278,11 +278,7 @@ impl Observer {
     }
 }
 
-fn member<'a>(
-    history: History<'a>,
-    policy: Policy,
-    component: function_mesh_scaling::Component,
-) -> Member<'a> {
+fn member(history: History<'_>, policy: Policy, component: function_mesh_scaling::Component) -> Member<'_> {
     let messages_from_outside = function_mesh_observer::Reading::default();
     Member { history, policy, component, messages_from_outside }
 }

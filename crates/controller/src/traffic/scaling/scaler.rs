@@ -19,6 +19,7 @@ const MAX_PODS: usize = 100;
 
 /// The scaling of a component.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a separate fact about the last decision")]
 pub(in super::super) struct Scaler {
     pub(super) memory: Memory,
     pub(in super::super) facts: Facts,

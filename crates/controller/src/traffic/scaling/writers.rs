@@ -12,7 +12,8 @@ use serde::de::IgnoredAny;
 
 /// How long a number that a user set by hand is left alone.
 const UPDATE_HOLD: Duration = Duration::from_mins(10);
-/// Controllers that set the number again and again, though by `Update`: the HorizontalPodAutoscaler's, and KEDA.
+/// Controllers that set the number again and again, though by `Update`: the HorizontalPodAutoscaler's, and KEDA. One that is
+/// there sets it again within seconds of the operator.
 const CONTROLLERS: [&str; 3] = ["kube-controller-manager", "keda", "keda-operator"];
 /// Our own field managers begin so.
 const OURS: &str = "functionmesh.io/";
@@ -84,10 +85,13 @@ impl Live {
         });
         let holds = owners.filter_map(|entry| {
             let manager = entry.manager.clone();
-            if entry.operation == "Apply" || CONTROLLERS.contains(&manager.as_str()) {
+            if entry.operation == "Apply" {
                 return Some(OtherWriter { manager, until: None });
             }
-            // Before the first change of the operator it is the number to begin with.
+            // Before the first change of the operator it is the number to begin with, which an HPA of before may have set.
+            if CONTROLLERS.contains(&manager.as_str()) {
+                return has_scaled.then_some(OtherWriter { manager, until: None });
+            }
             let since = entry.time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
             let hold = u64::try_from(UPDATE_HOLD.as_millis()).unwrap_or(u64::MAX);
             let known = known.filter(|known| known.manager == manager).and_then(|known| known.until);
@@ -140,11 +144,12 @@ mod tests {
     #[test]
     fn gitops_and_other_autoscalers_hold_while_they_own_the_field() {
         let early = "2026-01-01T00:00:00Z";
-        for (manager, operation) in
-            [("argocd-controller", "Apply"), ("kube-controller-manager", "Update"), ("keda", "Update")]
-        {
-            let found = writer(&[(manager, operation, early, replicas())], false);
-            assert_eq!(found, Some((manager.to_owned(), false)));
+        let found = writer(&[("argocd-controller", "Apply", early, replicas())], false);
+        assert_eq!(found, Some(("argocd-controller".to_owned(), false)));
+        for manager in ["kube-controller-manager", "keda"] {
+            let at = |has_scaled| writer(&[(manager, "Update", early, replicas())], has_scaled);
+            assert_eq!(at(true), Some((manager.to_owned(), false)));
+            assert_eq!(at(false), None, "it was there before");
         }
         let other = json!({ "f:spec": { "f:image": {} }, "f:metadata": {} });
         assert_eq!(writer(&[("argocd-controller", "Apply", early, other)], false), None);

@@ -1,0 +1,18 @@
+//! The console: a page that shows running meshes, and the server behind it. Read-only.
+//!
+//! The pure part: [`store`] keeps the objects of the watch, [`view`] turns them into [`state::State`]s of head and items,
+//! and [`feed`] numbers the differences between two of them. The other part does the I/O: [`watch`] fills the store,
+//! [`hub`] publishes at most two updates a second to all viewers, and [`web`] serves the page and its data.
+//!
+//! ```text
+//! API server ── watch ── store ── view ── feed ── events ── page
+//! ```
+
+pub mod feed;
+pub mod hub;
+pub mod local;
+pub mod state;
+pub mod store;
+pub mod view;
+pub mod watch;
+pub mod web;

@@ -1,0 +1,54 @@
+//! The pages as JSON, and the exchange of the one-time token.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::App;
+use super::error::ApiError;
+use crate::hub::Subject;
+use crate::state::State as PageState;
+use crate::store::MeshKey;
+
+/// What exchanges a token.
+#[derive(Deserialize)]
+pub(super) struct Exchange {
+    token: String,
+}
+
+/// The token of the session.
+#[derive(Serialize)]
+pub(super) struct Session {
+    token: String,
+}
+
+pub(super) async fn session(
+    State(app): State<App>,
+    Json(exchange): Json<Exchange>,
+) -> Result<Json<Session>, ApiError> {
+    let token = app.access.exchange(&exchange.token).ok_or_else(|| {
+        let text = "the token of this URL was used already; run `kubectl mesh ui` again for another one";
+        ApiError::new(StatusCode::UNAUTHORIZED, text)
+    })?;
+    Ok(Json(Session { token }))
+}
+
+pub(super) async fn meshes(State(app): State<App>) -> Json<PageState> {
+    app.hub.wait_synced().await;
+    Json(app.hub.state(&Subject::Overview))
+}
+
+pub(super) async fn mesh(
+    State(app): State<App>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Json<PageState>, ApiError> {
+    app.hub.wait_synced().await;
+    let state = app.hub.state(&Subject::Mesh(MeshKey { namespace, name }));
+    let is_there = |field: &str| state.head.get(field) == Some(&Value::Bool(true));
+    if is_there("synced") && !is_there("exists") {
+        return Err(ApiError::not_found("no such mesh"));
+    }
+    Ok(Json(state))
+}

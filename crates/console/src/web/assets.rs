@@ -1,0 +1,116 @@
+//! The files of the page, which are part of the program.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+use super::error::ApiError;
+
+/// A file with its hash.
+struct Asset {
+    name: &'static str,
+    media_type: &'static str,
+    text: &'static str,
+    /// Its SHA-256 as an entity tag.
+    tag: String,
+}
+
+macro_rules! assets {
+    ($($name:literal => $media_type:expr),* $(,)?) => {
+        [$(($name, $media_type, include_str!(concat!("../../assets/", $name)))),*]
+    };
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const INDEX: &str = "index.html";
+
+static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
+    let files = assets! {
+        "index.html" => "text/html; charset=utf-8",
+        "style.css" => "text/css; charset=utf-8",
+        "icon.svg" => "image/svg+xml",
+        "app.js" => SCRIPT,
+        "client.js" => SCRIPT,
+        "dom.js" => SCRIPT,
+        "format.js" => SCRIPT,
+        "graph.js" => SCRIPT,
+        "overview.js" => SCRIPT,
+        "panel.js" => SCRIPT,
+        "route.js" => SCRIPT,
+    };
+    let asset = |(name, media_type, text): (_, _, &'static str)| {
+        let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(text.as_bytes()));
+        Asset { name, media_type, text, tag: format!("\"{hash}\"") }
+    };
+    files.into_iter().map(asset).collect()
+});
+
+pub(super) async fn index(headers: HeaderMap) -> Response {
+    answer(INDEX, &headers)
+}
+
+pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    answer(&name, &headers)
+}
+
+/// A file; without its content if the browser has it.
+fn answer(name: &str, headers: &HeaderMap) -> Response {
+    let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else {
+        return ApiError::not_found("no such file").into_response();
+    };
+    let known = headers.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok());
+    let head = [(ETAG, asset.tag.as_str()), (CACHE_CONTROL, "no-cache"), (CONTENT_TYPE, asset.media_type)];
+    if known == Some(asset.tag.as_str()) {
+        return (StatusCode::NOT_MODIFIED, head).into_response();
+    }
+    (head, asset.text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere_and_nothing_inline() {
+        for asset in ASSETS.iter() {
+            let text = asset.text.replace("http://www.w3.org/", "");
+            for banned in [
+                "http://",
+                "https://",
+                "//cdn",
+                "innerHTML",
+                "outerHTML",
+                "eval(",
+                "document.write",
+                "style=",
+                "@import",
+            ] {
+                assert!(!text.contains(banned), "{}: {banned}", asset.name);
+            }
+        }
+        let index = ASSETS.iter().find(|asset| asset.name == INDEX).unwrap().text;
+        for script in index.match_indices("<script").map(|(at, _)| &index[at..]) {
+            let tag = script.split('>').next().unwrap();
+            assert!(
+                tag.contains("src=\"/assets/") && script[tag.len()..].starts_with("></script>"),
+                "{script}"
+            );
+        }
+    }
+
+    #[test]
+    fn scripts_import_files_that_exist() {
+        for asset in ASSETS.iter().filter(|asset| asset.media_type == SCRIPT) {
+            for import in asset.text.lines().filter_map(|line| line.split_once(" from \"./")) {
+                let name = import.1.trim_end_matches("\";");
+                assert!(ASSETS.iter().any(|asset| asset.name == name), "{}: {name}", asset.name);
+            }
+        }
+    }
+}

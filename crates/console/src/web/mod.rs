@@ -1,0 +1,64 @@
+//! The page and its data over HTTP.
+//!
+//! | path | |
+//! |---|---|
+//! | `GET /`, `GET /assets/…` | the page; it has no data of the cluster |
+//! | `POST /api/v1/session` | exchanges the one-time token for that of the session |
+//! | `GET /api/v1/meshes` | all meshes |
+//! | `GET /api/v1/events` | the same as events |
+//! | `GET /api/v1/meshes/{namespace}/{name}` | one mesh as its graph |
+//! | `GET /api/v1/meshes/{namespace}/{name}/events` | the same as events |
+//! | `GET /api/v1/components/{namespace}/{kind}/{name}` | conditions, Events, pods and YAML of a component |
+//! | `GET /api/v1/components/{namespace}/{kind}/{name}/logs` | logs of its pods |
+
+pub mod access;
+mod api;
+mod assets;
+mod detail;
+mod error;
+mod guard;
+mod logs;
+mod pods;
+mod sse;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+use self::access::Access;
+use crate::hub::Hub;
+
+/// What requests are answered from.
+#[derive(Clone)]
+pub struct App {
+    /// The objects and the pages.
+    pub hub: Hub,
+    /// Reads details and logs, with the permissions of its credentials.
+    pub client: Client,
+    /// Who may ask.
+    pub access: Arc<Access>,
+    /// Ends streams of events.
+    pub shutdown: CancellationToken,
+}
+
+/// The routes.
+pub fn router(app: App) -> Router {
+    let component = "/api/v1/components/{namespace}/{kind}/{name}";
+    Router::new()
+        .route("/", get(assets::index))
+        .route("/assets/{name}", get(assets::asset))
+        .route("/api/v1/session", post(api::session))
+        .route("/api/v1/meshes", get(api::meshes))
+        .route("/api/v1/events", get(sse::overview))
+        .route("/api/v1/meshes/{namespace}/{name}", get(api::mesh))
+        .route("/api/v1/meshes/{namespace}/{name}/events", get(sse::mesh))
+        .route(component, get(detail::component))
+        .route(&format!("{component}/logs"), get(logs::logs))
+        .fallback(error::not_found)
+        .layer(from_fn_with_state(app.clone(), guard::guard))
+        .with_state(app)
+}

@@ -1,0 +1,17 @@
+//! The console with a real control plane, without nodes and without the operator: the tests write the statuses.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::unnecessary_wraps,
+    clippy::needless_pass_by_value,
+    reason = "helpers of tests"
+)]
+
+mod access;
+mod browser;
+mod detail;
+mod events;
+mod harness;
+mod outage;
+mod page;
+mod rights;
