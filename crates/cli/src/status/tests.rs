@@ -119,7 +119,7 @@ fn data_has_every_field_and_null_for_unknown_numbers() {
                 "lastAcked": null, "observedAt": ago(20), "restarts": null, "lastRestart": null,
                 "access": null, "message": null,
             },
-            "stalled": null, "reasons": [],
+            "stalled": null, "scaling": null, "reasons": [],
         })
     );
     let missing = &data["components"][1];
