@@ -257,7 +257,7 @@ async fn errors_exit_with_2() -> anyhow::Result<()> {
         (&["status", "backendconfig/m"], "a BackendConfig has no status"),
         (&["status", "m\u{1b}[2J"], "use lowercase letters"),
         (&["status"], "required arguments"),
-        (&["status", "m", "--context", "none"], "failed to load the kubeconfig"),
+        (&["status", "m", "--context", "none"], "failed to load current context: none; check --kubeconfig"),
         (&["status", "none", "--watch"], "FunctionMesh none not found"),
         (&["top", "none"], "FunctionMesh none not found in namespace errors-"),
         (&["top", "--sort", "size"], "invalid value 'size'"),
