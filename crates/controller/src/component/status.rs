@@ -221,7 +221,7 @@ fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {
 fn without_pods(seen: &Observation) -> (Phase, Option<&'static str>) {
     match (seen.applied.sleeps_at_zero, &seen.traffic) {
         (false, _) => (Phase::Suspended, None),
-        (true, TrafficState::Off) => (Phase::Suspended, Some(NEVER_WAKES)),
+        (true, TrafficState::Off | TrafficState::Needed(_)) => (Phase::Suspended, Some(NEVER_WAKES)),
         (true, _) => (Phase::Asleep, Some(ASLEEP)),
     }
 }
