@@ -132,7 +132,7 @@ function showAgain() {
   show([]);
 }
 
-// Tells people who do not see the page what changed its state.
+// Announces changes of the state to screen readers.
 function changes() {
   const texts = [];
   for (const [id, item] of state.items) {

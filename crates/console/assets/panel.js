@@ -110,7 +110,7 @@ export class Panel {
       tab.setAttribute("tabindex", isChosen ? 0 : -1);
     }
     this.body.setAttribute("aria-labelledby", `tab-${this.tab}`);
-    // A text that somebody selects stays until something changes.
+    // Text that the user selects stays until something changes.
     const shown = JSON.stringify([this.tab, this.tab === "logs" ? this.logs : this.detail, this.tab === "status" && this.item, this.problem, Math.floor(Date.now() / AGE)]);
     if (shown === this.shown) return;
     this.shown = shown;

@@ -8,7 +8,7 @@ use serde_json::Value;
 /// A head, and items by ID. An item is a JSON object; a field that is unknown is null.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct State {
-    /// What is there once, such as the health of a mesh.
+    /// The part that a page has once, such as the health of a mesh.
     pub head: Value,
     /// Meshes by `namespace/name`, or components, topics and edges of one mesh.
     pub items: BTreeMap<String, Value>,

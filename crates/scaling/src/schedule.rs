@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
+use function_mesh_api::types::SCHEDULE_MAX_DURATION;
 use function_mesh_observer::UnixMillis;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -13,8 +14,6 @@ use crate::policy::Policy;
 
 /// Longest text of a pattern or time zone.
 const MAX_TEXT: usize = 128;
-/// Longest time of a schedule.
-const MAX_DURATION: Duration = Duration::from_hours(7 * 24);
 
 /// Why a schedule is invalid.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -49,7 +48,7 @@ impl Schedule {
         if start.len() > MAX_TEXT {
             return Err(ScheduleError::Pattern("it is too long".to_owned()));
         }
-        if duration.is_zero() || duration > MAX_DURATION {
+        if duration.is_zero() || duration > SCHEDULE_MAX_DURATION {
             return Err(ScheduleError::Duration);
         }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();

@@ -32,7 +32,7 @@ impl DesiredView {
         }
     }
 
-    /// What is wanted, if it is not what is set.
+    /// The desired replicas, if they differ from those that are set.
     pub(super) fn difference(&self, replicas: i32) -> Option<String> {
         let desired = self.desired_replicas.filter(|desired| i64::from(*desired) != i64::from(replicas))?;
         let verb = if self.mode == "Auto" { "wanted" } else { "recommended" };

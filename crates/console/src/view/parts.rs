@@ -1,6 +1,6 @@
 //! The items of the pages. In JSON each field is always present, and null is unknown.
 
-use function_mesh_status::{Health, PodsView};
+use function_mesh_status::{Health, MeshView, PodsView};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 
@@ -50,26 +50,13 @@ pub struct MeshRow {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MeshHead {
-    /// Namespace.
-    pub namespace: String,
-    /// Name; `-` for the components without a mesh.
-    pub name: String,
+    /// The mesh; the health is the worst of it and its components, the name `-` for the components without a mesh.
+    #[serde(flatten)]
+    pub mesh: MeshView,
     /// Whether every kind was listed once.
     pub synced: bool,
     /// Whether the mesh exists. False, once synced: there is none, or it was deleted.
     pub exists: bool,
-    /// The worst health of the mesh and its components.
-    pub health: Health,
-    /// State in a word.
-    pub state: String,
-    /// Since when.
-    pub since: Option<Time>,
-    /// Components that are ready, suspended, or ready with a deferred change.
-    pub ready: usize,
-    /// Components in the spec.
-    pub wanted: usize,
-    /// Causes for people.
-    pub reasons: Vec<String>,
     /// Number of components, cycles, and isolated components.
     pub notes: Vec<String>,
     /// Size of the graph.

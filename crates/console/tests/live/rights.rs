@@ -39,7 +39,8 @@ async fn rights_decide_what_is_shown() -> anyhow::Result<()> {
 
     // Nothing is allowed: no mesh, no detail, no log, and the reason.
     let console =
-        Console::start(&harness.plane.kubeconfig_by_roles("nobody").await?, &harness.namespace).await?;
+        Console::start(&harness.plane.kubeconfig_by_roles("without-roles").await?, &harness.namespace)
+            .await?;
     let session = console.session().await?;
     let mut all = Stream::new(console.get("/api/v1/events", &[("authorization", &session)]).await?);
     all.until(|it| it.state.head["problem"].as_str().is_some_and(|it| it.contains("may not list"))).await?;

@@ -3,7 +3,7 @@
 //!
 //! The pods, and the status of the StatefulSet, are read each time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -189,16 +189,20 @@ pub(super) fn record<C: Component>(
         settled.forget(&key);
         return;
     };
+    // Each field is named, so that none is left out of the record.
     let applied = Applied {
+        stateful_set: Arc::default(),
+        changes: BTreeMap::new(),
+        adopted: Vec::new(),
         immutable_diffs: applied.immutable_diffs.clone(),
         has_autoscaler: applied.has_autoscaler,
+        has_vertical_autoscaler: applied.has_vertical_autoscaler,
         sleeps_at_zero: applied.sleeps_at_zero,
         // Read again, since there may be many.
         retired_subscriptions: applied.retired_subscriptions.as_ref().map(|_| Vec::new()),
         rewritten: applied.rewritten.clone(),
         pending: applied.pending.clone(),
         is_paused: applied.is_paused,
-        ..Applied::of(Arc::default(), Vec::new())
     };
     let observation =
         Observation { applied, problem: None, revisions: revisions.clone(), traffic: TrafficState::Off };

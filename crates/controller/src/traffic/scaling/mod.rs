@@ -110,9 +110,11 @@ impl Observer {
             let of = scaler.component(work, &workload, is_rolling_out);
             scaler.observe(component.tracker.window(), &of, &policy(work, wall), now);
             let mesh = work.mesh.as_ref().map(|mesh| (component.namespace.clone(), mesh.clone()));
-            let mesh = mesh.and_then(|key| Some((self.meshes.get(&key)?.members.clone(), key)));
-            match mesh.filter(|(members, _)| members.contains(key)) {
-                Some((members, mesh)) => _ = groups.entry(Group::Mesh(mesh)).or_insert(members),
+            let members = mesh.as_ref().and_then(|mesh| Some(&self.meshes.get(mesh)?.members));
+            match mesh.zip(members.filter(|members| members.contains(key))) {
+                Some((mesh, members)) => {
+                    groups.entry(Group::Mesh(mesh)).or_insert_with(|| members.clone());
+                }
                 None if work.wanted.is_some() => {
                     groups.insert(Group::Single(key.clone()), vec![key.clone()]);
                 }

@@ -201,18 +201,22 @@ impl Scaler {
         Some((decision.replicas, matches!(decision.reason, Reason::Held(_))))
     }
 
-    /// What the status says now. None before the first decision, or if it is not worth replacing what was said `before`:
-    /// after a restart, and for some time after Pulsar went away, too little is known.
+    /// The decision, unless too little is known and has been for less than `grace`: after a restart, and for some time after
+    /// Pulsar went away.
+    fn reportable(&self, grace: Duration, now: Monotonic) -> Option<&(Decision, UnixMillis)> {
+        let is_brief = self.missing_since.is_some_and(|since| now.since(since) < grace);
+        self.decision.as_ref().filter(|_| !is_brief)
+    }
+
+    /// What the status says now; None if what was said `before` stays.
     pub(in super::super) fn status(
         &self,
         before: Option<&ScalingStatus>,
         grace: Duration,
         now: Monotonic,
     ) -> Option<ScalingStatus> {
-        let is_brief = self.missing_since.is_some_and(|since| now.since(since) < grace);
-        let (decision, at) = self.decision.as_ref().filter(|_| !is_brief)?;
-        let last_scale = self.last_scale;
-        let mut status = scaling_status(decision, self.memory.learned(), *at, last_scale);
+        let (decision, at) = self.reportable(grace, now)?;
+        let mut status = scaling_status(decision, self.memory.learned(), *at, self.last_scale);
         if status.learned.is_none() {
             status.learned = before.and_then(|before| before.learned.clone());
         }
@@ -227,8 +231,7 @@ impl Scaler {
         (grace, min_interval): (Duration, Duration),
         now: Monotonic,
     ) -> bool {
-        let is_brief = self.missing_since.is_some_and(|since| now.since(since) < grace);
-        let Some((decision, _)) = self.decision.as_ref().filter(|_| !is_brief) else { return false };
+        let Some((decision, _)) = self.reportable(grace, now) else { return false };
         let Some(before) = before else { return true };
         let is_scaled = before.last_scale_time.as_ref().and_then(millis).map(|last| last.0 / 1000)
             != self.last_scale.map(|last| last.0 / 1000);
