@@ -66,6 +66,21 @@ need_free() {
   ((free >= $2)) || die "$3 needs $2 GiB of free space in $folder, and $free GiB are free"
 }
 
+# make_room GIB: if less is free for builds, deletes what a build makes again: the compiler's incremental results, and
+# programs and images of older sources (a folder's time is that of its last use; two stay of each kind).
+make_room() {
+  local folder old
+  mkdir -p "$cache" "$target"
+  (($(df -Pk "$target" | awk 'NR == 2 { print $4 }') < $1 * 1048576)) || return 0
+  step "less than $1 GiB free: deleting incremental results and older programs"
+  rm -rf "$target"/*/incremental "$target"/*/*/incremental
+  for folder in cluster runner-image functions; do
+    [[ -d $cache/$folder ]] || continue
+    find "$cache/$folder" -mindepth 1 -maxdepth 1 -type d -regextype egrep -regex '.*/[0-9a-f]{16}' -printf '%T@ %p\n' |
+      sort -rn | tail -n +3 | while read -r _ old; do rm -rf "$old"; done
+  done
+}
+
 # need PROGRAM...: fails and names the missing programs.
 need() {
   local program missing=()
