@@ -11,7 +11,7 @@ use kube::api::{GetParams, Patch, PatchParams};
 use kube::core::Request;
 use serde_json::json;
 
-use super::writers::{Live, OtherWriter};
+use super::writers::{Known, Live, OtherWriter};
 
 /// A look at who sets the replicas of a component, and a change of them if it is the operator.
 #[derive(Clone, Debug)]
@@ -20,10 +20,8 @@ pub(super) struct Order {
     pub(super) path: String,
     pub(super) name: String,
     pub(super) uid: String,
-    /// Whether the operator ever changed the replicas.
-    pub(super) has_scaled: bool,
-    /// Who else was found before.
-    pub(super) known: Option<OtherWriter>,
+    /// What is known of the replicas.
+    pub(super) known: Known,
     /// Replicas before and after; None for a look alone.
     pub(super) change: Option<(u32, u32)>,
 }
@@ -60,7 +58,7 @@ impl Order {
         if live.metadata.uid != self.uid {
             return Ok(Ended::Stale);
         }
-        if let Some(other) = live.other_writer(self.has_scaled, self.known.as_ref(), now) {
+        if let Some(other) = live.other_writer(&self.known, now) {
             return Ok(Ended::Other(other));
         }
         let Some((before, after)) = self.change else { return Ok(Ended::Free) };

@@ -216,8 +216,7 @@ impl Observer {
             path: kind.path(&component.namespace),
             name: component.name.clone(),
             uid: component.uid.clone(),
-            has_scaled: scaler.last_scale.is_some(),
-            known: scaler.last_hold.clone(),
+            known: scaler.known(),
             change: decision.map(|decision| (decision.current, decision.replicas)),
         };
         scaler.is_acting = true;

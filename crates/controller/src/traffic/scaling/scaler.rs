@@ -12,7 +12,7 @@ use super::super::report::millis;
 use super::demand::Work;
 use super::inputs::{Facts, component};
 use super::report::{is_other, is_urgent, learned, scaling_status};
-use super::writers::OtherWriter;
+use super::writers::{Known, OtherWriter};
 
 /// Pods whose start was measured that are remembered.
 const MAX_PODS: usize = 100;
@@ -33,10 +33,12 @@ pub(in super::super) struct Scaler {
     missing_since: Option<Monotonic>,
     pub(super) writer: Writer,
     /// The last one that was found, also after its time: it gets no second one for the same number.
-    pub(super) last_hold: Option<OtherWriter>,
+    last_hold: Option<OtherWriter>,
+    /// A number that appeared and that this process did not write.
+    foreign: Option<u32>,
     /// The number that this process wrote last.
     written: Option<u32>,
-    pub(super) last_scale: Option<UnixMillis>,
+    last_scale: Option<UnixMillis>,
     /// Whether a request is under way.
     pub(super) is_acting: bool,
     /// No request before this time, after one that failed.
@@ -60,11 +62,12 @@ pub(super) enum Writer {
 impl Scaler {
     /// The scaling of a component of which this was reported before.
     pub(in super::super) fn new(before: Option<&ScalingStatus>) -> Self {
-        let is_held = before.and_then(|before| before.reason.as_deref()) == Some("OtherWriter");
+        let held = before.filter(|before| before.reason.as_deref() == Some("OtherWriter"));
         Self {
             memory: Memory::new(learned(before)),
             last_scale: before.and_then(|before| before.last_scale_time.as_ref()).and_then(millis),
-            writer: if is_held { Writer::Unknown } else { Writer::Operator },
+            writer: if held.is_some() { Writer::Unknown } else { Writer::Operator },
+            foreign: held.and_then(|held| held.desired_replicas),
             ..Self::default()
         }
     }
@@ -87,7 +90,7 @@ impl Scaler {
             self.decision = None;
         }
         if before.replicas != now.replicas && self.written != Some(now.replicas) {
-            (self.writer, self.last_hold) = (Writer::Unknown, None);
+            (self.writer, self.last_hold, self.foreign) = (Writer::Unknown, None, Some(now.replicas));
         }
     }
 
@@ -180,7 +183,12 @@ impl Scaler {
     /// Takes the end of a change.
     pub(super) fn scaled(&mut self, replicas: u32, wall: UnixMillis) {
         (self.written, self.last_scale) = (Some(replicas), Some(wall));
-        (self.writer, self.last_hold, self.is_done) = (Writer::Operator, None, true);
+        (self.writer, self.last_hold, self.foreign, self.is_done) = (Writer::Operator, None, None, true);
+    }
+
+    /// What is known of the replicas, for a look at who sets them.
+    pub(super) fn known(&self) -> Known {
+        Known { has_scaled: self.last_scale.is_some(), writer: self.last_hold.clone(), foreign: self.foreign }
     }
 
     /// Another one sets the replicas.
@@ -295,8 +303,10 @@ mod tests {
         scaler.scaled(3, UnixMillis(61_000));
         scaler.note_spec(&work(1), &work(3));
         assert!(matches!(scaler.writer, Writer::Operator));
+        assert_eq!(scaler.known().foreign, None);
         scaler.note_spec(&work(3), &work(5));
         assert!(matches!(scaler.writer, Writer::Unknown));
+        assert_eq!(scaler.known().foreign, Some(5));
         assert!(scaler.needs_check(Duration::from_secs(30), at(70), UnixMillis(0)));
         let until = Some(UnixMillis(600_000));
         scaler.writer = Writer::Other(OtherWriter { manager: "kubectl".to_owned(), until }, at(70));
@@ -347,12 +357,13 @@ mod tests {
 
     #[test]
     fn a_status_of_a_former_process_is_continued() {
-        let status = json!({ "reason": "OtherWriter", "lastScaleTime": "2026-01-05T12:00:00Z",
+        let status = json!({ "reason": "OtherWriter", "desiredReplicas": 2, "lastScaleTime": "2026-01-05T12:00:00Z",
             "learned": { "ratePerReplica": 20.0, "messages": 500.0 } });
         let status: ScalingStatus = serde_json::from_value(status).expect("a status");
         let scaler = Scaler::new(Some(&status));
         assert_eq!(scaler.last_scale, Some(UnixMillis(1_767_614_400_000)));
         assert_eq!(scaler.memory.learned().rate(), Some(20.0));
         assert!(matches!(scaler.writer, Writer::Unknown));
+        assert_eq!(scaler.known().foreign, Some(2));
     }
 }

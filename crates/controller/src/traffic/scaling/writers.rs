@@ -1,7 +1,8 @@
 //! Who sets the replicas of a component, by its `managedFields`. Pure.
 //!
 //! An owner by `Apply` means to keep the number: GitOps applies it again and again. `Update` says only that the number was set
-//! once, so that it counts for a while.
+//! once, so that it counts for a while. The API server drops the entry of a write to the scale subresource of a custom resource
+//! with the next apply of the status: such a writer shows by its number alone, and has no name.
 
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ const UPDATE_HOLD: Duration = Duration::from_mins(10);
 /// Controllers that set the number again and again, though by `Update`: the HorizontalPodAutoscaler's, and KEDA. One that is
 /// there sets it again within seconds of the operator.
 const CONTROLLERS: [&str; 3] = ["kube-controller-manager", "keda", "keda-operator"];
+/// A writer without an entry.
+const UNNAMED: &str = "another client";
 /// Our own field managers begin so.
 const OURS: &str = "functionmesh.io/";
 
@@ -69,40 +72,60 @@ impl Live {
         self.spec.as_ref()?.replicas.and_then(|replicas| u32::try_from(replicas).ok())
     }
 
-    /// Who else sets the replicas. `has_scaled` says whether the operator ever did: its write takes the field from every
-    /// other owner, so that any other owner set it later. Times of two clocks need not be compared. `known` is who was
-    /// found before: an entry of the scale subresource has no time, so that it counts from when it was found.
-    pub(super) fn other_writer(
-        &self,
-        has_scaled: bool,
-        known: Option<&OtherWriter>,
-        now: UnixMillis,
-    ) -> Option<OtherWriter> {
-        let entries = self.metadata.managed_fields.iter();
-        let owners = entries.filter(|entry| {
+    /// Who else sets the replicas. One without an end counts more.
+    pub(super) fn other_writer(&self, known: &Known, now: UnixMillis) -> Option<OtherWriter> {
+        let managed = self.metadata.managed_fields.iter();
+        let owners = managed.filter(|entry| {
             let spec = entry.fields_v1.as_ref().and_then(|fields| fields.spec.as_ref());
-            spec.is_some_and(|spec| spec.replicas.is_some()) && !entry.manager.starts_with(OURS)
+            spec.is_some_and(|spec| spec.replicas.is_some())
         });
-        let holds = owners.filter_map(|entry| {
-            let manager = entry.manager.clone();
-            if entry.operation == "Apply" {
-                return Some(OtherWriter { manager, until: None });
-            }
-            // Before the first change of the operator it is the number to begin with, which an HPA of before may have set.
-            if CONTROLLERS.contains(&manager.as_str()) {
-                return has_scaled.then_some(OtherWriter { manager, until: None });
-            }
-            let since = entry.time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
-            let hold = u64::try_from(UPDATE_HOLD.as_millis()).unwrap_or(u64::MAX);
-            let known = known.filter(|known| known.manager == manager).and_then(|known| known.until);
-            let from_now = UnixMillis(now.0.saturating_add(hold));
-            let until =
-                since.map(|since| UnixMillis(since.saturating_add(hold))).or(known).unwrap_or(from_now);
-            (has_scaled && now < until).then_some(OtherWriter { manager, until: Some(until) })
-        });
-        // One without an end counts more.
-        holds.min_by_key(|hold| hold.until.is_some())
+        let (ours, others): (Vec<_>, Vec<_>) = owners.partition(|entry| entry.manager.starts_with(OURS));
+        let holds = others.iter().filter_map(|entry| entry.hold(known, now));
+        let named = holds.min_by_key(|hold| hold.until.is_some());
+        let is_foreign = self.replicas().is_some() && self.replicas() == known.foreign;
+        if named.is_some() || !ours.is_empty() || !is_foreign {
+            return named;
+        }
+        // An entry that was there at the last look has the name.
+        let before = known.writer.clone().filter(|writer| writer.until.is_some());
+        let writer = before.unwrap_or_else(|| OtherWriter::once(UNNAMED.to_owned(), now));
+        (known.has_scaled && writer.until.is_some_and(|until| now < until)).then_some(writer)
     }
+}
+
+impl Entry {
+    /// Whether it holds the replicas.
+    fn hold(&self, known: &Known, now: UnixMillis) -> Option<OtherWriter> {
+        let manager = self.manager.clone();
+        if self.operation == "Apply" {
+            return Some(OtherWriter { manager, until: None });
+        }
+        // Before the first change of the operator it is the number to begin with, which an HPA of before may have set.
+        if CONTROLLERS.contains(&manager.as_str()) {
+            return known.has_scaled.then_some(OtherWriter { manager, until: None });
+        }
+        let since = self.time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
+        // An entry of the scale subresource has no time: it counts from when it was found.
+        let before =
+            known.writer.clone().filter(|writer| writer.manager == manager && writer.until.is_some());
+        let writer = match since {
+            Some(since) => OtherWriter::once(manager, UnixMillis(since)),
+            None => before.unwrap_or_else(|| OtherWriter::once(manager, now)),
+        };
+        (known.has_scaled && writer.until.is_some_and(|until| now < until)).then_some(writer)
+    }
+}
+
+/// What the operator knows of the replicas of a component.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// Whether the operator ever changed them: its write takes the field from every other owner, so that any other owner set
+    /// it later. Times of two clocks need not be compared.
+    pub(super) has_scaled: bool,
+    /// Who else was found before.
+    pub(super) writer: Option<OtherWriter>,
+    /// A number that appeared and is not the operator's.
+    pub(super) foreign: Option<u32>,
 }
 
 /// Another field manager that sets the replicas.
@@ -112,6 +135,14 @@ pub(super) struct OtherWriter {
     pub(super) manager: String,
     /// When the operator sets them again; None as long as it owns the field.
     pub(super) until: Option<UnixMillis>,
+}
+
+impl OtherWriter {
+    /// One that set them at a time, once.
+    fn once(manager: String, since: UnixMillis) -> Self {
+        let hold = u64::try_from(UPDATE_HOLD.as_millis()).unwrap_or(u64::MAX);
+        Self { manager, until: Some(UnixMillis(since.0.saturating_add(hold))) }
+    }
 }
 
 #[cfg(test)]
@@ -138,7 +169,8 @@ mod tests {
     }
 
     fn writer(entries: &[(&str, &str, &str, Value)], has_scaled: bool) -> Option<(String, bool)> {
-        live(entries).other_writer(has_scaled, None, NOON).map(|found| (found.manager, found.until.is_some()))
+        let known = Known { has_scaled, ..Known::default() };
+        live(entries).other_writer(&known, NOON).map(|found| (found.manager, found.until.is_some()))
     }
 
     #[test]
@@ -179,12 +211,37 @@ mod tests {
     fn kubectl_scale_leaves_no_time_and_counts_from_when_it_was_found() {
         let mut live = live(&[("kubectl", "Update", "2026-01-05T11:55:00Z", replicas())]);
         live.metadata.managed_fields[0].time = None;
-        let found = live.other_writer(true, None, NOON).expect("a hold");
+        let scaled = Known { has_scaled: true, ..Known::default() };
+        let found = live.other_writer(&scaled, NOON).expect("a hold");
         assert_eq!(found.until, Some(UnixMillis(NOON.0 + 600_000)));
-        let later =
-            |minutes: u64| live.other_writer(true, Some(&found), UnixMillis(NOON.0 + minutes * 60_000));
+        let found_before = Known { writer: Some(found.clone()), ..scaled };
+        let later = |minutes: u64| live.other_writer(&found_before, UnixMillis(NOON.0 + minutes * 60_000));
         assert_eq!((later(9), later(10)), (Some(found.clone()), None));
-        assert_eq!(live.other_writer(false, None, NOON), None);
+        assert_eq!(live.other_writer(&Known::default(), NOON), None);
+    }
+
+    #[test]
+    fn a_number_without_an_entry_has_a_writer_without_a_name() {
+        let foreign = Known { has_scaled: true, writer: None, foreign: Some(3) };
+        let found = live(&[]).other_writer(&foreign, NOON).expect("a hold");
+        assert_eq!(found, OtherWriter::once(UNNAMED.to_owned(), NOON));
+        let later = |writer: &OtherWriter, minutes: u64| {
+            let known = Known { writer: Some(writer.clone()), ..foreign.clone() };
+            live(&[]).other_writer(&known, UnixMillis(NOON.0 + minutes * 60_000))
+        };
+        assert_eq!((later(&found, 9), later(&found, 10)), (Some(found.clone()), None));
+        let named = OtherWriter::once("kubectl".to_owned(), NOON);
+        assert_eq!(later(&named, 1), Some(named.clone()), "its entry was there before");
+
+        for (why, known) in [
+            ("the number to begin with", Known { has_scaled: false, ..foreign.clone() }),
+            ("another number", Known { foreign: Some(2), ..foreign.clone() }),
+            ("the operator's", Known { foreign: None, ..foreign.clone() }),
+        ] {
+            assert_eq!(live(&[]).other_writer(&known, NOON), None, "{why}");
+        }
+        let ours = [("functionmesh.io/autoscaler", "Update", "2026-01-05T11:00:00Z", replicas())];
+        assert_eq!(live(&ours).other_writer(&foreign, NOON), None, "a former process of ours");
     }
 
     #[test]
