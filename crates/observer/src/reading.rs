@@ -16,6 +16,8 @@ pub enum Cause {
     Incomplete,
     /// The request failed: no connection, a timeout, or a server error.
     Failed,
+    /// The operator does not trust the server's certificate.
+    Untrusted,
     /// Pulsar denied the request: 401 or 403.
     Unauthorized,
     /// The operator cannot read its own credentials.
@@ -42,11 +44,12 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NotAsked,
         Self::NotReported,
         Self::Incomplete,
         Self::Failed,
+        Self::Untrusted,
         Self::Unauthorized,
         Self::NoCredentials,
         Self::NotFound,
@@ -60,6 +63,11 @@ impl Cause {
         Self::Invalid,
     ];
 
+    /// Whether it concerns all requests to a cluster.
+    pub const fn is_of_cluster(self) -> bool {
+        matches!(self, Self::Failed | Self::Untrusted | Self::Unauthorized | Self::NoCredentials)
+    }
+
     /// What happened, for the message of a condition.
     pub const fn description(self) -> &'static str {
         match self {
@@ -67,6 +75,7 @@ impl Cause {
             Self::NotReported => "Pulsar does not report it",
             Self::Incomplete => "some partitions or pods did not report",
             Self::Failed => "Pulsar does not answer",
+            Self::Untrusted => "the operator does not trust Pulsar's certificate",
             Self::Unauthorized => "Pulsar denies the operator access",
             Self::NoCredentials => "the operator cannot read its credentials for Pulsar",
             Self::NotFound => "the topic does not exist",

@@ -1,15 +1,16 @@
 //! One GET request: credentials, redirects, deadline and size.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+use std::{fs, io, iter};
 
 use function_mesh_observer::requests::{Outcome, RedirectError, follow_redirect};
 use function_mesh_observer::{Cause, ServerClock, UnixMillis};
 use reqwest::header::{AUTHORIZATION, DATE, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
+use rustls::CertificateError;
 
 use crate::access::{Access, ClusterAccess, Token};
 use crate::address::{GuardedResolver, has_allowed_host};
@@ -53,6 +54,9 @@ pub enum FetchError {
     /// The connection failed, or the answer broke off.
     #[error("no connection to Pulsar: {0}")]
     Connection(String),
+    /// The server's certificate is not trusted.
+    #[error("Pulsar's certificate is not trusted: {0}")]
+    Untrusted(&'static str),
     /// The server was too slow.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -77,7 +81,7 @@ impl FetchError {
     /// How the request ended, for the schedule.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Connection(_) | Self::Timeout(_) => Outcome::NoAnswer,
+            Self::Connection(_) | Self::Untrusted(_) | Self::Timeout(_) => Outcome::NoAnswer,
             Self::Owner(_) => Outcome::NoAnswerOfOwner,
             Self::TooLarge(_) | Self::Redirect(_) | Self::Refused | Self::Credentials(_) => Outcome::Unusable,
         }
@@ -87,6 +91,8 @@ impl FetchError {
     pub fn cause(&self) -> Cause {
         match self {
             Self::TooLarge(_) => Cause::TooLarge,
+            Self::Untrusted(_) => Cause::Untrusted,
+            Self::Owner(error) => error.cause(),
             Self::Credentials(_) => Cause::NoCredentials,
             other => other.outcome().cause().unwrap_or(Cause::Failed),
         }
@@ -132,7 +138,7 @@ impl Client {
         let request = self.follow(web, &mut asked, access, max_bytes);
         let answer = tokio::time::timeout(total, request).await;
         match answer.map_err(|_| FetchError::Timeout(total)).flatten() {
-            Err(error @ (FetchError::Connection(_) | FetchError::Timeout(_))) if asked.len() > 1 => {
+            Err(error) if error.outcome() == Outcome::NoAnswer && asked.len() > 1 => {
                 Err(FetchError::Owner(Box::new(error)))
             }
             result => result,
@@ -291,7 +297,30 @@ fn header_of(token: &str) -> Option<HeaderValue> {
 }
 
 fn connection(error: &reqwest::Error) -> FetchError {
-    FetchError::Connection(root_cause(error))
+    distrust(error).map_or_else(|| FetchError::Connection(root_cause(error)), FetchError::Untrusted)
+}
+
+/// Why the server's certificate is not trusted, if that ended the connection. In words of our own: its names are the server's.
+fn distrust(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut causes = iter::successors(Some(error), |cause| {
+        // An I/O error does not count what it wraps as its source.
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        wrapped.map(|wrapped| wrapped as &(dyn std::error::Error + 'static)).or_else(|| cause.source())
+    });
+    let Some(rustls::Error::InvalidCertificate(error)) = causes.find_map(|cause| cause.downcast_ref()) else {
+        return None;
+    };
+    Some(match error {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "no CA that the operator trusts signed it"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another host name"
+        }
+        _ => "it is invalid",
+    })
 }
 
 /// The innermost cause: the outer ones repeat the URL.

@@ -3,12 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use function_mesh_observer::Cause;
 use function_mesh_observer::requests::{Outcome, RedirectError};
 use function_mesh_pulsar::{Access, AccessFile, Client, FetchError, Limits, WebUrl};
 use function_mesh_testkit::{WebAnswer, WebRequest, WebServer};
+use rustls::ServerConfig;
+use rustls_pki_types::PrivateKeyDer;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 async fn start(answers: impl Fn(&[WebRequest]) -> WebAnswer + Send + Sync + 'static) -> WebServer {
     WebServer::start_answering(answers).await.unwrap()
@@ -128,4 +133,47 @@ async fn a_missing_file_is_named() {
     let server = start(|_| WebAnswer::ok("{}")).await;
     let error = get(&server, &access(&server, "caFile: /nonexistent/ca.crt")).await.unwrap_err();
     assert!(error.to_string().contains("/nonexistent/ca.crt"), "{error}");
+}
+
+/// A server with a certificate for this name. It ends each connection after the handshake.
+async fn tls_server(name: &str) -> (String, String) {
+    let pair = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(acceptor.accept(stream));
+        }
+    });
+    (url, pair.cert.pem())
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_told() {
+    let (own, foreign) = (tls_server("127.0.0.1").await, tls_server("127.0.0.1").await);
+    let other_name = tls_server("pulsar.example.com").await;
+    for (server, ca, expected) in [
+        (&own, &foreign.1, Some("no CA that the operator trusts signed it")),
+        (&other_name, &other_name.1, Some("it is for another host name")),
+        (&own, &own.1, None),
+    ] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(ca.as_bytes()).unwrap();
+        let entry = format!("clusters: [{{url: '{}', caFile: '{}'}}]", server.0, file.path().display());
+        let web = WebUrl::parse(&server.0).unwrap();
+        let access = AccessFile::parse(&entry).unwrap().find(&web, "n");
+        let client = Client::new(Limits::default()).unwrap();
+        let error = client.get(&web, &format!("{}/admin/v2/x", server.0), &access, 100).await.unwrap_err();
+        let Some(expected) = expected else {
+            assert!(matches!(error, FetchError::Connection(_)), "{error}");
+            continue;
+        };
+        assert_eq!(error.to_string(), format!("Pulsar's certificate is not trusted: {expected}"));
+        assert_eq!((error.outcome(), error.cause()), (Outcome::NoAnswer, Cause::Untrusted));
+    }
 }

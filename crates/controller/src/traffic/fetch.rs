@@ -19,8 +19,8 @@ pub(super) struct Done {
     pub(super) outcome: Outcome,
     pub(super) result: Result<Parsed, Cause>,
     pub(super) clock: Option<ServerClock>,
-    /// Why the operator's own credentials could not be read.
-    pub(super) unreadable: Option<String>,
+    /// What is wrong with the operator's own credentials, or with the server's.
+    pub(super) bad_credentials: Option<String>,
 }
 
 /// Largest answer about one topic: some thousand partitions.
@@ -50,8 +50,10 @@ pub(super) async fn ask(asking: &Asking, request: &Request) -> Done {
     let max = if is_large { limits.max_bytes } else { MAX_ANSWER };
     let answer = client.get(&place.web, &request.url, &place.access, max).await;
     let clock = answer.as_ref().ok().and_then(|answer| answer.clock);
-    let unreadable = match &answer {
-        Err(error @ FetchError::Credentials(_)) => Some(error.to_string()),
+    let bad_credentials = match &answer {
+        Err(error) if matches!(error.cause(), Cause::NoCredentials | Cause::Untrusted) => {
+            Some(error.to_string())
+        }
         _ => None,
     };
     let (outcome, result) = match usable(answer, &request.url) {
@@ -65,7 +67,7 @@ pub(super) async fn ask(asking: &Asking, request: &Request) -> Done {
         Ok(body) => understood(parse(request, &body, &limits, &asking.wanted), &request.url),
     };
     metrics.asked(kind_of(&request.key), outcome, begun.elapsed().as_secs_f64());
-    Done { outcome, result: result.map(|parsed| only_allowed(parsed, place)), clock, unreadable }
+    Done { outcome, result: result.map(|parsed| only_allowed(parsed, place)), clock, bad_credentials }
 }
 
 /// How a request ended, and what it found out.

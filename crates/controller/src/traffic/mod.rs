@@ -206,11 +206,11 @@ impl Observer {
                 if let Some(asked) = self.clusters.get_mut(&key) {
                     asked.under_way = asked.under_way.saturating_sub(1);
                     asked.latency = (3 * asked.latency + took) / 4;
-                    if let Some(error) = done.unreadable
+                    if let Some(error) = done.bad_credentials
                         && asked.warned.is_none_or(|at| now.since(at) >= WARN_INTERVAL)
                     {
                         asked.warned = Some(now);
-                        tracing::warn!(web = %key.0, error, "failed to read the credentials for Pulsar");
+                        tracing::warn!(web = %key.0, error, "no connection to Pulsar with these credentials");
                     }
                     let limits = &self.settings.limits;
                     asked.cluster.apply(&request, done.outcome, done.result, done.clock, limits, now);

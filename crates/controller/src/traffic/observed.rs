@@ -264,10 +264,7 @@ impl Observed {
     /// Whether enough is known for a report: a rate needs two answers, and pods need time to subscribe. Until then the
     /// status stays as it is, after a restart of the operator too.
     fn is_settled(&self, traffic: &Traffic, grace: Duration, at: Monotonic) -> bool {
-        let is_answered_no = matches!(
-            traffic.backlog.cause(),
-            Some(Cause::Unauthorized | Cause::Failed | Cause::NoCredentials)
-        );
+        let is_answered_no = traffic.backlog.cause().is_some_and(Cause::is_of_cluster);
         let is_final = is_answered_no || self.is_placed && self.place.is_err();
         let grace = if is_final { grace } else { 4 * grace };
         let rate = if self.demand.consumes() { traffic.in_rate } else { traffic.out_rate };

@@ -44,7 +44,7 @@ pub(super) fn stall_report(
         Verdict::Unknown(cause) => {
             let reason = match cause {
                 Cause::Unauthorized | Cause::NoCredentials => Reason::AccessDenied,
-                Cause::Failed => Reason::PulsarUnavailable,
+                Cause::Failed | Cause::Untrusted => Reason::PulsarUnavailable,
                 _ => Reason::TrafficUnknown,
             };
             report(None, reason, cause_text(*cause))
@@ -72,6 +72,10 @@ pub(super) fn cause_text(cause: Cause, web: &str, access: TrafficAccess) -> Stri
         Cause::NoCredentials => {
             format!("the operator cannot read its credentials for Pulsar at {web}; its log names the file")
         }
+        Cause::Untrusted => format!(
+            "the operator does not trust the certificate of Pulsar at {web}; check caSecret and the host name of the \
+             cluster in observer.clusters of the chart; the operator's log says why"
+        ),
         Cause::Failed => format!("Pulsar at {web} does not answer the operator"),
         other => other.description().to_owned(),
     }
@@ -150,6 +154,7 @@ mod tests {
         for (cause, reason) in [
             (Cause::Unauthorized, Reason::AccessDenied),
             (Cause::Failed, Reason::PulsarUnavailable),
+            (Cause::Untrusted, Reason::PulsarUnavailable),
             (Cause::Incomplete, Reason::TrafficUnknown),
         ] {
             let found = report(&Verdict::Unknown(cause), None).expect("a report");

@@ -150,7 +150,7 @@ impl Cluster {
         self.schedule.finish(&request.key, outcome, limits, now);
         self.clock = clock.unwrap_or(self.clock);
         self.failure = match &result {
-            Err(cause @ (Cause::Failed | Cause::Unauthorized | Cause::NoCredentials)) => Some(*cause),
+            Err(cause) if cause.is_of_cluster() => Some(*cause),
             _ => None,
         };
         match &request.key {
