@@ -75,6 +75,15 @@ impl Broker {
         })
     }
 
+    /// Runs a test with a broker that it may kill.
+    pub async fn run(port: u16, test: impl AsyncFnOnce(&Harness, &Self) -> Result<()>) -> Result<()> {
+        let harness = Harness::find().await?;
+        let broker = Self::start(&harness, BrokerPlan { port, ..BrokerPlan::default() }).await?;
+        let result = test(&harness, &broker).await;
+        broker.stop().await?;
+        result
+    }
+
     /// Creates a namespace.
     pub async fn namespace(&self, name: &str) -> Result<Pulsar> {
         Pulsar::namespace(&self.web, name, self.token.clone()).await

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use function_mesh_api::{Function, FunctionMesh};
 use function_mesh_e2e::{
-    Broker, BrokerPlan, Component, DeliveryReport, Harness, LEASE, OPERATOR, Scenario, Traffic, not_ready,
+    Broker, Component, DeliveryReport, Harness, LEASE, OPERATOR, Scenario, Traffic, not_ready,
 };
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
@@ -151,7 +151,7 @@ async fn a_pod_that_was_cut_off_goes_on_where_it_stood() -> Result<()> {
 
 #[tokio::test]
 async fn functions_in_java_and_python_go_on_when_a_killed_broker_is_back() -> Result<()> {
-    with_broker(7300, async |harness, broker| {
+    Broker::run(7300, async |harness, broker| {
         Scenario::run_with(harness, broker, "broker-killed", async |scenario| {
             let class = "org.apache.pulsar.functions.api.examples.ExclamationFunction";
             let java = scenario.java("first", class, "words", "shouts");
@@ -173,7 +173,7 @@ async fn functions_in_java_and_python_go_on_when_a_killed_broker_is_back() -> Re
 
 #[tokio::test]
 async fn no_message_is_lost_when_broker_pods_and_operator_are_killed_at_once() -> Result<()> {
-    with_broker(7301, async |harness, broker| {
+    Broker::run(7301, async |harness, broker| {
         Scenario::run_with(harness, broker, "all-at-once", async |scenario| {
             withstands(scenario, "broker, pods and operator killed at once", first(scenario), async || {
                 let kill = [&["delete", "pod", "--grace-period=0", "--force"], PODS.as_slice()].concat();
@@ -187,15 +187,6 @@ async fn no_message_is_lost_when_broker_pods_and_operator_are_killed_at_once() -
         .await
     })
     .await
-}
-
-/// Runs a test with a broker that it may kill.
-async fn with_broker(port: u16, scenario: impl AsyncFnOnce(&Harness, &Broker) -> Result<()>) -> Result<()> {
-    let harness = Harness::find().await?;
-    let broker = Broker::start(&harness, BrokerPlan { port, ..BrokerPlan::default() }).await?;
-    let result = scenario(&harness, &broker).await;
-    broker.stop().await?;
-    result
 }
 
 /// A fault that affects neither messages nor pods; a later change is applied.

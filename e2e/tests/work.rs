@@ -226,3 +226,28 @@ async fn other_writers_and_recommendations_are_respected() -> Result<()> {
     })
     .await
 }
+
+/// Messages that fail again and again are no reason for more replicas.
+#[tokio::test]
+async fn poisoned_messages_do_not_look_like_load() -> Result<()> {
+    Scenario::run("poisoned", async |scenario| {
+        let policy = json!({ "scaling": { "maxReplicas": 4, "lag": "5s" } });
+        let function = scenario.python("raises", "stall.Stall", "in", "out").with(policy);
+        scenario.start(&function, "in", TIMEOUT).await?;
+        scenario.pulsar.send("in", &["raise"; 200]).await?;
+        let began = Instant::now();
+        scenario
+            .eventually("it is told", TIMEOUT, async || {
+                Ok(scaling(scenario, "raises").await.reason.as_deref() == Some("Poisoned"))
+            })
+            .await?;
+        let (told, said) = (began.elapsed().as_secs_f64(), scaling(scenario, "raises").await.message);
+        println!("told after {told:.1} s: {said:?}");
+        let events = scenario.api::<Event>().list(&ListParams::default()).await?;
+        let scaled: Vec<_> =
+            events.items.iter().filter(|it| it.reason.as_deref() == Some("Scaled")).collect();
+        ensure!(scaled.is_empty() && replicas(scenario, "raises").await? == 1, "{scaled:?}");
+        Ok(())
+    })
+    .await
+}

@@ -25,6 +25,7 @@
 
 mod figures;
 mod load;
+#[allow(dead_code, reason = "shared with the benchmark `observer`")]
 mod program;
 mod requests;
 

@@ -18,6 +18,7 @@ const TICKS: u64 = 100;
 pub(crate) struct Program {
     child: Child,
     health: SocketAddr,
+    metrics: SocketAddr,
     log: NamedTempFile,
 }
 
@@ -51,26 +52,25 @@ impl Program {
             .stderr(log.reopen()?)
             .spawn()
             .context("cannot start the controller")?;
-        let program = Self { child, health, log };
+        let program = Self { child, health, metrics, log };
         program.ready().await?;
         Ok(program)
     }
 
     async fn ready(&self) -> anyhow::Result<()> {
-        let health = self.health;
-        let ready = eventually(SECONDS_30, async || {
-            let mut stream = TcpStream::connect(health)?;
-            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-            stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-            Ok(())
-        });
+        let ready = eventually(SECONDS_30, async || get(self.health, "/readyz").map(|_| ()));
         let Err(error) = ready.await else { return Ok(()) };
         let mut log = String::new();
         File::open(self.log.path())?.read_to_string(&mut log)?;
         Err(error.context(format!("the controller is not ready; its log:\n{log}")))
+    }
+
+    /// The sum of a counter of its metrics, over the label sets that contain this text.
+    pub(crate) fn counter(&self, name: &str, labels: &str) -> anyhow::Result<u64> {
+        let text = get(self.metrics, "/metrics")?;
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
+        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        Ok(values.sum())
     }
 
     /// Kills it.
@@ -109,6 +109,16 @@ impl Drop for Program {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    Ok(answer)
 }
 
 /// An unused address.

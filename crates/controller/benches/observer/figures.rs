@@ -19,6 +19,9 @@ pub(crate) struct Figures {
     pub(crate) measured: Duration,
     /// Requests to Pulsar and to pods in that time.
     pub(crate) pulsar: StandInRequests,
+    /// Those that were answered, and those that were not, by the controller's metrics.
+    pub(crate) answered: u64,
+    pub(crate) unanswered: u64,
     /// Processor time in that time.
     pub(crate) cpu: Duration,
     /// Resident memory, in KiB.
@@ -44,7 +47,9 @@ impl Figures {
         let mut rows = vec![
             row("functions", self.functions.to_string()),
             row("  with a known backlog", self.observed.to_string()),
-            row("requests per second", per_second(self.pulsar.by_kind.values().sum())),
+            row("answered requests per second", per_second(self.answered)),
+            row("others per second", per_second(self.unanswered)),
+            row("requests at the stand-in per second", per_second(self.pulsar.by_kind.values().sum())),
         ];
         for kind in KINDS {
             let count = self.pulsar.by_kind.get(kind).copied().unwrap_or_default();
@@ -67,14 +72,14 @@ impl Figures {
 /// Prints a row for each result, with a column for each mode and number of functions.
 pub(crate) fn print_table(runs: &[Figures]) {
     let columns: Vec<_> = runs.iter().map(Figures::rows).collect();
-    print!("{:<32}", "mode");
+    print!("{:<36}", "mode");
     for run in runs {
         print!(" {:>10}", run.mode);
     }
     println!();
     let Some(first) = columns.first() else { return };
     for (place, (label, _)) in first.iter().enumerate() {
-        print!("{label:<32}");
+        print!("{label:<36}");
         for column in &columns {
             print!(" {:>10}", column.get(place).map_or("-", |(_, value)| value.as_str()));
         }

@@ -11,6 +11,7 @@ use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
+use reqwest::StatusCode;
 use serde_json::{from_value, json};
 use tokio::time::sleep;
 
@@ -79,6 +80,26 @@ impl Load {
         let (api, params) = (self.api::<Function>(), PostParams::default());
         for batch in functions.chunks(AT_A_TIME) {
             try_join_all(batch.iter().map(|function| api.create(&params, function))).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates the topics and subscriptions of all functions on a real broker.
+    pub(crate) async fn create_topics(&self, url: &str) -> anyhow::Result<()> {
+        let http = reqwest::Client::builder().http1_only().no_proxy().build()?;
+        let create = async |number: u32| {
+            let topic = format!("{url}/admin/v2/persistent/public/default/{}", input(number));
+            let subscription = format!("public%2Fdefault%2F{}", name(number));
+            for url in [topic.clone(), format!("{topic}/subscription/{subscription}")] {
+                let status = http.put(&url).send().await?.status();
+                // It is there already, of a former run.
+                ensure!(status.is_success() || status == StatusCode::CONFLICT, "{url}: {status}");
+            }
+            anyhow::Ok(())
+        };
+        let numbers: Vec<_> = (0..self.functions).collect();
+        for batch in numbers.chunks(AT_A_TIME) {
+            try_join_all(batch.iter().map(|number| create(*number))).await?;
         }
         Ok(())
     }

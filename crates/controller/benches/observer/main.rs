@@ -10,6 +10,9 @@
 //!    allows.
 //! 3. It is observed for two minutes, in which nothing changes but the counters of the topics.
 //!
+//! With `--pulsar URL` a real broker takes the place of the stand-in: its topics and subscriptions are created, and the
+//! controller's metrics say how many of its requests were answered.
+//!
 //! The stand-in counts requests, and the API server those of the controller in an audit log. Processor time and memory
 //! are the kernel's numbers for the process.
 
@@ -69,6 +72,9 @@ struct Args {
     /// Milliseconds until each answer of the stand-in
     #[arg(long, default_value_t = 5, value_name = "MS")]
     delay: u64,
+    /// Web service URL of a real broker to observe instead of the stand-in; topics in public/default are created
+    #[arg(long, value_name = "URL")]
+    pulsar: Option<String>,
     /// Do not serve the metrics of pods, which need the port 9094 of this machine
     #[arg(long)]
     no_pods: bool,
@@ -126,14 +132,13 @@ fn can_observe(program: &Path) -> anyhow::Result<bool> {
 }
 
 /// The controller's flags for a mode. The file is needed as long as the controller runs.
-fn flags(mode: Mode, args: &Args, pulsar: &PulsarStandIn) -> anyhow::Result<(Vec<String>, NamedTempFile)> {
+fn flags(mode: Mode, args: &Args, url: &str) -> anyhow::Result<(Vec<String>, NamedTempFile)> {
     let mut access = NamedTempFile::new()?;
     let mut flags = vec!["--observe".to_owned()];
     match mode {
         Mode::Baseline => return Ok((Vec::new(), access)),
         Mode::Topics => {}
         Mode::Metrics => {
-            let url = pulsar.url();
             writeln!(access, "clusters: [{{url: {url:?}, brokers: [{url:?}]}}]")?;
             flags.push(format!("--observe-access={}", access.path().display()));
         }
@@ -148,6 +153,8 @@ struct Stage {
     requests: Requests,
     kubeconfig: PathBuf,
     pulsar: PulsarStandIn,
+    /// Web service URL of the stand-in, or of the real broker.
+    url: String,
     /// Dropped last: the others are connected to it.
     _plane: ControlPlane,
 }
@@ -163,18 +170,29 @@ impl Stage {
         if !args.no_pods {
             pulsar.serve_pods().await?;
         }
+        let url = args.pulsar.clone().unwrap_or_else(|| pulsar.url());
         let load = Load::new(&plane, functions, args.replicas).await?;
         let kubeconfig = plane.kubeconfig_of(USER).await?;
         let mut requests = Requests::new(log);
 
         eprintln!("  creating functions, and waiting until they are ready");
         let program = Program::start(&args.program, &kubeconfig, &[]).await?;
-        load.create(&pulsar.url()).await?;
+        load.create(&url).await?;
+        if args.pulsar.is_some() {
+            load.create_topics(&url).await?;
+        }
         load.run_pods(pulsar.ip()).await?;
         requests.until_quiet().await?;
         drop(program);
-        Ok(Self { load, requests, kubeconfig, pulsar, _plane: plane })
+        Ok(Self { load, requests, kubeconfig, pulsar, url, _plane: plane })
     }
+}
+
+/// Requests of the observer that were answered, and those that were not.
+fn asked(program: &Program) -> anyhow::Result<(u64, u64)> {
+    let count = |labels| program.counter("function_mesh_observer_requests_total", labels);
+    let answered = count("outcome=\"answered\"")?;
+    Ok((answered, count("")? - answered))
 }
 
 async fn measure(args: &Args, functions: u32) -> anyhow::Result<Vec<Figures>> {
@@ -183,13 +201,15 @@ async fn measure(args: &Args, functions: u32) -> anyhow::Result<Vec<Figures>> {
     let mut all = Vec::new();
     for mode in &args.modes {
         eprintln!("  {}: {settle:?} to settle, then {measured:?}", mode.name());
-        let (flags, _access) = flags(*mode, args, &stage.pulsar)?;
+        let (flags, _access) = flags(*mode, args, &stage.url)?;
         let mut program = Program::start(&args.program, &stage.kubeconfig, &flags).await?;
         let first = stage.requests.during(settle).await?;
         let before = program.usage()?;
+        let asked_before = asked(&program)?;
         stage.pulsar.take_requests();
         let steady = stage.requests.during(measured).await?;
         let pulsar = stage.pulsar.take_requests();
+        let asked = asked(&program)?;
         let after = program.usage()?;
         let observed = stage.load.observed().await?;
         let cpu = after.cpu.saturating_sub(before.cpu);
@@ -199,6 +219,8 @@ async fn measure(args: &Args, functions: u32) -> anyhow::Result<Vec<Figures>> {
             observed,
             measured,
             pulsar,
+            answered: asked.0 - asked_before.0,
+            unanswered: asked.1 - asked_before.1,
             cpu,
             resident: after.resident,
             peak: after.peak,
