@@ -3,8 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use function_mesh_api::types::{SCALING_IDLE_AFTER, SCALING_LAG, SCALING_MAX_REPLICAS, SCALING_UTILIZATION};
 use function_mesh_observer::Cause;
 
+/// Default of [`Policy::utilization`].
+const DEFAULT_UTILIZATION: f64 = SCALING_UTILIZATION as f64 / 100.0;
 /// Upper utilization by the wanted one.
 pub(crate) const UPPER: f64 = 1.1;
 
@@ -36,11 +39,11 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             min_replicas: 1,
-            max_replicas: 10,
-            lag: Duration::from_mins(1),
-            catch_up: Duration::from_mins(1),
-            utilization: 0.9,
-            idle_after: Duration::from_mins(5),
+            max_replicas: SCALING_MAX_REPLICAS.unsigned_abs(),
+            lag: SCALING_LAG,
+            catch_up: SCALING_LAG,
+            utilization: DEFAULT_UTILIZATION,
+            idle_after: SCALING_IDLE_AFTER,
             down_window: Duration::from_mins(5),
             down_factor: 0.4,
             max_age: Duration::from_mins(1),
@@ -57,7 +60,7 @@ impl Policy {
 
     /// The utilization within its limits, so that a division by it is one.
     pub(crate) fn utilization(&self) -> f64 {
-        if self.utilization.is_finite() { self.utilization.clamp(0.1, 1.0) } else { 0.9 }
+        if self.utilization.is_finite() { self.utilization.clamp(0.1, 1.0) } else { DEFAULT_UTILIZATION }
     }
 
     /// Utilization above which more replicas are added: a tenth above the wanted one. The distance keeps noise from adding and

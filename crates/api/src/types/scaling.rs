@@ -146,6 +146,10 @@ pub struct LearnedRate {
 
 /// Default of `scaling.lag`.
 pub const SCALING_LAG: Duration = Duration::from_mins(1);
+/// Default of `scaling.utilization`, in percent.
+pub const SCALING_UTILIZATION: i32 = 90;
+/// Default of `scaling.idleAfter`.
+pub const SCALING_IDLE_AFTER: Duration = Duration::from_mins(5);
 /// Least and most `lag`, `catchUp` and `idleAfter`. A pod takes seconds to start, and Pulsar is asked every ten seconds.
 pub const SCALING_RANGE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_hours(24));
 /// Longest `duration` of a schedule.

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use function_mesh_api::types::{LearnedScaling, Scaling, ScalingSchedule, ScalingStatus};
+use function_mesh_api::types::{
+    LearnedScaling, SCALING_IDLE_AFTER, SCALING_LAG, SCALING_UTILIZATION, Scaling, ScalingSchedule,
+    ScalingStatus,
+};
 use function_mesh_api::{parse, printable};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -73,9 +76,9 @@ impl ScalingView {
         };
         let status: ScalingStatus =
             parse(status.clone()).map_err(|violation| undecodable("status.scaling", &violation))?;
-        let lag = scaling.lag.clone().unwrap_or_else(|| "60s".to_owned());
+        let lag = scaling.lag.clone().unwrap_or_else(|| number::duration(SCALING_LAG));
         let count = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default();
-        let idle_after = scaling.idle_after.clone().unwrap_or_else(|| "5m".to_owned());
+        let idle_after = scaling.idle_after.clone().unwrap_or_else(|| number::duration(SCALING_IDLE_AFTER));
         Ok(Self {
             mesh: mesh.map(str::to_owned),
             mode: if scaling.is_automatic() { "Auto" } else { "Recommend" }.to_owned(),
@@ -83,7 +86,7 @@ impl ScalingView {
             max_replicas: scaling.most(),
             catch_up: scaling.catch_up.clone().unwrap_or_else(|| lag.clone()),
             lag,
-            utilization: scaling.utilization.unwrap_or(90),
+            utilization: scaling.utilization.unwrap_or(SCALING_UTILIZATION),
             idle_after: scaling.may_reach_zero().then_some(idle_after),
             schedules: scaling.schedules.unwrap_or_default(),
             replicas: count("/status/replicas"),

@@ -78,7 +78,7 @@ Function shop/orders-clean, of FunctionMesh orders
   mode       Recommend: the operator changes nothing
   replicas   2 of 2 ready, 3 recommended
   bounds     1 to 10 replicas
-  objective  lag 60s, backlog worked off within 5m, 70 % busy
+  objective  lag 1m, backlog worked off within 5m, 70 % busy
   reason     RateUnknown
   decided    not yet; the operator has not changed the replicas
 

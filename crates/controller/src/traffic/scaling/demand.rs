@@ -5,7 +5,7 @@ use std::time::Duration;
 use function_mesh_api::component::{Component, Consuming, KindSpecific, Role, Spec as _, SpecView};
 use function_mesh_api::labels;
 use function_mesh_api::types::{
-    ProcessingGuarantee, SCALING_LAG, SCALING_RANGE, Scaling, ScalingSchedule, parse_duration,
+    ProcessingGuarantee, SCALING_RANGE, Scaling, ScalingSchedule, parse_duration,
 };
 use function_mesh_kube::apply::controller_of;
 use function_mesh_observer::cluster::Interest;
@@ -109,7 +109,7 @@ impl Wanted {
         };
         let count = |number: i32| u32::try_from(number).unwrap_or_default();
         let defaults = Policy::default();
-        let lag = duration(scaling.lag.as_ref(), SCALING_LAG);
+        let lag = duration(scaling.lag.as_ref(), defaults.lag);
         let policy = Policy {
             min_replicas: count(scaling.least()),
             max_replicas: count(scaling.most()),
