@@ -7,7 +7,7 @@ use function_mesh_api::names::TopicName;
 use function_mesh_observer::parse::{ParseLimits, StatsFlags, parse_partitioned_stats, parse_topic_stats};
 use function_mesh_observer::requests::stats_url;
 use function_mesh_observer::{Cause, Reading, TopicAnswer};
-use function_mesh_pulsar::{Access, Client, FetchError, Limits, Token, WebUrl};
+use function_mesh_pulsar::{Access, Client, FetchError, Keep, Limits, Token, WebUrl};
 
 use crate::graph::Rate;
 
@@ -146,7 +146,7 @@ impl Broker {
     ) -> Result<Option<Vec<u8>>, BrokerError> {
         let from = stats_url(self.url.as_str(), name, is_partitioned, StatsFlags::default());
         let max_bytes = ParseLimits::default().max_bytes;
-        let answer = self.client.get(&self.url, &from, &self.access, max_bytes).await;
+        let answer = self.client.get(&self.url, &from, &self.access, Keep::All(max_bytes)).await;
         let (url, topic) = (self.url.clone(), topic.to_owned());
         match answer {
             Ok(answer) => match answer.status {

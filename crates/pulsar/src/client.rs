@@ -14,6 +14,7 @@ use rustls::CertificateError;
 
 use crate::access::{Access, ClusterAccess, Token};
 use crate::address::{GuardedResolver, has_allowed_host};
+use crate::body::{Body, Keep};
 use crate::tls::client_config;
 use crate::web_url::WebUrl;
 
@@ -125,17 +126,17 @@ impl Client {
         Ok(Self(Arc::new(Inner { limits, anonymous, clusters: Mutex::default() })))
     }
 
-    /// Gets a URL of the cluster at `web`, with a body of at most `max_bytes`. An error status is an answer.
+    /// Gets a URL of the cluster at `web`. An error status is an answer.
     pub async fn get(
         &self,
         web: &WebUrl,
         url: &str,
         access: &Access,
-        max_bytes: usize,
+        keep: Keep,
     ) -> Result<Answer, FetchError> {
         let total = self.0.limits.total;
         let mut asked = vec![url.to_owned()];
-        let request = self.follow(web, &mut asked, access, max_bytes);
+        let request = self.follow(web, &mut asked, access, keep);
         let answer = tokio::time::timeout(total, request).await;
         match answer.map_err(|_| FetchError::Timeout(total)).flatten() {
             Err(error) if error.outcome() == Outcome::NoAnswer && asked.len() > 1 => {
@@ -153,7 +154,7 @@ impl Client {
             if response.status().is_redirection() {
                 return Err(FetchError::Redirect(RedirectError::OtherPath));
             }
-            answer(response, sent, max_bytes).await
+            answer(response, sent, Keep::All(max_bytes)).await
         };
         let total = self.0.limits.total;
         tokio::time::timeout(total, request).await.map_err(|_| FetchError::Timeout(total))?
@@ -165,7 +166,7 @@ impl Client {
         web: &WebUrl,
         asked: &mut Vec<String>,
         access: &Access,
-        max_bytes: usize,
+        keep: Keep,
     ) -> Result<Answer, FetchError> {
         let (client, token) = match access {
             Access::Anonymous => (self.0.anonymous.clone(), None),
@@ -193,7 +194,7 @@ impl Client {
                 asked.push(next);
                 continue;
             }
-            return answer(response, sent, max_bytes).await;
+            return answer(response, sent, keep).await;
         }
     }
 
@@ -220,29 +221,22 @@ impl Client {
     }
 }
 
-async fn answer(
-    response: reqwest::Response,
-    sent: UnixMillis,
-    max_bytes: usize,
-) -> Result<Answer, FetchError> {
+async fn answer(response: reqwest::Response, sent: UnixMillis, keep: Keep) -> Result<Answer, FetchError> {
     let (status, received) = (response.status(), SystemTime::now().into());
     let date = response.headers().get(DATE).and_then(|it| it.to_str().ok());
     let date = date.and_then(UnixMillis::from_http_date);
     let clock = date.map(|date| ServerClock::measure(date, sent, received));
     // The text of an error is not read: nothing of it is reported.
-    let body = if status.is_success() { body(response, max_bytes).await? } else { Vec::new() };
+    let body = if status.is_success() { body(response, keep).await? } else { Vec::new() };
     Ok(Answer { status: status.as_u16(), body, clock })
 }
 
-async fn body(mut response: reqwest::Response, max_bytes: usize) -> Result<Vec<u8>, FetchError> {
-    let mut body = Vec::new();
+async fn body(mut response: reqwest::Response, keep: Keep) -> Result<Vec<u8>, FetchError> {
+    let mut kept = Body::new(keep);
     while let Some(chunk) = response.chunk().await.map_err(|error| connection(&error))? {
-        if body.len() + chunk.len() > max_bytes {
-            return Err(FetchError::TooLarge(max_bytes));
-        }
-        body.extend_from_slice(&chunk);
+        kept.take(&chunk)?;
     }
-    Ok(body)
+    kept.end()
 }
 
 fn build(

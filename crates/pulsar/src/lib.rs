@@ -6,11 +6,13 @@
 
 mod access;
 mod address;
+mod body;
 mod client;
 mod tls;
 mod web_url;
 
 pub use access::{Access, AccessError, AccessFile, ClusterAccess, Token};
 pub use address::is_allowed_address;
+pub use body::{Keep, KeptLines};
 pub use client::{Answer, Client, FetchError, Limits};
 pub use web_url::{WebUrl, WebUrlError};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use function_mesh_observer::Cause;
 use function_mesh_observer::requests::{Outcome, RedirectError};
-use function_mesh_pulsar::{Access, AccessFile, Client, FetchError, Limits, WebUrl};
+use function_mesh_pulsar::{Access, AccessFile, Client, FetchError, Keep, Limits, WebUrl};
 use function_mesh_testkit::{WebAnswer, WebRequest, WebServer};
 use rustls::ServerConfig;
 use rustls_pki_types::PrivateKeyDer;
@@ -28,7 +28,7 @@ fn access(server: &WebServer, more: &str) -> Access {
 async fn get(server: &WebServer, access: &Access) -> Result<(u16, String), FetchError> {
     let limits = Limits { total: Duration::from_secs(2), ..Limits::default() };
     let (client, web) = (Client::new(limits).unwrap(), WebUrl::parse(server.url()).unwrap());
-    let answer = client.get(&web, &format!("{}/admin/v2/x", server.url()), access, 10_000).await?;
+    let answer = client.get(&web, &format!("{}/admin/v2/x", server.url()), access, Keep::All(10_000)).await?;
     Ok((answer.status, String::from_utf8(answer.body).unwrap()))
 }
 
@@ -123,7 +123,7 @@ async fn anonymous_requests_refuse_the_pod_itself() {
     let url = server.url().replace("127.0.0.1", "localhost");
     let client = Client::new(Limits::default()).unwrap();
     let web = WebUrl::parse_untrusted(&url).unwrap();
-    let error = client.get(&web, &url, &Access::Anonymous, 10_000).await.unwrap_err();
+    let error = client.get(&web, &url, &Access::Anonymous, Keep::All(10_000)).await.unwrap_err();
     assert!(error.to_string().contains("no address that the operator may ask"), "{error}");
     assert!(server.requests().is_empty());
 }
@@ -168,7 +168,8 @@ async fn a_certificate_that_is_not_trusted_is_told() {
         let web = WebUrl::parse(&server.0).unwrap();
         let access = AccessFile::parse(&entry).unwrap().find(&web, "n");
         let client = Client::new(Limits::default()).unwrap();
-        let error = client.get(&web, &format!("{}/admin/v2/x", server.0), &access, 100).await.unwrap_err();
+        let error =
+            client.get(&web, &format!("{}/admin/v2/x", server.0), &access, Keep::All(100)).await.unwrap_err();
         let Some(expected) = expected else {
             assert!(matches!(error, FetchError::Connection(_)), "{error}");
             continue;

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use function_mesh_observer::Monotonic;
 use function_mesh_observer::cluster::{Cluster, Wanted};
 use function_mesh_observer::requests::Target;
+use tokio::time::Instant;
 
 use super::fetch::{self, Asking};
 use super::observed::Place;
@@ -99,20 +100,25 @@ impl Observer {
         }
     }
 
-    /// Begins further requests after an answer: the limits of a cluster are of requests under way.
+    /// Lets further requests begin after an answer: the limits of a cluster are of requests under way. All of them may be
+    /// answered long before the next look at what is due.
+    pub(super) fn refill_soon(&mut self) {
+        let passed = self.board.now().since(self.asked_at);
+        self.refill_at.get_or_insert_with(|| Instant::now() + REFILL.saturating_sub(passed));
+    }
+
+    /// Begins further requests.
     pub(super) fn refill(&mut self) {
         let now = self.board.now();
-        if now.since(self.asked_at) >= REFILL {
-            self.ask(now);
-            if self.pods_postponed {
-                self.ask_pods(now);
-            }
+        self.ask(now);
+        if self.pods_postponed {
+            self.ask_pods(now);
         }
     }
 
     /// Begins the requests that are due.
     pub(super) fn ask(&mut self, now: Monotonic) {
-        self.asked_at = now;
+        (self.asked_at, self.refill_at) = (now, None);
         let mut targets: HashMap<ClusterKey, Vec<Target>> = HashMap::new();
         for (key, component) in &self.components {
             let Ok(place) = &component.place else { continue };

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use function_mesh_observer::cluster::{Parsed, Wanted, parse};
-use function_mesh_observer::parse::{ParseError, ParseLimits, parse_pod_metrics};
+use function_mesh_observer::parse::{ParseError, ParseLimits, is_broker_metric, parse_pod_metrics};
 use function_mesh_observer::requests::{Outcome, Request, RequestKey};
 use function_mesh_observer::{Cause, PodStats, ServerClock};
-use function_mesh_pulsar::{Answer, Client, FetchError, WebUrl};
+use function_mesh_pulsar::{Answer, Client, FetchError, Keep, KeptLines, WebUrl};
 use tokio::sync::Semaphore;
 
 use super::metrics::{TrafficMetrics, kind_of};
@@ -25,6 +25,8 @@ pub(super) struct Done {
 
 /// Largest answer about one topic: some thousand partitions.
 const MAX_ANSWER: usize = 1 << 20;
+/// Largest metrics of a broker that are read; some 42 KB for each topic.
+const MAX_METRICS: usize = 256 << 20;
 /// Largest metrics of a pod.
 const MAX_POD_ANSWER: usize = 512 << 10;
 /// Large answers that are read at the same time, for all clusters.
@@ -43,12 +45,21 @@ pub(super) struct Asking {
 /// Asks a cluster.
 pub(super) async fn ask(asking: &Asking, request: &Request) -> Done {
     let Asking { client, place, metrics, .. } = asking;
-    let is_large = matches!(request.key, RequestKey::Topics { .. } | RequestKey::Metrics { .. });
+    let is_large = request.key.is_large();
     let _permit = if is_large { asking.large.acquire().await.ok() } else { None };
     let begun = Instant::now();
     let limits = ParseLimits::default();
-    let max = if is_large { limits.max_bytes } else { MAX_ANSWER };
-    let answer = client.get(&place.web, &request.url, &place.access, max).await;
+    let keep = match request.key {
+        RequestKey::Metrics { .. } => Keep::Lines(KeptLines {
+            is_kept: is_broker_metric,
+            max_bytes: limits.max_bytes,
+            max_line: limits.max_line,
+            max_read: MAX_METRICS,
+        }),
+        RequestKey::Topics { .. } => Keep::All(limits.max_bytes),
+        _ => Keep::All(MAX_ANSWER),
+    };
+    let answer = client.get(&place.web, &request.url, &place.access, keep).await;
     let clock = answer.as_ref().ok().and_then(|answer| answer.clock);
     let bad_credentials = match &answer {
         Err(error) if matches!(error.cause(), Cause::NoCredentials | Cause::Untrusted) => {

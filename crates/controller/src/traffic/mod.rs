@@ -35,7 +35,7 @@ use function_mesh_observer::{Cause, Monotonic, PodStats, UnixMillis, WriteLimits
 use function_mesh_pulsar::{AccessFile, Client, WebUrl};
 use kube::runtime::reflector::Store;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::context::Shared;
 use clusters::{Asked, key_of};
@@ -118,6 +118,8 @@ pub(crate) struct Observer {
     undecodable: Undecodable,
     large: Arc<Semaphore>,
     asked_at: Monotonic,
+    /// When to look for requests to begin, after an answer.
+    refill_at: Option<Instant>,
     results: (mpsc::Sender<Message>, mpsc::Receiver<Message>),
 }
 
@@ -152,6 +154,7 @@ impl Observer {
             undecodable: Undecodable::default(),
             large: Arc::new(Semaphore::new(fetch::LARGE_ANSWERS)),
             asked_at: Monotonic::default(),
+            refill_at: None,
             results: mpsc::channel(QUEUE),
         }
     }
@@ -169,9 +172,10 @@ impl Observer {
             tokio::select! {
                 biased;
                 () = leadership.shutdown.cancelled() => return,
+                () = until(self.refill_at) => self.refill(),
                 Some(message) = self.results.1.recv() => {
                     self.take(message);
-                    self.refill();
+                    self.refill_soon();
                 }
                 _ = ticks.tick() => self.look(),
             }
@@ -205,7 +209,9 @@ impl Observer {
                 self.in_flight = self.in_flight.saturating_sub(1);
                 if let Some(asked) = self.clusters.get_mut(&key) {
                     asked.under_way = asked.under_way.saturating_sub(1);
-                    asked.latency = (3 * asked.latency + took) / 4;
+                    if !request.key.is_large() {
+                        asked.latency = (3 * asked.latency + took) / 4;
+                    }
                     if let Some(error) = done.bad_credentials
                         && asked.warned.is_none_or(|at| now.since(at) >= WARN_INTERVAL)
                     {
@@ -308,5 +314,13 @@ impl Observer {
         for (key, workload) in stalled {
             self.decide_restart(&key, &workload, now, wall);
         }
+    }
+}
+
+/// Waits until a time, or for ever.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

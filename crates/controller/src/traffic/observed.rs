@@ -213,6 +213,9 @@ impl Observed {
         if workload.ready == 0 {
             settings.max_age = intervals.idle_round_without_pods;
         }
+        // With more topics than may be asked within that time, numbers are older, and known all the same.
+        let round = cluster.map_or(Duration::ZERO, Cluster::round_time);
+        settings.max_age = settings.max_age.max(round.saturating_mul(2));
         self.tracker.set_max_age(settings.max_age);
         let pods = self.pods.values().cloned().map(|pod| fresh(pod, at, settings.max_age)).collect();
         let interest = &self.demand.interest;

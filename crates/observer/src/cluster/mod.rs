@@ -60,6 +60,8 @@ pub struct Cluster {
     policies: HashMap<(String, String), Reading<NamespacePolicies>>,
     metrics: BTreeMap<String, (Monotonic, BrokerMetrics)>,
     clock: ServerClock,
+    /// How long it takes at least to ask for everything that components need.
+    round_time: Duration,
     /// Why the last request failed, unless one has been answered since.
     failure: Option<Cause>,
 }
@@ -111,6 +113,8 @@ impl Cluster {
         for request in &requests {
             self.schedule.start(&request.key, request.flags.earliest_time, now);
         }
+        let (needed, per_second) = (plan.needed.len(), limits.per_second.max(1));
+        self.round_time = Duration::from_secs(u64::try_from(needed / per_second).unwrap_or(u64::MAX));
         self.schedule.retain(|key| plan.needed.contains(key));
         let topics: BTreeSet<&TopicName> = targets
             .iter()
@@ -135,6 +139,11 @@ impl Cluster {
             plan.needed.contains(&key)
         });
         requests
+    }
+
+    /// How long it takes at least to ask for everything that components need.
+    pub const fn round_time(&self) -> Duration {
+        self.round_time
     }
 
     /// Takes the end of a request.

@@ -72,6 +72,15 @@ impl BrokerMetrics {
     }
 }
 
+/// Whether a line is a sample that [`parse_broker_metrics`] reads. A broker writes some three hundred lines for each topic, and
+/// fewer than twenty matter, so that the others need not be kept.
+pub fn is_broker_metric(line: &[u8]) -> bool {
+    let end = line.iter().position(|byte| matches!(byte, b'{' | b' ')).unwrap_or(line.len());
+    line.get(..end)
+        .and_then(|name| std::str::from_utf8(name).ok())
+        .is_some_and(|name| Field::from_name(name).is_some())
+}
+
 /// Parses the metrics of a broker. Only topics and subscriptions that `is_wanted` accepts are kept; the subscription is
 /// empty for a metric of the topic itself.
 pub fn parse_broker_metrics(

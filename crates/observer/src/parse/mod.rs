@@ -11,7 +11,7 @@ mod prometheus;
 mod topic_list;
 mod topic_stats;
 
-pub use broker_metrics::{BrokerMetrics, parse_broker_metrics};
+pub use broker_metrics::{BrokerMetrics, is_broker_metric, parse_broker_metrics};
 pub use namespace_policies::{NamespacePolicies, parse_namespace_policies};
 pub use pod_metrics::parse_pod_metrics;
 pub use topic_list::{TopicList, parse_backlog_policies, parse_brokers, parse_partitions, parse_topic_list};

@@ -61,6 +61,10 @@ pub(super) enum Scope {
     Request(RequestKey),
 }
 
+/// A broker writes its metrics for at most a tenth of the time, as far as the numbers do not become too old.
+const METRICS_PAUSE: u32 = 10;
+const METRICS_LONGEST: Duration = Duration::from_secs(30);
+
 #[derive(Clone, Copy, Debug)]
 struct Backoff {
     failures: u32,
@@ -75,6 +79,8 @@ pub struct Schedule {
     last_slow: HashMap<RequestKey, Monotonic>,
     in_flight: BTreeSet<RequestKey>,
     backoff: HashMap<Scope, Backoff>,
+    /// How long the last metrics of a broker took.
+    took: HashMap<RequestKey, Duration>,
     /// Requests of the current second, by server.
     started: BTreeMap<String, (Monotonic, usize)>,
 }
@@ -97,6 +103,9 @@ impl Schedule {
     /// Notes how a request ended.
     pub fn finish(&mut self, key: &RequestKey, outcome: Outcome, limits: &PlanLimits, now: Monotonic) {
         self.in_flight.remove(key);
+        if let (RequestKey::Metrics { .. }, Some(begun)) = (key, self.last.get(key)) {
+            self.took.insert(key.clone(), now.since(*begun));
+        }
         if let Some(scope) = outcome.scope(key) {
             let failures = self.backoff.get(&scope).map_or(0, |backoff| backoff.failures).saturating_add(1);
             let (first, longest) = match outcome {
@@ -117,6 +126,7 @@ impl Schedule {
     pub fn retain(&mut self, is_needed: impl Fn(&RequestKey) -> bool) {
         self.last.retain(|key, _| is_needed(key));
         self.last_slow.retain(|key, _| is_needed(key));
+        self.took.retain(|key, _| is_needed(key));
         let servers: BTreeSet<&str> = self.last.keys().map(RequestKey::server).collect();
         self.started.retain(|server, _| servers.contains(server.as_str()));
         self.backoff.retain(|scope, _| match scope {
@@ -127,6 +137,9 @@ impl Schedule {
 
     /// When a request is due: its interval, with jitter, after the last one, and not within a back-off.
     pub(super) fn due(&self, key: &RequestKey, interval: Duration) -> Monotonic {
+        let cost =
+            self.took.get(key).map_or(Duration::ZERO, |took| (METRICS_PAUSE * *took).min(METRICS_LONGEST));
+        let interval = interval.max(cost);
         let next = self.last.get(key).map(|last| last.after(jitter(interval, &(key, last))));
         let backoff = scopes(key).filter_map(|scope| self.backoff.get(&scope)).map(|backoff| backoff.until);
         backoff.chain(next).max().unwrap_or_default()
@@ -190,6 +203,24 @@ mod tests {
         schedule.finish(&key("t/n/a"), outcome, &limits, now);
         let due = |topic| schedule.due(&key(topic), limits.awake).since(now);
         (due("t/n/a"), due(other))
+    }
+
+    #[test]
+    fn metrics_that_take_long_are_asked_for_less_often() {
+        let metrics = RequestKey::Metrics { web: "http://a".into(), broker: "http://b".into() };
+        let limits = PlanLimits::default();
+        let interval = |key: &RequestKey, took: u64| {
+            let (mut schedule, begun) = (Schedule::default(), Monotonic(Duration::from_secs(100)));
+            schedule.start(key, false, begun);
+            schedule.finish(key, Outcome::Answered, &limits, begun.after(Duration::from_secs(took)));
+            schedule.due(key, limits.awake).since(begun).as_secs_f64().round()
+        };
+        let is_about = |found: f64, seconds: f64| (0.9 * seconds..=1.1 * seconds).contains(&found);
+        for (took, seconds) in [(0, 10.0), (1, 10.0), (2, 20.0), (8, 30.0)] {
+            let found = interval(&metrics, took);
+            assert!(is_about(found, seconds), "{took}: {found}");
+        }
+        assert!(is_about(interval(&key("t/n/a"), 8), 10.0), "others are small");
     }
 
     #[test]

@@ -116,6 +116,11 @@ pub enum RequestKey {
 }
 
 impl RequestKey {
+    /// Whether the answer is about many topics, so that it takes longer than others.
+    pub const fn is_large(&self) -> bool {
+        matches!(self, Self::Topics { .. } | Self::Metrics { .. })
+    }
+
     /// The server whose load a request counts for.
     pub(crate) fn server(&self) -> &str {
         match self {
