@@ -124,6 +124,14 @@ documented_names! {
         StuckPodDeleted,
         /// A pod that blocks its own repair could not be deleted; the message says why.
         StuckPodNotDeleted,
+        /// The operator scaled a StatefulSet to zero, since its pods change and `rollout.strategy` is `Recreate`.
+        RecreateStopping,
+        /// No old pod is left, and the operator waits until nothing consumes the subscription.
+        RecreateDraining,
+        /// No old pod is left, and the operator starts the changed ones.
+        RecreateStarting,
+        /// The first changed pod is ready; the message has the time without a pod.
+        Recreated,
         /// Pods or components are rolling out a change.
         RolloutInProgress,
         /// Nothing is rolling out.

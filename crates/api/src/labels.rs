@@ -74,8 +74,11 @@ pub const APPLIED_HASH: &str = "compute.functionmesh.io/applied-hash";
 /// change of the spec loses no subscription.
 pub const SUBSCRIPTIONS: &str = "compute.functionmesh.io/subscriptions";
 
+/// Annotation of a StatefulSet: when its pods were last stopped and started by `rollout.strategy` `Recreate`.
+pub const RECREATE: &str = "compute.functionmesh.io/recreate";
+
 /// Annotations of children that the operator adds to what it renders: they record what it did.
-pub const RECORDS: [&str; 4] = [APPLIED_HASH, POD_SPEC_HASH, FUNCTION_UID, SUBSCRIPTIONS];
+pub const RECORDS: [&str; 5] = [APPLIED_HASH, POD_SPEC_HASH, FUNCTION_UID, SUBSCRIPTIONS, RECREATE];
 
 /// Finalizer: subscriptions must be deleted first.
 pub const CLEANUP_FINALIZER: &str = "compute.functionmesh.io/subscription-cleanup";
@@ -94,6 +97,8 @@ pub mod managers {
     pub const REPLICAS: &str = "functionmesh.io/replicas";
     /// The observer, for the replicas of a component with `spec.scaling`.
     pub const AUTOSCALER: &str = "functionmesh.io/autoscaler";
+    /// The component controllers, for the replicas of a StatefulSet that is stopped until its pods are recreated.
+    pub const RECREATE: &str = "functionmesh.io/recreate";
     /// Every controller, for the owner references of orphans that it adopts, and for the hash annotation of a
     /// StatefulSet from upstream.
     pub const ADOPTION: &str = "functionmesh.io/adoption";

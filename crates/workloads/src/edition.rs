@@ -63,6 +63,15 @@ pub(crate) fn is_live(rendered: &StatefulSet, live: &StatefulSet) -> bool {
     differences_of("StatefulSet", &rendered, &live).is_empty()
 }
 
+/// Whether a live StatefulSet was written with the template of a rendered one, whatever admission made of it.
+pub fn has_template_of(live: &StatefulSet, rendered: &StatefulSet) -> bool {
+    let hash =
+        |set: &StatefulSet| labels::annotation(&set.metadata, labels::TEMPLATE_HASH).map(str::to_owned);
+    hash(live)
+        .zip(hash(rendered))
+        .map_or_else(|| is_live(rendered, live), |(live, rendered)| live == rendered)
+}
+
 /// A StatefulSet with nothing but a template, without duplicates, as it is written.
 fn stateful_set(template: &PodTemplateSpec) -> Option<Value> {
     let mut set =

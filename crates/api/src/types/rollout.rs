@@ -7,13 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::parse_duration;
+use super::{RecreateStatus, RolloutStrategy, parse_duration};
 
 /// Rollouts of changed pods: how long one may take, and what the operator does about a bad one.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
+    /// How pods are replaced when they change. Defaults to `RollingUpdate`.
+    pub strategy: Option<RolloutStrategy>,
     /// Time without progress after which a rollout has failed: a duration such as `10m`, from 10 seconds to a day. Progress
     /// is a pod of the new revision that is created, starts or becomes ready for the first time. Defaults to `10m`.
     pub progress_deadline: Option<String>,
@@ -75,6 +77,8 @@ pub struct RolloutStatus {
     pub message: Option<String>,
     /// Since when it is in this state.
     pub since: Option<Time>,
+    /// The last change with `strategy: Recreate`.
+    pub recreate: Option<RecreateStatus>,
 }
 
 /// State of a rollout.
@@ -101,6 +105,11 @@ pub const MIN_READY: Duration = Duration::from_secs(30);
 pub const MAX_MIN_READY: Duration = Duration::from_hours(24);
 
 impl Rollout {
+    /// Whether all old pods are stopped before the first new one starts.
+    pub fn recreates(&self) -> bool {
+        self.strategy == Some(RolloutStrategy::Recreate)
+    }
+
     /// Whether the operator acts.
     pub fn is_automatic(&self) -> bool {
         self.mode.unwrap_or_default() == RolloutMode::Auto

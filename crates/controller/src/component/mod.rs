@@ -24,6 +24,7 @@ pub(crate) mod pod_failures;
 mod pod_spec_hash;
 pub(crate) mod pods;
 mod previous_pods;
+mod recreate;
 mod rejected_pods;
 mod report;
 mod settled;
@@ -62,6 +63,7 @@ use function_mesh_kube::decode_error::DecodeError;
 use delete::Progress;
 pub use peers::Peers;
 pub use pod_failures::PodFailures;
+pub use recreate::Recreate;
 use settled::Inputs;
 pub use settled::SettledComponents;
 pub use status::{Applied, Observation, Outcome, status_of};
@@ -237,6 +239,8 @@ async fn diagnosed<C: Component>(
     observation.traffic = traffic(&observation.applied, component, context);
     let stall = observation.traffic.stall().map(|stall| stall.message.clone());
     observation.problem = problem.or(stall);
+    let recreate = observation.applied.recreate.as_ref().and_then(Recreate::recheck_after);
+    let recheck_after = recheck_after.into_iter().chain(recreate).min();
     let action = recheck_after.map_or_else(Action::await_change, Action::requeue);
     (Some(Outcome::Applied(Box::new(observation))), action)
 }
@@ -253,8 +257,15 @@ fn traffic<C: Component>(applied: &Applied, component: &C, context: &Context) ->
     let status = applied.stateful_set.status.as_ref();
     let ready = status.and_then(|status| status.ready_replicas).unwrap_or_default();
     let revision = status.and_then(|status| status.update_revision.as_deref());
-    let rollout = Rollout { revision, is_in_progress: pod_counts::is_rolling_out(&applied.stateful_set) };
-    board.note(&key, &uid, (applied.wanted(), ready), rollout);
+    let stopped = applied.recreate.as_ref().filter(|recreate| recreate.is_stopped());
+    let rollout = Rollout {
+        revision,
+        is_in_progress: stopped.is_some() || pod_counts::is_rolling_out(&applied.stateful_set),
+        is_draining: stopped.is_some_and(Recreate::is_draining),
+    };
+    // Pods that are recreated are wanted: a stop is no suspension, and no sleep.
+    let wanted = stopped.map_or_else(|| applied.wanted(), Recreate::wanted);
+    board.note(&key, &uid, (wanted, ready), rollout);
     let report = board.report(&key, &uid).map(Box::new);
     report.map_or(TrafficState::Pending, TrafficState::Reported)
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
-use super::{Context, cleanup_jobs, pod_spec_hash, previous_pods};
+use super::{Context, cleanup_jobs, pod_spec_hash, previous_pods, recreate};
 use crate::context::{ResolvedBackendConfigs, Revisions};
 use crate::error::Error;
 use function_mesh_kube::apply::{ChildApplier, is_orphan_of, is_owned_by};
@@ -37,6 +37,8 @@ pub(super) struct Observed {
     pub(super) previous_pods: Vec<String>,
     pub(super) backends: ResolvedBackendConfigs,
     pub(super) pause: Option<PauseReason>,
+    /// The pods and the subscription of a component with `strategy: Recreate`, if it has a StatefulSet of its own.
+    pub(super) recreate: Option<recreate::Facts>,
     /// Hash of the part of the spec that determines pods.
     pub(super) pod_spec_hash: String,
     /// The UID in the function IDs of its pods, if the StatefulSet names one.
@@ -86,7 +88,12 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
     let previous_jobs =
         if is_owned { Vec::new() } else { cleanup_jobs::previous_jobs(component, &children).await? };
     let previous_pods = if is_owned { Vec::new() } else { previous_pods::running(&context.pods, component) };
+    let recreate = match ours.filter(|_| recreate::is_strategy_of(component)) {
+        Some(live) => Some(recreate::observe(component, live, &children, context).await?),
+        None => None,
+    };
     Ok(Observed {
+        recreate,
         service: context.services.fetch(&service, &namespace).await.map_err(Error::observe)?,
         autoscaler: context.autoscalers.fetch(&workload, &namespace).await.map_err(Error::observe)?,
         vertical_autoscaler: vertical_autoscaler(component, &workload, &children).await?,

@@ -14,9 +14,11 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Resource, ResourceExt};
+use serde_json::Value;
 
 use super::observe::{Observed, PauseReason};
-use super::{finalizer, immutable, pending_change, subscription_history};
+use super::recreate::Recreate;
+use super::{finalizer, immutable, pending_change, recreate, subscription_history};
 use function_mesh_kube::apply::{is_orphan_of, is_owned_by};
 
 /// The writes for one component, in this order.
@@ -29,6 +31,8 @@ pub(super) struct Plan {
     /// The Service comes before the pods, which resolve its DNS names at start.
     pub(super) service: Step<Service>,
     pub(super) stateful_set: SetStep,
+    /// Where a component with `strategy: Recreate` is that is not stopped.
+    pub(super) recreate: Option<Recreate>,
     pub(super) autoscaler: Step<HorizontalPodAutoscaler>,
     pub(super) vertical_autoscaler: Step<VerticalPodAutoscaler>,
 }
@@ -55,6 +59,20 @@ pub(super) enum SetStep {
     Apply { wanted: Box<StatefulSet>, live: Option<Arc<StatefulSet>> },
     /// Defer the rollout.
     Defer(Box<DeferredRollout>),
+    /// Keep the StatefulSet stopped until its pods can be recreated.
+    Stop(Box<Stop>),
+}
+
+/// A StatefulSet whose pods are stopped before they are recreated.
+#[derive(Debug, PartialEq)]
+pub(super) struct Stop {
+    pub(super) live: Arc<StatefulSet>,
+    /// The wanted StatefulSet.
+    pub(super) wanted: StatefulSet,
+    /// The fields to write, if there are some.
+    pub(super) part: Option<Value>,
+    /// What it waits for.
+    pub(super) recreate: Recreate,
 }
 
 /// A deferred rollout. Replicas are never deferred.
@@ -77,7 +95,9 @@ impl Plan {
     pub(super) fn writes_only_whole_children(&self) -> bool {
         let is_part_written = match &self.stateful_set {
             SetStep::Defer(rollout) => rollout.adopt.is_some() || rollout.scale.is_some(),
-            SetStep::Apply { .. } => false,
+            // Its next step follows from its pods, which are read each time.
+            SetStep::Stop(_) => true,
+            SetStep::Apply { wanted, .. } => recreate::is_starting(wanted),
         };
         self.seed_replicas.is_none() && self.finalizer == finalizer::Step::None && !is_part_written
     }
@@ -110,11 +130,13 @@ pub(super) fn plan<C: Component>(
     let is_paused = observed.pause == Some(PauseReason::Rollouts);
     let labels = stateful_set.metadata.labels.clone().unwrap_or_default();
     let claim = Claim { owner: &owner, labels: &labels, is_paused };
+    let (stateful_set, recreate) = recreate_step(stateful_set, observed);
     Plan {
         seed_replicas: seed_replicas(&**component, given),
         finalizer: finalizer::step(component.meta(), is_cleanup_wanted(component)),
         service: claim.step(Some(service), observed.service.clone()),
-        stateful_set: set_step(stateful_set, observed),
+        stateful_set,
+        recreate,
         autoscaler: claim.step(autoscaler, observed.autoscaler.clone()),
         vertical_autoscaler: claim.step(vertical_autoscaler, observed.vertical_autoscaler.clone()),
     }
@@ -145,6 +167,25 @@ impl Claim<'_> {
             (Some(wanted), live) => Step::Apply { wanted: Box::new(wanted), live },
             (None, Some(live)) if is_ours || is_orphan => Step::Delete(live),
             (None, _) => Step::None,
+        }
+    }
+}
+
+/// The write of the StatefulSet, which `strategy: Recreate` stops first; and where that is.
+fn recreate_step(mut wanted: StatefulSet, observed: &Observed) -> (SetStep, Option<Recreate>) {
+    let (Some(facts), Some(live)) = (&observed.recreate, observed.stateful_set.clone()) else {
+        return (set_step(wanted, observed), None);
+    };
+    match recreate::next(facts, &wanted, &live, observed.pause.is_some()) {
+        recreate::Next::Hold(part, recreate) => {
+            (SetStep::Stop(Box::new(Stop { live, wanted, part, recreate })), None)
+        }
+        recreate::Next::Apply(record, recreate) => {
+            if let Some(record) = record {
+                let annotations = wanted.metadata.annotations.get_or_insert_default();
+                annotations.insert(labels::RECREATE.to_owned(), record);
+            }
+            (set_step(wanted, observed), Some(recreate))
         }
     }
 }
@@ -212,6 +253,7 @@ mod tests {
             previous_pods: Vec::new(),
             backends: ResolvedBackendConfigs::default(),
             pause: None,
+            recreate: None,
             pod_spec_hash: pod_spec_hash::hash(function),
             function_uid: None,
             revisions: (None, None),

@@ -47,6 +47,9 @@ pub(super) async fn report<C: Component>(
     if !adopted.is_empty() {
         shared.events.publish(&regarding, true, Reason::Adopted, "Adopt", &adopted.join(", ")).await;
     }
+    if let Some((reason, note)) = children.and_then(|it| it.recreate.as_ref()?.event.as_ref()) {
+        shared.events.publish(&regarding, true, *reason, "Recreate", note).await;
+    }
     let key = super::key(component);
     if before == Some(&now) {
         shared.status_debounce.forget(&key);

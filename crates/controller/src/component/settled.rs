@@ -15,6 +15,7 @@ use function_mesh_workloads::names;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
+use super::recreate::Recreate;
 use super::status::{Applied, Observation};
 use super::{Context, subscription_history};
 use crate::context::Revisions;
@@ -203,6 +204,7 @@ pub(super) fn record<C: Component>(
         rewritten: applied.rewritten.clone(),
         pending: applied.pending.clone(),
         is_paused: applied.is_paused,
+        recreate: applied.recreate.as_ref().map(Recreate::without_event),
     };
     let observation =
         Observation { applied, problem: None, revisions: revisions.clone(), traffic: TrafficState::Off };

@@ -23,6 +23,7 @@ mod pods;
 mod protected_namespaces;
 mod reconciles;
 mod recovery;
+mod recreate;
 mod rewrites;
 mod scaling;
 mod settings;
