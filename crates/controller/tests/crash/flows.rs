@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use function_mesh_api::types::{Rollout, RolloutStrategy};
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
 use function_mesh_testkit::{fake_kubelet, fixtures};
 use futures::FutureExt;
@@ -52,6 +53,11 @@ pub(crate) fn all() -> Vec<Flow> {
             "edit a component",
             |fixture| async move { fixture.apply(&single("shout")?).await }.boxed(),
             |fixture| async move { fixture.apply(&edited()?).await }.boxed(),
+        ),
+        Flow::new(
+            "recreate a component",
+            |fixture| async move { fixture.apply(&recreated("runner:1")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&recreated("runner:2")?).await }.boxed(),
         ),
         Flow::new(
             "scale a component",
@@ -237,6 +243,15 @@ fn edited() -> anyhow::Result<FunctionMesh> {
     let mut function = fixtures::java_function("shout");
     function.image = Some("runner:2".to_owned());
     function.class_name = Some("org.example.Other".to_owned());
+    fixtures::mesh("m", [function.into()])
+}
+
+/// One function whose old pods are stopped before new ones start.
+fn recreated(image: &str) -> anyhow::Result<FunctionMesh> {
+    let mut function = fixtures::java_function("shout");
+    (function.image, function.replicas) = (Some(image.to_owned()), Some(2));
+    function.rollout =
+        Some(Rollout { strategy: Some(RolloutStrategy::Recreate), ..Rollout::default() });
     fixtures::mesh("m", [function.into()])
 }
 

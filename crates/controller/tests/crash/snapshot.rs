@@ -12,8 +12,8 @@ use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-/// Status fields that are times, versions or names of revisions.
-const PASSING: [&str; 10] = [
+/// Status fields that are times, durations, versions or names of revisions.
+const PASSING: [&str; 12] = [
     "globalBackendConfigRevision",
     "namespacedBackendConfigRevision",
     "lastTransitionTime",
@@ -21,6 +21,8 @@ const PASSING: [&str; 10] = [
     "lastProbeTime",
     "startTime",
     "completionTime",
+    "since",
+    "gapSeconds",
     "currentRevision",
     "updateRevision",
     "collisionCount",
@@ -121,10 +123,10 @@ fn normalised(
     let annotations: BTreeMap<_, _> = object
         .annotations()
         .iter()
-        // Hashes that depend on the namespace and the owner's UID.
+        // Hashes that depend on the namespace and the owner's UID, and times.
         .map(|(key, value)| {
-            let is_hash = [labels::APPLIED_HASH, labels::TEMPLATE_HASH].contains(&key.as_str());
-            (key, if is_hash { "…" } else { value.as_str() })
+            let varies = [labels::APPLIED_HASH, labels::TEMPLATE_HASH, labels::RECREATE];
+            (key, if varies.contains(&key.as_str()) { "…" } else { value.as_str() })
         })
         .collect();
     // The HPA controller reports missing metrics with varying times.

@@ -93,7 +93,7 @@ fn a_start_is_recorded_with_the_new_template() {
 #[test]
 fn the_first_ready_pod_ends_it_once() {
     let (_, record) = stopped();
-    let at = |second| Timestamp::from_second(1_799_999_990 + second).ok();
+    let at = |second: i64| Timestamp::from_second(1_799_999_990 + second).ok();
     let record = Record { gone_at: at(3), started_at: at(4), ..record };
     let mut live = rendered("b", 3);
     live.status = serde_json::from_value(json!({ "replicas": 3, "readyReplicas": 1 })).ok();
