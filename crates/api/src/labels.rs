@@ -74,8 +74,12 @@ pub const APPLIED_HASH: &str = "compute.functionmesh.io/applied-hash";
 /// change of the spec loses no subscription.
 pub const SUBSCRIPTIONS: &str = "compute.functionmesh.io/subscriptions";
 
+/// Annotation of a StatefulSet whose component has `rollout.onFailure` `RollBack`: the template that was tried last, the
+/// revision that was good last, and why one was rolled back. One write applies it together with the template.
+pub const ROLLOUT: &str = "compute.functionmesh.io/rollout";
+
 /// Annotations of children that the operator adds to what it renders: they record what it did.
-pub const RECORDS: [&str; 4] = [APPLIED_HASH, POD_SPEC_HASH, FUNCTION_UID, SUBSCRIPTIONS];
+pub const RECORDS: [&str; 5] = [APPLIED_HASH, POD_SPEC_HASH, FUNCTION_UID, SUBSCRIPTIONS, ROLLOUT];
 
 /// Finalizer: subscriptions must be deleted first.
 pub const CLEANUP_FINALIZER: &str = "compute.functionmesh.io/subscription-cleanup";

@@ -48,6 +48,8 @@ pub(super) async fn apply<C: Component>(
     writes.step(plan.autoscaler).await?;
     writes.step(plan.vertical_autoscaler).await?;
     let Writes { changes, adopted, rewritten, contents, .. } = writes;
+    // While they have the last good template, the pods consume what an earlier spec names.
+    let retired_subscriptions = stateful_set.retired_subscriptions.filter(|_| !plan.rollout.is_held);
     let sleeps_at_zero =
         component.spec().view().common.may_sleep() && !labels::is_suspended(component.meta());
     let applied = Applied {
@@ -57,6 +59,8 @@ pub(super) async fn apply<C: Component>(
         sleeps_at_zero,
         adopted,
         rewritten,
+        retired_subscriptions,
+        rollout: plan.rollout,
         ..stateful_set
     };
     Ok((applied, are_contents_known.then_some(contents)))

@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::{Resource, ResourceExt};
 
 use super::observe::{Observed, PauseReason};
+use super::rollout::AppliedRollout;
 use super::{finalizer, immutable, pending_change, subscription_history};
 use function_mesh_kube::apply::{is_orphan_of, is_owned_by};
 
@@ -31,6 +32,8 @@ pub(super) struct Plan {
     pub(super) stateful_set: SetStep,
     pub(super) autoscaler: Step<HorizontalPodAutoscaler>,
     pub(super) vertical_autoscaler: Step<VerticalPodAutoscaler>,
+    /// The rollout that the StatefulSet is of.
+    pub(super) rollout: AppliedRollout,
 }
 
 /// The write of one child.
@@ -107,6 +110,7 @@ pub(super) fn plan<C: Component>(
     let before = component.status().filter(|_| observed.stateful_set.is_none());
     let before = before.map(|status| status.retired_subscriptions.as_slice()).unwrap_or_default();
     subscription_history::write(&mut stateful_set, &subscriptions(&**component), before);
+    let rollout = observed.rollout.write(&mut stateful_set);
     let is_paused = observed.pause == Some(PauseReason::Rollouts);
     let labels = stateful_set.metadata.labels.clone().unwrap_or_default();
     let claim = Claim { owner: &owner, labels: &labels, is_paused };
@@ -117,6 +121,7 @@ pub(super) fn plan<C: Component>(
         stateful_set: set_step(stateful_set, observed),
         autoscaler: claim.step(autoscaler, observed.autoscaler.clone()),
         vertical_autoscaler: claim.step(vertical_autoscaler, observed.vertical_autoscaler.clone()),
+        rollout,
     }
 }
 
@@ -183,6 +188,7 @@ mod tests {
 
     use super::*;
     use crate::component::pod_spec_hash;
+    use crate::component::rollout::ObservedRollout;
     use crate::context::ResolvedBackendConfigs;
 
     fn function(change: &Value) -> Function {
@@ -215,6 +221,7 @@ mod tests {
             pod_spec_hash: pod_spec_hash::hash(function),
             function_uid: None,
             revisions: (None, None),
+            rollout: ObservedRollout::default(),
         }
     }
 

@@ -24,6 +24,7 @@ mod protected_namespaces;
 mod reconciles;
 mod recovery;
 mod rewrites;
+mod rollout;
 mod scaling;
 mod settings;
 mod steady_state;
