@@ -90,7 +90,8 @@ async fn an_effectively_once_function_is_recreated_without_two_producers() -> Re
                 apply(scenario, &function, version).await?;
                 let is_done = async || {
                     let status = scenario.status("double").await?;
-                    let pods = scenario.api::<Pod>().list(&ListParams::default().labels(labels::NAME)).await?;
+                    let pods =
+                        scenario.api::<Pod>().list(&ListParams::default().labels(labels::NAME)).await?;
                     let is_new = pods.items.iter().all(|pod| has_version(pod, version));
                     Ok(status.phase == Phase::Ready && is_new && pods.items.len() == 2)
                 };
@@ -148,7 +149,12 @@ async fn an_effectively_once_function_is_recreated_without_two_producers() -> Re
 }
 
 fn has_version(pod: &Pod, version: &str) -> bool {
-    let env = pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|container| container.env.iter().flatten());
-    let value = env.filter(|variable| variable.name == "VERSION").find_map(|variable| variable.value.as_deref());
+    let env = pod
+        .spec
+        .iter()
+        .flat_map(|spec| &spec.containers)
+        .flat_map(|container| container.env.iter().flatten());
+    let value =
+        env.filter(|variable| variable.name == "VERSION").find_map(|variable| variable.value.as_deref());
     value == Some(version) && json!(pod.metadata.deletion_timestamp) == Value::Null
 }

@@ -77,8 +77,12 @@ pub const SUBSCRIPTIONS: &str = "compute.functionmesh.io/subscriptions";
 /// Annotation of a StatefulSet: when its pods were last stopped and started by `rollout.strategy` `Recreate`.
 pub const RECREATE: &str = "compute.functionmesh.io/recreate";
 
+/// Annotation of a StatefulSet whose component has `rollout.onFailure` `RollBack`: the template that was tried last, the
+/// revision that was good last, and why one was rolled back. One write applies it together with the template.
+pub const ROLLOUT: &str = "compute.functionmesh.io/rollout";
+
 /// Annotations of children that the operator adds to what it renders: they record what it did.
-pub const RECORDS: [&str; 5] = [APPLIED_HASH, POD_SPEC_HASH, FUNCTION_UID, SUBSCRIPTIONS, RECREATE];
+pub const RECORDS: [&str; 6] = [APPLIED_HASH, POD_SPEC_HASH, FUNCTION_UID, SUBSCRIPTIONS, RECREATE, ROLLOUT];
 
 /// Finalizer: subscriptions must be deleted first.
 pub const CLEANUP_FINALIZER: &str = "compute.functionmesh.io/subscription-cleanup";

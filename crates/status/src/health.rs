@@ -25,7 +25,7 @@ impl Health {
         match phase {
             Phase::Ready | Phase::Paused | Phase::Suspended | Phase::Asleep => Self::Healthy,
             Phase::Pending | Phase::Progressing | Phase::Deleting => Self::NotReady,
-            Phase::Degraded | Phase::Invalid => Self::Degraded,
+            Phase::Degraded | Phase::RolledBack | Phase::Invalid => Self::Degraded,
         }
     }
 }

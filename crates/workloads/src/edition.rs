@@ -52,15 +52,20 @@ pub(crate) fn is_live(rendered: &StatefulSet, live: &StatefulSet) -> bool {
     if written.is_some() && written != labels::annotation(&rendered.metadata, labels::TEMPLATE_HASH) {
         return false;
     }
-    let (Some(rendered), Some(live)) = (&rendered.spec, &live.spec) else { return false };
-    let mut template = rendered.template.clone();
+    has_same_template(live, rendered)
+}
+
+/// Whether each field of a StatefulSet's wanted template has the live value.
+pub fn has_same_template(live: &StatefulSet, wanted: &StatefulSet) -> bool {
+    let (Some(wanted), Some(live)) = (&wanted.spec, &live.spec) else { return false };
+    let mut template = wanted.template.clone();
     // The selector is immutable, so a write keeps the labels of the live one.
     let selected = live.selector.match_labels.clone().unwrap_or_default();
     template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(selected);
-    let (Some(rendered), Some(live)) = (stateful_set(&template), stateful_set(&live.template)) else {
+    let (Some(wanted), Some(live)) = (stateful_set(&template), stateful_set(&live.template)) else {
         return false;
     };
-    differences_of("StatefulSet", &rendered, &live).is_empty()
+    differences_of("StatefulSet", &wanted, &live).is_empty()
 }
 
 /// Whether a live StatefulSet was written with the template of a rendered one, whatever admission made of it.

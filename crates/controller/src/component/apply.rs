@@ -49,6 +49,8 @@ pub(super) async fn apply<C: Component>(
     writes.step(plan.autoscaler).await?;
     writes.step(plan.vertical_autoscaler).await?;
     let Writes { changes, adopted, rewritten, contents, .. } = writes;
+    // While they have the last good template, the pods consume what an earlier spec names.
+    let retired_subscriptions = stateful_set.retired_subscriptions.filter(|_| !plan.rollout.is_held);
     let sleeps_at_zero =
         component.spec().view().common.may_sleep() && !labels::is_suspended(component.meta());
     let applied = Applied {
@@ -58,6 +60,8 @@ pub(super) async fn apply<C: Component>(
         sleeps_at_zero,
         adopted,
         rewritten,
+        retired_subscriptions,
+        rollout: plan.rollout,
         ..stateful_set
     };
     Ok((applied, are_contents_known.then_some(contents)))
@@ -112,7 +116,7 @@ impl Writes<'_> {
     }
 
     async fn defer_rollout(&mut self, rollout: DeferredRollout) -> Result<Applied, Error> {
-        let DeferredRollout { live, reason, wanted, adopt, scale, pending } = rollout;
+        let DeferredRollout { live, reason, wanted, adopt, scale, record, pending } = rollout;
         let mut live = self.adopt(&wanted, live).await?;
         if let Some(pod_spec_hash) = adopt {
             let manager = ChildApplier { manager: labels::managers::ADOPTION, ..*self.children };
@@ -122,6 +126,11 @@ impl Writes<'_> {
         if let Some(replicas) = scale {
             self.children.scale(&*live, replicas).await?;
             self.count::<StatefulSet>(Change::Updated);
+        } else if let Some(record) = record {
+            // Not before the replicas have another owner: without them in the write, they would be removed.
+            let manager = ChildApplier { manager: labels::managers::RECREATE, ..*self.children };
+            let note = json!({ "metadata": { "annotations": { labels::RECREATE: record } } });
+            live = Arc::new(manager.apply_fields(&*live, note).await?);
         }
         let immutable_diffs = immutable::diffs(&wanted, &live);
         let is_paused = reason == PauseReason::Rollouts;

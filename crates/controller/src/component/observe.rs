@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use function_mesh_api::{Component, Spec, labels};
+use function_mesh_rollout::Record;
 use function_mesh_workloads::{VerticalPodAutoscaler, function_uid, names};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -10,6 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
+use super::rollout::{self, ObservedRollout};
 use super::{Context, cleanup_jobs, pod_spec_hash, previous_pods, recreate};
 use crate::context::{ResolvedBackendConfigs, Revisions};
 use crate::error::Error;
@@ -45,9 +47,16 @@ pub(super) struct Observed {
     pub(super) function_uid: Option<String>,
     /// Resource versions of the BackendConfigs from which the StatefulSet is rendered, or will be.
     pub(super) revisions: Revisions,
+    /// What is recorded of the rollout, and the template that replaces one that failed.
+    pub(super) rollout: ObservedRollout,
 }
 
-pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> Result<Observed, Error> {
+/// Reads everything. `decided` is what a decision of this reconcile records of the rollout.
+pub(super) async fn observe<C: Component>(
+    component: &C,
+    decided: Option<Record>,
+    context: &Context,
+) -> Result<Observed, Error> {
     let namespace = component.namespace().unwrap_or_default();
     let workload = names::stateful_set(&component.name_any(), C::ROLE);
     let service = names::service(&component.name_any(), C::ROLE);
@@ -83,6 +92,8 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
         Some((global, namespaced)) => (global.cloned(), namespaced.cloned()),
         None => backends.revisions(),
     };
+    let made_of = (pod_spec_hash.as_str(), &backends);
+    let rollout = rollout::observe(component, ours, made_of, decided, &children).await?;
     let function_uid = ours.and_then(function_uid).map(str::to_owned);
     let is_owned = ours.is_some_and(|live| is_owned_by(live, &owner));
     let previous_jobs =
@@ -105,6 +116,7 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
         pod_spec_hash,
         function_uid,
         revisions,
+        rollout,
     })
 }
 

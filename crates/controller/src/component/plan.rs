@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::observe::{Observed, PauseReason};
 use super::recreate::Recreate;
+use super::rollout::AppliedRollout;
 use super::{finalizer, immutable, pending_change, recreate, subscription_history};
 use function_mesh_kube::apply::{is_orphan_of, is_owned_by};
 
@@ -35,6 +36,8 @@ pub(super) struct Plan {
     pub(super) recreate: Option<Recreate>,
     pub(super) autoscaler: Step<HorizontalPodAutoscaler>,
     pub(super) vertical_autoscaler: Step<VerticalPodAutoscaler>,
+    /// The rollout that the StatefulSet is of.
+    pub(super) rollout: AppliedRollout,
 }
 
 /// The write of one child.
@@ -86,6 +89,8 @@ pub(super) struct DeferredRollout {
     pub(super) adopt: Option<String>,
     /// The replicas to scale to.
     pub(super) scale: Option<i32>,
+    /// The record of `strategy: Recreate` to annotate, if it has changed.
+    pub(super) record: Option<String>,
     /// The pending change, for the status.
     pub(super) pending: Option<String>,
 }
@@ -94,7 +99,12 @@ impl Plan {
     /// Whether it writes nothing but whole children, whose contents are known afterwards.
     pub(super) fn writes_only_whole_children(&self) -> bool {
         let is_part_written = match &self.stateful_set {
-            SetStep::Defer(rollout) => rollout.adopt.is_some() || rollout.scale.is_some(),
+            SetStep::Defer(rollout) => {
+                rollout.adopt.is_some()
+                    || rollout.scale.is_some()
+                    || rollout.record.is_some()
+                    || recreate::is_starting(&rollout.live)
+            }
             // Its next step follows from its pods, which are read each time.
             SetStep::Stop(_) => true,
             SetStep::Apply { wanted, .. } => recreate::is_starting(wanted),
@@ -127,6 +137,7 @@ pub(super) fn plan<C: Component>(
     let before = component.status().filter(|_| observed.stateful_set.is_none());
     let before = before.map(|status| status.retired_subscriptions.as_slice()).unwrap_or_default();
     subscription_history::write(&mut stateful_set, &subscriptions(&**component), before);
+    let rollout = observed.rollout.write(&mut stateful_set);
     let is_paused = observed.pause == Some(PauseReason::Rollouts);
     let labels = stateful_set.metadata.labels.clone().unwrap_or_default();
     let claim = Claim { owner: &owner, labels: &labels, is_paused };
@@ -139,6 +150,7 @@ pub(super) fn plan<C: Component>(
         recreate,
         autoscaler: claim.step(autoscaler, observed.autoscaler.clone()),
         vertical_autoscaler: claim.step(vertical_autoscaler, observed.vertical_autoscaler.clone()),
+        rollout,
     }
 }
 
@@ -176,7 +188,12 @@ fn recreate_step(mut wanted: StatefulSet, observed: &Observed) -> (SetStep, Opti
     let (Some(facts), Some(live)) = (&observed.recreate, observed.stateful_set.clone()) else {
         return (set_step(wanted, observed), None);
     };
-    match recreate::next(facts, &wanted, &live, observed.pause.is_some()) {
+    let template = match (observed.pause, &observed.rollout.good) {
+        (Some(_), _) => recreate::Template::Deferred,
+        (None, Some(_)) => recreate::Template::RolledBack,
+        (None, None) => recreate::Template::Rendered,
+    };
+    match recreate::next(facts, &wanted, &live, template) {
         recreate::Next::Hold(part, recreate) => {
             (SetStep::Stop(Box::new(Stop { live, wanted, part, recreate })), None)
         }
@@ -203,7 +220,9 @@ fn set_step(wanted: StatefulSet, observed: &Observed) -> SetStep {
     let mut kept = wanted.clone();
     immutable::keep(&mut kept, &live);
     let pending = pending_change::describe(&kept, &live);
-    SetStep::Defer(Box::new(DeferredRollout { live, reason, wanted, adopt, scale, pending }))
+    let record = |set: &StatefulSet| labels::annotation(&set.metadata, labels::RECREATE).map(str::to_owned);
+    let record = record(&wanted).filter(|wanted| Some(wanted) != record(&live).as_ref());
+    SetStep::Defer(Box::new(DeferredRollout { live, reason, wanted, adopt, scale, record, pending }))
 }
 
 /// Copies from the live StatefulSet what a write must keep: the immutable fields, and the subscriptions of earlier pods.
@@ -224,6 +243,7 @@ mod tests {
 
     use super::*;
     use crate::component::pod_spec_hash;
+    use crate::component::rollout::ObservedRollout;
     use crate::context::ResolvedBackendConfigs;
 
     fn function(change: &Value) -> Function {
@@ -257,6 +277,7 @@ mod tests {
             pod_spec_hash: pod_spec_hash::hash(function),
             function_uid: None,
             revisions: (None, None),
+            rollout: ObservedRollout::default(),
         }
     }
 

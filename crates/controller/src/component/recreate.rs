@@ -10,7 +10,7 @@ use function_mesh_api::{Component, Spec as _};
 use function_mesh_kube::apply::ChildApplier;
 use function_mesh_observer::Cause;
 use function_mesh_rollout::recreate::{Observed, Pods, Record, Step, Subscription, Wait, decide};
-use function_mesh_workloads::{has_template_of, names};
+use function_mesh_workloads::{has_same_template, has_template_of, names};
 use humantime::format_duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -56,6 +56,17 @@ pub(super) enum Next {
     Hold(Option<Value>, Recreate),
     /// Apply the StatefulSet with this record as annotation, if there is one.
     Apply(Option<String>, Recreate),
+}
+
+/// What is wanted of the pod template.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Template {
+    /// What is rendered from the spec.
+    Rendered,
+    /// The last good one, as the StatefulSet controller has kept it.
+    RolledBack,
+    /// The live one, since rollouts are paused.
+    Deferred,
 }
 
 /// Whether a component has this strategy.
@@ -134,11 +145,17 @@ pub(super) fn is_starting(wanted: &StatefulSet) -> bool {
     read(wanted).is_starting()
 }
 
-/// Decides the next step. `is_deferred` says that the live template stays.
-pub(super) fn next(facts: &Facts, wanted: &StatefulSet, live: &StatefulSet, is_deferred: bool) -> Next {
+/// Decides the next step.
+pub(super) fn next(facts: &Facts, wanted: &StatefulSet, live: &StatefulSet, template: Template) -> Next {
+    let has_wanted_template = match template {
+        Template::Deferred => true,
+        Template::Rendered => has_template_of(live, wanted),
+        // It has no hash of its own, and all fields of the live one.
+        Template::RolledBack => has_same_template(live, wanted),
+    };
     let (counts, replicas) = (Counts::of(live), Counts::of(wanted).wanted);
     let step = decide(&Observed {
-        has_wanted_template: is_deferred || has_template_of(live, wanted),
+        has_wanted_template,
         replicas: counts.wanted,
         wanted: replicas,
         pods: facts.pods.clone(),
@@ -147,17 +164,19 @@ pub(super) fn next(facts: &Facts, wanted: &StatefulSet, live: &StatefulSet, is_d
         record: facts.record.clone(),
         now: facts.now,
     });
+    let rollout =
+        labels::annotation(&wanted.metadata, labels::ROLLOUT).filter(|_| template == Template::RolledBack);
     let at = |record: Record, wait, event| Recreate { record, wait, wanted: replicas, event };
     match step {
         Step::Stop(record) => {
             let event = (Reason::RecreateStopping, stopping(wanted, live, counts.wanted));
-            let part = stopped_part(live, &record);
+            let part = stopped_part(live, rollout, &record);
             Next::Hold(Some(part), at(record, Some(Wait::Pods(Vec::new())), Some(event)))
         }
         Step::Wait(wait, record) => {
             let is_new = record != facts.record;
             let event = is_new.then(|| (Reason::RecreateDraining, format!("no pod is left; {wait}")));
-            Next::Hold(is_new.then(|| stopped_part(live, &record)), at(record, Some(wait), event))
+            Next::Hold(is_new.then(|| stopped_part(live, rollout, &record)), at(record, Some(wait), event))
         }
         Step::Apply(record) => {
             let event = event_of(&facts.record, &record, facts, replicas);
@@ -171,12 +190,16 @@ pub(super) fn next(facts: &Facts, wanted: &StatefulSet, live: &StatefulSet, is_d
 }
 
 /// The fields of a stopped StatefulSet. All of them are in every write, since one that is left out would be removed.
-fn stopped_part(live: &StatefulSet, record: &Record) -> Value {
+fn stopped_part(live: &StatefulSet, rollout: Option<&str>, record: &Record) -> Value {
     let text = serde_json::to_string(record).unwrap_or_default();
     let mut part = json!({
         "metadata": { "annotations": { labels::RECREATE: text } },
         "spec": { "replicas": 0 },
     });
+    // What failed, and is rolled back, must not be tried again.
+    if let Some(rollout) = rollout {
+        part["metadata"]["annotations"][labels::ROLLOUT] = rollout.into();
+    }
     let policy = live.spec.as_ref().and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
     // The pods come back: a stop must not delete their volumes.
     if policy.is_some_and(|policy| policy.when_scaled.as_deref() == Some("Delete")) {

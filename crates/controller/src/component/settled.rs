@@ -205,9 +205,15 @@ pub(super) fn record<C: Component>(
         pending: applied.pending.clone(),
         is_paused: applied.is_paused,
         recreate: applied.recreate.as_ref().map(Recreate::without_event),
+        rollout: applied.rollout.clone(),
     };
-    let observation =
-        Observation { applied, problem: None, revisions: revisions.clone(), traffic: TrafficState::Off };
+    let observation = Observation {
+        applied,
+        problem: None,
+        revisions: revisions.clone(),
+        traffic: TrafficState::Off,
+        rollout: None,
+    };
     settled.lock().insert(key, Settled { inputs, observation });
 }
 
@@ -218,7 +224,13 @@ mod tests {
     fn observation(pending: Option<&str>) -> Observation {
         let mut applied = Applied::of(Arc::default(), Vec::new());
         applied.pending = pending.map(str::to_owned);
-        Observation { applied, problem: None, revisions: (None, None), traffic: TrafficState::Off }
+        Observation {
+            applied,
+            problem: None,
+            revisions: (None, None),
+            traffic: TrafficState::Off,
+            rollout: None,
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 
 use super::pod_counts::Pods;
 use super::recreate::Recreate;
+use super::rollout::{AppliedRollout, RolloutReport};
 use super::{outdated_traffic, standard_conditions};
 use crate::condition::{rewritten_message, with_history};
 use crate::context::Revisions;
@@ -56,6 +57,8 @@ pub struct Applied {
     pub is_paused: bool,
     /// Where a component with `strategy: Recreate` is.
     pub recreate: Option<Recreate>,
+    /// The rollout.
+    pub rollout: AppliedRollout,
 }
 
 /// The observed state of a component after its plan was executed.
@@ -69,6 +72,8 @@ pub struct Observation {
     pub revisions: Revisions,
     /// Message traffic.
     pub traffic: TrafficState,
+    /// The rollout. None for a component without `spec.rollout` whose pods are ready.
+    pub rollout: Option<RolloutReport>,
 }
 
 /// The outcome of a reconcile.
@@ -116,6 +121,7 @@ impl Applied {
             pending: None,
             is_paused: false,
             recreate: None,
+            rollout: AppliedRollout::default(),
         }
     }
 
@@ -160,9 +166,10 @@ pub fn status_of(
             }
             status.conditions = conditions(&seen.applied, pods);
             seen.traffic.write(&mut status);
-            let recreate = seen.applied.recreate.as_ref().and_then(Recreate::status);
-            if recreate.is_some() || status.rollout.is_some() {
-                status.rollout.get_or_insert_default().recreate = recreate;
+            let report = seen.rollout.as_ref();
+            status.rollout = report.and_then(|report| report.status(status.rollout.as_ref(), now));
+            if let Some(rollout) = &mut status.rollout {
+                rollout.recreate = seen.applied.recreate.as_ref().and_then(Recreate::status);
             }
             (status.phase, status.message) = phase(seen, pods);
         }
@@ -212,6 +219,13 @@ fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {
     let notes = notes.into_iter().flatten();
     if let Some(waiting_for) = seen.applied.recreate.as_ref().and_then(Recreate::waiting_for) {
         return (Phase::Progressing, Some(waiting_for));
+    }
+    let rest = || (!pods.are_ready()).then(|| pods.progress());
+    if let Some(rolled_back) =
+        seen.rollout.as_ref().and_then(|it| it.phase(seen.problem.clone().or_else(rest)))
+        && pods.wanted > 0
+    {
+        return rolled_back;
     }
     if pods.are_ready() && seen.problem.is_none() {
         if seen.applied.pending.is_some() && seen.applied.is_paused {

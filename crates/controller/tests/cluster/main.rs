@@ -25,6 +25,7 @@ mod reconciles;
 mod recovery;
 mod recreate;
 mod rewrites;
+mod rollout;
 mod scaling;
 mod settings;
 mod steady_state;

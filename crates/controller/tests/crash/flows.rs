@@ -250,8 +250,7 @@ fn edited() -> anyhow::Result<FunctionMesh> {
 fn recreated(image: &str) -> anyhow::Result<FunctionMesh> {
     let mut function = fixtures::java_function("shout");
     (function.image, function.replicas) = (Some(image.to_owned()), Some(2));
-    function.rollout =
-        Some(Rollout { strategy: Some(RolloutStrategy::Recreate), ..Rollout::default() });
+    function.rollout = Some(Rollout { strategy: Some(RolloutStrategy::Recreate), ..Rollout::default() });
     fixtures::mesh("m", [function.into()])
 }
 

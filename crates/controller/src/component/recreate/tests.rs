@@ -25,9 +25,12 @@ fn stopped() -> (StatefulSet, Record) {
 
 #[test]
 fn a_stop_changes_the_replicas_and_nothing_else() {
-    let Next::Hold(Some(part), recreate) =
-        next(&facts(Pods::Unknown, Record::default()), &rendered("b", 3), &rendered("a", 3), false)
-    else {
+    let Next::Hold(Some(part), recreate) = next(
+        &facts(Pods::Unknown, Record::default()),
+        &rendered("b", 3),
+        &rendered("a", 3),
+        Template::Rendered,
+    ) else {
         panic!("no stop")
     };
     assert_eq!(part["spec"], json!({ "replicas": 0 }));
@@ -49,13 +52,18 @@ fn a_stop_keeps_the_volumes() {
     let policy = json!({ "whenDeleted": "Delete", "whenScaled": "Delete" });
     let spec = live.spec.as_mut().expect("a spec");
     spec.persistent_volume_claim_retention_policy = serde_json::from_value(policy).ok();
-    let part = stopped_part(&live, &Record::default());
+    let part = stopped_part(&live, None, &Record::default());
     assert_eq!(part["spec"]["persistentVolumeClaimRetentionPolicy"], json!({ "whenScaled": "Retain" }));
 }
 
 #[test]
 fn a_deferred_change_stops_nothing() {
-    let next = next(&facts(Pods::Unknown, Record::default()), &rendered("b", 3), &rendered("a", 3), true);
+    let next = next(
+        &facts(Pods::Unknown, Record::default()),
+        &rendered("b", 3),
+        &rendered("a", 3),
+        Template::Deferred,
+    );
     assert!(matches!(next, Next::Apply(None, _)), "{next:?}");
 }
 
@@ -63,7 +71,7 @@ fn a_deferred_change_stops_nothing() {
 fn a_change_without_another_template_stops_nothing() {
     let mut wanted = rendered("a", 3);
     wanted.spec.as_mut().expect("a spec").min_ready_seconds = Some(10);
-    let next = next(&facts(Pods::Unknown, Record::default()), &wanted, &rendered("a", 2), false);
+    let next = next(&facts(Pods::Unknown, Record::default()), &wanted, &rendered("a", 2), Template::Rendered);
     assert!(matches!(next, Next::Apply(None, _)), "{next:?}");
 }
 
@@ -72,14 +80,15 @@ fn what_admission_made_of_the_template_stops_nothing() {
     let mut live = rendered("a", 3);
     let template = live.spec.as_mut().and_then(|spec| spec.template.spec.as_mut()).expect("a template");
     template.containers[0].image = Some("mirror/a".to_owned());
-    let next = next(&facts(Pods::Unknown, Record::default()), &rendered("a", 3), &live, false);
+    let next = next(&facts(Pods::Unknown, Record::default()), &rendered("a", 3), &live, Template::Rendered);
     assert!(matches!(next, Next::Apply(None, _)), "{next:?}");
 }
 
 #[test]
 fn a_start_is_recorded_with_the_new_template() {
     let (live, record) = stopped();
-    let Next::Apply(Some(text), recreate) = next(&facts(Pods::None, record), &rendered("b", 3), &live, false)
+    let Next::Apply(Some(text), recreate) =
+        next(&facts(Pods::None, record), &rendered("b", 3), &live, Template::Rendered)
     else {
         panic!("no start")
     };
@@ -98,7 +107,7 @@ fn the_first_ready_pod_ends_it_once() {
     let mut live = rendered("b", 3);
     live.status = serde_json::from_value(json!({ "replicas": 3, "readyReplicas": 1 })).ok();
     let Next::Apply(Some(text), recreate) =
-        next(&facts(Pods::Unknown, record), &rendered("b", 3), &live, false)
+        next(&facts(Pods::Unknown, record), &rendered("b", 3), &live, Template::Rendered)
     else {
         panic!("no apply")
     };
@@ -108,7 +117,7 @@ fn the_first_ready_pod_ends_it_once() {
     assert_eq!((status.step, status.gap_seconds), (RecreateStep::Complete, Some(7.0)));
     let record: Record = serde_json::from_str(&text).expect("a record");
     let Next::Apply(Some(again), recreate) =
-        next(&facts(Pods::Unknown, record), &rendered("b", 3), &live, false)
+        next(&facts(Pods::Unknown, record), &rendered("b", 3), &live, Template::Rendered)
     else {
         panic!("no apply")
     };
@@ -120,7 +129,7 @@ fn an_unknown_subscription_is_said_before_and_after_the_start() {
     let (live, record) = stopped();
     let unknown = Subscription::Unknown("Pulsar does not answer");
     let facts = Facts { subscription: unknown, ..facts(Pods::None, record) };
-    let Next::Hold(Some(part), recreate) = next(&facts, &rendered("b", 3), &live, false) else {
+    let Next::Hold(Some(part), recreate) = next(&facts, &rendered("b", 3), &live, Template::Rendered) else {
         panic!("no wait")
     };
     assert!(recreate.is_draining());
@@ -130,7 +139,9 @@ fn an_unknown_subscription_is_said_before_and_after_the_start() {
     assert_eq!(part["spec"], json!({ "replicas": 0 }));
     let record = read(&serde_json::from_value(part).expect("a StatefulSet"));
     let later = Facts { record, now: facts.now + SignedDuration::from_secs(60), ..facts };
-    let Next::Apply(_, recreate) = next(&later, &rendered("b", 3), &live, false) else { panic!("no start") };
+    let Next::Apply(_, recreate) = next(&later, &rendered("b", 3), &live, Template::Rendered) else {
+        panic!("no start")
+    };
     let (_, note) = recreate.event.expect("an Event");
     assert!(note.contains("whether something consumes the subscription is unknown"), "{note}");
 }
