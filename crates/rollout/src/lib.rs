@@ -35,9 +35,11 @@ mod memory;
 mod observation;
 mod policy;
 mod record;
+mod undo;
 
 pub use decide::{Action, Decision, State, StuckPod, Why, decide};
 pub use memory::{MAX_DELETIONS_PER_HOUR, Memory, Moment, STUCK_AFTER};
 pub use observation::{Observation, Pod};
 pub use policy::Policy;
 pub use record::{Failure, Record};
+pub use undo::Undo;

@@ -110,15 +110,21 @@ pub(super) fn plan<C: Component>(
     let before = component.status().filter(|_| observed.stateful_set.is_none());
     let before = before.map(|status| status.retired_subscriptions.as_slice()).unwrap_or_default();
     subscription_history::write(&mut stateful_set, &subscriptions(&**component), before);
-    let rollout = observed.rollout.write(&mut stateful_set);
+    let mut rollout = observed.rollout.write(&mut stateful_set);
     let is_paused = observed.pause == Some(PauseReason::Rollouts);
     let labels = stateful_set.metadata.labels.clone().unwrap_or_default();
     let claim = Claim { owner: &owner, labels: &labels, is_paused };
+    let stateful_set = set_step(stateful_set, observed);
+    if let SetStep::Defer(deferred) = &stateful_set
+        && deferred.pending.is_some()
+    {
+        rollout = rollout.deferred();
+    }
     Plan {
         seed_replicas: seed_replicas(&**component, given),
         finalizer: finalizer::step(component.meta(), is_cleanup_wanted(component)),
         service: claim.step(Some(service), observed.service.clone()),
-        stateful_set: set_step(stateful_set, observed),
+        stateful_set,
         autoscaler: claim.step(autoscaler, observed.autoscaler.clone()),
         vertical_autoscaler: claim.step(vertical_autoscaler, observed.vertical_autoscaler.clone()),
         rollout,

@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 /// Status fields that are times, versions or names of revisions.
-const PASSING: [&str; 10] = [
+const PASSING: [&str; 13] = [
     "globalBackendConfigRevision",
     "namespacedBackendConfigRevision",
     "lastTransitionTime",
@@ -24,6 +24,9 @@ const PASSING: [&str; 10] = [
     "currentRevision",
     "updateRevision",
     "collisionCount",
+    "goodRevision",
+    "failedRevision",
+    "since",
 ];
 
 /// Differences shown of one comparison.
@@ -124,7 +127,8 @@ fn normalised(
         // Hashes that depend on the namespace and the owner's UID.
         .map(|(key, value)| {
             let is_hash = [labels::APPLIED_HASH, labels::TEMPLATE_HASH].contains(&key.as_str());
-            (key, if is_hash { "…" } else { value.as_str() })
+            let value = if key == labels::ROLLOUT { recorded(value) } else { value.clone() };
+            (key, if is_hash { "…".to_owned() } else { value })
         })
         .collect();
     // The HPA controller reports missing metrics with varying times.
@@ -177,9 +181,30 @@ fn make_nameless(value: &mut Value, names: &BTreeMap<String, String>, namespace:
             {
                 *text = text.replace(uid, &format!("[UID of {name}]"));
             }
-            *text = text.replace(namespace, "NAMESPACE");
+            *text = without_revisions(&text.replace(namespace, "NAMESPACE"));
         }
         _ => {}
+    }
+}
+
+/// What is recorded of a rollout, without times and names of revisions.
+fn recorded(text: &str) -> String {
+    let mut record: Value = serde_json::from_str(text).unwrap_or_default();
+    record["since"] = Value::Null;
+    record["good"] = json!(record["good"].is_string());
+    if let Some(failed) = record["failed"].as_object_mut() {
+        failed.retain(|field, _| field == "generation" || field == "message");
+    }
+    record.to_string()
+}
+
+/// A text without the hashes of revisions that it names.
+fn without_revisions(text: &str) -> String {
+    let (first, rest) = text.split_once(" revision ").unwrap_or((text, ""));
+    match rest.split_once([';', ' ']) {
+        Some((_, rest)) => format!("{first} revision …; {rest}"),
+        None if rest.is_empty() => text.to_owned(),
+        None => format!("{first} revision …"),
     }
 }
 
@@ -204,7 +229,7 @@ fn unsettled(kind: &str, value: &Value) -> Option<&'static str> {
         }
         "Function" | "Source" | "Sink" => {
             let phase = status["phase"].as_str().unwrap_or_default();
-            (!["Ready", "Suspended", "Paused"].contains(&phase)).then_some("is not ready")
+            (!["Ready", "Suspended", "Paused", "RolledBack"].contains(&phase)).then_some("is not ready")
         }
         "StatefulSet" => {
             let number = |value: &Value| value.as_i64().unwrap_or_default();
