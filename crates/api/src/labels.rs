@@ -77,6 +77,9 @@ pub const SUBSCRIPTIONS: &str = "compute.functionmesh.io/subscriptions";
 /// Annotation of a StatefulSet: when its pods were last stopped and started by `rollout.strategy` `Recreate`.
 pub const RECREATE: &str = "compute.functionmesh.io/recreate";
 
+/// Annotation of a component: `FROM/TO`, two revisions of its StatefulSet. As long as the spec asks for the first one, the
+/// pods get the second. `kubectl mesh rollout undo` writes it.
+pub const UNDO_ROLLOUT: &str = "compute.functionmesh.io/undo-rollout";
 /// Annotation of a StatefulSet whose component has `rollout.onFailure` `RollBack`: the template that was tried last, the
 /// revision that was good last, and why one was rolled back. One write applies it together with the template.
 pub const ROLLOUT: &str = "compute.functionmesh.io/rollout";

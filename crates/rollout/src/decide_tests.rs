@@ -256,3 +256,29 @@ fn deletions_are_limited_an_hour() {
     assert_eq!(deleted.len(), 2 * MAX_DELETIONS_PER_HOUR);
     assert!(deleted[MAX_DELETIONS_PER_HOUR] - deleted[0] >= 3600, "{deleted:?}");
 }
+
+#[test]
+fn a_person_undoes_a_rollout_whatever_the_policy() {
+    let undo = |text: &str| text.parse::<crate::Undo>().ok();
+    let policy = Policy::default();
+    let mut record = Record { tried: "t2".to_owned(), ..Record::default() };
+    record.undo(undo("f-2/f-1").as_ref(), Some("f-3"), 7, wall(0));
+    assert_eq!(record.failed, None, "of another revision");
+    record.undo(undo("f-2/f-1").as_ref(), Some("f-2"), 7, wall(0));
+    let failed = record.holds("t2", &policy).cloned().expect("it holds");
+    assert_eq!((failed.to.as_str(), failed.generation, failed.is_by_hand), ("f-1", 7, true));
+    // The pods have the other revision now; the same wish changes nothing, another one does.
+    let before = record.clone();
+    record.undo(undo("f-2/f-1").as_ref(), Some("f-1"), 8, wall(9));
+    assert_eq!(record, before);
+    record.undo(undo("f-2/f-0").as_ref(), Some("f-1"), 8, wall(9));
+    assert_eq!(record.holds("t2", &policy).map(|it| it.to.as_str()), Some("f-0"));
+    record.try_template("t3", wall(10));
+    assert_eq!(record.failed, None, "another spec");
+    record = before;
+    record.undo(None, Some("f-1"), 8, wall(11));
+    assert_eq!(record.failed, None, "the wish is gone");
+    for invalid in ["", "a", "a/", "/b", "a/b/c", "a/a"] {
+        assert_eq!(undo(invalid), None, "{invalid}");
+    }
+}

@@ -36,9 +36,11 @@ mod observation;
 mod policy;
 mod record;
 pub mod recreate;
+mod undo;
 
 pub use decide::{Action, Decision, State, StuckPod, Why, decide};
 pub use memory::{MAX_DELETIONS_PER_HOUR, Memory, Moment, STUCK_AFTER};
 pub use observation::{Observation, Pod};
 pub use policy::Policy;
 pub use record::{Failure, Record};
+pub use undo::Undo;

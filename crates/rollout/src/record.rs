@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{Action, Decision};
-use crate::{Observation, Policy};
+use crate::{Observation, Policy, Undo};
+
+/// Why a person's rollout is undone.
+const UNDONE: &str = "undone by the annotation `compute.functionmesh.io/undo-rollout`";
 
 /// The record of a component whose policy rolls back.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -37,15 +40,43 @@ pub struct Failure {
     pub message: String,
     /// When it was rolled back.
     pub at: Option<Timestamp>,
+    /// Whether a person did so, whatever the policy.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_by_hand: bool,
 }
 
 impl Record {
     /// Longest message that is kept, in bytes.
     const MAX_MESSAGE_LEN: usize = 512;
 
-    /// The failure that keeps this template from the pods, if the policy rolls back.
+    /// The failure that keeps this template from the pods, if the policy or a person rolls back.
     pub fn holds(&self, tried: &str, policy: &Policy) -> Option<&Failure> {
-        self.failed.as_ref().filter(|_| policy.acts() && self.tried == tried)
+        self.failed.as_ref().filter(|it| (policy.acts() || it.is_by_hand) && self.tried == tried)
+    }
+
+    /// Records what a person wants. `applied` is the revision of the pods, if it is that of the spec.
+    pub fn undo(&mut self, undo: Option<&Undo>, applied: Option<&str>, generation: i64, now: Timestamp) {
+        if let Some(failed) = &mut self.failed {
+            match undo.filter(|undo| undo.from == failed.revision) {
+                Some(undo) if failed.to != undo.to || !failed.is_by_hand => {
+                    (failed.is_by_hand, failed.at) = (true, Some(whole_second(now)));
+                    failed.to.clone_from(&undo.to);
+                    UNDONE.clone_into(&mut failed.message);
+                }
+                Some(_) => {}
+                None if failed.is_by_hand => self.failed = None,
+                None => {}
+            }
+        } else if let Some(undo) = undo.filter(|undo| Some(&*undo.from) == applied) {
+            self.failed = Some(Failure {
+                revision: undo.from.clone(),
+                to: undo.to.clone(),
+                generation,
+                message: UNDONE.to_owned(),
+                at: Some(whole_second(now)),
+                is_by_hand: true,
+            });
+        }
     }
 
     /// Records that this template is tried. Of another one nothing is known but what was good before.
@@ -76,6 +107,7 @@ impl Record {
                     generation: seen.generation,
                     message: message.get(..end).unwrap_or_default().to_owned(),
                     at: Some(whole_second(now)),
+                    is_by_hand: false,
                 });
             }
             Action::None | Action::DeletePod(_) => {}

@@ -10,6 +10,7 @@ mod admin;
 mod args;
 mod arguments;
 mod backend;
+pub mod change;
 mod cleanup;
 mod command;
 mod connection;

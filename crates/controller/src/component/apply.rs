@@ -10,7 +10,8 @@ use kube::{Resource, ResourceExt};
 use serde_json::json;
 
 use super::observe::PauseReason;
-use super::plan::{DeferredRollout, Plan, SetStep, Step, Stop, keep_live};
+use super::plan::{DeferredRollout, Plan, SetStep, Step, keep_live};
+use super::recreate::Stop;
 use super::settled::Contents;
 use super::status::Applied;
 use super::{Context, finalizer, immutable, recreate, subscription_history};

@@ -14,10 +14,9 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Resource, ResourceExt};
-use serde_json::Value;
 
 use super::observe::{Observed, PauseReason};
-use super::recreate::Recreate;
+use super::recreate::{Recreate, Stop};
 use super::rollout::AppliedRollout;
 use super::{finalizer, immutable, pending_change, recreate, subscription_history};
 use function_mesh_kube::apply::{is_orphan_of, is_owned_by};
@@ -64,18 +63,6 @@ pub(super) enum SetStep {
     Defer(Box<DeferredRollout>),
     /// Keep the StatefulSet stopped until its pods can be recreated.
     Stop(Box<Stop>),
-}
-
-/// A StatefulSet whose pods are stopped before they are recreated.
-#[derive(Debug, PartialEq)]
-pub(super) struct Stop {
-    pub(super) live: Arc<StatefulSet>,
-    /// The wanted StatefulSet.
-    pub(super) wanted: StatefulSet,
-    /// The fields to write, if there are some.
-    pub(super) part: Option<Value>,
-    /// What it waits for.
-    pub(super) recreate: Recreate,
 }
 
 /// A deferred rollout. Replicas are never deferred.
@@ -137,11 +124,16 @@ pub(super) fn plan<C: Component>(
     let before = component.status().filter(|_| observed.stateful_set.is_none());
     let before = before.map(|status| status.retired_subscriptions.as_slice()).unwrap_or_default();
     subscription_history::write(&mut stateful_set, &subscriptions(&**component), before);
-    let rollout = observed.rollout.write(&mut stateful_set);
+    let mut rollout = observed.rollout.write(&mut stateful_set);
     let is_paused = observed.pause == Some(PauseReason::Rollouts);
     let labels = stateful_set.metadata.labels.clone().unwrap_or_default();
     let claim = Claim { owner: &owner, labels: &labels, is_paused };
-    let (stateful_set, recreate) = recreate_step(stateful_set, observed);
+    let (stateful_set, recreate) = recreate::step(stateful_set, observed);
+    if let SetStep::Defer(deferred) = &stateful_set
+        && deferred.pending.is_some()
+    {
+        rollout = rollout.deferred();
+    }
     Plan {
         seed_replicas: seed_replicas(&**component, given),
         finalizer: finalizer::step(component.meta(), is_cleanup_wanted(component)),
@@ -183,31 +175,8 @@ impl Claim<'_> {
     }
 }
 
-/// The write of the StatefulSet, which `strategy: Recreate` stops first; and where that is.
-fn recreate_step(mut wanted: StatefulSet, observed: &Observed) -> (SetStep, Option<Recreate>) {
-    let (Some(facts), Some(live)) = (&observed.recreate, observed.stateful_set.clone()) else {
-        return (set_step(wanted, observed), None);
-    };
-    let template = match (observed.pause, &observed.rollout.good) {
-        (Some(_), _) => recreate::Template::Deferred,
-        (None, Some(_)) => recreate::Template::RolledBack,
-        (None, None) => recreate::Template::Rendered,
-    };
-    match recreate::next(facts, &wanted, &live, template) {
-        recreate::Next::Hold(part, recreate) => {
-            (SetStep::Stop(Box::new(Stop { live, wanted, part, recreate })), None)
-        }
-        recreate::Next::Apply(record, recreate) => {
-            if let Some(record) = record {
-                let annotations = wanted.metadata.annotations.get_or_insert_default();
-                annotations.insert(labels::RECREATE.to_owned(), record);
-            }
-            (set_step(wanted, observed), Some(recreate))
-        }
-    }
-}
-
-fn set_step(wanted: StatefulSet, observed: &Observed) -> SetStep {
+/// The write of a StatefulSet that is not stopped.
+pub(super) fn set_step(wanted: StatefulSet, observed: &Observed) -> SetStep {
     let live = observed.stateful_set.clone();
     let (Some(reason), Some(live)) = (observed.pause, live.clone()) else {
         return SetStep::Apply { wanted: Box::new(wanted), live };

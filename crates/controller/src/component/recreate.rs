@@ -1,6 +1,8 @@
 //! `rollout.strategy: Recreate`: from what is observed of a StatefulSet to the write of the next step, and what status and
 //! Events say about it. The decision is that of [`function_mesh_rollout::recreate`].
 
+mod step;
+
 use std::time::Duration;
 
 use function_mesh_api::conditions::Reason;
@@ -22,6 +24,8 @@ use serde_json::{Value, json};
 use super::pod_counts::Pods as Counts;
 use super::{Context, immutable, pending_change, pods, status};
 use crate::error::Error;
+
+pub(super) use step::{Stop, step};
 
 /// Pods of a stopped StatefulSet that are named.
 const MAX_PODS: u32 = 20;

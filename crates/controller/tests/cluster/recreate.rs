@@ -1,5 +1,10 @@
 //! `rollout.strategy: Recreate`: no two versions at once, whatever happens between the stop and the start.
 
+mod subscription;
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+
 use anyhow::{Context, ensure};
 use function_mesh_api::types::{ComponentStatus, Phase, RecreateStep};
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Component, Function, labels};
@@ -11,15 +16,13 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use serde_json::{Value, from_value, json};
-use std::collections::BTreeMap;
-use std::pin::pin;
 use tokio::task::JoinHandle;
 
 use crate::harness::{Harness, TestResult, texts};
 
 /// A namespace with a kubelet, and a witness of its pods.
-pub(crate) struct World {
-    pub(crate) harness: Harness,
+struct World {
+    harness: Harness,
     kubelet: Option<JoinHandle<()>>,
     witness: JoinHandle<anyhow::Result<()>>,
 }
@@ -40,7 +43,7 @@ impl World {
         Ok(Self::with(harness))
     }
 
-    pub(crate) fn with(harness: Harness) -> Self {
+    fn with(harness: Harness) -> Self {
         let (pods, version) = (harness.api::<Pod>(), "0".to_owned());
         let witness = tokio::spawn(async move {
             let mut images = BTreeMap::new();
@@ -69,19 +72,19 @@ impl World {
         world
     }
 
-    pub(crate) fn run_kubelet(&mut self) {
+    fn run_kubelet(&mut self) {
         let (client, namespace) = (self.harness.client.clone(), self.harness.namespace.clone());
         self.kubelet = Some(tokio::spawn(fake_kubelet(client, namespace)));
     }
 
-    pub(crate) fn stop_kubelet(&mut self) {
+    fn stop_kubelet(&mut self) {
         if let Some(kubelet) = self.kubelet.take() {
             kubelet.abort();
         }
     }
 
     /// Fails if there ever were two versions at once.
-    pub(crate) async fn check(self) -> TestResult {
+    async fn check(self) -> TestResult {
         ensure!(!self.witness.is_finished(), "two versions ran at once, or the watch of the pods ended");
         self.harness.settle().await?;
         self.harness.reconcile_all().await?;
@@ -90,13 +93,13 @@ impl World {
         Ok(())
     }
 
-    pub(crate) async fn restart(&mut self) -> TestResult {
+    async fn restart(&mut self) -> TestResult {
         self.harness.stop().await?;
         self.harness.start().await
     }
 
     /// Waits until all pods are ready and run this image.
-    pub(crate) async fn runs(&self, image: &str, replicas: usize) -> TestResult {
+    async fn runs(&self, image: &str, replicas: usize) -> TestResult {
         eventually(SECONDS_30, async || {
             let pods = self.harness.api::<Pod>().list(&ListParams::default()).await?.items;
             let images: Vec<_> =
@@ -109,7 +112,7 @@ impl World {
     }
 
     /// Waits until the stop is at this step.
-    pub(crate) async fn step(&self, step: RecreateStep) -> anyhow::Result<ComponentStatus> {
+    async fn step(&self, step: RecreateStep) -> anyhow::Result<ComponentStatus> {
         eventually(SECONDS_30, async || {
             let status = self.harness.get::<Function>("f").await?.status().cloned().context("no status")?;
             let found = status.rollout.as_ref().and_then(|rollout| rollout.recreate.clone());
@@ -162,7 +165,7 @@ impl World {
 }
 
 /// The function with this image and more fields.
-pub(crate) fn function(image: &str, more: &Value) -> anyhow::Result<Function> {
+fn function(image: &str, more: &Value) -> anyhow::Result<Function> {
     let mut spec = serde_json::to_value(fixtures::java_function("f"))?;
     spec["image"] = image.into();
     spec["rollout"] = json!({ "strategy": "Recreate" });

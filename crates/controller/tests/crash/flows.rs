@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use function_mesh_api::types::{Rollout, RolloutStrategy};
+use function_mesh_api::types::{OnRolloutFailure, Rollout, RolloutStrategy};
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
 use function_mesh_testkit::{fake_kubelet, fixtures};
 use futures::FutureExt;
@@ -12,6 +12,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 
 use crate::fixture::{Fixture, Helper};
+use crate::images::picky_kubelet;
 
 /// Until the first step of a start in two steps is complete.
 const TIMEOUT: Duration = Duration::from_secs(40);
@@ -34,6 +35,10 @@ impl Flow {
     pub(crate) const fn new(name: &'static str, start: Step, action: Step) -> Self {
         let helper: Helper = |client, namespace| fake_kubelet(client, namespace).boxed();
         Self { name, start, action, helper, is_quiet: false }
+    }
+
+    const fn with_helper(self, helper: Helper) -> Self {
+        Self { helper, ..self }
     }
 
     const fn without_writes(self) -> Self {
@@ -192,6 +197,12 @@ pub(crate) fn all() -> Vec<Flow> {
             },
         ),
         Flow::new(
+            "roll back",
+            |fixture| async move { fixture.apply(&rolled_out("good:1")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&rolled_out("missing:2")?).await }.boxed(),
+        )
+        .with_helper(|client, namespace| picky_kubelet(client, namespace).boxed()),
+        Flow::new(
             "restart without changes",
             |fixture| async move { fixture.apply(&pair()?).await }.boxed(),
             |fixture| async move { fixture.restart().await }.boxed(),
@@ -214,6 +225,20 @@ fn pair() -> anyhow::Result<FunctionMesh> {
 fn cleaned() -> anyhow::Result<Function> {
     let mut function = fixtures::java_function("f");
     function.cleanup_subscription = Some(true);
+    fixtures::function(function)
+}
+
+/// A function that is rolled back if its pods do not start.
+fn rolled_out(image: &str) -> anyhow::Result<Function> {
+    let mut function = fixtures::java_function("f");
+    function.image = Some(image.to_owned());
+    function.rollout = Some(Rollout {
+        progress_deadline: Some("10s".to_owned()),
+        min_ready: Some("0s".to_owned()),
+        on_failure: Some(OnRolloutFailure::RollBack),
+        mode: None,
+        ..Rollout::default()
+    });
     fixtures::function(function)
 }
 

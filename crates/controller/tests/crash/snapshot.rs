@@ -12,8 +12,8 @@ use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-/// Status fields that are times, durations, versions or names of revisions.
-const PASSING: [&str; 12] = [
+/// Status fields that are times, versions or names of revisions.
+const PASSING: [&str; 14] = [
     "globalBackendConfigRevision",
     "namespacedBackendConfigRevision",
     "lastTransitionTime",
@@ -21,11 +21,13 @@ const PASSING: [&str; 12] = [
     "lastProbeTime",
     "startTime",
     "completionTime",
-    "since",
     "gapSeconds",
     "currentRevision",
     "updateRevision",
     "collisionCount",
+    "goodRevision",
+    "failedRevision",
+    "since",
 ];
 
 /// Differences shown of one comparison.
@@ -126,7 +128,8 @@ fn normalised(
         // Hashes that depend on the namespace and the owner's UID, and times.
         .map(|(key, value)| {
             let varies = [labels::APPLIED_HASH, labels::TEMPLATE_HASH, labels::RECREATE];
-            (key, if varies.contains(&key.as_str()) { "…" } else { value.as_str() })
+            let value = if key == labels::ROLLOUT { recorded(value) } else { value.clone() };
+            (key, if varies.contains(&key.as_str()) { "…".to_owned() } else { value })
         })
         .collect();
     // The HPA controller reports missing metrics with varying times.
@@ -179,9 +182,30 @@ fn make_nameless(value: &mut Value, names: &BTreeMap<String, String>, namespace:
             {
                 *text = text.replace(uid, &format!("[UID of {name}]"));
             }
-            *text = text.replace(namespace, "NAMESPACE");
+            *text = without_revisions(&text.replace(namespace, "NAMESPACE"));
         }
         _ => {}
+    }
+}
+
+/// What is recorded of a rollout, without times and names of revisions.
+fn recorded(text: &str) -> String {
+    let mut record: Value = serde_json::from_str(text).unwrap_or_default();
+    record["since"] = Value::Null;
+    record["good"] = json!(record["good"].is_string());
+    if let Some(failed) = record["failed"].as_object_mut() {
+        failed.retain(|field, _| field == "generation" || field == "message");
+    }
+    record.to_string()
+}
+
+/// A text without the hashes of revisions that it names.
+fn without_revisions(text: &str) -> String {
+    let (first, rest) = text.split_once(" revision ").unwrap_or((text, ""));
+    match rest.split_once([';', ' ']) {
+        Some((_, rest)) => format!("{first} revision …; {rest}"),
+        None if rest.is_empty() => text.to_owned(),
+        None => format!("{first} revision …"),
     }
 }
 
@@ -206,7 +230,7 @@ fn unsettled(kind: &str, value: &Value) -> Option<&'static str> {
         }
         "Function" | "Source" | "Sink" => {
             let phase = status["phase"].as_str().unwrap_or_default();
-            (!["Ready", "Suspended", "Paused"].contains(&phase)).then_some("is not ready")
+            (!["Ready", "Suspended", "Paused", "RolledBack"].contains(&phase)).then_some("is not ready")
         }
         "StatefulSet" => {
             let number = |value: &Value| value.as_i64().unwrap_or_default();

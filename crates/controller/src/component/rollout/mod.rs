@@ -73,7 +73,7 @@ pub(super) fn judge<C: Component>(observation: &Observation, component: &C, cont
     let (applied, key) = (&observation.applied, key(component));
     let rollout = component.spec().view().common.rollout;
     let is_ready = applied.are_ready() && observation.problem.is_none();
-    if rollout.is_none() && (is_ready || applied.wanted() == 0) {
+    if rollout.is_none() && (is_ready || applied.wanted() == 0) && !applied.rollout.is_held {
         context.shared.rollouts.forget(&key);
         return Judgement::default();
     }
@@ -89,8 +89,9 @@ pub(super) fn judge<C: Component>(observation: &Observation, component: &C, cont
         let next = record.next(&seen, &decision, now.wall);
         (decision, next, seen)
     });
-    let is_written = policy.rolls_back && next != record && seen.is_current;
-    let report = RolloutReport::new(&decision, &record, &seen, &policy, rollout.is_some());
+    let is_written = applied.rollout.record.is_some() && next != record && seen.is_current;
+    let report =
+        RolloutReport::new(&decision, &record, &seen, &policy, rollout.is_some() || applied.rollout.is_held);
     let stuck = if let Action::DeletePod(pod) = decision.action { Some(pod) } else { None };
     Judgement {
         report: Some(report),
@@ -103,7 +104,7 @@ pub(super) fn judge<C: Component>(observation: &Observation, component: &C, cont
 /// What is recorded of a rollout. Without a policy that rolls back, the status has what is good: it is only reported.
 fn record_of(applied: &Applied, status: Option<&ComponentStatus>, policy: &Policy) -> Record {
     let AppliedRollout { tried, record, .. } = &applied.rollout;
-    if policy.rolls_back {
+    if policy.rolls_back || record.is_some() {
         return record.clone().unwrap_or_default();
     }
     let good = status.and_then(|status| status.rollout.as_ref()?.good_revision.clone());

@@ -4,7 +4,7 @@
 
 use function_mesh_api::{Component, Spec as _, labels};
 use function_mesh_kube::apply::{ChildApplier, hash, is_owned_by};
-use function_mesh_rollout::{Policy, Record};
+use function_mesh_rollout::{Policy, Record, Undo};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::component::pod_counts::Pods;
 use crate::context::ResolvedBackendConfigs;
 use crate::error::Error;
 
@@ -35,6 +36,13 @@ pub struct AppliedRollout {
     pub record: Option<Record>,
     /// Whether the pods have the last good template instead.
     pub is_held: bool,
+}
+
+impl AppliedRollout {
+    /// The same while the StatefulSet is not written.
+    pub(in crate::component) fn deferred(self) -> Self {
+        Self { record: None, is_held: false, ..self }
+    }
 }
 
 impl ObservedRollout {
@@ -65,12 +73,18 @@ pub(in crate::component) async fn observe<C: Component>(
     children: &ChildApplier<'_>,
 ) -> Result<ObservedRollout, Error> {
     let policy = Policy::of(component.spec().view().common.rollout);
-    if !policy.rolls_back {
+    let undo = labels::annotation(component.meta(), labels::UNDO_ROLLOUT);
+    let undo = undo.and_then(|text| text.parse::<Undo>().ok());
+    if !policy.rolls_back && undo.is_none() {
         return Ok(ObservedRollout { tried: pod_spec_hash.to_owned(), ..ObservedRollout::default() });
     }
     let tried = identity(pod_spec_hash, backends);
     let mut record = decided.or_else(|| live.and_then(recorded)).unwrap_or_default();
-    record.try_template(&tried, Timestamp::now());
+    let now = Timestamp::now();
+    let is_tried = record.tried == tried || record == Record::default();
+    record.try_template(&tried, now);
+    let applied = live.filter(|live| is_tried && is_applied(live, pod_spec_hash)).and_then(revision);
+    record.undo(undo.as_ref(), applied, component.meta().generation.unwrap_or_default(), now);
     let mut good = None;
     if let (Some(failed), Some(live)) = (record.holds(&tried, &policy).cloned(), live) {
         good = template(&failed.to, live, children).await?;
@@ -85,6 +99,16 @@ pub(in crate::component) async fn observe<C: Component>(
 /// The record in a StatefulSet. One that cannot be read is absent.
 fn recorded(live: &StatefulSet) -> Option<Record> {
     serde_json::from_str(labels::annotation(&live.metadata, labels::ROLLOUT)?).ok()
+}
+
+/// Whether a StatefulSet has the template of the spec, and its controller has observed it.
+fn is_applied(live: &StatefulSet, pod_spec_hash: &str) -> bool {
+    labels::annotation(&live.metadata, labels::POD_SPEC_HASH) == Some(pod_spec_hash)
+        && Pods::of(live).is_current
+}
+
+fn revision(live: &StatefulSet) -> Option<&str> {
+    live.status.as_ref()?.update_revision.as_deref()
 }
 
 /// What a template is made of, apart from the operator: a new release of it does not try a failed spec again.
