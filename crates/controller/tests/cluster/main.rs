@@ -25,6 +25,7 @@ mod reconciles;
 mod recovery;
 mod rewrites;
 mod rollout;
+mod rollout_mesh;
 mod scaling;
 mod settings;
 mod steady_state;

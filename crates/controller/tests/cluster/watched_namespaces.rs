@@ -28,7 +28,7 @@ use crate::harness::TestResult;
 type Rule = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 /// Permissions of the controller in each watched namespace.
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     ("compute.functionmesh.io", &["functionmeshes"], &["list", "watch"]),
     (
         "compute.functionmesh.io",
