@@ -120,6 +120,10 @@ documented_names! {
         ProgressDeadlineExceeded,
         /// A rollout failed, and the pods have the last good revision instead of the one of the spec.
         RolledBack,
+        /// The pods have an earlier revision, since another component that the same change of the mesh changed was rolled back.
+        RolledBackWithMesh,
+        /// The pods have an earlier revision, since a person undid the rollout.
+        RolloutUndone,
         /// The operator deleted a pod of an earlier revision that is not ready and that the StatefulSet does not replace.
         StuckPodDeleted,
         /// A pod that blocks its own repair could not be deleted; the message says why.

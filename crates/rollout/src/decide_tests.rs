@@ -266,14 +266,14 @@ fn a_person_undoes_a_rollout_whatever_the_policy() {
     assert_eq!(record.failed, None, "of another revision");
     record.undo(undo("f-2/f-1").as_ref(), Some("f-2"), 7, wall(0));
     let failed = record.holds("t2", &policy).cloned().expect("it holds");
-    assert_eq!((failed.to.as_str(), failed.generation, failed.is_by_hand), ("f-1", 7, true));
+    assert_eq!((failed.to.as_str(), failed.generation, failed.by), ("f-1", 7, crate::Initiator::Person));
     // The pods have the other revision now; the same wish changes nothing, another one does.
     let before = record.clone();
     record.undo(undo("f-2/f-1").as_ref(), Some("f-1"), 8, wall(9));
     assert_eq!(record, before);
     record.undo(undo("f-2/f-0").as_ref(), Some("f-1"), 8, wall(9));
     assert_eq!(record.holds("t2", &policy).map(|it| it.to.as_str()), Some("f-0"));
-    record.try_template("t3", wall(10));
+    record.try_template("t3", None, wall(10));
     assert_eq!(record.failed, None, "another spec");
     record = before;
     record.undo(None, Some("f-1"), 8, wall(11));
@@ -281,4 +281,25 @@ fn a_person_undoes_a_rollout_whatever_the_policy() {
     for invalid in ["", "a", "a/", "/b", "a/b/c", "a/a"] {
         assert_eq!(undo(invalid), None, "{invalid}");
     }
+}
+
+/// Two components of a mesh with `rollout.atomic` that changed in its generation 4.
+#[test]
+fn a_component_follows_another_one_of_its_change() {
+    let mut record = Record { tried: "t1".to_owned(), good: Some("f-1".to_owned()), ..Record::default() };
+    record.try_template("t2", Some("4"), wall(0));
+    record.good = Some("f-2".to_owned());
+    record.follow(None, Some("4"), Some("f-2"), 7, wall(1));
+    record.follow(Some("3"), Some("4"), Some("f-2"), 7, wall(1));
+    assert_eq!(record.failed, None);
+    record.follow(Some("4"), Some("4"), Some("f-2"), 7, wall(2));
+    let failed = record.holds("t2", &ROLLS_BACK).cloned().expect("it holds");
+    assert_eq!((failed.revision.as_str(), failed.to.as_str()), ("f-2", "f-1"));
+    // It stays so in later generations, as long as the other one does.
+    let before = record.clone();
+    record.follow(Some("4"), Some("5"), Some("f-1"), 8, wall(3));
+    assert_eq!(record, before);
+    // The other one is tried again, and so is this one, with it.
+    record.follow(None, Some("6"), Some("f-1"), 9, wall(4));
+    assert_eq!((record.failed, record.group.as_deref()), (None, Some("6")));
 }

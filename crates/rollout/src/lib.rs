@@ -42,5 +42,5 @@ pub use decide::{Action, Decision, State, StuckPod, Why, decide};
 pub use memory::{MAX_DELETIONS_PER_HOUR, Memory, Moment, STUCK_AFTER};
 pub use observation::{Observation, Pod};
 pub use policy::Policy;
-pub use record::{Failure, Record};
+pub use record::{Failure, Initiator, Record};
 pub use undo::Undo;

@@ -21,6 +21,12 @@ pub struct Record {
     /// The last good revision of the StatefulSet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub good: Option<String>,
+    /// Generation of the mesh with `rollout.atomic` that the template came with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The good revision before the template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
     /// The template that failed, as long as it is the one that was tried last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failure>,
@@ -40,9 +46,20 @@ pub struct Failure {
     pub message: String,
     /// When it was rolled back.
     pub at: Option<Timestamp>,
-    /// Whether a person did so, whatever the policy.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub is_by_hand: bool,
+    /// Who or what rolled it back.
+    pub by: Initiator,
+}
+
+/// Who or what rolls a component back.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Initiator {
+    /// The deadline of its own rollout.
+    #[default]
+    Deadline,
+    /// A person, whatever the policy.
+    Person,
+    /// Its mesh, of which another component was rolled back.
+    Mesh,
 }
 
 impl Record {
@@ -51,20 +68,20 @@ impl Record {
 
     /// The failure that keeps this template from the pods, if the policy or a person rolls back.
     pub fn holds(&self, tried: &str, policy: &Policy) -> Option<&Failure> {
-        self.failed.as_ref().filter(|it| (policy.acts() || it.is_by_hand) && self.tried == tried)
+        self.failed.as_ref().filter(|it| (policy.acts() || it.by == Initiator::Person) && self.tried == tried)
     }
 
     /// Records what a person wants. `applied` is the revision of the pods, if it is that of the spec.
     pub fn undo(&mut self, undo: Option<&Undo>, applied: Option<&str>, generation: i64, now: Timestamp) {
         if let Some(failed) = &mut self.failed {
             match undo.filter(|undo| undo.from == failed.revision) {
-                Some(undo) if failed.to != undo.to || !failed.is_by_hand => {
-                    (failed.is_by_hand, failed.at) = (true, Some(whole_second(now)));
+                Some(undo) if failed.to != undo.to || failed.by != Initiator::Person => {
+                    (failed.by, failed.at) = (Initiator::Person, Some(whole_second(now)));
                     failed.to.clone_from(&undo.to);
                     UNDONE.clone_into(&mut failed.message);
                 }
                 Some(_) => {}
-                None if failed.is_by_hand => self.failed = None,
+                None if failed.by == Initiator::Person => self.failed = None,
                 None => {}
             }
         } else if let Some(undo) = undo.filter(|undo| Some(&*undo.from) == applied) {
@@ -74,14 +91,47 @@ impl Record {
                 generation,
                 message: UNDONE.to_owned(),
                 at: Some(whole_second(now)),
-                is_by_hand: true,
+                by: Initiator::Person,
             });
         }
     }
 
+    /// Records what the mesh wants: `rolled_back` is the generation of the mesh of which another component was rolled back.
+    /// `group` is its generation now.
+    pub fn follow(
+        &mut self,
+        rolled_back: Option<&str>,
+        group: Option<&str>,
+        applied: Option<&str>,
+        generation: i64,
+        now: Timestamp,
+    ) {
+        let is_wanted = rolled_back.is_some() && rolled_back == self.group.as_deref();
+        match (&self.failed, &self.before, applied) {
+            (Some(failed), _, _) if failed.by == Initiator::Mesh && !is_wanted => {
+                self.failed = None;
+                self.group = group.map(str::to_owned);
+            }
+            (None, Some(before), Some(applied)) if is_wanted && before != applied => {
+                self.failed = Some(Failure {
+                    revision: applied.to_owned(),
+                    to: before.clone(),
+                    generation,
+                    message: "another component that the same change of the mesh changed was rolled back"
+                        .to_owned(),
+                    at: Some(whole_second(now)),
+                    by: Initiator::Mesh,
+                });
+            }
+            _ => {}
+        }
+    }
+
     /// Records that this template is tried. Of another one nothing is known but what was good before.
-    pub fn try_template(&mut self, tried: &str, now: Timestamp) {
+    pub fn try_template(&mut self, tried: &str, group: Option<&str>, now: Timestamp) {
         if self.tried != tried {
+            self.group = group.map(str::to_owned);
+            self.before.clone_from(&self.good);
             tried.clone_into(&mut self.tried);
             self.since = Some(whole_second(now));
             self.failed = None;
@@ -93,7 +143,7 @@ impl Record {
     pub fn next(&self, seen: &Observation, decision: &Decision, now: Timestamp) -> Self {
         let mut next = self.clone();
         if next.tried != seen.tried {
-            next.try_template(&seen.tried, now);
+            next.try_template(&seen.tried, None, now);
             return next;
         }
         match &decision.action {
@@ -107,7 +157,7 @@ impl Record {
                     generation: seen.generation,
                     message: message.get(..end).unwrap_or_default().to_owned(),
                     at: Some(whole_second(now)),
-                    is_by_hand: false,
+                    by: Initiator::Deadline,
                 });
             }
             Action::None | Action::DeletePod(_) => {}

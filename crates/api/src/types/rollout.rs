@@ -71,6 +71,8 @@ pub struct RolloutStatus {
     pub failed_revision: Option<String>,
     /// Last good revision of the StatefulSet: all its pods were ready for `minReady`.
     pub good_revision: Option<String>,
+    /// Generation of the mesh with `rollout.atomic` that the pods' template came with.
+    pub mesh_generation: Option<String>,
     /// Why, in one word.
     pub reason: Option<String>,
     /// Why, and what the operator did or would do, in one sentence.

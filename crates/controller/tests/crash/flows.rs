@@ -275,7 +275,11 @@ fn edited() -> anyhow::Result<FunctionMesh> {
 fn recreated(image: &str) -> anyhow::Result<FunctionMesh> {
     let mut function = fixtures::java_function("shout");
     (function.image, function.replicas) = (Some(image.to_owned()), Some(2));
-    function.rollout = Some(Rollout { strategy: Some(RolloutStrategy::Recreate), ..Rollout::default() });
+    function.rollout = Some(Rollout {
+        strategy: Some(RolloutStrategy::Recreate),
+        min_ready: Some("0s".to_owned()),
+        ..Rollout::default()
+    });
     fixtures::mesh("m", [function.into()])
 }
 

@@ -82,9 +82,13 @@ pub(in crate::component) async fn observe<C: Component>(
     let mut record = decided.or_else(|| live.and_then(recorded)).unwrap_or_default();
     let now = Timestamp::now();
     let is_tried = record.tried == tried || record == Record::default();
-    record.try_template(&tried, now);
+    let generation = component.meta().generation.unwrap_or_default();
+    let annotation = |key| labels::annotation(component.meta(), key);
+    let group = annotation(labels::MESH_GENERATION);
+    record.try_template(&tried, group, now);
     let applied = live.filter(|live| is_tried && is_applied(live, pod_spec_hash)).and_then(revision);
-    record.undo(undo.as_ref(), applied, component.meta().generation.unwrap_or_default(), now);
+    record.undo(undo.as_ref(), applied, generation, now);
+    record.follow(annotation(labels::ROLL_BACK), group, applied, generation, now);
     let mut good = None;
     if let (Some(failed), Some(live)) = (record.holds(&tried, &policy).cloned(), live) {
         good = template(&failed.to, live, children).await?;

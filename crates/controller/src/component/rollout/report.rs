@@ -2,7 +2,7 @@
 
 use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::{Phase, RolloutState, RolloutStatus};
-use function_mesh_rollout::{Action, Decision, Observation, Policy, Record, Why};
+use function_mesh_rollout::{Action, Decision, Initiator, Observation, Policy, Record, Why};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::condition::ConditionSpec;
@@ -18,6 +18,7 @@ pub struct RolloutReport {
     generation: i64,
     failed_revision: Option<String>,
     good_revision: Option<String>,
+    mesh_generation: Option<String>,
     /// Whether the component has `spec.rollout`.
     has_policy: bool,
 }
@@ -53,7 +54,11 @@ impl RolloutReport {
                 RolloutState::Progressing => Reason::RolloutInProgress,
                 RolloutState::Complete => Reason::Stable,
                 RolloutState::Failed => Reason::ProgressDeadlineExceeded,
-                RolloutState::RolledBack => Reason::RolledBack,
+                RolloutState::RolledBack => match failed.map(|failed| failed.by) {
+                    None | Some(Initiator::Deadline) => Reason::RolledBack,
+                    Some(Initiator::Mesh) => Reason::RolledBackWithMesh,
+                    Some(Initiator::Person) => Reason::RolloutUndone,
+                },
             },
             why,
             message,
@@ -63,6 +68,7 @@ impl RolloutReport {
                 _ => failed.map(|failed| failed.revision.clone()),
             },
             good_revision: good,
+            mesh_generation: record.group.clone(),
             has_policy,
         }
     }
@@ -83,6 +89,7 @@ impl RolloutReport {
             generation: Some(self.generation),
             failed_revision: self.failed_revision.clone(),
             good_revision: self.good_revision.clone(),
+            mesh_generation: self.mesh_generation.clone(),
             reason: Some(self.reason.to_string()),
             message: Some(self.message.clone()),
             since: None,
