@@ -219,7 +219,7 @@ impl fmt::Display for Wait {
             ),
             Self::Unknown(cause, until) => write!(
                 f,
-                "waiting for Pulsar to tell who consumes the subscription, which is unknown: {cause}; starting at {until} \
+                "waiting for Pulsar to report who consumes the subscription, which is unknown: {cause}; starting at {until} \
                  regardless"
             ),
         }

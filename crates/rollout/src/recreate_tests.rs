@@ -1,4 +1,4 @@
-//! The decision by tables, and a model of the StatefulSet controller: whatever happens in which order, no two pods have
+//! The decision by tables, and a model of the StatefulSet controller: regardless of the order of events, no two pods have
 //! different templates, and all comes to rest.
 
 use proptest::prelude::*;
@@ -279,7 +279,7 @@ impl Model {
         }
     }
 
-    /// Everybody does their work until nothing is left to do.
+    /// The operator, the StatefulSet controller and the kubelet work until nothing is left to do.
     fn come_to_rest(&mut self) {
         self.subscription = Subscription::Known { consumers: 0, unacked: 0 };
         for _ in 0..20 {

@@ -68,7 +68,7 @@ pub fn has_same_template(live: &StatefulSet, wanted: &StatefulSet) -> bool {
     differences_of("StatefulSet", &wanted, &live).is_empty()
 }
 
-/// Whether a live StatefulSet was written with the template of a rendered one, whatever admission made of it.
+/// Whether a live StatefulSet was written with the template of a rendered one, regardless of what admission made of it.
 pub fn has_template_of(live: &StatefulSet, rendered: &StatefulSet) -> bool {
     let hash =
         |set: &StatefulSet| labels::annotation(&set.metadata, labels::TEMPLATE_HASH).map(str::to_owned);

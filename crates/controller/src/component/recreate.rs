@@ -154,7 +154,7 @@ pub(super) fn next(facts: &Facts, wanted: &StatefulSet, live: &StatefulSet, temp
     let has_wanted_template = match template {
         Template::Deferred => true,
         Template::Rendered => has_template_of(live, wanted),
-        // It has no hash of its own, and all fields of the live one.
+        // It was live before, with all defaults, and no hash identifies it.
         Template::RolledBack => has_same_template(live, wanted),
     };
     let (counts, replicas) = (Counts::of(live), Counts::of(wanted).wanted);

@@ -235,7 +235,7 @@ mod tests {
         assert!(!board.note_subscription("k", "u", before, known(0)));
         assert_eq!(board.subscription("k", "u"), None);
         assert!(board.note_subscription("k", "u", later(), known(1)));
-        // A later reconcile forgets nothing, and the same answer is no news.
+        // A later reconcile forgets nothing, and the same answer triggers nothing.
         board.note("k", "u", (3, 0), draining);
         assert!(!board.note_subscription("k", "u", later(), known(1)));
         assert!(board.note_subscription("k", "u", later(), known(0)));

@@ -297,12 +297,12 @@ impl Observer {
             let at_wall = UnixMillis(wall.0.saturating_sub(age));
             let report = component.round(cluster, &workload, (at, at_wall), intervals, &self.settings.write);
             let found = component.subscription;
-            let mut has_news = self.board.note_subscription(key, &component.uid, at, found);
+            let mut is_changed = self.board.note_subscription(key, &component.uid, at, found);
             if let Some(report) = report {
                 self.board.publish(key, &component.uid, report);
-                has_news = true;
+                is_changed = true;
             }
-            if let Some(kind) = self.kinds.get(component.kind).filter(|_| has_news) {
+            if let Some(kind) = self.kinds.get(component.kind).filter(|_| is_changed) {
                 kind.trigger(&component.namespace, &component.name);
             }
             if component.verdict().stall().is_some() {

@@ -1,4 +1,4 @@
-//! `rollout.strategy: Recreate`: no two versions at once, whatever happens between the stop and the start.
+//! `rollout.strategy: Recreate`: never two versions at once, regardless of what happens between the stop and the start.
 
 mod subscription;
 
@@ -278,7 +278,7 @@ async fn the_operator_may_be_away_at_each_step() -> TestResult {
     world.harness.start().await?;
     world.has(0, "runner:1").await?;
     world.harness.stop().await?;
-    // The pods end while nobody looks.
+    // The pods end while the operator is away.
     world.hold(false).await?;
     eventually(SECONDS_10, async || {
         let left = world.harness.api::<Pod>().list(&ListParams::default()).await?.items.len();

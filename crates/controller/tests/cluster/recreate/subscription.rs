@@ -1,4 +1,4 @@
-//! The start waits for the subscription, as far as Pulsar tells; scaling and rolling back meanwhile.
+//! The start waits for the subscription, as far as Pulsar reports it; scaling and rolling back meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use crate::harness::{Harness, TestResult};
 struct Observed {
     world: World,
     server: WebServer,
-    /// Consumers of the subscription; the maximum for a broker that denies to tell.
+    /// Consumers of the subscription; the maximum for a broker that denies access.
     consumers: Arc<AtomicU64>,
 }
 
@@ -134,7 +134,7 @@ async fn the_start_waits_until_nothing_consumes_the_subscription() -> TestResult
 }
 
 #[tokio::test]
-async fn what_pulsar_does_not_tell_is_said_as_unknown() -> TestResult {
+async fn a_subscription_that_pulsar_does_not_report_is_unknown() -> TestResult {
     let denied = Observed::new("denied").await?;
     denied.world.harness.apply(&observed("runner:1", &json!({}))?).await?;
     denied.world.runs("runner:1", 3).await?;
