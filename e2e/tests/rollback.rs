@@ -1,4 +1,4 @@
-//! Rollouts that fail on real pods while messages flow: told, rolled back, and not one message lost.
+//! Rollouts that fail on real pods while messages flow: reported, rolled back, and not one message lost.
 
 #![allow(clippy::print_stdout, reason = "the table is what the tests show")]
 
@@ -107,7 +107,7 @@ async fn survives(change: Change) -> Result<()> {
 
 fn print(row: &Row) {
     let Row { change, told, back, report } = row;
-    println!("BAD CHANGE      TOLD AFTER  BACK AFTER  SENT  LOST  DUPLICATED");
+    println!("BAD CHANGE      REPORTED    BACK AFTER  SENT  LOST  DUPLICATED");
     println!(
         "{change:<15} {:>8} s  {:>8} s  {:>4}  {:>4}  {:>10}",
         told.as_secs(),

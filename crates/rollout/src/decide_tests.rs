@@ -1,3 +1,5 @@
+//! Tests of the decision: each rule, alone.
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -73,7 +75,7 @@ fn a_rollout_without_progress_is_rolled_back_after_the_deadline() {
     let written = record().next(&failing(), &found, wall(60));
     let failed = written.failed.clone().expect("a failure");
     assert_eq!((failed.revision.as_str(), failed.to.as_str(), failed.generation), ("f-2", "f-1", 2));
-    // The pods have the good revision now, whatever becomes of them, and whichever process sees them.
+    // The pods have the good revision now, regardless of what happens to them and of the process that sees them.
     for mut memory in [memory, Memory::default()] {
         let mut seen = failing();
         seen.revision = "f-1".to_owned();
@@ -132,7 +134,7 @@ fn a_revision_is_good_after_all_pods_were_ready_for_long_enough() {
     let mut memory = Memory::default();
     let found = decide(&ready(0), &mut memory, &record(), &ROLLS_BACK, at(0));
     assert_eq!((found.state, found.recheck_after), (State::Progressing, Some(Duration::from_secs(30))));
-    // A crash begins anew.
+    // A crash starts the time again.
     decide(&failing(), &mut memory, &record(), &ROLLS_BACK, at(20));
     let found = decide(&ready(21), &mut memory, &record(), &ROLLS_BACK, at(31));
     assert_eq!(found.action, Action::None);

@@ -128,7 +128,7 @@ impl Memory {
         self.ready.map(|ready| ready.at(now))
     }
 
-    /// How much longer a pod may block its own repair; zero for one that is to be deleted.
+    /// How much longer a pod may block its own repair; zero for one that must be deleted.
     pub(crate) fn until_stuck(&self, uid: &str, now: Moment) -> Duration {
         let since = self.stuck.get(uid).copied().unwrap_or(now.monotonic);
         STUCK_AFTER.saturating_sub(now.monotonic.saturating_sub(since))

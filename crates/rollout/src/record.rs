@@ -56,7 +56,7 @@ pub enum Initiator {
     /// The deadline of its own rollout.
     #[default]
     Deadline,
-    /// A person, whatever the policy.
+    /// A person, regardless of the policy.
     Person,
     /// Its mesh, of which another component was rolled back.
     Mesh,

@@ -1,6 +1,7 @@
 //! Properties of decisions over any history: specs that change, pods that fail, clocks that jump, operators that restart.
 
 #![allow(clippy::expect_used, reason = "tests")]
+#![allow(clippy::struct_excessive_bools, reason = "the facts are independent")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

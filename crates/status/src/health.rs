@@ -94,7 +94,7 @@ pub(super) fn since(conditions: &[Condition], state: &str) -> Option<Time> {
     let holds = |kind, status| condition(conditions, kind).filter(|it| it.status == status);
     let found = match state {
         STALLED => holds(ConditionType::Stalled, "True"),
-        "Degraded" | "Invalid" => holds(ConditionType::Degraded, "True"),
+        "Degraded" | "RolledBack" | "Invalid" => holds(ConditionType::Degraded, "True"),
         "Ready" => holds(ConditionType::Ready, "True"),
         _ => holds(ConditionType::Ready, "False"),
     };

@@ -268,7 +268,7 @@ fn waiting(waiting_for: String) -> Step {
     Step::Waiting((Some(Outcome::Waiting(waiting_for)), Action::requeue(GC_RECHECK)))
 }
 
-/// The result of a reconcile, and what is to be recorded of the rollout, if that changes.
+/// The result of a reconcile, and what must be recorded of the rollout, if that changes.
 struct Judged {
     result: ReconcileResult,
     record: Option<Record>,

@@ -1,7 +1,7 @@
 //! Components that are rolled back together: with `rollout.atomic`, a component whose rollout failed takes those with it that
 //! the same change of the mesh changed.
 //!
-//! The mesh tells them with an annotation, as long as the first one is rolled back.
+//! The mesh annotates them, as long as the first one is rolled back.
 
 use function_mesh_api::conditions::Reason;
 use function_mesh_api::types::{ComponentStatus, RolloutState};

@@ -309,7 +309,7 @@ async fn a_pod_that_blocks_its_own_repair_is_deleted() -> TestResult {
     Ok(())
 }
 
-/// A person goes back, whatever the policy, until the spec changes.
+/// A person goes back, regardless of the policy, until the spec changes.
 #[tokio::test]
 async fn an_annotation_undoes_a_rollout_until_the_spec_changes() -> TestResult {
     let harness = &mut Harness::new("undo").await?;

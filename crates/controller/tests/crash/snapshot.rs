@@ -182,7 +182,7 @@ fn make_nameless(value: &mut Value, names: &BTreeMap<String, String>, namespace:
             {
                 *text = text.replace(uid, &format!("[UID of {name}]"));
             }
-            *text = without_revisions(&text.replace(namespace, "NAMESPACE"));
+            *text = without_reason(&text.replace(namespace, "NAMESPACE"));
         }
         _ => {}
     }
@@ -192,21 +192,19 @@ fn make_nameless(value: &mut Value, names: &BTreeMap<String, String>, namespace:
 fn recorded(text: &str) -> String {
     let mut record: Value = serde_json::from_str(text).unwrap_or_default();
     record["since"] = Value::Null;
-    record["good"] = json!(record["good"].is_string());
+    for revision in ["good", "before"] {
+        record[revision] = json!(record[revision].is_string());
+    }
     if let Some(failed) = record["failed"].as_object_mut() {
-        failed.retain(|field, _| field == "generation" || field == "message");
+        failed.retain(|field, _| field == "generation" || field == "by");
     }
     record.to_string()
 }
 
-/// A text without the hashes of revisions that it names.
-fn without_revisions(text: &str) -> String {
-    let (first, rest) = text.split_once(" revision ").unwrap_or((text, ""));
-    match rest.split_once([';', ' ']) {
-        Some((_, rest)) => format!("{first} revision …; {rest}"),
-        None if rest.is_empty() => text.to_owned(),
-        None => format!("{first} revision …"),
-    }
+/// A text without the reason of a failed rollout: the scheduler reports another one in between. Revisions follow it.
+fn without_reason(text: &str) -> String {
+    const REASON: &str = "no progress within";
+    text.split_once(REASON).map_or_else(|| text.to_owned(), |(before, _)| format!("{before}{REASON}"))
 }
 
 /// The pending changes of a normalised object.

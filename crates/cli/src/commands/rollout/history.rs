@@ -85,7 +85,7 @@ fn revisions(
         revisions.push(Revision {
             revision: revision.revision,
             created: revision.creation_timestamp().map(|time| time.0.to_string()),
-            is_newest: newest == Some(&name),
+            is_newest: newest == Some(name.as_str()),
             is_good: rollout.good_revision.as_ref() == Some(&name),
             is_failed: rollout.failed_revision.as_ref() == Some(&name),
             changes: changes.unwrap_or_default().iter().map(line).collect(),

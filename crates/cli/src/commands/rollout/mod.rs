@@ -71,12 +71,12 @@ struct Named {
 
 #[derive(Debug, clap::Args)]
 struct Shown {
-    #[command(flatten)]
-    named: Named,
-
     /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
+
+    #[command(flatten)]
+    named: Named,
 }
 
 impl Named {

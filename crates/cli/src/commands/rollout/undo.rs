@@ -14,12 +14,12 @@ const LAST_CHANGE: SignedDuration = SignedDuration::from_mins(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    named: Named,
-
     /// Revision of a component, as `history` numbers them [default: the one before]
     #[arg(long, value_name = "N")]
     to_revision: Option<i64>,
+
+    #[command(flatten)]
+    named: Named,
 }
 
 pub(super) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {

@@ -60,9 +60,9 @@ impl Rollouts {
 pub(super) struct Judgement {
     /// What the status says. None for a component without `spec.rollout` whose pods are ready.
     pub(super) report: Option<RolloutReport>,
-    /// What is to be recorded, if that changes.
+    /// What must be recorded, if that changes.
     pub(super) record: Option<Record>,
-    /// A pod that blocks its own repair and is to be deleted.
+    /// A pod that blocks its own repair and must be deleted.
     pub(super) stuck: Option<function_mesh_rollout::StuckPod>,
     /// When to judge again, even without a watch event.
     pub(super) recheck_after: Option<Duration>,

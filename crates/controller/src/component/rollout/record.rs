@@ -21,7 +21,7 @@ use crate::error::Error;
 pub(in crate::component) struct ObservedRollout {
     /// Identity of the wanted template.
     pub(in crate::component) tried: String,
-    /// What is to be recorded; None if the policy does not roll back.
+    /// What must be recorded; None if the policy does not roll back.
     pub(in crate::component) record: Option<Record>,
     /// The template that the pods get instead of the wanted one.
     pub(in crate::component) good: Option<Box<PodTemplateSpec>>,

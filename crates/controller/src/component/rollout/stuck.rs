@@ -1,4 +1,4 @@
-//! Deletes a pod of an earlier revision that blocks its own repair, so that its StatefulSet creates it anew.
+//! Deletes a pod of an earlier revision that blocks its own repair, so that its StatefulSet creates it again.
 
 use function_mesh_api::Component;
 use function_mesh_api::conditions::Reason;
