@@ -56,6 +56,28 @@ fn a_stop_keeps_the_volumes() {
     assert_eq!(part["spec"]["persistentVolumeClaimRetentionPolicy"], json!({ "whenScaled": "Retain" }));
 }
 
+/// The hash of a template that was rolled back is still that of the spec.
+#[test]
+fn a_rollback_stops_the_pods_and_records_what_failed() {
+    let mut wanted = rendered("b", 3);
+    let good = rendered("a", 3).spec.expect("a spec").template;
+    wanted.spec.as_mut().expect("a spec").template = good;
+    wanted
+        .metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(labels::ROLLOUT.to_owned(), "failed".to_owned());
+    let next = |live: &StatefulSet, template| {
+        next(&facts(Pods::Unknown, Record::default()), &wanted, live, template)
+    };
+    let Next::Hold(Some(part), _) = next(&rendered("b", 3), Template::RolledBack) else { panic!("no stop") };
+    assert_eq!(part["metadata"]["annotations"][labels::ROLLOUT], "failed");
+    assert!(matches!(next(&wanted, Template::RolledBack), Next::Apply(None, _)));
+    // A change of the spec is tried again, so that the record of its start is not that of the stop.
+    let Next::Hold(Some(part), _) = next(&rendered("c", 3), Template::Rendered) else { panic!("no stop") };
+    assert_eq!(part["metadata"]["annotations"].get(labels::ROLLOUT), None);
+}
+
 #[test]
 fn a_deferred_change_stops_nothing() {
     let next = next(
