@@ -26,6 +26,10 @@
 - apiGroups: [apps]
   resources: [statefulsets/scale]
   verbs: [patch]
+# The last good template of a component with `rollout.onFailure: RollBack`.
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [get]
 # Services are never deleted. Some API servers require the permission to adopt one
 # (OwnerReferencesPermissionEnforcement).
 - apiGroups: [""]
@@ -57,7 +61,9 @@
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get]
-# To restart a pod of a stalled component with `onStall: Restart`.
+{{- end }}
+{{- if or (.Values.observer | default dict).enabled (.Values.rollouts | default dict).deleteStuckPods }}
+# To restart a pod of a stalled component with `onStall: Restart`, and to delete one that blocks its own repair.
 - apiGroups: [""]
   resources: [pods]
   verbs: [delete]

@@ -17,7 +17,7 @@ use crate::spec::{FunctionSpec, SinkSpec, SourceSpec};
 use crate::types::{
     BatchSourceConfig, ComponentStatus, FreeForm, GenericRuntime, GoRuntime, InputConf, JavaRuntime,
     LogTopicAgent, OnStall, OutputConf, PodPolicy, ProcessingGuarantee, PulsarMessaging, PythonRuntime,
-    Scaling, SecretRef, Stateful, SubscribePosition,
+    Rollout, Scaling, SecretRef, Stateful, SubscribePosition,
 };
 use crate::{Function, Sink, Source};
 
@@ -108,6 +108,7 @@ pub struct Common<'a> {
     pub stall_after: Option<&'a str>,
     pub on_stall: Option<OnStall>,
     pub scaling: Option<&'a Scaling>,
+    pub rollout: Option<&'a Rollout>,
 }
 
 /// Consumer settings of functions and sinks.
@@ -238,6 +239,7 @@ macro_rules! common {
             stall_after: $spec.stall_after.as_deref(),
             on_stall: $spec.on_stall,
             scaling: $spec.scaling.as_ref(),
+            rollout: $spec.rollout.as_ref(),
         }
     };
 }

@@ -116,6 +116,26 @@ documented_names! {
         ComponentsDegraded,
         /// The API server rejected a write of a child or a component; the operator retries.
         ApplyFailed,
+        /// A rollout made no progress within its deadline; the message has the reason of the pod.
+        ProgressDeadlineExceeded,
+        /// A rollout failed, and the pods have the last good revision instead of the one of the spec.
+        RolledBack,
+        /// The pods have an earlier revision, since another component that the same change of the mesh changed was rolled back.
+        RolledBackWithMesh,
+        /// The pods have an earlier revision, since a person undid the rollout.
+        RolloutUndone,
+        /// The operator deleted a pod of an earlier revision that is not ready and that the StatefulSet does not replace.
+        StuckPodDeleted,
+        /// A pod that blocks its own repair could not be deleted; the message says why.
+        StuckPodNotDeleted,
+        /// The operator scaled a StatefulSet to zero, since its pods change and `rollout.strategy` is `Recreate`.
+        RecreateStopping,
+        /// No old pod is left, and the operator waits until nothing consumes the subscription.
+        RecreateDraining,
+        /// No old pod is left, and the operator starts the changed ones.
+        RecreateStarting,
+        /// The first changed pod is ready; the message has the time without a pod.
+        Recreated,
         /// Pods or components are rolling out a change.
         RolloutInProgress,
         /// Nothing is rolling out.
@@ -201,6 +221,7 @@ impl From<Phase> for Reason {
             Phase::Progressing => Self::RolloutInProgress,
             Phase::Ready => Self::PodsReady,
             Phase::Degraded => Self::Degraded,
+            Phase::RolledBack => Self::RolledBack,
             Phase::Paused => Self::RolloutPaused,
             Phase::Suspended => Self::Suspended,
             Phase::Asleep => Self::Asleep,

@@ -74,8 +74,23 @@ pub const APPLIED_HASH: &str = "compute.functionmesh.io/applied-hash";
 /// change of the spec loses no subscription.
 pub const SUBSCRIPTIONS: &str = "compute.functionmesh.io/subscriptions";
 
+/// Annotation of a StatefulSet: when its pods were last stopped and started by `rollout.strategy` `Recreate`.
+pub const RECREATE: &str = "compute.functionmesh.io/recreate";
+
+/// Annotation of a component: `FROM/TO`, two revisions of its StatefulSet. As long as the spec asks for the first one, the
+/// pods get the second. `kubectl mesh rollout undo` writes it.
+pub const UNDO_ROLLOUT: &str = "compute.functionmesh.io/undo-rollout";
+/// Annotation of a component of a mesh with `rollout.atomic`: the generation of the mesh.
+pub const MESH_GENERATION: &str = "compute.functionmesh.io/mesh-generation";
+/// Annotation of a component of a mesh with `rollout.atomic`: the generation of the mesh whose change was rolled back in
+/// another component.
+pub const ROLL_BACK: &str = "compute.functionmesh.io/roll-back";
+/// Annotation of a StatefulSet whose component has `rollout.onFailure` `RollBack`: the template that was tried last, the
+/// revision that was good last, and why one was rolled back. One write applies it together with the template.
+pub const ROLLOUT: &str = "compute.functionmesh.io/rollout";
+
 /// Annotations of children that the operator adds to what it renders: they record what it did.
-pub const RECORDS: [&str; 4] = [APPLIED_HASH, POD_SPEC_HASH, FUNCTION_UID, SUBSCRIPTIONS];
+pub const RECORDS: [&str; 6] = [APPLIED_HASH, POD_SPEC_HASH, FUNCTION_UID, SUBSCRIPTIONS, RECREATE, ROLLOUT];
 
 /// Finalizer: subscriptions must be deleted first.
 pub const CLEANUP_FINALIZER: &str = "compute.functionmesh.io/subscription-cleanup";
@@ -94,6 +109,8 @@ pub mod managers {
     pub const REPLICAS: &str = "functionmesh.io/replicas";
     /// The observer, for the replicas of a component with `spec.scaling`.
     pub const AUTOSCALER: &str = "functionmesh.io/autoscaler";
+    /// The component controllers, for the replicas of a StatefulSet that is stopped until its pods are recreated.
+    pub const RECREATE: &str = "functionmesh.io/recreate";
     /// Every controller, for the owner references of orphans that it adopts, and for the hash annotation of a
     /// StatefulSet from upstream.
     pub const ADOPTION: &str = "functionmesh.io/adoption";

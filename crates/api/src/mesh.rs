@@ -12,7 +12,7 @@ use serde_with::skip_serializing_none;
 use crate::component::{Role, Spec, SpecView};
 use crate::defaulting::SetDefaults;
 use crate::spec::{FunctionSpec, SinkSpec, SourceSpec};
-use crate::types::{FunctionMeshStatus, MeshScaling, PodPolicy};
+use crate::types::{FunctionMeshStatus, MeshRollout, MeshScaling, PodPolicy};
 
 /// The components of a mesh, which topics connect.
 #[skip_serializing_none]
@@ -56,6 +56,8 @@ pub struct FunctionMeshSpec {
     pub sinks: Option<Vec<SinkSpec>>,
     /// Scaling of the mesh as a whole.
     pub scaling: Option<MeshScaling>,
+    /// Rollouts of the mesh as a whole.
+    pub rollout: Option<MeshRollout>,
 }
 
 impl FunctionMeshSpec {

@@ -15,8 +15,8 @@ use validator::Validate;
 use crate::types::{
     BatchSourceConfig, ComponentStatus, FreeForm, FunctionSinkConfig, FunctionSourceConfig, GenericRuntime,
     GoRuntime, InputConf, JavaRuntime, LogTopicAgent, OnStall, OutputConf, PodPolicy, ProcessingGuarantee,
-    PulsarMessaging, PythonRuntime, Scaling, SecretRef, Stateful, SubscribePosition, VolumeClaimRetention,
-    WindowConfig, schema,
+    PulsarMessaging, PythonRuntime, Rollout, Scaling, SecretRef, Stateful, SubscribePosition,
+    VolumeClaimRetention, WindowConfig, schema,
 };
 
 macro_rules! component_spec {
@@ -127,6 +127,8 @@ macro_rules! component_spec {
             /// Scaling on messages instead of a HorizontalPodAutoscaler. Not together with `maxReplicas`.
             #[validate(nested)]
             pub scaling: Option<Scaling>,
+            /// Rollouts of changed pods: how long one may take, and what happens to a bad one.
+            pub rollout: Option<Rollout>,
         }
     };
 }

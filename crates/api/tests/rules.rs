@@ -134,6 +134,18 @@ fn a_budget_of_a_mesh_has_to_fit_its_components() {
 }
 
 #[test]
+fn an_atomic_rollout_needs_a_component_that_rolls_back() {
+    let warns = |rollout: Value| {
+        let functions = [component("Function", "a", &json!({ "rollout": rollout }))];
+        let findings = check(&mesh(&json!({ "rollout": { "atomic": true }, "functions": functions })));
+        findings.warnings.iter().any(|warning| warning.field.as_str() == "spec.rollout.atomic")
+    };
+    assert!(warns(Value::Null) && warns(json!({})));
+    assert!(warns(json!({ "onFailure": "RollBack", "mode": "Recommend" })));
+    assert!(!warns(json!({ "onFailure": "RollBack" })));
+}
+
+#[test]
 fn mesh_names_are_unique_and_valid() {
     let functions = |names: &[&str]| -> Vec<Value> {
         names.iter().map(|name| component("Function", name, &json!({}))).collect()

@@ -1,4 +1,6 @@
-//! Reads objects from a cluster. Read-only.
+//! Reads objects from a cluster, and writes annotations.
+
+mod rollout;
 
 use std::fmt;
 use std::str::FromStr;
@@ -144,6 +146,8 @@ pub(crate) enum ClusterError {
     List { plural: String, scope: String, source: Box<kube::Error>, advice: String },
     #[error("failed to read {id}: {source}")]
     Get { id: ObjectRef, source: Box<kube::Error> },
+    #[error("failed to annotate {id}: {source}")]
+    Annotate { id: ObjectRef, source: Box<kube::Error> },
 }
 
 /// A connection to a cluster.

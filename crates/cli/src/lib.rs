@@ -4,7 +4,8 @@
 //! line, `diff` shows changes and whether pods restart, `explain` shows the source of each value, `graph` draws the
 //! data flow, and `crds` prints the CRDs. They share defaults, validation and rendering with the operator, and work
 //! offline; with the feature `cluster` also on objects of a cluster and topic stats of a broker, read-only. Only with
-//! that feature, `status` shows what is wrong with a running mesh, `top` which components lag, and `ui` both in a browser.
+//! that feature, `status` shows what is wrong with a running mesh, `top` which components lag, `ui` both in a browser, and
+//! `rollout` revisions; undoing, pausing and resuming a rollout write an annotation.
 //!
 //! [`run`] takes the parsed command line and the output streams.
 
@@ -55,11 +56,12 @@ Examples:
   kubectl mesh render -f mesh.yaml                the StatefulSets, Services and autoscalers of a mesh
   kubectl mesh status people                      a running mesh: what is wrong, and why
   kubectl mesh top -A                             which components lag most
+  kubectl mesh rollout history people             revisions of running components, and what differs
   kubectl mesh ui                                 running meshes in a browser
   kubectl mesh crds | kubectl apply --server-side -f -
 
-No command writes to a cluster. Exit code: 0 success, 1 invalid object (`diff`: changes, `status`: not healthy), 2
-unreadable input or invalid command line.";
+`rollout undo`, `pause` and `resume` write one annotation; no other command writes to a cluster. Exit code: 0 success, 1
+invalid object (`diff`: changes, `status`: not healthy), 2 unreadable input or invalid command line.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -82,6 +84,9 @@ enum Command {
     /// Show running meshes in a browser, as graphs with their traffic
     #[cfg(feature = "cluster")]
     Ui(commands::ui::Args),
+    /// Show the rollouts of running components, and undo, pause and resume them
+    #[cfg(feature = "cluster")]
+    Rollout(commands::rollout::Args),
     /// Print the CRDs, or a reference of their fields
     Crds(commands::crds::Args),
 }
@@ -178,6 +183,8 @@ pub fn run(cli: &Cli, streams: &mut Streams<'_>) -> Outcome {
         Command::Top(args) => commands::top::run(args, streams),
         #[cfg(feature = "cluster")]
         Command::Ui(args) => commands::ui::run(args, streams),
+        #[cfg(feature = "cluster")]
+        Command::Rollout(args) => commands::rollout::run(args, streams),
         Command::Crds(args) => commands::crds::run(args, streams),
     };
     match result.and_then(|outcome| Ok(streams.out.flush().map(|()| outcome)?)) {

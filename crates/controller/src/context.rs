@@ -9,7 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 
-use crate::component::{PodFailures, SettledComponents};
+use crate::component::{PodFailures, Rollouts, SettledComponents};
 use crate::metrics::Metrics;
 use crate::protected_namespaces::ProtectedNamespaces;
 use crate::runtime::backoff::Backoff;
@@ -65,6 +65,8 @@ pub struct Shared {
     pub pod_failures: PodFailures,
     /// Since when pods are missing.
     pub missing_pods: MissingPods,
+    /// What is remembered of rollouts.
+    pub rollouts: Rollouts,
     /// Message traffic of components; None if it is not observed.
     pub traffic: Option<Arc<TrafficBoard>>,
 }
@@ -109,6 +111,7 @@ impl Shared {
         self.cleanup_clock.forget(object);
         self.pod_failures.forget(object);
         self.missing_pods.forget(object);
+        self.rollouts.forget(object);
         self.settled.forget(object);
         if let Some(traffic) = &self.traffic {
             traffic.forget(object);

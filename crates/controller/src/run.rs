@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::builder::{ControllerBuilder, run_controller};
-use crate::component::{Peers, PodFailures, SettledComponents};
+use crate::component::{Peers, PodFailures, Rollouts, SettledComponents};
 use crate::context::Shared;
 use crate::mesh::MeshReconciler;
 use crate::metrics::Metrics;
@@ -178,6 +178,7 @@ impl Manager {
             echoes: Echoes::default(),
             pod_failures: PodFailures::default(),
             missing_pods: MissingPods::default(),
+            rollouts: Rollouts::default(),
             traffic: observer.as_ref().map(|_| Arc::default()),
         });
         let builder = ControllerBuilder {

@@ -176,6 +176,17 @@ impl ChildApplier<'_> {
         }
     }
 
+    /// Like [`Self::apply`] with the object on which the caller's decision is based: if that has changed, it fails with a
+    /// conflict, so that the caller decides again.
+    pub async fn apply_decided<K: Child>(
+        &self,
+        wanted: &K,
+        live: Arc<K>,
+        adjust: impl Fn(&mut K, &K) + Send,
+    ) -> Result<Applied<K>, ChildError> {
+        self.apply_once(wanted, Some(live), &adjust, &hash(&to_json(wanted)?)).await
+    }
+
     async fn apply_once<K: Child>(
         &self,
         wanted: &K,

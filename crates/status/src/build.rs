@@ -255,7 +255,7 @@ fn phase(reported: &Reported<ComponentStatus>, observed: Option<i64>) -> Phase {
     }
     let Some(status) = &reported.status else { return Phase::Pending };
     let is_current = observed == reported.metadata.generation;
-    if is_current || matches!(status.phase, Phase::Invalid | Phase::Degraded) {
+    if is_current || matches!(status.phase, Phase::Invalid | Phase::Degraded | Phase::RolledBack) {
         return status.phase;
     }
     Phase::Progressing

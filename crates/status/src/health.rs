@@ -25,7 +25,7 @@ impl Health {
         match phase {
             Phase::Ready | Phase::Paused | Phase::Suspended | Phase::Asleep => Self::Healthy,
             Phase::Pending | Phase::Progressing | Phase::Deleting => Self::NotReady,
-            Phase::Degraded | Phase::Invalid => Self::Degraded,
+            Phase::Degraded | Phase::RolledBack | Phase::Invalid => Self::Degraded,
         }
     }
 }
@@ -94,7 +94,7 @@ pub(super) fn since(conditions: &[Condition], state: &str) -> Option<Time> {
     let holds = |kind, status| condition(conditions, kind).filter(|it| it.status == status);
     let found = match state {
         STALLED => holds(ConditionType::Stalled, "True"),
-        "Degraded" | "Invalid" => holds(ConditionType::Degraded, "True"),
+        "Degraded" | "RolledBack" | "Invalid" => holds(ConditionType::Degraded, "True"),
         "Ready" => holds(ConditionType::Ready, "True"),
         _ => holds(ConditionType::Ready, "False"),
     };

@@ -52,15 +52,29 @@ pub(crate) fn is_live(rendered: &StatefulSet, live: &StatefulSet) -> bool {
     if written.is_some() && written != labels::annotation(&rendered.metadata, labels::TEMPLATE_HASH) {
         return false;
     }
-    let (Some(rendered), Some(live)) = (&rendered.spec, &live.spec) else { return false };
-    let mut template = rendered.template.clone();
+    has_same_template(live, rendered)
+}
+
+/// Whether each field of a StatefulSet's wanted template has the live value.
+pub fn has_same_template(live: &StatefulSet, wanted: &StatefulSet) -> bool {
+    let (Some(wanted), Some(live)) = (&wanted.spec, &live.spec) else { return false };
+    let mut template = wanted.template.clone();
     // The selector is immutable, so a write keeps the labels of the live one.
     let selected = live.selector.match_labels.clone().unwrap_or_default();
     template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(selected);
-    let (Some(rendered), Some(live)) = (stateful_set(&template), stateful_set(&live.template)) else {
+    let (Some(wanted), Some(live)) = (stateful_set(&template), stateful_set(&live.template)) else {
         return false;
     };
-    differences_of("StatefulSet", &rendered, &live).is_empty()
+    differences_of("StatefulSet", &wanted, &live).is_empty()
+}
+
+/// Whether a live StatefulSet was written with the template of a rendered one, regardless of what admission made of it.
+pub fn has_template_of(live: &StatefulSet, rendered: &StatefulSet) -> bool {
+    let hash =
+        |set: &StatefulSet| labels::annotation(&set.metadata, labels::TEMPLATE_HASH).map(str::to_owned);
+    hash(live)
+        .zip(hash(rendered))
+        .map_or_else(|| is_live(rendered, live), |(live, rendered)| live == rendered)
 }
 
 /// A StatefulSet with nothing but a template, without duplicates, as it is written.

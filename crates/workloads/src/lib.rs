@@ -10,6 +10,7 @@ mod admin;
 mod args;
 mod arguments;
 mod backend;
+pub mod change;
 mod cleanup;
 mod command;
 mod connection;
@@ -57,7 +58,7 @@ pub use args::{SettingsArgs, parse_bool};
 pub use arguments::check_arguments;
 pub use backend::{Backends, ignored as ignored_in_backend_config};
 pub use cleanup::{CANNOT_START, CONTAINER as CLEANUP_CONTAINER};
-pub use edition::Edition;
+pub use edition::{Edition, has_same_template, has_template_of};
 pub use mesh::MeshComponents;
 #[cfg(feature = "args")]
 pub use published::{

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::{ScalingStatus, TrafficStatus};
+use super::{RolloutStatus, ScalingStatus, TrafficStatus};
 
 /// Status of a Function, Source or Sink.
 #[skip_serializing_none]
@@ -57,6 +57,8 @@ pub struct ComponentStatus {
     pub traffic: Option<TrafficStatus>,
     /// What the operator decided about the replicas, if `spec.scaling` is set.
     pub scaling: Option<ScalingStatus>,
+    /// The rollout of the pods, if `spec.rollout` is set.
+    pub rollout: Option<RolloutStatus>,
 }
 
 /// A subscription in Pulsar.
@@ -93,6 +95,8 @@ pub enum Phase {
     Ready,
     /// Pods cannot become ready; `message` names the cause.
     Degraded,
+    /// A rollout failed, and the pods have the last good revision instead of the one of the spec.
+    RolledBack,
     /// Rollouts are paused by annotation and a change is deferred.
     Paused,
     /// Scaled to zero, or suspended by annotation.
@@ -107,11 +111,12 @@ pub enum Phase {
 
 impl Phase {
     /// All phases.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Pending,
         Self::Progressing,
         Self::Ready,
         Self::Degraded,
+        Self::RolledBack,
         Self::Paused,
         Self::Suspended,
         Self::Asleep,
@@ -126,6 +131,7 @@ impl Phase {
             Self::Progressing => "Progressing",
             Self::Ready => "Ready",
             Self::Degraded => "Degraded",
+            Self::RolledBack => "RolledBack",
             Self::Paused => "Paused",
             Self::Suspended => "Suspended",
             Self::Asleep => "Asleep",

@@ -8,7 +8,7 @@ use super::collector::Collector;
 use super::scaling::Lifecycle;
 use super::violation::FieldPath;
 use super::{
-    field_limits, message_scaling, messaging, pod, rules, scaling, topics, volumes, warnings, window,
+    field_limits, message_scaling, messaging, pod, rollout, rules, scaling, topics, volumes, warnings, window,
 };
 
 /// Validates a defaulted spec at `path`.
@@ -32,6 +32,7 @@ pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, lifecycle: Lifecycle, f
         window::check(path, config, findings);
     }
     stall(path, &view.common, findings);
+    rollout::check(path, &view.common, findings);
     warnings::check(path, &view, findings);
 }
 

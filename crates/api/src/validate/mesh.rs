@@ -12,7 +12,7 @@ use crate::names;
 use super::collector::Collector;
 use super::scaling::Lifecycle;
 use super::violation::FieldPath;
-use super::{component, conflicts, lints, message_scaling, rules};
+use super::{component, conflicts, lints, message_scaling, rollout, rules};
 
 pub(super) fn check(mesh: &FunctionMesh, findings: &mut Collector) {
     let name = mesh.name_any();
@@ -21,6 +21,7 @@ pub(super) fn check(mesh: &FunctionMesh, findings: &mut Collector) {
     list(&name, &lists, mesh.spec.sources.as_deref(), findings);
     list(&name, &lists, mesh.spec.sinks.as_deref(), findings);
     message_scaling::check_mesh(&lists, mesh, findings);
+    rollout::check_mesh(&lists, mesh, findings);
     // These compare components with each other and only warn, so huge meshes skip them.
     if findings.wants_warnings() && mesh.spec.components().count() <= Role::ALL.len() * rules::MAX_COMPONENTS
     {

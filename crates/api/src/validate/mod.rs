@@ -17,6 +17,7 @@ mod message_scaling;
 mod messaging;
 mod pod;
 mod ratchet;
+mod rollout;
 pub mod rules;
 mod scaling;
 mod topics;

@@ -6,6 +6,7 @@
 mod delivery;
 mod message_scaling;
 mod pods;
+mod rollout;
 mod runtimes;
 mod scaling;
 mod topics;
@@ -106,6 +107,7 @@ pub(crate) fn all() -> Vec<Case> {
     runtimes::runtimes(&mut table);
     scaling::numbers(&mut table);
     message_scaling::scaling(&mut table);
+    rollout::rollouts(&mut table);
     delivery::delivery(&mut table);
     topics::topics(&mut table);
     delivery::pulsar_and_state(&mut table);

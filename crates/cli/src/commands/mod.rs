@@ -11,6 +11,8 @@ pub(crate) mod graph;
 mod inputs;
 pub(crate) mod render;
 #[cfg(feature = "cluster")]
+pub(crate) mod rollout;
+#[cfg(feature = "cluster")]
 pub(crate) mod status;
 #[cfg(feature = "cluster")]
 pub(crate) mod top;

@@ -81,9 +81,9 @@ pub(crate) struct Args {
 
 /// A FunctionMesh or a component.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Subject {
-    kind: &'static str,
-    name: String,
+pub(super) struct Subject {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
 }
 
 impl FromStr for Subject {

@@ -24,6 +24,7 @@ fn health_follows_phase_generation_and_conditions() {
         ("Progressing", Health::NotReady),
         ("Deleting", Health::NotReady),
         ("Degraded", Health::Degraded),
+        ("RolledBack", Health::Degraded),
         ("Invalid", Health::Degraded),
     ] {
         let found = judged(|object| object["status"]["phase"] = phase.into());

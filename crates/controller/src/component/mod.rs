@@ -24,8 +24,11 @@ pub(crate) mod pod_failures;
 mod pod_spec_hash;
 pub(crate) mod pods;
 mod previous_pods;
+mod reconcile_delete;
+mod recreate;
 mod rejected_pods;
 mod report;
+mod rollout;
 mod settled;
 mod standard_conditions;
 mod status;
@@ -38,30 +41,33 @@ use std::time::Duration;
 
 use function_mesh_api::conditions::Reason;
 use function_mesh_api::types::ComponentStatus;
-use function_mesh_api::validate::{Violations, valid_component};
+use function_mesh_api::validate::valid_component;
 use function_mesh_api::{Component, Role, Spec as _, labels};
 use function_mesh_workloads::{check_arguments, names, render_live};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
-use crate::error::{Error, GC_RECHECK, RECHECK};
+use crate::error::{Error, GC_RECHECK};
 use crate::reconciler::{Reconciler, RunResult, key_of, report_undecodable};
 use crate::runtime::workers::Action;
 use crate::traffic::board::Rollout;
 use crate::traffic::{TrafficState, observer_off};
 use function_mesh_kube::apply::ChildApplier;
 use function_mesh_kube::cache::Cache;
-use function_mesh_kube::compact::{Compact, finalizers};
+use function_mesh_kube::compact::Compact;
 use function_mesh_kube::decode_error::DecodeError;
+use function_mesh_rollout::Record;
 
-use delete::Progress;
 pub use peers::Peers;
 pub use pod_failures::PodFailures;
+use reconcile_delete::{reconcile_delete, release_undecodable};
+pub use recreate::Recreate;
+pub use rollout::{AppliedRollout, RolloutReport, Rollouts};
 use settled::Inputs;
 pub use settled::SettledComponents;
 pub use status::{Applied, Observation, Outcome, status_of};
@@ -185,10 +191,41 @@ async fn reconcile_spec<C: Component>(
     own: u64,
     context: &Context,
 ) -> Result<ReconcileResult, Error> {
+    let Judged { result, record } = match observed(component, own, None, context).await? {
+        Step::Observed(observation) => diagnosed(*observation, component, context).await,
+        Step::Waiting(result) => return Ok(result),
+    };
+    if record.is_none() {
+        return Ok(result);
+    }
+    // A decision about the rollout is planned and written like a change of the spec.
+    context.shared.settled.forget(&key(component));
+    Ok(match observed(component, own, record, context).await? {
+        Step::Observed(observation) => diagnosed(*observation, component, context).await.result,
+        Step::Waiting(result) => result,
+    })
+}
+
+/// The children after they were observed and applied.
+enum Step {
+    Observed(Box<Observation>),
+    /// They cannot be applied yet.
+    Waiting(ReconcileResult),
+}
+
+/// Observes, plans and applies, unless nothing has changed. `record` is what a decision about the rollout records.
+async fn observed<C: Component>(
+    component: &C,
+    own: u64,
+    record: Option<Record>,
+    context: &Context,
+) -> Result<Step, Error> {
     let namespace = component.namespace().unwrap_or_default();
     let inputs = Inputs::cached(component, own, context);
-    if let Some(observation) = settled::recall(component, &inputs, context).await? {
-        return Ok(diagnosed(observation, component, context).await);
+    if record.is_none()
+        && let Some(observation) = settled::recall(component, &inputs, context).await?
+    {
+        return Ok(Step::Observed(Box::new(observation)));
     }
     let validate = || {
         context.shared.protected.check(Some(&namespace))?;
@@ -196,7 +233,7 @@ async fn reconcile_spec<C: Component>(
     };
     // An invalid component costs no request.
     let valid = context.shared.compute.run(&namespace, validate).await.map_err(Error::Invalid)?;
-    let observed = observe::observe(component, context).await?;
+    let observed = observe::observe(component, record, context).await?;
     let plan = || {
         let (backends, live) = (observed.backends.as_backends(), observed.stateful_set.as_deref());
         let workload = render_live(&valid, backends, &context.shared.settings, live);
@@ -206,43 +243,64 @@ async fn reconcile_spec<C: Component>(
     let plan = context.shared.compute.run(&namespace, plan).await.map_err(Error::Invalid)?;
     if !observed.previous_jobs.is_empty() {
         let waiting_for = stop_previous_jobs(component, &observed.previous_jobs, context).await?;
-        return Ok((Some(Outcome::Waiting(waiting_for)), Action::requeue(GC_RECHECK)));
+        return Ok(waiting(waiting_for));
     }
     if let Some(pod) = observed.previous_pods.first() {
         let waiting_for =
             format!("waiting for pod {pod}, which cleans up for a previous object of this name, to end");
-        return Ok((Some(Outcome::Waiting(waiting_for)), Action::requeue(GC_RECHECK)));
+        return Ok(waiting(waiting_for));
     }
     // Boxed, since the future has all children by value.
     let (applied, written) = match Box::pin(apply::apply(component, plan, context)).await {
         Err(error) if error.is_pending_gc() => {
-            return Ok((Some(Outcome::Waiting(error.to_string())), Action::requeue(GC_RECHECK)));
+            return Ok(waiting(error.to_string()));
         }
         result => result?,
     };
     let revisions = observed.revisions;
-    let observation = Observation { applied, problem: None, revisions, traffic: TrafficState::Off };
+    let observation =
+        Observation { applied, problem: None, revisions, traffic: TrafficState::Off, rollout: None };
     settled::record(component, inputs, written, &observation, context);
-    Ok(diagnosed(observation, component, context).await)
+    Ok(Step::Observed(Box::new(observation)))
+}
+
+fn waiting(waiting_for: String) -> Step {
+    Step::Waiting((Some(Outcome::Waiting(waiting_for)), Action::requeue(GC_RECHECK)))
+}
+
+/// The result of a reconcile, and what must be recorded of the rollout, if that changes.
+struct Judged {
+    result: ReconcileResult,
+    record: Option<Record>,
 }
 
 /// The outcome with the problem of a pod, if there is one.
-async fn diagnosed<C: Component>(
-    mut observation: Observation,
-    component: &C,
-    context: &Context,
-) -> ReconcileResult {
+async fn diagnosed<C: Component>(mut observation: Observation, component: &C, context: &Context) -> Judged {
     let pods::Diagnosis { problem, recheck_after } =
         pods::diagnose(&observation.applied, component, context).await;
-    observation.traffic = traffic(&observation.applied, component, context);
+    observation.problem = problem;
+    let judgement = rollout::judge(&observation, component, context);
+    let is_frozen = judgement.report.as_ref().is_some_and(RolloutReport::freezes_replicas);
+    observation.traffic = traffic(&observation.applied, is_frozen, component, context);
     let stall = observation.traffic.stall().map(|stall| stall.message.clone());
-    observation.problem = problem.or(stall);
+    observation.problem = observation.problem.or(stall);
+    observation.rollout = judgement.report;
+    if let Some(pod) = judgement.stuck {
+        rollout::delete_stuck_pod(pod, component, &context.shared).await;
+    }
+    let stopped = observation.applied.recreate.as_ref().and_then(Recreate::recheck_after);
+    let recheck_after = [recheck_after, judgement.recheck_after, stopped].into_iter().flatten().min();
     let action = recheck_after.map_or_else(Action::await_change, Action::requeue);
-    (Some(Outcome::Applied(Box::new(observation))), action)
+    Judged { result: (Some(Outcome::Applied(Box::new(observation))), action), record: judgement.record }
 }
 
 /// Leaves the pod counts for the observer, and takes its last report.
-fn traffic<C: Component>(applied: &Applied, component: &C, context: &Context) -> TrafficState {
+fn traffic<C: Component>(
+    applied: &Applied,
+    is_frozen: bool,
+    component: &C,
+    context: &Context,
+) -> TrafficState {
     let Some(board) = &context.shared.traffic else {
         let is_needed = component.spec().view().common.scaling.is_some();
         let before = component.status().and_then(|status| status.scaling.as_ref());
@@ -253,37 +311,17 @@ fn traffic<C: Component>(applied: &Applied, component: &C, context: &Context) ->
     let status = applied.stateful_set.status.as_ref();
     let ready = status.and_then(|status| status.ready_replicas).unwrap_or_default();
     let revision = status.and_then(|status| status.update_revision.as_deref());
-    let rollout = Rollout { revision, is_in_progress: pod_counts::is_rolling_out(&applied.stateful_set) };
-    board.note(&key, &uid, (applied.wanted(), ready), rollout);
+    let stopped = applied.recreate.as_ref().filter(|recreate| recreate.is_stopped());
+    let rollout = Rollout {
+        revision,
+        is_in_progress: is_frozen || stopped.is_some() || pod_counts::is_rolling_out(&applied.stateful_set),
+        is_draining: stopped.is_some_and(Recreate::is_draining),
+    };
+    // Pods that are recreated are wanted: a stop is no suspension, and no sleep.
+    let wanted = stopped.map_or_else(|| applied.wanted(), Recreate::wanted);
+    board.note(&key, &uid, (wanted, ready), rollout);
     let report = board.report(&key, &uid).map(Box::new);
     report.map_or(TrafficState::Pending, TrafficState::Reported)
-}
-
-/// The garbage collector deletes the children of a component by their owner references. The clean-up of subscriptions
-/// comes first; it is decided on the newest version of the component, since it cannot be undone.
-async fn reconcile_delete<C: Component>(
-    component: &mut C,
-    context: &Context,
-) -> Result<ReconcileResult, Error> {
-    if let Err(violations) = context.shared.protected.check(component.namespace().as_deref()) {
-        return delete_in_protected_namespace(&*component, &violations, context).await;
-    }
-    if finalizer::has_finalizer(component.meta()) {
-        let namespace = component.namespace().unwrap_or_default();
-        let newest = children(context, &namespace, "").read::<C>(&component.name_any()).await?;
-        match newest.filter(|newest| newest.meta().uid == component.meta().uid) {
-            Some(newest) => *component = newest,
-            None => return Ok((None, Action::await_change())),
-        }
-    }
-    Ok(match delete::run_next_step(component, context).await? {
-        Progress::Released => (None, Action::await_change()),
-        Progress::Waiting(what) => (Some(Outcome::Deleting(what)), Action::requeue(RECHECK)),
-        Progress::Terminating(retired) => {
-            component.status_mut().get_or_insert_default().retired_subscriptions = retired;
-            (Some(Outcome::Deleting(cleanup_step::WAITING_FOR_PODS.to_owned())), Action::requeue(RECHECK))
-        }
-    })
 }
 
 /// Deletes the clean-up Jobs of previous objects of this name. Returns a message about the Jobs that still terminate.
@@ -307,34 +345,6 @@ async fn stop_previous_jobs<C: Component>(
 fn children<'a>(context: &'a Context, namespace: &'a str, owner: &'a str) -> ChildApplier<'a> {
     let Shared { client, rewrites, echoes, .. } = &*context.shared;
     ChildApplier { client, namespace, owner, manager: labels::managers::WORKLOAD, rewrites, echoes }
-}
-
-/// Deletes a component in a protected namespace without a clean-up: the operator runs no Job there.
-async fn delete_in_protected_namespace<C: Component>(
-    component: &C,
-    violations: &Violations,
-    context: &Context,
-) -> Result<ReconcileResult, Error> {
-    if finalizer::has_finalizer(component.meta()) {
-        let note = format!("subscriptions not deleted: {violations}");
-        let regarding = component.object_ref(&());
-        context.shared.events.publish(&regarding, false, Reason::CleanupFailed, "CleanUp", &note).await;
-        finalizer::release::<C>(component.meta(), &context.shared.client).await?;
-    }
-    Ok((None, Action::await_change()))
-}
-
-/// Removes the finalizer of an object that is being deleted and cannot be decoded, without a clean-up.
-async fn release_undecodable<C: Component>(object: &Compact<C>, context: &Context) -> Result<(), Error> {
-    let json = object.json().unwrap_or_default();
-    if finalizer::has_finalizer(object.meta()) {
-        let note = "subscriptions not deleted: object cannot be decoded";
-        let regarding = object.object_ref(&());
-        context.shared.events.publish(&regarding, false, Reason::CleanupFailed, "CleanUp", note).await;
-        let metadata = ObjectMeta { finalizers: finalizers(json), ..object.meta().clone() };
-        finalizer::release::<C>(&metadata, &context.shared.client).await?;
-    }
-    Ok(())
 }
 
 /// Prefix of the keys of components of a kind.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use function_mesh_api::{Component, Spec, labels};
+use function_mesh_rollout::Record;
 use function_mesh_workloads::{VerticalPodAutoscaler, function_uid, names};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -10,7 +11,8 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
-use super::{Context, cleanup_jobs, pod_spec_hash, previous_pods};
+use super::rollout::{self, ObservedRollout};
+use super::{Context, cleanup_jobs, pod_spec_hash, previous_pods, recreate};
 use crate::context::{ResolvedBackendConfigs, Revisions};
 use crate::error::Error;
 use function_mesh_kube::apply::{ChildApplier, is_orphan_of, is_owned_by};
@@ -37,15 +39,24 @@ pub(super) struct Observed {
     pub(super) previous_pods: Vec<String>,
     pub(super) backends: ResolvedBackendConfigs,
     pub(super) pause: Option<PauseReason>,
+    /// The pods and the subscription of a component with `strategy: Recreate`, if it has a StatefulSet of its own.
+    pub(super) recreate: Option<recreate::Facts>,
     /// Hash of the part of the spec that determines pods.
     pub(super) pod_spec_hash: String,
     /// The UID in the function IDs of its pods, if the StatefulSet names one.
     pub(super) function_uid: Option<String>,
     /// Resource versions of the BackendConfigs from which the StatefulSet is rendered, or will be.
     pub(super) revisions: Revisions,
+    /// What is recorded of the rollout, and the template that replaces one that failed.
+    pub(super) rollout: ObservedRollout,
 }
 
-pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> Result<Observed, Error> {
+/// Reads everything. `decided` is what a decision of this reconcile records of the rollout.
+pub(super) async fn observe<C: Component>(
+    component: &C,
+    decided: Option<Record>,
+    context: &Context,
+) -> Result<Observed, Error> {
     let namespace = component.namespace().unwrap_or_default();
     let workload = names::stateful_set(&component.name_any(), C::ROLE);
     let service = names::service(&component.name_any(), C::ROLE);
@@ -81,12 +92,19 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
         Some((global, namespaced)) => (global.cloned(), namespaced.cloned()),
         None => backends.revisions(),
     };
+    let made_of = (pod_spec_hash.as_str(), &backends);
+    let rollout = rollout::observe(component, ours, made_of, decided, &children).await?;
     let function_uid = ours.and_then(function_uid).map(str::to_owned);
     let is_owned = ours.is_some_and(|live| is_owned_by(live, &owner));
     let previous_jobs =
         if is_owned { Vec::new() } else { cleanup_jobs::previous_jobs(component, &children).await? };
     let previous_pods = if is_owned { Vec::new() } else { previous_pods::running(&context.pods, component) };
+    let recreate = match ours.filter(|_| recreate::is_strategy_of(component)) {
+        Some(live) => Some(recreate::observe(component, live, &children, context).await?),
+        None => None,
+    };
     Ok(Observed {
+        recreate,
         service: context.services.fetch(&service, &namespace).await.map_err(Error::observe)?,
         autoscaler: context.autoscalers.fetch(&workload, &namespace).await.map_err(Error::observe)?,
         vertical_autoscaler: vertical_autoscaler(component, &workload, &children).await?,
@@ -98,6 +116,7 @@ pub(super) async fn observe<C: Component>(component: &C, context: &Context) -> R
         pod_spec_hash,
         function_uid,
         revisions,
+        rollout,
     })
 }
 

@@ -43,7 +43,13 @@ mod tests {
     fn numbers_that_are_not_updated_say_so() {
         let applied = |traffic| {
             let (applied, revisions) = (Applied::of(Arc::default(), Vec::new()), (None, None));
-            Outcome::Applied(Box::new(Observation { applied, problem: None, revisions, traffic }))
+            Outcome::Applied(Box::new(Observation {
+                applied,
+                problem: None,
+                revisions,
+                traffic,
+                rollout: None,
+            }))
         };
         let traffic = TrafficStatus { backlog: Some(7), ..TrafficStatus::default() };
         let report = TrafficReport { traffic: traffic.clone(), ..TrafficReport::default() };

@@ -1,23 +1,16 @@
 //! The text of `status.pendingChange`: what a deferred rollout would change.
 
-use function_mesh_api::printable;
-use function_mesh_workloads::diff::{Difference, Step, differences};
-use function_mesh_workloads::redact;
+use function_mesh_workloads::change::line;
+use function_mesh_workloads::diff::{Difference, differences};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use serde_json::Value;
 
 use function_mesh_kube::events::truncate;
 
 /// Longest text, in bytes.
 const MAX_LEN: usize = 4096;
-/// Longest value in it, in bytes.
-const MAX_VALUE_LEN: usize = 120;
 
 /// Fields that change no running pod.
 const NOT_OF_PODS: [&str; 2] = ["replicas", "minReadySeconds"];
-/// Fields whose values may contain secrets: commands and variables contain configuration, headers of probes and hooks
-/// may contain credentials.
-const SENSITIVE_FIELDS: [&str; 5] = ["command", "args", "env", "annotations", "httpHeaders"];
 
 /// Describes the change, one line per field; None without a change. Replicas are never deferred.
 pub(super) fn describe(wanted: &StatefulSet, live: &StatefulSet) -> Option<String> {
@@ -33,47 +26,9 @@ pub(super) fn describe(wanted: &StatefulSet, live: &StatefulSet) -> Option<Strin
     (!lines.is_empty()).then(|| truncate(&lines.join("\n"), MAX_LEN).to_owned())
 }
 
-fn line(difference: &Difference) -> String {
-    let Difference { path, live, wanted } = difference;
-    let is_sensitive = path
-        .0
-        .iter()
-        .any(|step| matches!(step, Step::Field(name) if SENSITIVE_FIELDS.contains(&name.as_str())));
-    let text = |value: &Option<Value>| {
-        let value = value.as_ref().map(|value| redact::value_at(path, &redact_fields(value)).to_string());
-        value.map_or_else(|| "nothing".to_owned(), |value| truncate(&value, MAX_VALUE_LEN).to_owned())
-    };
-    let line = if is_sensitive {
-        format!("{path}: changes")
-    } else {
-        format!("{path}: {} becomes {}", text(live), text(wanted))
-    };
-    printable(&line).into_owned()
-}
-
-/// A value with redacted fields: the change may be a whole container or probe.
-fn redact_fields(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let field = |(name, value): (&String, &Value)| {
-                let is_sensitive = SENSITIVE_FIELDS.contains(&name.as_str());
-                let value = if is_sensitive {
-                    Value::String(redact::HIDDEN.to_owned())
-                } else {
-                    redact_fields(value)
-                };
-                (name.clone(), value)
-            };
-            Value::Object(fields.iter().map(field).collect())
-        }
-        Value::Array(items) => items.iter().map(redact_fields).collect(),
-        other => other.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -16,7 +16,9 @@ use k8s_openapi::api::core::v1::Service;
 use kube::{Resource, ResourceExt};
 
 use super::observe::{Observed, PauseReason};
-use super::{finalizer, immutable, pending_change, subscription_history};
+use super::recreate::{Recreate, Stop};
+use super::rollout::AppliedRollout;
+use super::{finalizer, immutable, pending_change, recreate, subscription_history};
 use function_mesh_kube::apply::{is_orphan_of, is_owned_by};
 
 /// The writes for one component, in this order.
@@ -29,8 +31,12 @@ pub(super) struct Plan {
     /// The Service comes before the pods, which resolve its DNS names at start.
     pub(super) service: Step<Service>,
     pub(super) stateful_set: SetStep,
+    /// Where a component with `strategy: Recreate` is that is not stopped.
+    pub(super) recreate: Option<Recreate>,
     pub(super) autoscaler: Step<HorizontalPodAutoscaler>,
     pub(super) vertical_autoscaler: Step<VerticalPodAutoscaler>,
+    /// The rollout that the StatefulSet is of.
+    pub(super) rollout: AppliedRollout,
 }
 
 /// The write of one child.
@@ -55,6 +61,8 @@ pub(super) enum SetStep {
     Apply { wanted: Box<StatefulSet>, live: Option<Arc<StatefulSet>> },
     /// Defer the rollout.
     Defer(Box<DeferredRollout>),
+    /// Keep the StatefulSet stopped until its pods can be recreated.
+    Stop(Box<Stop>),
 }
 
 /// A deferred rollout. Replicas are never deferred.
@@ -68,6 +76,8 @@ pub(super) struct DeferredRollout {
     pub(super) adopt: Option<String>,
     /// The replicas to scale to.
     pub(super) scale: Option<i32>,
+    /// The record of `strategy: Recreate` to annotate, if it has changed.
+    pub(super) record: Option<String>,
     /// The pending change, for the status.
     pub(super) pending: Option<String>,
 }
@@ -76,8 +86,15 @@ impl Plan {
     /// Whether it writes nothing but whole children, whose contents are known afterwards.
     pub(super) fn writes_only_whole_children(&self) -> bool {
         let is_part_written = match &self.stateful_set {
-            SetStep::Defer(rollout) => rollout.adopt.is_some() || rollout.scale.is_some(),
-            SetStep::Apply { .. } => false,
+            SetStep::Defer(rollout) => {
+                rollout.adopt.is_some()
+                    || rollout.scale.is_some()
+                    || rollout.record.is_some()
+                    || recreate::is_starting(&rollout.live)
+            }
+            // Its next step follows from its pods, which are read each time.
+            SetStep::Stop(_) => true,
+            SetStep::Apply { wanted, .. } => recreate::is_starting(wanted),
         };
         self.seed_replicas.is_none() && self.finalizer == finalizer::Step::None && !is_part_written
     }
@@ -107,16 +124,25 @@ pub(super) fn plan<C: Component>(
     let before = component.status().filter(|_| observed.stateful_set.is_none());
     let before = before.map(|status| status.retired_subscriptions.as_slice()).unwrap_or_default();
     subscription_history::write(&mut stateful_set, &subscriptions(&**component), before);
+    let mut rollout = observed.rollout.write(&mut stateful_set);
     let is_paused = observed.pause == Some(PauseReason::Rollouts);
     let labels = stateful_set.metadata.labels.clone().unwrap_or_default();
     let claim = Claim { owner: &owner, labels: &labels, is_paused };
+    let (stateful_set, recreate) = recreate::step(stateful_set, observed);
+    if let SetStep::Defer(deferred) = &stateful_set
+        && deferred.pending.is_some()
+    {
+        rollout = rollout.deferred();
+    }
     Plan {
         seed_replicas: seed_replicas(&**component, given),
         finalizer: finalizer::step(component.meta(), is_cleanup_wanted(component)),
         service: claim.step(Some(service), observed.service.clone()),
-        stateful_set: set_step(stateful_set, observed),
+        stateful_set,
+        recreate,
         autoscaler: claim.step(autoscaler, observed.autoscaler.clone()),
         vertical_autoscaler: claim.step(vertical_autoscaler, observed.vertical_autoscaler.clone()),
+        rollout,
     }
 }
 
@@ -149,7 +175,8 @@ impl Claim<'_> {
     }
 }
 
-fn set_step(wanted: StatefulSet, observed: &Observed) -> SetStep {
+/// The write of a StatefulSet that is not stopped.
+pub(super) fn set_step(wanted: StatefulSet, observed: &Observed) -> SetStep {
     let live = observed.stateful_set.clone();
     let (Some(reason), Some(live)) = (observed.pause, live.clone()) else {
         return SetStep::Apply { wanted: Box::new(wanted), live };
@@ -162,7 +189,9 @@ fn set_step(wanted: StatefulSet, observed: &Observed) -> SetStep {
     let mut kept = wanted.clone();
     immutable::keep(&mut kept, &live);
     let pending = pending_change::describe(&kept, &live);
-    SetStep::Defer(Box::new(DeferredRollout { live, reason, wanted, adopt, scale, pending }))
+    let record = |set: &StatefulSet| labels::annotation(&set.metadata, labels::RECREATE).map(str::to_owned);
+    let record = record(&wanted).filter(|wanted| Some(wanted) != record(&live).as_ref());
+    SetStep::Defer(Box::new(DeferredRollout { live, reason, wanted, adopt, scale, record, pending }))
 }
 
 /// Copies from the live StatefulSet what a write must keep: the immutable fields, and the subscriptions of earlier pods.
@@ -183,6 +212,7 @@ mod tests {
 
     use super::*;
     use crate::component::pod_spec_hash;
+    use crate::component::rollout::ObservedRollout;
     use crate::context::ResolvedBackendConfigs;
 
     fn function(change: &Value) -> Function {
@@ -212,9 +242,11 @@ mod tests {
             previous_pods: Vec::new(),
             backends: ResolvedBackendConfigs::default(),
             pause: None,
+            recreate: None,
             pod_spec_hash: pod_spec_hash::hash(function),
             function_uid: None,
             revisions: (None, None),
+            rollout: ObservedRollout::default(),
         }
     }
 

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use function_mesh_kube::apply;
 
-/// Fields that do not determine pods: scaling, clean-up and stalls.
-const IGNORED_FIELDS: [&[&str]; 12] = [
+/// Fields that do not determine pods: scaling, clean-up, stalls and what happens to a bad rollout.
+const IGNORED_FIELDS: [&[&str]; 13] = [
     &["replicas"],
     &["minReplicas"],
     &["maxReplicas"],
@@ -16,6 +16,7 @@ const IGNORED_FIELDS: [&[&str]; 12] = [
     &["stallAfter"],
     &["onStall"],
     &["scaling"],
+    &["rollout"],
     &["pod", "vpa"],
     &["pod", "builtinAutoscaler"],
     &["pod", "autoScalingMetrics"],

@@ -125,6 +125,12 @@ fn diagnose_pods(pods: &[Arc<PodSummary>], now: Timestamp) -> Diagnosis {
     diagnose
 }
 
+/// Whether a pod has a problem that does not resolve with time.
+pub(super) fn has_problem(pod: &PodSummary, now: Timestamp) -> bool {
+    let containers = pod.containers.iter().filter_map(|it| container_problem(it, now));
+    unschedulable(pod, now).into_iter().chain(containers).any(|(problem, _)| problem.is_some())
+}
+
 /// A problem, if there is one, and the time until the diagnosis may change.
 type Found = (Option<String>, Option<Duration>);
 

@@ -47,6 +47,9 @@ pub(super) async fn report<C: Component>(
     if !adopted.is_empty() {
         shared.events.publish(&regarding, true, Reason::Adopted, "Adopt", &adopted.join(", ")).await;
     }
+    if let Some((reason, note)) = children.and_then(|it| it.recreate.as_ref()?.event.as_ref()) {
+        shared.events.publish(&regarding, true, *reason, "Recreate", note).await;
+    }
     let key = super::key(component);
     if before == Some(&now) {
         shared.status_debounce.forget(&key);
@@ -80,17 +83,28 @@ pub(super) async fn report<C: Component>(
         _ => false,
     };
     if is_transition && !is_expected {
-        let normal = !matches!(now.phase, Phase::Degraded | Phase::Invalid);
+        let normal = !matches!(now.phase, Phase::Degraded | Phase::RolledBack | Phase::Invalid);
         let stall = if let Outcome::Applied(seen) = outcome { seen.traffic.stall() } else { None };
         let stall = stall.filter(|stall| now.message.as_deref() == Some(stall.message.as_str()));
         let reason = outcome.final_reason().or(stall.map(|stall| stall.reason));
         let reason = reason.unwrap_or_else(|| Reason::from(now.phase));
         shared.events.publish(&regarding, normal, reason, "Report", &summary(&now)).await;
     }
+    if let Some(message) = exceeded(&now).filter(|_| before.and_then(exceeded).is_none()) {
+        let reason = Reason::ProgressDeadlineExceeded;
+        shared.events.publish(&regarding, false, reason, "RollOut", message).await;
+    }
     if let Some((normal, stall)) = knowledge_change(before, &now) {
         shared.events.publish(&regarding, normal, stall.reason, "Observe", &stall.message).await;
     }
     Ok(None)
+}
+
+/// The message of a rollout without progress.
+fn exceeded(status: &ComponentStatus) -> Option<&str> {
+    let mut conditions = status.standard_conditions.iter();
+    let found = conditions.find(|it| it.reason == Reason::ProgressDeadlineExceeded.as_str());
+    found.map(|found| found.message.as_str())
 }
 
 /// The condition Stalled if it became unknown, or is known again, and whether its Event is Normal. The first condition of a
@@ -181,7 +195,7 @@ fn changes(outcome: &Outcome) -> String {
 
 /// Whether the message of a failure is new, even if the phase is the same.
 fn has_new_failure(before: &ComponentStatus, now: &ComponentStatus) -> bool {
-    matches!(now.phase, Phase::Degraded | Phase::Invalid) && before.message != now.message
+    matches!(now.phase, Phase::Degraded | Phase::RolledBack | Phase::Invalid) && before.message != now.message
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use function_mesh_workloads::names;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
+use super::recreate::Recreate;
 use super::status::{Applied, Observation};
 use super::{Context, subscription_history};
 use crate::context::Revisions;
@@ -203,9 +204,16 @@ pub(super) fn record<C: Component>(
         rewritten: applied.rewritten.clone(),
         pending: applied.pending.clone(),
         is_paused: applied.is_paused,
+        recreate: applied.recreate.as_ref().map(Recreate::without_event),
+        rollout: applied.rollout.clone(),
     };
-    let observation =
-        Observation { applied, problem: None, revisions: revisions.clone(), traffic: TrafficState::Off };
+    let observation = Observation {
+        applied,
+        problem: None,
+        revisions: revisions.clone(),
+        traffic: TrafficState::Off,
+        rollout: None,
+    };
     settled.lock().insert(key, Settled { inputs, observation });
 }
 
@@ -216,7 +224,13 @@ mod tests {
     fn observation(pending: Option<&str>) -> Observation {
         let mut applied = Applied::of(Arc::default(), Vec::new());
         applied.pending = pending.map(str::to_owned);
-        Observation { applied, problem: None, revisions: (None, None), traffic: TrafficState::Off }
+        Observation {
+            applied,
+            problem: None,
+            revisions: (None, None),
+            traffic: TrafficState::Off,
+            rollout: None,
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::{ComponentStatus, Phase};
 
+use super::rollout::RolloutReport;
 use super::status::{Outcome, summary};
 use crate::condition::ConditionSpec;
 
@@ -21,7 +22,12 @@ pub(super) fn of(status: &ComponentStatus, outcome: &Outcome) -> Vec<ConditionSp
         }
         (false, None) => spec(ConditionType::Progressing, false, Reason::Stable, "no rollout in progress"),
     };
-    let degraded = if matches!(phase, Phase::Degraded | Phase::Invalid) {
+    let exceeded = match outcome {
+        Outcome::Applied(seen) => seen.rollout.as_ref().and_then(RolloutReport::exceeded),
+        _ => None,
+    };
+    let progressing = exceeded.unwrap_or(progressing);
+    let degraded = if matches!(phase, Phase::Degraded | Phase::RolledBack | Phase::Invalid) {
         spec(ConditionType::Degraded, true, reason, &message)
     } else {
         spec(ConditionType::Degraded, false, Reason::AsExpected, "no pod is degraded")

@@ -9,6 +9,8 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 
 use super::pod_counts::Pods;
+use super::recreate::Recreate;
+use super::rollout::{AppliedRollout, RolloutReport};
 use super::{outdated_traffic, standard_conditions};
 use crate::condition::{rewritten_message, with_history};
 use crate::context::Revisions;
@@ -53,6 +55,10 @@ pub struct Applied {
     pub pending: Option<String>,
     /// Whether the rollout is deferred because rollouts are paused.
     pub is_paused: bool,
+    /// Where a component with `strategy: Recreate` is.
+    pub recreate: Option<Recreate>,
+    /// The rollout.
+    pub rollout: AppliedRollout,
 }
 
 /// The observed state of a component after its plan was executed.
@@ -66,6 +72,8 @@ pub struct Observation {
     pub revisions: Revisions,
     /// Message traffic.
     pub traffic: TrafficState,
+    /// The rollout. None for a component without `spec.rollout` whose pods are ready.
+    pub rollout: Option<RolloutReport>,
 }
 
 /// The outcome of a reconcile.
@@ -112,6 +120,8 @@ impl Applied {
             rewritten: Vec::new(),
             pending: None,
             is_paused: false,
+            recreate: None,
+            rollout: AppliedRollout::default(),
         }
     }
 
@@ -156,6 +166,11 @@ pub fn status_of(
             }
             status.conditions = conditions(&seen.applied, pods);
             seen.traffic.write(&mut status);
+            let report = seen.rollout.as_ref();
+            status.rollout = report.and_then(|report| report.status(status.rollout.as_ref(), now));
+            if let Some(rollout) = &mut status.rollout {
+                rollout.recreate = seen.applied.recreate.as_ref().and_then(Recreate::status);
+            }
             (status.phase, status.message) = phase(seen, pods);
         }
         Outcome::Waiting(waiting_for) => {
@@ -202,6 +217,16 @@ fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {
     let rewritten = Some(&seen.applied.rewritten).filter(|fields| !fields.is_empty());
     let notes = [immutable, rewritten.map(|fields| rewritten_message(fields))];
     let notes = notes.into_iter().flatten();
+    if let Some(waiting_for) = seen.applied.recreate.as_ref().and_then(Recreate::waiting_for) {
+        return (Phase::Progressing, Some(waiting_for));
+    }
+    let rest = || (!pods.are_ready()).then(|| pods.progress());
+    if let Some(rolled_back) =
+        seen.rollout.as_ref().and_then(|it| it.phase(seen.problem.clone().or_else(rest)))
+        && pods.wanted > 0
+    {
+        return rolled_back;
+    }
     if pods.are_ready() && seen.problem.is_none() {
         if seen.applied.pending.is_some() && seen.applied.is_paused {
             let message = "rollouts are paused; see status.pendingChange";
@@ -257,7 +282,7 @@ fn conditions(applied: &Applied, pods: Pods) -> BTreeMap<String, ResourceConditi
 }
 
 /// A selector in the form that `kubectl get --selector` takes.
-fn selector_text(selector: &LabelSelector) -> String {
+pub(super) fn selector_text(selector: &LabelSelector) -> String {
     let labels = selector.match_labels.iter().flatten();
     labels.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }

@@ -26,6 +26,8 @@ use function_mesh_kube::list_watch::Item;
 use function_mesh_kube::memory::Memory;
 use function_mesh_kube::prune::{ObjectScan, items};
 
+/// Label of a pod: the revision of its StatefulSet.
+const REVISION: &str = "controller-revision-hash";
 /// Containers of a pod that are kept.
 const MAX_CONTAINERS: usize = 32;
 /// Longest name or reason, and longest message, in bytes.
@@ -35,7 +37,8 @@ const MAX_MESSAGE_LEN: usize = 4096;
 /// A summary of a pod.
 #[derive(Clone, Debug)]
 pub struct PodSummary {
-    /// Name, namespace, UID, resource version, deletion timestamp, and the label with the name of its component.
+    /// Name, namespace, UID, resource version, deletion timestamp, and the labels with the name of its component and the
+    /// revision of its StatefulSet.
     pub(super) metadata: ObjectMeta,
     /// The condition `PodScheduled`.
     pub(super) scheduled: Option<Scheduled>,
@@ -49,6 +52,8 @@ pub struct PodSummary {
     is_ready: bool,
     /// Time from its creation until it was ready.
     start: Option<Duration>,
+    /// Since when the condition `Ready` holds.
+    ready_since: Option<Timestamp>,
 }
 
 /// The condition `PodScheduled`.
@@ -198,7 +203,12 @@ impl PodSummary {
         let is_failed = status.phase == "Failed" && !status.reason.is_empty();
         let failed = is_failed.then_some(Failed { reason: status.reason, message: status.message });
         let address = status.pod_ip.parse().ok();
-        Ok(Self { metadata: metadata(&lean), scheduled, failed, containers, address, is_ready, start })
+        let mut metadata = metadata(&lean);
+        if let Some(revision) = lean.label(REVISION) {
+            metadata.labels.get_or_insert_default().insert(REVISION.to_owned(), revision);
+        }
+        let ready_since = since;
+        Ok(Self { metadata, scheduled, failed, containers, address, is_ready, start, ready_since })
     }
 
     /// The address of the pod, once it has one.
@@ -214,6 +224,24 @@ impl PodSummary {
     /// Whether the pod is ready.
     pub(crate) fn is_ready(&self) -> bool {
         self.is_ready
+    }
+
+    /// Since when the pod is ready.
+    pub(super) fn ready_since(&self) -> Option<Timestamp> {
+        self.ready_since
+    }
+
+    /// The revision of its StatefulSet.
+    pub(super) fn revision(&self) -> Option<&str> {
+        self.metadata.labels.as_ref()?.get(REVISION).map(String::as_str)
+    }
+
+    /// Whether its containers have started, without a restart.
+    pub(super) fn has_started(&self) -> bool {
+        let has_started = |it: &Container| {
+            it.restart_count == 0 && (it.state.running.is_some() || it.state.terminated.is_some())
+        };
+        !self.containers.is_empty() && self.containers.iter().all(has_started)
     }
 }
 
@@ -258,6 +286,7 @@ impl Item for PodSummary {
             && self.address == before.address
             && self.is_ready == before.is_ready
             && self.start == before.start
+            && self.ready_since == before.ready_since
             && of(self) == of(before)
     }
 

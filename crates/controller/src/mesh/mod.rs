@@ -5,6 +5,7 @@
 mod apply;
 mod replicas;
 mod report;
+mod rollout;
 mod status;
 
 use std::sync::Arc;
@@ -122,7 +123,10 @@ async fn reconcile_spec(mesh: &FunctionMesh, context: &Context) -> Outcome {
         Ok::<_, Violations>((valid, components))
     };
     match context.shared.compute.run(namespace, plan).await {
-        Ok((valid, components)) => apply::apply(&valid, components, context).await,
+        Ok((valid, mut components)) => match rollout::annotate(&mut components, mesh, context).await {
+            Ok(()) => apply::apply(&valid, components, context).await,
+            Err(error) => Outcome::failed(Error::observe(error)),
+        },
         Err(violations) => Outcome::failed(Error::Invalid(violations)),
     }
 }

@@ -36,7 +36,9 @@ impl ComponentState {
                 (status.phase, status.message.clone())
             }
             // The status is of an earlier generation.
-            Some(status) if status.phase == Phase::Degraded => (Phase::Degraded, status.message.clone()),
+            Some(status) if matches!(status.phase, Phase::Degraded | Phase::RolledBack) => {
+                (status.phase, status.message.clone())
+            }
             Some(_) => (Phase::Progressing, None),
             None => (Phase::Pending, None),
         };
@@ -179,7 +181,8 @@ fn deleting() -> Vec<ConditionSpec> {
 
 fn observed(seen: &Observation, failed: Option<&str>) -> Vec<ConditionSpec> {
     let waiting: Vec<_> = seen.components.iter().filter(|(_, state)| !state.is_ready()).collect();
-    let bad = |state: &ComponentState| matches!(state.phase, Phase::Degraded | Phase::Invalid);
+    let bad =
+        |state: &ComponentState| matches!(state.phase, Phase::Degraded | Phase::RolledBack | Phase::Invalid);
     let failures = waiting.iter().filter(|(_, state)| bad(state)).map(|((role, name), state)| {
         format!("{role} {name}: {}", state.message.as_deref().unwrap_or("no message"))
     });

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::{ComponentStatus, ScalingStatus, TrafficStatus};
 use function_mesh_observer::{Monotonic, Workload};
+use function_mesh_rollout::recreate::Subscription;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// Monotonic time begins here, so that what happened before the process started has a time too.
@@ -94,6 +95,8 @@ impl TrafficState {
 pub(crate) struct Rollout<'a> {
     pub(crate) revision: Option<&'a str>,
     pub(crate) is_in_progress: bool,
+    /// Whether its pods are gone until they are recreated, so that it matters who consumes the subscription.
+    pub(crate) is_draining: bool,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +104,10 @@ struct Entry {
     uid: String,
     workload: Workload,
     is_rolling_out: bool,
+    /// Since when it waits until nothing consumes its subscription, as far as this process knows.
+    draining_since: Option<Monotonic>,
+    /// Who consumes the subscription, as of an answer since then.
+    subscription: Option<Subscription>,
     /// Revision of the StatefulSet to which `ready_since` belongs.
     revision: Option<String>,
     report: Option<TrafficReport>,
@@ -127,7 +134,7 @@ impl TrafficBoard {
 
     /// Leaves the pod counts that a reconcile has observed.
     pub(crate) fn note(&self, key: &str, uid: &str, (wanted, ready): (i32, i32), rollout: Rollout<'_>) {
-        let Rollout { revision, is_in_progress } = rollout;
+        let Rollout { revision, is_in_progress, is_draining } = rollout;
         let now = self.now();
         let mut components = self.lock();
         let entry = entry(&mut components, key, uid);
@@ -135,6 +142,11 @@ impl TrafficBoard {
         let since = entry.workload.ready_since.filter(|_| is_same).unwrap_or(now);
         entry.revision = revision.map(str::to_owned);
         entry.is_rolling_out = is_in_progress;
+        if is_draining {
+            entry.draining_since.get_or_insert(now);
+        } else {
+            (entry.draining_since, entry.subscription) = (None, None);
+        }
         entry.workload = Workload {
             wanted: u32::try_from(wanted).unwrap_or_default(),
             ready: u32::try_from(ready).unwrap_or_default(),
@@ -152,6 +164,25 @@ impl TrafficBoard {
         let components = self.lock();
         let entry = components.get(key).filter(|entry| entry.uid == uid)?;
         Some((entry.workload, entry.is_rolling_out))
+    }
+
+    /// Whether it waits until nothing consumes its subscription.
+    pub(crate) fn is_draining(&self, key: &str, uid: &str) -> bool {
+        self.lock().get(key).is_some_and(|entry| entry.uid == uid && entry.draining_since.is_some())
+    }
+
+    /// Takes who consumes the subscription, as of an answer at this time. Returns whether a component that waits for it has
+    /// something to learn.
+    pub(crate) fn note_subscription(&self, key: &str, uid: &str, at: Monotonic, found: Subscription) -> bool {
+        let mut components = self.lock();
+        let entry = components.get_mut(key).filter(|entry| entry.uid == uid);
+        let entry = entry.filter(|entry| entry.draining_since.is_some_and(|since| at > since));
+        entry.is_some_and(|entry| entry.subscription.replace(found) != Some(found))
+    }
+
+    /// Who consumes the subscription of a component that waits for it; None while that was not asked.
+    pub(crate) fn subscription(&self, key: &str, uid: &str) -> Option<Subscription> {
+        self.lock().get(key).filter(|entry| entry.uid == uid).and_then(|entry| entry.subscription)
     }
 
     /// Leaves a report for the next reconcile.
@@ -188,7 +219,29 @@ mod tests {
     use super::*;
 
     fn revision(revision: Option<&str>) -> Rollout<'_> {
-        Rollout { revision, is_in_progress: false }
+        Rollout { revision, is_in_progress: false, is_draining: false }
+    }
+
+    #[test]
+    fn only_an_answer_since_the_pods_are_gone_counts() {
+        let board = TrafficBoard::default();
+        let known = |consumers| Subscription::Known { consumers, unacked: 0 };
+        let later = || Monotonic(board.now().0 + Duration::from_secs(1));
+        assert!(!board.note_subscription("k", "u", later(), known(0)));
+        let before = board.now();
+        let draining = Rollout { is_draining: true, ..Rollout::default() };
+        board.note("k", "u", (3, 0), draining);
+        assert!(board.is_draining("k", "u"));
+        assert!(!board.note_subscription("k", "u", before, known(0)));
+        assert_eq!(board.subscription("k", "u"), None);
+        assert!(board.note_subscription("k", "u", later(), known(1)));
+        // A later reconcile forgets nothing, and the same answer triggers nothing.
+        board.note("k", "u", (3, 0), draining);
+        assert!(!board.note_subscription("k", "u", later(), known(1)));
+        assert!(board.note_subscription("k", "u", later(), known(0)));
+        assert_eq!((board.subscription("k", "u"), board.subscription("k", "v")), (Some(known(0)), None));
+        board.note("k", "u", (3, 3), revision(Some("b")));
+        assert_eq!((board.is_draining("k", "u"), board.subscription("k", "u")), (false, None));
     }
 
     #[test]

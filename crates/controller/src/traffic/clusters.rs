@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use function_mesh_observer::Monotonic;
 use function_mesh_observer::cluster::{Cluster, Wanted};
-use function_mesh_observer::requests::Target;
+use function_mesh_observer::requests::{Activity, Target};
 use tokio::time::Instant;
 
 use super::fetch::{self, Asking};
@@ -125,8 +125,11 @@ impl Observer {
             let of = key_of(place);
             let Some(asked) = self.clusters.get(&of) else { continue };
             let Some(workload) = self.board.workload(key, &component.uid) else { continue };
-            let activity = component.demand.work.activity(&workload);
-            let (details, lag) = (component.needs_details(now), component.needs_lag());
+            let is_draining = self.board.is_draining(key, &component.uid);
+            // It starts again once nothing consumes its subscription.
+            let activity =
+                if is_draining { Activity::Asleep } else { component.demand.work.activity(&workload) };
+            let (details, lag) = (is_draining || component.needs_details(now), component.needs_lag());
             let policies = component.demand.work.needs_policies();
             let target = asked.cluster.target(&component.demand.interest, activity, details, lag, policies);
             targets.entry(of).or_default().push(target);

@@ -22,6 +22,7 @@ mod report;
 mod restart;
 mod scaling;
 mod service_urls;
+mod subscription;
 mod undecodable;
 
 use std::collections::{HashMap, HashSet};
@@ -301,11 +302,14 @@ impl Observer {
             let age = u64::try_from(now.since(at).as_millis()).unwrap_or_default();
             let at_wall = UnixMillis(wall.0.saturating_sub(age));
             let report = component.round(cluster, &workload, (at, at_wall), intervals, &self.settings.write);
+            let found = component.subscription;
+            let mut is_changed = self.board.note_subscription(key, &component.uid, at, found);
             if let Some(report) = report {
                 self.board.publish(key, &component.uid, report);
-                if let Some(kind) = self.kinds.get(component.kind) {
-                    kind.trigger(&component.namespace, &component.name);
-                }
+                is_changed = true;
+            }
+            if let Some(kind) = self.kinds.get(component.kind).filter(|_| is_changed) {
+                kind.trigger(&component.namespace, &component.name);
             }
             if component.verdict().stall().is_some() {
                 stalled.push((key.clone(), workload));

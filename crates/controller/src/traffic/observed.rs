@@ -14,6 +14,7 @@ use function_mesh_observer::{
     TrackerSettings, Traffic, TrafficSettings, UnixMillis, Workload, WriteLimits,
 };
 use function_mesh_pulsar::{Access, WebUrl};
+use function_mesh_rollout::recreate::Subscription;
 
 use super::board::{StallReport, TrafficReport};
 use super::demand::Demand;
@@ -21,6 +22,7 @@ use super::intervals::Intervals;
 use super::metrics::Sample;
 use super::report::{cause_text, millis, readings, stall_report, time, traffic_status};
 use super::scaling::{CONSUMERS_INTERVAL, Scaler};
+use super::subscription;
 
 /// The Pulsar cluster of a component.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -62,6 +64,8 @@ pub(super) struct Observed {
     /// When it was last seen stalled by this process.
     stalled_at: Monotonic,
     has_told_exhausted: bool,
+    /// Who consumes its subscription, as of the last round.
+    pub(super) subscription: Subscription,
     /// Its scaling, if it is scaled on its work, or its mesh is.
     pub(super) scaler: Option<Box<Scaler>>,
 }
@@ -109,6 +113,7 @@ impl Observed {
             verdict: Verdict::Unknown(Cause::NotAsked),
             stalled_at: now,
             has_told_exhausted: false,
+            subscription: Subscription::NotObserved,
             scaler,
         }
     }
@@ -224,6 +229,7 @@ impl Observed {
             None => self.without_cluster(pods, at, wall),
         };
         self.tracker.observe(&observation, workload);
+        self.subscription = subscription::of(&observation);
         if let Some(scaler) = &mut self.scaler {
             scaler.note_round(scaler.facts.after(&observation, cluster, interest));
         }

@@ -28,7 +28,7 @@ use crate::harness::TestResult;
 type Rule = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 /// Permissions of the controller in each watched namespace.
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     ("compute.functionmesh.io", &["functionmeshes"], &["list", "watch"]),
     (
         "compute.functionmesh.io",
@@ -44,6 +44,7 @@ const RULES: [Rule; 14] = [
     ("compute.functionmesh.io", &["functions/scale", "sinks/scale", "sources/scale"], &["patch"]),
     ("apps", &["statefulsets"], &["get", "list", "watch", "create", "patch", "delete"]),
     ("apps", &["statefulsets/scale"], &["patch"]),
+    ("apps", &["controllerrevisions"], &["get"]),
     ("", &["services"], &["get", "list", "watch", "create", "patch", "delete"]),
     ("", &["pods"], &["list", "watch"]),
     ("autoscaling", &["horizontalpodautoscalers"], &["get", "list", "watch", "create", "patch", "delete"]),
@@ -56,8 +57,8 @@ const RULES: [Rule; 14] = [
 const LEASES: [Rule; 1] = [("coordination.k8s.io", &["leases"], &["get", "create", "update"])];
 
 /// Needed but not observed in this test: applying a missing object requires `create`; there are no vertical autoscalers
-/// here, and no rejected pods.
-const UNASKED: [&str; 8] = [
+/// here, no rejected pods, and no rollout that is rolled back.
+const UNASKED: [&str; 9] = [
     "create functions,sinks,sources",
     "create horizontalpodautoscalers",
     "create services",
@@ -65,6 +66,7 @@ const UNASKED: [&str; 8] = [
     "create verticalpodautoscalers",
     "delete services",
     "delete verticalpodautoscalers",
+    "get controllerrevisions",
     "list events",
 ];
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use function_mesh_api::types::{OnRolloutFailure, Rollout, RolloutStrategy};
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
 use function_mesh_testkit::{fake_kubelet, fixtures};
 use futures::FutureExt;
@@ -11,6 +12,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 
 use crate::fixture::{Fixture, Helper};
+use crate::images::picky_kubelet;
 
 /// Until the first step of a start in two steps is complete.
 const TIMEOUT: Duration = Duration::from_secs(40);
@@ -35,6 +37,10 @@ impl Flow {
         Self { name, start, action, helper, is_quiet: false }
     }
 
+    const fn with_helper(self, helper: Helper) -> Self {
+        Self { helper, ..self }
+    }
+
     const fn without_writes(self) -> Self {
         Self { is_quiet: true, ..self }
     }
@@ -52,6 +58,11 @@ pub(crate) fn all() -> Vec<Flow> {
             "edit a component",
             |fixture| async move { fixture.apply(&single("shout")?).await }.boxed(),
             |fixture| async move { fixture.apply(&edited()?).await }.boxed(),
+        ),
+        Flow::new(
+            "recreate a component",
+            |fixture| async move { fixture.apply(&recreated("runner:1")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&recreated("runner:2")?).await }.boxed(),
         ),
         Flow::new(
             "scale a component",
@@ -186,6 +197,12 @@ pub(crate) fn all() -> Vec<Flow> {
             },
         ),
         Flow::new(
+            "roll back",
+            |fixture| async move { fixture.apply(&rolled_out("good:1")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&rolled_out("missing:2")?).await }.boxed(),
+        )
+        .with_helper(|client, namespace| picky_kubelet(client, namespace).boxed()),
+        Flow::new(
             "restart without changes",
             |fixture| async move { fixture.apply(&pair()?).await }.boxed(),
             |fixture| async move { fixture.restart().await }.boxed(),
@@ -208,6 +225,20 @@ fn pair() -> anyhow::Result<FunctionMesh> {
 fn cleaned() -> anyhow::Result<Function> {
     let mut function = fixtures::java_function("f");
     function.cleanup_subscription = Some(true);
+    fixtures::function(function)
+}
+
+/// A function that is rolled back if its pods do not start.
+fn rolled_out(image: &str) -> anyhow::Result<Function> {
+    let mut function = fixtures::java_function("f");
+    function.image = Some(image.to_owned());
+    function.rollout = Some(Rollout {
+        progress_deadline: Some("10s".to_owned()),
+        min_ready: Some("0s".to_owned()),
+        on_failure: Some(OnRolloutFailure::RollBack),
+        mode: None,
+        ..Rollout::default()
+    });
     fixtures::function(function)
 }
 
@@ -237,6 +268,18 @@ fn edited() -> anyhow::Result<FunctionMesh> {
     let mut function = fixtures::java_function("shout");
     function.image = Some("runner:2".to_owned());
     function.class_name = Some("org.example.Other".to_owned());
+    fixtures::mesh("m", [function.into()])
+}
+
+/// One function whose old pods are stopped before new ones start.
+fn recreated(image: &str) -> anyhow::Result<FunctionMesh> {
+    let mut function = fixtures::java_function("shout");
+    (function.image, function.replicas) = (Some(image.to_owned()), Some(2));
+    function.rollout = Some(Rollout {
+        strategy: Some(RolloutStrategy::Recreate),
+        min_ready: Some("0s".to_owned()),
+        ..Rollout::default()
+    });
     fixtures::mesh("m", [function.into()])
 }
 

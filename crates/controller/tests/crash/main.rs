@@ -12,6 +12,7 @@
 mod chaos;
 mod fixture;
 mod flows;
+mod images;
 mod model;
 mod operator;
 mod points;

@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 /// Status fields that are times, versions or names of revisions.
-const PASSING: [&str; 10] = [
+const PASSING: [&str; 14] = [
     "globalBackendConfigRevision",
     "namespacedBackendConfigRevision",
     "lastTransitionTime",
@@ -21,9 +21,13 @@ const PASSING: [&str; 10] = [
     "lastProbeTime",
     "startTime",
     "completionTime",
+    "gapSeconds",
     "currentRevision",
     "updateRevision",
     "collisionCount",
+    "goodRevision",
+    "failedRevision",
+    "since",
 ];
 
 /// Differences shown of one comparison.
@@ -121,10 +125,11 @@ fn normalised(
     let annotations: BTreeMap<_, _> = object
         .annotations()
         .iter()
-        // Hashes that depend on the namespace and the owner's UID.
+        // Hashes that depend on the namespace and the owner's UID, and times.
         .map(|(key, value)| {
-            let is_hash = [labels::APPLIED_HASH, labels::TEMPLATE_HASH].contains(&key.as_str());
-            (key, if is_hash { "…" } else { value.as_str() })
+            let varies = [labels::APPLIED_HASH, labels::TEMPLATE_HASH, labels::RECREATE];
+            let value = if key == labels::ROLLOUT { recorded(value) } else { value.clone() };
+            (key, if varies.contains(&key.as_str()) { "…".to_owned() } else { value })
         })
         .collect();
     // The HPA controller reports missing metrics with varying times.
@@ -177,10 +182,29 @@ fn make_nameless(value: &mut Value, names: &BTreeMap<String, String>, namespace:
             {
                 *text = text.replace(uid, &format!("[UID of {name}]"));
             }
-            *text = text.replace(namespace, "NAMESPACE");
+            *text = without_reason(&text.replace(namespace, "NAMESPACE"));
         }
         _ => {}
     }
+}
+
+/// What is recorded of a rollout, without times and names of revisions.
+fn recorded(text: &str) -> String {
+    let mut record: Value = serde_json::from_str(text).unwrap_or_default();
+    record["since"] = Value::Null;
+    for revision in ["good", "before"] {
+        record[revision] = json!(record[revision].is_string());
+    }
+    if let Some(failed) = record["failed"].as_object_mut() {
+        failed.retain(|field, _| field == "generation" || field == "by");
+    }
+    record.to_string()
+}
+
+/// A text without the reason of a failed rollout: the scheduler reports another one in between. Revisions follow it.
+fn without_reason(text: &str) -> String {
+    const REASON: &str = "no progress within";
+    text.split_once(REASON).map_or_else(|| text.to_owned(), |(before, _)| format!("{before}{REASON}"))
 }
 
 /// The pending changes of a normalised object.
@@ -204,7 +228,7 @@ fn unsettled(kind: &str, value: &Value) -> Option<&'static str> {
         }
         "Function" | "Source" | "Sink" => {
             let phase = status["phase"].as_str().unwrap_or_default();
-            (!["Ready", "Suspended", "Paused"].contains(&phase)).then_some("is not ready")
+            (!["Ready", "Suspended", "Paused", "RolledBack"].contains(&phase)).then_some("is not ready")
         }
         "StatefulSet" => {
             let number = |value: &Value| value.as_i64().unwrap_or_default();

@@ -1,0 +1,206 @@
+//! `rollout`: shows the rollouts of components in a cluster, and undoes, pauses and resumes them.
+//!
+//! What writes, writes one annotation of an object, and prints it.
+
+mod history;
+mod undo;
+
+use clap::Subcommand;
+use function_mesh_api::labels;
+use function_mesh_api::types::{ComponentStatus, Phase, RolloutState};
+use function_mesh_kube::connect::ConnectArgs;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::status::{Format, Subject, data, mesh_selector, not_found};
+use crate::cluster::Cluster;
+use crate::object_ref::ObjectRef;
+use crate::{Failure, Outcome, Streams, screen};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kubectl mesh rollout status people                        the rollouts of a mesh
+  kubectl mesh rollout history people                       revisions, and what differs between them
+  kubectl mesh rollout history function/people-clean        those of one component
+  kubectl mesh rollout undo function/people-clean           back to the revision before
+  kubectl mesh rollout undo function/people-clean --to-revision 3
+  kubectl mesh rollout undo people                          the components of the last change
+  kubectl mesh rollout pause people
+  kubectl mesh rollout resume people
+
+`undo` writes the annotation `compute.functionmesh.io/undo-rollout: FROM/TO` of a component, two revisions of its
+StatefulSet: as long as the spec asks for the first one, its pods get the second. The spec stays as it is; a changed
+spec rolls out. `pause` and `resume` write the annotation `compute.functionmesh.io/pause-rollout`.
+
+Exit code: 0 success, 1 `status` found a rollout that is not complete, 2 object or revision not found, no connection or
+invalid command line.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show the state of rollouts
+    Status(Shown),
+    /// Show revisions, and what differs between them
+    History(Shown),
+    /// Give the pods an earlier revision, until the spec changes
+    Undo(undo::Args),
+    /// Defer changes of running pods that do not come from the spec
+    Pause(Named),
+    /// Apply deferred changes
+    Resume(Named),
+}
+
+/// An object of a cluster.
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// FunctionMesh as NAME, or function/NAME, source/NAME, sink/NAME
+    #[arg(value_name = "[KIND/]NAME")]
+    target: Subject,
+
+    /// Namespace of the object [default: the context's]
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+
+    #[command(flatten, next_help_heading = "Cluster")]
+    connect: ConnectArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Shown {
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    named: Named,
+}
+
+impl Named {
+    fn open(&self) -> Result<(Cluster, ObjectRef), Failure> {
+        let cluster = Cluster::open(&self.connect)?;
+        let namespace = self.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
+        let id = ObjectRef::new(self.target.kind, &namespace, &self.target.name);
+        Ok((cluster, id))
+    }
+}
+
+pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
+    match &args.action {
+        Action::Status(args) => status(args, streams),
+        Action::History(args) => history::run(args, streams),
+        Action::Undo(args) => undo::run(args, streams),
+        Action::Pause(named) => pause(named, true, streams),
+        Action::Resume(named) => pause(named, false, streams),
+    }
+}
+
+/// The component, or all those of the mesh, by kind and name.
+fn components(cluster: &Cluster, id: &ObjectRef) -> Result<Vec<Value>, Failure> {
+    let object = cluster.get(id)?.ok_or_else(|| not_found(cluster, id))?;
+    if id.kind != "FunctionMesh" {
+        return Ok(vec![object]);
+    }
+    let uid = object.pointer("/metadata/uid");
+    let mut found = cluster.components(Some(&id.namespace), mesh_selector(&id.name))?;
+    found.retain(|it| it.pointer("/metadata/ownerReferences/0/uid") == uid);
+    found.sort_by_key(|it| ObjectRef::of(it).to_string());
+    Ok(found)
+}
+
+/// The rollout of a component.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RolloutView {
+    kind: String,
+    namespace: String,
+    name: String,
+    state: RolloutState,
+    generation: Option<i64>,
+    failed_revision: Option<String>,
+    good_revision: Option<String>,
+    since: Option<String>,
+    message: Option<String>,
+}
+
+impl RolloutView {
+    fn of(component: &Value) -> Self {
+        let ObjectRef { kind, namespace, name } = ObjectRef::of(component);
+        let status = component.get("status").cloned().unwrap_or_default();
+        let status: ComponentStatus = serde_json::from_value(status).unwrap_or_default();
+        let is_current =
+            status.observed_generation == component.pointer("/metadata/generation").and_then(Value::as_i64);
+        let rollout = status.rollout.clone().unwrap_or_default();
+        let state = match &status.rollout {
+            _ if !is_current => RolloutState::Progressing,
+            Some(rollout) => rollout.state,
+            // Without a policy the phase says as much.
+            None if matches!(status.phase, Phase::Pending | Phase::Progressing | Phase::Degraded) => {
+                let is_exceeded = status
+                    .standard_conditions
+                    .iter()
+                    .any(|it| it.type_ == "Progressing" && it.reason == "ProgressDeadlineExceeded");
+                if is_exceeded { RolloutState::Failed } else { RolloutState::Progressing }
+            }
+            None => RolloutState::Complete,
+        };
+        Self {
+            kind,
+            namespace,
+            name,
+            state,
+            generation: rollout.generation.or(status.observed_generation),
+            failed_revision: rollout.failed_revision,
+            good_revision: rollout.good_revision,
+            since: rollout.since.map(|since| since.0.to_string()),
+            message: rollout.message.or(status.message),
+        }
+    }
+}
+
+fn status(args: &Shown, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
+    let (cluster, id) = args.named.open()?;
+    let found = components(&cluster, &id)?;
+    let views: Vec<_> = found.iter().map(RolloutView::of).collect();
+    match args.output {
+        Format::Text => {
+            for view in &views {
+                let RolloutView { kind, name, state, .. } = view;
+                let since = view.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+                let message = view.message.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+                let text = format!("{}/{name}: {state:?}{since}{message}", kind.to_lowercase());
+                screen::line(streams.out, &text)?;
+            }
+        }
+        format => streams.out.write_all(data(&json!({ "rollouts": views }), format)?.as_bytes())?,
+    }
+    let is_complete = views.iter().all(|view| view.state == RolloutState::Complete);
+    Ok(if is_complete { Outcome::Success } else { Outcome::Unhealthy })
+}
+
+fn pause(named: &Named, is_paused: bool, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
+    let (cluster, id) = named.open()?;
+    annotate(&cluster, &id, labels::PAUSE_ROLLOUT, is_paused.then_some("true"), streams)?;
+    Ok(Outcome::Success)
+}
+
+/// Writes or removes one annotation of an object, and prints it.
+fn annotate(
+    cluster: &Cluster,
+    id: &ObjectRef,
+    key: &str,
+    value: Option<&str>,
+    streams: &mut Streams<'_>,
+) -> Result<(), Failure> {
+    cluster.annotate(id, key, value)?.ok_or_else(|| not_found(cluster, id))?;
+    let object = format!("{}/{}", id.kind.to_lowercase(), id.name);
+    let text = match value {
+        Some(value) => format!("{object} annotated: {key}={value}"),
+        None => format!("{object} annotated: {key} removed"),
+    };
+    screen::line(streams.out, &text)?;
+    Ok(())
+}

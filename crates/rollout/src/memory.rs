@@ -1,0 +1,168 @@
+//! What a process remembers of a rollout: since when there was no progress, and since when all pods are ready.
+//!
+//! Time is measured by a monotonic clock. The wall clock counts once, when a rollout is seen for the first time, for
+//! instance after a restart of the operator; a jump of it later has no effect.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{Observation, Policy};
+
+/// How long a pod must block its own repair until it is deleted: a StatefulSet that can replaces it at once.
+pub const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// Most pods of a component that are deleted in an hour.
+pub const MAX_DELETIONS_PER_HOUR: usize = 10;
+const HOUR: Duration = Duration::from_hours(1);
+/// How long a process observes a rollout at least until it finds that it has failed.
+const LEAST_SIGHT: Duration = Duration::from_secs(30);
+
+/// The time, by two clocks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Moment {
+    /// The wall clock, which may jump.
+    pub wall: Timestamp,
+    /// A clock that never goes back, from any beginning.
+    pub monotonic: Duration,
+}
+
+/// Counts of pods of a revision. Each only counts at its maximum, so that a pod that starts again and again is no progress.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Reached {
+    created: usize,
+    started: usize,
+    ready: usize,
+}
+
+impl Reached {
+    fn of(seen: &Observation) -> Self {
+        let count = |is: fn(&crate::Pod) -> bool| seen.updated().filter(|pod| is(pod)).count();
+        Self {
+            created: count(|_| true),
+            started: count(|pod| pod.has_started),
+            ready: count(|pod| pod.is_ready),
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            created: self.created.max(other.created),
+            started: self.started.max(other.started),
+            ready: self.ready.max(other.ready),
+        }
+    }
+}
+
+/// A time that has passed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Elapsed {
+    before: Duration,
+    from: Duration,
+}
+
+impl Elapsed {
+    fn at(self, now: Moment) -> Duration {
+        self.before.saturating_add(now.monotonic.saturating_sub(self.from))
+    }
+}
+
+/// The memory of a component.
+#[derive(Debug, Default)]
+pub struct Memory {
+    revision: Option<String>,
+    reached: Reached,
+    progress: Elapsed,
+    ready: Option<Elapsed>,
+    /// Since when pods block their own repair, by UID.
+    stuck: BTreeMap<String, Duration>,
+    /// Pods that were deleted within an hour.
+    deleted: VecDeque<Duration>,
+}
+
+impl Memory {
+    /// Takes an observation.
+    pub fn observe(&mut self, seen: &Observation, policy: &Policy, now: Moment) {
+        let reached = Reached::of(seen);
+        let is_first = self.revision.is_none();
+        if self.revision.as_deref() != Some(&*seen.revision) {
+            self.revision = Some(seen.revision.clone());
+            self.reached = reached;
+            let before = if is_first { first_sight(seen, policy, now) } else { Duration::ZERO };
+            self.progress = Elapsed { before, from: now.monotonic };
+            self.ready = None;
+        } else if self.reached.max(reached) != self.reached {
+            self.reached = self.reached.max(reached);
+            self.progress = Elapsed { before: Duration::ZERO, from: now.monotonic };
+        }
+        if seen.is_ready && seen.is_current {
+            self.ready.get_or_insert_with(|| {
+                let before = if is_first { ready_before(seen, now) } else { Duration::ZERO };
+                Elapsed { before, from: now.monotonic }
+            });
+        } else {
+            self.ready = None;
+        }
+        let stuck: Vec<_> = seen.stuck().map(|pod| pod.uid.clone()).collect();
+        self.stuck.retain(|uid, _| stuck.contains(uid));
+        for uid in stuck {
+            self.stuck.entry(uid).or_insert(now.monotonic);
+        }
+        while self.deleted.front().is_some_and(|at| now.monotonic.saturating_sub(*at) >= HOUR) {
+            self.deleted.pop_front();
+        }
+    }
+
+    /// Counts a pod that the caller deletes.
+    pub fn count_deletion(&mut self, now: Moment) {
+        self.deleted.push_back(now.monotonic);
+    }
+
+    /// Time without progress.
+    pub(crate) fn without_progress(&self, now: Moment) -> Duration {
+        self.progress.at(now)
+    }
+
+    /// Time for which all pods have been ready.
+    pub(crate) fn ready_for(&self, now: Moment) -> Option<Duration> {
+        self.ready.map(|ready| ready.at(now))
+    }
+
+    /// How much longer a pod may block its own repair; zero for one that must be deleted.
+    pub(crate) fn until_stuck(&self, uid: &str, now: Moment) -> Duration {
+        let since = self.stuck.get(uid).copied().unwrap_or(now.monotonic);
+        STUCK_AFTER.saturating_sub(now.monotonic.saturating_sub(since))
+    }
+
+    /// When another pod may be deleted: at once, or after this time.
+    pub(crate) fn until_deletion(&self, now: Moment) -> Duration {
+        if self.deleted.len() < MAX_DELETIONS_PER_HOUR {
+            return Duration::ZERO;
+        }
+        let oldest = self.deleted.front().copied().unwrap_or_default();
+        HOUR.saturating_sub(now.monotonic.saturating_sub(oldest))
+    }
+}
+
+/// Time without progress before a process sees a rollout for the first time.
+fn first_sight(seen: &Observation, policy: &Policy, now: Moment) -> Duration {
+    if seen.was_failed {
+        return policy.progress_deadline;
+    }
+    let signs = seen.updated().filter_map(|pod| pod.ready_since);
+    let last = signs.chain(seen.since).max();
+    let most = policy.progress_deadline.saturating_sub(LEAST_SIGHT.min(policy.progress_deadline / 2));
+    past(last, now).min(most)
+}
+
+/// Time for which all pods were ready before a process sees them for the first time.
+fn ready_before(seen: &Observation, now: Moment) -> Duration {
+    let since = seen.updated().map(|pod| pod.ready_since).collect::<Option<Vec<_>>>();
+    past(since.and_then(|since| since.into_iter().max()), now)
+}
+
+/// Time since then; none if that is unknown or in the future.
+fn past(since: Option<Timestamp>, now: Moment) -> Duration {
+    let past = since.map(|since| now.wall.duration_since(since));
+    past.and_then(|past| Duration::try_from(past).ok()).unwrap_or_default()
+}
