@@ -43,6 +43,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "overview.js" => SCRIPT,
         "panel.js" => SCRIPT,
         "route.js" => SCRIPT,
+        "sign-in.js" => SCRIPT,
     };
     let asset = |(name, media_type, text): (_, _, &'static str)| {
         let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(text.as_bytes()));

@@ -1,7 +1,7 @@
 //! One component: conditions, Events, pods, and the object as YAML. Read when a viewer opens it.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use function_mesh_api::printable_lines;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::App;
+use super::access::{Permission, Permissions};
 use super::error::ApiError;
 use super::pods::{ComponentRef, PodRow, pods};
 
@@ -36,14 +37,15 @@ struct EventRow {
 
 pub(super) async fn component(
     State(app): State<App>,
+    Extension(permissions): Extension<Permissions>,
     Path(path): Path<(String, String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     let component = ComponentRef::new(path)?;
-    let mut object = component.read(&app.client).await?;
+    let mut object = component.read(&app.client, &permissions).await?;
     let namespace = &component.namespace;
     // Of what may not be read the reason is shown, and the rest all the same.
-    let (pods, pods_problem) = parts(pods(&app.client, &object, namespace).await);
-    let (events, events_problem) = parts(events(&app.client, &component, &pods).await);
+    let (pods, pods_problem) = parts(pods(&app.client, &permissions, &object, namespace).await);
+    let (events, events_problem) = parts(events(&app.client, &permissions, &component, &pods).await);
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
@@ -72,7 +74,13 @@ fn parts<T>(found: Result<Vec<T>, ApiError>) -> (Vec<T>, Option<String>) {
 }
 
 /// The Events of a component and of its first pods, the newest first.
-async fn events(client: &Client, of: &ComponentRef, pods: &[Pod]) -> Result<Vec<EventRow>, ApiError> {
+async fn events(
+    client: &Client,
+    permissions: &Permissions,
+    of: &ComponentRef,
+    pods: &[Pod],
+) -> Result<Vec<EventRow>, ApiError> {
+    permissions.require(Permission::core("list", "events", &of.namespace)).await?;
     let api: Api<Event> = Api::namespaced(client.clone(), &of.namespace);
     let names = pods.iter().take(PODS_WITH_EVENTS).map(|pod| ("Pod".to_owned(), pod.name_any()));
     let objects = std::iter::once((of.resource.kind.clone(), of.name.clone())).chain(names);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /`, `GET /assets/…` | the page; it has no data of the cluster |
 //! | `POST /api/v1/session` | exchanges the one-time token for that of the session |
+//! | `GET /api/v1/session` | who has signed in |
 //! | `GET /api/v1/meshes` | all meshes |
 //! | `GET /api/v1/events` | the same as events |
 //! | `GET /api/v1/meshes/{namespace}/{name}` | one mesh as its graph |
@@ -27,6 +28,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use kube::Client;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
@@ -43,6 +45,15 @@ pub struct App {
     pub access: Arc<Access>,
     /// Ends streams of events.
     pub shutdown: CancellationToken,
+    log_permits: Arc<Semaphore>,
+}
+
+impl App {
+    /// Answers until shutdown.
+    pub fn new(hub: Hub, client: Client, access: Access, shutdown: CancellationToken) -> Self {
+        let log_permits = Arc::new(Semaphore::new(logs::AT_A_TIME));
+        Self { hub, client, access: Arc::new(access), shutdown, log_permits }
+    }
 }
 
 /// The routes.
@@ -51,7 +62,7 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/", get(assets::index))
         .route("/assets/{name}", get(assets::asset))
-        .route("/api/v1/session", post(api::session))
+        .route("/api/v1/session", post(api::session).get(api::signed_in))
         .route("/api/v1/meshes", get(api::meshes))
         .route("/api/v1/events", get(sse::overview))
         .route("/api/v1/meshes/{namespace}/{name}", get(api::mesh))

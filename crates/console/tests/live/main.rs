@@ -14,4 +14,7 @@ mod events;
 mod harness;
 mod outage;
 mod page;
+mod reviews;
 mod rights;
+mod tokens;
+mod users;
