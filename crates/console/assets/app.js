@@ -40,6 +40,7 @@ function askForToken(reason) {
   useToken(null);
   byId("user").replaceChildren();
   byId("connection").textContent = "";
+  byId("connection").className = "";
   const use = (token) => {
     useToken(token);
     showUser();
@@ -51,7 +52,8 @@ function askForToken(reason) {
 
 // Who has signed in, where there are users.
 async function showUser() {
-  const { user } = await get("/api/v1/session").catch(() => ({}));
+  const { user, dashboard } = await get("/api/v1/session").catch(() => ({}));
+  panel.useDashboard(dashboard);
   const leave = () => askForToken("You have signed out.");
   const out = hasToken() && h("button", { type: "button", onclick: leave }, "Sign out");
   byId("user").replaceChildren(...[user, user && out].filter(Boolean));

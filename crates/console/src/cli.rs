@@ -15,6 +15,7 @@ use function_mesh_serving::{
 };
 
 use crate::hub::{Hub, Times};
+use crate::link::LinkTemplate;
 use crate::watch;
 use crate::web::access::{Access, Reviews};
 use crate::web::{App, router};
@@ -53,6 +54,11 @@ pub struct Cli {
     #[arg(long, env = "FUNCTION_MESH_CONSOLE_AUDIENCE", value_name = "NAME", value_delimiter = ',')]
     pub audience: Vec<String>,
 
+    /// Link from components to a dashboard, with {namespace}, {kind} and {name}, such as
+    /// https://grafana.example/d/mesh?var-namespace={namespace}&var-name={name}
+    #[arg(long, env = "FUNCTION_MESH_GRAFANA_URL", value_name = "URL")]
+    pub grafana_url: Option<LinkTemplate>,
+
     /// The cluster.
     #[command(flatten)]
     pub connect: ConnectArgs,
@@ -82,7 +88,7 @@ pub struct Running {
 
 /// Starts the console, which serves until `shutdown` is cancelled.
 pub async fn start(args: Cli, times: Times, shutdown: CancellationToken) -> anyhow::Result<Running> {
-    let Cli { console_addr, watched_namespace, audience, connect, serving } = args;
+    let Cli { console_addr, watched_namespace, audience, grafana_url, connect, serving } = args;
     let registry = metrics::registry("function-mesh-console", env!("CARGO_PKG_VERSION"))?;
     let config = connect.config().await.context("no cluster")?;
     let client = ClientMetrics::register(&registry)?.client(config).context("failed to create a client")?;
@@ -106,7 +112,8 @@ pub async fn start(args: Cli, times: Times, shutdown: CancellationToken) -> anyh
     tokio::spawn(open_when_synced(hub.clone(), synced));
     let audiences = audience.into_iter().filter(|name| !name.is_empty()).collect();
     let access = Reviews::new(client.clone(), audiences, times.permissions.unwrap_or_default());
-    let app = App::new(hub, client, Access::Reviews(access), shutdown.clone());
+    let mut app = App::new(hub, client, Access::Reviews(access), shutdown.clone());
+    app.dashboard = grafana_url;
     let timeouts = Timeouts { connections: CONNECTIONS, ..Timeouts::default() };
     let transport = certificates.map_or(Transport::Plain, Transport::Tls);
     let console = Server::start("console", &console_addr, router(app), transport, timeouts, &shutdown)

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::{Event, Feed};
+use crate::history::{History, Series};
 use crate::state::State;
 use crate::store::{Change, MeshKey, Store};
 use crate::view::{Layouts, Rows, mesh, overview};
@@ -28,6 +29,8 @@ pub struct Times {
     pub idle: Duration,
     /// How long a request waits for the first list.
     pub first_list: Duration,
+    /// Time between two samples of the history.
+    pub samples: Duration,
     /// How long a permission that was checked counts, and after which time a stream of events ends, so that its viewer asks
     /// again. None where the API server checks permissions.
     pub permissions: Option<Duration>,
@@ -40,6 +43,7 @@ impl Default for Times {
             heartbeat: Duration::from_secs(15),
             idle: Duration::from_mins(1),
             first_list: Duration::from_secs(10),
+            samples: Duration::from_secs(30),
             permissions: None,
         }
     }
@@ -81,6 +85,7 @@ struct Inner {
 struct Shared {
     store: Store,
     layouts: Layouts,
+    history: History,
     pages: HashMap<PageKey, Page>,
     /// Distinguishes the events of a page from those of the same page earlier.
     epochs: u64,
@@ -109,6 +114,7 @@ impl Hub {
         let shared = Shared {
             store: Store::new(namespaces.len().max(1)),
             layouts: Layouts::default(),
+            history: History::default(),
             pages: HashMap::new(),
             epochs: 0,
             dirty: BTreeSet::new(),
@@ -159,15 +165,31 @@ impl Hub {
     /// Publishes until shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
         let interval = self.0.times.interval;
+        let mut samples = tokio::time::interval(self.0.times.samples);
+        samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
+                _ = samples.tick() => self.sample(),
                 () = self.0.changed.notified() => self.publish(),
                 // Also without changes, to drop pages without viewers.
                 () = tokio::time::sleep(self.0.times.idle) => self.publish(),
             }
             tokio::time::sleep(interval).await;
         }
+    }
+
+    /// Takes samples of all components now.
+    pub fn sample(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut shared = lock(&self.0.shared);
+        let Shared { store, history, .. } = &mut *shared;
+        history.record(store, u32::try_from(now.as_secs()).unwrap_or(u32::MAX));
+    }
+
+    /// The samples of a component.
+    pub fn series(&self, namespace: &str, kind: &'static str, name: &str) -> Series {
+        lock(&self.0.shared).history.series(namespace, kind, name)
     }
 
     /// Publishes what has changed.
@@ -334,7 +356,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Distinguishes the events of this process from those of one before it, on the same port.
 fn start_of_process() -> u128 {
     use std::sync::LazyLock;
-    use std::time::SystemTime;
     static START: LazyLock<u128> = LazyLock::new(|| {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis())
     });

@@ -14,7 +14,9 @@
 
 pub mod cli;
 pub mod feed;
+pub mod history;
 pub mod hub;
+pub mod link;
 pub mod local;
 pub mod seen;
 pub mod state;

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::{Hub, Times};
+use crate::link::LinkTemplate;
 use crate::watch;
 use crate::web::access::{Access, Loopback, NoRandomness};
 use crate::web::{App, router};
@@ -42,6 +43,7 @@ pub struct Local {
     access: Loopback,
     one_time: String,
     port: u16,
+    dashboard: Option<LinkTemplate>,
 }
 
 impl Local {
@@ -51,7 +53,13 @@ impl Local {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(error)?;
         let port = listener.local_addr().map_err(error)?.port();
         let (access, one_time) = Loopback::new(port)?;
-        Ok(Self { listener, access, one_time, port })
+        Ok(Self { listener, access, one_time, port, dashboard: None })
+    }
+
+    /// Links components to a dashboard.
+    #[must_use]
+    pub fn with_dashboard(self, dashboard: Option<LinkTemplate>) -> Self {
+        Self { dashboard, ..self }
     }
 
     /// The URL of a page, with the one-time token. The page is the part after `#/`, such as `shop/orders`.
@@ -70,7 +78,8 @@ impl Local {
         let hub = Hub::new(namespace.into_iter().collect(), times);
         tokio::spawn(watch::run(client.clone(), hub.clone(), "you", shutdown.clone()));
         tokio::spawn(hub.clone().run(shutdown.clone()));
-        let app = App::new(hub, client, Access::Loopback(self.access), shutdown.clone());
+        let mut app = App::new(hub, client, Access::Loopback(self.access), shutdown.clone());
+        app.dashboard = self.dashboard;
         let end = shutdown.clone();
         let serving =
             axum::serve(self.listener, router(app)).with_graceful_shutdown(shutdown.cancelled_owned());

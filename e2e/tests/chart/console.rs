@@ -64,10 +64,11 @@ fn watched_namespaces_limit_what_it_reads() {
 fn the_page_can_have_its_own_tokens_tls_and_clients() {
     let objects = render(
         "{networkPolicy: {enabled: true}, console: {enabled: true, replicas: 2, audiences: [mesh, other], \
-          tlsSecret: page, allowedClients: [{podSelector: {matchLabels: {app: proxy}}}]}}",
+          tlsSecret: page, grafanaURL: 'https://g.example/{name}', allowedClients: [{podSelector: {matchLabels: {app: proxy}}}]}}",
     );
     let deployment = find(&objects, "Deployment", CONSOLE);
     let arguments = arguments(deployment);
+    assert!(arguments.contains("--grafana-url=https://g.example/{name}"));
     assert!(arguments.contains("--audience=mesh,other") && arguments.contains("--cert-dir=/etc/certs"));
     let pod = &deployment["spec"]["template"]["spec"];
     let cert = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "cert").unwrap();
@@ -83,5 +84,6 @@ fn the_page_can_have_its_own_tokens_tls_and_clients() {
     assert_eq!(find(&plain, "Service", CONSOLE)["spec"]["ports"][0]["port"], 80);
     assert!(find(&plain, "NetworkPolicy", CONSOLE)["spec"]["ingress"][1].get("from").is_none());
     assert!(render_error("console: {audience: x}").contains("'audience' not allowed"));
+    assert!(render_error("console: {grafanaURL: 'javascript:x'}").contains("/console/grafanaURL"));
     assert!(render_error("console: {audiences: ['a,b']}").contains("/console/audiences/0"));
 }

@@ -11,6 +11,7 @@ use super::App;
 use super::access::{Access, Permissions};
 use super::error::ApiError;
 use crate::hub::Subject;
+use crate::link::LinkTemplate;
 use crate::state::State as PageState;
 use crate::store::MeshKey;
 
@@ -26,11 +27,13 @@ pub(super) struct Session {
     token: String,
 }
 
-/// Who has signed in.
+/// Who has signed in, and what holds for all pages.
 #[derive(Serialize)]
 pub(super) struct SignedIn {
     /// Null where there is one user only.
     user: Option<String>,
+    /// The template of links from components.
+    dashboard: Option<LinkTemplate>,
 }
 
 pub(super) async fn session(
@@ -47,8 +50,12 @@ pub(super) async fn session(
     Ok(Json(Session { token }))
 }
 
-pub(super) async fn signed_in(Extension(permissions): Extension<Permissions>) -> Json<SignedIn> {
-    Json(SignedIn { user: permissions.user_name().map(|name| printable(name).into_owned()) })
+pub(super) async fn signed_in(
+    State(app): State<App>,
+    Extension(permissions): Extension<Permissions>,
+) -> Json<SignedIn> {
+    let user = permissions.user_name().map(|name| printable(name).into_owned());
+    Json(SignedIn { user, dashboard: app.dashboard })
 }
 
 pub(super) async fn meshes(

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
 use function_mesh_api::printable_lines;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -14,6 +15,8 @@ use super::App;
 use super::access::{Permission, Permissions};
 use super::error::ApiError;
 use super::pods::{ComponentRef, PodRow, pods};
+use crate::history::Series;
+use crate::store::KINDS;
 
 /// Events that are shown, of a component and of each pod.
 const EVENTS: u32 = 20;
@@ -64,6 +67,23 @@ pub(super) async fn component(
         "eventsProblem": events_problem,
         "yaml": yaml(&object),
     }))))
+}
+
+/// The samples of the last hour. Who may list a component has seen these numbers.
+pub(super) async fn history(
+    State(app): State<App>,
+    Extension(permissions): Extension<Permissions>,
+    Path(path): Path<(String, String, String)>,
+) -> Result<Json<Series>, ApiError> {
+    let component = ComponentRef::new(path)?;
+    let namespace = &component.namespace;
+    let kind = KINDS.into_iter().find(|kind| *kind == component.resource.kind);
+    let visible = permissions.namespace(namespace).await?.kinds(namespace);
+    let kind = kind.filter(|kind| visible.contains(kind)).ok_or_else(|| {
+        let text = format!("you may not list {} in the namespace {namespace}", component.resource.plural);
+        ApiError::new(StatusCode::FORBIDDEN, text)
+    })?;
+    Ok(Json(app.hub.series(namespace, kind, &component.name)))
 }
 
 fn parts<T>(found: Result<Vec<T>, ApiError>) -> (Vec<T>, Option<String>) {

@@ -10,6 +10,7 @@
 //! | `GET /api/v1/meshes/{namespace}/{name}` | one mesh as its graph |
 //! | `GET /api/v1/meshes/{namespace}/{name}/events` | the same as events |
 //! | `GET /api/v1/components/{namespace}/{kind}/{name}` | conditions, Events, pods and YAML of a component |
+//! | `GET /api/v1/components/{namespace}/{kind}/{name}/history` | its samples of the last hour |
 //! | `GET /api/v1/components/{namespace}/{kind}/{name}/logs` | logs of its pods |
 
 pub mod access;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
 use crate::hub::Hub;
+use crate::link::LinkTemplate;
 
 /// What requests are answered from.
 #[derive(Clone)]
@@ -45,6 +47,8 @@ pub struct App {
     pub access: Arc<Access>,
     /// Ends streams of events.
     pub shutdown: CancellationToken,
+    /// Where a component links to.
+    pub dashboard: Option<LinkTemplate>,
     log_permits: Arc<Semaphore>,
 }
 
@@ -52,7 +56,7 @@ impl App {
     /// Answers until shutdown.
     pub fn new(hub: Hub, client: Client, access: Access, shutdown: CancellationToken) -> Self {
         let log_permits = Arc::new(Semaphore::new(logs::AT_A_TIME));
-        Self { hub, client, access: Arc::new(access), shutdown, log_permits }
+        Self { hub, client, access: Arc::new(access), shutdown, dashboard: None, log_permits }
     }
 }
 
@@ -68,6 +72,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/meshes/{namespace}/{name}", get(api::mesh))
         .route("/api/v1/meshes/{namespace}/{name}/events", get(sse::mesh))
         .route(component, get(detail::component))
+        .route(&format!("{component}/history"), get(detail::history))
         .route(&format!("{component}/logs"), get(logs::logs))
         .fallback(error::not_found)
         .layer(from_fn_with_state(app.clone(), guard::guard))

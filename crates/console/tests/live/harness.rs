@@ -110,6 +110,7 @@ pub(crate) fn times() -> Times {
         heartbeat: Duration::from_millis(300),
         idle: SECONDS_30,
         first_list: Duration::from_secs(3),
+        samples: Duration::from_millis(200),
         permissions: None,
     }
 }
@@ -136,13 +137,22 @@ impl Console {
 
     /// A console with the permissions of a client.
     pub(crate) async fn with(client: Client, namespace: &str) -> anyhow::Result<Self> {
+        Self::with_times(client, namespace, times()).await
+    }
+
+    /// One that runs elsewhere.
+    pub(crate) fn at(host: String) -> Self {
+        Self { host, one_time: String::new(), shutdown: CancellationToken::new() }
+    }
+
+    pub(crate) async fn with_times(client: Client, namespace: &str, times: Times) -> anyhow::Result<Self> {
         let local = Local::listen(0).await?;
         let url = local.url("");
         let (host, token) =
             url.strip_prefix("http://").and_then(|it| it.split_once("/#/?token=")).context("a URL")?;
         let shutdown = CancellationToken::new();
         let console = Self { host: host.to_owned(), one_time: token.to_owned(), shutdown: shutdown.clone() };
-        tokio::spawn(local.serve(client, Some(namespace.to_owned()), times(), shutdown));
+        tokio::spawn(local.serve(client, Some(namespace.to_owned()), times, shutdown));
         Ok(console)
     }
 

@@ -11,6 +11,7 @@ mod access;
 mod browser;
 mod detail;
 mod events;
+mod figures;
 mod harness;
 mod outage;
 mod page;

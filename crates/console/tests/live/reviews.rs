@@ -48,6 +48,9 @@ async fn seen(console: &Console, token: &str, namespace: &str) -> anyhow::Result
     };
     let (pods, events) = (part("pods", "/podsProblem"), part("events", "/eventsProblem"));
     // The pod has no node, and so no lines.
+    // Who may list a component has seen the numbers of its charts.
+    let history = console.ask(&format!("{path}/history"), token).await?;
+    ensure!((history.0 == 200) == (mesh == "graph with numbers"), "{history:?} {mesh}");
     let (code, logs) = console.ask(&format!("{path}/logs"), token).await?;
     let logs = if code == 200 && logs["lines"].is_array() { "logs".to_owned() } else { code.to_string() };
     Ok([meshes, mesh, yaml, pods, events, logs])

@@ -108,7 +108,8 @@ async fn only_tokens_for_the_console_count() -> anyhow::Result<()> {
 async fn the_page_asks_for_a_token() -> anyhow::Result<()> {
     let harness = Harness::new("sign-in").await?;
     harness.report_backlog(5).await?;
-    let console = Console::in_cluster(&harness.console_account(&[]).await?, &[]).await?;
+    let dashboard = ["--grafana-url", "https://grafana.example/d/m?n={namespace}&k={kind}&c={name}"];
+    let console = Console::in_cluster(&harness.console_account(&[]).await?, &dashboard).await?;
     let token = harness.user("viewer", &everything()).await?;
     let origin = format!("http://{}/", console.host);
     let mut browser = Browser::start().await?;
@@ -132,6 +133,10 @@ async fn the_page_asks_for_a_token() -> anyhow::Result<()> {
     browser.until("document.querySelector('svg').textContent.includes('61')").await?;
     assert_eq!(browser.eval("document.cookie").await?, "");
     assert_eq!(browser.eval(&format!("location.href.includes({token:?})")).await?, false);
+    // The dashboard is a link, which the page does not follow itself.
+    browser.eval("location.hash += '/function/m-shout'").await?;
+    let link = format!("https://grafana.example/d/m?n={}&k=function&c=m-shout", harness.namespace);
+    browser.until(&format!("document.querySelector('#panel a')?.href === {link:?}")).await?;
     browser.eval("location.reload()").await?;
     browser.until("document.querySelectorAll('svg .component').length === 2").await?;
     // What a browser logs of an answer 401 is expected.

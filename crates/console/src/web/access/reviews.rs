@@ -84,7 +84,7 @@ impl Reviews {
     /// The user with this token.
     pub(crate) async fn user(&self, token: Option<&str>) -> Result<User, ApiError> {
         let Some(token) = token.filter(|token| token.len() <= LONGEST_TOKEN) else {
-            return Err(ApiError::unauthenticated("sign in with a token"));
+            return Err(ApiError::unauthenticated("this console shows what the user of a token may see"));
         };
         let hash: Hash = Sha256::digest(token.as_bytes()).into();
         if let Some(user) = self.0.tokens.get(&hash) {
