@@ -22,6 +22,7 @@ import texts
 PROGRAMS = {
     "function-mesh-controller-manager": "function-mesh-controller",
     "function-mesh-webhook": "function-mesh-webhook",
+    "function-mesh-console": "function-mesh-console",
     "kubectl-mesh": "kubectl-mesh",
 }
 

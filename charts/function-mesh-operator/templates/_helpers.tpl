@@ -36,6 +36,16 @@ app.kubernetes.io/component: admission-webhook
 app.kubernetes.io/component: admission-webhook
 {{- end }}
 
+{{- define "fm.console.selector" -}}
+{{ include "fm.selector" . }}
+app.kubernetes.io/component: console
+{{- end }}
+
+{{- define "fm.console.labels" -}}
+{{ include "fm.labels" . }}
+app.kubernetes.io/component: console
+{{- end }}
+
 {{/* Names of cluster-scoped objects contain the release's name. */}}
 {{- define "fm.clusterName" -}}
 {{ .Release.Name }}-function-mesh-controller-manager

@@ -69,3 +69,23 @@
   verbs: [delete]
 {{- end }}
 {{- end }}
+
+{{/* Permissions of the console, in the cluster or in each watched namespace. It writes nothing. Of what it reads it shows
+     a viewer only what they may read themselves. */}}
+{{- define "fm.console.rules" -}}
+- apiGroups: [compute.functionmesh.io]
+  resources: [functionmeshes]
+  verbs: [list, watch]
+- apiGroups: [compute.functionmesh.io]
+  resources: [functions, sources, sinks]
+  verbs: [get, list, watch]
+# The panel of a component.
+- apiGroups: [""]
+  resources: [pods, events]
+  verbs: [list]
+{{- if .Values.console.logs }}
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+{{- end }}
+{{- end }}

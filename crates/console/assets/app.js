@@ -1,10 +1,11 @@
 // The page: follows the URL, and shows what the events say.
 
 import { announce, byId, h, replace } from "./dom.js";
-import { follow, start } from "./client.js";
+import { follow, get, hasToken, start, useToken } from "./client.js";
 import { GraphView, componentTable, stateOf, title } from "./graph.js";
 import { overview } from "./overview.js";
 import { Panel } from "./panel.js";
+import { signIn } from "./sign-in.js";
 import { read, set, takeToken, write } from "./route.js";
 
 const main = byId("main");
@@ -20,11 +21,42 @@ function connection(error, isFinal) {
   const text = !error ? "live" : isFinal ? "ended" : "no connection; trying again";
   byId("connection").textContent = text;
   byId("connection").className = error ? "lost" : "live";
-  if (isFinal) {
+  if (error?.needsToken) {
+    askForToken(error.message);
+  } else if (isFinal) {
     stop = null;
     problem(error.message);
     main.replaceChildren(h("p", {}, "Nothing to show."));
   }
+}
+
+// Shows the form, and then the page that the URL names.
+function askForToken(reason) {
+  stop?.();
+  stop = null;
+  subject = null;
+  panel.close();
+  problem(null);
+  useToken(null);
+  byId("user").replaceChildren();
+  byId("connection").textContent = "";
+  byId("connection").className = "";
+  const use = (token) => {
+    useToken(token);
+    showUser();
+    route();
+  };
+  main.replaceChildren(signIn(reason, use));
+  byId("token").focus();
+}
+
+// Who has signed in, where there are users.
+async function showUser() {
+  const { user, dashboard } = await get("/api/v1/session").catch(() => ({}));
+  panel.useDashboard(dashboard);
+  const leave = () => askForToken("You have signed out.");
+  const out = hasToken() && h("button", { type: "button", onclick: leave }, "Sign out");
+  byId("user").replaceChildren(...[user, user && out].filter(Boolean));
 }
 
 function problem(text) {
@@ -164,6 +196,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 try {
   await start(takeToken());
   route();
+  showUser();
 } catch (error) {
   connection(error, true);
 }

@@ -1,12 +1,14 @@
-// Requests with the token of the session. It is in the memory of this tab and sent in a header: there is no cookie.
+// Requests with the token of the session, or with that of the user. It is in the memory of this tab and sent in a header: there
+// is no cookie.
 
 const KEY = "function-mesh-session";
 const channel = "BroadcastChannel" in self ? new BroadcastChannel(KEY) : null;
 
 export class Failure extends Error {
-  constructor(status, message) {
+  constructor(status, message, needsToken) {
     super(message);
     this.status = status;
+    this.needsToken = needsToken;
   }
 }
 
@@ -39,11 +41,24 @@ export async function start(oneTime) {
 
 async function failure(response) {
   const answer = await response.json().catch(() => ({}));
-  return new Failure(response.status, answer.message ?? `the console answers ${response.status}`);
+  const needsToken = response.status === 401 && response.headers.has("www-authenticate");
+  return new Failure(response.status, answer.message ?? `the console answers ${response.status}`, needsToken);
 }
 
+// Signs in with a bearer token; null signs out.
+export function useToken(token) {
+  if (token) sessionStorage.setItem(KEY, token);
+  else sessionStorage.removeItem(KEY);
+}
+
+export function hasToken() {
+  return session() !== null;
+}
+
+// Without a token there is no header: a proxy may add one.
 function request(path, headers, signal) {
-  return fetch(path, { headers: { authorization: `Bearer ${session()}`, ...headers }, signal, cache: "no-store" });
+  const own = session() ? { authorization: `Bearer ${session()}` } : {};
+  return fetch(path, { headers: { ...own, ...headers }, signal, cache: "no-store" });
 }
 
 export async function get(path, signal) {

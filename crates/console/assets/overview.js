@@ -12,7 +12,8 @@ export function overview({ head, items }, filter, onFilter) {
   );
   const wanted = filter.toLowerCase();
   const shown = rows.filter((row) => `${row.namespace}/${row.name}`.toLowerCase().includes(wanted));
-  const scope = head.namespace ? `namespace ${head.namespace}` : "all namespaces";
+  const { namespaces } = head;
+  const scope = namespaces.length === 0 ? "all namespaces" : `namespace${namespaces.length > 1 ? "s" : ""} ${namespaces.join(", ")}`;
   return [
     h("h1", {}, "Meshes"),
     h(

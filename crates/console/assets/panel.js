@@ -6,7 +6,7 @@ import { get } from "./client.js";
 import { stateOf } from "./graph.js";
 import { set } from "./route.js";
 
-const TABS = { status: "Status", pods: "Pods", events: "Events", logs: "Logs", yaml: "YAML" };
+const TABS = { status: "Status", pods: "Pods", events: "Events", logs: "Logs", charts: "Charts", yaml: "YAML" };
 const AGAIN = 5000;
 // How often ages are written anew.
 const AGE = 30000;
@@ -25,6 +25,20 @@ export class Panel {
     return `/api/v1/components/${[namespace, kind, component].map(encodeURIComponent).join("/")}`;
   }
 
+  // The template of links to a dashboard; the server accepts only http and https.
+  useDashboard(template) {
+    this.dashboard = template;
+    if (this.route) this.build();
+  }
+
+  link() {
+    if (!this.dashboard) return null;
+    const { namespace, kind, component } = this.route;
+    const values = { namespace, kind, name: component };
+    const href = this.dashboard.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(values[name] ?? ""));
+    return h("a", { href, target: "_blank", rel: "noopener noreferrer" }, "Dashboard");
+  }
+
   open(route, item) {
     const isOther = !this.route || ["namespace", "kind", "component"].some((part) => this.route[part] !== route[part]);
     this.route = route;
@@ -35,6 +49,7 @@ export class Panel {
       this.detail = null;
       this.problem = null;
       this.logs = null;
+      this.history = null;
       this.shown = null;
       this.build();
       this.load();
@@ -61,6 +76,10 @@ export class Panel {
       if (this.tab === "logs") {
         const query = new URLSearchParams({ search: this.route.parameters.search ?? "", previous: this.route.parameters.previous === "true" });
         this.logs = await get(`${this.path}/logs?${query}`, abort.signal);
+      } else if (this.tab === "charts") {
+        // Loaded only when charts are asked for.
+        this.charts ??= await import("./charts.js");
+        this.history = await get(`${this.path}/history`, abort.signal);
       } else {
         this.detail = await get(this.path, abort.signal);
       }
@@ -83,7 +102,7 @@ export class Panel {
     this.tabs = h("div", { role: "tablist", "aria-label": "Parts" }, tabs);
     this.body = h("div", { role: "tabpanel", id: "tab", tabindex: "0" });
     const close = h("button", { class: "close", "aria-label": "Close", onclick: () => this.onClose() }, "×");
-    this.element.replaceChildren(h("div", { class: "title" }, h("div", {}, h("small", {}, kind), this.heading), close), this.tabs, this.body);
+    this.element.replaceChildren(h("div", { class: "title" }, h("div", {}, h("small", {}, kind), this.heading), h("span", {}, this.link(), close)), this.tabs, this.body);
     this.show();
   }
 
@@ -111,17 +130,27 @@ export class Panel {
     }
     this.body.setAttribute("aria-labelledby", `tab-${this.tab}`);
     // Text that the user selects stays until something changes.
-    const shown = JSON.stringify([this.tab, this.tab === "logs" ? this.logs : this.detail, this.tab === "status" && this.item, this.problem, Math.floor(Date.now() / AGE)]);
+    const shown = JSON.stringify([this.tab, { logs: this.logs, charts: this.history }[this.tab] ?? this.detail, this.tab === "status" && this.item, this.problem, Math.floor(Date.now() / AGE)]);
     if (shown === this.shown) return;
     this.shown = shown;
     if (this.tab === "logs") {
       this.showLogs();
       return;
     }
+    if (this.tab === "charts") {
+      this.showCharts();
+      return;
+    }
     const parts = PARTS[this.tab](this.detail ?? {}, this.item);
     const waiting = !this.detail && !this.problem && h("p", {}, "Reading…");
     const problem = this.problem && h("p", { class: "problem" }, this.problem);
     replace(this.body, [problem, waiting, parts]);
+  }
+
+  showCharts() {
+    const { history, problem } = this;
+    replace(this.body, [problem && h("p", { class: "problem" }, problem), !history && !problem && h("p", {}, "Reading…"), h("div", { class: "charts" })]);
+    if (history) this.charts.draw(this.body.querySelector(".charts"), history);
   }
 
   showLogs() {

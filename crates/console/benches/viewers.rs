@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use function_mesh_console::hub::{Hub, Subject, Times};
 use function_mesh_console::store::{Change, KINDS, MeshKey};
+use function_mesh_console::visible::Visible;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,7 @@ fn main() {
 
 async fn measure(components: usize, viewers: usize) {
     let interval = Duration::ZERO;
-    let hub = Hub::new(None, Times { interval, ..Times::default() });
+    let hub = Hub::new(Vec::new(), Times { interval, ..Times::default() });
     let shutdown = CancellationToken::new();
     let functions: Vec<Value> = (0..components)
         .map(|n| {
@@ -36,7 +37,7 @@ async fn measure(components: usize, viewers: usize) {
         .collect();
     let metadata = |name: String| json!({ "namespace": "shop", "name": name, "uid": "u", "generation": 1 });
     let mesh = json!({ "metadata": metadata("m".to_owned()), "spec": { "functions": functions } });
-    hub.apply(Change::Apply(KINDS[0], Box::new(mesh)));
+    hub.apply(Change::Apply(KINDS[0].into(), Box::new(mesh)));
     let function = |n: usize, backlog: usize| {
         let mut metadata = metadata(format!("m-f{n}"));
         metadata["labels"] = json!({ "compute.functionmesh.io/mesh": "m" });
@@ -44,14 +45,15 @@ async fn measure(components: usize, viewers: usize) {
             json!([{ "kind": "FunctionMesh", "name": "m", "uid": "u", "controller": true }]);
         let traffic = json!({ "backlog": backlog, "inRate": 45.5, "outRate": 45.5, "lagSeconds": 1 });
         let status = json!({ "phase": "Ready", "observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "traffic": traffic });
-        Change::Apply(KINDS[1], Box::new(json!({ "metadata": metadata, "status": status })))
+        Change::Apply(KINDS[1].into(), Box::new(json!({ "metadata": metadata, "status": status })))
     };
     for n in 0..components {
         hub.apply(function(n, 0));
     }
     let subject = Subject::Mesh(MeshKey { namespace: "shop".to_owned(), name: "m".to_owned() });
-    let vertices = hub.state(&subject).items.values().filter(|item| item["type"] != "edge").count();
-    let mut views: Vec<_> = (0..viewers).map(|_| hub.view(&subject, None)).collect();
+    let visible = Visible::all();
+    let vertices = hub.state(&subject, &visible).items.values().filter(|item| item["type"] != "edge").count();
+    let mut views: Vec<_> = (0..viewers).map(|_| hub.view(&subject, &visible, None).unwrap()).collect();
     for view in &mut views {
         view.next().await;
     }

@@ -1,17 +1,22 @@
 //! Publishes changes to all viewers: at most one update in each interval, made once for all of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::{Event, Feed};
+use crate::history::{History, Series};
 use crate::state::State;
 use crate::store::{Change, MeshKey, Store};
-use crate::view::{Layouts, mesh, overview};
+use crate::view::{Layouts, Rows, mesh, overview};
+use crate::visible::{Kinds, Visible};
+
+/// Pages that are kept at most. Viewers who may see the same share one.
+const MOST_PAGES: usize = 512;
 
 /// Times of the hub.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +29,11 @@ pub struct Times {
     pub idle: Duration,
     /// How long a request waits for the first list.
     pub first_list: Duration,
+    /// Time between two samples of the history.
+    pub samples: Duration,
+    /// How long a permission that was checked counts, and after which time a stream of events ends, so that its viewer asks
+    /// again. None where the API server checks permissions.
+    pub permissions: Option<Duration>,
 }
 
 impl Default for Times {
@@ -33,7 +43,16 @@ impl Default for Times {
             heartbeat: Duration::from_secs(15),
             idle: Duration::from_mins(1),
             first_list: Duration::from_secs(10),
+            samples: Duration::from_secs(30),
+            permissions: None,
         }
+    }
+}
+
+impl Times {
+    /// The times of the console in the cluster, which checks the permissions of viewers itself.
+    pub fn in_cluster() -> Self {
+        Self { permissions: Some(Duration::from_secs(30)), ..Self::default() }
     }
 }
 
@@ -46,24 +65,28 @@ pub enum Subject {
     Mesh(MeshKey),
 }
 
+/// A page as those see it who may see the same.
+type PageKey = (Subject, Visible);
+
 /// The objects, and the pages that viewers look at. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Hub(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    namespace: Option<String>,
+    namespaces: Vec<String>,
     times: Times,
     shared: Mutex<Shared>,
     changed: Notify,
     synced: watch::Sender<bool>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     store: Store,
     layouts: Layouts,
-    pages: HashMap<Subject, Page>,
+    history: History,
+    pages: HashMap<PageKey, Page>,
     /// Distinguishes the events of a page from those of the same page earlier.
     epochs: u64,
     /// Namespaces with changes since the last update.
@@ -85,15 +108,30 @@ struct Slot {
 }
 
 impl Hub {
-    /// A hub without objects, for a namespace or for all.
-    pub fn new(namespace: Option<String>, times: Times) -> Self {
+    /// A hub without objects, for some namespaces, or for all if none is named.
+    pub fn new(namespaces: Vec<String>, times: Times) -> Self {
         let (synced, _) = watch::channel(false);
-        Self(Arc::new(Inner { namespace, times, shared: Mutex::default(), changed: Notify::new(), synced }))
+        let shared = Shared {
+            store: Store::new(namespaces.len().max(1)),
+            layouts: Layouts::default(),
+            history: History::default(),
+            pages: HashMap::new(),
+            epochs: 0,
+            dirty: BTreeSet::new(),
+            problem: None,
+        };
+        let shared = Mutex::new(shared);
+        Self(Arc::new(Inner { namespaces, times, shared, changed: Notify::new(), synced }))
     }
 
-    /// The namespace that is shown; None for all.
-    pub fn namespace(&self) -> Option<&str> {
-        self.0.namespace.as_deref()
+    /// The namespaces that are watched; empty for all.
+    pub fn namespaces(&self) -> &[String] {
+        &self.0.namespaces
+    }
+
+    /// The kinds of the objects in each namespace.
+    pub fn kinds(&self) -> BTreeMap<String, Kinds> {
+        lock(&self.0.shared).store.kinds()
     }
 
     /// The times of this hub.
@@ -127,15 +165,31 @@ impl Hub {
     /// Publishes until shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
         let interval = self.0.times.interval;
+        let mut samples = tokio::time::interval(self.0.times.samples);
+        samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
+                _ = samples.tick() => self.sample(),
                 () = self.0.changed.notified() => self.publish(),
                 // Also without changes, to drop pages without viewers.
                 () = tokio::time::sleep(self.0.times.idle) => self.publish(),
             }
             tokio::time::sleep(interval).await;
         }
+    }
+
+    /// Takes samples of all components now.
+    pub fn sample(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut shared = lock(&self.0.shared);
+        let Shared { store, history, .. } = &mut *shared;
+        history.record(store, u32::try_from(now.as_secs()).unwrap_or(u32::MAX));
+    }
+
+    /// The samples of a component.
+    pub fn series(&self, namespace: &str, kind: &'static str, name: &str) -> Series {
+        lock(&self.0.shared).history.series(namespace, kind, name)
     }
 
     /// Publishes what has changed.
@@ -148,13 +202,14 @@ impl Hub {
         }
         let pages: Vec<_> =
             shared.pages.iter().map(|(of, page)| (of.clone(), Arc::clone(&page.slot))).collect();
-        for (subject, slot) in pages {
-            let is_dirty = match &subject {
+        let mut rows = Rows::default();
+        for (key, slot) in pages {
+            let is_dirty = match &key.0 {
                 Subject::Overview => true,
                 Subject::Mesh(key) => dirty.contains(&key.namespace),
             };
             if is_dirty {
-                let state = shared.state(&subject, self.namespace());
+                let state = shared.state(&key, self.namespaces(), &mut rows);
                 let mut feed = lock(&slot.feed);
                 if feed.publish(state) {
                     slot.number.send_replace(feed.number());
@@ -169,23 +224,31 @@ impl Hub {
         _ = timeout(self.0.times.first_list, synced.wait_for(|synced| *synced)).await;
     }
 
-    /// The state of a page now.
-    pub fn state(&self, subject: &Subject) -> State {
-        lock(&self.0.shared).state(subject, self.namespace())
+    /// Whether every kind was listed once.
+    pub fn has_synced(&self) -> bool {
+        *self.0.synced.borrow()
     }
 
-    /// Begins to look at a page. With the ID of the last event that the viewer got, it gets what it missed.
-    pub fn view(&self, subject: &Subject, last_event: Option<&str>) -> Viewer {
+    /// The state of a page now.
+    pub fn state(&self, subject: &Subject, visible: &Visible) -> State {
+        let key = page_key(subject, visible);
+        lock(&self.0.shared).state(&key, self.namespaces(), &mut Rows::default())
+    }
+
+    /// Begins to look at a page. With the ID of the last event that the viewer got, it gets what it missed. None if there
+    /// are too many pages.
+    pub fn view(&self, subject: &Subject, visible: &Visible, last_event: Option<&str>) -> Option<Viewer> {
+        let key = page_key(subject, visible);
         let mut shared = lock(&self.0.shared);
-        let slot = match shared.pages.get_mut(subject) {
+        let slot = match shared.pages.get_mut(&key) {
             Some(page) => {
                 page.unused = None;
                 Arc::clone(&page.slot)
             }
-            None => shared.open(subject, self.namespace()),
+            None => shared.open(key, self.namespaces())?,
         };
         let seen = last_event.and_then(|id| lock(&slot.feed).number_of(id));
-        Viewer { news: slot.number.subscribe(), slot, seen }
+        Some(Viewer { news: slot.number.subscribe(), slot, seen })
     }
 
     /// Pages that are kept, for tests and logs.
@@ -194,28 +257,43 @@ impl Hub {
     }
 }
 
+fn page_key(subject: &Subject, visible: &Visible) -> PageKey {
+    let visible = match subject {
+        Subject::Overview => visible.clone(),
+        Subject::Mesh(key) => visible.only(&key.namespace),
+    };
+    (subject.clone(), visible)
+}
+
 impl Shared {
-    fn state(&mut self, subject: &Subject, namespace: Option<&str>) -> State {
+    fn state(&mut self, (subject, visible): &PageKey, namespaces: &[String], rows: &mut Rows) -> State {
+        let seen = self.store.seen_by(visible);
         match subject {
-            Subject::Overview => overview(&self.store, namespace),
-            Subject::Mesh(key) => mesh(&self.store, key, &mut self.layouts),
+            Subject::Overview => overview(seen, namespaces, rows),
+            Subject::Mesh(key) => mesh(seen, key, &mut self.layouts),
         }
     }
 
     /// Begins to keep a page.
-    fn open(&mut self, subject: &Subject, namespace: Option<&str>) -> Arc<Slot> {
+    fn open(&mut self, key: PageKey, namespaces: &[String]) -> Option<Arc<Slot>> {
+        if self.pages.len() >= MOST_PAGES {
+            self.drop_unused(Duration::ZERO);
+        }
+        if self.pages.len() >= MOST_PAGES {
+            return None;
+        }
         self.epochs += 1;
         let epoch = format!("{}-{}", start_of_process(), self.epochs);
-        let feed = Feed::new(epoch, self.state(subject, namespace));
+        let feed = Feed::new(epoch, self.state(&key, namespaces, &mut Rows::default()));
         let (number, _) = watch::channel(feed.number());
         let slot = Arc::new(Slot { feed: Mutex::new(feed), number });
-        self.pages.insert(subject.clone(), Page { slot: Arc::clone(&slot), unused: None });
-        slot
+        self.pages.insert(key, Page { slot: Arc::clone(&slot), unused: None });
+        Some(slot)
     }
 
     /// Marks every page as changed.
     fn mark_all(&mut self) {
-        let of_pages = self.pages.keys().map(|subject| match subject {
+        let of_pages = self.pages.keys().map(|(subject, _)| match subject {
             Subject::Overview => String::new(),
             Subject::Mesh(key) => key.namespace.clone(),
         });
@@ -232,7 +310,15 @@ impl Shared {
             now.duration_since(*page.unused.get_or_insert(now)) < idle
         });
         let Self { pages, layouts, .. } = self;
-        layouts.retain(|key| pages.contains_key(&Subject::Mesh(key.clone())));
+        let kept: BTreeSet<(MeshKey, Kinds)> = pages.keys().filter_map(of_mesh).collect();
+        layouts.retain(|mesh, kinds| kept.contains(&(mesh.clone(), kinds)));
+    }
+}
+
+fn of_mesh((subject, visible): &PageKey) -> Option<(MeshKey, Kinds)> {
+    match subject {
+        Subject::Overview => None,
+        Subject::Mesh(key) => Some((key.clone(), visible.kinds(&key.namespace))),
     }
 }
 
@@ -270,7 +356,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Distinguishes the events of this process from those of one before it, on the same port.
 fn start_of_process() -> u128 {
     use std::sync::LazyLock;
-    use std::time::SystemTime;
     static START: LazyLock<u128> = LazyLock::new(|| {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis())
     });
@@ -278,79 +363,4 @@ fn start_of_process() -> u128 {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn change(number: usize) -> Change {
-        let metadata = json!({ "namespace": "shop", "name": "f", "generation": 1 });
-        let status = json!({ "phase": "Ready", "observedGeneration": 1, "traffic": { "backlog": number } });
-        Change::Apply("Function", Box::new(json!({ "metadata": metadata, "status": status })))
-    }
-
-    fn standalone() -> Subject {
-        Subject::Mesh(MeshKey { namespace: "shop".to_owned(), name: "-".to_owned() })
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn updates_are_at_most_two_a_second() {
-        let hub = Hub::new(None, Times::default());
-        let shutdown = CancellationToken::new();
-        tokio::spawn(hub.clone().run(shutdown.clone()));
-        let mut viewer = hub.view(&standalone(), None);
-        let counting = tokio::spawn(async move {
-            let mut events = Vec::new();
-            while let Ok(Some(more)) = timeout(Duration::from_secs(5), viewer.next()).await {
-                events.extend(more);
-            }
-            events
-        });
-        for number in 0..1000 {
-            hub.apply(change(number));
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let events = counting.await.unwrap();
-        // A snapshot, and the changes of ten seconds.
-        assert!((15..=22).contains(&events.len()), "{}", events.len());
-        assert!(events.last().unwrap().contains("\"backlog\":999"), "the last change is not lost");
-        shutdown.cancel();
-    }
-
-    #[tokio::test]
-    async fn a_viewer_that_reads_late_gets_a_snapshot() {
-        let hub = Hub::new(None, Times::default());
-        hub.apply(change(0));
-        let (mut fast, mut slow) = (hub.view(&standalone(), None), hub.view(&standalone(), None));
-        slow.next().await.unwrap();
-        fast.next().await.unwrap();
-        for number in 1..=1000 {
-            hub.apply(change(number));
-            hub.publish();
-            let events = fast.next().await.unwrap();
-            assert!(events.len() == 1 && events[0].contains("event: delta\n"), "{events:?}");
-        }
-        let events = slow.next().await.unwrap();
-        assert_eq!(events.len(), 1);
-        assert!(
-            events[0].contains("event: snapshot\n") && events[0].contains("\"backlog\":1000"),
-            "{events:?}"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn pages_without_viewers_are_dropped_after_a_while() {
-        let hub = Hub::new(None, Times::default());
-        let shutdown = CancellationToken::new();
-        tokio::spawn(hub.clone().run(shutdown.clone()));
-        let viewer = hub.view(&standalone(), None);
-        tokio::time::sleep(Duration::from_mins(10)).await;
-        assert_eq!(hub.pages(), 1);
-        drop(viewer);
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        assert_eq!(hub.pages(), 1, "for one that returns");
-        tokio::time::sleep(Duration::from_mins(5)).await;
-        assert_eq!(hub.pages(), 0);
-        shutdown.cancel();
-    }
-}
+mod tests;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -10,8 +9,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::{Hub, Times};
+use crate::link::LinkTemplate;
 use crate::watch;
-use crate::web::access::{Access, NoRandomness};
+use crate::web::access::{Access, Loopback, NoRandomness};
 use crate::web::{App, router};
 
 /// Time for open requests after the end was asked for.
@@ -40,9 +40,10 @@ pub enum LocalError {
 #[derive(Debug)]
 pub struct Local {
     listener: TcpListener,
-    access: Access,
+    access: Loopback,
     one_time: String,
     port: u16,
+    dashboard: Option<LinkTemplate>,
 }
 
 impl Local {
@@ -51,8 +52,14 @@ impl Local {
         let error = |source| LocalError::Listen { port, source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(error)?;
         let port = listener.local_addr().map_err(error)?.port();
-        let (access, one_time) = Access::on_loopback(port)?;
-        Ok(Self { listener, access, one_time, port })
+        let (access, one_time) = Loopback::new(port)?;
+        Ok(Self { listener, access, one_time, port, dashboard: None })
+    }
+
+    /// Links components to a dashboard.
+    #[must_use]
+    pub fn with_dashboard(self, dashboard: Option<LinkTemplate>) -> Self {
+        Self { dashboard, ..self }
     }
 
     /// The URL of a page, with the one-time token. The page is the part after `#/`, such as `shop/orders`.
@@ -68,10 +75,11 @@ impl Local {
         times: Times,
         shutdown: CancellationToken,
     ) -> Result<(), LocalError> {
-        let hub = Hub::new(namespace, times);
-        tokio::spawn(watch::run(client.clone(), hub.clone(), shutdown.clone()));
+        let hub = Hub::new(namespace.into_iter().collect(), times);
+        tokio::spawn(watch::run(client.clone(), hub.clone(), "you", shutdown.clone()));
         tokio::spawn(hub.clone().run(shutdown.clone()));
-        let app = App { hub, client, access: Arc::new(self.access), shutdown: shutdown.clone() };
+        let mut app = App::new(hub, client, Access::Loopback(self.access), shutdown.clone());
+        app.dashboard = self.dashboard;
         let end = shutdown.clone();
         let serving =
             axum::serve(self.listener, router(app)).with_graceful_shutdown(shutdown.cancelled_owned());

@@ -1,9 +1,13 @@
-//! The objects of the watch: FunctionMeshes and their components, without what no page shows.
+//! The objects of the watches: FunctionMeshes and their components, without what no page shows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use function_mesh_status::object_ref::controller;
 use serde_json::Value;
+
+use crate::seen::Seen;
+use crate::visible::{Kinds, Visible};
 
 /// The name of the page of the components without a mesh. No object can have it.
 pub const STANDALONE: &str = "-";
@@ -21,75 +25,117 @@ pub struct MeshKey {
 }
 
 /// Namespace, kind and name of an object.
-type Key = (String, &'static str, String);
+pub(crate) type Key = (String, &'static str, String);
+
+/// A watch: of a kind, in one namespace or in all.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Watch {
+    /// One of [`KINDS`].
+    pub kind: &'static str,
+    /// None for all namespaces.
+    pub namespace: Option<Arc<str>>,
+}
+
+impl Watch {
+    fn covers(&self, (namespace, kind, _): &Key) -> bool {
+        self.kind == *kind && self.namespace.as_ref().is_none_or(|own| **own == **namespace)
+    }
+}
+
+/// The watch of a kind in all namespaces.
+impl From<&'static str> for Watch {
+    fn from(kind: &'static str) -> Self {
+        Self { kind, namespace: None }
+    }
+}
 
 /// An event of a watch.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// A list of this kind begins.
-    Init(&'static str),
+    /// A list begins.
+    Init(Watch),
     /// An object of a list, or one that was created or changed.
-    Apply(&'static str, Box<Value>),
+    Apply(Watch, Box<Value>),
     /// An object was deleted.
-    Delete(&'static str, Box<Value>),
-    /// The list is complete: other objects of this kind no longer exist.
-    InitDone(&'static str),
+    Delete(Watch, Box<Value>),
+    /// The list is complete: other objects of this watch no longer exist.
+    InitDone(Watch),
     /// The watch failed; it is tried again.
-    Failed(&'static str, String),
+    Failed(Watch, String),
     /// The API server answers again. A watch that resumes says so only with its next event.
-    Working(&'static str),
+    Working(Watch),
 }
 
 /// The objects, and the state of each watch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Store {
+    /// The number of watches.
+    watches: usize,
     objects: BTreeMap<Key, Value>,
     /// Objects of a list that is under way.
-    listed: BTreeMap<&'static str, BTreeSet<Key>>,
-    synced: BTreeSet<&'static str>,
-    problems: BTreeMap<&'static str, String>,
+    listed: BTreeMap<Watch, BTreeSet<Key>>,
+    synced: BTreeSet<Watch>,
+    problems: BTreeMap<Watch, String>,
+}
+
+/// A store of watches in all namespaces.
+impl Default for Store {
+    fn default() -> Self {
+        Self::new(1)
+    }
 }
 
 impl Store {
+    /// An empty store for watches of each kind in so many namespaces; 1 also for a watch of all.
+    pub const fn new(namespaces: usize) -> Self {
+        Self {
+            watches: KINDS.len() * namespaces,
+            objects: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            synced: BTreeSet::new(),
+            problems: BTreeMap::new(),
+        }
+    }
+
     /// Applies an event.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::Init(kind) => {
-                self.listed.insert(kind, BTreeSet::new());
+            Change::Init(watch) => {
+                self.listed.insert(watch, BTreeSet::new());
             }
-            Change::Apply(kind, object) => {
-                self.problems.remove(kind);
-                let Some(key) = key(kind, &object) else { return };
-                if let Some(listed) = self.listed.get_mut(kind) {
+            Change::Apply(watch, object) => {
+                self.problems.remove(&watch);
+                let Some(key) = key(watch.kind, &object) else { return };
+                if let Some(listed) = self.listed.get_mut(&watch) {
                     listed.insert(key.clone());
                 }
-                self.objects.insert(key, prune(kind, *object));
+                self.objects.insert(key, prune(watch.kind, *object));
             }
-            Change::Delete(kind, object) => {
-                self.problems.remove(kind);
-                if let Some(key) = key(kind, &object) {
+            Change::Delete(watch, object) => {
+                self.problems.remove(&watch);
+                if let Some(key) = key(watch.kind, &object) {
                     self.objects.remove(&key);
                 }
             }
-            Change::InitDone(kind) => {
-                if let Some(listed) = self.listed.remove(kind) {
-                    self.objects.retain(|key, _| key.1 != kind || listed.contains(key));
+            Change::InitDone(watch) => {
+                if let Some(listed) = self.listed.remove(&watch) {
+                    self.objects.retain(|key, _| !watch.covers(key) || listed.contains(key));
                 }
-                self.problems.remove(kind);
-                self.synced.insert(kind);
+                self.problems.remove(&watch);
+                self.synced.insert(watch);
             }
-            Change::Working(kind) => {
-                self.problems.remove(kind);
+            Change::Working(watch) => {
+                self.problems.remove(&watch);
             }
-            Change::Failed(kind, message) => {
-                self.problems.insert(kind, message);
+            Change::Failed(watch, message) => {
+                self.problems.insert(watch, message);
             }
         }
     }
 
     /// Whether every kind was listed once.
     pub fn has_synced(&self) -> bool {
-        self.synced.len() == KINDS.len()
+        self.synced.len() == self.watches
     }
 
     /// Why what is shown may be old or incomplete; None if every watch works.
@@ -98,43 +144,45 @@ impl Store {
         (!texts.is_empty()).then(|| texts.into_iter().collect::<Vec<_>>().join("; "))
     }
 
-    /// All meshes, and a page for each namespace with components that have none.
-    pub fn meshes(&self) -> BTreeSet<MeshKey> {
-        let mesh = |((namespace, kind, name), object): (&Key, &Value)| {
-            let name = match *kind {
-                "FunctionMesh" => name.clone(),
-                _ if is_standalone(object) => STANDALONE.to_owned(),
-                _ => return None,
-            };
-            Some(MeshKey { namespace: namespace.clone(), name })
-        };
-        self.objects.iter().filter_map(mesh).collect()
+    /// The objects as a viewer may see them.
+    pub const fn seen_by<'a>(&'a self, visible: &'a Visible) -> Seen<'a> {
+        Seen::new(self, visible)
     }
 
-    /// A FunctionMesh.
-    pub fn mesh(&self, mesh: &MeshKey) -> Option<&Value> {
-        self.objects.get(&(mesh.namespace.clone(), KINDS[0], mesh.name.clone()))
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (&Key, &Value)> {
+        self.objects.iter()
     }
 
-    /// A component by its kind.
-    pub fn component(&self, namespace: &str, kind: &str, name: &str) -> Option<&Value> {
-        let kind = KINDS.into_iter().skip(1).find(|known| *known == kind)?;
+    pub(crate) fn object(&self, namespace: &str, kind: &'static str, name: &str) -> Option<&Value> {
         self.objects.get(&(namespace.to_owned(), kind, name.to_owned()))
     }
 
-    /// The components that may belong to a mesh: the names of its own ones begin with its name.
-    pub fn components(&self, mesh: &MeshKey) -> Vec<&Value> {
-        let standalone = mesh.name == STANDALONE;
-        let prefix = if standalone { String::new() } else { format!("{}-", mesh.name) };
-        let mut found = Vec::new();
-        for kind in KINDS.into_iter().skip(1) {
-            let first = (mesh.namespace.clone(), kind, prefix.clone());
-            let of_kind = self.objects.range(first..).take_while(|((namespace, of, name), _)| {
-                *namespace == mesh.namespace && *of == kind && name.starts_with(&prefix)
-            });
-            found.extend(of_kind.map(|(_, object)| object).filter(|it| !standalone || is_standalone(it)));
+    /// The objects of a kind in a namespace whose names begin with this.
+    pub(crate) fn named(
+        &self,
+        namespace: &str,
+        kind: &'static str,
+        prefix: &str,
+    ) -> impl Iterator<Item = &Value> + use<'_> {
+        let (namespace, prefix) = (namespace.to_owned(), prefix.to_owned());
+        let first = (namespace.clone(), kind, prefix.clone());
+        let is_one = move |(of, its_kind, name): &Key| {
+            *of == namespace && *its_kind == kind && name.starts_with(&prefix)
+        };
+        self.objects.range(first..).take_while(move |(key, _)| is_one(key)).map(|(_, object)| object)
+    }
+
+    /// The kinds of the objects in each namespace.
+    pub fn kinds(&self) -> BTreeMap<String, Kinds> {
+        let mut kinds = BTreeMap::<_, Kinds>::new();
+        for (namespace, kind, _) in self.objects.keys() {
+            let found = match kinds.get_mut(namespace) {
+                Some(found) => found,
+                None => kinds.entry(namespace.clone()).or_default(),
+            };
+            *found = found.and(Kinds::one(kind));
         }
-        found
+        kinds
     }
 
     /// The number of objects.
@@ -148,8 +196,14 @@ impl Store {
     }
 }
 
-fn is_standalone(object: &Value) -> bool {
+pub(crate) fn is_standalone(object: &Value) -> bool {
     controller(object).is_none_or(|(kind, ..)| kind != "FunctionMesh")
+}
+
+/// The name of a kind in requests.
+pub(crate) fn plural(kind: &str) -> String {
+    let suffix = if kind.ends_with('h') { "es" } else { "s" };
+    format!("{}{suffix}", kind.to_lowercase())
 }
 
 fn key(kind: &'static str, object: &Value) -> Option<Key> {
@@ -181,71 +235,74 @@ mod tests {
     use super::*;
 
     #[allow(clippy::unnecessary_box_returns, reason = "as a change has it")]
-    fn object(name: &str, mesh: Option<&str>) -> Box<Value> {
+    fn object(namespace: &str, name: &str, mesh: Option<&str>) -> Box<Value> {
         let owner = json!([{ "kind": "FunctionMesh", "name": mesh, "uid": "u", "controller": true }]);
         Box::new(json!({
             "metadata": {
-                "namespace": "shop", "name": name, "managedFields": [1],
+                "namespace": namespace, "name": name, "managedFields": [1],
                 "ownerReferences": if mesh.is_some() { owner } else { json!([]) },
             },
             "spec": { "className": "c" },
         }))
     }
 
-    fn key(name: &str) -> MeshKey {
-        MeshKey { namespace: "shop".to_owned(), name: name.to_owned() }
-    }
-
-    fn names(store: &Store, mesh: &str) -> Vec<String> {
-        let name = |object: &&Value| object["metadata"]["name"].as_str().unwrap().to_owned();
-        store.components(&key(mesh)).iter().map(name).collect()
+    fn names(store: &Store) -> Vec<String> {
+        store.objects().map(|((namespace, kind, name), _)| format!("{namespace} {kind} {name}")).collect()
     }
 
     #[test]
-    fn components_are_found_by_mesh_and_without_one() {
+    fn the_spec_of_a_part_is_that_of_its_mesh() {
         let mut store = Store::default();
-        store.apply(Change::Apply("FunctionMesh", object("m", None)));
-        for (kind, name, mesh) in [
-            ("Function", "m-a", Some("m")),
-            ("Sink", "m-b", Some("m")),
-            ("Function", "alone", None),
-            ("Function", "n-a", Some("n")),
-        ] {
-            store.apply(Change::Apply(kind, object(name, mesh)));
-        }
-        assert_eq!(names(&store, "m"), ["m-a", "m-b"]);
-        assert_eq!(names(&store, STANDALONE), ["alone"]);
-        assert_eq!(store.meshes(), [key("-"), key("m")].into());
-        let part = store.component("shop", "Function", "m-a").unwrap();
+        store.apply(Change::Apply("Function".into(), object("shop", "m-a", Some("m"))));
+        store.apply(Change::Apply("Function".into(), object("shop", "alone", None)));
+        let part = store.object("shop", "Function", "m-a").unwrap();
         assert_eq!((&part["kind"], part.get("spec")), (&json!("Function"), None));
-        let alone = store.component("shop", "Function", "alone").unwrap();
+        let alone = store.object("shop", "Function", "alone").unwrap();
         assert_eq!(
             (&alone["spec"]["className"], alone["metadata"].get("managedFields")),
             (&json!("c"), None)
         );
+        assert_eq!(store.kinds(), [("shop".to_owned(), Kinds::one("Function"))].into());
     }
 
     #[test]
     fn a_new_list_drops_what_is_gone() {
         let mut store = Store::default();
-        store.apply(Change::Apply("Function", object("old", None)));
-        store.apply(Change::Apply("Sink", object("old", None)));
-        store.apply(Change::Init("Function"));
-        store.apply(Change::Apply("Function", object("new", None)));
-        assert_eq!(names(&store, STANDALONE), ["new", "old", "old"], "shown until the list is complete");
-        store.apply(Change::InitDone("Function"));
-        assert_eq!(names(&store, STANDALONE), ["new", "old"]);
+        store.apply(Change::Apply("Function".into(), object("shop", "old", None)));
+        store.apply(Change::Apply("Sink".into(), object("shop", "old", None)));
+        store.apply(Change::Init("Function".into()));
+        store.apply(Change::Apply("Function".into(), object("shop", "new", None)));
+        assert_eq!(store.len(), 3, "shown until the list is complete");
+        store.apply(Change::InitDone("Function".into()));
+        assert_eq!(names(&store), ["shop Function new", "shop Sink old"]);
         assert!(!store.has_synced());
+    }
+
+    #[test]
+    fn a_list_of_a_namespace_drops_nothing_of_another() {
+        let watch = |namespace: &str| Watch { kind: "Function", namespace: Some(namespace.into()) };
+        let mut store = Store::new(2);
+        for namespace in ["bank", "shop"] {
+            store.apply(Change::Apply(watch(namespace), object(namespace, "old", None)));
+        }
+        store.apply(Change::Init(watch("shop")));
+        store.apply(Change::InitDone(watch("shop")));
+        assert_eq!(names(&store), ["bank Function old"]);
+        for (kind, namespace) in KINDS.into_iter().flat_map(|kind| [(kind, "bank"), (kind, "shop")]) {
+            assert!(!store.has_synced());
+            store.apply(Change::InitDone(Watch { kind, namespace: Some(namespace.into()) }));
+        }
+        assert!(store.has_synced());
     }
 
     #[test]
     fn problems_end_with_the_next_event() {
         let mut store = Store::default();
-        store.apply(Change::Failed("Function", "gone".to_owned()));
-        store.apply(Change::Failed("Sink", "gone".to_owned()));
+        store.apply(Change::Failed("Function".into(), "gone".to_owned()));
+        store.apply(Change::Failed("Sink".into(), "gone".to_owned()));
         assert_eq!(store.problem().as_deref(), Some("gone"));
-        store.apply(Change::InitDone("Function"));
-        store.apply(Change::Delete("Sink", object("x", None)));
+        store.apply(Change::InitDone("Function".into()));
+        store.apply(Change::Delete("Sink".into(), object("shop", "x", None)));
         assert_eq!(store.problem(), None);
     }
 }

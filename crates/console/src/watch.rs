@@ -13,43 +13,44 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Hub;
-use crate::store::{Change, KINDS};
+use crate::store::{Change, KINDS, Watch, plural};
 
 /// Objects of a page of a list.
 const PAGE: u32 = 100;
 /// Time between two questions whether the API server answers again, and that for an answer.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// Watches until the end of the program. A watch that fails is tried again, with more and more time between.
-pub async fn run(client: Client, hub: Hub, shutdown: CancellationToken) {
-    let apis: Vec<_> = KINDS.into_iter().zip(resources().map(|it| api(&client, &hub, &it))).collect();
-    let mut events = select_all(apis.iter().map(|(kind, api)| {
-        let (kind, config) = (*kind, watcher::Config::default().page_size(PAGE));
-        watcher(api.clone(), config).default_backoff().map(move |event| (kind, event)).boxed()
+/// Watches until the end of the program, with the permissions of `who`: "you", for example. A watch that fails is tried
+/// again, with more and more time between.
+pub async fn run(client: Client, hub: Hub, who: &'static str, shutdown: CancellationToken) {
+    let apis = apis(&client, &hub);
+    let mut events = select_all(apis.iter().map(|(watch, api)| {
+        let (watch, config) = (watch.clone(), watcher::Config::default().page_size(PAGE));
+        watcher(api.clone(), config).default_backoff().map(move |event| (watch.clone(), event)).boxed()
     }));
     let mut probes = tokio::time::interval(PROBE);
     probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Kinds whose watch failed without an answer.
+    // Watches that failed without an answer.
     let mut lost = BTreeSet::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = probes.tick(), if !lost.is_empty() => {
-                for (kind, api) in apis.iter().filter(|(kind, _)| lost.contains(kind)).cloned().collect::<Vec<_>>() {
+                for (watch, api) in apis.iter().filter(|(watch, _)| lost.contains(watch)).cloned().collect::<Vec<_>>() {
                     if !answers(&api).await {
                         break;
                     }
-                    lost.remove(kind);
-                    hub.apply(Change::Working(kind));
+                    lost.remove(&watch);
+                    hub.apply(Change::Working(watch));
                 }
             }
             event = events.next() => {
-                let Some((kind, event)) = event else { return };
+                let Some((watch, event)) = event else { return };
                 match &event {
-                    Err(error) if status(error).is_none() => lost.insert(kind),
-                    _ => lost.remove(kind),
+                    Err(error) if status(error).is_none() => lost.insert(watch.clone()),
+                    _ => lost.remove(&watch),
                 };
-                if let Some(change) = change(kind, event) {
+                if let Some(change) = change(watch, event, who) {
                     hub.apply(change);
                 }
             }
@@ -57,11 +58,21 @@ pub async fn run(client: Client, hub: Hub, shutdown: CancellationToken) {
     }
 }
 
-fn api(client: &Client, hub: &Hub, resource: &ApiResource) -> Api<DynamicObject> {
-    match hub.namespace() {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
-        None => Api::all_with(client.clone(), resource),
+/// A watch of each kind in each namespace.
+fn apis(client: &Client, hub: &Hub) -> Vec<(Watch, Api<DynamicObject>)> {
+    let mut apis = Vec::new();
+    for (kind, resource) in KINDS.into_iter().zip(resources()) {
+        let all = || (Watch::from(kind), Api::all_with(client.clone(), &resource));
+        let one = |namespace: &String| {
+            let watch = Watch { kind, namespace: Some(namespace.as_str().into()) };
+            (watch, Api::namespaced_with(client.clone(), namespace, &resource))
+        };
+        match hub.namespaces() {
+            [] => apis.push(all()),
+            namespaces => apis.extend(namespaces.iter().map(one)),
+        }
     }
+    apis
 }
 
 fn resources() -> [ApiResource; 4] {
@@ -80,20 +91,22 @@ async fn answers(api: &Api<DynamicObject>) -> bool {
 }
 
 fn change(
-    kind: &'static str,
+    watch: Watch,
     event: Result<watcher::Event<DynamicObject>, watcher::Error>,
+    who: &str,
 ) -> Option<Change> {
     let json = |object: DynamicObject| serde_json::to_value(object).map(Box::<Value>::new).ok();
     Some(match event {
-        Ok(watcher::Event::Init) => Change::Init(kind),
+        Ok(watcher::Event::Init) => Change::Init(watch),
         Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
-            Change::Apply(kind, json(object)?)
+            Change::Apply(watch, json(object)?)
         }
-        Ok(watcher::Event::Delete(object)) => Change::Delete(kind, json(object)?),
-        Ok(watcher::Event::InitDone) => Change::InitDone(kind),
+        Ok(watcher::Event::Delete(object)) => Change::Delete(watch, json(object)?),
+        Ok(watcher::Event::InitDone) => Change::InitDone(watch),
         Err(error) => {
-            tracing::debug!(kind, %error, "watch failed; retrying");
-            Change::Failed(kind, message(kind, &error))
+            tracing::debug!(kind = watch.kind, %error, "watch failed; retrying");
+            let message = message(&watch, &error, who);
+            Change::Failed(watch, message)
         }
     })
 }
@@ -109,17 +122,12 @@ fn status(error: &watcher::Error) -> Option<&kube::core::Status> {
 }
 
 /// What a person can do about a failed watch.
-fn message(kind: &str, error: &watcher::Error) -> String {
+fn message(watch: &Watch, error: &watcher::Error, who: &str) -> String {
     match status(error).map(|status| (status.code, &status.message)) {
-        Some((403, _)) => format!("you may not list and watch {}", plural(kind)),
-        Some((401, _)) => "the API server does not accept your credentials".to_owned(),
+        Some((403, _)) => format!("{who} may not list and watch {}", plural(watch.kind)),
+        Some((401, _)) => "the API server does not accept the credentials".to_owned(),
         Some((404, _)) => "the CRDs of Function Mesh are not installed".to_owned(),
         Some((_, message)) if !message.is_empty() => format!("the API server answers: {message}"),
         _ => "no connection to the API server; what you see may be old".to_owned(),
     }
-}
-
-fn plural(kind: &str) -> String {
-    let suffix = if kind.ends_with('h') { "es" } else { "s" };
-    format!("{}{suffix}", kind.to_lowercase())
 }

@@ -106,6 +106,12 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
+    /// The key that signs tokens of ServiceAccounts, in PEM, to forge some.
+    pub fn token_key(&self) -> anyhow::Result<String> {
+        let file = self.folder.join("cluster/pki/sa.key");
+        std::fs::read_to_string(&file).with_context(|| file.display().to_string())
+    }
+
     /// A kubeconfig of an administrator with another name.
     pub async fn kubeconfig_of(&self, user: &str) -> anyhow::Result<PathBuf> {
         self.certify(user, &["--org", "system:masters"]).await

@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 mod admission;
+mod console;
 mod observer;
 mod permissions;
 mod values;

@@ -42,8 +42,9 @@ fn access_reviews_are_allowed_only_where_permissions_are_checked() {
 
 #[test]
 fn tokens_are_projected_and_never_automounted() {
-    let objects = render("admissionWebhook: {certificate: {provider: self-signed}}");
-    for account in ["function-mesh-controller-manager", "function-mesh-webhook"] {
+    let objects =
+        render("{admissionWebhook: {certificate: {provider: self-signed}}, console: {enabled: true}}");
+    for account in ["function-mesh-controller-manager", "function-mesh-webhook", "function-mesh-console"] {
         assert_eq!(
             find(&objects, "ServiceAccount", account)["automountServiceAccountToken"],
             false,
@@ -72,7 +73,8 @@ fn tokens_are_projected_and_never_automounted() {
 
 #[test]
 fn all_pods_meet_the_restricted_standard() {
-    for values in ["", "admissionWebhook: {certificate: {provider: self-signed}}"] {
+    for values in ["", "admissionWebhook: {certificate: {provider: self-signed}}", "console: {enabled: true}"]
+    {
         for object in render(values) {
             let pod = match object["kind"].as_str().unwrap() {
                 "Deployment" => &object["spec"]["template"]["spec"],

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use function_mesh_console::hub::Times;
+use function_mesh_console::link::LinkTemplate;
 use function_mesh_console::local::Local;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
 
+    /// Link from components to a dashboard, with {namespace}, {kind} and {name}, such as
+    /// https://grafana.example/d/mesh?var-namespace={namespace}&var-name={name}
+    #[arg(long, env = "FUNCTION_MESH_GRAFANA_URL", value_name = "URL")]
+    grafana_url: Option<LinkTemplate>,
+
     /// Print the URL, and do not open a browser
     #[arg(long)]
     no_open: bool,
@@ -67,7 +73,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     };
     let scope = (!args.all_namespaces).then(|| namespace.to_owned());
     cluster.block_on(async {
-        let local = Local::listen(args.port).await?;
+        let local = Local::listen(args.port).await?.with_dashboard(args.grafana_url.clone());
         let url = local.url(&page);
         screen::line(streams.out, &format!("Console: {url}"))?;
         screen::line(streams.out, "The URL works once. Ctrl-C ends the console.")?;

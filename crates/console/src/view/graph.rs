@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::parts::Piece;
 use crate::store::MeshKey;
+use crate::visible::Kinds;
 
 /// Gaps between layers: backlog and lag are written where a line ends at a component.
 const GAPS: Gaps = Gaps { components: 88, topics: 36 };
@@ -118,32 +119,36 @@ pub(super) const fn flow_name(flow: Flow) -> &'static str {
     }
 }
 
-/// The last layout of each mesh: a status changes more often than a spec.
+/// The last layout of each mesh, for the kinds that are visible: a status changes more often than a spec.
 #[derive(Debug, Default)]
-pub struct Layouts(BTreeMap<MeshKey, (Value, Vec<Surplus>, Arc<LaidOut>)>);
+pub struct Layouts(BTreeMap<(MeshKey, Kinds), Layout>);
+
+/// A layout, and what it is made of.
+type Layout = (Value, Vec<Surplus>, Arc<LaidOut>);
 
 impl Layouts {
     /// The layout of a mesh; the last one if nothing has changed.
     pub fn get(
         &mut self,
-        mesh: &MeshKey,
+        (mesh, kinds): (&MeshKey, Kinds),
         spec: Value,
         surplus: Vec<Surplus>,
         decode: impl FnOnce(&Value) -> FunctionMeshSpec,
     ) -> Arc<LaidOut> {
-        if let Some((of, beside, laid_out)) = self.0.get(mesh)
+        let key = (mesh.clone(), kinds);
+        if let Some((of, beside, laid_out)) = self.0.get(&key)
             && *of == spec
             && *beside == surplus
         {
             return Arc::clone(laid_out);
         }
         let laid_out = Arc::new(LaidOut::new(&decode(&spec), &surplus));
-        self.0.insert(mesh.clone(), (spec, surplus, Arc::clone(&laid_out)));
+        self.0.insert(key, (spec, surplus, Arc::clone(&laid_out)));
         laid_out
     }
 
     /// Forgets meshes.
-    pub fn retain(&mut self, is_kept: impl Fn(&MeshKey) -> bool) {
-        self.0.retain(|mesh, _| is_kept(mesh));
+    pub fn retain(&mut self, is_kept: impl Fn(&MeshKey, Kinds) -> bool) {
+        self.0.retain(|(mesh, kinds), _| is_kept(mesh, *kinds));
     }
 }

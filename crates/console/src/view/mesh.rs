@@ -12,23 +12,24 @@ use serde_json::{Map, Value, json};
 
 use super::graph::{LaidOut, Layouts, Surplus, flow_name};
 use super::parts::{ComponentNode, Edge, MeshHead, TopicNode};
+use crate::seen::Seen;
 use crate::state::State;
-use crate::store::{MeshKey, STANDALONE, Store};
+use crate::store::{MeshKey, STANDALONE};
 
 /// The page of a mesh, or of the components of a namespace that have none.
-pub fn mesh(store: &Store, key: &MeshKey, layouts: &mut Layouts) -> State {
-    let (view, spec) = status(store, key);
+pub fn mesh(seen: Seen<'_>, key: &MeshKey, layouts: &mut Layouts) -> State {
+    let (view, spec) = status(seen, key);
     let surplus = surplus(&view, &spec, key);
-    let laid_out = layouts.get(key, spec, surplus, decode);
+    let laid_out = layouts.get((key, seen.kinds(&key.namespace)), spec, surplus, decode);
     let places = places(&view, &laid_out.graph, key);
-    let items = items(store, &view, &laid_out, &places);
-    State { head: head(store, key, &view, &laid_out), items }
+    let items = items(seen, &view, &laid_out, &places);
+    State { head: head(seen, key, &view, &laid_out), items }
 }
 
 /// The status of a mesh and its spec. That of standalone components is put together from theirs.
-pub(super) fn status(store: &Store, key: &MeshKey) -> (StatusView, Value) {
-    let objects = store.components(key);
-    if let Some(mesh) = store.mesh(key) {
+pub(super) fn status(seen: Seen<'_>, key: &MeshKey) -> (StatusView, Value) {
+    let objects = seen.components(key);
+    if let Some(mesh) = seen.mesh(key) {
         let spec = mesh.get("spec").cloned().unwrap_or_default();
         return (mesh_status(mesh, objects), spec);
     }
@@ -106,7 +107,7 @@ fn places(view: &StatusView, graph: &Graph, key: &MeshKey) -> HashMap<usize, usi
     places
 }
 
-fn head(store: &Store, key: &MeshKey, view: &StatusView, laid_out: &LaidOut) -> Value {
+fn head(seen: Seen<'_>, key: &MeshKey, view: &StatusView, laid_out: &LaidOut) -> Value {
     let MeshKey { namespace, name } = key;
     let is_standalone = name == STANDALONE;
     let own = view.mesh.as_ref();
@@ -127,17 +128,17 @@ fn head(store: &Store, key: &MeshKey, view: &StatusView, laid_out: &LaidOut) -> 
             wanted: own.map_or(view.components.len(), |mesh| mesh.wanted),
             reasons: own.map(|mesh| clean(&mesh.reasons)).unwrap_or_default(),
         },
-        synced: store.has_synced(),
+        synced: seen.has_synced(),
         exists: own.is_some() || (is_standalone && !view.components.is_empty()),
         notes: clean(&laid_out.graph.notes),
         width: laid_out.width,
         height: laid_out.height,
-        problem: store.problem(),
+        problem: seen.problem_of(namespace),
     })
 }
 
 fn items(
-    store: &Store,
+    seen: Seen<'_>,
     view: &StatusView,
     laid_out: &LaidOut,
     places: &HashMap<usize, usize>,
@@ -157,7 +158,7 @@ fn items(
         let item = match &vertex.kind {
             Kind::Component { .. } => {
                 let order = places.get(&place).copied().unwrap_or(usize::MAX);
-                component(place).map(|it| component_node(store, it, vertex, (place, order), laid_out))
+                component(place).map(|it| component_node(seen, it, vertex, (place, order), laid_out))
             }
             Kind::Topic { .. } => {
                 let rate =
@@ -234,14 +235,14 @@ fn unique(items: &BTreeMap<String, Value>, id: &str) -> String {
 }
 
 fn component_node(
-    store: &Store,
+    seen: Seen<'_>,
     view: &ComponentView,
     vertex: &Vertex,
     (place, order): (usize, usize),
     laid_out: &LaidOut,
 ) -> Value {
     let frame = laid_out.frames.get(place).copied();
-    let object = store.component(&view.namespace, view.kind, &view.name).filter(|_| view.exists);
+    let object = seen.component(&view.namespace, view.kind, &view.name).filter(|_| view.exists);
     let traffic = view.traffic.clone().unwrap_or_default();
     let detail = match &vertex.kind {
         Kind::Component { detail, .. } => printable(detail).into_owned(),

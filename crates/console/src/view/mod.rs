@@ -12,5 +12,5 @@ mod tests;
 
 pub use graph::{LaidOut, Layouts};
 pub use mesh::mesh;
-pub use overview::overview;
+pub use overview::{Rows, overview};
 pub use parts::{ComponentNode, Edge, MeshHead, MeshRow, OverviewHead, Piece, TopicNode};

@@ -1,32 +1,40 @@
 //! The page of all meshes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
 use super::mesh::{clean, is_asleep, status, value};
 use super::parts::{MeshRow, OverviewHead};
+use crate::seen::Seen;
 use crate::state::State;
-use crate::store::{MeshKey, Store};
+use crate::store::MeshKey;
+use crate::visible::Kinds;
 
-/// The page of all meshes of a namespace, or of all namespaces.
-pub fn overview(store: &Store, namespace: Option<&str>) -> State {
-    let head = OverviewHead {
-        synced: store.has_synced(),
-        problem: store.problem(),
-        namespace: namespace.map(str::to_owned),
+/// Rows of an update. Viewers with different permissions share those of the meshes of which they see the same.
+#[derive(Debug, Default)]
+pub struct Rows(HashMap<(MeshKey, Kinds), Value>);
+
+/// The page of all meshes of some namespaces, or of all namespaces if none is named.
+pub fn overview(seen: Seen<'_>, namespaces: &[String], rows: &mut Rows) -> State {
+    let head =
+        OverviewHead { synced: seen.has_synced(), problem: seen.problem(), namespaces: namespaces.to_vec() };
+    let item = |key: MeshKey| {
+        let id = format!("{}/{}", key.namespace, key.name);
+        let kinds = seen.kinds(&key.namespace);
+        let row = rows.0.entry((key, kinds));
+        (id, row.or_insert_with_key(|(key, _)| row_of(seen, key)).clone())
     };
-    let rows =
-        store.meshes().into_iter().map(|key| (format!("{}/{}", key.namespace, key.name), row(store, &key)));
-    State { head: value(&head), items: rows.collect::<BTreeMap<String, Value>>() }
+    let items: BTreeMap<String, Value> = seen.meshes().into_iter().map(item).collect();
+    State { head: value(&head), items }
 }
 
-fn row(store: &Store, key: &MeshKey) -> Value {
-    let (view, _) = status(store, key);
+fn row_of(seen: Seen<'_>, key: &MeshKey) -> Value {
+    let (view, _) = status(seen, key);
     let own = view.mesh.as_ref();
     let traffic = || view.components.iter().filter_map(|it| it.traffic.as_ref());
     let sum = |numbers: &mut dyn Iterator<Item = u64>| numbers.reduce(u64::saturating_add);
-    let is_asleep = |name: &str, kind| store.component(&key.namespace, kind, name).is_some_and(is_asleep);
+    let is_asleep = |name: &str, kind| seen.component(&key.namespace, kind, name).is_some_and(is_asleep);
     let worst = view.components.iter().filter(|it| it.health == view.health);
     let reasons = own.map(|mesh| mesh.reasons.as_slice()).unwrap_or_default();
     let reason = reasons.first().or_else(|| worst.flat_map(|it| &it.reasons).next());

@@ -12,8 +12,8 @@ pub struct OverviewHead {
     pub synced: bool,
     /// Why what is shown may be old or incomplete.
     pub problem: Option<String>,
-    /// The namespace that is shown; null for all.
-    pub namespace: Option<String>,
+    /// The namespaces that are watched; empty for all.
+    pub namespaces: Vec<String>,
 }
 
 /// A mesh in the overview, or the components of a namespace that have none.

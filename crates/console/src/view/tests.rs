@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::state::State;
 use crate::store::{Change, KINDS, MeshKey, STANDALONE, Store};
+use crate::visible::Visible;
 
 fn key(name: &str) -> MeshKey {
     MeshKey { namespace: "shop".to_owned(), name: name.to_owned() }
@@ -42,18 +43,20 @@ fn store(spec: &Value, components: Vec<(&'static str, Box<Value>)>) -> Store {
     let mut store = Store::default();
     let mut mesh = object("m", None, json!({ "observedGeneration": 1 }));
     mesh["spec"] = spec.clone();
-    store.apply(Change::Apply("FunctionMesh", mesh));
+    store.apply(Change::Apply("FunctionMesh".into(), mesh));
     for (kind, component) in components {
-        store.apply(Change::Apply(kind, component));
+        store.apply(Change::Apply(kind.into(), component));
     }
     for kind in KINDS {
-        store.apply(Change::InitDone(kind));
+        store.apply(Change::InitDone(kind.into()));
     }
     store
 }
 
+static ALL: Visible = Visible::all();
+
 fn page(store: &Store) -> State {
-    mesh(store, &key("m"), &mut Layouts::default())
+    mesh(store.seen_by(&ALL), &key("m"), &mut Layouts::default())
 }
 
 fn of_type<'a>(state: &'a State, name: &'a str) -> impl Iterator<Item = (&'a String, &'a Value)> {
@@ -126,7 +129,7 @@ fn half_of_the_data_is_half_of_a_graph() {
     let state = page(&store(&pipe(), vec![("Function", object("m-clean", Some("m"), asleep))]));
     assert_eq!(state.items["function/m-clean"]["asleep"], true);
     // No mesh at all.
-    let state = mesh(&Store::default(), &key("m"), &mut Layouts::default());
+    let state = mesh(Store::default().seen_by(&ALL), &key("m"), &mut Layouts::default());
     assert_eq!(
         (state.items.len(), &state.head["exists"], &state.head["synced"]),
         (0, &json!(false), &json!(false))
@@ -152,13 +155,13 @@ fn components_without_a_mesh_have_a_page() {
     let mut faulty = object("faulty", None, Value::Null);
     faulty["spec"] = json!({ "input": 1 });
     let store = store(&pipe(), vec![("Function", alone), ("Sink", faulty)]);
-    let state = mesh(&store, &key(STANDALONE), &mut Layouts::default());
+    let state = mesh(store.seen_by(&ALL), &key(STANDALONE), &mut Layouts::default());
     assert_eq!(
         of_type(&state, "component").map(|(id, _)| id.as_str()).collect::<Vec<_>>(),
         ["function/alone", "sink/faulty"]
     );
     assert_eq!((of_type(&state, "edge").count(), &state.head["wanted"]), (2, &json!(2)));
-    let rows = overview(&store, None).items;
+    let rows = overview(store.seen_by(&ALL), &[], &mut Rows::default()).items;
     assert_eq!(rows.keys().collect::<Vec<_>>(), ["shop/-", "shop/m"]);
     assert_eq!((&rows["shop/-"]["backlog"], &rows["shop/m"]["backlog"]), (&json!(5), &Value::Null));
 }

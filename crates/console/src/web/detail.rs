@@ -1,7 +1,8 @@
 //! One component: conditions, Events, pods, and the object as YAML. Read when a viewer opens it.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
 use function_mesh_api::printable_lines;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -11,8 +12,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::App;
+use super::access::{Permission, Permissions};
 use super::error::ApiError;
 use super::pods::{ComponentRef, PodRow, pods};
+use crate::history::Series;
+use crate::store::KINDS;
 
 /// Events that are shown, of a component and of each pod.
 const EVENTS: u32 = 20;
@@ -36,14 +40,15 @@ struct EventRow {
 
 pub(super) async fn component(
     State(app): State<App>,
+    Extension(permissions): Extension<Permissions>,
     Path(path): Path<(String, String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     let component = ComponentRef::new(path)?;
-    let mut object = component.read(&app.client).await?;
+    let mut object = component.read(&app.client, &permissions).await?;
     let namespace = &component.namespace;
     // Of what may not be read the reason is shown, and the rest all the same.
-    let (pods, pods_problem) = parts(pods(&app.client, &object, namespace).await);
-    let (events, events_problem) = parts(events(&app.client, &component, &pods).await);
+    let (pods, pods_problem) = parts(pods(&app.client, &permissions, &object, namespace).await);
+    let (events, events_problem) = parts(events(&app.client, &permissions, &component, &pods).await);
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
@@ -64,6 +69,23 @@ pub(super) async fn component(
     }))))
 }
 
+/// The samples of the last hour. Who may list a component has seen these numbers.
+pub(super) async fn history(
+    State(app): State<App>,
+    Extension(permissions): Extension<Permissions>,
+    Path(path): Path<(String, String, String)>,
+) -> Result<Json<Series>, ApiError> {
+    let component = ComponentRef::new(path)?;
+    let namespace = &component.namespace;
+    let kind = KINDS.into_iter().find(|kind| *kind == component.resource.kind);
+    let visible = permissions.namespace(namespace).await?.kinds(namespace);
+    let kind = kind.filter(|kind| visible.contains(kind)).ok_or_else(|| {
+        let text = format!("you may not list {} in the namespace {namespace}", component.resource.plural);
+        ApiError::new(StatusCode::FORBIDDEN, text)
+    })?;
+    Ok(Json(app.hub.series(namespace, kind, &component.name)))
+}
+
 fn parts<T>(found: Result<Vec<T>, ApiError>) -> (Vec<T>, Option<String>) {
     match found {
         Ok(found) => (found, None),
@@ -72,7 +94,13 @@ fn parts<T>(found: Result<Vec<T>, ApiError>) -> (Vec<T>, Option<String>) {
 }
 
 /// The Events of a component and of its first pods, the newest first.
-async fn events(client: &Client, of: &ComponentRef, pods: &[Pod]) -> Result<Vec<EventRow>, ApiError> {
+async fn events(
+    client: &Client,
+    permissions: &Permissions,
+    of: &ComponentRef,
+    pods: &[Pod],
+) -> Result<Vec<EventRow>, ApiError> {
+    permissions.require(Permission::core("list", "events", &of.namespace)).await?;
     let api: Api<Event> = Api::namespaced(client.clone(), &of.namespace);
     let names = pods.iter().take(PODS_WITH_EVENTS).map(|pod| ("Pod".to_owned(), pod.name_any()));
     let objects = std::iter::once((of.resource.kind.clone(), of.name.clone())).chain(names);

@@ -2,29 +2,37 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
 use axum::response::{IntoResponse, Response};
 use function_mesh_api::printable;
 use serde_json::json;
 
 /// Why a request failed.
 #[derive(Debug)]
-pub(super) struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     message: String,
+    /// Whether a token would help.
+    needs_token: bool,
 }
 
 impl ApiError {
-    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), needs_token: false }
     }
 
-    pub(super) fn not_found(message: impl Into<String>) -> Self {
+    /// There is no valid bearer token.
+    pub(crate) fn unauthenticated(message: impl Into<String>) -> Self {
+        Self { needs_token: true, ..Self::new(StatusCode::UNAUTHORIZED, message) }
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 }
 
 impl ApiError {
-    pub(super) fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         &self.message
     }
 }
@@ -49,7 +57,12 @@ impl From<kube::Error> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "message": printable(&self.message) }))).into_response()
+        let body = (self.status, Json(json!({ "message": printable(&self.message) })));
+        if self.needs_token {
+            // The page shows its form where it finds this header.
+            return ([(WWW_AUTHENTICATE, "Bearer realm=\"function-mesh\"")], body).into_response();
+        }
+        body.into_response()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The logs of all pods of a component as one, with search. Logs can show secrets; reading them needs a separate permission.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use function_mesh_api::{labels, printable};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -10,14 +10,17 @@ use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 
 use super::App;
+use super::access::{Permission, Permissions};
 use super::error::ApiError;
 use super::pods::{ComponentRef, pods};
 
 /// Lines of each pod.
 const DEFAULT_LINES: i64 = 500;
 const MOST_LINES: i64 = 5000;
-/// Bytes of each pod.
-const MOST_BYTES: i64 = 1 << 20;
+/// Bytes of all pods together.
+const MOST_BYTES: i64 = 4 << 20;
+/// Requests that read logs at a time.
+pub(super) const AT_A_TIME: usize = 2;
 /// Pods whose logs are read.
 const MOST_PODS: usize = 20;
 /// Lines of the answer.
@@ -64,13 +67,19 @@ struct Problem {
 
 pub(super) async fn logs(
     State(app): State<App>,
+    Extension(permissions): Extension<Permissions>,
     Path(path): Path<(String, String, String)>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Logs>, ApiError> {
     let component = ComponentRef::new(path)?;
-    let object = component.read(&app.client).await?;
-    let pods = pods(&app.client, &object, &component.namespace).await?;
-    let read = |pod: &Pod| read(app.client.clone(), component.namespace.clone(), pod.clone(), &wanted);
+    let namespace = &component.namespace;
+    let logs = Permission { subresource: "log", ..Permission::core("get", "pods", namespace) };
+    permissions.require(logs).await?;
+    let object = component.read(&app.client, &permissions).await?;
+    let pods = pods(&app.client, &permissions, &object, namespace).await?;
+    let _permit = app.log_permits.acquire().await;
+    let bytes = MOST_BYTES / i64::try_from(pods.len().clamp(1, MOST_PODS)).unwrap_or(1);
+    let read = |pod: &Pod| read(app.client.clone(), namespace.clone(), pod.clone(), &wanted, bytes);
     let found = join_all(pods.iter().take(MOST_PODS).map(read)).await;
     let mut logs = Logs { is_cut: pods.len() > MOST_PODS, ..Logs::default() };
     for (pod, found) in pods.iter().zip(found) {
@@ -91,12 +100,18 @@ pub(super) async fn logs(
     Ok(Json(logs))
 }
 
-async fn read(client: Client, namespace: String, pod: Pod, wanted: &Wanted) -> Result<String, ApiError> {
+async fn read(
+    client: Client,
+    namespace: String,
+    pod: Pod,
+    wanted: &Wanted,
+    bytes: i64,
+) -> Result<String, ApiError> {
     let first = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|it| it.name.clone());
     let params = LogParams {
         container: pod.annotations().get(labels::DEFAULT_CONTAINER).cloned().or(first),
         tail_lines: Some(wanted.lines.unwrap_or(DEFAULT_LINES).clamp(1, MOST_LINES)),
-        limit_bytes: Some(MOST_BYTES),
+        limit_bytes: Some(bytes),
         timestamps: true,
         previous: wanted.previous,
         ..LogParams::default()

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `GET /`, `GET /assets/…` | the page; it has no data of the cluster |
 //! | `POST /api/v1/session` | exchanges the one-time token for that of the session |
+//! | `GET /api/v1/session` | who has signed in |
 //! | `GET /api/v1/meshes` | all meshes |
 //! | `GET /api/v1/events` | the same as events |
 //! | `GET /api/v1/meshes/{namespace}/{name}` | one mesh as its graph |
 //! | `GET /api/v1/meshes/{namespace}/{name}/events` | the same as events |
 //! | `GET /api/v1/components/{namespace}/{kind}/{name}` | conditions, Events, pods and YAML of a component |
+//! | `GET /api/v1/components/{namespace}/{kind}/{name}/history` | its samples of the last hour |
 //! | `GET /api/v1/components/{namespace}/{kind}/{name}/logs` | logs of its pods |
 
 pub mod access;
@@ -27,10 +29,12 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use kube::Client;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
 use crate::hub::Hub;
+use crate::link::LinkTemplate;
 
 /// What requests are answered from.
 #[derive(Clone)]
@@ -43,6 +47,17 @@ pub struct App {
     pub access: Arc<Access>,
     /// Ends streams of events.
     pub shutdown: CancellationToken,
+    /// Where a component links to.
+    pub dashboard: Option<LinkTemplate>,
+    log_permits: Arc<Semaphore>,
+}
+
+impl App {
+    /// Answers until shutdown.
+    pub fn new(hub: Hub, client: Client, access: Access, shutdown: CancellationToken) -> Self {
+        let log_permits = Arc::new(Semaphore::new(logs::AT_A_TIME));
+        Self { hub, client, access: Arc::new(access), shutdown, dashboard: None, log_permits }
+    }
 }
 
 /// The routes.
@@ -51,12 +66,13 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/", get(assets::index))
         .route("/assets/{name}", get(assets::asset))
-        .route("/api/v1/session", post(api::session))
+        .route("/api/v1/session", post(api::session).get(api::signed_in))
         .route("/api/v1/meshes", get(api::meshes))
         .route("/api/v1/events", get(sse::overview))
         .route("/api/v1/meshes/{namespace}/{name}", get(api::mesh))
         .route("/api/v1/meshes/{namespace}/{name}/events", get(sse::mesh))
         .route(component, get(detail::component))
+        .route(&format!("{component}/history"), get(detail::history))
         .route(&format!("{component}/logs"), get(logs::logs))
         .fallback(error::not_found)
         .layer(from_fn_with_state(app.clone(), guard::guard))

@@ -7,6 +7,7 @@ use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::access::{Permission, Permissions};
 use super::error::ApiError;
 
 /// Pods that are shown of a component.
@@ -36,7 +37,9 @@ impl ComponentRef {
     }
 
     /// The object, with its kind.
-    pub(super) async fn read(&self, client: &Client) -> Result<Value, ApiError> {
+    pub(super) async fn read(&self, client: &Client, permissions: &Permissions) -> Result<Value, ApiError> {
+        let permission = Permission::ours("get", &self.resource.plural, Some(&self.namespace));
+        permissions.require(Permission { name: &self.name, ..permission }).await?;
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &self.namespace, &self.resource);
         let object = api.get(&self.name).await?;
         serde_json::to_value(object).map_err(|_| ApiError::not_found("the object cannot be read"))
@@ -52,7 +55,13 @@ pub(super) fn is_object_name(name: &str) -> bool {
 }
 
 /// The pods of a component, found by the selector in its status.
-pub(super) async fn pods(client: &Client, object: &Value, namespace: &str) -> Result<Vec<Pod>, ApiError> {
+pub(super) async fn pods(
+    client: &Client,
+    permissions: &Permissions,
+    object: &Value,
+    namespace: &str,
+) -> Result<Vec<Pod>, ApiError> {
+    permissions.require(Permission::core("list", "pods", namespace)).await?;
     let Some(selector) = object.pointer("/status/selector").and_then(Value::as_str) else {
         return Ok(Vec::new());
     };

@@ -4,14 +4,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use clap::Parser;
 use function_mesh_api::{Component, Function, Sink, Source, Spec};
+use function_mesh_console::cli::{self, Cli};
 use function_mesh_console::hub::Times;
 use function_mesh_console::local::Local;
 use function_mesh_console::state::{Delta, State};
 use function_mesh_testkit::fixtures::Part;
 use function_mesh_testkit::{ControlPlane, Kind, SECONDS_30, apply, fixtures};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -108,6 +110,8 @@ pub(crate) fn times() -> Times {
         heartbeat: Duration::from_millis(300),
         idle: SECONDS_30,
         first_list: Duration::from_secs(3),
+        samples: Duration::from_millis(200),
+        permissions: None,
     }
 }
 
@@ -133,14 +137,41 @@ impl Console {
 
     /// A console with the permissions of a client.
     pub(crate) async fn with(client: Client, namespace: &str) -> anyhow::Result<Self> {
+        Self::with_times(client, namespace, times()).await
+    }
+
+    /// One that runs elsewhere.
+    pub(crate) fn at(host: String) -> Self {
+        Self { host, one_time: String::new(), shutdown: CancellationToken::new() }
+    }
+
+    pub(crate) async fn with_times(client: Client, namespace: &str, times: Times) -> anyhow::Result<Self> {
         let local = Local::listen(0).await?;
         let url = local.url("");
         let (host, token) =
             url.strip_prefix("http://").and_then(|it| it.split_once("/#/?token=")).context("a URL")?;
         let shutdown = CancellationToken::new();
         let console = Self { host: host.to_owned(), one_time: token.to_owned(), shutdown: shutdown.clone() };
-        tokio::spawn(local.serve(client, Some(namespace.to_owned()), times(), shutdown));
+        tokio::spawn(local.serve(client, Some(namespace.to_owned()), times, shutdown));
         Ok(console)
+    }
+
+    /// The console in the cluster, with the permissions of a kubeconfig. Permissions count for half a second.
+    pub(crate) async fn in_cluster(kubeconfig: &Path, args: &[&str]) -> anyhow::Result<Self> {
+        let listen = ["console", "--console-addr=127.0.0.1:0", "--health-probe-addr=0", "--metrics-addr=0"];
+        let kubeconfig = kubeconfig.display().to_string();
+        let own = ["--kubeconfig", kubeconfig.as_str()];
+        let cli = Cli::try_parse_from([&listen[..], &own, args].concat())?;
+        let shutdown = CancellationToken::new();
+        let times = Times { permissions: Some(Duration::from_millis(500)), ..times() };
+        let running = cli::start(cli, times, shutdown.clone()).await?;
+        Ok(Self { host: running.addr().to_string(), one_time: String::new(), shutdown })
+    }
+
+    /// Status and body of the answer to a request with this token.
+    pub(crate) async fn ask(&self, path: &str, token: &str) -> anyhow::Result<(u16, Value)> {
+        let token = format!("Bearer {token}");
+        json(self.get(path, &[("authorization", &token)]).await?).await
     }
 
     /// Sends a request as it is.
@@ -218,18 +249,34 @@ impl Stream {
         let reading = async {
             while !is_done(self) {
                 let frame = self.body.frame().await.context("the stream has ended")??;
-                let data = frame.into_data().ok().context("no data")?;
-                self.text.push_str(std::str::from_utf8(&data)?);
-                while let Some((block, rest)) = self.text.split_once("\n\n") {
-                    let (block, rest) = (block.to_owned(), rest.to_owned());
-                    self.text = rest;
-                    self.read(&block)?;
-                }
+                self.take(frame)?;
             }
             Ok::<_, anyhow::Error>(())
         };
         let done = tokio::time::timeout(SECONDS_30, reading).await;
         done.map_err(|_| anyhow::anyhow!("not within 30 s: {:?} {:?}", self.names, self.state))?
+    }
+
+    /// Reads to the end of the stream. The result is the ID of the last event.
+    pub(crate) async fn rest(&mut self) -> anyhow::Result<String> {
+        let reading = async {
+            while let Some(frame) = self.body.frame().await {
+                self.take(frame?)?;
+            }
+            Ok::<_, anyhow::Error>(self.last_id.clone())
+        };
+        tokio::time::timeout(SECONDS_30, reading).await.context("the stream does not end")?
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>) -> anyhow::Result<()> {
+        let data = frame.into_data().ok().context("no data")?;
+        self.text.push_str(std::str::from_utf8(&data)?);
+        while let Some((block, rest)) = self.text.split_once("\n\n") {
+            let (block, rest) = (block.to_owned(), rest.to_owned());
+            self.text = rest;
+            self.read(&block)?;
+        }
+        Ok(())
     }
 
     fn read(&mut self, block: &str) -> anyhow::Result<()> {

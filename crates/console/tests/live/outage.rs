@@ -1,10 +1,13 @@
 //! The API server is away and comes back.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use kube::Client;
+use serde_json::Value;
+use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -32,6 +35,23 @@ async fn forward(to: SocketAddr) -> anyhow::Result<(SocketAddr, Arc<watch::Sende
         }
     });
     Ok((address, switch))
+}
+
+/// A kubeconfig whose server is reached through a switch.
+pub(crate) async fn forward_kubeconfig(
+    kubeconfig: &Path,
+) -> anyhow::Result<(NamedTempFile, Arc<watch::Sender<bool>>)> {
+    let text = std::fs::read_to_string(kubeconfig)?;
+    let mut config: Value = serde_saphyr::from_str(&text)?;
+    let server = config.pointer_mut("/clusters/0/cluster/server").context("no server")?;
+    let url: http::Uri = server.as_str().context("no URL")?.parse()?;
+    let authority = url.authority().context("no host")?.as_str();
+    let to = tokio::net::lookup_host(authority).await?.next().context("no address")?;
+    let (address, switch) = forward(to).await?;
+    *server = format!("https://{address}").into();
+    let file = NamedTempFile::new()?;
+    std::fs::write(file.path(), config.to_string())?;
+    Ok((file, switch))
 }
 
 #[tokio::test]

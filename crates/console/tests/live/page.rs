@@ -228,6 +228,35 @@ async fn the_keyboard_leads_through_the_graph() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn the_last_hour_is_drawn() -> anyhow::Result<()> {
+    let harness = Harness::new("charts").await?;
+    let console = harness.console().await?;
+    let mut browser = browser(&console, &format!("{}/m/function/m-shout", harness.namespace)).await?;
+    browser.until("document.getElementById('panel').textContent.includes('Pods ready')").await?;
+    ensure!(!browser.requests.iter().any(|url| url.contains("uplot")), "charts are loaded when asked for");
+    for backlog in [5, 1300, 52_000, 40, 61_000] {
+        let rate = f64::from(u32::try_from(backlog)?) / 100.0;
+        harness
+            .report("function/m-shout", &status("Ready", (1, 1, 2), traffic(rate, backlog, backlog / 50)))
+            .await?;
+    }
+    browser.eval("document.getElementById('tab-charts').click()").await?;
+    browser.until("document.querySelectorAll('.chart canvas').length === 4").await?;
+    let found = browser.accessible().await?;
+    let label = "Backlog of the last hour: backlog 61k, at most 61k";
+    ensure!(found.iter().any(|(_, name)| name == label), "{found:?}");
+    let painted = "(() => { const canvas = document.querySelectorAll('.chart canvas')[1]; \
+        return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((byte) => byte > 0); })()";
+    ensure!(browser.eval(painted).await? == true, "the canvas is empty");
+    browser.picture("charts").await?;
+
+    // What is unknown is no line, and not zero.
+    browser.eval("location.hash = location.hash.replace('m-shout', 'm-scream')").await?;
+    browser.until("[...document.querySelectorAll('.chart')].filter((it) => it.textContent.includes(': unknown')).length === 4").await?;
+    browser.check(&format!("http://{}/", console.host)).await
+}
+
+#[tokio::test]
 async fn hostile_texts_stay_texts() -> anyhow::Result<()> {
     let harness = Harness::new("hostile").await?;
     let attack =

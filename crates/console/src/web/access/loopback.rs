@@ -1,4 +1,4 @@
-//! Who may ask: the browser that was opened with the one-time token.
+//! Access on the loopback interface: for the browser that was opened with the one-time token.
 //!
 //! The token is in the fragment of the URL, which browsers send nowhere. The page exchanges it for the token of the session
 //! and sends that in a header, so there is no cookie, and no other page can use it.
@@ -14,7 +14,7 @@ const LENGTH: usize = 32;
 
 /// The tokens, and the names that a browser may use for this server.
 #[derive(Debug)]
-pub struct Access {
+pub struct Loopback {
     hosts: Vec<String>,
     session: Token,
     one_time: Mutex<Option<Token>>,
@@ -55,9 +55,9 @@ fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
-impl Access {
-    /// Access on the loopback interface. The result is the one-time token.
-    pub fn on_loopback(port: u16) -> Result<(Self, String), NoRandomness> {
+impl Loopback {
+    /// Access by a port. The text is the one-time token.
+    pub fn new(port: u16) -> Result<(Self, String), NoRandomness> {
         let hosts = ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("{host}:{port}")).into();
         let one_time = Token::random()?;
         let text = one_time.text.clone();
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_one_time_token_is_used_once() {
-        let (access, one_time) = Access::on_loopback(8080).unwrap();
+        let (access, one_time) = Loopback::new(8080).unwrap();
         assert_eq!(access.exchange(""), None);
         let session = access.exchange(&one_time).unwrap();
         assert_eq!(access.exchange(&one_time), None);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_are_hosts() {
-        let (access, _) = Access::on_loopback(8080).unwrap();
+        let (access, _) = Loopback::new(8080).unwrap();
         for own in ["127.0.0.1:8080", "LOCALHOST:8080", "[::1]:8080"] {
             assert!(access.is_host(own), "{own}");
         }
