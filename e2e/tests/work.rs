@@ -237,12 +237,12 @@ async fn poisoned_messages_do_not_look_like_load() -> Result<()> {
         scenario.pulsar.send("in", &["raise"; 200]).await?;
         let began = Instant::now();
         scenario
-            .eventually("it is told", TIMEOUT, async || {
+            .eventually("it is reported", TIMEOUT, async || {
                 Ok(scaling(scenario, "raises").await.reason.as_deref() == Some("Poisoned"))
             })
             .await?;
-        let (told, said) = (began.elapsed().as_secs_f64(), scaling(scenario, "raises").await.message);
-        println!("told after {told:.1} s: {said:?}");
+        let (time, said) = (began.elapsed().as_secs_f64(), scaling(scenario, "raises").await.message);
+        println!("reported after {time:.1} s: {said:?}");
         let events = scenario.api::<Event>().list(&ListParams::default()).await?;
         let scaled: Vec<_> =
             events.items.iter().filter(|it| it.reason.as_deref() == Some("Scaled")).collect();

@@ -40,12 +40,12 @@ async fn a_restarted_broker_scales_nothing() -> Result<()> {
             broker.kill().await?;
             let began = Instant::now();
             scenario
-                .eventually("it is told", TIMEOUT, async || {
+                .eventually("it is reported", TIMEOUT, async || {
                     let scaling = scenario.status("waits").await.ok().and_then(|status| status.scaling);
                     Ok(scaling.and_then(|it| it.reason).as_deref() == Some("MissingData"))
                 })
                 .await?;
-            println!("told after {:.1} s", began.elapsed().as_secs_f64());
+            println!("reported after {:.1} s", began.elapsed().as_secs_f64());
             ensure!(replicas(scenario).await? == 2);
             broker.restart().await?;
             scenario.pulsar.send("in", &texts(500)).await?;

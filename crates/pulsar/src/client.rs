@@ -294,7 +294,7 @@ fn connection(error: &reqwest::Error) -> FetchError {
     distrust(error).map_or_else(|| FetchError::Connection(root_cause(error)), FetchError::Untrusted)
 }
 
-/// Why the server's certificate is not trusted, if that ended the connection. In words of our own: its names are the server's.
+/// Why the server's certificate is not trusted, if that ended the connection. Not in its own words: names in it are chosen by the server.
 fn distrust(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let mut causes = iter::successors(Some(error), |cause| {
         // An I/O error does not count what it wraps as its source.

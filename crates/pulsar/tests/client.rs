@@ -154,7 +154,7 @@ async fn tls_server(name: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_is_told() {
+async fn a_certificate_that_is_not_trusted_is_reported() {
     let (own, foreign) = (tls_server("127.0.0.1").await, tls_server("127.0.0.1").await);
     let other_name = tls_server("pulsar.example.com").await;
     for (server, ca, expected) in [

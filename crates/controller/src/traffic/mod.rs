@@ -321,7 +321,7 @@ impl Observer {
     }
 }
 
-/// Waits until a time, or for ever.
+/// Waits until a time, or forever.
 async fn until(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
