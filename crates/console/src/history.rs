@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::store::Change;
 
-    fn change(name: &str, status: Value) -> Change {
+    fn change(name: &str, status: &Value) -> Change {
         let metadata = json!({ "namespace": "shop", "name": name });
         Change::Apply("Function".into(), Box::new(json!({ "metadata": metadata, "status": status })))
     }
@@ -119,11 +119,11 @@ mod tests {
     #[test]
     fn the_last_hour_is_kept_and_unknown_is_null() {
         let (mut store, mut history) = (Store::default(), History::default());
-        store.apply(change("f", json!({ "replicas": 2 })));
+        store.apply(change("f", &json!({ "replicas": 2 })));
         history.record(&store, 30);
         store.apply(change(
             "f",
-            json!({ "replicas": 2, "readyReplicas": 0, "traffic": { "backlog": 1300, "inRate": 2.5 } }),
+            &json!({ "replicas": 2, "readyReplicas": 0, "traffic": { "backlog": 1300, "inRate": 2.5 } }),
         ));
         history.record(&store, 60);
         let series = history.series("shop", "Function", "f");
@@ -149,7 +149,7 @@ mod tests {
     fn memory_is_bounded() {
         let (mut store, mut history) = (Store::default(), History::default());
         for n in 0..MOST_COMPONENTS + 10 {
-            store.apply(change(&format!("f{n}"), json!({})));
+            store.apply(change(&format!("f{n}"), &json!({})));
         }
         history.record(&store, 1);
         history.record(&store, 2);

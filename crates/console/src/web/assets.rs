@@ -117,8 +117,10 @@ mod tests {
     /// From the package `uplot` 1.6.32 of the npm registry.
     #[test]
     fn vendored_files_are_as_published() {
-        let hash = |text: &str| -> String {
-            Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        let hash = |text: &str| {
+            Sha256::digest(text.as_bytes())
+                .iter()
+                .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
         };
         let script = hash(include_str!("../../assets/vendor/uPlot.iife.min.js"));
         let style = hash(include_str!("../../assets/vendor/uPlot.min.css"));
