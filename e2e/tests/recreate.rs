@@ -111,8 +111,8 @@ async fn an_effectively_once_function_is_recreated_without_two_producers() -> Re
             stop.send_replace(true);
             anyhow::Ok(())
         };
-        let (seen, changed) = tokio::join!(witness, changes);
-        changed?;
+        let (seen, outcome) = tokio::join!(witness, changes);
+        outcome?;
         let seen = seen?;
         println!("{seen:?}");
         ensure!(seen.revisions == 1 && seen.producers == 1 && seen.without_pods > 0, "{seen:?}");

@@ -80,9 +80,8 @@ impl Record {
                     failed.to.clone_from(&undo.to);
                     UNDONE.clone_into(&mut failed.message);
                 }
-                Some(_) => {}
                 None if failed.by == Initiator::Person => self.failed = None,
-                None => {}
+                Some(_) | None => {}
             }
         } else if let Some(undo) = undo.filter(|undo| Some(&*undo.from) == applied) {
             self.failed = Some(Failure {

@@ -102,7 +102,7 @@ impl Writes<'_> {
         let (wanted, live) = match step {
             SetStep::Apply { wanted, live } => (wanted, live),
             SetStep::Defer(rollout) => return self.defer_rollout(*rollout).await,
-            SetStep::Stop(stop) => return self.stop(*stop).await,
+            SetStep::Stop(held) => return self.stop(*held).await,
         };
         let live = match live.clone() {
             // That its pods are gone is known of this version of the StatefulSet alone.

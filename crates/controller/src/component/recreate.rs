@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use function_mesh_api::conditions::Reason;
 use function_mesh_api::labels;
-use function_mesh_api::types::{RecreateStatus, RecreateStep};
+use function_mesh_api::types::{RecreateStatus, RecreateStep, Rollout};
 use function_mesh_api::{Component, Spec as _};
 use function_mesh_kube::apply::ChildApplier;
 use function_mesh_observer::Cause;
@@ -75,7 +75,7 @@ pub(super) enum Template {
 
 /// Whether a component has this strategy.
 pub(super) fn is_strategy_of<C: Component>(component: &C) -> bool {
-    component.spec().view().common.rollout.is_some_and(|rollout| rollout.recreates())
+    component.spec().view().common.rollout.is_some_and(Rollout::recreates)
 }
 
 /// Observes the pods and the subscription of a component whose StatefulSet is `live`.
