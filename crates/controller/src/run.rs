@@ -150,12 +150,10 @@ impl Manager {
         let watches = WatchMetrics::register(&registry, &memory)?;
         let (backends, backend_changes) =
             backends::watch(&client, &settings, &namespaces, &watches, &shutdown);
-        let publishing = {
-            let (client, leadership) = (client.clone(), leadership.clone());
-            async move {
-                if let Some(target) = publish_settings {
-                    publish::publish(client, target, published, leadership).await;
-                }
+        let (publisher, leader) = (client.clone(), leadership.clone());
+        let publishing = async move {
+            if let Some(target) = publish_settings {
+                publish::publish(publisher, target, published, leader).await;
             }
         };
         let shared = Arc::new(Shared {

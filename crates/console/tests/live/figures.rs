@@ -124,6 +124,7 @@ impl Program {
 }
 
 #[tokio::test]
+#[ignore = "takes minutes, for figures"]
 #[allow(clippy::print_stderr, reason = "figures for people")]
 async fn a_hundred_viewers_fit_in_64_mib() -> anyhow::Result<()> {
     let harness = Harness::empty("memory").await?;
@@ -207,6 +208,7 @@ fn report(components: usize, times: &[Duration], bytes: &Value) {
 
 /// How long it takes depends on the machine: the figures are for people, and the test is that every change arrives.
 #[tokio::test]
+#[ignore = "takes minutes, for figures"]
 async fn changes_reach_the_screen() -> anyhow::Result<()> {
     let small = Harness::empty("pixel").await?;
     small.nodes(10).await?;

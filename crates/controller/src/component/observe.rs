@@ -39,7 +39,7 @@ pub(super) struct Observed {
     pub(super) previous_pods: Vec<String>,
     pub(super) backends: ResolvedBackendConfigs,
     pub(super) pause: Option<PauseReason>,
-    /// The pods and the subscription of a component with `strategy: Recreate`, if it has a StatefulSet of its own.
+    /// The pods and the subscription of a component with `strategy: Recreate`, if its StatefulSet exists.
     pub(super) recreate: Option<recreate::Facts>,
     /// Hash of the part of the spec that determines pods.
     pub(super) pod_spec_hash: String,

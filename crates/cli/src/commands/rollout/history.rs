@@ -28,6 +28,7 @@ pub(super) struct History {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_field_names, reason = "a field has the name of ControllerRevision's")]
 pub(super) struct Revision {
     pub(super) revision: i64,
     pub(super) name: String,
