@@ -132,6 +132,7 @@ impl Manager {
         (candidate, Self { options, leadership })
     }
 
+    #[allow(clippy::too_many_lines, reason = "it connects everything")]
     async fn run(self, client: Client, registry: Registry, readiness: Readiness) -> anyhow::Result<()> {
         let Self { options, leadership } = self;
         let Options {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 const ROLLS_BACK: Policy = Policy {
-    progress_deadline: Duration::from_secs(60),
+    progress_deadline: Duration::from_mins(1),
     min_ready: Duration::from_secs(30),
     rolls_back: true,
     deletes_stuck_pods: true,
@@ -66,7 +66,7 @@ fn decide(
 fn a_rollout_without_progress_is_rolled_back_after_the_deadline() {
     let mut memory = Memory::default();
     let first = decide(&failing(), &mut memory, &record(), &ROLLS_BACK, at(0));
-    assert_eq!((first.state, first.recheck_after), (State::Progressing, Some(Duration::from_secs(60))));
+    assert_eq!((first.state, first.recheck_after), (State::Progressing, Some(Duration::from_mins(1))));
     let found = decide(&failing(), &mut memory, &record(), &ROLLS_BACK, at(59));
     assert_eq!((found.state, found.action), (State::Progressing, Action::None));
     let found = decide(&failing(), &mut memory, &record(), &ROLLS_BACK, at(60));

@@ -32,9 +32,15 @@ pub(super) async fn annotate(
         failed = failed_generation(sinks, mesh, &context.sinks).await?;
     }
     let generation = mesh.metadata.generation.unwrap_or_default().to_string();
-    functions.iter_mut().for_each(|it| add(it, &generation, failed.as_deref()));
-    sources.iter_mut().for_each(|it| add(it, &generation, failed.as_deref()));
-    sinks.iter_mut().for_each(|it| add(it, &generation, failed.as_deref()));
+    for component in functions {
+        add(component, &generation, failed.as_deref());
+    }
+    for component in sources {
+        add(component, &generation, failed.as_deref());
+    }
+    for component in sinks {
+        add(component, &generation, failed.as_deref());
+    }
     Ok(())
 }
 

@@ -117,7 +117,7 @@ async fn shout(harness: &Harness) -> anyhow::Result<Value> {
 
 #[tokio::test]
 async fn migration_causes_at_most_one_rollout() -> TestResult {
-    let mut harness = left_behind("takeover").await?;
+    let mut harness = Box::pin(left_behind("takeover")).await?;
     let (before, shaped) = (identities(&harness).await?, templates(&harness).await?);
     let of_function = harness.get::<Function>("m-shout").await?.metadata.generation;
     harness.candidate = Some(Candidate {
@@ -216,7 +216,7 @@ async fn it_can_be_deleted(harness: &Harness) -> TestResult {
 
 #[tokio::test]
 async fn migration_defers_rollouts_while_paused() -> TestResult {
-    let mut harness = left_behind("takeover-paused").await?;
+    let mut harness = Box::pin(left_behind("takeover-paused")).await?;
     let (before, shaped) = (identities(&harness).await?, templates(&harness).await?);
     harness.pause_rollout = true;
     harness.start().await?;

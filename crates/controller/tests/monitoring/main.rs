@@ -30,7 +30,7 @@ async fn watched() -> anyhow::Result<(Operator, Prometheus)> {
 
 #[tokio::test]
 async fn documented_metrics_match_scraped_metrics() -> Nothing {
-    let (operator, prometheus) = watched().await?;
+    let (operator, prometheus) = Box::pin(watched()).await?;
 
     let (mut queries, mut silent) = (0, Vec::new());
     for query in dashboard()?.queries.into_iter().chain(alerts()?.into_iter().map(|alert| alert.query)) {
