@@ -151,10 +151,10 @@ impl Manager {
         let watches = WatchMetrics::register(&registry, &memory)?;
         let (backends, backend_changes) =
             backends::watch(&client, &settings, &namespaces, &watches, &shutdown);
-        let (publisher, leader) = (client.clone(), leadership.clone());
+        let (to, leading) = (client.clone(), leadership.clone());
         let publishing = async move {
             if let Some(target) = publish_settings {
-                publish::publish(publisher, target, published, leader).await;
+                publish::publish(to, target, published, leading).await;
             }
         };
         let shared = Arc::new(Shared {

@@ -215,7 +215,7 @@ impl Model {
                 }
             }
             Happening::Ready => {
-                self.pods.iter_mut().flatten().for_each(|pod| pod.is_ready = !pod.is_terminating)
+                self.pods.iter_mut().flatten().for_each(|pod| pod.is_ready = !pod.is_terminating);
             }
             Happening::Template(template) => self.template = template,
             Happening::Scale(replicas) => self.replicas = replicas,

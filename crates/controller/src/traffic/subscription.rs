@@ -92,7 +92,7 @@ mod tests {
         let not_listed = Some(SubscriptionStats::default());
         for (other, cause) in [
             (topic(Err(Cause::Failed)), Cause::Failed),
-            (topic(Ok(&[stats.clone()])), Cause::Incomplete),
+            (topic(Ok(std::slice::from_ref(&stats))), Cause::Incomplete),
             (topic(Ok(&[stats.clone(), not_listed])), Cause::NotReported),
         ] {
             assert_eq!(found(vec![good(), other]), Subscription::Unknown(cause.description()));

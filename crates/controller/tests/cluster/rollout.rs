@@ -24,7 +24,8 @@ pub(crate) fn rolls_back() -> Value {
 async fn create(harness: &Harness, replicas: i32, image: &str, rollout: Value) -> TestResult {
     let mut spec = serde_json::to_value(fixtures::java_function("f"))?;
     (spec["image"], spec["replicas"], spec["rollout"]) = (json!(image), json!(replicas), rollout);
-    Box::pin(harness.apply(&fixtures::function(serde_json::from_value(spec)?)?)).await?;
+    let function = Box::new(fixtures::function(serde_json::from_value(spec)?)?);
+    Box::pin(harness.apply(&*function)).await?;
     Ok(())
 }
 
