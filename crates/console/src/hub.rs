@@ -170,10 +170,9 @@ impl Hub {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = samples.tick() => self.sample(),
-                () = self.0.changed.notified() => self.publish(),
                 // Also without changes, to drop pages without viewers.
-                () = tokio::time::sleep(self.0.times.idle) => self.publish(),
+                _ = samples.tick() => { self.sample(); self.publish() }
+                () = self.0.changed.notified() => self.publish(),
             }
             tokio::time::sleep(interval).await;
         }
