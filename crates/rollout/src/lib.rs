@@ -15,7 +15,8 @@
 //! let policy = Policy { rolls_back: true, ..Policy::default() };
 //! let record = Record { good: Some("f-1".to_owned()), ..Record::default() };
 //! // No pod of the new revision becomes ready.
-//! let seen = Observation { revision: "f-2".to_owned(), wanted: 1, ..Observation::default() };
+//! let revision = "f-2".to_owned();
+//! let seen = Observation { revision, is_current: true, wanted: 1, ..Observation::default() };
 //! let at = |seconds| Moment { wall: jiff::Timestamp::UNIX_EPOCH, monotonic: Duration::from_secs(seconds) };
 //!
 //! let mut memory = Memory::default();
