@@ -27,7 +27,7 @@ struct Change {
 /// How a bad change ended.
 struct Row {
     change: &'static str,
-    told: Duration,
+    reported: Duration,
     back: Duration,
     report: DeliveryReport,
 }
@@ -72,7 +72,7 @@ async fn survives(change: Change) -> Result<()> {
         let (began, bad) = (Instant::now(), function.clone().with(change.spec.clone()));
         scenario.apply::<Function>(bad.alone()).await?;
         let status = await_state(scenario, RolloutState::RolledBack).await?;
-        let told = began.elapsed();
+        let reported = began.elapsed();
         let message = status.message.clone().unwrap_or_default();
         ensure!(status.phase == Phase::RolledBack && message.contains(change.reason), "{message}");
         scenario
@@ -97,7 +97,7 @@ async fn survives(change: Change) -> Result<()> {
         let received: Vec<_> = received.iter().map(function_mesh_e2e::Message::text).collect();
         let report = DeliveryReport::compare(&sent, &received, |text| format!("{text}!"));
         report.record(&scenario.harness, &format!("rolled back: {}", change.name))?;
-        let row = Row { change: change.name, told, back, report };
+        let row = Row { change: change.name, reported, back, report };
         print(&row);
         ensure!(row.report.lost.is_empty() && row.report.unexpected.is_empty(), "{:?}", row.report);
         Ok(())
@@ -106,11 +106,11 @@ async fn survives(change: Change) -> Result<()> {
 }
 
 fn print(row: &Row) {
-    let Row { change, told, back, report } = row;
+    let Row { change, reported, back, report } = row;
     println!("BAD CHANGE      REPORTED    BACK AFTER  SENT  LOST  DUPLICATED");
     println!(
         "{change:<15} {:>8} s  {:>8} s  {:>4}  {:>4}  {:>10}",
-        told.as_secs(),
+        reported.as_secs(),
         back.as_secs(),
         report.sent,
         report.lost.len(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use function_mesh_api::{BackendConfig, labels};
 use function_mesh_workloads::{BackendConfigRef, Backends, Settings};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -103,6 +104,11 @@ impl ResolvedBackendConfigs {
 }
 
 impl Shared {
+    /// Whether rollouts of an object are paused, by its annotation or by the operator's flag.
+    pub fn is_paused(&self, meta: &ObjectMeta) -> bool {
+        self.pause_rollout || labels::is_paused(meta)
+    }
+
     /// Drops all state of an object, by its key.
     pub fn forget(&self, object: &str) {
         self.backoff.forget(object);

@@ -151,10 +151,12 @@ impl Manager {
         let watches = WatchMetrics::register(&registry, &memory)?;
         let (backends, backend_changes) =
             backends::watch(&client, &settings, &namespaces, &watches, &shutdown);
-        let (to, leading) = (client.clone(), leadership.clone());
-        let publishing = async move {
-            if let Some(target) = publish_settings {
-                publish::publish(to, target, published, leading).await;
+        let publishing = {
+            let (client, leadership) = (client.clone(), leadership.clone());
+            async move {
+                if let Some(target) = publish_settings {
+                    publish::publish(client, target, published, leadership).await;
+                }
             }
         };
         let shared = Arc::new(Shared {

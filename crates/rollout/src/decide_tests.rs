@@ -206,8 +206,8 @@ fn another_process_goes_on_where_the_first_one_ended() {
     // However long it was away, it looks for a while; unless the status has it already.
     let found = decide(&since, &mut Memory::default(), &record(), &ROLLS_BACK, at(5000));
     assert_eq!((found.state, found.recheck_after), (State::Progressing, Some(Duration::from_secs(30))));
-    let told = Observation { was_failed: true, ..since };
-    assert_eq!(decide(&told, &mut Memory::default(), &record(), &ROLLS_BACK, at(5)).state, State::Failed);
+    let exceeded = Observation { was_failed: true, ..since };
+    assert_eq!(decide(&exceeded, &mut Memory::default(), &record(), &ROLLS_BACK, at(5)).state, State::Failed);
 }
 
 #[test]

@@ -311,15 +311,13 @@ fn traffic<C: Component>(
     let status = applied.stateful_set.status.as_ref();
     let ready = status.and_then(|status| status.ready_replicas).unwrap_or_default();
     let revision = status.and_then(|status| status.update_revision.as_deref());
-    let stopped = applied.recreate.as_ref().filter(|recreate| recreate.is_stopped());
+    let stopped = applied.stopped();
     let rollout = Rollout {
         revision,
         is_in_progress: is_frozen || stopped.is_some() || pod_counts::is_rolling_out(&applied.stateful_set),
         is_draining: stopped.is_some_and(Recreate::is_draining),
     };
-    // Pods that are recreated are wanted: a stop is no suspension, and no sleep.
-    let wanted = stopped.map_or_else(|| applied.wanted(), Recreate::wanted);
-    board.note(&key, &uid, (wanted, ready), rollout);
+    board.note(&key, &uid, (applied.wanted_in_the_end(), ready), rollout);
     let report = board.report(&key, &uid).map(Box::new);
     report.map_or(TrafficState::Pending, TrafficState::Reported)
 }

@@ -79,7 +79,7 @@ pub(super) async fn observe<C: Component>(
     let applied = status.map(|status| {
         (status.global_backend_config_revision.as_ref(), status.namespaced_backend_config_revision.as_ref())
     });
-    let is_paused = context.shared.pause_rollout || labels::is_paused(component.meta());
+    let is_paused = context.shared.is_paused(component.meta());
     // A StatefulSet of upstream's operator has no hash: while rollouts are paused, the first write adds one.
     let has_no_hash =
         ours.is_some_and(|live| labels::annotation(&live.metadata, labels::POD_SPEC_HASH).is_none());

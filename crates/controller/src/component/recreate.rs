@@ -62,7 +62,7 @@ pub(super) enum Next {
     Apply(Option<String>, Recreate),
 }
 
-/// What is wanted of the pod template.
+/// The pod template that is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Template {
     /// What is rendered from the spec.

@@ -125,6 +125,16 @@ impl Applied {
         }
     }
 
+    /// Where its pods are, if they are stopped until they are recreated.
+    pub(super) fn stopped(&self) -> Option<&Recreate> {
+        self.recreate.as_ref().filter(|recreate| recreate.is_stopped())
+    }
+
+    /// Wanted pods. Those that are stopped until they are recreated are wanted: that is no suspension, and no sleep.
+    pub(super) fn wanted_in_the_end(&self) -> i32 {
+        self.stopped().map_or_else(|| self.wanted(), Recreate::wanted)
+    }
+
     /// Whether all pods exist, are ready and have the newest revision.
     pub fn are_ready(&self) -> bool {
         Pods::of(&self.stateful_set).are_ready()

@@ -120,7 +120,7 @@ async fn images(harness: &Harness) -> anyhow::Result<Vec<String>> {
 }
 
 /// Waits for an Event.
-async fn told(harness: &Harness, expected: &str) -> TestResult {
+async fn is_reported(harness: &Harness, expected: &str) -> TestResult {
     eventually(MINUTE, async || {
         let events = harness.events("Function", "f").await?;
         ensure!(events.iter().any(|event| event.starts_with(expected)), "{events:?}");
@@ -168,7 +168,7 @@ async fn a_missing_image_is_rolled_back_once_and_the_spec_stays() -> TestResult 
     let conditions = harness.get::<Function>("f").await?.status.context("no status")?.standard_conditions;
     let ready = conditions.iter().find(|it| it.type_ == "Ready").context("no condition")?;
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "RolledBack"));
-    told(harness, "Warning RolledBack: generation 2 was rolled back: no progress").await?;
+    is_reported(harness, "Warning RolledBack: generation 2 was rolled back: no progress").await?;
     eventually(MINUTE, async || {
         play(harness).await?;
         ensure!(images(harness).await? == ["good-1", "good-1"], "{:?}", images(harness).await?);
@@ -244,7 +244,7 @@ async fn a_failure_is_told_where_nothing_may_be_rolled_back() -> TestResult {
     create(harness, 1, "missing-0", rolls_back()).await?;
     let found = state(harness, Phase::Degraded, RolloutState::Failed).await?;
     assert!(found.message.as_ref().is_some_and(|it| it.ends_with("no earlier revision is known to be good")));
-    told(harness, "Warning ProgressDeadlineExceeded: no progress within 10s: pod").await?;
+    is_reported(harness, "Warning ProgressDeadlineExceeded: no progress within 10s: pod").await?;
     let pauses = json!({ "progressDeadline": "10s", "minReady": "1s" });
     let mut recommends = rolls_back();
     recommends["mode"] = json!("Recommend");
@@ -305,8 +305,11 @@ async fn a_pod_that_blocks_its_own_repair_is_deleted() -> TestResult {
     change(harness, json!({ "image": "good-1" })).await?;
     state(harness, Phase::Ready, RolloutState::Complete).await?;
     assert_eq!(images(harness).await?, ["good-1", "good-1"]);
-    told(harness, "Normal StuckPodDeleted: deleted pod f-function-0: it is not ready, and its revision")
-        .await?;
+    is_reported(
+        harness,
+        "Normal StuckPodDeleted: deleted pod f-function-0: it is not ready, and its revision",
+    )
+    .await?;
     Ok(())
 }
 

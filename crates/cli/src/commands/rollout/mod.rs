@@ -6,6 +6,7 @@ mod history;
 mod undo;
 
 use clap::Subcommand;
+use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::labels;
 use function_mesh_api::types::{ComponentStatus, Phase, RolloutState};
 use function_mesh_kube::connect::ConnectArgs;
@@ -139,10 +140,10 @@ impl RolloutView {
             Some(rollout) => rollout.state,
             // Without a policy the phase says as much.
             None if matches!(status.phase, Phase::Pending | Phase::Progressing | Phase::Degraded) => {
-                let is_exceeded = status
-                    .standard_conditions
-                    .iter()
-                    .any(|it| it.type_ == "Progressing" && it.reason == "ProgressDeadlineExceeded");
+                let is_exceeded = status.standard_conditions.iter().any(|it| {
+                    it.type_ == ConditionType::Progressing.as_str()
+                        && it.reason == Reason::ProgressDeadlineExceeded.as_str()
+                });
                 if is_exceeded { RolloutState::Failed } else { RolloutState::Progressing }
             }
             None => RolloutState::Complete,

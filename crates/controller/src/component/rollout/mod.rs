@@ -12,14 +12,13 @@ use std::time::{Duration, Instant};
 
 use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::ComponentStatus;
-use function_mesh_api::{Component, Spec as _, labels};
+use function_mesh_api::{Component, Spec as _};
 use function_mesh_rollout::{Action, Memory, Moment, Observation as Seen, Pod, Policy, Record, decide};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::pod_counts::Pods;
 use super::pods::{self, pods_of};
-use super::recreate::Recreate;
 use super::status::{Applied, Observation};
 use super::summary::PodSummary;
 use super::{Context, key};
@@ -122,10 +121,9 @@ fn seen<C: Component>(
     let applied = &observation.applied;
     let (namespace, name) = (component.namespace().unwrap_or_default(), component.name_any());
     let revision = applied.stateful_set.status.as_ref().and_then(|status| status.update_revision.clone());
-    // Pods that are stopped until they are recreated are wanted, and the StatefulSet has yet to get their template.
-    let stopped = applied.recreate.as_ref().filter(|recreate| recreate.is_stopped());
-    let wanted = stopped.map_or_else(|| applied.wanted(), Recreate::wanted);
-    let wanted = u32::try_from(wanted).unwrap_or_default();
+    // The StatefulSet of stopped pods has yet to get their template.
+    let is_stopped = applied.stopped().is_some();
+    let wanted = u32::try_from(applied.wanted_in_the_end()).unwrap_or_default();
     let conditions = component.status().map(|status| status.standard_conditions.as_slice());
     let condition = |type_: ConditionType| {
         conditions.unwrap_or_default().iter().find(|condition| condition.type_ == type_.as_str())
@@ -138,13 +136,13 @@ fn seen<C: Component>(
         is_current: revision.is_some()
             && Pods::of(&applied.stateful_set).is_current
             && applied.pending.is_none()
-            && stopped.is_none(),
+            && !is_stopped,
         revision: revision.unwrap_or_default(),
         tried: applied.rollout.tried.clone(),
         generation: component.meta().generation.unwrap_or_default(),
         wanted,
-        is_ready: is_ready && wanted > 0 && stopped.is_none(),
-        is_paused: context.shared.pause_rollout || labels::is_paused(component.meta()),
+        is_ready: is_ready && wanted > 0 && !is_stopped,
+        is_paused: context.shared.is_paused(component.meta()),
         since: record.since.or(not_ready.map(|ready| ready.last_transition_time.0)),
         was_failed,
         pods: pods.map(|(_, found)| pod(&found, now)).collect(),
