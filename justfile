@@ -59,8 +59,8 @@ cargo-deny:
     cargo install cargo-deny --version 0.20.2 --locked --no-default-features \
       --root "${FUNCTION_MESH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/function-mesh}/tools"
 
-# Measures time, requests and memory of the controller with 1000 functions: `just bench-controller --help`
-bench-controller *args:
+# Measures time, requests and memory of this or another operator with 1000 functions: `just bench --help`
+bench *args:
     cargo bench -p function-mesh-controller --bench controller -- {{args}}
 
 # Measures requests to Pulsar, time, memory and writes of the observer with up to 1000 functions: `just bench-observer --help`

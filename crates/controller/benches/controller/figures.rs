@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
+use serde_json::json;
 
 use crate::STEADY;
 use crate::requests::Tally;
+use crate::rig::Rig;
 
 /// The result of one run. In JSON, times are in seconds and memory is in KiB.
 #[derive(Debug, Serialize)]
@@ -37,7 +39,13 @@ pub(crate) struct Figures {
     pub(crate) resident: u64,
     /// The steady state.
     pub(crate) steady: Steady,
-    /// The controller after a restart.
+    /// Time of an answer with its metrics, in the steady state; None for another operator.
+    #[serde(serialize_with = "optional_seconds")]
+    pub(crate) scrape: Option<Duration>,
+    /// The longest time from an edit to the changed pod template while the functions were created.
+    #[serde(serialize_with = "optional_seconds")]
+    pub(crate) slowest_edit: Option<Duration>,
+    /// The operator after a restart.
     pub(crate) restart: Restart,
     /// The edit of one component of a mesh.
     pub(crate) edit: Option<Edit>,
@@ -54,9 +62,12 @@ pub(crate) struct Steady {
     pub(crate) cpu: Duration,
 }
 
-/// A controller that is restarted in a steady state.
+/// An operator that is restarted in a steady state.
 #[derive(Debug, Serialize)]
 pub(crate) struct Restart {
+    /// Time until it is ready; None for another operator.
+    #[serde(serialize_with = "optional_seconds")]
+    pub(crate) ready: Option<Duration>,
     /// Writes, all of them needless.
     pub(crate) writes: u64,
     /// Peak resident memory.
@@ -135,6 +146,14 @@ impl Figures {
             count(&format!("writes in {STEADY:?} of the steady state"), self.steady.requests.all_writes()),
             count("  reads in that time", self.steady.requests.all_reads()),
             time("  processor time in that time", self.steady.cpu),
+        ]);
+        let optional = [
+            ("time of an answer with metrics", self.scrape),
+            ("slowest edit while they were created", self.slowest_edit),
+            ("time until ready after a restart", self.restart.ready),
+        ];
+        rows.extend(optional.into_iter().filter_map(|(label, value)| Some(time(label, value?))));
+        rows.extend([
             count("writes after a restart", self.restart.writes),
             memory("  peak memory after it", self.restart.peak),
         ]);
@@ -152,31 +171,45 @@ impl Figures {
     }
 }
 
-/// Prints a row for each result, with a column for each run.
+/// Prints a row for each result, with a column for each run, and one with the medians of several.
 pub(crate) fn print_table(runs: &[Figures]) {
-    let mut lines: Vec<(Row, Vec<Option<String>>)> = Vec::new();
+    let mut lines: Vec<(Row, Vec<Option<f64>>)> = Vec::new();
     for (number, run) in runs.iter().enumerate() {
         for row in run.rows() {
-            let text = format!("{:.*}", row.digits, row.value);
+            let value = row.value;
             let known = lines.iter().position(|(known, _)| known.label == row.label);
             let line = known.unwrap_or_else(|| {
                 lines.push((row, vec![None; runs.len()]));
                 lines.len() - 1
             });
-            lines[line].1[number] = Some(text);
+            lines[line].1[number] = Some(value);
         }
     }
-    for (row, values) in lines {
+    if runs.len() > 1 {
+        println!("{:<44}{}     median", "", "           ".repeat(runs.len()));
+    }
+    for (row, mut values) in lines {
+        if runs.len() > 1 {
+            values.push(median(&values));
+        }
         print!("{:<44}", row.label);
         for value in values {
-            print!(" {:>10}", value.as_deref().unwrap_or("-"));
+            let text = value.map_or_else(|| "-".to_owned(), |value| format!("{value:.*}", row.digits));
+            print!(" {text:>10}");
         }
         println!("  {}", row.unit);
     }
 }
 
-/// Prints a list with an object for each run.
-pub(crate) fn print_json(runs: &[Figures]) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(runs)?);
+/// The median of the known values; of two in the middle the smaller one.
+fn median(values: &[Option<f64>]) -> Option<f64> {
+    let mut known: Vec<_> = values.iter().flatten().copied().collect();
+    known.sort_by(f64::total_cmp);
+    known.get(known.len().saturating_sub(1) / 2).copied()
+}
+
+/// Prints the machine, and an object for each run.
+pub(crate) fn print_json(rig: &Rig, runs: &[Figures]) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(&json!({ "rig": rig, "runs": runs }))?);
     Ok(())
 }

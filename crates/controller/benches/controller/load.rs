@@ -9,8 +9,9 @@ use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
+use serde_json::json;
 use tokio::time::sleep;
 
 /// Concurrent requests.
@@ -20,9 +21,11 @@ const AT_A_TIME: usize = 100;
 const AUTOSCALED: u32 = 4;
 
 /// Timeout until all children exist.
-const LIMIT: Duration = Duration::from_mins(10);
+const LIMIT: Duration = Duration::from_mins(20);
 
 const PAUSE: Duration = Duration::from_millis(100);
+
+const BETWEEN_EDITS: Duration = Duration::from_secs(1);
 
 /// A client with a namespace for each stage.
 pub(crate) struct Load {
@@ -30,6 +33,7 @@ pub(crate) struct Load {
     functions: String,
     mesh: String,
     bare: String,
+    edited: String,
 }
 
 impl Load {
@@ -40,6 +44,7 @@ impl Load {
             functions: plane.namespace(&client, "functions").await?,
             mesh: plane.namespace(&client, "mesh").await?,
             bare: plane.namespace(&client, "bare").await?,
+            edited: plane.namespace(&client, "edited").await?,
             client,
         })
     }
@@ -56,6 +61,52 @@ impl Load {
         let start = Instant::now();
         create_all::<Function>(&self.api(&self.functions), &functions).await?;
         Ok(start.elapsed())
+    }
+
+    /// Creates functions while another one is edited again and again. Returns how long the creation took, and each time from
+    /// an edit to the changed pod template.
+    pub(crate) async fn create_functions_beside_edits(
+        &self,
+        count: u32,
+    ) -> anyhow::Result<(Duration, Vec<Duration>)> {
+        let edited = fixtures::function(function(1))?;
+        self.api::<Function>(&self.edited).create(&PostParams::default(), &edited).await?;
+        self.generation_after(0).await?;
+        let mut times = Vec::new();
+        let edits = async {
+            loop {
+                times.push(self.edit_function(times.len()).await?);
+                sleep(BETWEEN_EDITS).await;
+            }
+        };
+        let created = tokio::select! {
+            created = self.create_functions(count) => created?,
+            error = edits => return error,
+        };
+        Ok((created, times))
+    }
+
+    async fn edit_function(&self, number: usize) -> anyhow::Result<Duration> {
+        let before = self.generation_after(0).await?;
+        let change = Patch::Merge(json!({ "spec": { "className": format!("org.example.Edited{number}") } }));
+        let start = Instant::now();
+        self.api::<Function>(&self.edited).patch("function-1", &PatchParams::default(), &change).await?;
+        self.generation_after(before).await?;
+        Ok(start.elapsed())
+    }
+
+    /// Waits until the StatefulSet of the edited function has a larger generation than this one.
+    async fn generation_after(&self, before: i64) -> anyhow::Result<i64> {
+        let (api, start) = (self.api::<StatefulSet>(&self.edited), Instant::now());
+        loop {
+            let found = api.list_metadata(&ListParams::default()).await?.items;
+            let generation = found.first().and_then(|it| it.metadata.generation).unwrap_or_default();
+            if generation > before {
+                return Ok(generation);
+            }
+            ensure!(start.elapsed() < LIMIT, "an edit has no effect");
+            sleep(PAUSE / 5).await;
+        }
     }
 
     /// Waits until this number of functions have all their children, and returns how long that took.

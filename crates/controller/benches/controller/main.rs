@@ -1,11 +1,12 @@
-//! The cost of a thousand functions: reconcile speed, requests, processor time and memory of the controller.
+//! The cost of a thousand functions: reconcile speed, requests, processor time and memory of an operator.
 //!
-//! The benchmark measures the release build in its own process, against a real API server with etcd and the built-in
+//! The benchmark measures the release build, or any other operator of the same CRDs, in its own process, against a real API server with etcd and the built-in
 //! controllers. There are no kubelets, so all functions wait for their pods, which is the expensive case: the
 //! controller rechecks them continuously. Every run has a new control plane, and these stages:
 //!
 //! 1. Functions are created, a hundred concurrently. Every fourth is autoscaled. They contain the webhook's defaults;
 //!    the webhook is not part of the benchmark.
+//!    With `--edits`, another function is edited again and again meanwhile.
 //! 2. The controller creates their children, one StatefulSet and one Service each, and an autoscaler for every fourth.
 //!    The API server counts them.
 //! 3. The controller reaches a steady state: it writes nothing for longer than its longest recheck interval. The time
@@ -28,9 +29,10 @@ mod load;
 #[allow(dead_code, reason = "shared with the benchmark `observer`")]
 mod program;
 mod requests;
+mod rig;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use function_mesh_testkit::ControlPlane;
@@ -38,8 +40,9 @@ use jiff::Timestamp;
 
 use crate::figures::{Edit, Figures, Restart, Steady, print_json, print_table};
 use crate::load::Load;
-use crate::program::Program;
+use crate::program::{Operator, Program};
 use crate::requests::Requests;
+use crate::rig::Rig;
 
 /// Name of the controller's user, which identifies its requests.
 const USER: &str = "controller-under-test";
@@ -47,9 +50,12 @@ const USER: &str = "controller-under-test";
 /// Duration of the steady state.
 const STEADY: Duration = Duration::from_secs(20);
 
-/// Measures the controller with many functions, on new control planes.
+/// Measures an operator with many functions, on new control planes.
+///
+/// The operator gets a real API server with etcd and the built-in controllers, the CRDs, and a user that may do everything.
+/// There are no nodes and no webhook: the functions have the webhook's defaults, and their pods stay Pending.
 #[derive(Debug, Parser)]
-#[command(name = "bench-controller")]
+#[command(name = "bench", after_help = EXAMPLES)]
 struct Args {
     /// Functions to create
     #[arg(long, env = "FUNCTIONS", default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -63,9 +69,15 @@ struct Args {
     /// Also measure how long a plain client takes to write the same children
     #[arg(long)]
     bare: bool,
-    /// Print the results as JSON: a list with an object for each run
+    /// While the functions are created, edit another one, and measure how long it takes until its pod template changes
+    #[arg(long)]
+    edits: bool,
+    /// Print the results as JSON: the machine, and an object for each run
     #[arg(long)]
     json: bool,
+    /// Measure another operator of these CRDs: a command of the shell that runs it in the foreground. KUBECONFIG is set
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["program", "flags"])]
+    operator: Option<String>,
     /// Measure this program instead of the benchmark's own build, for example a released one
     #[arg(long, value_name = "FILE", default_value = Program::OWN, hide_default_value = true)]
     program: PathBuf,
@@ -77,29 +89,47 @@ struct Args {
     bench: bool,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  just bench --runs 3                                     this controller, three runs and their medians
+  just bench --functions 10000 --mesh 0 --edits           how it grows
+  just bench --operator './manager --leader-elect=false'  another operator
+
+The figures of two operators are comparable on one quiet machine only: most of the time is the API server's.";
+
+impl Args {
+    fn operator(&self) -> Operator {
+        match &self.operator {
+            Some(command) => Operator::Command(command.clone()),
+            None => Operator::Controller(self.program.clone(), self.flags.clone()),
+        }
+    }
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    let rig = Rig::look()?;
     let mut figures = Vec::new();
     for number in 1..=args.runs {
         eprintln!("run {number} of {}", args.runs);
         figures.push(measure(&args).await?);
     }
     if args.json {
-        return print_json(&figures);
+        return print_json(&rig, &figures);
     }
+    println!("{rig}\n");
     print_table(&figures);
     Ok(())
 }
 
-/// A new control plane with an idle controller.
+/// A new control plane with an idle operator.
 struct Stage {
     load: Load,
     requests: Requests,
     program: Program,
-    file: PathBuf,
+    operator: Operator,
     kubeconfig: PathBuf,
-    flags: Vec<String>,
     /// Dropped last: the others are connected to it.
     _plane: ControlPlane,
 }
@@ -110,16 +140,19 @@ impl Stage {
         let (plane, log) = ControlPlane::start_auditing(USER).await?;
         plane.install_definitions().await?;
         let load = Load::new(&plane).await?;
-        let (kubeconfig, flags) = (plane.kubeconfig_of(USER).await?, args.flags.clone());
-        let (file, requests) = (args.program.clone(), Requests::new(log));
-        let program = Program::start(&file, &kubeconfig, &flags).await?;
-        Ok(Self { load, requests, program, file, kubeconfig, flags, _plane: plane })
+        let kubeconfig = plane.kubeconfig_of(USER).await?;
+        let (operator, mut requests) = (args.operator(), Requests::new(log));
+        let program = Program::start(&operator, &kubeconfig).await?;
+        requests.until_first().await?;
+        Ok(Self { load, requests, program, operator, kubeconfig, _plane: plane })
     }
 
-    async fn restart(&mut self) -> anyhow::Result<()> {
+    /// Kills the operator and starts it again; returns how long a controller takes until it is ready.
+    async fn restart(&mut self) -> anyhow::Result<Duration> {
         self.program.stop();
-        self.program = Program::start(&self.file, &self.kubeconfig, &self.flags).await?;
-        Ok(())
+        let begun = Instant::now();
+        self.program = Program::start(&self.operator, &self.kubeconfig).await?;
+        Ok(begun.elapsed())
     }
 }
 
@@ -137,7 +170,11 @@ async fn measure_functions(args: &Args) -> anyhow::Result<Figures> {
 
     eprintln!("  creating {} functions", args.functions);
     let start = Timestamp::now();
-    let created = stage.load.create_functions(args.functions).await?;
+    let (created, edits) = if args.edits {
+        stage.load.create_functions_beside_edits(args.functions).await?
+    } else {
+        (stage.load.create_functions(args.functions).await?, Vec::new())
+    };
     eprintln!("  waiting for their children");
     let children = created + stage.load.children_of(args.functions).await?;
     eprintln!("  waiting until the controller is quiet");
@@ -146,12 +183,17 @@ async fn measure_functions(args: &Args) -> anyhow::Result<Figures> {
 
     eprintln!("  watching the steady state for {STEADY:?}");
     let requests = stage.requests.during(STEADY).await?;
-    let usage = stage.program.usage()?;
+    let (usage, scrape) = (stage.program.usage()?, stage.program.scrape()?);
 
-    eprintln!("  restarting the controller");
-    stage.restart().await?;
+    eprintln!("  restarting the operator");
+    let ready = stage.restart().await?;
     let requests_anew = stage.requests.until_quiet().await?;
-    let restart = Restart { writes: requests_anew.all_writes(), peak: stage.program.usage()?.peak };
+    let is_ours = matches!(stage.operator, Operator::Controller(..));
+    let restart = Restart {
+        ready: is_ours.then_some(ready),
+        writes: requests_anew.all_writes(),
+        peak: stage.program.usage()?.peak,
+    };
     let Stage { load, program, _plane, .. } = stage;
     drop(program);
 
@@ -172,6 +214,8 @@ async fn measure_functions(args: &Args) -> anyhow::Result<Figures> {
         peak: usage.peak,
         resident: usage.resident,
         steady: Steady { requests, cpu: usage.cpu.saturating_sub(busy.cpu) },
+        scrape,
+        slowest_edit: edits.into_iter().max(),
         restart,
         edit: None,
         bare,

@@ -1,11 +1,11 @@
-//! The controller as a process, and its resource usage.
+//! The measured operator as a process, and its resource usage.
 
 use std::fs::{File, read_to_string};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use function_mesh_testkit::{SECONDS_30, eventually};
@@ -14,12 +14,27 @@ use tempfile::NamedTempFile;
 /// Clock ticks per second as the kernel reports them; the same on all machines.
 const TICKS: u64 = 100;
 
-/// The running controller. Dropping this kills it.
+/// What is measured.
+#[derive(Clone, Debug)]
+pub(crate) enum Operator {
+    /// A controller of this project, with more flags.
+    Controller(PathBuf, Vec<String>),
+    /// Any operator of these CRDs, by a command of the shell.
+    Command(String),
+}
+
+/// The running operator. Dropping this kills it.
 pub(crate) struct Program {
     child: Child,
+    /// Addresses of a controller of this project.
+    addresses: Option<Addresses>,
+    log: NamedTempFile,
+}
+
+#[derive(Clone, Copy)]
+struct Addresses {
     health: SocketAddr,
     metrics: SocketAddr,
-    log: NamedTempFile,
 }
 
 /// Resource usage of a process.
@@ -37,37 +52,61 @@ impl Program {
     /// The program of this workspace, in the benchmark's build.
     pub(crate) const OWN: &str = env!("CARGO_BIN_EXE_function-mesh-controller-manager");
 
-    /// Starts a controller for all namespaces, and waits until it is ready.
-    pub(crate) async fn start(program: &Path, kubeconfig: &Path, args: &[String]) -> anyhow::Result<Self> {
-        let (health, metrics) = (free_address()?, free_address()?);
+    /// Starts an operator for all namespaces. A controller of this project is waited for until it is ready.
+    pub(crate) async fn start(operator: &Operator, kubeconfig: &Path) -> anyhow::Result<Self> {
         let log = NamedTempFile::new()?;
-        let child = Command::new(program)
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
-            .args(["--watched-namespace", ""])
-            .args(["--health-probe-addr", &health.to_string(), "--metrics-addr", &metrics.to_string()])
-            .args(args)
+        let (mut command, addresses) = match operator {
+            Operator::Controller(file, flags) => {
+                let addresses = Addresses { health: free_address()?, metrics: free_address()? };
+                let mut command = Command::new(file);
+                command
+                    .arg("--kubeconfig")
+                    .arg(kubeconfig)
+                    .args(["--watched-namespace", ""])
+                    .args(["--health-probe-addr", &addresses.health.to_string()])
+                    .args(["--metrics-addr", &addresses.metrics.to_string()])
+                    .args(flags);
+                (command, Some(addresses))
+            }
+            Operator::Command(text) => {
+                let mut command = Command::new("sh");
+                // The process that is measured is the operator, not the shell.
+                command.args(["-c", &format!("exec {text}")]).env("KUBECONFIG", kubeconfig);
+                (command, None)
+            }
+        };
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.reopen()?)
             .stderr(log.reopen()?)
             .spawn()
-            .context("cannot start the controller")?;
-        let program = Self { child, health, metrics, log };
+            .context("cannot start the operator")?;
+        let program = Self { child, addresses, log };
         program.ready().await?;
         Ok(program)
     }
 
     async fn ready(&self) -> anyhow::Result<()> {
-        let ready = eventually(SECONDS_30, async || get(self.health, "/readyz").map(|_| ()));
+        let Some(Addresses { health, .. }) = self.addresses else { return Ok(()) };
+        let ready = eventually(SECONDS_30, async || get(health, "/readyz").map(|_| ()));
         let Err(error) = ready.await else { return Ok(()) };
         let mut log = String::new();
         File::open(self.log.path())?.read_to_string(&mut log)?;
         Err(error.context(format!("the controller is not ready; its log:\n{log}")))
     }
 
+    /// How long an answer with its metrics takes; None for another operator.
+    pub(crate) fn scrape(&self) -> anyhow::Result<Option<Duration>> {
+        let Some(Addresses { metrics, .. }) = self.addresses else { return Ok(None) };
+        let begun = Instant::now();
+        get(metrics, "/metrics")?;
+        Ok(Some(begun.elapsed()))
+    }
+
     /// The sum of a counter of its metrics, over the label sets that contain this text.
     pub(crate) fn counter(&self, name: &str, labels: &str) -> anyhow::Result<u64> {
-        let text = get(self.metrics, "/metrics")?;
+        let addresses = self.addresses.context("another operator has other metrics")?;
+        let text = get(addresses.metrics, "/metrics")?;
         let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
         let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         Ok(values.sum())
@@ -82,7 +121,7 @@ impl Program {
     /// Its resource usage until now.
     pub(crate) fn usage(&mut self) -> anyhow::Result<Usage> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("the controller has exited: {status}\n{}", read_to_string(self.log.path())?);
+            bail!("the operator has exited: {status}\n{}", read_to_string(self.log.path())?);
         }
         let folder = Path::new("/proc").join(self.child.id().to_string());
         let stat = read_to_string(folder.join("stat"))?;
@@ -113,7 +152,7 @@ impl Drop for Program {
 
 fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

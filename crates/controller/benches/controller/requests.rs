@@ -13,7 +13,10 @@ use tokio::time::{Instant, sleep};
 const QUIET: Duration = Duration::from_secs(8);
 
 /// Timeout until it reaches a steady state.
-const LIMIT: Duration = Duration::from_mins(10);
+const LIMIT: Duration = Duration::from_mins(20);
+
+/// Timeout of its first request.
+const START: Duration = Duration::from_mins(1);
 
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -68,6 +71,19 @@ impl Requests {
     /// Requests in this log.
     pub(crate) fn new(log: AuditLog) -> Self {
         Self(log)
+    }
+
+    /// Waits until the operator has asked for something.
+    pub(crate) async fn until_first(&mut self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while self.0.take()?.is_empty() {
+            ensure!(
+                start.elapsed() < START,
+                "the operator sends no request with the KUBECONFIG of the benchmark"
+            );
+            sleep(PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Waits until nothing has been written for a while, and returns all requests since the last call.

@@ -38,7 +38,7 @@ use tempfile::NamedTempFile;
 
 use crate::figures::{Figures, print_table};
 use crate::load::Load;
-use crate::program::Program;
+use crate::program::{Operator, Program};
 use crate::requests::Requests;
 
 /// Name of the controller's user, which identifies its requests.
@@ -176,7 +176,8 @@ impl Stage {
         let mut requests = Requests::new(log);
 
         eprintln!("  creating functions, and waiting until they are ready");
-        let program = Program::start(&args.program, &kubeconfig, &[]).await?;
+        let program =
+            Program::start(&Operator::Controller(args.program.clone(), Vec::new()), &kubeconfig).await?;
         load.create(&url).await?;
         if args.pulsar.is_some() {
             load.create_topics(&url).await?;
@@ -202,7 +203,8 @@ async fn measure(args: &Args, functions: u32) -> anyhow::Result<Vec<Figures>> {
     for mode in &args.modes {
         eprintln!("  {}: {settle:?} to settle, then {measured:?}", mode.name());
         let (flags, _access) = flags(*mode, args, &stage.url)?;
-        let mut program = Program::start(&args.program, &stage.kubeconfig, &flags).await?;
+        let operator = Operator::Controller(args.program.clone(), flags);
+        let mut program = Program::start(&operator, &stage.kubeconfig).await?;
         let first = stage.requests.during(settle).await?;
         let before = program.usage()?;
         let asked_before = asked(&program)?;
