@@ -193,6 +193,7 @@ async fn explain_scaling_prints_the_decision_or_what_to_do() -> anyhow::Result<(
     let (_, json, _) = harness.run(&["explain", "scaling", "m/shout", "-o", "json"])?;
     let view: Value = serde_json::from_str(&json)?;
     assert_eq!((&view["status"]["desiredReplicas"], &view["idleAfter"]), (&json!(4), &json!("5m")));
+    assert_eq!(view["scaleDownWindow"], "5m");
     let (_, out, _) = harness.run(&["status", "function/m-shout"])?;
     assert!(out.contains("4 replicas wanted, ScaleUp: more arrives"), "{out}");
     Ok(())

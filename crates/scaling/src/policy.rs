@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use function_mesh_api::types::{SCALING_IDLE_AFTER, SCALING_LAG, SCALING_MAX_REPLICAS, SCALING_UTILIZATION};
+use function_mesh_api::types::{
+    SCALING_DOWN_WINDOW, SCALING_IDLE_AFTER, SCALING_LAG, SCALING_MAX_REPLICAS, SCALING_UTILIZATION,
+};
 use function_mesh_observer::Cause;
 
 /// Default of [`Policy::utilization`].
@@ -44,7 +46,7 @@ impl Default for Policy {
             catch_up: SCALING_LAG,
             utilization: DEFAULT_UTILIZATION,
             idle_after: SCALING_IDLE_AFTER,
-            down_window: Duration::from_mins(5),
+            down_window: SCALING_DOWN_WINDOW,
             down_factor: 0.4,
             max_age: Duration::from_mins(1),
         }

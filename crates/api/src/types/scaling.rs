@@ -32,6 +32,9 @@ pub struct Scaling {
     pub utilization: Option<i32>,
     /// Time without any work after which the component sleeps, if `minReplicas` is 0. Defaults to `5m`.
     pub idle_after: Option<String>,
+    /// Time of which the largest need counts before replicas are removed: a shorter one costs fewer replica-hours, and
+    /// changes them more often. Defaults to `5m`.
+    pub scale_down_window: Option<String>,
     /// Number of distinct keys of the messages, for a component with `retainKeyOrdering`: more replicas get no messages.
     #[validate(range(min = 1))]
     pub keys: Option<i32>,
@@ -150,7 +153,10 @@ pub const SCALING_LAG: Duration = Duration::from_mins(1);
 pub const SCALING_UTILIZATION: i32 = 90;
 /// Default of `scaling.idleAfter`.
 pub const SCALING_IDLE_AFTER: Duration = Duration::from_mins(5);
-/// Least and most `lag`, `catchUp` and `idleAfter`. A pod takes seconds to start, and Pulsar is asked every ten seconds.
+/// Default of `scaling.scaleDownWindow`.
+pub const SCALING_DOWN_WINDOW: Duration = Duration::from_mins(5);
+/// Least and most `lag`, `catchUp`, `idleAfter` and `scaleDownWindow`. A pod takes seconds to start, and Pulsar is asked every ten
+/// seconds.
 pub const SCALING_RANGE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_hours(24));
 /// Longest `duration` of a schedule.
 pub const SCHEDULE_MAX_DURATION: Duration = Duration::from_hours(7 * 24);

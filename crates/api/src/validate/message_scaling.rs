@@ -36,9 +36,12 @@ pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, lifecycle: Lifecycle,
     }
     replicas(path, spec, scaling, lifecycle, findings);
     let path = path.field("scaling");
-    for (text, field) in
-        [(&scaling.lag, "lag"), (&scaling.catch_up, "catchUp"), (&scaling.idle_after, "idleAfter")]
-    {
+    for (text, field) in [
+        (&scaling.lag, "lag"),
+        (&scaling.catch_up, "catchUp"),
+        (&scaling.idle_after, "idleAfter"),
+        (&scaling.scale_down_window, "scaleDownWindow"),
+    ] {
         let (least, most) = SCALING_RANGE;
         let Some(text) = text else { continue };
         if parse_duration(text).is_none_or(|duration| duration < least || duration > most) {

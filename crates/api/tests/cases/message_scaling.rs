@@ -101,6 +101,7 @@ pub(super) fn scaling(t: &mut Table) {
         ("lag", "spec.scaling.lag"),
         ("catchUp", "spec.scaling.catchUp"),
         ("idleAfter", "spec.scaling.idleAfter"),
+        ("scaleDownWindow", "spec.scaling.scaleDownWindow"),
     ] {
         for (bad, good) in [("4s", "5s"), ("25h", "24h"), ("1d", "90m"), ("", "1m30s")] {
             pair(

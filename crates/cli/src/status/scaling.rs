@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use function_mesh_api::types::{
-    LearnedScaling, SCALING_IDLE_AFTER, SCALING_LAG, SCALING_UTILIZATION, Scaling, ScalingSchedule,
-    ScalingStatus,
+    LearnedScaling, SCALING_DOWN_WINDOW, SCALING_IDLE_AFTER, SCALING_LAG, SCALING_UTILIZATION, Scaling,
+    ScalingSchedule, ScalingStatus,
 };
 use function_mesh_api::{parse, printable};
 use jiff::Timestamp;
@@ -41,6 +41,8 @@ pub struct ScalingView {
     pub utilization: i32,
     /// Time without work after which it sleeps; null if it never does.
     pub idle_after: Option<String>,
+    /// Time of which the largest need counts before replicas are removed.
+    pub scale_down_window: String,
     /// Other bounds at certain times.
     pub schedules: Vec<ScalingSchedule>,
     /// Wanted pods.
@@ -76,9 +78,11 @@ impl ScalingView {
         };
         let status: ScalingStatus =
             parse(status.clone()).map_err(|violation| undecodable("status.scaling", &violation))?;
-        let lag = scaling.lag.clone().unwrap_or_else(|| number::duration(SCALING_LAG));
         let count = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default();
-        let idle_after = scaling.idle_after.clone().unwrap_or_else(|| number::duration(SCALING_IDLE_AFTER));
+        let duration =
+            |text: &Option<String>, default| text.clone().unwrap_or_else(|| number::duration(default));
+        let idle_after = duration(&scaling.idle_after, SCALING_IDLE_AFTER);
+        let lag = duration(&scaling.lag, SCALING_LAG);
         Ok(Self {
             mesh: mesh.map(str::to_owned),
             mode: if scaling.is_automatic() { "Auto" } else { "Recommend" }.to_owned(),
@@ -88,6 +92,7 @@ impl ScalingView {
             lag,
             utilization: scaling.utilization.unwrap_or(SCALING_UTILIZATION),
             idle_after: scaling.may_reach_zero().then_some(idle_after),
+            scale_down_window: duration(&scaling.scale_down_window, SCALING_DOWN_WINDOW),
             schedules: scaling.schedules.unwrap_or_default(),
             replicas: count("/status/replicas"),
             ready_replicas: count("/status/readyReplicas"),
@@ -148,12 +153,14 @@ impl ScalingView {
     }
 
     fn objective(&self) -> String {
-        let Self { lag, catch_up, utilization, .. } = self;
+        let Self { lag, catch_up, utilization, scale_down_window, .. } = self;
         let sleep = match &self.idle_after {
             Some(idle) => format!("; sleeps after {idle} without work"),
             None => String::new(),
         };
-        format!("  objective  lag {lag}, backlog worked off within {catch_up}, {utilization} % busy{sleep}")
+        format!(
+            "  objective  lag {lag}, backlog worked off within {catch_up}, {utilization} % busy, down to the need of {scale_down_window}{sleep}"
+        )
     }
 
     fn times(&self, now: Timestamp) -> String {

@@ -45,7 +45,7 @@ Function shop/orders-clean, of FunctionMesh orders
   mode       Auto: the operator sets the replicas
   replicas   2 of 2 ready, 5 wanted
   bounds     0 to 5 replicas
-  objective  lag 30s, backlog worked off within 30s, 90 % busy; sleeps after 5m without work
+  objective  lag 30s, backlog worked off within 30s, 90 % busy, down to the need of 5m; sleeps after 5m without work
   reason     ScaleUp: messages wait longer than the objective
   limited by maxReplicas
   decided    20s ago; the operator last changed the replicas 6m40s ago
@@ -78,7 +78,7 @@ Function shop/orders-clean, of FunctionMesh orders
   mode       Recommend: the operator changes nothing
   replicas   2 of 2 ready, 3 recommended
   bounds     1 to 10 replicas
-  objective  lag 1m, backlog worked off within 5m, 70 % busy
+  objective  lag 1m, backlog worked off within 5m, 70 % busy, down to the need of 5m
   reason     RateUnknown
   decided    not yet; the operator has not changed the replicas
 

@@ -117,6 +117,7 @@ impl Wanted {
                 .utilization
                 .map_or(defaults.utilization, |percent| f64::from(percent.clamp(10, 100)) / 100.0),
             idle_after: duration(scaling.idle_after.as_ref(), defaults.idle_after),
+            down_window: duration(scaling.scale_down_window.as_ref(), defaults.down_window),
             ..defaults.with_lag(lag)
         };
         Self {
@@ -184,7 +185,8 @@ mod tests {
         let expected = Policy::default().with_lag(Duration::from_mins(1));
         assert_eq!((wanted.policy, wanted.is_automatic, wanted.may_sleep), (expected, true, false));
         let scaling = json!({ "mode": "Recommend", "minReplicas": 0, "maxReplicas": 4, "lag": "1s",
-            "catchUp": "2m", "utilization": 50, "idleAfter": "never", "keys": 3 });
+            "catchUp": "2m", "utilization": 50, "idleAfter": "never",
+            "scaleDownWindow": "2m", "keys": 3 });
         let wanted = of(&json!({ "scaling": scaling })).wanted.expect("scaling");
         let expected = Policy {
             min_replicas: 0,
@@ -192,6 +194,7 @@ mod tests {
             lag: Duration::from_secs(5),
             catch_up: Duration::from_mins(2),
             utilization: 0.5,
+            down_window: Duration::from_mins(2),
             ..Policy::default()
         };
         assert_eq!((wanted.policy, wanted.is_automatic, wanted.may_sleep), (expected, false, false));
