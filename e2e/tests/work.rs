@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use function_mesh_api::types::{Phase, ScalingStatus};
 use function_mesh_api::{Function, FunctionMesh};
-use function_mesh_e2e::{Component, Scenario};
+use function_mesh_e2e::{Component, Scenario, code};
 use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use serde_json::json;
@@ -108,28 +108,38 @@ async fn a_sleeping_chain_wakes_as_one() -> Result<()> {
             sleepy(scenario.python("second", "mark.Mark", "b", "c")),
             sleepy(scenario.python("third", "mark.Mark", "c", "d")),
         ];
+        let package = scenario.pulsar.upload("function", "answer", code("go-function")?).await?;
+        let go = scenario.python("go", "answer", "go-in", "go-out").with(json!({
+            "python": null, "className": null,
+            "golang": { "go": "/pulsar/answer", "goLocation": package },
+        }));
         let alone = [
             sleepy(scenario.python("python", "mark.Mark", "python-in", "python-out")),
             sleepy(scenario.java("java", "e2e.Settings", "java-in", "java-out")),
+            sleepy(go),
         ];
         scenario.apply::<FunctionMesh>(scenario.mesh("m", &chain)).await?;
         scenario.apply::<FunctionMesh>(scenario.mesh("alone", &alone)).await?;
-        for topic in ["a", "b", "c", "python-in", "java-in"] {
+        for topic in ["a", "b", "c", "python-in", "java-in", "go-in"] {
             scenario.pulsar.await_consumer(topic, TIMEOUT).await?;
         }
         let (mut chains, mut singles) = (Vec::new(), Vec::new());
         for run in 0..3 {
-            await_asleep(scenario, &["m-first", "m-second", "m-third", "alone-python", "alone-java"]).await?;
+            let all = ["m-first", "m-second", "m-third", "alone-python", "alone-java", "alone-go"];
+            await_asleep(scenario, &all).await?;
             chains.push(time_of(scenario, "a", "d", &format!("chain-{run}")).await?);
             singles.push(time_of(scenario, "python-in", "python-out", &format!("python-{run}")).await?);
+            let go = time_of(scenario, "go-in", "go-out", &format!("go-{run}")).await?;
             scenario.pulsar.send("java-in", &["java"]).await?;
             let began = Instant::now();
             scenario.pulsar.receive("java-out", 1, TIMEOUT).await?;
             println!(
-                "run {run}: chain of three {:.1} s; one in Python {:.1} s, three times that {:.1} s; one in Java {:.1} s",
+                "run {run}: chain of three {:.1} s; three times one in Python {:.1} s; one in Python {:.1} s, in Go {:.1} s, in \
+                 Java {:.1} s",
                 chains[run].as_secs_f64(),
-                singles[run].as_secs_f64(),
                 3.0 * singles[run].as_secs_f64(),
+                singles[run].as_secs_f64(),
+                go.as_secs_f64(),
                 began.elapsed().as_secs_f64()
             );
         }
