@@ -72,6 +72,11 @@ impl Pulsar {
         self.authorized(self.http.request(method, format!("{}/admin/v2/{path}", self.web)))
     }
 
+    /// URL of the web service.
+    pub fn web(&self) -> &str {
+        &self.web
+    }
+
     /// The full name of a topic of this namespace.
     pub fn topic(&self, name: &str) -> String {
         format!("persistent://{}/{name}", self.namespace)

@@ -80,6 +80,10 @@ pub const RECREATE: &str = "compute.functionmesh.io/recreate";
 /// Annotation of a component: `FROM/TO`, two revisions of its StatefulSet. As long as the spec asks for the first one, the
 /// pods get the second. `kubectl mesh rollout undo` writes it.
 pub const UNDO_ROLLOUT: &str = "compute.functionmesh.io/undo-rollout";
+/// Annotation of a Function that `kubectl mesh shadow` created: name of the function whose new version it tries.
+pub const SHADOW_OF: &str = "compute.functionmesh.io/shadow-of";
+/// Annotation of such a Function: what it changes in the spec, as a JSON merge patch.
+pub const SHADOW_CHANGE: &str = "compute.functionmesh.io/shadow-change";
 /// Annotation of a component of a mesh with `rollout.atomic`: the generation of the mesh.
 pub const MESH_GENERATION: &str = "compute.functionmesh.io/mesh-generation";
 /// Annotation of a component of a mesh with `rollout.atomic`: the generation of the mesh whose change was rolled back in

@@ -1,6 +1,7 @@
-//! Reads objects from a cluster, and writes annotations.
+//! Reads objects from a cluster, and writes annotations and shadows.
 
 mod rollout;
+mod shadow;
 
 use std::fmt;
 use std::str::FromStr;
@@ -148,6 +149,8 @@ pub(crate) enum ClusterError {
     Get { id: ObjectRef, source: Box<kube::Error> },
     #[error("failed to annotate {id}: {source}")]
     Annotate { id: ObjectRef, source: Box<kube::Error> },
+    #[error("failed to {verb} {id}: {source}")]
+    Change { verb: &'static str, id: ObjectRef, source: Box<kube::Error> },
 }
 
 /// A connection to a cluster.

@@ -5,7 +5,8 @@
 //! data flow, and `crds` prints the CRDs. They share defaults, validation and rendering with the operator, and work
 //! offline; with the feature `cluster` also on objects of a cluster and topic stats of a broker, read-only. Only with
 //! that feature, `status` shows what is wrong with a running mesh, `top` which components lag, `ui` both in a browser, and
-//! `rollout` revisions; undoing, pausing and resuming a rollout write an annotation.
+//! `rollout` revisions; undoing, pausing and resuming a rollout write an annotation. `shadow` runs a new version beside the
+//! real one.
 //!
 //! [`run`] takes the parsed command line and the output streams.
 
@@ -57,10 +58,12 @@ Examples:
   kubectl mesh status people                      a running mesh: what is wrong, and why
   kubectl mesh top -A                             which components lag most
   kubectl mesh rollout history people             revisions of running components, and what differs
+  kubectl mesh shadow start people/clean --image clean:2       a new version beside the real one
   kubectl mesh ui                                 running meshes in a browser
   kubectl mesh crds | kubectl apply --server-side -f -
 
-`rollout undo`, `pause` and `resume` write one annotation; no other command writes to a cluster. Exit code: 0 success, 1
+`rollout undo`, `pause` and `resume` write one annotation, and `shadow` creates and deletes a Function and changes a spec;
+no other command writes to a cluster. Exit code: 0 success, 1
 invalid object (`diff`: changes, `status`: not healthy), 2 unreadable input or invalid command line.";
 
 #[derive(Debug, Subcommand)]
@@ -87,6 +90,9 @@ enum Command {
     /// Show the rollouts of running components, and undo, pause and resume them
     #[cfg(feature = "cluster")]
     Rollout(commands::rollout::Args),
+    /// Run a new version of a function beside the real one, and compare what both write
+    #[cfg(feature = "cluster")]
+    Shadow(commands::shadow::Args),
     /// Print the CRDs, or a reference of their fields
     Crds(commands::crds::Args),
 }
@@ -185,6 +191,8 @@ pub fn run(cli: &Cli, streams: &mut Streams<'_>) -> Outcome {
         Command::Ui(args) => commands::ui::run(args, streams),
         #[cfg(feature = "cluster")]
         Command::Rollout(args) => commands::rollout::run(args, streams),
+        #[cfg(feature = "cluster")]
+        Command::Shadow(args) => commands::shadow::run(args, streams),
         Command::Crds(args) => commands::crds::run(args, streams),
     };
     match result.and_then(|outcome| Ok(streams.out.flush().map(|()| outcome)?)) {

@@ -45,6 +45,8 @@ pub struct Answer {
     pub status: u16,
     /// Body, unless the status is an error.
     pub body: Vec<u8>,
+    /// The headers with which a broker describes an entry, `x-pulsar-…`, in lower case. Those that are no text are left out.
+    pub headers: Vec<(String, String)>,
     /// The clock of the server, if it sent a date.
     pub clock: Option<ServerClock>,
 }
@@ -226,9 +228,13 @@ async fn answer(response: reqwest::Response, sent: UnixMillis, keep: Keep) -> Re
     let date = response.headers().get(DATE).and_then(|it| it.to_str().ok());
     let date = date.and_then(UnixMillis::from_http_date);
     let clock = date.map(|date| ServerClock::measure(date, sent, received));
+    let headers = response.headers().iter().filter(|(name, _)| name.as_str().starts_with("x-pulsar-"));
+    let headers = headers
+        .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+        .collect();
     // The text of an error is not read: nothing of it is reported.
     let body = if status.is_success() { body(response, keep).await? } else { Vec::new() };
-    Ok(Answer { status: status.as_u16(), body, clock })
+    Ok(Answer { status: status.as_u16(), body, headers, clock })
 }
 
 async fn body(mut response: reqwest::Response, keep: Keep) -> Result<Vec<u8>, FetchError> {

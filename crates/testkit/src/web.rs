@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use tokio::net::TcpListener;
@@ -34,6 +34,8 @@ impl WebRequest {
 pub enum WebAnswer {
     /// A status and a body.
     Text(u16, String),
+    /// Headers and a body, with status 200.
+    Headed(Vec<(&'static str, String)>, String),
     /// A redirect to this location.
     Redirect(String),
     /// This text again and again.
@@ -54,6 +56,15 @@ impl WebAnswer {
                 Ok(status) => (status, body).into_response(),
                 Err(error) => (StatusCode::NOT_IMPLEMENTED, error.to_string()).into_response(),
             },
+            Self::Headed(headers, body) => {
+                let mut response = body.into_response();
+                for (name, value) in headers {
+                    if let Ok(value) = HeaderValue::from_str(&value) {
+                        response.headers_mut().insert(HeaderName::from_static(name), value);
+                    }
+                }
+                response
+            }
             Self::Redirect(location) => {
                 (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()
             }

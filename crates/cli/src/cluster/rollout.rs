@@ -12,8 +12,8 @@ use serde_json::json;
 use super::{Cluster, ClusterError, list_error, mesh_kinds};
 use crate::object_ref::ObjectRef;
 
-/// Field manager of annotations.
-const FIELD_MANAGER: &str = "kubectl-mesh";
+/// Field manager of what a user changes with this program.
+pub(super) const FIELD_MANAGER: &str = "kubectl-mesh";
 
 impl Cluster {
     /// Writes or removes an annotation of an object of a Function Mesh kind; None if the object does not exist.

@@ -127,9 +127,8 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
 /// Measures the rates of all topics, each once.
 #[cfg(feature = "cluster")]
 fn set_rates(graphs: &mut [Graph], url: &str, interval: std::time::Duration) -> Result<(), Failure> {
-    let token = std::env::var("PULSAR_TOKEN").ok().filter(|token| !token.is_empty());
     let topics = graphs.iter().flat_map(Graph::topic_names).map(str::to_owned).collect();
-    let rates = crate::broker::rates(url, token, &topics, interval)?;
+    let rates = crate::broker::rates(url, crate::broker::token(), &topics, interval)?;
     for graph in graphs {
         graph.set_rates(&rates);
     }

@@ -13,7 +13,7 @@ pub use backoff::{Outcome, Schedule};
 pub use limits::PlanLimits;
 pub use plan::{Plan, plan};
 pub use redirect::{MAX_REDIRECTS, RedirectError, follow_redirect};
-pub use url::stats as stats_url;
+pub use url::{stats as stats_url, topic as topic_url};
 
 use function_mesh_api::names::TopicName;
 

@@ -42,8 +42,13 @@ pub fn stats(web: &str, topic: &TopicName, is_partitioned: bool, flags: StatsFla
     url
 }
 
+/// URL of something below a topic, such as `internalStats`.
+pub fn topic(web: &str, topic: &TopicName, end: &str) -> String {
+    format!("{web}{}/{end}", topic_path(topic))
+}
+
 pub(super) fn partitions(web: &str, topic: &TopicName) -> String {
-    format!("{web}{}/partitions", topic_path(topic))
+    self::topic(web, topic, "partitions")
 }
 
 pub(super) fn topics(web: &str, tenant: &str, namespace: &str, persistent: bool) -> String {

@@ -1,51 +1,16 @@
-//! Message rates of topics, from the admin API of a Pulsar broker. Read-only.
+//! Message rates of topics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use function_mesh_api::names::TopicName;
+use function_mesh_observer::Cause;
 use function_mesh_observer::parse::{ParseLimits, StatsFlags, parse_partitioned_stats, parse_topic_stats};
 use function_mesh_observer::requests::stats_url;
-use function_mesh_observer::{Cause, Reading, TopicAnswer};
-use function_mesh_pulsar::{Access, Client, FetchError, Keep, Limits, Token, WebUrl};
+use function_mesh_observer::{Reading, TopicAnswer};
 
+use super::{Broker, BrokerError};
 use crate::graph::Rate;
-
-/// Timeout of a request to the broker.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why statistics could not be read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BrokerError {
-    #[error(
-        "invalid --rates {0:?}; use the web service URL of Pulsar with nothing after the port, such as http://broker:8080"
-    )]
-    InvalidUrl(String),
-    #[error("invalid PULSAR_TOKEN: {0}")]
-    Token(String),
-    #[error("failed to create a client for the broker: {0}")]
-    Runtime(#[from] std::io::Error),
-    #[error("failed to create a client for the broker: {0}")]
-    Client(FetchError),
-    #[error(
-        "failed to get stats of topic {topic} from {url}: {source}; --rates must be a web service URL of Pulsar that this machine can reach"
-    )]
-    Unreachable { url: WebUrl, topic: String, source: FetchError },
-    #[error(
-        "{url} denied the stats of topic {topic} ({status}); set PULSAR_TOKEN to a token with permission to read them"
-    )]
-    Denied { url: WebUrl, topic: String, status: u16 },
-    #[error("unexpected response from {url} for topic {topic}: {what}; is it the web service URL of Pulsar?")]
-    UnexpectedResponse { url: WebUrl, topic: String, what: String },
-    #[error("no rate of topic {topic} from {url}: {cause}")]
-    Unknown { url: WebUrl, topic: String, cause: Cause },
-}
-
-struct Broker {
-    url: WebUrl,
-    client: Client,
-    access: Access,
-}
 
 /// What a topic has counted so far, over all partitions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,7 +31,7 @@ pub(crate) fn rates(
 ) -> Result<BTreeMap<String, Rate>, BrokerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let broker = Broker::new(url, token)?;
+        let broker = Broker::new("--rates", url, token)?;
         let mut first = Vec::new();
         for topic in topics {
             if let Some(counts) = broker.counts(topic).await? {
@@ -108,20 +73,13 @@ fn counts_of(answer: &TopicAnswer) -> Reading<Counts> {
 }
 
 impl Broker {
-    fn new(url: &str, token: Option<String>) -> Result<Self, BrokerError> {
-        let url = WebUrl::parse(url).map_err(|_| BrokerError::InvalidUrl(url.to_owned()))?;
-        let client = Client::new(Limits { connect: TIMEOUT, total: TIMEOUT }).map_err(BrokerError::Client)?;
-        let access = Access::direct(url.clone(), token.map(Token::Text));
-        Ok(Self { url, client, access })
-    }
-
     /// The counts of a topic; None when it does not exist.
     async fn counts(&self, topic: &str) -> Result<Option<Counts>, BrokerError> {
         let Ok(name) = TopicName::parse(topic) else { return Ok(None) };
         let (limits, flags) = (ParseLimits::default(), StatsFlags::default());
-        let answer = if let Some(body) = self.get(topic, &name, false).await? {
+        let answer = if let Some(body) = self.stats(topic, &name, false).await? {
             parse_topic_stats(topic, &body, flags, &limits, |_| true)
-        } else if let Some(body) = self.get(topic, &name, true).await? {
+        } else if let Some(body) = self.stats(topic, &name, true).await? {
             parse_partitioned_stats(&body, flags, &limits, |_| true)
         } else {
             return Ok(None);
@@ -138,28 +96,15 @@ impl Broker {
     }
 
     /// The stats of a topic, or of its partitions.
-    async fn get(
+    async fn stats(
         &self,
         topic: &str,
         name: &TopicName,
         is_partitioned: bool,
     ) -> Result<Option<Vec<u8>>, BrokerError> {
         let from = stats_url(self.url.as_str(), name, is_partitioned, StatsFlags::default());
-        let max_bytes = ParseLimits::default().max_bytes;
-        let answer = self.client.get(&self.url, &from, &self.access, Keep::All(max_bytes)).await;
-        let (url, topic) = (self.url.clone(), topic.to_owned());
-        match answer {
-            Ok(answer) => match answer.status {
-                200 => Ok(Some(answer.body)),
-                404 => Ok(None),
-                status @ (401 | 403) => Err(BrokerError::Denied { url, topic, status }),
-                status => {
-                    Err(BrokerError::UnexpectedResponse { url, topic, what: format!("status {status}") })
-                }
-            },
-            Err(FetchError::Credentials(what)) => Err(BrokerError::Token(what)),
-            Err(source) => Err(BrokerError::Unreachable { url, topic, source }),
-        }
+        let answer = self.get("stats", topic, &from, ParseLimits::default().max_bytes).await?;
+        Ok(answer.map(|answer| answer.body))
     }
 }
 
@@ -191,11 +136,5 @@ mod tests {
         };
         assert_eq!(counts_of(&answer(2)), Reading::Known(Counts { published: 150, backlog: 7 }));
         assert_eq!(counts_of(&answer(3)), Reading::Unknown(Cause::Incomplete));
-    }
-
-    #[test]
-    fn the_token_is_in_no_text() {
-        let broker = Broker::new("http://broker:8080", Some("secret".to_owned())).expect("a client");
-        assert!(!format!("{:?}", broker.access).contains("secret"));
     }
 }
