@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 const TIMEOUT: Duration = Duration::from_mins(6);
 /// Time without any output after which no more is expected.
@@ -20,6 +21,8 @@ const QUIET: Duration = Duration::from_secs(15);
 /// A bad change, and what the status says about it.
 struct Change {
     name: &'static str,
+    /// Another bad change, shortly before.
+    before: Option<Value>,
     spec: Value,
     reason: &'static str,
 }
@@ -36,6 +39,7 @@ struct Row {
 async fn a_missing_image_is_rolled_back_without_loss() -> Result<()> {
     survives(Change {
         name: "missing image",
+        before: None,
         spec: json!({ "image": "localhost/not-there:1" }),
         reason: "failed to pull image",
     })
@@ -46,6 +50,29 @@ async fn a_missing_image_is_rolled_back_without_loss() -> Result<()> {
 async fn a_missing_class_is_rolled_back_without_loss() -> Result<()> {
     survives(Change {
         name: "missing class",
+        before: None,
+        spec: json!({ "className": "mark.NotThere" }),
+        reason: "no progress within",
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_memory_limit_too_low_is_rolled_back_without_loss() -> Result<()> {
+    survives(Change {
+        name: "memory too low",
+        before: None,
+        spec: json!({ "resources": { "requests": { "memory": "8Mi" }, "limits": { "memory": "8Mi" } } }),
+        reason: "no progress within",
+    })
+    .await
+}
+
+#[tokio::test]
+async fn two_bad_changes_in_a_row_are_rolled_back_without_loss() -> Result<()> {
+    survives(Change {
+        name: "two in a row",
+        before: Some(json!({ "image": "localhost/not-there:1" })),
         spec: json!({ "className": "mark.NotThere" }),
         reason: "no progress within",
     })
@@ -69,6 +96,11 @@ async fn survives(change: Change) -> Result<()> {
             })
             .await?;
 
+        if let Some(before) = &change.before {
+            scenario.apply::<Function>(function.clone().with(before.clone()).alone()).await?;
+            await_state(scenario, RolloutState::Progressing).await?;
+            sleep(Duration::from_secs(5)).await;
+        }
         let (began, bad) = (Instant::now(), function.clone().with(change.spec.clone()));
         scenario.apply::<Function>(bad.alone()).await?;
         let status = await_state(scenario, RolloutState::RolledBack).await?;
@@ -136,9 +168,12 @@ async fn images(scenario: &Scenario) -> Result<Vec<String>> {
     pods.iter().map(|pod| image(pod).context("no image")).collect()
 }
 
-/// Whether an object has all these fields.
+/// Whether an object has all these fields, and those within them.
 fn is_within(fields: &Value, object: &Value) -> bool {
-    fields
-        .as_object()
-        .is_some_and(|fields| fields.iter().all(|(name, value)| object.get(name) == Some(value)))
+    match fields.as_object() {
+        Some(fields) => fields
+            .iter()
+            .all(|(name, value)| object.get(name).is_some_and(|found| is_within(value, found))),
+        None => fields == object,
+    }
 }
