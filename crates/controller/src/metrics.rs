@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use function_mesh_api::Role;
+use function_mesh_workloads::Workload;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -11,16 +13,6 @@ use prometheus::{
 
 /// Kinds that are reconciled.
 const KINDS: [&str; 4] = ["Function", "FunctionMesh", "Sink", "Source"];
-/// Kinds that are written as children.
-const CHILDREN: [&str; 7] = [
-    "Function",
-    "HorizontalPodAutoscaler",
-    "Service",
-    "Sink",
-    "Source",
-    "StatefulSet",
-    "VerticalPodAutoscaler",
-];
 const RESULTS: [&str; 6] = ["conflict", "decode_error", "error", "invalid", "skipped", "success"];
 
 /// Seconds; a reconcile makes a few requests.
@@ -122,7 +114,8 @@ impl Metrics {
             self.waits.with_label_values(&[kind]);
             self.writes.with_label_values(&[kind, "status"]);
         }
-        for kind in CHILDREN {
+        // Children of components, and components of meshes.
+        for kind in Workload::KINDS.into_iter().chain(Role::ALL.map(Role::kind)) {
             for change in ["created", "updated", "deleted"] {
                 self.writes.with_label_values(&[kind, change]);
             }

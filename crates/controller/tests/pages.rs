@@ -98,6 +98,27 @@ fn named_symbols_are_in_the_named_files() {
     }
 }
 
+/// A page shows a call as code: `findings.warn(…)`, `view()`.
+#[test]
+fn named_functions_exist() {
+    let code: String = sources().iter().map(|path| read(path)).collect();
+    let pages = pages();
+    let call = Regex::new(r"\b([a-z_0-9]+)!?\(").expect("a pattern");
+    let mut seen = 0;
+    for (page, span) in find(&pages, r"`([^`\n]+)`") {
+        for found in call.captures_iter(&span[1]) {
+            let defined = Regex::new(&format!(r"(?:fn|macro_rules!) {}\b", &found[1]));
+            assert!(
+                defined.expect("a pattern").is_match(&code),
+                "{page}: there is no function {}",
+                &found[1]
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 8, "{seen}");
+}
+
 #[test]
 fn named_tests_exist() {
     let code: String = sources().iter().map(|path| read(path)).collect();
@@ -167,19 +188,35 @@ fn test_commands_name_packages_and_programs() {
     }
     let contributing = read(&root().join("CONTRIBUTING.md"));
     let package = Regex::new(r"cargo test -p ([\w-]+)").expect("a pattern");
-    let program = Regex::new(r"--test ([\w-]+)").expect("a pattern");
+    let program = Regex::new(r"--test ([\w-]+)(?: (\w+)::)?").expect("a pattern");
+    let unit = Regex::new(r"--lib (\w+)::").expect("a pattern");
     let mut seen = 0;
     for line in contributing.lines() {
         let Some(found) = package.captures(line) else { continue };
         let folder = packages.get(&found[1]).unwrap_or_else(|| panic!("no package {}", &found[1]));
+        let is_module = |parent: &Path, name: &str| {
+            parent.join(format!("{name}.rs")).is_file() || parent.join(name).join("mod.rs").is_file()
+        };
         for found in program.captures_iter(line) {
             let tests = folder.join("tests");
             let file = tests.join(format!("{}.rs", &found[1]));
             assert!(file.is_file() || tests.join(&found[1]).join("main.rs").is_file(), "{line}");
+            if let Some(module) = found.get(2) {
+                assert!(is_module(&tests.join(&found[1]), module.as_str()), "{line}");
+            }
             seen += 1;
+        }
+        // A filter that no test matches runs none, and succeeds.
+        for found in unit.captures_iter(line) {
+            assert!(is_module(&folder.join("src"), &found[1]), "{line}");
         }
     }
     assert!(seen > 10, "{seen}");
+    for (package, folder) in packages {
+        let name = folder.file_name().expect("a name").to_string_lossy();
+        let place = if name == "e2e" { "`e2e`".to_owned() } else { format!("`crates/{name}`") };
+        assert!(contributing.contains(&place), "{package} is not listed");
+    }
 }
 
 /// The anchor that a heading has on the code host.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use function_mesh_api::types::Liveness;
+use function_mesh_api::types::{Liveness, PodPolicy};
 use function_mesh_api::validate::{Violation, check_backend_config, check_trusted_backend_config};
 use function_mesh_api::validate::{is_unsafe_probe, unsafe_variable};
 use function_mesh_api::{BackendConfig, BackendConfigSpec};
@@ -70,17 +70,41 @@ impl Backend {
     fn overlay(&mut self, spec: BackendConfigSpec) {
         self.env.extend(spec.env.unwrap_or_default());
         let Some(pod) = spec.pod else { return };
-        self.labels.extend(pod.labels.unwrap_or_default());
-        self.annotations.extend(pod.annotations.unwrap_or_default());
-        self.node_selector.extend(pod.node_selector.unwrap_or_default());
-        self.tolerations.extend(pod.tolerations.unwrap_or_default());
-        self.image_pull_secrets.extend(pod.image_pull_secrets.unwrap_or_default());
-        replace(&mut self.affinity, pod.affinity);
-        replace(&mut self.security_context, pod.security_context);
-        replace(&mut self.termination_grace_period_seconds, pod.termination_grace_period_seconds);
-        replace(&mut self.service_account_name, pod.service_account_name.filter(|name| !name.is_empty()));
-        replace(&mut self.liveness, pod.liveness);
-        replace(&mut self.startup_probe, pod.startup_probe);
+        // Destructured, so that a new field fails to compile until it is here.
+        let PodPolicy {
+            labels,
+            node_selector,
+            affinity,
+            tolerations,
+            annotations,
+            security_context,
+            termination_grace_period_seconds,
+            image_pull_secrets,
+            service_account_name,
+            liveness,
+            startup_probe,
+            // Fields of components alone.
+            volumes: _,
+            init_containers: _,
+            sidecars: _,
+            builtin_autoscaler: _,
+            auto_scaling_metrics: _,
+            auto_scaling_behavior: _,
+            vpa: _,
+            env: _,
+            disable_default_affinity: _,
+        } = pod;
+        self.labels.extend(labels.unwrap_or_default());
+        self.annotations.extend(annotations.unwrap_or_default());
+        self.node_selector.extend(node_selector.unwrap_or_default());
+        self.tolerations.extend(tolerations.unwrap_or_default());
+        self.image_pull_secrets.extend(image_pull_secrets.unwrap_or_default());
+        replace(&mut self.affinity, affinity);
+        replace(&mut self.security_context, security_context);
+        replace(&mut self.termination_grace_period_seconds, termination_grace_period_seconds);
+        replace(&mut self.service_account_name, service_account_name.filter(|name| !name.is_empty()));
+        replace(&mut self.liveness, liveness);
+        replace(&mut self.startup_probe, startup_probe);
     }
 
     /// Prepends the defaults to the variables of a container: the last variable of a name wins.

@@ -52,6 +52,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
+use serde_json::Value;
 
 #[cfg(feature = "args")]
 pub use args::{SettingsArgs, parse_bool};
@@ -82,6 +83,24 @@ pub struct Workload {
     pub autoscaler: Option<HorizontalPodAutoscaler>,
     /// The VerticalPodAutoscaler, with `pod.vpa`.
     pub vertical_autoscaler: Option<VerticalPodAutoscaler>,
+}
+
+impl Workload {
+    /// The kinds of the children, in the order of [`Self::to_json`].
+    pub const KINDS: [&'static str; 4] =
+        ["StatefulSet", "Service", "HorizontalPodAutoscaler", "VerticalPodAutoscaler"];
+
+    /// The children as JSON, in the order of [`Self::KINDS`]; None for one that is not wanted.
+    pub fn to_json(&self) -> serde_json::Result<[Option<Value>; Self::KINDS.len()]> {
+        // Destructured, so that a new child fails to compile until it is here.
+        let Self { stateful_set, service, autoscaler, vertical_autoscaler } = self;
+        Ok([
+            Some(serde_json::to_value(stateful_set)?),
+            Some(serde_json::to_value(service)?),
+            autoscaler.as_ref().map(serde_json::to_value).transpose()?,
+            vertical_autoscaler.as_ref().map(serde_json::to_value).transpose()?,
+        ])
+    }
 }
 
 /// Builds the children of a component that has no StatefulSet yet.

@@ -26,17 +26,10 @@ fn object(kind: &str, spec: &Value) -> Value {
 }
 
 fn children<C: Component>(component: &Valid<C>, settings: &Settings) -> Vec<Value> {
-    let Workload { stateful_set, service, autoscaler, vertical_autoscaler } =
-        render(component, Backends::default(), settings);
+    let children = render(component, Backends::default(), settings).to_json().expect("JSON");
     let job = cleanup(component, Backends::default(), settings);
-    let all = [
-        Some(serde_json::to_value(stateful_set)),
-        Some(serde_json::to_value(service)),
-        autoscaler.map(serde_json::to_value),
-        vertical_autoscaler.map(serde_json::to_value),
-        job.map(serde_json::to_value),
-    ];
-    all.into_iter().flatten().map(|child| child.expect("JSON")).collect()
+    let job = job.map(|job| serde_json::to_value(job).expect("JSON"));
+    children.into_iter().chain([job]).flatten().collect()
 }
 
 fn specs() -> [(&'static str, Value); 3] {
@@ -90,16 +83,26 @@ fn selectors_match_the_pods() {
 }
 
 #[test]
+fn children_are_in_the_order_of_their_kinds() {
+    let mut seen = std::collections::BTreeSet::new();
+    for (kind, spec) in specs() {
+        let children = workload(kind, &spec).to_json().expect("JSON");
+        for (child, kind) in children.into_iter().zip(Workload::KINDS) {
+            let Some(child) = child else { continue };
+            assert_eq!(child["kind"], kind);
+            seen.insert(kind);
+        }
+    }
+    assert_eq!(seen.len(), Workload::KINDS.len(), "each child is in one of the specs: {seen:?}");
+}
+
+#[test]
 fn children_have_owner_references() {
     for (kind, spec) in specs() {
-        let Workload { stateful_set, service, autoscaler, vertical_autoscaler } = workload(kind, &spec);
-        assert!(autoscaler.is_some() || vertical_autoscaler.is_some());
-        let scalers = [autoscaler.map(|it| it.metadata), vertical_autoscaler.map(|it| it.metadata)];
-        let all: Vec<ObjectMeta> = [stateful_set.metadata, service.metadata]
-            .into_iter()
-            .chain(scalers.into_iter().flatten())
-            .collect();
-        for meta in all {
+        let children: Vec<_> = workload(kind, &spec).to_json().expect("JSON").into_iter().flatten().collect();
+        assert!(children.len() > 2, "no autoscaler");
+        for child in children {
+            let meta: ObjectMeta = serde_json::from_value(child["metadata"].clone()).expect("metadata");
             let owner = &meta.owner_references.as_ref().unwrap()[0];
             assert_eq!((owner.kind.as_str(), owner.name.as_str()), (kind, "f"));
             assert_eq!(owner.uid, "00000000-0000-0000-0000-000000000000");

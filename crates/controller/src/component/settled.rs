@@ -182,7 +182,9 @@ pub(super) fn record<C: Component>(
     let now = Contents::cached(component, context);
     let after = written.and_then(|written| inputs.children.after(written, now));
     let after = after.filter(|after| {
-        let has_all = after.service.is_some() && after.autoscaler.is_some() == applied.has_autoscaler;
+        // Destructured, so that a new child fails to compile until it is here.
+        let Contents { stateful_set: _, service, autoscaler } = after;
+        let has_all = service.is_some() && autoscaler.is_some() == applied.has_autoscaler;
         is_ours && has_all && applied.adopted.is_empty() && applied.rewritten.len() <= MAX_REWRITTEN
     });
     let hash = after.and_then(|children| Inputs { children, ..inputs }.hash(component, settled));

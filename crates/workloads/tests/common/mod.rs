@@ -7,7 +7,7 @@ pub(crate) mod sandbox;
 
 use function_mesh_api::validate::{Valid, valid_component};
 use function_mesh_api::{Component, parse};
-use function_mesh_workloads::{Backends, Settings, Workload, cleanup, render};
+use function_mesh_workloads::{Backends, Settings, cleanup, render};
 use serde_json::{Value, json};
 
 /// A component object with a spec.
@@ -29,16 +29,9 @@ pub(crate) fn rendered<C: Component>(
     backends: Backends<'_>,
     settings: &Settings,
 ) -> Vec<Value> {
-    let Workload { stateful_set, service, autoscaler, vertical_autoscaler } =
-        render(component, backends, settings);
-    let all = [
-        Some(serde_json::to_value(stateful_set)),
-        Some(serde_json::to_value(service)),
-        autoscaler.map(serde_json::to_value),
-        vertical_autoscaler.map(serde_json::to_value),
-        cleanup(component, backends, settings).map(serde_json::to_value),
-    ];
-    all.into_iter().flatten().map(|object| object.expect("JSON")).collect()
+    let children = render(component, backends, settings).to_json().expect("JSON");
+    let job = cleanup(component, backends, settings).map(|job| serde_json::to_value(job).expect("JSON"));
+    children.into_iter().chain([job]).flatten().collect()
 }
 
 /// A container of a rendered StatefulSet or Job, by name.
