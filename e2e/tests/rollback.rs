@@ -153,7 +153,8 @@ fn print(row: &Row) {
 async fn await_state(scenario: &Scenario, state: RolloutState) -> Result<ComponentStatus> {
     scenario
         .eventually(&format!("the rollout is {state:?}"), TIMEOUT, async || {
-            let status = scenario.status("keeps").await?;
+            // A component has no status at first.
+            let status = scenario.status("keeps").await.unwrap_or_default();
             Ok(status.rollout.is_some_and(|rollout| rollout.state == state))
         })
         .await?;
