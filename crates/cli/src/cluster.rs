@@ -1,6 +1,4 @@
-//! Reads objects from a cluster, and writes annotations.
-
-mod rollout;
+//! Reads objects from a cluster.
 
 use std::fmt;
 use std::str::FromStr;
@@ -146,8 +144,6 @@ pub(crate) enum ClusterError {
     List { plural: String, scope: String, source: Box<kube::Error>, advice: String },
     #[error("failed to read {id}: {source}")]
     Get { id: ObjectRef, source: Box<kube::Error> },
-    #[error("failed to annotate {id}: {source}")]
-    Annotate { id: ObjectRef, source: Box<kube::Error> },
 }
 
 /// A connection to a cluster.

@@ -5,7 +5,8 @@
 //! data flow, and `crds` prints the CRDs. They share defaults, validation and rendering with the operator, and work
 //! offline; with the feature `cluster` also on objects of a cluster and topic stats of a broker, read-only. Only with
 //! that feature, `status` shows what is wrong with a running mesh, `top` which components lag, `ui` both in a browser, and
-//! `rollout` revisions; undoing, pausing and resuming a rollout write an annotation.
+//! `rollout` revisions. What writes is an action of `function_mesh_actions`: undoing, pausing and resuming a rollout, and
+//! what a person confirms in `ui`.
 //!
 //! [`run`] takes the parsed command line and the output streams.
 
@@ -60,8 +61,9 @@ Examples:
   kubectl mesh ui                                 running meshes in a browser
   kubectl mesh crds | kubectl apply --server-side -f -
 
-`rollout undo`, `pause` and `resume` write one annotation; no other command writes to a cluster. Exit code: 0 success, 1
-invalid object (`diff`: changes, `status`: not healthy), 2 unreadable input or invalid command line.";
+`rollout undo`, `pause` and `resume` write one annotation, and `ui` writes what you confirm; no other
+command writes to a cluster. Exit code: 0 success, 1 invalid object (`diff`: changes, `status`: not
+healthy), 2 unreadable input or invalid command line.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -142,6 +144,9 @@ enum Failure {
     #[cfg(feature = "cluster")]
     #[error(transparent)]
     Broker(#[from] broker::BrokerError),
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Action(#[from] function_mesh_actions::ActionError),
     #[cfg(feature = "cluster")]
     #[error(transparent)]
     Console(#[from] function_mesh_console::local::LocalError),
