@@ -172,9 +172,9 @@ async fn images(scenario: &Scenario) -> Result<Vec<String>> {
 /// Whether an object has all these fields, and those within them.
 fn is_within(fields: &Value, object: &Value) -> bool {
     match fields.as_object() {
-        Some(fields) => fields
-            .iter()
-            .all(|(name, value)| object.get(name).is_some_and(|found| is_within(value, found))),
+        Some(fields) => {
+            fields.iter().all(|(name, value)| object.get(name).is_some_and(|found| is_within(value, found)))
+        }
         None => fields == object,
     }
 }

@@ -1,6 +1,5 @@
-//! Reads objects from a cluster, and writes annotations and shadows.
+//! Reads objects from a cluster, and writes those of shadows.
 
-mod rollout;
 mod shadow;
 
 use std::fmt;
@@ -147,8 +146,6 @@ pub(crate) enum ClusterError {
     List { plural: String, scope: String, source: Box<kube::Error>, advice: String },
     #[error("failed to read {id}: {source}")]
     Get { id: ObjectRef, source: Box<kube::Error> },
-    #[error("failed to annotate {id}: {source}")]
-    Annotate { id: ObjectRef, source: Box<kube::Error> },
     #[error("failed to {verb} {id}: {source}")]
     Change { verb: &'static str, id: ObjectRef, source: Box<kube::Error> },
 }

@@ -5,8 +5,8 @@
 //! data flow, and `crds` prints the CRDs. They share defaults, validation and rendering with the operator, and work
 //! offline; with the feature `cluster` also on objects of a cluster and topic stats of a broker, read-only. Only with
 //! that feature, `status` shows what is wrong with a running mesh, `top` which components lag, `ui` both in a browser, and
-//! `rollout` revisions; undoing, pausing and resuming a rollout write an annotation. `shadow` runs a new version beside the
-//! real one.
+//! `rollout` revisions. What writes is an action of `function_mesh_actions`: undoing, pausing and resuming a rollout, and
+//! what a person confirms in `ui`; besides, `shadow` runs a new version beside the real one.
 //!
 //! [`run`] takes the parsed command line and the output streams.
 
@@ -62,9 +62,9 @@ Examples:
   kubectl mesh ui                                 running meshes in a browser
   kubectl mesh crds | kubectl apply --server-side -f -
 
-`rollout undo`, `pause` and `resume` write one annotation, and `shadow` creates and deletes a Function and changes a spec;
-no other command writes to a cluster. Exit code: 0 success, 1
-invalid object (`diff`: changes, `status`: not healthy), 2 unreadable input or invalid command line.";
+`rollout undo`, `pause` and `resume` write one annotation, `shadow` creates and deletes a Function and changes a spec, and
+`ui` writes what you confirm; no other command writes to a cluster. Exit code: 0 success, 1 invalid object (`diff`:
+changes, `status`: not healthy), 2 unreadable input or invalid command line.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -148,6 +148,9 @@ enum Failure {
     #[cfg(feature = "cluster")]
     #[error(transparent)]
     Broker(#[from] broker::BrokerError),
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Action(#[from] function_mesh_actions::ActionError),
     #[cfg(feature = "cluster")]
     #[error(transparent)]
     Console(#[from] function_mesh_console::local::LocalError),

@@ -1,5 +1,6 @@
 // The page: follows the URL, and shows what the events say.
 
+import { Actions } from "./actions.js";
 import { announce, byId, h, replace } from "./dom.js";
 import { follow, get, hasToken, start, useToken } from "./client.js";
 import { GraphView, componentTable, stateOf, title } from "./graph.js";
@@ -7,6 +8,9 @@ import { overview } from "./overview.js";
 import { Panel } from "./panel.js";
 import { signIn } from "./sign-in.js";
 import { read, set, takeToken, write } from "./route.js";
+
+// How often ages are written anew.
+const AGE = 30000;
 
 const main = byId("main");
 const panel = new Panel(byId("panel"), closePanel);
@@ -16,6 +20,7 @@ let state = null;
 let graph = null;
 let parts = null;
 let health = new Map();
+let hasActions = false;
 
 function connection(error, isFinal) {
   const text = !error ? "live" : isFinal ? "ended" : "no connection; trying again";
@@ -52,8 +57,10 @@ function askForToken(reason) {
 
 // Who has signed in, where there are users.
 async function showUser() {
-  const { user, dashboard } = await get("/api/v1/session").catch(() => ({}));
-  panel.useDashboard(dashboard);
+  const { user, dashboard, actions } = await get("/api/v1/session").catch(() => ({}));
+  panel.use(dashboard, actions);
+  hasActions = Boolean(actions);
+  if (graph) showAgain();
   const leave = () => askForToken("You have signed out.");
   const out = hasToken() && h("button", { type: "button", onclick: leave }, "Sign out");
   byId("user").replaceChildren(...[user, user && out].filter(Boolean));
@@ -123,7 +130,12 @@ function showMesh(now, changed) {
     return;
   }
   if (!graph) build(now);
-  replace(parts.title, title(head));
+  // A line that is written anew is laid out anew, and with it a large graph below.
+  const shown = JSON.stringify([head, Math.floor(Date.now() / AGE)]);
+  if (shown !== parts.head) replace(parts.title, title(head));
+  parts.head = shown;
+  parts.actions.element.hidden = !hasActions || now.mesh === "-";
+  if (!parts.actions.element.hidden) parts.actions.show(now.namespace, "functionmesh", now.mesh);
   const isTable = now.parameters.show === "table";
   parts.asGraph.setAttribute("aria-pressed", !isTable);
   parts.asTable.setAttribute("aria-pressed", isTable);
@@ -152,12 +164,13 @@ function build(now) {
   parts = {
     isNew: true,
     title: h("div", {}),
+    actions: new Actions("mesh", showAgain),
     asGraph: h("button", { type: "button", onclick: choose("") }, "Graph"),
     asTable: h("button", { type: "button", onclick: choose("table") }, "Table"),
     zoom: h("span", {}, button("−", "Smaller", () => graph.scale(0.8)), button("+", "Larger", () => graph.scale(1.25)), button("Fit", "Fit to the window", () => graph.scale(null))),
     table: h("div", {}),
   };
-  main.replaceChildren(parts.title, h("p", { class: "tools" }, h("span", {}, parts.asGraph, parts.asTable), parts.zoom), graph.element, parts.table);
+  main.replaceChildren(parts.title, h("p", { class: "tools" }, h("span", {}, parts.asGraph, parts.asTable), parts.zoom), parts.actions.element, graph.element, parts.table);
 }
 
 function showAgain() {

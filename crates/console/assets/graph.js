@@ -33,8 +33,13 @@ export class GraphView {
     const start = performance.now();
     this.state = state;
     const { head, items } = state;
-    this.svg.setAttribute("aria-label", `Graph of ${head.name}. Use the arrow keys to follow the flow.`);
-    this.size();
+    // Setting an attribute to what it is already lays out the whole graph again.
+    const shape = `${head.name} ${head.width} ${head.height}`;
+    if (shape !== this.shape) {
+      this.shape = shape;
+      this.svg.setAttribute("aria-label", `Graph of ${head.name}. Use the arrow keys to follow the flow.`);
+      this.size();
+    }
     const ids = changed ?? [...new Set([...this.elements.keys(), ...items.keys()])];
     for (const id of ids) this.item(id, items.get(id));
     if (changed === null) this.order();
@@ -95,7 +100,9 @@ export class GraphView {
       this.layers[item.type].append(element);
     }
     const [attributes, children] = DRAW[item.type](item);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
+    }
     element.replaceChildren(...children.filter(Boolean));
   }
 
@@ -151,6 +158,7 @@ export class GraphView {
 export function stateOf(item) {
   if (item.asleep) return "asleep";
   if (item.stalled) return "stalled";
+  if (item.rollout) return item.rollout;
   if (item.rolling) return "rolling out";
   return item.phase;
 }
@@ -183,7 +191,7 @@ function elide(text, most) {
 const DRAW = {
   component(item) {
     const middle = item.width / 2;
-    const classes = ["component", item.kind, item.health, item.asleep && "asleep", item.stalled && "stalled", item.rolling && "rolling", item.inCycle && "cycle", !item.exists && "missing"];
+    const classes = ["component", item.kind, item.health, item.asleep && "asleep", item.stalled && "stalled", (item.rolling || item.rollout) && "rolling", item.rollout === "rolled back" && "back", item.inCycle && "cycle", !item.exists && "missing"];
     const caption = [item.kind.toUpperCase(), item.detail].filter(Boolean).join(" · ");
     const pods = item.pods ? ` ${item.pods.ready}/${item.pods.wanted}` : "";
     const sign = item.asleep ? "☾" : SIGN[item.health];

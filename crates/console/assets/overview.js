@@ -55,6 +55,6 @@ function line(row) {
     h("td", {}, `${row.state}${since}`),
     h("td", {}, `${row.ready}/${row.wanted}${asleep}`),
     numbers.map((text) => h("td", { class: text === UNKNOWN ? "number unknown" : "number" }, text)),
-    h("td", { class: "cause" }, row.reason ?? ""),
+    h("td", { class: "cause" }, row.reasons[0] ?? ""),
   );
 }

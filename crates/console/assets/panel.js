@@ -1,12 +1,13 @@
 // The panel of a component: what the API server knows of it, read anew while it is open.
 
 import { h, replace } from "./dom.js";
+import { Actions } from "./actions.js";
 import { SIGN, UNKNOWN, WORD, ago, count, duration, rate } from "./format.js";
 import { get } from "./client.js";
 import { stateOf } from "./graph.js";
 import { set } from "./route.js";
 
-const TABS = { status: "Status", pods: "Pods", events: "Events", logs: "Logs", charts: "Charts", yaml: "YAML" };
+const TABS = { status: "Status", pods: "Pods", events: "Events", logs: "Logs", exceptions: "Exceptions", charts: "Charts", yaml: "YAML" };
 const AGAIN = 5000;
 // How often ages are written anew.
 const AGE = 30000;
@@ -15,6 +16,7 @@ export class Panel {
   constructor(element, onClose) {
     this.element = element;
     this.onClose = onClose;
+    this.actions = new Actions("component", () => this.load());
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.onClose();
     });
@@ -25,10 +27,12 @@ export class Panel {
     return `/api/v1/components/${[namespace, kind, component].map(encodeURIComponent).join("/")}`;
   }
 
-  // The template of links to a dashboard; the server accepts only http and https.
-  useDashboard(template) {
+  // The template of links to a dashboard, of which the server accepts only http and https; and whether there are actions.
+  use(template, hasActions) {
+    const isSame = this.dashboard === template && this.hasActions === hasActions;
     this.dashboard = template;
-    if (this.route) this.build();
+    this.hasActions = hasActions;
+    if (this.route && !isSame) this.build();
   }
 
   link() {
@@ -50,6 +54,7 @@ export class Panel {
       this.problem = null;
       this.logs = null;
       this.history = null;
+      this.exceptions = null;
       this.shown = null;
       this.build();
       this.load();
@@ -72,10 +77,13 @@ export class Panel {
     this.abort?.abort();
     const abort = new AbortController();
     this.abort = abort;
+    this.offer();
     try {
       if (this.tab === "logs") {
         const query = new URLSearchParams({ search: this.route.parameters.search ?? "", previous: this.route.parameters.previous === "true" });
         this.logs = await get(`${this.path}/logs?${query}`, abort.signal);
+      } else if (this.tab === "exceptions") {
+        this.exceptions = await get(`${this.path}/exceptions`, abort.signal);
       } else if (this.tab === "charts") {
         // Loaded only when charts are asked for.
         this.charts ??= await import("./charts.js");
@@ -93,8 +101,14 @@ export class Panel {
     this.timer = setTimeout(() => this.load(), AGAIN);
   }
 
+  offer() {
+    const { namespace, kind, component } = this.route;
+    if (this.hasActions) this.actions.show(namespace, kind, component);
+  }
+
   build() {
     const { kind, component } = this.route;
+    this.shown = null;
     this.heading = h("h2", { tabindex: "-1" }, component);
     const tabs = Object.entries(TABS).map(([id, text]) =>
       h("button", { role: "tab", id: `tab-${id}`, "aria-controls": "tab", onclick: () => this.choose(id), onkeydown: (event) => this.key(event) }, text),
@@ -102,7 +116,8 @@ export class Panel {
     this.tabs = h("div", { role: "tablist", "aria-label": "Parts" }, tabs);
     this.body = h("div", { role: "tabpanel", id: "tab", tabindex: "0" });
     const close = h("button", { class: "close", "aria-label": "Close", onclick: () => this.onClose() }, "×");
-    this.element.replaceChildren(h("div", { class: "title" }, h("div", {}, h("small", {}, kind), this.heading), h("span", {}, this.link(), close)), this.tabs, this.body);
+    this.element.replaceChildren(h("div", { class: "title" }, h("div", {}, h("small", {}, kind), this.heading), h("span", {}, this.link(), close)), ...(this.hasActions ? [this.actions.element] : []), this.tabs, this.body);
+    this.offer();
     this.show();
   }
 
@@ -130,7 +145,7 @@ export class Panel {
     }
     this.body.setAttribute("aria-labelledby", `tab-${this.tab}`);
     // Text that the user selects stays until something changes.
-    const shown = JSON.stringify([this.tab, { logs: this.logs, charts: this.history }[this.tab] ?? this.detail, this.tab === "status" && this.item, this.problem, Math.floor(Date.now() / AGE)]);
+    const shown = JSON.stringify([this.tab, { logs: this.logs, charts: this.history, exceptions: this.exceptions }[this.tab] ?? this.detail, this.tab === "status" && this.item, this.problem, Math.floor(Date.now() / AGE)]);
     if (shown === this.shown) return;
     this.shown = shown;
     if (this.tab === "logs") {
@@ -141,10 +156,13 @@ export class Panel {
       this.showCharts();
       return;
     }
-    const parts = PARTS[this.tab](this.detail ?? {}, this.item);
-    const waiting = !this.detail && !this.problem && h("p", {}, "Reading…");
+    const found = this.tab === "exceptions" ? this.exceptions : this.detail;
+    const parts = PARTS[this.tab](found ?? {}, this.item);
+    const waiting = !found && !this.problem && h("p", {}, "Reading…");
     const problem = this.problem && h("p", { class: "problem" }, this.problem);
+    const open = new Set([...this.body.querySelectorAll("details[open] strong")].map((it) => it.textContent));
     replace(this.body, [problem, waiting, parts]);
+    for (const it of this.body.querySelectorAll("details")) it.open = open.has(it.querySelector("strong").textContent);
   }
 
   showCharts() {
@@ -197,8 +215,23 @@ function flat(object) {
   return Object.entries(object ?? {}).map(([name, value]) => [name, typeof value === "object" ? JSON.stringify(value) : String(value)]);
 }
 
+function rolloutList({ state, reason, message, generation, failedRevision, goodRevision, since, recreate }) {
+  const gap = recreate?.gapSeconds;
+  return list([
+    ["State", [state, since && ` for ${ago(since)}`]],
+    ["Reason", reason],
+    ["Message", message],
+    ["Generation", generation],
+    ["Failed revision", failedRevision],
+    ["Good revision", goodRevision],
+    ["Step of Recreate", recreate && [recreate.step, recreate.since && ` for ${ago(recreate.since)}`]],
+    ["Waits for", recreate?.message],
+    ["Time without a pod", gap === undefined || gap === null ? null : `${+gap.toFixed(1)}s`],
+  ]);
+}
+
 const PARTS = {
-  status({ conditions, message, pendingChange, scaling, traffic }, item) {
+  status({ conditions, message, pendingChange, scaling, rollout, traffic }, item) {
     return [
       item &&
         list([
@@ -215,6 +248,7 @@ const PARTS = {
       message && !item?.reason?.includes(message) && h("p", { class: "message" }, message),
       traffic?.message && h("p", { class: "message" }, traffic.message),
       pendingChange && [h("h3", {}, "Deferred change"), h("pre", {}, pendingChange)],
+      rollout && [h("h3", {}, "Rollout"), rolloutList(rollout)],
       scaling && [h("h3", {}, "Scaling"), list(flat(scaling))],
       conditions?.length > 0 && [
         h("h3", {}, "Conditions"),
@@ -252,6 +286,18 @@ const PARTS = {
         h("li", { class: it.kind }, h("strong", {}, it.reason ?? ""), ` ${it.object} · ${ago(it.last)} ago${it.count > 1 ? ` · ${it.count} times` : ""}`, h("br"), it.message ?? ""),
       ),
     );
+  },
+
+  exceptions({ exceptions, isCut, problems }) {
+    if (!exceptions) return [];
+    return [
+      problems.map(({ pod, message }) => h("p", { class: "problem" }, `${pod}: ${message}`)),
+      isCut && h("p", { class: "note" }, "There are more pods, whose logs were not read."),
+      exceptions.length === 0 && h("p", {}, "No exceptions in the last lines of the logs."),
+      exceptions.map(({ title, count: number, time, pod, lines }) =>
+        h("details", {}, h("summary", {}, h("strong", {}, title), ` ${pod} · ${ago(time)} ago${number > 1 ? ` · ${number} times` : ""}`), h("pre", {}, lines.join("\n"))),
+      ),
+    ];
   },
 
   yaml({ yaml }) {

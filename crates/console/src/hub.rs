@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::feed::{Event, Feed};
 use crate::history::{History, Series};
 use crate::state::State;
-use crate::store::{Change, MeshKey, Store};
+use crate::store::{Change, KINDS, MeshKey, Store};
 use crate::view::{Layouts, Rows, mesh, overview};
 use crate::visible::{Kinds, Visible};
 
@@ -132,6 +132,14 @@ impl Hub {
     /// The kinds of the objects in each namespace.
     pub fn kinds(&self) -> BTreeMap<String, Kinds> {
         lock(&self.0.shared).store.kinds()
+    }
+
+    /// Whether a mesh has an annotation.
+    pub fn has_annotation(&self, mesh: &MeshKey, annotation: &str) -> bool {
+        let shared = lock(&self.0.shared);
+        let mesh = shared.store.object(&mesh.namespace, KINDS[0], &mesh.name);
+        let annotations = mesh.and_then(|mesh| mesh.pointer("/metadata/annotations"));
+        annotations.is_some_and(|annotations| annotations.get(annotation).is_some())
     }
 
     /// The times of this hub.

@@ -44,6 +44,7 @@ pub struct Local {
     one_time: String,
     port: u16,
     dashboard: Option<LinkTemplate>,
+    flags: Vec<String>,
 }
 
 impl Local {
@@ -53,13 +54,19 @@ impl Local {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(error)?;
         let port = listener.local_addr().map_err(error)?.port();
         let (access, one_time) = Loopback::new(port)?;
-        Ok(Self { listener, access, one_time, port, dashboard: None })
+        Ok(Self { listener, access, one_time, port, dashboard: None, flags: Vec::new() })
     }
 
     /// Links components to a dashboard.
     #[must_use]
     pub fn with_dashboard(self, dashboard: Option<LinkTemplate>) -> Self {
         Self { dashboard, ..self }
+    }
+
+    /// Adds flags to the commands that the page shows, which select the cluster, such as `--context=NAME`.
+    #[must_use]
+    pub fn with_flags(self, flags: Vec<String>) -> Self {
+        Self { flags, ..self }
     }
 
     /// The URL of a page, with the one-time token. The page is the part after `#/`, such as `shop/orders`.
@@ -78,7 +85,8 @@ impl Local {
         let hub = Hub::new(namespace.into_iter().collect(), times);
         tokio::spawn(watch::run(client.clone(), hub.clone(), "you", shutdown.clone()));
         tokio::spawn(hub.clone().run(shutdown.clone()));
-        let mut app = App::new(hub, client, Access::Loopback(self.access), shutdown.clone());
+        let app = App::new(hub, client, Access::Loopback(self.access), shutdown.clone());
+        let mut app = app.with_flags(self.flags);
         app.dashboard = self.dashboard;
         let end = shutdown.clone();
         let serving =

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use function_mesh_status::object_ref::ObjectRef;
+use function_mesh_status::{ComponentView, MeshPlan};
 use serde_json::Value;
 
 use crate::store::{KINDS, MeshKey, STANDALONE, Store, is_standalone, plural};
@@ -65,6 +67,18 @@ impl<'a> Seen<'a> {
     pub fn component(self, namespace: &str, kind: &str, name: &str) -> Option<&'a Value> {
         let kind = KINDS.into_iter().skip(1).find(|known| *known == kind)?;
         self.object(namespace, kind, name)
+    }
+
+    /// A component as its status reports it, by its object.
+    pub fn view(self, object: &Value) -> Option<&'a ComponentView> {
+        let ObjectRef { kind, namespace, name } = ObjectRef::of(object);
+        let kind = KINDS.into_iter().skip(1).find(|known| *known == kind)?;
+        self.kinds(&namespace).contains(kind).then(|| self.store.view(&namespace, kind, &name)).flatten()
+    }
+
+    /// The components that a mesh asks for.
+    pub fn plan(self, mesh: &MeshKey) -> Option<&'a MeshPlan> {
+        self.kinds(&mesh.namespace).contains(KINDS[0]).then(|| self.store.plan(mesh)).flatten()
     }
 
     fn object(self, namespace: &str, kind: &'static str, name: &str) -> Option<&'a Value> {

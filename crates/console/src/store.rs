@@ -1,9 +1,10 @@
 //! The objects of the watches: FunctionMeshes and their components, without what no page shows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use function_mesh_status::object_ref::controller;
+use function_mesh_status::{ComponentView, MeshPlan, component_view};
 use serde_json::Value;
 
 use crate::seen::Seen;
@@ -71,11 +72,33 @@ pub enum Change {
 pub struct Store {
     /// The number of watches.
     watches: usize,
-    objects: BTreeMap<Key, Value>,
+    objects: BTreeMap<Key, Entry>,
     /// Objects of a list that is under way.
     listed: BTreeMap<Watch, BTreeSet<Key>>,
     synced: BTreeSet<Watch>,
     problems: BTreeMap<Watch, String>,
+}
+
+/// An object, and what was made of it: a page is made again for each change of another object.
+#[derive(Debug)]
+struct Entry {
+    object: Value,
+    /// Of a component.
+    view: OnceLock<Option<ComponentView>>,
+    /// Of a mesh.
+    plan: OnceLock<MeshPlan>,
+}
+
+impl Entry {
+    /// The next version of an object. The plan of a mesh stays with its spec.
+    fn after(before: Option<Self>, object: Value) -> Self {
+        let is_same = |before: &Self| {
+            before.object.get("spec") == object.get("spec")
+                && before.object.pointer("/metadata/uid") == object.pointer("/metadata/uid")
+        };
+        let plan = before.filter(is_same).map(|before| before.plan).unwrap_or_default();
+        Self { object, view: OnceLock::new(), plan }
+    }
 }
 
 /// A store of watches in all namespaces.
@@ -109,7 +132,8 @@ impl Store {
                 if let Some(listed) = self.listed.get_mut(&watch) {
                     listed.insert(key.clone());
                 }
-                self.objects.insert(key, prune(watch.kind, *object));
+                let entry = Entry::after(self.objects.remove(&key), prune(watch.kind, *object));
+                self.objects.insert(key, entry);
             }
             Change::Delete(watch, object) => {
                 self.problems.remove(&watch);
@@ -150,11 +174,27 @@ impl Store {
     }
 
     pub(crate) fn objects(&self) -> impl Iterator<Item = (&Key, &Value)> {
-        self.objects.iter()
+        self.objects.iter().map(|(key, entry)| (key, &entry.object))
+    }
+
+    fn entry(&self, namespace: &str, kind: &'static str, name: &str) -> Option<&Entry> {
+        self.objects.get(&(namespace.to_owned(), kind, name.to_owned()))
     }
 
     pub(crate) fn object(&self, namespace: &str, kind: &'static str, name: &str) -> Option<&Value> {
-        self.objects.get(&(namespace.to_owned(), kind, name.to_owned()))
+        self.entry(namespace, kind, name).map(|entry| &entry.object)
+    }
+
+    /// A component as its status reports it.
+    pub(crate) fn view(&self, namespace: &str, kind: &'static str, name: &str) -> Option<&ComponentView> {
+        let entry = self.entry(namespace, kind, name)?;
+        entry.view.get_or_init(|| component_view(&entry.object)).as_ref()
+    }
+
+    /// The components that a mesh asks for.
+    pub(crate) fn plan(&self, mesh: &MeshKey) -> Option<&MeshPlan> {
+        let entry = self.entry(&mesh.namespace, KINDS[0], &mesh.name)?;
+        Some(entry.plan.get_or_init(|| MeshPlan::of(&entry.object)))
     }
 
     /// The objects of a kind in a namespace whose names begin with this.
@@ -169,7 +209,7 @@ impl Store {
         let is_one = move |(of, its_kind, name): &Key| {
             *of == namespace && *its_kind == kind && name.starts_with(&prefix)
         };
-        self.objects.range(first..).take_while(move |(key, _)| is_one(key)).map(|(_, object)| object)
+        self.objects.range(first..).take_while(move |(key, _)| is_one(key)).map(|(_, entry)| &entry.object)
     }
 
     /// The kinds of the objects in each namespace.

@@ -4,19 +4,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use function_mesh_api::{Function, FunctionMesh, Sink, Source};
+use function_mesh_kube::memory::Memory;
+use function_mesh_kube::objects::{self, Object, WatchError, WatchEvent};
 use futures::stream::{StreamExt, select_all};
 use kube::api::{ApiResource, DynamicObject, ListParams};
-use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
-use serde_json::Value;
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Hub;
 use crate::store::{Change, KINDS, Watch, plural};
 
-/// Objects of a page of a list.
-const PAGE: u32 = 100;
 /// Time between two questions whether the API server answers again, and that for an answer.
 const PROBE: Duration = Duration::from_secs(2);
 
@@ -24,9 +22,11 @@ const PROBE: Duration = Duration::from_secs(2);
 /// again, with more and more time between.
 pub async fn run(client: Client, hub: Hub, who: &'static str, shutdown: CancellationToken) {
     let apis = apis(&client, &hub);
-    let mut events = select_all(apis.iter().map(|(watch, api)| {
-        let (watch, config) = (watch.clone(), watcher::Config::default().page_size(PAGE));
-        watcher(api.clone(), config).default_backoff().map(move |event| (watch.clone(), event)).boxed()
+    let memory = Memory::default();
+    let mut events = select_all(apis.iter().map(|Watched { watch, resource, .. }| {
+        let events = objects::watch(&client, resource, watch.namespace.as_deref(), &memory);
+        let watch = watch.clone();
+        events.map(move |event| (watch.clone(), event)).boxed()
     }));
     let mut probes = tokio::time::interval(PROBE);
     probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -36,12 +36,15 @@ pub async fn run(client: Client, hub: Hub, who: &'static str, shutdown: Cancella
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = probes.tick(), if !lost.is_empty() => {
-                for (watch, api) in apis.iter().filter(|(watch, _)| lost.contains(watch)).cloned().collect::<Vec<_>>() {
-                    if !answers(&api).await {
+                for Watched { watch, api, .. } in &apis {
+                    if !lost.contains(watch) {
+                        continue;
+                    }
+                    if !answers(api).await {
                         break;
                     }
-                    lost.remove(&watch);
-                    hub.apply(Change::Working(watch));
+                    lost.remove(watch);
+                    hub.apply(Change::Working(watch.clone()));
                 }
             }
             event = events.next() => {
@@ -50,22 +53,32 @@ pub async fn run(client: Client, hub: Hub, who: &'static str, shutdown: Cancella
                     Err(error) if status(error).is_none() => lost.insert(watch.clone()),
                     _ => lost.remove(&watch),
                 };
-                if let Some(change) = change(watch, event, who) {
-                    hub.apply(change);
-                }
+                hub.apply(change(watch, event, who));
             }
         }
     }
 }
 
+/// A kind that is watched in a namespace, or in all.
+struct Watched {
+    watch: Watch,
+    resource: ApiResource,
+    api: Api<DynamicObject>,
+}
+
 /// A watch of each kind in each namespace.
-fn apis(client: &Client, hub: &Hub) -> Vec<(Watch, Api<DynamicObject>)> {
+fn apis(client: &Client, hub: &Hub) -> Vec<Watched> {
     let mut apis = Vec::new();
     for (kind, resource) in KINDS.into_iter().zip(resources()) {
-        let all = || (Watch::from(kind), Api::all_with(client.clone(), &resource));
-        let one = |namespace: &String| {
-            let watch = Watch { kind, namespace: Some(namespace.as_str().into()) };
-            (watch, Api::namespaced_with(client.clone(), namespace, &resource))
+        let all = || Watched {
+            watch: Watch::from(kind),
+            resource: resource.clone(),
+            api: Api::all_with(client.clone(), &resource),
+        };
+        let one = |namespace: &String| Watched {
+            watch: Watch { kind, namespace: Some(namespace.as_str().into()) },
+            resource: resource.clone(),
+            api: Api::namespaced_with(client.clone(), namespace, &resource),
         };
         match hub.namespaces() {
             [] => apis.push(all()),
@@ -90,39 +103,34 @@ async fn answers(api: &Api<DynamicObject>) -> bool {
     matches!(list, Ok(Ok(_) | Err(kube::Error::Api(_))))
 }
 
-fn change(
-    watch: Watch,
-    event: Result<watcher::Event<DynamicObject>, watcher::Error>,
-    who: &str,
-) -> Option<Change> {
-    let json = |object: DynamicObject| serde_json::to_value(object).map(Box::<Value>::new).ok();
-    Some(match event {
-        Ok(watcher::Event::Init) => Change::Init(watch),
-        Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
-            Change::Apply(watch, json(object)?)
+fn change(watch: Watch, event: Result<WatchEvent<Object>, WatchError>, who: &str) -> Change {
+    match event {
+        Ok(WatchEvent::Init) => Change::Init(watch),
+        Ok(WatchEvent::InitApply(Object(object)) | WatchEvent::Apply(Object(object))) => {
+            Change::Apply(watch, Box::new(object))
         }
-        Ok(watcher::Event::Delete(object)) => Change::Delete(watch, json(object)?),
-        Ok(watcher::Event::InitDone) => Change::InitDone(watch),
+        Ok(WatchEvent::Delete(Object(object))) => Change::Delete(watch, Box::new(object)),
+        Ok(WatchEvent::InitDone) => Change::InitDone(watch),
         Err(error) => {
             tracing::debug!(kind = watch.kind, %error, "watch failed; retrying");
             let message = message(&watch, &error, who);
             Change::Failed(watch, message)
         }
-    })
+    }
 }
 
 /// The answer of the API server; None if there was none.
-fn status(error: &watcher::Error) -> Option<&kube::core::Status> {
+fn status(error: &WatchError) -> Option<&kube::core::Status> {
     match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => Some(status),
+        WatchError::InitialListFailed(kube::Error::Api(status))
+        | WatchError::WatchStartFailed(kube::Error::Api(status))
+        | WatchError::WatchError(status) => Some(status),
         _ => None,
     }
 }
 
 /// What a person can do about a failed watch.
-fn message(watch: &Watch, error: &watcher::Error, who: &str) -> String {
+fn message(watch: &Watch, error: &WatchError, who: &str) -> String {
     match status(error).map(|status| (status.code, &status.message)) {
         Some((403, _)) => format!("{who} may not list and watch {}", plural(watch.kind)),
         Some((401, _)) => "the API server does not accept the credentials".to_owned(),

@@ -3,8 +3,8 @@
 //!
 //! - [`client`], [`request`], [`api_error`], [`decode_error`]: requests with metrics and timeouts, and errors that never
 //!   quote the content of objects.
-//! - [`list_watch`], [`cache`], [`compact`], [`memory`], [`namespaces`]: caches in which one invalid or large object does
-//!   not block the others.
+//! - [`list_watch`], [`cache`], [`compact`], [`objects`], [`memory`], [`namespaces`]: caches and watches in which one invalid
+//!   or large object does not block the others.
 //! - [`apply`], [`managed_fields`], [`status`]: writes, only when something changes and never to foreign objects;
 //!   [`echoes`] recognizes them when a watch shows them.
 //! - [`events`]: Events with a rate limit per object.
@@ -26,6 +26,7 @@ pub mod list_watch;
 mod managed_fields;
 pub mod memory;
 pub mod namespaces;
+pub mod objects;
 pub mod prune;
 pub mod request;
 pub mod service_account;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures::{Stream, stream};
-use kube::api::{ListParams, WatchParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, WatchParams};
 use kube::core::{Request, Status};
 use kube::runtime::watcher::{self, Error, Event};
 use kube::{Client, Resource};
@@ -79,6 +79,17 @@ impl Target {
             fields: config.field_selector.clone(),
             memory: memory.clone(),
         }
+    }
+
+    /// The objects of a kind that is known only at run time.
+    pub(crate) fn dynamic(
+        client: &Client,
+        resource: &ApiResource,
+        namespace: Option<&str>,
+        memory: &Memory,
+    ) -> Self {
+        let request = Request::new(DynamicObject::url_path(resource, namespace));
+        Self { client: client.clone(), request, labels: None, fields: None, memory: memory.clone() }
     }
 
     fn list<K: Item>(&self, limit: u32, token: Option<String>) -> BuiltRequest {

@@ -27,7 +27,7 @@ fn access(server: &WebServer, more: &str) -> Access {
 
 /// Asks with a deadline that no busy machine reaches.
 async fn get(server: &WebServer, access: &Access) -> Result<(u16, String), FetchError> {
-    get_within(Duration::from_secs(60), server, access).await
+    get_within(Duration::from_mins(1), server, access).await
 }
 
 async fn get_within(

@@ -139,7 +139,7 @@ pub fn messages<'a>(
     for (name, value) in headers {
         match name {
             "x-pulsar-num-batch-message" => {
-                batch = Some(value.parse::<u32>().map_err(|_| EntryError::Invalid)?)
+                batch = Some(value.parse::<u32>().map_err(|_| EntryError::Invalid)?);
             }
             "x-pulsar-partition-key" => key = Some(value.to_owned()),
             "x-pulsar-null-value" => has_value = value != "true",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use function_mesh_api::conditions::ConditionType;
-use function_mesh_api::topology::Topology;
+use function_mesh_api::topology::{Node, Topology};
 use function_mesh_api::types::{ComponentStatus, FunctionMeshStatus, Phase};
 use function_mesh_api::validate::Violation;
 use function_mesh_api::{FunctionMeshSpec, Role, labels, parse};
@@ -24,11 +24,42 @@ const MISSING: &str = "Missing";
 /// The phase of a component whose status cannot be decoded.
 const UNDECODABLE: &str = "Unknown";
 
+/// What of the status of a mesh depends on its spec alone: its components in the order of the flow. A caller that builds the
+/// status again and again keeps it as long as the spec stays.
+#[derive(Clone, Debug)]
+pub struct MeshPlan(Result<Vec<(Role, ObjectRef)>, Violation>);
+
+impl MeshPlan {
+    /// The plan of a FunctionMesh.
+    pub fn of(mesh: &Value) -> Self {
+        let id = ObjectRef::of(mesh);
+        let spec = decode::<Spec>(&json!({ "spec": mesh.get("spec") }));
+        Self(spec.map(|Spec { spec }| {
+            let topology = Topology::of(&spec);
+            let nodes = flow_order(&topology).into_iter().filter_map(|it| topology.components().get(it));
+            let object = |node: &Node| {
+                let name = names::component(&id.name, &node.name);
+                (node.role, ObjectRef::new(node.role.kind(), &id.namespace, &name))
+            };
+            nodes.map(object).collect()
+        }))
+    }
+}
+
 /// The status of a FunctionMesh. Of the components those of the mesh count: by their label, their owner, and the spec of
 /// the mesh.
 pub fn mesh_status<'a>(mesh: &Value, components: impl IntoIterator<Item = &'a Value>) -> StatusView {
+    planned_status(mesh, &MeshPlan::of(mesh), components, component_view)
+}
+
+/// The same with the plan of the mesh. `view` is [`component_view`] of an object, which a caller may keep.
+pub fn planned_status<'a>(
+    mesh: &Value,
+    MeshPlan(plan): &MeshPlan,
+    components: impl IntoIterator<Item = &'a Value>,
+    view: impl Fn(&'a Value) -> Option<ComponentView>,
+) -> StatusView {
     let id = ObjectRef::of(mesh);
-    let spec = decode::<Spec>(&json!({ "spec": mesh.get("spec") }));
     let mut own = BTreeMap::new();
     let mut foreign = BTreeSet::new();
     for object in components {
@@ -41,16 +72,12 @@ pub fn mesh_status<'a>(mesh: &Value, components: impl IntoIterator<Item = &'a Va
     }
     let mut views = Vec::new();
     let mut problem = None;
-    match &spec {
-        Ok(Spec { spec }) => {
-            let topology = Topology::of(spec);
-            for node in flow_order(&topology).into_iter().filter_map(|it| topology.components().get(it)) {
-                let kind = node.role.kind();
-                let key = ObjectRef::new(kind, &id.namespace, &names::component(&id.name, &node.name));
-                views.push(match own.remove(&key) {
-                    Some(object) => component(node.role, object, Some(&id.name)),
-                    None => missing(node.role, key.clone(), &id.name, foreign.contains(&key)),
-                });
+    match plan {
+        Ok(nodes) => {
+            for (role, key) in nodes {
+                let found = own.remove(key).and_then(&view);
+                let missing = || missing(*role, key.clone(), &id.name, foreign.contains(key));
+                views.push(found.unwrap_or_else(missing));
             }
         }
         Err(violation) => problem = Some(format!("the mesh cannot be decoded: {violation}")),
@@ -58,8 +85,8 @@ pub fn mesh_status<'a>(mesh: &Value, components: impl IntoIterator<Item = &'a Va
     let wanted = views.len();
     let ready = views.iter().filter(|view| view.is_ready()).count();
     let surplus = own.values().filter_map(|object| {
-        let mut view = component(role(object)?, object, Some(&id.name));
-        if spec.is_ok() {
+        let mut view = view(object)?;
+        if plan.is_ok() {
             view.health = view.health.max(Health::NotReady);
             view.reasons.push("not in the spec of the mesh: the operator deletes it".to_owned());
         }
@@ -75,16 +102,20 @@ pub fn mesh_status<'a>(mesh: &Value, components: impl IntoIterator<Item = &'a Va
     StatusView { health, mesh: Some(view), components: views }
 }
 
+/// One Function, Source or Sink; None for another kind.
+pub fn component_view(object: &Value) -> Option<ComponentView> {
+    Some(component(role(object)?, object, mesh_of(object)))
+}
+
 /// The status of one Function, Source or Sink; None for another kind.
 pub fn component_status(object: &Value) -> Option<StatusView> {
-    let view = component(role(object)?, object, mesh_of(object));
+    let view = component_view(object)?;
     Some(StatusView { health: view.health, mesh: None, components: vec![view] })
 }
 
 /// Every Function, Source and Sink of these objects.
 pub fn components<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Vec<ComponentView> {
-    let view = |object: &'a Value| Some(component(role(object)?, object, mesh_of(object)));
-    objects.into_iter().filter_map(view).collect()
+    objects.into_iter().filter_map(component_view).collect()
 }
 
 #[derive(Deserialize)]

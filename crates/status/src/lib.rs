@@ -14,7 +14,7 @@ use function_mesh_api::types::{TrafficAccess, TrafficStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 
-pub use build::{component_status, components, mesh_status};
+pub use build::{MeshPlan, component_status, component_view, components, mesh_status, planned_status};
 pub use desired::DesiredView;
 pub use order::flow_order;
 

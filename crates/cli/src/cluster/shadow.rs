@@ -1,11 +1,11 @@
 //! The requests of `shadow`: it creates, changes and deletes objects as they were read.
 
+use function_mesh_actions::FIELD_MANAGER;
 use function_mesh_api::Function;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::Value;
 
-use super::rollout::FIELD_MANAGER;
 use super::{Cluster, ClusterError, component_kinds, mesh_kinds};
 use crate::Failure;
 use crate::object_ref::ObjectRef;

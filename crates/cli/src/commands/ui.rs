@@ -27,7 +27,8 @@ Examples:
 
 The console runs on this machine, listens on the loopback interface only, and reads the cluster with the
 permissions of the kubeconfig: it shows what you may list and watch, and logs if you may get pods/log. It writes
-nothing. The token in the URL works once; the browser tab then has a session that ends with this command.
+only what you confirm: suspend, resume, restart, scale, and pause, resume or undo a rollout, each with its command.
+The token in the URL works once; the browser tab then has a session that ends with this command.
 
 Exit code: 0 after Ctrl-C, 2 mesh not found, no connection or invalid command line.")]
 pub(crate) struct Args {
@@ -74,6 +75,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
     let scope = (!args.all_namespaces).then(|| namespace.to_owned());
     cluster.block_on(async {
         let local = Local::listen(args.port).await?.with_dashboard(args.grafana_url.clone());
+        let local = local.with_flags(flags(&args.connect));
         let url = local.url(&page);
         screen::line(streams.out, &format!("Console: {url}"))?;
         screen::line(streams.out, "The URL works once. Ctrl-C ends the console.")?;
@@ -92,6 +94,14 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         served?;
         Ok(Outcome::Success)
     })
+}
+
+/// The flags that select the same cluster in the commands that the page shows.
+fn flags(connect: &ConnectArgs) -> Vec<String> {
+    let ConnectArgs { kubeconfig, context } = connect;
+    let file = kubeconfig.as_ref().map(|file| format!("--kubeconfig={}", file.display()));
+    let context = context.as_ref().map(|context| format!("--context={context}"));
+    [file, context].into_iter().flatten().collect()
 }
 
 /// A browser that was opened with a file that leads to the console. Command lines can be seen by every user of a machine,

@@ -1,6 +1,6 @@
 //! The layout of the graph of a mesh. It depends on the spec alone, so that numbers move nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use function_mesh_api::{FunctionMeshSpec, Role};
@@ -22,6 +22,8 @@ pub(super) const LONGEST_NAME: usize = 32;
 pub struct LaidOut {
     /// Components, topics and arrows.
     pub graph: Graph,
+    /// Which components read which topics.
+    pub readers: Readers,
     /// The rectangle of each vertex.
     pub frames: Vec<Frame>,
     /// The line of each arrow.
@@ -79,7 +81,42 @@ impl LaidOut {
             }
             (drawing.frames(), lines, drawing.width, drawing.height)
         };
-        Self { graph, frames, lines, width, height }
+        let readers = Readers::of(&graph);
+        Self { graph, readers, frames, lines, width, height }
+    }
+}
+
+/// Components that read one topic alone: its numbers are theirs.
+#[derive(Debug, Default)]
+pub struct Readers {
+    /// The topic of each component that reads one; None if it reads several.
+    topics: HashMap<usize, Option<usize>>,
+    /// The components that read each topic.
+    components: HashMap<usize, Vec<usize>>,
+}
+
+impl Readers {
+    fn of(graph: &Graph) -> Self {
+        let is_topic = |place: usize| {
+            graph.vertices.get(place).is_some_and(|vertex| matches!(vertex.kind, Kind::Topic { .. }))
+        };
+        let mut readers = Self::default();
+        for Arrow { from, to, .. } in graph.arrows.iter().filter(|it| is_topic(it.from) && !is_topic(it.to)) {
+            readers.topics.entry(*to).and_modify(|topic| *topic = None).or_insert(Some(*from));
+            readers.components.entry(*from).or_default().push(*to);
+        }
+        readers
+    }
+
+    /// Whether a component reads this topic and no other.
+    pub fn reads_only(&self, component: usize, topic: usize) -> bool {
+        self.topics.get(&component) == Some(&Some(topic))
+    }
+
+    /// The components that read this topic and no other.
+    pub fn only_readers(&self, topic: usize) -> impl Iterator<Item = usize> {
+        let readers = self.components.get(&topic).into_iter().flatten().copied();
+        readers.filter(move |reader| self.reads_only(*reader, topic))
     }
 }
 
@@ -131,19 +168,19 @@ impl Layouts {
     pub fn get(
         &mut self,
         (mesh, kinds): (&MeshKey, Kinds),
-        spec: Value,
+        spec: &Value,
         surplus: Vec<Surplus>,
         decode: impl FnOnce(&Value) -> FunctionMeshSpec,
     ) -> Arc<LaidOut> {
         let key = (mesh.clone(), kinds);
         if let Some((of, beside, laid_out)) = self.0.get(&key)
-            && *of == spec
+            && of == spec
             && *beside == surplus
         {
             return Arc::clone(laid_out);
         }
-        let laid_out = Arc::new(LaidOut::new(&decode(&spec), &surplus));
-        self.0.insert(key, (spec, surplus, Arc::clone(&laid_out)));
+        let laid_out = Arc::new(LaidOut::new(&decode(spec), &surplus));
+        self.0.insert(key, (spec.clone(), surplus, Arc::clone(&laid_out)));
         laid_out
     }
 

@@ -1,11 +1,12 @@
 //! The page of one mesh.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use function_mesh_api::{FunctionMeshSpec, Role, parse, printable};
 use function_mesh_graph::{Boundary, Flow, Graph, Kind, Vertex};
 use function_mesh_status::object_ref::ObjectRef;
-use function_mesh_status::{ComponentView, Health, MeshView, StallView, StatusView, components, mesh_status};
+use function_mesh_status::{ComponentView, Health, MeshView, StallView, StatusView, planned_status};
 use function_mesh_workloads::names;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -19,37 +20,38 @@ use crate::store::{MeshKey, STANDALONE};
 /// The page of a mesh, or of the components of a namespace that have none.
 pub fn mesh(seen: Seen<'_>, key: &MeshKey, layouts: &mut Layouts) -> State {
     let (view, spec) = status(seen, key);
-    let surplus = surplus(&view, &spec, key);
-    let laid_out = layouts.get((key, seen.kinds(&key.namespace)), spec, surplus, decode);
+    let surplus = surplus(&view, &spec);
+    let laid_out = layouts.get((key, seen.kinds(&key.namespace)), &spec, surplus, decode);
     let places = places(&view, &laid_out.graph, key);
     let items = items(seen, &view, &laid_out, &places);
     State { head: head(seen, key, &view, &laid_out), items }
 }
 
 /// The status of a mesh and its spec. That of standalone components is put together from theirs.
-pub(super) fn status(seen: Seen<'_>, key: &MeshKey) -> (StatusView, Value) {
+pub(super) fn status<'a>(seen: Seen<'a>, key: &MeshKey) -> (StatusView, Cow<'a, Value>) {
     let objects = seen.components(key);
-    if let Some(mesh) = seen.mesh(key) {
-        let spec = mesh.get("spec").cloned().unwrap_or_default();
-        return (mesh_status(mesh, objects), spec);
+    let view = |object: &Value| seen.view(object).cloned();
+    if let (Some(mesh), Some(plan)) = (seen.mesh(key), seen.plan(key)) {
+        let spec = mesh.get("spec").map_or(Cow::Owned(Value::Null), Cow::Borrowed);
+        return (planned_status(mesh, plan, objects, view), spec);
     }
     let is_standalone = key.name == STANDALONE;
-    let components = if is_standalone { components(objects.iter().copied()) } else { Vec::new() };
-    let health = components.iter().map(|it| it.health).max().unwrap_or(Health::NotReady);
+    let components =
+        if is_standalone { objects.iter().copied().filter_map(view).collect() } else { Vec::new() };
+    let health = components.iter().map(|it: &ComponentView| it.health).max().unwrap_or(Health::NotReady);
     let spec = if is_standalone { spec_of(&objects) } else { Value::Null };
-    (StatusView { health, mesh: None, components }, spec)
+    (StatusView { health, mesh: None, components }, Cow::Owned(spec))
 }
+
+/// The lists of a mesh's spec, and the kinds of their components.
+const LISTS: [(&str, &str); 3] = [("functions", "Function"), ("sources", "Source"), ("sinks", "Sink")];
 
 /// The spec of a mesh of these components, those without a spec that can be decoded left out.
 fn spec_of(objects: &[&Value]) -> Value {
     let mut lists: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for object in objects {
         let id = ObjectRef::of(object);
-        let list = match id.kind.as_str() {
-            "Function" => "functions",
-            "Source" => "sources",
-            _ => "sinks",
-        };
+        let Some((list, _)) = LISTS.into_iter().find(|(_, kind)| *kind == id.kind) else { continue };
         let mut spec = object.get("spec").and_then(Value::as_object).cloned().unwrap_or_default();
         spec.insert("name".to_owned(), id.name.into());
         let spec = Value::Object(spec);
@@ -68,18 +70,23 @@ fn decode(spec: &Value) -> FunctionMeshSpec {
     parse(spec.clone()).unwrap_or_default()
 }
 
-/// The components that are in no spec.
-fn surplus(view: &StatusView, spec: &Value, key: &MeshKey) -> Vec<Surplus> {
-    let spec = decode(spec);
-    let known: Vec<(Role, String)> = spec
-        .components()
-        .map(|(role, _, view)| (role, object_name(key, view.common.name.unwrap_or_default())))
-        .collect();
-    let is_known =
-        |it: &&ComponentView| known.iter().any(|(role, name)| role.kind() == it.kind && *name == it.name);
+/// The components that are in no spec: of a mesh those after the ones that it asks for.
+fn surplus(view: &StatusView, spec: &Value) -> Vec<Surplus> {
     let role = |it: &ComponentView| Role::ALL.into_iter().find(|role| role.kind() == it.kind);
-    let surplus = view.components.iter().filter(|it| !is_known(it));
-    surplus.filter_map(|it| Some(Surplus { role: role(it)?, name: it.name.clone() })).collect()
+    let surplus = |it: &ComponentView| Some(Surplus { role: role(it)?, name: it.name.clone() });
+    if let Some(mesh) = &view.mesh {
+        return view.components.iter().skip(mesh.wanted).filter_map(surplus).collect();
+    }
+    let mut known = HashSet::new();
+    for (list, kind) in LISTS {
+        let specs = spec.get(list).and_then(Value::as_array).into_iter().flatten();
+        known.extend(specs.filter_map(|it| Some((kind, it.get("name")?.as_str()?))));
+    }
+    view.components
+        .iter()
+        .filter(|it| !known.contains(&(it.kind, it.name.as_str())))
+        .filter_map(surplus)
+        .collect()
 }
 
 fn object_name(key: &MeshKey, name: &str) -> String {
@@ -107,33 +114,36 @@ fn places(view: &StatusView, graph: &Graph, key: &MeshKey) -> HashMap<usize, usi
     places
 }
 
-fn head(seen: Seen<'_>, key: &MeshKey, view: &StatusView, laid_out: &LaidOut) -> Value {
-    let MeshKey { namespace, name } = key;
-    let is_standalone = name == STANDALONE;
+/// The mesh itself, with the worst health of it and its components.
+pub(super) fn mesh_view(key: &MeshKey, view: &StatusView) -> MeshView {
     let own = view.mesh.as_ref();
-    let ready = view.components.iter().filter(|it| it.is_ready()).count();
     let state = match own {
         Some(MeshView { state, .. }) => state.clone(),
-        None if is_standalone => view.health.as_str().to_owned(),
+        None if key.name == STANDALONE => view.health.as_str().to_owned(),
         None => "Deleted".to_owned(),
     };
+    let ready = || view.components.iter().filter(|it| it.is_ready()).count();
+    MeshView {
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        health: view.health,
+        state,
+        since: own.and_then(|mesh| mesh.since.clone()),
+        ready: own.map_or_else(ready, |mesh| mesh.ready),
+        wanted: own.map_or(view.components.len(), |mesh| mesh.wanted),
+        reasons: own.map(|mesh| clean(&mesh.reasons)).unwrap_or_default(),
+    }
+}
+
+fn head(seen: Seen<'_>, key: &MeshKey, view: &StatusView, laid_out: &LaidOut) -> Value {
     value(&MeshHead {
-        mesh: MeshView {
-            namespace: namespace.clone(),
-            name: name.clone(),
-            health: view.health,
-            state,
-            since: own.and_then(|mesh| mesh.since.clone()),
-            ready: own.map_or(ready, |mesh| mesh.ready),
-            wanted: own.map_or(view.components.len(), |mesh| mesh.wanted),
-            reasons: own.map(|mesh| clean(&mesh.reasons)).unwrap_or_default(),
-        },
+        mesh: mesh_view(key, view),
         synced: seen.has_synced(),
-        exists: own.is_some() || (is_standalone && !view.components.is_empty()),
+        exists: view.mesh.is_some() || (key.name == STANDALONE && !view.components.is_empty()),
         notes: clean(&laid_out.graph.notes),
         width: laid_out.width,
         height: laid_out.height,
-        problem: seen.problem_of(namespace),
+        problem: seen.problem_of(&key.namespace),
     })
 }
 
@@ -146,7 +156,7 @@ fn items(
     let mut items = BTreeMap::new();
     let mut ids = Vec::new();
     let component = |place: usize| places.get(&place).and_then(|order| view.components.get(*order));
-    let readers = Readers::of(&laid_out.graph);
+    let readers = &laid_out.readers;
     for (place, vertex) in laid_out.graph.vertices.iter().enumerate() {
         let id = match &vertex.kind {
             Kind::Component { role, .. } => {
@@ -199,30 +209,6 @@ fn items(
     items
 }
 
-/// Which components read which topics.
-struct Readers(Vec<(usize, usize)>);
-
-impl Readers {
-    fn of(graph: &Graph) -> Self {
-        let is_topic = |place: usize| {
-            graph.vertices.get(place).is_some_and(|vertex| matches!(vertex.kind, Kind::Topic { .. }))
-        };
-        let reads = graph.arrows.iter().filter(|arrow| is_topic(arrow.from) && !is_topic(arrow.to));
-        Self(reads.map(|arrow| (arrow.to, arrow.from)).collect())
-    }
-
-    fn reads_only(&self, component: usize, topic: usize) -> bool {
-        let mut topics = self.0.iter().filter(|(reader, _)| *reader == component);
-        topics.next().is_some_and(|(_, first)| *first == topic) && topics.next().is_none()
-    }
-
-    /// The components that read this topic and no other.
-    fn only_readers(&self, topic: usize) -> impl Iterator<Item = usize> {
-        let readers = self.0.iter().filter(move |(_, read)| *read == topic);
-        readers.map(|(reader, _)| *reader).filter(move |reader| self.reads_only(*reader, topic))
-    }
-}
-
 /// An ID that no item has. Objects with one name twice are drawn twice.
 fn unique(items: &BTreeMap<String, Value>, id: &str) -> String {
     let mut free = id.to_owned();
@@ -271,6 +257,7 @@ fn component_node(
         asleep: object.is_some_and(is_asleep),
         stalled: view.stalled.as_ref().is_some_and(StallView::is_stalled),
         rolling: object.is_some_and(is_rolling),
+        rollout: object.and_then(rollout),
         in_cycle: vertex.in_cycle,
         reason: view.reasons.first().map(|reason| printable(reason).into_owned()),
     })
@@ -314,6 +301,19 @@ fn is_rolling(object: &Value) -> bool {
     };
     let phase = object.pointer("/status/phase").and_then(Value::as_str);
     matches!(phase, Some("Progressing" | "Degraded")) && updated < wanted
+}
+
+/// What a rollout does, or how it ended. Read as text, as the phase.
+fn rollout(object: &Value) -> Option<&'static str> {
+    let text = |field: &str| object.pointer(&format!("/status/rollout/{field}")).and_then(Value::as_str);
+    match (text("state"), text("recreate/step")) {
+        (Some("RolledBack"), _) => Some("rolled back"),
+        (_, Some("Stopping")) => Some("stopping old pods"),
+        (_, Some("Draining")) => Some("draining"),
+        (_, Some("Starting")) => Some("starting new pods"),
+        (Some("Failed"), _) => Some("rollout failed"),
+        _ => None,
+    }
 }
 
 pub(super) fn clean(texts: &[String]) -> Vec<String> {

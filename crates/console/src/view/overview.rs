@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use super::mesh::{clean, is_asleep, status, value};
+use super::mesh::{clean, is_asleep, mesh_view, status, value};
 use super::parts::{MeshRow, OverviewHead};
 use crate::seen::Seen;
 use crate::state::State;
@@ -31,26 +31,18 @@ pub fn overview(seen: Seen<'_>, namespaces: &[String], rows: &mut Rows) -> State
 
 fn row_of(seen: Seen<'_>, key: &MeshKey) -> Value {
     let (view, _) = status(seen, key);
-    let own = view.mesh.as_ref();
+    let mut mesh = mesh_view(key, &view);
     let traffic = || view.components.iter().filter_map(|it| it.traffic.as_ref());
     let sum = |numbers: &mut dyn Iterator<Item = u64>| numbers.reduce(u64::saturating_add);
     let is_asleep = |name: &str, kind| seen.component(&key.namespace, kind, name).is_some_and(is_asleep);
     let worst = view.components.iter().filter(|it| it.health == view.health);
-    let reasons = own.map(|mesh| mesh.reasons.as_slice()).unwrap_or_default();
-    let reason = reasons.first().or_else(|| worst.flat_map(|it| &it.reasons).next());
+    mesh.reasons.extend(worst.flat_map(|it| clean(&it.reasons)).next());
+    mesh.reasons.truncate(1);
     value(&MeshRow {
-        namespace: key.namespace.clone(),
-        name: key.name.clone(),
-        health: view.health,
-        state: own.map_or_else(|| view.health.as_str().to_owned(), |mesh| mesh.state.clone()),
-        since: own.and_then(|mesh| mesh.since.clone()),
-        ready: own
-            .map_or_else(|| view.components.iter().filter(|it| it.is_ready()).count(), |mesh| mesh.ready),
-        wanted: own.map_or(view.components.len(), |mesh| mesh.wanted),
+        mesh,
         asleep: view.components.iter().filter(|it| it.exists && is_asleep(&it.name, it.kind)).count(),
         backlog: sum(&mut traffic().filter_map(|it| it.backlog)),
         lag_seconds: traffic().filter_map(|it| it.lag_seconds).max(),
         exceptions: sum(&mut traffic().filter_map(|it| it.exceptions)),
-        reason: reason.and_then(|reason| clean(std::slice::from_ref(reason)).pop()),
     })
 }

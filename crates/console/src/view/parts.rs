@@ -1,7 +1,6 @@
 //! The items of the pages. In JSON each field is always present, and null is unknown.
 
 use function_mesh_status::{Health, MeshView, PodsView};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 
 /// The head of the overview.
@@ -20,20 +19,10 @@ pub struct OverviewHead {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MeshRow {
-    /// Namespace.
-    pub namespace: String,
-    /// Name; `-` for the components without a mesh.
-    pub name: String,
-    /// The worst health of the mesh and its components.
-    pub health: Health,
-    /// State in a word.
-    pub state: String,
-    /// Since when.
-    pub since: Option<Time>,
-    /// Components that are ready, suspended, or ready with a deferred change.
-    pub ready: usize,
-    /// Components in the spec.
-    pub wanted: usize,
+    /// The mesh; the health is the worst of it and its components, the name `-` for the components without a mesh. Of the
+    /// reasons the first, also if it is one of a component.
+    #[serde(flatten)]
+    pub mesh: MeshView,
     /// Components that sleep.
     pub asleep: usize,
     /// The sum of what is known of the backlogs.
@@ -42,8 +31,6 @@ pub struct MeshRow {
     pub lag_seconds: Option<u64>,
     /// The sum of what is known of the exceptions within ten minutes.
     pub exceptions: Option<u64>,
-    /// The first cause.
-    pub reason: Option<String>,
 }
 
 /// The head of the page of a mesh.
@@ -117,6 +104,8 @@ pub struct ComponentNode {
     pub stalled: bool,
     /// Whether its pods are being changed.
     pub rolling: bool,
+    /// What a rollout does, or how it ended if that is not well; null if there is nothing to say.
+    pub rollout: Option<&'static str>,
     /// Whether it is part of a cycle.
     pub in_cycle: bool,
     /// The first cause.

@@ -34,6 +34,8 @@ pub(super) struct SignedIn {
     user: Option<String>,
     /// The template of links from components.
     dashboard: Option<LinkTemplate>,
+    /// Whether there are actions.
+    actions: bool,
 }
 
 pub(super) async fn session(
@@ -55,7 +57,8 @@ pub(super) async fn signed_in(
     Extension(permissions): Extension<Permissions>,
 ) -> Json<SignedIn> {
     let user = permissions.user_name().map(|name| printable(name).into_owned());
-    Json(SignedIn { user, dashboard: app.dashboard })
+    let actions = matches!(*app.access, Access::Loopback(_));
+    Json(SignedIn { user, dashboard: app.dashboard, actions })
 }
 
 pub(super) async fn meshes(

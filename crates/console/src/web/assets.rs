@@ -35,6 +35,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "index.html" => "text/html; charset=utf-8",
         "style.css" => "text/css; charset=utf-8",
         "icon.svg" => "image/svg+xml",
+        "actions.js" => SCRIPT,
         "app.js" => SCRIPT,
         "client.js" => SCRIPT,
         "dom.js" => SCRIPT,

@@ -60,6 +60,7 @@ pub(super) async fn component(
         "message": field("message"),
         "pendingChange": field("pendingChange"),
         "scaling": field("scaling"),
+        "rollout": field("rollout"),
         "traffic": field("traffic"),
         "pods": pods.iter().map(PodRow::of).collect::<Vec<_>>(),
         "podsProblem": pods_problem,

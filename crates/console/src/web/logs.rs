@@ -29,7 +29,7 @@ const SHOWN: usize = 2000;
 const LINE: usize = 4000;
 
 /// Which lines.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Wanted {
     /// A text that a line contains, in upper or lower case.
     #[serde(default)]
@@ -39,6 +39,13 @@ pub(super) struct Wanted {
     /// The log of the containers before their last restart.
     #[serde(default)]
     previous: bool,
+}
+
+impl Wanted {
+    /// So many lines from the end of the logs, of now or of before the last restart.
+    pub(super) fn last(lines: i64, previous: bool) -> Self {
+        Self { lines: Some(lines), previous, ..Self::default() }
+    }
 }
 
 /// Lines of all pods in the order of their time.
@@ -60,7 +67,7 @@ struct Line {
 
 /// Why the log of a pod is missing.
 #[derive(Debug, Serialize)]
-struct Problem {
+pub(super) struct Problem {
     pod: String,
     message: String,
 }
@@ -71,25 +78,10 @@ pub(super) async fn logs(
     Path(path): Path<(String, String, String)>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Logs>, ApiError> {
-    let component = ComponentRef::new(path)?;
-    let namespace = &component.namespace;
-    let logs = Permission { subresource: "log", ..Permission::core("get", "pods", namespace) };
-    permissions.require(logs).await?;
-    let object = component.read(&app.client, &permissions).await?;
-    let pods = pods(&app.client, &permissions, &object, namespace).await?;
-    let _permit = app.log_permits.acquire().await;
-    let bytes = MOST_BYTES / i64::try_from(pods.len().clamp(1, MOST_PODS)).unwrap_or(1);
-    let read = |pod: &Pod| read(app.client.clone(), namespace.clone(), pod.clone(), &wanted, bytes);
-    let found = join_all(pods.iter().take(MOST_PODS).map(read)).await;
-    let mut logs = Logs { is_cut: pods.len() > MOST_PODS, ..Logs::default() };
-    for (pod, found) in pods.iter().zip(found) {
-        match found {
-            Ok(text) => logs.lines.extend(lines(&pod.name_any(), &text, &wanted.search)),
-            Err(error) => {
-                let message = printable(error.message()).into_owned();
-                logs.problems.push(Problem { pod: pod.name_any(), message });
-            }
-        }
+    let texts = read_pods(&app, &permissions, path, std::slice::from_ref(&wanted)).await?;
+    let mut logs = Logs { is_cut: texts.is_cut, problems: texts.problems, ..Logs::default() };
+    for (pod, text) in &texts.found {
+        logs.lines.extend(lines(pod, text, &wanted.search));
     }
     // Of lines of one time those of one pod stay in order.
     logs.lines.sort_by(|one, other| one.time.cmp(&other.time));
@@ -100,11 +92,64 @@ pub(super) async fn logs(
     Ok(Json(logs))
 }
 
+/// The logs of the pods of a component.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    /// Name of the pod, and its log.
+    pub(super) found: Vec<(String, String)>,
+    /// Whether there are more pods than these.
+    pub(super) is_cut: bool,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Reads logs of the pods of a component, in each of these ways. The log before a restart is read only of pods that have
+/// restarted, unless it is all that is wanted.
+pub(super) async fn read_pods(
+    app: &App,
+    permissions: &Permissions,
+    path: (String, String, String),
+    ways: &[Wanted],
+) -> Result<Texts, ApiError> {
+    let component = ComponentRef::new(path)?;
+    let namespace = &component.namespace;
+    let logs = Permission { subresource: "log", ..Permission::core("get", "pods", namespace) };
+    permissions.require(logs).await?;
+    let object = component.read(&app.client, permissions).await?;
+    let pods = pods(&app.client, permissions, &object, namespace).await?;
+    let _permit = app.log_permits.acquire().await;
+    let mut requests = Vec::new();
+    for pod in pods.iter().take(MOST_PODS) {
+        let is_read = |wanted: &&Wanted| ways.len() == 1 || !wanted.previous || has_restarted(pod);
+        requests.extend(ways.iter().filter(is_read).map(|wanted| (pod, wanted)));
+    }
+    let bytes = MOST_BYTES / i64::try_from(requests.len().max(1)).unwrap_or(1);
+    let read = |(pod, wanted): &(&Pod, &Wanted)| {
+        read(app.client.clone(), namespace.clone(), (*pod).clone(), (*wanted).clone(), bytes)
+    };
+    let found = join_all(requests.iter().map(read)).await;
+    let mut texts = Texts { is_cut: pods.len() > MOST_PODS, ..Texts::default() };
+    for ((pod, _), found) in requests.iter().zip(found) {
+        match found {
+            Ok(text) => texts.found.push((pod.name_any(), text)),
+            Err(error) => {
+                let message = printable(error.message()).into_owned();
+                texts.problems.push(Problem { pod: pod.name_any(), message });
+            }
+        }
+    }
+    Ok(texts)
+}
+
+fn has_restarted(pod: &Pod) -> bool {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    containers.into_iter().any(|it| it.restart_count > 0)
+}
+
 async fn read(
     client: Client,
     namespace: String,
     pod: Pod,
-    wanted: &Wanted,
+    wanted: Wanted,
     bytes: i64,
 ) -> Result<String, ApiError> {
     let first = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|it| it.name.clone());

@@ -12,12 +12,16 @@
 //! | `GET /api/v1/components/{namespace}/{kind}/{name}` | conditions, Events, pods and YAML of a component |
 //! | `GET /api/v1/components/{namespace}/{kind}/{name}/history` | its samples of the last hour |
 //! | `GET /api/v1/components/{namespace}/{kind}/{name}/logs` | logs of its pods |
+//! | `GET /api/v1/components/{namespace}/{kind}/{name}/exceptions` | the last exceptions in these logs |
+//! | `GET`, `POST /api/v1/actions/{namespace}/{kind}/{name}` | what can be done to an object, and doing it; not in the cluster |
 
 pub mod access;
+mod actions;
 mod api;
 mod assets;
 mod detail;
 mod error;
+mod exceptions;
 mod guard;
 mod logs;
 mod pods;
@@ -33,6 +37,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
+use self::actions::Actions;
 use crate::hub::Hub;
 use crate::link::LinkTemplate;
 
@@ -49,6 +54,7 @@ pub struct App {
     pub shutdown: CancellationToken,
     /// Where a component links to.
     pub dashboard: Option<LinkTemplate>,
+    actions: Arc<Actions>,
     log_permits: Arc<Semaphore>,
 }
 
@@ -56,14 +62,21 @@ impl App {
     /// Answers until shutdown.
     pub fn new(hub: Hub, client: Client, access: Access, shutdown: CancellationToken) -> Self {
         let log_permits = Arc::new(Semaphore::new(logs::AT_A_TIME));
-        Self { hub, client, access: Arc::new(access), shutdown, dashboard: None, log_permits }
+        let (access, actions) = (Arc::new(access), Actions::new(Vec::new()));
+        Self { hub, client, access, shutdown, dashboard: None, actions, log_permits }
+    }
+
+    /// With flags in the commands that are shown, which select the cluster.
+    #[must_use]
+    pub fn with_flags(self, flags: Vec<String>) -> Self {
+        Self { actions: Actions::new(flags), ..self }
     }
 }
 
 /// The routes.
 pub fn router(app: App) -> Router {
     let component = "/api/v1/components/{namespace}/{kind}/{name}";
-    Router::new()
+    let routes = Router::new()
         .route("/", get(assets::index))
         .route("/assets/{name}", get(assets::asset))
         .route("/api/v1/session", post(api::session).get(api::signed_in))
@@ -74,7 +87,11 @@ pub fn router(app: App) -> Router {
         .route(component, get(detail::component))
         .route(&format!("{component}/history"), get(detail::history))
         .route(&format!("{component}/logs"), get(logs::logs))
-        .fallback(error::not_found)
-        .layer(from_fn_with_state(app.clone(), guard::guard))
-        .with_state(app)
+        .route(&format!("{component}/exceptions"), get(exceptions::exceptions));
+    // The console in the cluster cannot write: it does not have these routes.
+    let routes = match &*app.access {
+        Access::Loopback(_) => routes.merge(actions::routes()),
+        Access::Reviews(_) => routes,
+    };
+    routes.fallback(error::not_found).layer(from_fn_with_state(app.clone(), guard::guard)).with_state(app)
 }

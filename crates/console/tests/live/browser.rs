@@ -158,8 +158,18 @@ impl Browser {
     }
 
     pub(crate) async fn press(&mut self, key: &str) -> anyhow::Result<()> {
+        let number = match key {
+            "Enter" => 13,
+            "Escape" => 27,
+            _ => 0,
+        };
         for kind in ["keyDown", "keyUp"] {
-            let params = json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": if key == "Enter" { 13 } else { 0 } });
+            let mut params =
+                json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": number });
+            if key == "Enter" && kind == "keyDown" {
+                // A button is pressed by the letter, and not by the key.
+                params["text"] = "\r".into();
+            }
             self.call("Input.dispatchKeyEvent", params).await?;
         }
         Ok(())

@@ -8,8 +8,10 @@
 )]
 
 mod access;
+mod actions;
 mod browser;
 mod detail;
+mod dialog;
 mod events;
 mod figures;
 mod harness;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{Console, Harness, Stream, component, json as read};
 
 /// Lets a user do these things in the namespace of a test.
-async fn grant(harness: &Harness, user: &str, rules: &Value) -> anyhow::Result<()> {
+pub(crate) async fn grant(harness: &Harness, user: &str, rules: &Value) -> anyhow::Result<()> {
     let metadata = json!({ "name": user, "namespace": harness.namespace });
     let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules });
     let binding = json!({

@@ -56,6 +56,7 @@ const STEADY: Duration = Duration::from_secs(20);
 /// There are no nodes and no webhook: the functions have the webhook's defaults, and their pods stay Pending.
 #[derive(Debug, Parser)]
 #[command(name = "bench", after_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 struct Args {
     /// Functions to create
     #[arg(long, env = "FUNCTIONS", default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

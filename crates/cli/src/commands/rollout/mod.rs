@@ -3,17 +3,16 @@
 //! What writes, writes one annotation of an object, and prints it.
 
 mod history;
-mod undo;
 
 use clap::Subcommand;
+use function_mesh_actions::{Action, ActionError};
 use function_mesh_api::conditions::{ConditionType, Reason};
-use function_mesh_api::labels;
 use function_mesh_api::types::{ComponentStatus, Phase, RolloutState};
 use function_mesh_kube::connect::ConnectArgs;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::status::{Format, Subject, data, mesh_selector, not_found};
+use super::status::{Format, Subject, data, not_found};
 use crate::cluster::Cluster;
 use crate::object_ref::ObjectRef;
 use crate::{Failure, Outcome, Streams, screen};
@@ -38,17 +37,17 @@ Exit code: 0 success, 1 `status` found a rollout that is not complete, 2 object 
 invalid command line.")]
 pub(crate) struct Args {
     #[command(subcommand)]
-    action: Action,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum Command {
     /// Show the state of rollouts
     Status(Shown),
     /// Show revisions, and what differs between them
     History(Shown),
     /// Give the pods an earlier revision, until the spec changes
-    Undo(undo::Args),
+    Undo(Undone),
     /// Defer changes of running pods that do not come from the spec
     Pause(Named),
     /// Apply deferred changes
@@ -80,6 +79,16 @@ struct Shown {
     named: Named,
 }
 
+#[derive(Debug, clap::Args)]
+struct Undone {
+    /// Revision of a component, as `history` numbers them [default: the one before]
+    #[arg(long, value_name = "N")]
+    to_revision: Option<i64>,
+
+    #[command(flatten)]
+    named: Named,
+}
+
 impl Named {
     fn open(&self) -> Result<(Cluster, ObjectRef), Failure> {
         let cluster = Cluster::open(&self.connect)?;
@@ -90,26 +99,30 @@ impl Named {
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    match &args.action {
-        Action::Status(args) => status(args, streams),
-        Action::History(args) => history::run(args, streams),
-        Action::Undo(args) => undo::run(args, streams),
-        Action::Pause(named) => pause(named, true, streams),
-        Action::Resume(named) => pause(named, false, streams),
+    match &args.command {
+        Command::Status(args) => status(args, streams),
+        Command::History(args) => history::run(args, streams),
+        Command::Undo(args) => {
+            let action = Action::UndoRollout { to_revision: args.to_revision };
+            act(&args.named, &action, streams)
+        }
+        Command::Pause(named) => act(named, &Action::PauseRollout, streams),
+        Command::Resume(named) => act(named, &Action::ResumeRollout, streams),
     }
 }
 
 /// The component, or all those of the mesh, by kind and name.
 fn components(cluster: &Cluster, id: &ObjectRef) -> Result<Vec<Value>, Failure> {
-    let object = cluster.get(id)?.ok_or_else(|| not_found(cluster, id))?;
-    if id.kind != "FunctionMesh" {
-        return Ok(vec![object]);
+    let found = cluster.block_on(function_mesh_actions::components(&cluster.client(), id));
+    found.map_err(|error| failure(cluster, id, error))
+}
+
+/// A missing object with what there is instead.
+fn failure(cluster: &Cluster, id: &ObjectRef, error: ActionError) -> Failure {
+    match error {
+        ActionError::NotFound(missing) if missing == *id => not_found(cluster, id),
+        error => Failure::Action(error),
     }
-    let uid = object.pointer("/metadata/uid");
-    let mut found = cluster.components(Some(&id.namespace), mesh_selector(&id.name))?;
-    found.retain(|it| it.pointer("/metadata/ownerReferences/0/uid") == uid);
-    found.sort_by_key(|it| ObjectRef::of(it).to_string());
-    Ok(found)
 }
 
 /// The rollout of a component.
@@ -182,26 +195,12 @@ fn status(args: &Shown, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
     Ok(if is_complete { Outcome::Success } else { Outcome::Unhealthy })
 }
 
-fn pause(named: &Named, is_paused: bool, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
+/// Carries out an action, and prints what it wrote.
+fn act(named: &Named, action: &Action, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
     let (cluster, id) = named.open()?;
-    annotate(&cluster, &id, labels::PAUSE_ROLLOUT, is_paused.then_some("true"), streams)?;
+    let written = cluster.block_on(function_mesh_actions::run(&cluster.client(), &id, action, None));
+    for line in written.map_err(|error| failure(&cluster, &id, error))? {
+        screen::line(streams.out, &line)?;
+    }
     Ok(Outcome::Success)
-}
-
-/// Writes or removes one annotation of an object, and prints it.
-fn annotate(
-    cluster: &Cluster,
-    id: &ObjectRef,
-    key: &str,
-    value: Option<&str>,
-    streams: &mut Streams<'_>,
-) -> Result<(), Failure> {
-    cluster.annotate(id, key, value)?.ok_or_else(|| not_found(cluster, id))?;
-    let object = format!("{}/{}", id.kind.to_lowercase(), id.name);
-    let text = match value {
-        Some(value) => format!("{object} annotated: {key}={value}"),
-        None => format!("{object} annotated: {key} removed"),
-    };
-    screen::line(streams.out, &text)?;
-    Ok(())
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// Answers by question.
 #[derive(Debug)]
-pub(super) struct Cache<K, V> {
+pub(in crate::web) struct Cache<K, V> {
     answers: Mutex<HashMap<K, (Instant, V)>>,
     lifetime: Duration,
     most: usize,
@@ -17,18 +17,18 @@ pub(super) struct Cache<K, V> {
 
 impl<K: Eq + Hash, V: Clone> Cache<K, V> {
     /// At most so many answers, each for so long.
-    pub(super) fn new(lifetime: Duration, most: usize) -> Self {
+    pub(in crate::web) fn new(lifetime: Duration, most: usize) -> Self {
         Self { answers: Mutex::default(), lifetime, most }
     }
 
     /// The answer, if it is known and not too old.
-    pub(super) fn get(&self, question: &K) -> Option<V> {
+    pub(in crate::web) fn get(&self, question: &K) -> Option<V> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.get(question).filter(|(since, _)| since.elapsed() < self.lifetime).map(|(_, it)| it.clone())
     }
 
     /// Keeps an answer. If there are too many, old ones go, and if there are none, all of them.
-    pub(super) fn insert(&self, question: K, answer: V) {
+    pub(in crate::web) fn insert(&self, question: K, answer: V) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         if answers.len() >= self.most {
             answers.retain(|_, (since, _)| since.elapsed() < self.lifetime);

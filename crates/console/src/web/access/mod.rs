@@ -8,6 +8,7 @@ mod reviews;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
+pub(super) use self::cache::Cache;
 pub use self::loopback::{Loopback, NoRandomness};
 pub(super) use self::permission::Permission;
 pub use self::reviews::{Reviews, User};

@@ -29,7 +29,7 @@ impl<'a> Permission<'a> {
         Self { namespace: Some(namespace), verb, group: "", resource, subresource: "", name: "" }
     }
 
-    pub(super) fn attributes(&self) -> ResourceAttributes {
+    pub(in crate::web) fn attributes(&self) -> ResourceAttributes {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         ResourceAttributes {
             namespace: self.namespace.map(str::to_owned),

@@ -1,49 +1,12 @@
-//! Gives the pods of components an earlier revision, with an annotation: the spec stays as its author wrote it.
+//! Which revision the pods of components get when a rollout is undone: the spec stays as its author wrote it.
 
-use function_mesh_api::labels;
 use function_mesh_rollout::Undo;
 use jiff::{SignedDuration, Timestamp};
 
-use super::history::{self, History, Revision};
-use super::{Named, annotate, components};
-use crate::object_ref::ObjectRef;
-use crate::{Failure, Outcome, Streams};
+use crate::revisions::{History, Revision};
 
 /// Time within which the operator applies the components that one change of a mesh changes.
 const LAST_CHANGE: SignedDuration = SignedDuration::from_mins(1);
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// Revision of a component, as `history` numbers them [default: the one before]
-    #[arg(long, value_name = "N")]
-    to_revision: Option<i64>,
-
-    #[command(flatten)]
-    named: Named,
-}
-
-pub(super) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    let (cluster, id) = args.named.open()?;
-    let is_mesh = id.kind == "FunctionMesh";
-    if is_mesh && args.to_revision.is_some() {
-        let message = "--to-revision is of one component: name it as function/NAME, source/NAME or sink/NAME";
-        return Err(Failure::Message(message.to_owned()));
-    }
-    let found = components(&cluster, &id)?;
-    let mut histories = found.iter().map(|it| history::read(&cluster, it)).collect::<Result<Vec<_>, _>>()?;
-    if is_mesh {
-        keep_last_change(&mut histories);
-        if histories.is_empty() {
-            return Err(Failure::Message(format!("no component of {} has an earlier revision", id.name)));
-        }
-    }
-    for history in &histories {
-        let undo = undo(history, args.to_revision).map_err(Failure::Message)?;
-        let id = ObjectRef::new(&history.kind, &history.namespace, &history.name);
-        annotate(&cluster, &id, labels::UNDO_ROLLOUT, Some(&undo.to_string()), streams)?;
-    }
-    Ok(Outcome::Success)
-}
 
 /// The revision that the spec asks for: the one that failed, or else the newest.
 fn asked(history: &History) -> Option<&Revision> {
@@ -52,7 +15,7 @@ fn asked(history: &History) -> Option<&Revision> {
 }
 
 /// Keeps the components whose revision was created with the newest one, and that have an earlier one.
-fn keep_last_change(histories: &mut Vec<History>) {
+pub(crate) fn keep_last_change(histories: &mut Vec<History>) {
     let created =
         |history: &History| asked(history).and_then(|it| it.created.as_ref()?.parse::<Timestamp>().ok());
     histories.retain(|history| history.revisions.len() > 1);
@@ -60,7 +23,8 @@ fn keep_last_change(histories: &mut Vec<History>) {
     histories.retain(|it| created(it).is_some_and(|at| last.duration_since(at) <= LAST_CHANGE));
 }
 
-fn undo(history: &History, to_revision: Option<i64>) -> Result<Undo, String> {
+/// From the revision that the spec asks for to the named one, or to the one before.
+pub(crate) fn undo(history: &History, to_revision: Option<i64>) -> Result<Undo, String> {
     let name = format!("{}/{}", history.kind.to_lowercase(), history.name);
     let from = asked(history).ok_or_else(|| format!("{name} has no revisions"))?;
     let to = match to_revision {
