@@ -80,12 +80,15 @@ pub const RECREATE: &str = "compute.functionmesh.io/recreate";
 /// Annotation of a component: `FROM/TO`, two revisions of its StatefulSet. As long as the spec asks for the first one, the
 /// pods get the second. `kubectl mesh rollout undo` writes it.
 pub const UNDO_ROLLOUT: &str = "compute.functionmesh.io/undo-rollout";
+/// Annotation of a component: a revision of its StatefulSet. All pods get it, regardless of what the canary of
+/// `rollout.canary` found. `kubectl mesh rollout promote` writes it.
+pub const PROMOTE_CANARY: &str = "compute.functionmesh.io/promote-canary";
 /// Annotation of a component of a mesh with `rollout.atomic`: the generation of the mesh.
 pub const MESH_GENERATION: &str = "compute.functionmesh.io/mesh-generation";
 /// Annotation of a component of a mesh with `rollout.atomic`: the generation of the mesh whose change was rolled back in
 /// another component.
 pub const ROLL_BACK: &str = "compute.functionmesh.io/roll-back";
-/// Annotation of a StatefulSet whose component has `rollout.onFailure` `RollBack`: the template that was tried last, the
+/// Annotation of a StatefulSet whose component has `rollout.onFailure` `RollBack` or `rollout.canary`: the template that was tried last, the
 /// revision that was good last, and why one was rolled back. One write applies it together with the template.
 pub const ROLLOUT: &str = "compute.functionmesh.io/rollout";
 
