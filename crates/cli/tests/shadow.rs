@@ -143,7 +143,7 @@ async fn of_a_mesh_one_component_changes_and_foreign_objects_stay() -> anyhow::R
     let images: Vec<_> = functions.iter().map(|it| it.image.as_deref()).collect();
     assert_eq!(images, [None, Some("x:2")]);
 
-    // A function of this name that is nobody's shadow.
+    // A function of this name that is no shadow.
     apply(&harness.client, &harness.namespace, &fixtures::function(fixtures::java_function("m-b-shadow"))?)
         .await?;
     for command in ["promote", "discard", "diff"] {

@@ -57,7 +57,7 @@ pub enum Refusal {
     NoEffect,
     /// The change is a transition.
     #[error(
-        "`{0}` cannot be tried by a shadow, which reads the same messages and has an output of its own; change it in the manifest"
+        "`{0}` cannot be tried by a shadow, which reads the same messages and has a separate output; change it in the manifest"
     )]
     Field(String),
     /// The object is no shadow.
@@ -232,7 +232,7 @@ mod tests {
             (&function(), &json!({}), "no effect"),
             (&function(), &json!({ "output": { "topic": "x" } }), "`output` cannot be tried"),
         ] {
-            let error = shadow(object, change).expect_err("a refusal").to_string();
+            let error = shadow(object, change).expect_err("an error").to_string();
             assert!(error.contains(expected), "{error}");
         }
         assert_eq!(change_of(&function()), Err(Refusal::NoShadow("clean".to_owned())));

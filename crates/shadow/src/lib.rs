@@ -1,4 +1,4 @@
-//! A shadow: a new version of a function beside the real one, on a subscription of its own, with an output of its own.
+//! A shadow: a new version of a function beside the real one, with its own subscription and its own output.
 //!
 //! Nothing reads the output of a shadow but the comparison. [`Function`](function) is made from the real one and a change;
 //! [`messages`] reads what both wrote, and [`Comparison`] says what differs, by the input message that caused it.

@@ -1,5 +1,5 @@
 //! Messages of an entry, as the admin API of Pulsar returns one: properties in headers, and a payload, which the broker has
-//! decompressed. An entry can contain a batch; then each message has metadata of its own, in Protocol Buffers.
+//! decompressed. An entry can contain a batch; then each message has its own metadata, in Protocol Buffers.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! `shadow`: runs a new version of a function beside the real one, compares what both write, and promotes or discards it.
 //!
-//! A shadow is a Function of its own, which the operator runs as any other. It is created, changed and deleted with the
+//! A shadow is a separate Function, which the operator runs as any other. It is created, changed and deleted with the
 //! user's permissions.
 
 mod diff;
@@ -29,8 +29,8 @@ Examples:
   kubectl mesh shadow promote people/clean                   the change becomes part of the spec
   kubectl mesh shadow discard people/clean
 
-The shadow is function/NAME-shadow: one pod, with a subscription of its own that begins with the newest message, and the
-output topic OUTPUT-shadow. Nobody reads that topic. What else its code does, such as writing to a database, it does
+The shadow is function/NAME-shadow: one pod, with a separate subscription that begins with the newest message, and the
+output topic OUTPUT-shadow. No consumer reads that topic. What else its code does, such as writing to a database, it does
 twice. `diff` compares the newest messages of both output topics by the input message that caused each, as the runners
 of Java and Python record it. It reads them through the admin API of Pulsar, and acknowledges nothing.
 
@@ -116,7 +116,7 @@ fn shadow_of(cluster: &Cluster, real: &ObjectRef) -> Result<(ObjectRef, Value), 
             real.name
         ))
     })?;
-    // An object of this name can be anybody's.
+    // An object of this name can belong to another client.
     if function::of(&found) != Some(&real.name) {
         return Err(refused(&function::Refusal::NoShadow(id.name)));
     }
