@@ -3,10 +3,10 @@
 use function_mesh_actions::FIELD_MANAGER;
 use function_mesh_api::Function;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::Value;
 
-use super::{Cluster, ClusterError, component_kinds, mesh_kinds};
+use super::{Cluster, ClusterError};
 use crate::Failure;
 use crate::object_ref::ObjectRef;
 
@@ -14,7 +14,7 @@ impl Cluster {
     /// Creates a function, which must not exist.
     pub(crate) fn create_function(&self, object: &Value) -> Result<(), Failure> {
         let id = ObjectRef::of(object);
-        let [kind, ..] = component_kinds();
+        let kind = ApiResource::erase::<Function>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &id.namespace, &kind);
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let object: DynamicObject = serde_json::from_value(object.clone())?;
@@ -29,7 +29,7 @@ impl Cluster {
 
     /// Applies a JSON patch, whose operations test what they rely on.
     pub(crate) fn patch_json(&self, id: &ObjectRef, operations: &Value) -> Result<(), Failure> {
-        let Some(kind) = mesh_kinds().into_iter().find(|kind| kind.kind == id.kind) else {
+        let Some(kind) = function_mesh_actions::resource(&id.kind) else {
             return Err(Failure::Message(format!("{} cannot be changed", id.kind)));
         };
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &id.namespace, &kind);

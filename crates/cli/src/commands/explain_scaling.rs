@@ -47,9 +47,9 @@ pub(crate) struct Args {
 
 /// A component: the name of its object, and the kind if that is given.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Subject {
-    kind: Option<&'static str>,
-    name: String,
+pub(super) struct Subject {
+    pub(super) kind: Option<&'static str>,
+    pub(super) name: String,
 }
 
 impl FromStr for Subject {

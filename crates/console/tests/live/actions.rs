@@ -241,7 +241,7 @@ async fn permissions_decide_what_can_be_done() -> anyhow::Result<()> {
         }
     }
     // Who may not even look gets no version, and can do nothing without one.
-    let user = "nobody";
+    let user = "without-permissions";
     let console = Console::start(&harness.plane.kubeconfig_by_roles(user).await?, &harness.namespace).await?;
     let actor = Actor::new(&console, &harness.namespace, "function/m-shout").await?;
     assert!(actor.offers().await.is_err());

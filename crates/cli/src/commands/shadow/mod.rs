@@ -12,11 +12,11 @@ use std::str::FromStr;
 use clap::Subcommand;
 use function_mesh_kube::connect::ConnectArgs;
 use function_mesh_shadow::function;
-use function_mesh_workloads::names;
 use serde_json::Value;
 
-use super::status::{not_found, object_name};
-use crate::cluster::{Cluster, Target};
+use super::explain_scaling::Subject;
+use super::status::not_found;
+use crate::cluster::Cluster;
 use crate::object_ref::ObjectRef;
 use crate::{Failure, Outcome, Streams};
 
@@ -79,22 +79,13 @@ impl FromStr for FunctionName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let name =
-            match text.split_once('/') {
-                None => text.to_owned(),
-                Some((before, after)) => match text.parse::<Target>() {
-                    Ok(Target { kind: "Function", name }) => name,
-                    Ok(_) => return Err(
-                        "only a function can have a shadow: name it as people/clean or function/people-clean"
-                            .to_owned(),
-                    ),
-                    Err(_) => {
-                        object_name(after)?;
-                        names::component(&object_name(before)?, after)
-                    }
-                },
-            };
-        object_name(&name).map(Self)
+        match text.parse()? {
+            Subject { kind: None | Some("Function"), name } => Ok(Self(name)),
+            Subject { .. } => {
+                Err("only a function can have a shadow: name it as people/clean or function/people-clean"
+                    .to_owned())
+            }
+        }
     }
 }
 
