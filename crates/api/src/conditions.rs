@@ -136,6 +136,18 @@ documented_names! {
         RecreateStarting,
         /// The first changed pod is ready; the message has the time without a pod.
         Recreated,
+        /// Some pods got a new version, as `rollout.canary` asks for.
+        CanaryStarted,
+        /// More pods got the new version of a canary, since nothing speaks against it.
+        CanaryStepped,
+        /// A step of a canary has ended and too little is known of its pods; the message says what is missing.
+        CanaryInconclusive,
+        /// The pods of a canary did what they may not do, and no other pod gets its version; the message has the figures.
+        CanaryFailed,
+        /// All pods have the version of a canary, and keep it.
+        CanaryPromoted,
+        /// A change went to all pods without a canary; the message says why.
+        CanarySkipped,
         /// Pods or components are rolling out a change.
         RolloutInProgress,
         /// Nothing is rolling out.

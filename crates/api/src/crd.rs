@@ -160,9 +160,9 @@ fn add_mesh_rules(schema: &mut Value) {
 /// client that applies the same manifest. The type of the field rejects what is no quantity.
 fn accept_fractions(name: &str, schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
-    // Ports, and the limits of a vertical autoscaler, have no fractions.
+    // Ports, the limits of a vertical autoscaler and the pods of a step have no fractions.
     if object.contains_key("x-kubernetes-int-or-string")
-        && !["port", "minAllowed", "maxAllowed"].contains(&name)
+        && !["port", "minAllowed", "maxAllowed", "replicas"].contains(&name)
     {
         object.retain(|key, _| key == "description" || key == "nullable");
         object.insert("x-kubernetes-preserve-unknown-fields".to_owned(), json!(true));

@@ -84,12 +84,15 @@ pub const UNDO_ROLLOUT: &str = "compute.functionmesh.io/undo-rollout";
 pub const SHADOW_OF: &str = "compute.functionmesh.io/shadow-of";
 /// Annotation of such a Function: what it changes in the spec, as a JSON merge patch.
 pub const SHADOW_CHANGE: &str = "compute.functionmesh.io/shadow-change";
+/// Annotation of a component: a revision of its StatefulSet. All pods get it, regardless of what the canary of
+/// `rollout.canary` found. `kubectl mesh rollout promote` writes it.
+pub const PROMOTE_CANARY: &str = "compute.functionmesh.io/promote-canary";
 /// Annotation of a component of a mesh with `rollout.atomic`: the generation of the mesh.
 pub const MESH_GENERATION: &str = "compute.functionmesh.io/mesh-generation";
 /// Annotation of a component of a mesh with `rollout.atomic`: the generation of the mesh whose change was rolled back in
 /// another component.
 pub const ROLL_BACK: &str = "compute.functionmesh.io/roll-back";
-/// Annotation of a StatefulSet whose component has `rollout.onFailure` `RollBack`: the template that was tried last, the
+/// Annotation of a StatefulSet whose component has `rollout.onFailure` `RollBack` or `rollout.canary`: the template that was tried last, the
 /// revision that was good last, and why one was rolled back. One write applies it together with the template.
 pub const ROLLOUT: &str = "compute.functionmesh.io/rollout";
 

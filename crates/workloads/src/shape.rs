@@ -309,9 +309,10 @@ mod tests {
         fn schema(&mut self, schema: &Value, shape: Shape, path: &str) {
             let is = |key: &str| schema.get(key).is_some_and(|value| value == true);
             let name = path.rsplit('.').next().unwrap_or_default();
-            // Ports are not quantities. Quantities have no type, so that fractions are accepted.
+            // Ports and the pods of a step are not quantities. Quantities have no type, so that fractions are accepted.
             let is_free = is("x-kubernetes-preserve-unknown-fields");
-            let is_quantity = is("x-kubernetes-int-or-string") && !matches!(name, "port" | "targetPort")
+            let is_quantity = is("x-kubernetes-int-or-string")
+                && !matches!(name, "port" | "targetPort" | "replicas")
                 || is_free && schema.get("type").is_none();
             let fits = match shape {
                 FreeForm => is_free && !is_quantity,

@@ -3,6 +3,7 @@
 //! Every field is optional unless its type says otherwise, and `null` means absent. `kubectl explain` prints the
 //! documentation of the fields.
 
+mod canary;
 mod free_form;
 mod io;
 mod messaging;
@@ -16,6 +17,7 @@ mod status;
 mod traffic;
 mod window;
 
+pub use canary::*;
 pub use free_form::{FreeForm, canonical, raw_entries};
 pub use io::*;
 pub use messaging::*;

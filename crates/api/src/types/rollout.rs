@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::{RecreateStatus, RolloutStrategy, parse_duration};
+use super::{Canary, CanaryStatus, RecreateStatus, RolloutStrategy, parse_duration};
 
 /// Rollouts of changed pods: how long one may take, and what the operator does about a bad one.
 #[skip_serializing_none]
@@ -26,6 +26,8 @@ pub struct Rollout {
     pub on_failure: Option<OnRolloutFailure>,
     /// Whether the operator acts or only recommends it in the status. Defaults to `Auto`.
     pub mode: Option<RolloutMode>,
+    /// A canary: a change of the pods goes to some of them first. Without it all pods get the change, one after the other.
+    pub canary: Option<Canary>,
 }
 
 /// What the operator does when a rollout has failed.
@@ -81,6 +83,8 @@ pub struct RolloutStatus {
     pub since: Option<Time>,
     /// The last change with `strategy: Recreate`.
     pub recreate: Option<RecreateStatus>,
+    /// The canary of the last change.
+    pub canary: Option<CanaryStatus>,
 }
 
 /// State of a rollout.

@@ -27,3 +27,8 @@ pub(crate) fn quantities(_: &mut SchemaGenerator) -> Schema {
         "additionalProperties": { "x-kubernetes-int-or-string": true },
     })
 }
+
+/// A whole number or a text.
+pub(crate) fn int_or_string(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "x-kubernetes-int-or-string": true })
+}

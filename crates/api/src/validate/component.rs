@@ -32,7 +32,7 @@ pub(super) fn check<S: Spec>(path: &FieldPath, spec: &S, lifecycle: Lifecycle, f
         window::check(path, config, findings);
     }
     stall(path, &view.common, findings);
-    rollout::check(path, &view.common, findings);
+    rollout::check(path, &view, findings);
     warnings::check(path, &view, findings);
 }
 

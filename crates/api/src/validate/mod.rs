@@ -4,6 +4,7 @@
 //! with its field. Only this module creates [`Valid`] objects, and only those can be rendered.
 
 mod backend;
+mod canary;
 mod collector;
 mod component;
 mod conflicts;

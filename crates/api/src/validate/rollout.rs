@@ -1,13 +1,15 @@
 //! Rules of `spec.rollout`.
 
 use crate::FunctionMesh;
-use crate::component::Common;
+use crate::component::SpecView;
 use crate::types::{MAX_MIN_READY, PROGRESS_DEADLINE_RANGE, parse_duration};
 
+use super::canary;
 use super::collector::Collector;
 use super::violation::FieldPath;
 
-pub(super) fn check(path: &FieldPath, spec: &Common<'_>, findings: &mut Collector) {
+pub(super) fn check(path: &FieldPath, view: &SpecView<'_>, findings: &mut Collector) {
+    let spec = &view.common;
     let Some(rollout) = spec.rollout else { return };
     let path = path.field("rollout");
     let (least, most) = PROGRESS_DEADLINE_RANGE;
@@ -22,6 +24,7 @@ pub(super) fn check(path: &FieldPath, spec: &Common<'_>, findings: &mut Collecto
     {
         findings.deny(path.field("minReady"), "must be a duration of at most a day, such as `30s` or `2m`");
     }
+    canary::check(&path, view, rollout, findings);
 }
 
 /// Rules of a mesh's own `spec.rollout`.

@@ -108,6 +108,7 @@ pub(crate) fn all() -> Vec<Case> {
     scaling::numbers(&mut table);
     message_scaling::scaling(&mut table);
     rollout::rollouts(&mut table);
+    rollout::canaries(&mut table);
     delivery::delivery(&mut table);
     topics::topics(&mut table);
     delivery::pulsar_and_state(&mut table);
