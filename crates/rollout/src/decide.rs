@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{Memory, Moment, Observation, Policy, Record};
+use crate::{Memory, Moment, Observation, Policy, Record, canary};
 
+use function_mesh_api::types::CanaryState;
 /// State of a rollout.
 pub use function_mesh_api::types::RolloutState as State;
 
@@ -21,6 +22,8 @@ pub struct Decision {
     pub is_held: bool,
     /// When to decide again, even if nothing is observed to change.
     pub recheck_after: Option<Duration>,
+    /// Where a canary that has not ended is.
+    pub canary: Option<canary::Report>,
 }
 
 /// What to do.
@@ -37,6 +40,12 @@ pub enum Action {
     },
     /// Delete a pod that blocks its own repair.
     DeletePod(StuckPod),
+    /// Give the pods of this step of the canary the newest revision.
+    Step(usize),
+    /// Record that the canary is good.
+    Promote,
+    /// Record that the canary has failed, so that no other pod gets its revision.
+    StopCanary,
 }
 
 /// A pod that blocks its own repair, as observed.
@@ -74,6 +83,10 @@ pub enum Why {
     },
     /// It failed before, and was rolled back.
     RolledBack(String),
+    /// What a canary does, or waits for.
+    Canary(String),
+    /// What the pods of a canary did.
+    CanaryFailed(String),
 }
 
 impl fmt::Display for Why {
@@ -88,13 +101,14 @@ impl fmt::Display for Why {
                 write!(f, "no progress within {}", text(*within))?;
                 problem.as_ref().map_or(Ok(()), |problem| write!(f, ": {problem}"))
             }
-            Self::RolledBack(message) => f.write_str(message),
+            Self::RolledBack(message) | Self::Canary(message) => f.write_str(message),
+            Self::CanaryFailed(message) => write!(f, "canary failed: {message}"),
         }
     }
 }
 
 /// A duration as `progressDeadline` is written.
-fn text(duration: Duration) -> String {
+pub(crate) fn text(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [(seconds / 3600, "h"), (seconds % 3600 / 60, "m"), (seconds % 60, "s")];
     let parts = parts.into_iter().filter(|(count, _)| *count > 0);
@@ -110,6 +124,14 @@ pub fn decide(
     now: Moment,
 ) -> Decision {
     let mut decision = judge(seen, memory, record, policy, now);
+    if let Some(canary) = seen.canary.as_ref().filter(|_| decision.canary.is_none()) {
+        // The pods of its step are not ready.
+        let state = match decision.state {
+            State::Failed | State::RolledBack => CanaryState::Failed,
+            State::Progressing | State::Complete => CanaryState::Progressing,
+        };
+        decision.canary = Some(canary.report(state, &decision.why));
+    }
     let acts = policy.deletes_stuck_pods && policy.is_automatic && !seen.is_paused && seen.wanted > 0;
     if decision.action == Action::None && acts {
         delete_stuck_pod(&mut decision, seen, memory, now);
@@ -118,7 +140,14 @@ pub fn decide(
 }
 
 fn judge(seen: &Observation, memory: &Memory, record: &Record, policy: &Policy, now: Moment) -> Decision {
-    let of = |state, why| Decision { state, action: Action::None, why, is_held: false, recheck_after: None };
+    let of = |state, why| Decision {
+        state,
+        action: Action::None,
+        why,
+        is_held: false,
+        recheck_after: None,
+        canary: None,
+    };
     if let Some(failed) = record.holds(&seen.tried, policy) {
         let rolled_back = of(State::RolledBack, Why::RolledBack(failed.message.clone()));
         return Decision { is_held: true, ..rolled_back };
@@ -130,9 +159,14 @@ fn judge(seen: &Observation, memory: &Memory, record: &Record, policy: &Policy, 
     if !seen.is_current {
         return of(State::Progressing, Why::NotApplied);
     }
+    if let Some(canary) = &seen.canary
+        && let Some(decision) = canary::decide(seen, canary, memory, (policy, record.good.as_deref()), now)
+    {
+        return decision;
+    }
     if let Some(ready) = memory.ready_for(now) {
         if is_good || ready >= policy.min_ready {
-            let is_new = policy.rolls_back && !is_good && !seen.is_paused;
+            let is_new = (policy.rolls_back || record.consumes.is_some()) && !is_good && !seen.is_paused;
             let action = if is_new { Action::MarkGood } else { Action::None };
             return Decision { action, ..of(State::Complete, Why::Good) };
         }

@@ -29,6 +29,8 @@
 //! assert_eq!(decision.action, Action::RollBack { to: "f-1".to_owned() });
 //! ```
 
+pub mod analysis;
+pub mod canary;
 mod decide;
 #[cfg(test)]
 mod decide_tests;
@@ -38,6 +40,7 @@ mod policy;
 mod record;
 pub mod recreate;
 mod undo;
+mod window;
 
 pub use decide::{Action, Decision, State, StuckPod, Why, decide};
 pub use memory::{MAX_DELETIONS_PER_HOUR, Memory, Moment, STUCK_AFTER};
@@ -45,3 +48,4 @@ pub use observation::{Observation, Pod};
 pub use policy::Policy;
 pub use record::{Failure, Initiator, Record};
 pub use undo::Undo;
+pub use window::{Counters, Sample, total};

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::analysis::Figures;
+use crate::window::{Sample, Window};
 use crate::{Observation, Policy};
 
 /// How long a pod must block its own repair until it is deleted: a StatefulSet that can replaces it at once.
@@ -74,6 +76,12 @@ pub struct Memory {
     reached: Reached,
     progress: Elapsed,
     ready: Option<Elapsed>,
+    /// The step of a canary, and since when its pods are ready.
+    step: Option<usize>,
+    step_ready: Option<Elapsed>,
+    /// The step of the figures, and the figures.
+    counted_step: Option<usize>,
+    window: Window,
     /// Since when pods block their own repair, by UID.
     stuck: BTreeMap<String, Duration>,
     /// Pods that were deleted within an hour.
@@ -103,6 +111,7 @@ impl Memory {
         } else {
             self.ready = None;
         }
+        self.observe_step(seen, is_first, now);
         let stuck: Vec<_> = seen.stuck().map(|pod| pod.uid.clone()).collect();
         self.stuck.retain(|uid, _| stuck.contains(uid));
         for uid in stuck {
@@ -111,6 +120,37 @@ impl Memory {
         while self.deleted.front().is_some_and(|at| now.monotonic.saturating_sub(*at) >= HOUR) {
             self.deleted.pop_front();
         }
+    }
+
+    /// Takes figures of the pods of a canary. Returns those of the new version, and of the others.
+    pub fn count(&mut self, step: usize, samples: &[Sample]) -> (Figures, Option<Figures>) {
+        if self.counted_step.replace(step).is_some_and(|before| before != step) {
+            self.window.begin();
+        }
+        self.window.observe(samples);
+        self.window.figures()
+    }
+
+    fn observe_step(&mut self, seen: &Observation, is_first: bool, now: Moment) {
+        let Some(canary) = &seen.canary else {
+            (self.step, self.step_ready, self.counted_step) = (None, None, None);
+            self.window = Window::default();
+            return;
+        };
+        if self.step.replace(canary.step) != Some(canary.step) {
+            self.step_ready = None;
+        }
+        if !seen.is_step_ready() {
+            self.step_ready = None;
+            return;
+        }
+        // Pods that wait for the next step make no progress.
+        self.progress = Elapsed { before: Duration::ZERO, from: now.monotonic };
+        self.step_ready.get_or_insert_with(|| {
+            let most = canary.duration.saturating_sub(LEAST_SIGHT.min(canary.duration / 2));
+            let before = if is_first { step_ready_before(seen, now).min(most) } else { Duration::ZERO };
+            Elapsed { before, from: now.monotonic }
+        });
     }
 
     /// Counts a pod that the caller deletes.
@@ -126,6 +166,11 @@ impl Memory {
     /// Time for which all pods have been ready.
     pub(crate) fn ready_for(&self, now: Moment) -> Option<Duration> {
         self.ready.map(|ready| ready.at(now))
+    }
+
+    /// Time for which the pods of a canary's step have been ready.
+    pub(crate) fn step_ready_for(&self, now: Moment) -> Option<Duration> {
+        self.step_ready.map(|ready| ready.at(now))
     }
 
     /// How much longer a pod may block its own repair; zero for one that must be deleted.
@@ -159,6 +204,13 @@ fn first_sight(seen: &Observation, policy: &Policy, now: Moment) -> Duration {
 fn ready_before(seen: &Observation, now: Moment) -> Duration {
     let since = seen.updated().map(|pod| pod.ready_since).collect::<Option<Vec<_>>>();
     past(since.and_then(|since| since.into_iter().max()), now)
+}
+
+/// Time for which the pods of a step were ready before a process sees them for the first time.
+fn step_ready_before(seen: &Observation, now: Moment) -> Duration {
+    let ready = seen.updated().filter(|pod| pod.is_ready).map(|pod| pod.ready_since);
+    let since = ready.collect::<Option<Vec<_>>>().and_then(|since| since.into_iter().max());
+    past(since.map(|since| seen.since.map_or(since, |began| began.max(since))), now)
 }
 
 /// Time since then; none if that is unknown or in the future.

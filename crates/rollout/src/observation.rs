@@ -28,6 +28,8 @@ pub struct Observation {
     pub pods: Vec<Pod>,
     /// Why pods are not ready.
     pub problem: Option<String>,
+    /// The canary, if it has not ended or has failed.
+    pub canary: Option<crate::canary::Observed>,
 }
 
 /// A pod of the component.
@@ -58,6 +60,13 @@ impl Observation {
     /// The pods of the newest revision that do not terminate.
     pub(crate) fn updated(&self) -> impl Iterator<Item = &Pod> {
         self.pods.iter().filter(|pod| self.is_updated(pod) && pod.ends_at.is_none())
+    }
+
+    /// Whether the pods of the canary's step have the newest revision and are ready.
+    pub(crate) fn is_step_ready(&self) -> bool {
+        let ready = self.updated().filter(|pod| pod.is_ready).count();
+        let wanted = self.canary.as_ref().and_then(|canary| usize::try_from(canary.pods).ok());
+        self.is_current && wanted.is_some_and(|wanted| wanted > 0 && ready >= wanted)
     }
 
     /// Whether a pod has the newest revision.

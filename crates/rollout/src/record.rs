@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{Action, Decision};
-use crate::{Observation, Policy, Undo};
+use crate::{Observation, Policy, Undo, canary};
 
 /// Why a person's rollout is undone.
 const UNDONE: &str = "undone by the annotation `compute.functionmesh.io/undo-rollout`";
@@ -30,6 +30,12 @@ pub struct Record {
     /// The template that failed, as long as it is the one that was tried last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failure>,
+    /// Identity of what the pods consume, and how, if the policy has a canary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumes: Option<String>,
+    /// The canary of the template that was tried last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<canary::Record>,
 }
 
 /// A rollout that failed and was rolled back.
@@ -53,7 +59,7 @@ pub struct Failure {
 /// Who or what rolls a component back.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Initiator {
-    /// The deadline of its own rollout.
+    /// The deadline or the canary of its own rollout.
     #[default]
     Deadline,
     /// A person, regardless of the policy.
@@ -64,7 +70,7 @@ pub enum Initiator {
 
 impl Record {
     /// Longest message that is kept, in bytes.
-    const MAX_MESSAGE_LEN: usize = 512;
+    pub(crate) const MAX_MESSAGE_LEN: usize = 512;
 
     /// The failure that keeps this template from the pods, if the policy or a person rolls back.
     pub fn holds(&self, tried: &str, policy: &Policy) -> Option<&Failure> {
@@ -126,6 +132,37 @@ impl Record {
         }
     }
 
+    /// Begins the canary of a template that was not tried before. A component with a canary always records what its pods
+    /// consume.
+    pub fn begin_canary(
+        &mut self,
+        is_change: bool,
+        before: canary::Before<'_>,
+        consumes: String,
+        now: Timestamp,
+    ) {
+        let before = canary::Before { consumes: self.consumes.as_deref(), ..before };
+        if is_change {
+            self.canary = Some(canary::Record::begin(before, &consumes, whole_second(now)));
+        }
+        self.consumes = Some(consumes);
+    }
+
+    /// Records that a person wants all pods to have this revision, if it is the one of the canary. `applied` is the revision
+    /// of the pods, if it is that of the spec.
+    pub fn promote(&mut self, revision: &str, applied: Option<&str>) {
+        let Some(canary) = &mut self.canary else { return };
+        match &self.failed {
+            Some(failed) if failed.by == Initiator::Deadline && failed.revision == revision => {
+                if canary.promote(revision) {
+                    self.failed = None;
+                }
+            }
+            None if applied == Some(revision) => _ = canary.promote(revision),
+            Some(_) | None => {}
+        }
+    }
+
     /// Records that this template is tried. Of another one nothing is known but what was good before.
     pub fn try_template(&mut self, tried: &str, group: Option<&str>, now: Timestamp) {
         if self.tried != tried {
@@ -134,6 +171,7 @@ impl Record {
             tried.clone_into(&mut self.tried);
             self.since = Some(whole_second(now));
             self.failed = None;
+            self.canary = None;
         }
     }
 
@@ -159,7 +197,10 @@ impl Record {
                     by: Initiator::Deadline,
                 });
             }
-            Action::None | Action::DeletePod(_) => {}
+            Action::None | Action::DeletePod(_) | Action::Step(_) | Action::Promote | Action::StopCanary => {}
+        }
+        if let Some(canary) = &mut next.canary {
+            canary.take(&decision.action, seen, &decision.why, whole_second(now));
         }
         if !decision.is_held && !matches!(decision.action, Action::RollBack { .. }) {
             // The policy changed: the template is tried again.
