@@ -280,8 +280,8 @@ async fn diagnosed<C: Component>(mut observation: Observation, component: &C, co
         pods::diagnose(&observation.applied, component, context).await;
     observation.problem = problem;
     let judgement = rollout::judge(&observation, component, context);
-    let is_frozen = judgement.report.as_ref().is_some_and(RolloutReport::freezes_replicas);
-    observation.traffic = traffic(&observation.applied, is_frozen, component, context);
+    let report = judgement.report.as_ref();
+    observation.traffic = traffic(&observation.applied, report, component, context);
     let stall = observation.traffic.stall().map(|stall| stall.message.clone());
     observation.problem = observation.problem.or(stall);
     observation.rollout = judgement.report;
@@ -297,7 +297,7 @@ async fn diagnosed<C: Component>(mut observation: Observation, component: &C, co
 /// Leaves the pod counts for the observer, and takes its last report.
 fn traffic<C: Component>(
     applied: &Applied,
-    is_frozen: bool,
+    report: Option<&RolloutReport>,
     component: &C,
     context: &Context,
 ) -> TrafficState {
@@ -314,12 +314,22 @@ fn traffic<C: Component>(
     let stopped = applied.stopped();
     let rollout = Rollout {
         revision,
-        is_in_progress: is_frozen || stopped.is_some() || pod_counts::is_rolling_out(&applied.stateful_set),
+        is_in_progress: report.is_some_and(RolloutReport::freezes_replicas)
+            || stopped.is_some()
+            || pod_counts::is_rolling_out(&applied.stateful_set),
         is_draining: stopped.is_some_and(Recreate::is_draining),
+        canary_from: report.filter(|it| it.is_canary()).map(|_| canary_from(&applied.stateful_set)),
     };
     board.note(&key, &uid, (applied.wanted_in_the_end(), ready), rollout);
     let report = board.report(&key, &uid).map(Box::new);
     report.map_or(TrafficState::Pending, TrafficState::Reported)
+}
+
+/// The first pod with the newest revision.
+fn canary_from(stateful_set: &StatefulSet) -> u64 {
+    let strategy = stateful_set.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref());
+    let partition = strategy.and_then(|strategy| strategy.rolling_update.as_ref()?.partition);
+    partition.and_then(|partition| u64::try_from(partition).ok()).unwrap_or_default()
 }
 
 /// Deletes the clean-up Jobs of previous objects of this name. Returns a message about the Jobs that still terminate.

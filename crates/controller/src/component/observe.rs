@@ -93,7 +93,7 @@ pub(super) async fn observe<C: Component>(
         None => backends.revisions(),
     };
     let made_of = (pod_spec_hash.as_str(), &backends);
-    let rollout = rollout::observe(component, ours, made_of, decided, &children).await?;
+    let rollout = rollout::observe(component, ours, made_of, decided, &children, context).await?;
     let function_uid = ours.and_then(function_uid).map(str::to_owned);
     let is_owned = ours.is_some_and(|live| is_owned_by(live, &owner));
     let previous_jobs =

@@ -9,6 +9,7 @@ use function_mesh_workloads::subscriptions::without;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::rollout::canary_event;
 use super::status::{Outcome, status_of, summary};
 use crate::condition::rewritten_message;
 use crate::context::Shared;
@@ -93,6 +94,9 @@ pub(super) async fn report<C: Component>(
     if let Some(message) = exceeded(&now).filter(|_| before.and_then(exceeded).is_none()) {
         let reason = Reason::ProgressDeadlineExceeded;
         shared.events.publish(&regarding, false, reason, "RollOut", message).await;
+    }
+    if let Some((normal, reason, note)) = canary_event(before, &now) {
+        shared.events.publish(&regarding, normal, reason, "RollOut", &truncate(&note, 900)).await;
     }
     if let Some((normal, stall)) = knowledge_change(before, &now) {
         shared.events.publish(&regarding, normal, stall.reason, "Observe", &stall.message).await;

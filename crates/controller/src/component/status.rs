@@ -237,6 +237,12 @@ fn phase(seen: &Observation, pods: Pods) -> (Phase, Option<String>) {
     {
         return rolled_back;
     }
+    if let Some(canary) = seen.rollout.as_ref().and_then(RolloutReport::canary_phase)
+        && pods.wanted > 0
+        && seen.problem.is_none()
+    {
+        return canary;
+    }
     if pods.are_ready() && seen.problem.is_none() {
         if seen.applied.pending.is_some() && seen.applied.is_paused {
             let message = "rollouts are paused; see status.pendingChange";

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::{ComponentStatus, ScalingStatus, TrafficStatus};
 use function_mesh_observer::{Monotonic, Workload};
+use function_mesh_rollout::Counters;
 use function_mesh_rollout::recreate::Subscription;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// Monotonic time begins here, so that what happened before the process started has a time too.
 const OFFSET: Duration = Duration::from_hours(7 * 24);
+/// Age from which the answer of a pod is too old. Pods are asked every 20 seconds.
+const MAX_AGE: Duration = Duration::from_secs(90);
 
 /// What the status of a component says about its traffic.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,6 +100,8 @@ pub(crate) struct Rollout<'a> {
     pub(crate) is_in_progress: bool,
     /// Whether its pods are gone until they are recreated, so that it matters who consumes the subscription.
     pub(crate) is_draining: bool,
+    /// The first pod of a canary that goes on: its pods are asked more often, and not only the first ones.
+    pub(crate) canary_from: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -111,6 +116,9 @@ struct Entry {
     /// Revision of the StatefulSet to which `ready_since` belongs.
     revision: Option<String>,
     report: Option<TrafficReport>,
+    canary_from: Option<u64>,
+    /// The last answers of pods, by UID: when, and what it was.
+    pods: HashMap<String, (Monotonic, Option<Counters>)>,
 }
 
 /// Pod counts and reports, by key of the component.
@@ -134,14 +142,14 @@ impl TrafficBoard {
 
     /// Leaves the pod counts that a reconcile has observed.
     pub(crate) fn note(&self, key: &str, uid: &str, (wanted, ready): (i32, i32), rollout: Rollout<'_>) {
-        let Rollout { revision, is_in_progress, is_draining } = rollout;
+        let Rollout { revision, is_in_progress, is_draining, canary_from } = rollout;
         let now = self.now();
         let mut components = self.lock();
         let entry = entry(&mut components, key, uid);
         let is_same = entry.revision.as_deref() == revision;
         let since = entry.workload.ready_since.filter(|_| is_same).unwrap_or(now);
         entry.revision = revision.map(str::to_owned);
-        entry.is_rolling_out = is_in_progress;
+        (entry.is_rolling_out, entry.canary_from) = (is_in_progress, canary_from);
         if is_draining {
             entry.draining_since.get_or_insert(now);
         } else {
@@ -169,6 +177,30 @@ impl TrafficBoard {
     /// Whether it waits until nothing consumes its subscription.
     pub(crate) fn is_draining(&self, key: &str, uid: &str) -> bool {
         self.lock().get(key).is_some_and(|entry| entry.uid == uid && entry.draining_since.is_some())
+    }
+
+    /// The first pod of a canary.
+    pub(crate) fn canary_from(&self, key: &str, uid: &str) -> Option<u64> {
+        self.lock().get(key).filter(|entry| entry.uid == uid)?.canary_from
+    }
+
+    /// Takes the answer of a pod that was asked at this time. Of the others, only those with these UIDs are kept.
+    pub(crate) fn note_pod(&self, key: &str, uid: &str, pod: String, at: Monotonic, found: Option<Counters>) {
+        entry(&mut self.lock(), key, uid).pods.insert(pod, (at, found));
+    }
+
+    /// Drops the answers of pods that are not asked any more.
+    pub(crate) fn keep_pods(&self, key: &str, uid: &str, asked: &[&str]) {
+        entry(&mut self.lock(), key, uid).pods.retain(|pod, _| asked.contains(&pod.as_str()));
+    }
+
+    /// The last counters of pods by UID; None for those of a pod that did not answer, or not lately.
+    pub(crate) fn counters(&self, key: &str, uid: &str) -> HashMap<String, Option<Counters>> {
+        let now = self.now();
+        let components = self.lock();
+        let Some(entry) = components.get(key).filter(|entry| entry.uid == uid) else { return HashMap::new() };
+        let recent = |(at, found): (Monotonic, Option<Counters>)| found.filter(|_| now.since(at) <= MAX_AGE);
+        entry.pods.iter().map(|(pod, answer)| (pod.clone(), recent(*answer))).collect()
     }
 
     /// Takes who consumes the subscription, as of an answer at this time. Returns whether a component that waits for it has
@@ -219,7 +251,7 @@ mod tests {
     use super::*;
 
     fn revision(revision: Option<&str>) -> Rollout<'_> {
-        Rollout { revision, is_in_progress: false, is_draining: false }
+        Rollout { revision, ..Rollout::default() }
     }
 
     #[test]

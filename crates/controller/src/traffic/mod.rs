@@ -87,6 +87,8 @@ enum Message {
     Pod {
         key: String,
         ordinal: u64,
+        /// UID of the pod.
+        pod: String,
         at: Monotonic,
         result: Result<PodStats, Cause>,
     },
@@ -227,9 +229,9 @@ impl Observer {
                     }
                 }
             }
-            Message::Pod { key, ordinal, at, result } => {
+            Message::Pod { key, ordinal, pod, at, result } => {
                 self.pods_in_flight = self.pods_in_flight.saturating_sub(1);
-                self.take_pod(&key, ordinal, at, result);
+                self.take_pod(&key, (ordinal, pod), at, result);
             }
             Message::Order(end) => self.take_order(*end, now),
         }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use function_mesh_api::types::{OnRolloutFailure, Rollout, RolloutStrategy};
+use function_mesh_api::types::{
+    Canary, CanaryAnalysis, CanaryStep, OnInconclusive, OnRolloutFailure, Rollout, RolloutStrategy,
+};
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
 use function_mesh_testkit::{fake_kubelet, fixtures};
 use futures::FutureExt;
@@ -10,6 +12,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::fixture::{Fixture, Helper};
 use crate::images::picky_kubelet;
@@ -203,6 +206,12 @@ pub(crate) fn all() -> Vec<Flow> {
         )
         .with_helper(|client, namespace| picky_kubelet(client, namespace).boxed()),
         Flow::new(
+            "try a canary",
+            |fixture| async move { fixture.apply(&canaried("good:1")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&canaried("good:2")?).await }.boxed(),
+        )
+        .with_helper(|client, namespace| picky_kubelet(client, namespace).boxed()),
+        Flow::new(
             "restart without changes",
             |fixture| async move { fixture.apply(&pair()?).await }.boxed(),
             |fixture| async move { fixture.restart().await }.boxed(),
@@ -237,6 +246,21 @@ fn rolled_out(image: &str) -> anyhow::Result<Function> {
         min_ready: Some("0s".to_owned()),
         on_failure: Some(OnRolloutFailure::RollBack),
         mode: None,
+        ..Rollout::default()
+    });
+    fixtures::function(function)
+}
+
+/// A function of two pods with a canary that goes on, though nothing is known of its pods.
+fn canaried(image: &str) -> anyhow::Result<Function> {
+    let mut function = fixtures::java_function("f");
+    (function.image, function.replicas) = (Some(image.to_owned()), Some(2));
+    let step = CanaryStep { replicas: IntOrString::Int(1), duration: "10s".to_owned() };
+    let analysis =
+        CanaryAnalysis { on_inconclusive: Some(OnInconclusive::Promote), ..CanaryAnalysis::default() };
+    function.rollout = Some(Rollout {
+        min_ready: Some("0s".to_owned()),
+        canary: Some(Canary { steps: vec![step], analysis: Some(analysis) }),
         ..Rollout::default()
     });
     fixtures::function(function)

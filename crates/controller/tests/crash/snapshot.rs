@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 /// Status fields that are times, versions or names of revisions.
-const PASSING: [&str; 14] = [
+const PASSING: [&str; 15] = [
     "globalBackendConfigRevision",
     "namespacedBackendConfigRevision",
     "lastTransitionTime",
@@ -27,6 +27,7 @@ const PASSING: [&str; 14] = [
     "collisionCount",
     "goodRevision",
     "failedRevision",
+    "revision",
     "since",
 ];
 
@@ -194,6 +195,9 @@ fn recorded(text: &str) -> String {
     record["since"] = Value::Null;
     for revision in ["good", "before"] {
         record[revision] = json!(record[revision].is_string());
+    }
+    if let Some(canary) = record["canary"].as_object_mut() {
+        canary.remove("since");
     }
     if let Some(failed) = record["failed"].as_object_mut() {
         failed.retain(|field, _| field == "generation" || field == "by");

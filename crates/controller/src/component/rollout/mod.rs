@@ -2,6 +2,7 @@
 //!
 //! A decision that changes what is recorded is written by another plan of the same reconcile, together with the template.
 
+mod canary;
 mod record;
 mod report;
 mod stuck;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::ComponentStatus;
 use function_mesh_api::{Component, Spec as _};
+use function_mesh_rollout::canary::Plan;
 use function_mesh_rollout::{Action, Memory, Moment, Observation as Seen, Pod, Policy, Record, decide};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -23,6 +25,7 @@ use super::status::{Applied, Observation};
 use super::summary::PodSummary;
 use super::{Context, key};
 
+pub(super) use canary::event as canary_event;
 pub use record::AppliedRollout;
 pub(super) use record::{ObservedRollout, observe};
 pub use report::RolloutReport;
@@ -78,8 +81,14 @@ pub(super) fn judge<C: Component>(observation: &Observation, component: &C, cont
     }
     let policy = Policy::of(rollout);
     let record = record_of(applied, component.status(), &policy);
+    let plan = Plan::of(rollout).filter(|_| applied.rollout.record.is_some());
     let (decision, next, seen) = context.shared.rollouts.with(&key, |memory, now| {
-        let seen = seen(observation, component, &record, is_ready, context, now.wall);
+        let mut seen = seen(observation, component, &record, is_ready, context, now.wall);
+        if let (Some(plan), Some(record)) = (&plan, &record.canary) {
+            let revision = seen.is_current.then_some(&*seen.revision);
+            seen.canary =
+                canary::observe(component, (record, plan), (revision, seen.wanted), memory, context);
+        }
         memory.observe(&seen, &policy, now);
         let decision = decide(&seen, memory, &record, &policy, now);
         if let Action::DeletePod(_) = decision.action {
@@ -89,15 +98,18 @@ pub(super) fn judge<C: Component>(observation: &Observation, component: &C, cont
         (decision, next, seen)
     });
     let is_written = applied.rollout.record.is_some() && next != record && seen.is_current;
-    let report =
-        RolloutReport::new(&decision, &record, &seen, &policy, rollout.is_some() || applied.rollout.is_held);
-    let stuck = if let Action::DeletePod(pod) = decision.action { Some(pod) } else { None };
-    Judgement {
-        report: Some(report),
-        record: is_written.then_some(next),
-        stuck,
-        recheck_after: decision.recheck_after,
+    let has_policy = rollout.is_some() || applied.rollout.is_held;
+    let mut report = RolloutReport::new(&decision, &record, &seen, &policy, has_policy);
+    if let (Some(plan), Some(ended)) = (&plan, &record.canary)
+        && decision.canary.is_none()
+    {
+        report.canary = Some(canary::ended(ended, plan.last(), seen.wanted));
     }
+    let is_judged = seen.canary.as_ref().is_some_and(|canary| canary.failed.is_none())
+        && context.shared.traffic.is_some();
+    let recheck_after = decision.recheck_after.into_iter().chain(is_judged.then_some(canary::RECHECK)).min();
+    let stuck = if let Action::DeletePod(pod) = decision.action { Some(pod) } else { None };
+    Judgement { report: Some(report), record: is_written.then_some(next), stuck, recheck_after }
 }
 
 /// What is recorded of a rollout. Without a policy that rolls back, the status has what is good: it is only reported.
@@ -143,11 +155,18 @@ fn seen<C: Component>(
         wanted,
         is_ready: is_ready && wanted > 0 && !is_stopped,
         is_paused: context.shared.is_paused(component.meta()),
-        since: record.since.or(not_ready.map(|ready| ready.last_transition_time.0)),
+        since: began(record).or(not_ready.map(|ready| ready.last_transition_time.0)),
         was_failed,
         pods: pods.map(|(_, found)| pod(&found, now)).collect(),
         problem: observation.problem.clone(),
+        canary: None,
     }
+}
+
+/// Since when the template is tried, or the step of its canary.
+fn began(record: &Record) -> Option<Timestamp> {
+    let canary = record.canary.as_ref().filter(|canary| canary.is_active());
+    canary.and_then(|canary| canary.since).or(record.since)
 }
 
 fn pod(found: &PodSummary, now: Timestamp) -> Pod {

@@ -1,10 +1,11 @@
-//! What is recorded of a rollout in an annotation of the StatefulSet, and the good template that replaces a failed one.
+//! What is recorded of a rollout in an annotation of the StatefulSet, the good template that replaces a failed one, and the
+//! partition of a canary.
 //!
 //! The StatefulSet controller keeps templates as ControllerRevisions. They live as long as the StatefulSet and the record.
 
 use function_mesh_api::{Component, Spec as _, labels};
 use function_mesh_kube::apply::{ChildApplier, hash, is_owned_by};
-use function_mesh_rollout::{Policy, Record, Undo};
+use function_mesh_rollout::{Policy, Record, Undo, canary};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -12,6 +13,8 @@ use kube::ResourceExt;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::canary::{before, consumes, write_partition};
+use crate::component::Context;
 use crate::component::pod_counts::Pods;
 use crate::context::ResolvedBackendConfigs;
 use crate::error::Error;
@@ -25,6 +28,8 @@ pub(in crate::component) struct ObservedRollout {
     pub(in crate::component) record: Option<Record>,
     /// The template that the pods get instead of the wanted one.
     pub(in crate::component) good: Option<Box<PodTemplateSpec>>,
+    /// The steps of a canary, if the policy has one.
+    pub(in crate::component) canary: Option<canary::Plan>,
 }
 
 /// The rollout as it was applied.
@@ -55,6 +60,10 @@ impl ObservedRollout {
         }
         if let (Some(good), Some(spec)) = (&self.good, &mut wanted.spec) {
             spec.template.clone_from(good);
+        } else if let (Some(plan), Some(record)) = (&self.canary, &self.record)
+            && let Some(canary) = &record.canary
+        {
+            write_partition(wanted, canary, plan);
         }
         AppliedRollout {
             tried: self.tried.clone(),
@@ -71,11 +80,13 @@ pub(in crate::component) async fn observe<C: Component>(
     (pod_spec_hash, backends): (&str, &ResolvedBackendConfigs),
     decided: Option<Record>,
     children: &ChildApplier<'_>,
+    context: &Context,
 ) -> Result<ObservedRollout, Error> {
-    let policy = Policy::of(component.spec().view().common.rollout);
+    let rollout = component.spec().view().common.rollout;
+    let (policy, canary) = (Policy::of(rollout), canary::Plan::of(rollout));
     let undo = labels::annotation(component.meta(), labels::UNDO_ROLLOUT);
     let undo = undo.and_then(|text| text.parse::<Undo>().ok());
-    if !policy.rolls_back && undo.is_none() {
+    if !policy.rolls_back && undo.is_none() && canary.is_none() {
         return Ok(ObservedRollout { tried: pod_spec_hash.to_owned(), ..ObservedRollout::default() });
     }
     let tried = identity(pod_spec_hash, backends);
@@ -85,10 +96,29 @@ pub(in crate::component) async fn observe<C: Component>(
     let generation = component.meta().generation.unwrap_or_default();
     let annotation = |key| labels::annotation(component.meta(), key);
     let group = annotation(labels::MESH_GENERATION);
+    let is_new = record.tried != tried;
+    // The first record may be of pods that run already.
+    let is_change = is_new && live.is_some() && (!record.tried.is_empty() || !has_spec(live, pod_spec_hash));
     record.try_template(&tried, group, now);
+    if canary.is_none() {
+        (record.canary, record.consumes) = (None, None);
+    } else if is_new || record.consumes.is_none() {
+        let before = live.map(|live| before(component, live, context)).unwrap_or_default();
+        record.begin_canary(is_change, before, consumes(component), now);
+    }
+    let had_failed = record.failed.is_some();
     let applied = live.filter(|live| is_tried && is_applied(live, pod_spec_hash)).and_then(revision);
     record.undo(undo.as_ref(), applied, generation, now);
     record.follow(annotation(labels::ROLL_BACK), group, applied, generation, now);
+    if let Some(canary) = record.canary.as_mut().filter(|_| had_failed && record.failed.is_none()) {
+        // What was undone is tried again.
+        canary.restart(now);
+    }
+    if let Some(revision) = annotation(labels::PROMOTE_CANARY)
+        && !context.shared.is_paused(component.meta())
+    {
+        record.promote(revision, applied);
+    }
     let mut good = None;
     if let (Some(failed), Some(live)) = (record.holds(&tried, &policy).cloned(), live) {
         good = template(&failed.to, live, children).await?;
@@ -97,7 +127,7 @@ pub(in crate::component) async fn observe<C: Component>(
             (record.good, record.failed) = (None, None);
         }
     }
-    Ok(ObservedRollout { tried, record: Some(record), good: good.map(Box::new) })
+    Ok(ObservedRollout { tried, record: Some(record), good: good.map(Box::new), canary })
 }
 
 /// The record in a StatefulSet. One that cannot be read is absent.
@@ -107,8 +137,12 @@ fn recorded(live: &StatefulSet) -> Option<Record> {
 
 /// Whether a StatefulSet has the template of the spec, and its controller has observed it.
 fn is_applied(live: &StatefulSet, pod_spec_hash: &str) -> bool {
-    labels::annotation(&live.metadata, labels::POD_SPEC_HASH) == Some(pod_spec_hash)
-        && Pods::of(live).is_current
+    has_spec(Some(live), pod_spec_hash) && Pods::of(live).is_current
+}
+
+/// Whether a StatefulSet was rendered from the spec.
+fn has_spec(live: Option<&StatefulSet>, pod_spec_hash: &str) -> bool {
+    live.is_some_and(|live| labels::annotation(&live.metadata, labels::POD_SPEC_HASH) == Some(pod_spec_hash))
 }
 
 fn revision(live: &StatefulSet) -> Option<&str> {

@@ -1,10 +1,12 @@
 //! What the status of a component says about its rollout.
 
 use function_mesh_api::conditions::{ConditionType, Reason};
-use function_mesh_api::types::{Phase, RolloutState, RolloutStatus};
+use function_mesh_api::types::{CanaryState, Phase, RolloutState, RolloutStatus};
+use function_mesh_rollout::canary::Report;
 use function_mesh_rollout::{Action, Decision, Initiator, Observation, Policy, Record, Why};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::canary;
 use crate::condition::ConditionSpec;
 
 /// The rollout of a component, for its status.
@@ -21,6 +23,10 @@ pub struct RolloutReport {
     mesh_generation: Option<String>,
     /// Whether the component has `spec.rollout`.
     has_policy: bool,
+    /// The canary.
+    pub(super) canary: Option<Report>,
+    /// The revision that it tries, once it is known.
+    canary_revision: Option<String>,
 }
 
 impl RolloutReport {
@@ -53,6 +59,7 @@ impl RolloutReport {
             reason: match state {
                 RolloutState::Progressing => Reason::RolloutInProgress,
                 RolloutState::Complete => Reason::Stable,
+                RolloutState::Failed if matches!(decision.why, Why::CanaryFailed(_)) => Reason::CanaryFailed,
                 RolloutState::Failed => Reason::ProgressDeadlineExceeded,
                 RolloutState::RolledBack => match failed.map(|failed| failed.by) {
                     None | Some(Initiator::Deadline) => Reason::RolledBack,
@@ -70,12 +77,24 @@ impl RolloutReport {
             good_revision: good,
             mesh_generation: record.group.clone(),
             has_policy,
+            canary: decision.canary.clone(),
+            canary_revision: match failed {
+                Some(failed) => Some(failed.revision.clone()),
+                None => seen.is_current.then(|| seen.revision.clone()),
+            },
         }
     }
 
-    /// Whether the replicas stay as they are: the rollout has failed.
+    /// Whether the replicas stay as they are: the rollout has failed, or a canary is judged.
     pub(in crate::component) fn freezes_replicas(&self) -> bool {
-        self.state == RolloutState::Failed
+        self.state == RolloutState::Failed || self.is_canary()
+    }
+
+    /// Whether a canary goes on.
+    pub(in crate::component) fn is_canary(&self) -> bool {
+        let is_open =
+            |state| !matches!(state, CanaryState::Failed | CanaryState::Promoted | CanaryState::Skipped);
+        self.canary.as_ref().is_some_and(|canary| is_open(canary.state))
     }
 
     /// `status.rollout`, if the component has a policy.
@@ -94,12 +113,26 @@ impl RolloutReport {
             message: Some(self.message.clone()),
             since: None,
             recreate: None,
+            canary: self
+                .canary
+                .as_ref()
+                .map(|report| canary::status(report, self.canary_revision.as_deref(), before, now)),
         };
         let is_same = |before: &&RolloutStatus| {
             before.state == status.state && before.failed_revision == status.failed_revision
         };
         let since = before.filter(is_same).and_then(|before| before.since.clone());
         self.has_policy.then(|| RolloutStatus { since: since.or_else(|| Some(now.clone())), ..status })
+    }
+
+    /// Phase and message of a component whose canary goes on or has failed, unless a pod has a problem.
+    pub(in crate::component) fn canary_phase(&self) -> Option<(Phase, Option<String>)> {
+        let Report { step, last, message, .. } = self.canary.as_ref()?;
+        if self.reason == Reason::CanaryFailed {
+            return Some((Phase::Degraded, Some(self.message.clone())));
+        }
+        let message = format!("canary step {} of {}: {message}", (*step)? + 1, last + 1);
+        self.is_canary().then_some((Phase::Progressing, Some(message)))
     }
 
     /// Phase and message of a component that was rolled back; `rest` is what its pods lack.
@@ -115,7 +148,7 @@ impl RolloutReport {
     pub(in crate::component) fn exceeded(&self) -> Option<ConditionSpec> {
         (self.state == RolloutState::Failed).then(|| {
             let message = if self.has_policy { &self.message } else { &self.why };
-            ConditionSpec::new(ConditionType::Progressing, false, Reason::ProgressDeadlineExceeded, message)
+            ConditionSpec::new(ConditionType::Progressing, false, self.reason, message)
         })
     }
 }
