@@ -35,6 +35,8 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to_revision: Option<i64>,
     },
+    /// Gives all pods the version that a canary tries, regardless of its analysis.
+    PromoteCanary,
 }
 
 /// The time of a restart, which is the value of its annotation.
@@ -73,7 +75,7 @@ pub(crate) enum Write {
 }
 
 impl Action {
-    /// What is written; None for [`Action::UndoRollout`], whose value depends on the revisions.
+    /// What is written; None if that depends on what the components run.
     pub(crate) fn write(&self) -> Option<Write> {
         let on = || Some("true".to_owned());
         Some(match self {
@@ -83,7 +85,7 @@ impl Action {
             Self::Scale { replicas } => Write::Replicas(*replicas),
             Self::PauseRollout => Write::Annotation(labels::PAUSE_ROLLOUT, on()),
             Self::ResumeRollout => Write::Annotation(labels::PAUSE_ROLLOUT, None),
-            Self::UndoRollout { .. } => return None,
+            Self::UndoRollout { .. } | Self::PromoteCanary => return None,
         })
     }
 
@@ -121,6 +123,9 @@ impl Action {
                 (format!("kubectl annotate {object}"), format!("{key}={value} --overwrite"))
             }
             Some(Write::Annotation(key, None)) => (format!("kubectl annotate {object}"), format!("{key}-")),
+            None if matches!(self, Self::PromoteCanary) => {
+                (format!("kubectl mesh rollout promote {ours}"), String::new())
+            }
             None => {
                 let revision = match self {
                     Self::UndoRollout { to_revision: Some(number) } => format!("--to-revision {number}"),
@@ -181,6 +186,7 @@ mod tests {
                 &component,
                 "kubectl mesh rollout undo function/m-clean -n shop --to-revision 2".to_owned(),
             ),
+            (Action::PromoteCanary, &mesh, "kubectl mesh rollout promote m -n shop".to_owned()),
         ] {
             assert_eq!(action.command(id, &[]), expected);
         }

@@ -1,4 +1,5 @@
-//! What people do to running components and meshes: suspend, resume, restart, scale, and pause, resume or undo a rollout.
+//! What people do to running components and meshes: suspend, resume, restart, scale, pause, resume or undo a rollout, and
+//! promote a canary.
 //!
 //! `kubectl mesh rollout` and the page of `kubectl mesh ui` call the same [`run`], with the permissions of a kubeconfig. Each
 //! [`Action`] is one write of an annotation or of the scale subresource, and has the command line that does the same
@@ -8,6 +9,7 @@
 mod action;
 mod error;
 mod need;
+mod promote;
 pub mod revisions;
 mod run;
 mod undo;

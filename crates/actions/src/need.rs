@@ -36,23 +36,15 @@ impl Action {
             Some(Write::Annotation(..)) => vec![own("patch", "")],
             Some(Write::Replicas(_)) => vec![own("patch", "scale")],
             None => {
-                let apps = |verb, resource: &str| Need {
-                    verb,
-                    group: "apps",
-                    resource: resource.to_owned(),
-                    subresource: "",
-                    name: String::new(),
+                let mut needs = match self {
+                    Self::UndoRollout { .. } => {
+                        vec![need("get", "apps", "statefulsets"), need("list", "apps", "controllerrevisions")]
+                    }
+                    _ => Vec::new(),
                 };
-                let mut needs = vec![apps("get", "statefulsets"), apps("list", "controllerrevisions")];
                 if id.kind == "FunctionMesh" {
                     let all = |verb| {
-                        Role::ALL.map(|role| Need {
-                            verb,
-                            group: labels::GROUP,
-                            resource: component_resource(role).plural,
-                            subresource: "",
-                            name: String::new(),
-                        })
+                        Role::ALL.map(|role| need(verb, labels::GROUP, &component_resource(role).plural))
                     };
                     needs.extend(["list", "patch"].into_iter().flat_map(all));
                 } else {
@@ -62,6 +54,11 @@ impl Action {
             }
         }
     }
+}
+
+/// A verb on all objects of a resource.
+fn need(verb: &'static str, group: &'static str, resource: &str) -> Need {
+    Need { verb, group, resource: resource.to_owned(), subresource: "", name: String::new() }
 }
 
 #[cfg(test)]
@@ -81,5 +78,7 @@ mod tests {
         let revisions = ["get statefulsets/ ", "list controllerrevisions/ "];
         assert_eq!(needs(undo.clone(), "Source"), [&revisions[..], &["patch sources/ m"]].concat());
         assert_eq!(needs(undo, "FunctionMesh").len(), 8);
+        assert_eq!(needs(Action::PromoteCanary, "Function"), ["patch functions/ m"]);
+        assert_eq!(needs(Action::PromoteCanary, "FunctionMesh").len(), 6);
     }
 }

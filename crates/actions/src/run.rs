@@ -7,6 +7,7 @@ use kube::{Api, Client};
 use serde_json::{Map, Value, json};
 
 use crate::action::{Action, Write};
+use crate::promote::tried_revision;
 use crate::undo::{keep_last_change, undo};
 use crate::{ActionError, revisions, version};
 
@@ -93,6 +94,7 @@ pub async fn run(
         }
         (Some(write), _) => Ok(vec![guarded(client, id, &write, seen).await?]),
         (None, Action::UndoRollout { to_revision }) => undo_rollout(client, id, *to_revision, seen).await,
+        (None, Action::PromoteCanary) => promote_canary(client, id, seen).await,
         (None, _) => Ok(Vec::new()),
     }
 }
@@ -108,10 +110,7 @@ async fn undo_rollout(
         let text = "--to-revision is of one component: name it as function/NAME, source/NAME or sink/NAME";
         return Err(ActionError::Refused(text.to_owned()));
     }
-    if let (true, Some(seen)) = (is_mesh, seen) {
-        let mesh = read(client, id).await?;
-        check(&mesh, id, seen)?;
-    }
+    check_mesh(client, id, seen).await?;
     let mut histories = Vec::new();
     for component in components(client, id).await? {
         histories.push(revisions::read(client, &component).await?);
@@ -124,12 +123,50 @@ async fn undo_rollout(
         }
     }
     // All are decided before the first is written.
-    let undos = histories.iter().map(|history| undo(history, to_revision)).collect::<Result<Vec<_>, _>>();
-    let mut written = Vec::new();
-    for (history, undo) in histories.iter().zip(undos.map_err(ActionError::Refused)?) {
-        let write = Write::Annotation(labels::UNDO_ROLLOUT, Some(undo.to_string()));
+    let undos = histories.iter().map(|history| {
         let component = ObjectRef::new(&history.kind, &history.namespace, &history.name);
-        match guarded(client, &component, &write, seen.filter(|_| !is_mesh)).await {
+        Ok((component, undo(history, to_revision)?.to_string()))
+    });
+    let undos = undos.collect::<Result<Vec<_>, _>>().map_err(ActionError::Refused)?;
+    annotate_each(client, labels::UNDO_ROLLOUT, undos, seen.filter(|_| !is_mesh)).await
+}
+
+async fn promote_canary(
+    client: &Client,
+    id: &ObjectRef,
+    seen: Option<&str>,
+) -> Result<Vec<String>, ActionError> {
+    check_mesh(client, id, seen).await?;
+    let found = components(client, id).await?;
+    let tried = found.iter().filter_map(|it| Some((ObjectRef::of(it), tried_revision(it)?)));
+    let tried: Vec<_> = tried.collect();
+    if tried.is_empty() {
+        let name = format!("{}/{}", id.kind.to_lowercase(), id.name);
+        return Err(ActionError::Refused(format!("{name} has no canary that can be promoted")));
+    }
+    let is_mesh = id.kind == "FunctionMesh";
+    annotate_each(client, labels::PROMOTE_CANARY, tried, seen.filter(|_| !is_mesh)).await
+}
+
+/// The mesh is the one that was seen. Of its components the newest are taken.
+async fn check_mesh(client: &Client, id: &ObjectRef, seen: Option<&str>) -> Result<(), ActionError> {
+    match seen {
+        Some(seen) if id.kind == "FunctionMesh" => check(&read(client, id).await?, id, seen),
+        _ => Ok(()),
+    }
+}
+
+/// Writes an annotation of several components, and says what was written before one could not be.
+async fn annotate_each(
+    client: &Client,
+    key: &'static str,
+    values: Vec<(ObjectRef, String)>,
+    seen: Option<&str>,
+) -> Result<Vec<String>, ActionError> {
+    let mut written = Vec::new();
+    for (component, value) in values {
+        let write = Write::Annotation(key, Some(value));
+        match guarded(client, &component, &write, seen).await {
             Ok(line) => written.push(line),
             Err(source) if written.is_empty() => return Err(source),
             Err(source) => return Err(ActionError::Partial { written, source: Box::new(source) }),

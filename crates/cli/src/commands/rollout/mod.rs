@@ -1,4 +1,4 @@
-//! `rollout`: shows the rollouts of components in a cluster, and undoes, pauses and resumes them.
+//! `rollout`: shows the rollouts of components in a cluster, and undoes, promotes, pauses and resumes them.
 //!
 //! What writes, writes one annotation of an object, and prints it.
 
@@ -7,7 +7,7 @@ mod history;
 use clap::Subcommand;
 use function_mesh_actions::{Action, ActionError};
 use function_mesh_api::conditions::{ConditionType, Reason};
-use function_mesh_api::types::{ComponentStatus, Phase, RolloutState};
+use function_mesh_api::types::{CanaryStatus, ComponentStatus, Phase, RolloutState};
 use function_mesh_kube::connect::ConnectArgs;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -26,12 +26,15 @@ Examples:
   kubectl mesh rollout undo function/people-clean           back to the revision before
   kubectl mesh rollout undo function/people-clean --to-revision 3
   kubectl mesh rollout undo people                          the components of the last change
+  kubectl mesh rollout promote function/people-clean        all pods get the version of a canary
   kubectl mesh rollout pause people
   kubectl mesh rollout resume people
 
 `undo` writes the annotation `compute.functionmesh.io/undo-rollout: FROM/TO` of a component, two revisions of its
 StatefulSet: as long as the spec asks for the first one, its pods get the second. The spec stays as it is; a changed
-spec rolls out. `pause` and `resume` write the annotation `compute.functionmesh.io/pause-rollout`.
+spec rolls out. `promote` writes the annotation `compute.functionmesh.io/promote-canary: REVISION`: all pods get the
+version that a canary tries, regardless of what its analysis finds. `pause` and `resume` write the annotation
+`compute.functionmesh.io/pause-rollout`.
 
 Exit code: 0 success, 1 `status` found a rollout that is not complete, 2 object or revision not found, no connection or
 invalid command line.")]
@@ -48,6 +51,8 @@ enum Command {
     History(Shown),
     /// Give the pods an earlier revision, until the spec changes
     Undo(Undone),
+    /// Give all pods the version of a canary, regardless of its analysis
+    Promote(Named),
     /// Defer changes of running pods that do not come from the spec
     Pause(Named),
     /// Apply deferred changes
@@ -108,6 +113,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Fai
         }
         Command::Pause(named) => act(named, &Action::PauseRollout, streams),
         Command::Resume(named) => act(named, &Action::ResumeRollout, streams),
+        Command::Promote(named) => act(named, &Action::PromoteCanary, streams),
     }
 }
 
@@ -138,6 +144,8 @@ struct RolloutView {
     good_revision: Option<String>,
     since: Option<String>,
     message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<CanaryStatus>,
 }
 
 impl RolloutView {
@@ -171,6 +179,7 @@ impl RolloutView {
             good_revision: rollout.good_revision,
             since: rollout.since.map(|since| since.0.to_string()),
             message: rollout.message.or(status.message),
+            canary: rollout.canary.filter(|_| is_current),
         }
     }
 }
@@ -187,12 +196,25 @@ fn status(args: &Shown, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
                 let message = view.message.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
                 let text = format!("{}/{name}: {state:?}{since}{message}", kind.to_lowercase());
                 screen::line(streams.out, &text)?;
+                if let Some(canary) = &view.canary {
+                    screen::line(streams.out, &format!("  {}", canary_text(canary)))?;
+                }
             }
         }
         format => streams.out.write_all(data(&json!({ "rollouts": views }), format)?.as_bytes())?,
     }
     let is_complete = views.iter().all(|view| view.state == RolloutState::Complete);
     Ok(if is_complete { Outcome::Success } else { Outcome::Unhealthy })
+}
+
+/// The canary of a component, in a line.
+fn canary_text(canary: &CanaryStatus) -> String {
+    let step = canary.step.zip(canary.of).map(|(step, of)| format!(", step {step} of {of}"));
+    let pods = canary.replicas.map(|pods| format!(", {pods} {}", if pods == 1 { "pod" } else { "pods" }));
+    let revision = canary.revision.as_ref().map(|revision| format!(" with revision {revision}"));
+    let message = canary.message.as_ref().map(|message| format!(": {message}"));
+    let parts = [step, pods, revision, message].into_iter().flatten();
+    format!("canary {:?}{}", canary.state, parts.collect::<String>())
 }
 
 /// Carries out an action, and prints what it wrote.
