@@ -6,3 +6,12 @@ from pulsar import Function
 class Mark(Function):
     def process(self, input, context):
         return f"{input}{context.get_user_config_value('mark') or '!'}"
+
+
+class Raises(Mark):
+    """The same, and an exception for three of ten inputs: always for the same ones."""
+
+    def process(self, input, context):
+        if sum(map(ord, input)) % 10 < 3:
+            raise ValueError("three of ten inputs raise")
+        return super().process(input, context)
