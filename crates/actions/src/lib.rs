@@ -18,5 +18,6 @@ mod version;
 pub use action::{Action, Restart};
 pub use error::ActionError;
 pub use need::Need;
+pub use promote::tried_revision;
 pub use run::{FIELD_MANAGER, components, read, resource, run};
 pub use version::version;

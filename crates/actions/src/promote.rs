@@ -4,7 +4,7 @@ use function_mesh_api::types::{CanaryState, ComponentStatus};
 use serde_json::Value;
 
 /// The revision that the canary of a component tries, unless all its pods have it for good.
-pub(crate) fn tried_revision(component: &Value) -> Option<String> {
+pub fn tried_revision(component: &Value) -> Option<String> {
     let status: ComponentStatus = serde_json::from_value(component.get("status")?.clone()).ok()?;
     if status.observed_generation != component.pointer("/metadata/generation").and_then(Value::as_i64) {
         return None;

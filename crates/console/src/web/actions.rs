@@ -14,7 +14,7 @@ use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use axum::{Json, Router};
-use function_mesh_actions::{Action, ActionError, Need, Restart, version};
+use function_mesh_actions::{Action, ActionError, Need, Restart, tried_revision, version};
 use function_mesh_api::labels;
 use function_mesh_status::object_ref::{ObjectRef, controller};
 use futures::future::join_all;
@@ -165,6 +165,10 @@ fn offered(object: &Value, id: &ObjectRef) -> Vec<(&'static str, &'static str, A
         "Gives the pods the revision before, until the spec changes.",
         Action::UndoRollout { to_revision: None },
     ));
+    if tried_revision(object).is_some() {
+        let text = "Gives all pods the version that a canary tries, regardless of its analysis.";
+        actions.push(("Promote canary", text, Action::PromoteCanary));
+    }
     actions
 }
 
@@ -174,7 +178,7 @@ fn overridden(app: &App, object: &Value, id: &ObjectRef, act: &Action) -> Option
         Action::Suspend | Action::Resume => labels::SUSPEND,
         Action::Restart { .. } => labels::RESTARTED_AT,
         Action::PauseRollout | Action::ResumeRollout => labels::PAUSE_ROLLOUT,
-        Action::Scale { .. } | Action::UndoRollout { .. } => return None,
+        Action::Scale { .. } | Action::UndoRollout { .. } | Action::PromoteCanary => return None,
     };
     let (_, mesh, _) = controller(object).filter(|(kind, ..)| *kind == "FunctionMesh")?;
     let mesh = MeshKey { namespace: id.namespace.clone(), name: mesh.to_owned() };

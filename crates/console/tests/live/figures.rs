@@ -78,7 +78,8 @@ impl Harness {
     }
 }
 
-/// The program as a process, with the environment of the chart.
+/// The program as a process, with the environment of the chart: that of `FUNCTION_MESH_CONSOLE`, such as a release build, or
+/// the one of this test's profile.
 struct Program {
     child: Child,
     console: Console,
@@ -86,7 +87,9 @@ struct Program {
 
 impl Program {
     async fn start(kubeconfig: &Path) -> anyhow::Result<Self> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_function-mesh-console"))
+        let program = std::env::var_os("FUNCTION_MESH_CONSOLE");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_function-mesh-console").into());
+        let mut child = Command::new(program)
             .args(["--console-addr=127.0.0.1:0", "--health-probe-addr=0", "--metrics-addr=0"])
             .args(["--log-format=json", "--kubeconfig"])
             .arg(kubeconfig)
