@@ -14,7 +14,9 @@ mod world;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use ours::Lean;
 use table::Rows;
 use trace::Trace;
 use world::{Scaler, World};
@@ -28,6 +30,7 @@ Usage:
 Options:
   --seed N     seed of arrivals, work and starts; the same seed prints the same (42)
   --terms      print each decision of Function Mesh with its terms, and nothing of the others
+  --lean U,W,C what the lean policy is: utilization in percent, scaleDownWindow and catchUp in seconds (100,60,60)
   --docs       write plots to docs/images/scaling-*.svg, and the tables between the marks of docs/scaling.md
   --help       print this help
 
@@ -40,17 +43,30 @@ struct Options {
     seed: u64,
     prints: bool,
     writes_docs: bool,
+    lean: Lean,
     only: Vec<String>,
 }
 
+/// Reads `U,W,C`.
+fn lean(text: &str) -> Option<Lean> {
+    let numbers: Option<Vec<u64>> = text.split(',').map(|number| number.parse().ok()).collect();
+    let [utilization, window, catch_up] = numbers?[..] else { return None };
+    let (down_window, catch_up) = (Duration::from_secs(window), Duration::from_secs(catch_up));
+    Some(Lean { utilization: f64::from(u32::try_from(utilization).ok()?) / 100.0, down_window, catch_up })
+}
+
 fn options() -> Result<Option<Options>, String> {
-    let mut options = Options { seed: 42, prints: false, writes_docs: false, only: Vec::new() };
+    let mut options =
+        Options { seed: 42, prints: false, writes_docs: false, lean: Lean::default(), only: Vec::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "--help" | "-h" => return Ok(None),
             "--seed" => options.seed = value()?.parse().map_err(|_| "--seed needs a number".to_owned())?,
+            "--lean" => {
+                options.lean = lean(&value()?).ok_or("--lean needs three numbers, such as 100,60,60")?;
+            }
             "--docs" => options.writes_docs = true,
             "--terms" => options.prints = true,
             // Cargo passes it to every benchmark.
@@ -65,7 +81,7 @@ fn options() -> Result<Option<Options>, String> {
 fn run(trace: &Trace, options: &Options) -> Rows {
     let mut scalers: Vec<Box<dyn Scaler>> = vec![Box::new(ours::Ours::new(options.prints))];
     if !options.prints {
-        scalers.push(Box::new(ours::Ours::lean()));
+        scalers.push(Box::new(ours::Ours::lean(options.lean)));
         scalers.push(Box::<rivals::Keda>::default());
         scalers.push(Box::<rivals::Numaflow>::default());
         scalers.push(Box::<rivals::Flink>::default());

@@ -13,8 +13,24 @@ use crate::world::Scaler;
 /// The decision of this crate, with the defaults of its policy or the lean variant.
 pub(crate) struct Ours {
     nodes: Vec<Own>,
-    is_lean: bool,
+    lean: Option<Lean>,
     prints: bool,
+}
+
+/// Busier replicas, and a shorter memory: for users to whom replicas matter more than a quiet cluster.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lean {
+    /// From 0 to 1.
+    pub(crate) utilization: f64,
+    pub(crate) down_window: Duration,
+    pub(crate) catch_up: Duration,
+}
+
+impl Default for Lean {
+    fn default() -> Self {
+        let minute = Duration::from_mins(1);
+        Self { utilization: 1.0, down_window: minute, catch_up: minute }
+    }
 }
 
 struct Own {
@@ -117,7 +133,7 @@ fn component(view: &NodeView) -> Component {
 
 impl Scaler for Ours {
     fn name(&self) -> &'static str {
-        if self.is_lean { "Function Mesh, lean" } else { "Function Mesh" }
+        if self.lean.is_some() { "Function Mesh, lean" } else { "Function Mesh" }
     }
 
     fn decide(&mut self, second: u64, views: &[NodeView]) -> Vec<Option<u32>> {
@@ -164,20 +180,21 @@ impl Scaler for Ours {
 impl Ours {
     /// The defaults, printing each decision if asked to.
     pub(crate) const fn new(prints: bool) -> Self {
-        Self { nodes: Vec::new(), is_lean: false, prints }
+        Self { nodes: Vec::new(), lean: None, prints }
     }
 
-    /// Busier replicas, and a shorter memory: for users to whom replicas matter more than a quiet cluster.
-    pub(crate) const fn lean() -> Self {
-        Self { nodes: Vec::new(), is_lean: true, prints: false }
+    /// The lean variant.
+    pub(crate) const fn lean(lean: Lean) -> Self {
+        Self { nodes: Vec::new(), lean: Some(lean), prints: false }
     }
 
     fn policy(&self, view: &NodeView) -> Policy {
         let policy = Policy { min_replicas: 0, max_replicas: view.max, ..Policy::default() };
-        if self.is_lean {
-            Policy { utilization: 0.97, down_window: Duration::from_mins(1), ..policy }
-        } else {
-            policy
+        match self.lean {
+            Some(Lean { utilization, down_window, catch_up }) => {
+                Policy { utilization, down_window, catch_up, ..policy }
+            }
+            None => policy,
         }
     }
 
