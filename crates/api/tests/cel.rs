@@ -122,6 +122,7 @@ fn assert_agrees(object: &Value, rejection: &Rejection) {
             let is_same = message.contains(&violation.message)
                 || message.contains(" in body should ")
                 || message.contains("Too long: ")
+                || message.contains("Too many: ")
                 || message.contains("should be a non-negative integer")
                 || at == "metadata.name" && message.contains(rules::OBJECT_NAME)
                 || message.contains("Required value")

@@ -99,7 +99,7 @@ pub fn judge(canary: &Figures, before: Option<&Figures>, limits: &Limits, is_end
     let limit = ratio(limits.max_exceptions, MILLION);
     let (own, other) = (canary.ratio(), before.map_or(0.0, Figures::ratio));
     if let Some(before) = before
-        && own - other - limit > STANDARD_ERRORS * canary.error().hypot(before.error())
+        && own - other - limit > STANDARD_ERRORS * canary.error_of_difference(before)
     {
         return Verdict::Failure(format!(
             "{}, which is more than {} above the version before: {}",
@@ -149,12 +149,14 @@ impl Figures {
         ratio(self.exceptions, self.received)
     }
 
-    /// Standard error of that. It is never zero, since few messages without an exception prove little.
-    #[allow(clippy::cast_precision_loss, reason = "an error needs no more than 52 bits")]
-    fn error(&self) -> f64 {
-        let count = self.received as f64 + 2.0;
-        let share = ((self.exceptions as f64 + 1.0) / count).min(1.0);
-        (share * (1.0 - share).max(1.0 / count) / count).sqrt()
+    /// Standard error of the difference of two ratios: the larger one of two estimates. With a ratio for each, a short streak of
+    /// luck of one would look certain; with one for both, few messages would count as much as many.
+    fn error_of_difference(&self, other: &Self) -> f64 {
+        let (own, others) = (count(self.received), count(other.received));
+        let separate =
+            (variance(self.exceptions, own) / own + variance(other.exceptions, others) / others).sqrt();
+        let both = variance(self.exceptions.saturating_add(other.exceptions), own + others);
+        separate.max((both * (1.0 / own + 1.0 / others)).sqrt())
     }
 
     /// Mean milliseconds of a call.
@@ -203,6 +205,19 @@ impl fmt::Display for Figures {
         write!(f, "{}, {} processed", self.exceptions_text(), self.processed)?;
         self.mean_ms().map_or(Ok(()), |mean| write!(f, ", {mean}ms a call"))
     }
+}
+
+/// Messages, with two more so that few of them prove little.
+#[allow(clippy::cast_precision_loss, reason = "an error needs no more than 52 bits")]
+fn count(received: u64) -> f64 {
+    received as f64 + 2.0
+}
+
+/// Variance of one message that raises or not. It is never zero.
+#[allow(clippy::cast_precision_loss, reason = "an error needs no more than 52 bits")]
+fn variance(exceptions: u64, count: f64) -> f64 {
+    let share = ((exceptions as f64 + 1.0) / count).min(1.0);
+    share * (1.0 - share).max(1.0 / count)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a ratio needs no more than 52 bits")]

@@ -106,7 +106,7 @@ pub struct Report {
 }
 
 /// What was known before a template was tried.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Before<'a> {
     /// What the pods consumed, and with which guarantee; None if that was not recorded.
     pub consumes: Option<&'a str>,
@@ -174,7 +174,7 @@ impl Record {
         }
     }
 
-    /// Whether it goes on.
+    /// Whether it continues.
     pub fn is_active(&self) -> bool {
         self.end.is_none()
     }

@@ -141,7 +141,7 @@ fn a_good_version_gets_more_pods_step_by_step_and_then_all() {
     world.ready_since = Some(80);
     assert_eq!(world.state(80), (Some(Analyzing), 2, 1));
     assert_eq!(world.state(200), (Some(Analyzing), 4, 2));
-    // All pods are new, and the analysis goes on.
+    // All pods are new, and the analysis continues.
     world.ready_since = Some(210);
     assert_eq!(world.state(210), (Some(Analyzing), 4, 2));
     assert_eq!(world.state(329), (Some(Analyzing), 4, 2));
@@ -300,7 +300,7 @@ fn the_clock_may_jump_and_the_operator_may_restart() {
     let jump = |second: u64| Moment { wall: wall(1_000_000), monotonic: Duration::from_secs(second) };
     assert_eq!(world.decide_at(jump(30)).action, Action::None);
     assert_eq!(world.decide_at(jump(60)).action, Action::Step(1));
-    // Another process sees the pods of the second step for at least half a minute, whatever the clock says.
+    // Another process sees the pods of the second step for at least 30 seconds, regardless of the clock.
     world.ready_since = Some(1);
     world.restart();
     assert_eq!(

@@ -80,7 +80,7 @@ struct Counted {
     is_canary: bool,
     restarts: u32,
     /// Restarts before the last counters.
-    counted_restarts: u32,
+    restarts_before: u32,
 }
 
 /// What the pods of a component did since a step began.
@@ -109,13 +109,13 @@ impl Window {
                 is_known: false,
                 is_canary: sample.is_canary,
                 restarts: 0,
-                counted_restarts: sample.restarts,
+                restarts_before: sample.restarts,
             });
             (pod.is_canary, pod.restarts) = (sample.is_canary, sample.restarts);
             pod.is_known = counters.is_some();
             let Some(counters) = counters else { continue };
             let has_restarted =
-                std::mem::replace(&mut pod.counted_restarts, sample.restarts) != sample.restarts;
+                std::mem::replace(&mut pod.restarts_before, sample.restarts) != sample.restarts;
             // A pod of the version before whose first sample was missing begins now.
             let last = if pod.last.is_complete() { pod.last } else { counters };
             let step = Figures { pods: 0, ..counters.since(&last, has_restarted).figures() };

@@ -18,7 +18,7 @@ use super::schema;
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("required" = ["steps"]))]
 pub struct Canary {
-    /// Steps, at least 1 and at most 10. After the last one all pods get the new version, and its analysis goes on for the
+    /// Steps, at least 1 and at most 10. After the last one all pods get the new version, and its analysis continues for the
     /// duration of the last step.
     #[schemars(length(min = 1, max = 10))]
     pub steps: Vec<CanaryStep>,

@@ -96,7 +96,7 @@ pub(super) async fn report<C: Component>(
         shared.events.publish(&regarding, false, reason, "RollOut", message).await;
     }
     if let Some((normal, reason, note)) = canary_event(before, &now) {
-        shared.events.publish(&regarding, normal, reason, "RollOut", &truncate(&note, 900)).await;
+        shared.events.publish(&regarding, normal, reason, "RollOut", truncate(&note, 900)).await;
     }
     if let Some((normal, stall)) = knowledge_change(before, &now) {
         shared.events.publish(&regarding, normal, stall.reason, "Observe", &stall.message).await;

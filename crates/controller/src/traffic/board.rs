@@ -100,7 +100,7 @@ pub(crate) struct Rollout<'a> {
     pub(crate) is_in_progress: bool,
     /// Whether its pods are gone until they are recreated, so that it matters who consumes the subscription.
     pub(crate) is_draining: bool,
-    /// The first pod of a canary that goes on: its pods are asked more often, and not only the first ones.
+    /// The first pod of a canary that continues: its pods are asked more often, and not only the first ones.
     pub(crate) canary_from: Option<u64>,
 }
 

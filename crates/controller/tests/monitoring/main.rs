@@ -21,7 +21,7 @@ async fn watched() -> anyhow::Result<(Operator, Prometheus)> {
     let load = Load::new(plane).await?;
     let operator = Operator::start(plane, load.namespace()).await?;
     let prometheus = Prometheus::start(&operator.metrics())?;
-    load.run().await?;
+    Box::pin(load.run()).await?;
     // A rate needs two samples of a series.
     prometheus.scrapes(3).await?;
     load.check(&prometheus).await?;

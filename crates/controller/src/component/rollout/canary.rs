@@ -145,10 +145,21 @@ pub(super) fn status(
         message: Some(report.message.clone()),
         since: None,
     };
+    let before = before.and_then(|before| before.canary.as_ref());
     let is_same = |before: &&CanaryStatus| (before.state, before.step) == (status.state, status.step);
-    let since = before.and_then(|before| before.canary.as_ref()).filter(is_same);
-    let since = since.and_then(|before| before.since.clone());
-    CanaryStatus { since: since.or_else(|| Some(now.clone())), ..status }
+    let since = before.filter(is_same).and_then(|before| before.since.clone());
+    // The StatefulSet controller has yet to look at a change, which may be one of the partition or the replicas alone.
+    let goes_on = |before: &&CanaryStatus| {
+        before.state == status.state || is_open(before.state) && is_open(status.state)
+    };
+    let kept = || before.filter(goes_on).and_then(|before| before.revision.clone());
+    let revision = status.revision.clone().or_else(kept);
+    CanaryStatus { since: since.or_else(|| Some(now.clone())), revision, ..status }
+}
+
+/// Whether a canary continues.
+pub(super) fn is_open(state: CanaryState) -> bool {
+    !matches!(state, CanaryState::Failed | CanaryState::Promoted | CanaryState::Skipped)
 }
 
 /// The Event of a canary whose status changed: whether it is Normal, its reason, and the note.
@@ -238,33 +249,53 @@ mod tests {
     }
 
     #[test]
+    fn a_revision_that_is_not_named_yet_is_kept_while_the_canary_goes_on() {
+        use CanaryState::{Analyzing, Failed, Progressing, Promoted};
+        let report = |state| Report { state, step: Some(0), last: 2, pods: 1, message: String::new() };
+        let now = Time(jiff::Timestamp::UNIX_EPOCH);
+        for (before, state, named, expected) in [
+            (Analyzing, Progressing, None, Some("f-1")),
+            (Analyzing, Analyzing, None, Some("f-1")),
+            (Analyzing, Progressing, Some("f-2"), Some("f-2")),
+            (Promoted, Progressing, None, None),
+            (Failed, Failed, None, Some("f-1")),
+            (Promoted, Promoted, None, Some("f-1")),
+        ] {
+            let before = status(before, 1, Some("f-1")).rollout;
+            let found = super::status(&report(state), named, before.as_ref(), &now);
+            assert_eq!(found.revision.as_deref(), expected, "{before:?} {state:?} {named:?}");
+        }
+    }
+
+    #[test]
     fn each_transition_is_an_event_once() {
         use CanaryState::{Analyzing, Failed, Inconclusive, Progressing, Promoted, Skipped};
-        let none = ComponentStatus::default();
+        let absent = ComponentStatus::default();
         let of = |state, step| status(state, step, Some("f-2"));
         let other = |state| status(state, 1, Some("f-1"));
-        for (before, now, expected) in [
-            (&none, of(Progressing, 1), Some(Reason::CanaryStarted)),
-            (&other(Promoted), status(Progressing, 1, None), None),
-            (&status(Progressing, 1, None), of(Progressing, 1), Some(Reason::CanaryStarted)),
-            (&other(Analyzing), of(Analyzing, 1), Some(Reason::CanaryStarted)),
-            (&of(Progressing, 1), of(Analyzing, 1), None),
-            (&of(Analyzing, 1), of(Progressing, 2), Some(Reason::CanaryStepped)),
-            (&of(Inconclusive, 1), of(Progressing, 2), Some(Reason::CanaryStepped)),
-            (&of(Analyzing, 1), of(Inconclusive, 1), Some(Reason::CanaryInconclusive)),
-            (&of(Inconclusive, 1), of(Inconclusive, 1), None),
-            (&of(Inconclusive, 1), of(Inconclusive, 2), Some(Reason::CanaryInconclusive)),
-            (&of(Inconclusive, 1), of(Analyzing, 1), None),
-            (&of(Analyzing, 1), of(Failed, 1), Some(Reason::CanaryFailed)),
-            (&of(Failed, 1), of(Failed, 1), None),
-            (&of(Failed, 1), of(Promoted, 3), Some(Reason::CanaryPromoted)),
-            (&of(Analyzing, 3), of(Promoted, 3), Some(Reason::CanaryPromoted)),
-            (&of(Promoted, 3), of(Promoted, 3), None),
-            (&other(Promoted), of(Skipped, 1), Some(Reason::CanarySkipped)),
-            (&of(Skipped, 1), of(Skipped, 1), None),
-            (&of(Promoted, 3), none.clone(), None),
-        ] {
-            let found = event(Some(before), &now).map(|(_, reason, _)| reason);
+        let table = vec![
+            (absent.clone(), of(Progressing, 1), Some(Reason::CanaryStarted)),
+            (other(Promoted), status(Progressing, 1, None), None),
+            (status(Progressing, 1, None), of(Progressing, 1), Some(Reason::CanaryStarted)),
+            (other(Analyzing), of(Analyzing, 1), Some(Reason::CanaryStarted)),
+            (of(Progressing, 1), of(Analyzing, 1), None),
+            (of(Analyzing, 1), of(Progressing, 2), Some(Reason::CanaryStepped)),
+            (of(Inconclusive, 1), of(Progressing, 2), Some(Reason::CanaryStepped)),
+            (of(Analyzing, 1), of(Inconclusive, 1), Some(Reason::CanaryInconclusive)),
+            (of(Inconclusive, 1), of(Inconclusive, 1), None),
+            (of(Inconclusive, 1), of(Inconclusive, 2), Some(Reason::CanaryInconclusive)),
+            (of(Inconclusive, 1), of(Analyzing, 1), None),
+            (of(Analyzing, 1), of(Failed, 1), Some(Reason::CanaryFailed)),
+            (of(Failed, 1), of(Failed, 1), None),
+            (of(Failed, 1), of(Promoted, 3), Some(Reason::CanaryPromoted)),
+            (of(Analyzing, 3), of(Promoted, 3), Some(Reason::CanaryPromoted)),
+            (of(Promoted, 3), of(Promoted, 3), None),
+            (other(Promoted), of(Skipped, 1), Some(Reason::CanarySkipped)),
+            (of(Skipped, 1), of(Skipped, 1), None),
+            (of(Promoted, 3), absent, None),
+        ];
+        for (before, now, expected) in table {
+            let found = event(Some(&before), &now).map(|(_, reason, _)| reason);
             assert_eq!(found, expected, "{before:?} {now:?}");
         }
         let (normal, _, note) = event(None, &of(Failed, 1)).expect("an Event");

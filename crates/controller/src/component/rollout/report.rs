@@ -1,7 +1,7 @@
 //! What the status of a component says about its rollout.
 
 use function_mesh_api::conditions::{ConditionType, Reason};
-use function_mesh_api::types::{CanaryState, Phase, RolloutState, RolloutStatus};
+use function_mesh_api::types::{Phase, RolloutState, RolloutStatus};
 use function_mesh_rollout::canary::Report;
 use function_mesh_rollout::{Action, Decision, Initiator, Observation, Policy, Record, Why};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -90,11 +90,9 @@ impl RolloutReport {
         self.state == RolloutState::Failed || self.is_canary()
     }
 
-    /// Whether a canary goes on.
+    /// Whether a canary continues.
     pub(in crate::component) fn is_canary(&self) -> bool {
-        let is_open =
-            |state| !matches!(state, CanaryState::Failed | CanaryState::Promoted | CanaryState::Skipped);
-        self.canary.as_ref().is_some_and(|canary| is_open(canary.state))
+        self.canary.as_ref().is_some_and(|report| canary::is_open(report.state))
     }
 
     /// `status.rollout`, if the component has a policy.
@@ -125,7 +123,7 @@ impl RolloutReport {
         self.has_policy.then(|| RolloutStatus { since: since.or_else(|| Some(now.clone())), ..status })
     }
 
-    /// Phase and message of a component whose canary goes on or has failed, unless a pod has a problem.
+    /// Phase and message of a component whose canary continues or has failed, unless a pod has a problem.
     pub(in crate::component) fn canary_phase(&self) -> Option<(Phase, Option<String>)> {
         let Report { step, last, message, .. } = self.canary.as_ref()?;
         if self.reason == Reason::CanaryFailed {

@@ -203,8 +203,8 @@ impl World {
 
     pub(super) async fn is_reported(&self, expected: &str) -> TestResult {
         eventually(MINUTE, async || {
-            let events = self.events().await?;
-            ensure!(events.iter().any(|event| event.starts_with(expected)), "{expected}: {events:?}");
+            let events = self.harness.events("Function", "f").await?;
+            ensure!(events.iter().any(|event| event.starts_with(expected)), "{expected}: {events:#?}");
             Ok(())
         })
         .await
