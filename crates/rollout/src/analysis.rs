@@ -143,6 +143,18 @@ pub fn judge(canary: &Figures, before: Option<&Figures>, limits: &Limits, is_end
     Verdict::Inconclusive(missing)
 }
 
+/// Why the pods of a canary hang: they took messages and processed none in a step, while each of the others processed enough.
+/// A runner takes few messages from its consumer until the first one is processed, so that their number says little.
+pub fn hangs(canary: &Figures, others: Option<&Figures>, limits: &Limits) -> Option<String> {
+    let others = others?;
+    let each = others.processed.checked_div(others.pods.into())?;
+    let is_so = canary.received > 0 && canary.processed == 0 && each >= limits.min_messages;
+    is_so.then(|| {
+        let (received, processed) = (canary.received, others.processed);
+        format!("received {received} messages and processed none, while the other pods processed {processed}")
+    })
+}
+
 impl Figures {
     /// Exceptions for each message.
     fn ratio(&self) -> f64 {

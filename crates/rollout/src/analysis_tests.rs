@@ -69,6 +69,24 @@ fn verdicts_follow_from_figures() {
 }
 
 #[test]
+fn pods_that_process_nothing_while_the_others_work_hang() {
+    let limits = Limits::default();
+    let idle = |received| Figures { processed: 0, ..figures(received, 0) };
+    let two = |processed| Figures { pods: 2, processed, ..figures(processed, 0) };
+    for (canary, others, expected) in [
+        (idle(1), Some(two(200)), true),
+        (idle(1), Some(two(199)), false),
+        (idle(0), Some(two(900)), false),
+        (figures(1, 0), Some(two(900)), false),
+        (idle(1), None, false),
+        (idle(1), Some(Figures::default()), false),
+    ] {
+        let found = hangs(&canary, others.as_ref(), &limits);
+        assert_eq!(found.is_some(), expected, "{found:?}");
+    }
+}
+
+#[test]
 fn time_of_calls_is_judged_with_a_limit_alone() {
     let limits = |max| Limits { max_latency_ms: max, ..Limits::default() };
     let silent = Figures { latency_ms: None, calls: None, ..figures(200, 0) };

@@ -16,7 +16,7 @@ use function_mesh_api::types::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::{Figures, Limits, Verdict, judge};
+use crate::analysis::{Figures, Limits, Verdict, hangs, judge};
 use crate::decide::{Action, Decision, State, Why, text};
 use crate::{Memory, Moment, Observation, Policy};
 
@@ -80,6 +80,8 @@ pub struct Observed {
     pub figures: Figures,
     /// What the version before did, meanwhile or until the canary began.
     pub before: Option<Figures>,
+    /// What its pods do meanwhile.
+    pub others: Option<Figures>,
     /// What nothing is known by, if that has a cause that lasts.
     pub unknown: Option<&'static str>,
     /// What the new version may do.
@@ -221,6 +223,7 @@ impl Record {
             duration: plan.duration(step),
             figures,
             before: better(others, self.before, &plan.limits),
+            others,
             unknown,
             limits: plan.limits,
             on_inconclusive: plan.on_inconclusive,
@@ -298,6 +301,9 @@ pub(crate) fn decide(
         Verdict::Failure(message) => return Some(fail(message)),
         verdict => verdict,
     };
+    if is_end && let Some(message) = hangs(&canary.figures, canary.others.as_ref(), &canary.limits) {
+        return Some(fail(message));
+    }
     let remaining = remaining?;
     if !is_end {
         let why =

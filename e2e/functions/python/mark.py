@@ -1,5 +1,7 @@
 """Answers its input with the mark (user config) behind it, "!" without: shows by which configuration, and in which order,
 messages were worked on."""
+import time
+
 from pulsar import Function
 
 
@@ -15,3 +17,19 @@ class Raises(Mark):
         if sum(map(ord, input)) % 10 < 3:
             raise ValueError("three of ten inputs raise")
         return super().process(input, context)
+
+
+class Slow(Mark):
+    """Takes 300 milliseconds for each message."""
+
+    def process(self, input, context):
+        time.sleep(0.3)
+        return super().process(input, context)
+
+
+class Stuck(Mark):
+    """Never finishes a message."""
+
+    def process(self, input, context):
+        while True:
+            time.sleep(60)
