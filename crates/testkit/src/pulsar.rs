@@ -20,8 +20,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// Port of the metrics of a component's pods.
-const PODS: u16 = 9094;
+use crate::pod_port::PodPort;
 
 /// The topics that are served.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +62,7 @@ pub struct PulsarStandIn {
     address: SocketAddr,
     served: Arc<Served>,
     tasks: Vec<JoinHandle<()>>,
+    pod_port: Option<PodPort>,
 }
 
 impl PulsarStandIn {
@@ -79,14 +79,13 @@ impl PulsarStandIn {
             most_in_flight: AtomicUsize::new(0),
         });
         let task = serve(listener, Router::new().fallback(answer).with_state(Arc::clone(&served)));
-        Ok(Self { address, served, tasks: vec![task] })
+        Ok(Self { address, served, tasks: vec![task], pod_port: None })
     }
 
     /// Also serves the metrics of pods whose address is [`Self::ip`], on their fixed port.
     pub async fn serve_pods(&mut self) -> anyhow::Result<()> {
-        let listener = TcpListener::bind((self.ip(), PODS)).await;
-        let listener =
-            listener.with_context(|| format!("port {PODS}, where observers expect pods' metrics"))?;
+        let (port, listener) = PodPort::listen(self.ip()).await?;
+        self.pod_port = Some(port);
         let router = Router::new().fallback(answer_of_pod).with_state(Arc::clone(&self.served));
         self.tasks.push(serve(listener, router));
         Ok(())

@@ -4,6 +4,7 @@ use function_mesh_api::{Function, labels};
 use http_body_util::Full;
 use hyper::Request;
 use kube::Api;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::harness::{Console, Harness, component, json as read};
@@ -117,6 +118,35 @@ async fn actions_write_what_their_commands_write() -> anyhow::Result<()> {
         Ok(())
     })
     .await
+}
+
+/// A canary is promoted from the page while there is one: the status of the operator says which revision it tries.
+#[tokio::test]
+async fn a_canary_is_promoted_while_there_is_one() -> anyhow::Result<()> {
+    let harness = Harness::new("promoted").await?;
+    let console = harness.console().await?;
+    let actor = Actor::new(&console, &harness.namespace, "function/m-shout").await?;
+    let functions = Api::<Function>::namespaced(harness.client.clone(), &harness.namespace);
+    let generation = functions.get("m-shout").await?.metadata.generation;
+    let promote = json!({ "action": "promote-canary" });
+    for (state, is_offered) in [("Analyzing", true), ("Promoted", false)] {
+        let canary = json!({ "state": state, "step": 1, "of": 3, "revision": "m-shout-function-2" });
+        let rollout = json!({ "state": "Progressing", "canary": canary });
+        let status = json!({ "status": { "observedGeneration": generation, "rollout": rollout } });
+        functions.patch_status("m-shout", &PatchParams::default(), &Patch::Merge(status)).await?;
+        let (offers, version) = actor.offers().await?;
+        assert_eq!(offers.iter().any(|(label, _)| label == "Promote canary"), is_offered, "{offers:?}");
+        let (code, answer) = actor.act(&version, promote.clone()).await?;
+        if is_offered {
+            assert_eq!(code, 200, "{answer}");
+            let (written, _) = shout(&harness, labels::PROMOTE_CANARY).await?;
+            assert_eq!(written.as_deref(), Some("m-shout-function-2"));
+        } else {
+            let message = answer["message"].as_str().unwrap_or_default();
+            assert!(code == 422 && message.contains("has no canary that can be promoted"), "{answer}");
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -24,7 +24,9 @@ use crate::component::summary::PodSummary;
 use crate::component::{Context, key};
 
 /// When a canary is judged again, even without a watch event: its figures come from the observer.
-pub(super) const RECHECK: Duration = Duration::from_secs(5);
+const RECHECK: Duration = Duration::from_secs(5);
+/// The same for one that waits for messages or a person, which may last for days.
+const RECHECK_WAITING: Duration = Duration::from_secs(20);
 /// Why nothing is known of any pod.
 const NOT_OBSERVED: &str = "the operator does not observe Pulsar; start the operator with --observe";
 
@@ -155,6 +157,12 @@ pub(super) fn status(
     let kept = || before.filter(goes_on).and_then(|before| before.revision.clone());
     let revision = status.revision.clone().or_else(kept);
     CanaryStatus { since: since.or_else(|| Some(now.clone())), revision, ..status }
+}
+
+/// When to judge a canary in this state again.
+pub(super) fn recheck(state: CanaryState) -> Option<Duration> {
+    let recheck = if state == CanaryState::Inconclusive { RECHECK_WAITING } else { RECHECK };
+    is_open(state).then_some(recheck)
 }
 
 /// Whether a canary continues.

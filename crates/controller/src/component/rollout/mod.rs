@@ -105,9 +105,9 @@ pub(super) fn judge<C: Component>(observation: &Observation, component: &C, cont
     {
         report.canary = Some(canary::ended(ended, plan.last(), seen.wanted));
     }
-    let is_judged = seen.canary.as_ref().is_some_and(|canary| canary.failed.is_none())
-        && context.shared.traffic.is_some();
-    let recheck_after = decision.recheck_after.into_iter().chain(is_judged.then_some(canary::RECHECK)).min();
+    let judged = report.canary.as_ref().filter(|_| context.shared.traffic.is_some());
+    let recheck = judged.and_then(|canary| canary::recheck(canary.state));
+    let recheck_after = decision.recheck_after.into_iter().chain(recheck).min();
     let stuck = if let Action::DeletePod(pod) = decision.action { Some(pod) } else { None };
     Judgement { report: Some(report), record: is_written.then_some(next), stuck, recheck_after }
 }

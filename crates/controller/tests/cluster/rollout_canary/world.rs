@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use function_mesh_api::Function;
 use function_mesh_api::types::{CanaryState, CanaryStatus, ComponentStatus, Phase};
 use function_mesh_controller::traffic::ObserverSettings;
-use function_mesh_testkit::{PulsarStandIn, StandInTopics, eventually, fixtures};
+use function_mesh_testkit::{PodPort, PulsarStandIn, StandInTopics, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -15,15 +15,10 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
 use crate::harness::{Harness, TestResult};
 use crate::rollout::{MINUTE, image_of, play};
-
-/// The port of pods' metrics is fixed, so that the tests run one after the other.
-static PORT: Mutex<()> = Mutex::const_new(());
-const METRICS: u16 = 9094;
 
 /// What pods report: each answer has more messages than the one before.
 #[derive(Debug, Default)]
@@ -57,7 +52,7 @@ pub(super) struct World {
     /// Images whose pods report.
     reporting: Vec<&'static str>,
     server: JoinHandle<()>,
-    _port: MutexGuard<'static, ()>,
+    _port: PodPort,
 }
 
 impl Drop for World {
@@ -69,10 +64,10 @@ impl Drop for World {
 impl World {
     /// A function with four pods that are good, and whose figures are known.
     pub(super) async fn new(name: &str, rollout: Value) -> anyhow::Result<Self> {
-        let port = PORT.lock().await;
         let stand_in = PulsarStandIn::start(StandInTopics::default()).await?;
         let ip = stand_in.ip();
-        let listener = eventually(MINUTE, async || Ok(TcpListener::bind((ip, METRICS)).await?)).await?;
+        // The port of pods' metrics is fixed, so that such tests run one after the other.
+        let (port, listener) = PodPort::listen(ip).await?;
         let counters = Arc::new(Counters::default());
         let server = tokio::spawn(serve(listener, Arc::clone(&counters)));
         let mut harness = Harness::without_controller(name).await?;
