@@ -27,7 +27,7 @@ pub struct Rollout {
     /// Whether the operator acts or only recommends it in the status. Defaults to `Auto`.
     pub mode: Option<RolloutMode>,
     /// A canary: a change of the pods goes to some of them first. Without it all pods get the change, one after the other.
-    pub canary: Option<Canary>,
+    pub canary: Option<Box<Canary>>,
 }
 
 /// What the operator does when a rollout has failed.

@@ -260,7 +260,7 @@ fn canaried(image: &str) -> anyhow::Result<Function> {
         CanaryAnalysis { on_inconclusive: Some(OnInconclusive::Promote), ..CanaryAnalysis::default() };
     function.rollout = Some(Rollout {
         min_ready: Some("0s".to_owned()),
-        canary: Some(Canary { steps: vec![step], analysis: Some(analysis) }),
+        canary: Some(Box::new(Canary { steps: vec![step], analysis: Some(analysis) })),
         ..Rollout::default()
     });
     fixtures::function(function)
