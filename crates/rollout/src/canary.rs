@@ -248,9 +248,7 @@ impl Record {
     }
 
     fn close(&mut self, end: End, message: &str) {
-        let most = crate::Record::MAX_MESSAGE_LEN.min(message.len());
-        self.message = message.get(..message.floor_char_boundary(most)).map(str::to_owned);
-        self.end = Some(end);
+        (self.message, self.end) = (Some(crate::Record::kept(message)), Some(end));
     }
 }
 
@@ -297,9 +295,10 @@ pub(crate) fn decide(
     let ready = memory.step_ready_for(now);
     let remaining = ready.map(|ready| canary.duration.saturating_sub(ready));
     let is_end = remaining.is_some_and(|it| it.is_zero());
-    let verdict = match judge(&canary.figures, canary.before.as_ref(), &canary.limits, is_end) {
+    let missing = match judge(&canary.figures, canary.before.as_ref(), &canary.limits, is_end) {
         Verdict::Failure(message) => return Some(fail(message)),
-        verdict => verdict,
+        Verdict::Inconclusive(missing) => Some(canary.missing(&missing)),
+        Verdict::Success => None,
     };
     if is_end && let Some(message) = hangs(&canary.figures, canary.others.as_ref(), &canary.limits) {
         return Some(fail(message));
@@ -311,36 +310,29 @@ pub(crate) fn decide(
         let decision = of(State::Progressing, why, Action::None, CanaryState::Analyzing);
         return Some(Decision { recheck_after: Some(remaining), ..decision });
     }
-    let goes_on = match (&verdict, canary.on_inconclusive) {
-        (Verdict::Inconclusive(missing), OnInconclusive::RollBack) => {
-            return Some(fail(format!("inconclusive: {}", canary.missing(missing))));
-        }
-        (Verdict::Inconclusive(_), OnInconclusive::Wait) => false,
-        (Verdict::Inconclusive(_), OnInconclusive::Promote) | (Verdict::Success | Verdict::Failure(_), _) => {
-            true
-        }
-    };
+    if let Some(missing) = &missing
+        && canary.on_inconclusive == OnInconclusive::RollBack
+    {
+        return Some(fail(format!("inconclusive: {missing}")));
+    }
     if seen.is_paused {
         let why = Why::Canary("rollouts are paused".to_owned());
         return Some(of(State::Progressing, why, Action::None, CanaryState::Analyzing));
     }
-    Some(match verdict {
-        Verdict::Inconclusive(missing) if !goes_on => {
-            let why = Why::Canary(format!(
-                "inconclusive: {}; the operator waits, or promote it with `kubectl mesh rollout promote`",
-                canary.missing(&missing)
-            ));
-            of(State::Progressing, why, Action::None, CanaryState::Inconclusive)
-        }
-        _ if canary.step < canary.last => {
-            let why = Why::Canary(canary.figures.to_string());
-            of(State::Progressing, why, Action::Step(canary.next), CanaryState::Analyzing)
-        }
-        _ => {
-            let why = Why::Canary(format!("all pods have the new version: {}", canary.figures));
-            of(State::Progressing, why, Action::Promote, CanaryState::Analyzing)
-        }
-    })
+    if let Some(missing) = &missing
+        && canary.on_inconclusive == OnInconclusive::Wait
+    {
+        let why = Why::Canary(format!(
+            "inconclusive: {missing}; the operator waits, or promote it with `kubectl mesh rollout promote`"
+        ));
+        return Some(of(State::Progressing, why, Action::None, CanaryState::Inconclusive));
+    }
+    let (why, action) = if canary.step < canary.last {
+        (canary.figures.to_string(), Action::Step(canary.next))
+    } else {
+        (format!("all pods have the new version: {}", canary.figures), Action::Promote)
+    };
+    Some(of(State::Progressing, Why::Canary(why), action, CanaryState::Analyzing))
 }
 
 impl Observed {

@@ -70,7 +70,13 @@ pub enum Initiator {
 
 impl Record {
     /// Longest message that is kept, in bytes.
-    pub(crate) const MAX_MESSAGE_LEN: usize = 512;
+    const MAX_MESSAGE_LEN: usize = 512;
+
+    /// The part of a message that is kept.
+    pub(crate) fn kept(message: &str) -> String {
+        let end = message.floor_char_boundary(Self::MAX_MESSAGE_LEN.min(message.len()));
+        message.get(..end).unwrap_or_default().to_owned()
+    }
 
     /// The failure that keeps this template from the pods, if the policy or a person rolls back.
     pub fn holds(&self, tried: &str, policy: &Policy) -> Option<&Failure> {
@@ -186,13 +192,11 @@ impl Record {
         match &decision.action {
             Action::MarkGood => next.good = Some(seen.revision.clone()),
             Action::RollBack { to } => {
-                let message = decision.why.to_string();
-                let end = message.floor_char_boundary(Self::MAX_MESSAGE_LEN.min(message.len()));
                 next.failed = Some(Failure {
                     revision: seen.revision.clone(),
                     to: to.clone(),
                     generation: seen.generation,
-                    message: message.get(..end).unwrap_or_default().to_owned(),
+                    message: Self::kept(&decision.why.to_string()),
                     at: Some(whole_second(now)),
                     by: Initiator::Deadline,
                 });

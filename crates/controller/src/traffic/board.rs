@@ -184,7 +184,7 @@ impl TrafficBoard {
         self.lock().get(key).filter(|entry| entry.uid == uid)?.canary_from
     }
 
-    /// Takes the answer of a pod that was asked at this time. Of the others, only those with these UIDs are kept.
+    /// Takes the answer of a pod that was asked at this time.
     pub(crate) fn note_pod(&self, key: &str, uid: &str, pod: String, at: Monotonic, found: Option<Counters>) {
         entry(&mut self.lock(), key, uid).pods.insert(pod, (at, found));
     }
