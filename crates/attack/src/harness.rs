@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
+use function_mesh_testkit::{ControlPlane, PATIENCE, eventually};
 use http::Request;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
@@ -166,10 +166,9 @@ impl Harness {
         let usage = self.stop(controller, webhook).await;
         let events = Api::<Event>::namespaced(self.admin.clone(), &namespace);
         // Retry: an overloaded API server may have closed the connection.
-        let events =
-            eventually(SECONDS_30, async || Ok(events.list_metadata(&ListParams::default()).await?))
-                .await
-                .map(|list| list.items.len());
+        let events = eventually(PATIENCE, async || Ok(events.list_metadata(&ListParams::default()).await?))
+            .await
+            .map(|list| list.items.len());
         let done = std::mem::take(&mut *done.lock().unwrap_or_else(PoisonError::into_inner));
         self.clear(&namespace).await;
         Ok(Row::new(attack, delays, usage, events?, done))
@@ -204,14 +203,14 @@ impl Harness {
             lines[lines.len().saturating_sub(10)..].join("\n")
         };
         for (program, address) in [&self.controller, &self.webhook].into_iter().zip(self.addresses.health) {
-            eventually(2 * SECONDS_30, async || {
+            eventually(PATIENCE, async || {
                 ensure!(measure::is_ready(address).await, "{} is not ready", program.path.display());
                 Ok(())
             })
             .await
             .with_context(|| log(program))?;
         }
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let path = format!("/apis/compute.functionmesh.io/v1alpha1/namespaces/{BYSTANDER}/functions");
             let first = generate::function(&format!("before-{attack}"), "", "");
             let request = Request::post(path).header("content-type", "application/json");

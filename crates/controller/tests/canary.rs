@@ -12,7 +12,7 @@ use function_mesh_controller::{Options, run};
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{ControlPlane, LogBuffer, SECONDS_30, apply, eventually, fixtures};
+use function_mesh_testkit::{ControlPlane, LogBuffer, PATIENCE, apply, eventually, fixtures};
 use function_mesh_workloads::Settings;
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -143,7 +143,7 @@ async fn content_is_not_logged_or_reported_on_failures() -> anyhow::Result<()> {
         tokio::spawn(
             async move { run(behind, options, &prometheus::Registry::new(), &readiness, token).await },
         );
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let text = log.text();
         for wanted in
             ["watch failed", "invalid JSON at byte 0", "unexpected end of list", "skipped an object", "502"]

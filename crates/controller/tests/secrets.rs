@@ -8,7 +8,7 @@ use function_mesh_controller::{Options, ProtectedNamespaces, run};
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{ControlPlane, LogBuffer, SECONDS_30, apply, eventually, fixtures};
+use function_mesh_testkit::{ControlPlane, LogBuffer, PATIENCE, apply, eventually, fixtures};
 use function_mesh_workloads::Settings;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Api;
@@ -62,7 +62,7 @@ async fn secrets_are_not_logged() -> anyhow::Result<()> {
 
     let sets = Api::<StatefulSet>::namespaced(client.clone(), &namespace);
     for name in ["store-sink", "shout-function"] {
-        let set = eventually(SECONDS_30, async || Ok(sets.get(name).await?)).await?;
+        let set = eventually(PATIENCE, async || Ok(sets.get(name).await?)).await?;
         let command = serde_json::to_string(&set)?;
         ensure!(command.contains(PASSWORD), "{name} has it on its command line, as the runner wants");
     }
@@ -70,7 +70,7 @@ async fn secrets_are_not_logged() -> anyhow::Result<()> {
     let drift =
         json!({ "spec": { "template": { "metadata": { "annotations": { "prometheus.io/port": "1" } } } } });
     sets.patch("store-sink", &PatchParams::default(), &Patch::Merge(drift)).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let text = log.text();
         ensure!(text.contains("applying changes"), "the drift is not logged yet");
         ensure!(text.contains("reconcile failed"), "the rejection is not logged yet");

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use crate::audit::AuditLog;
-use crate::wait::{SECONDS_30, eventually};
+use crate::wait::{PATIENCE, eventually};
 
 /// Field manager of manifests that tests apply.
 const AUTHOR: &str = "author";
@@ -65,22 +65,31 @@ impl ControlPlane {
         tokio::task::spawn_blocking(|| Self::start_blocking(new_folder()?, &[])).await?
     }
 
+    /// Starts a separate one with these feature gates, such as `Name=true`, in the API server and in the built-in
+    /// controllers.
+    pub async fn start_with_gates(gates: &str) -> anyhow::Result<Self> {
+        let gates = format!("--feature-gates={gates}");
+        let flags = ["--apiserver-arg", &gates, "--kcm-arg", &gates].map(str::to_owned);
+        tokio::task::spawn_blocking(move || Self::start_blocking(new_folder()?, &flags)).await?
+    }
+
     /// Starts a separate one whose API server logs every request of this user, except watches.
     pub async fn start_auditing(user: &str) -> anyhow::Result<(Self, AuditLog)> {
         let folder = new_folder()?;
         let (log, args) = AuditLog::prepare(&folder, user)?;
-        let plane = tokio::task::spawn_blocking(move || Self::start_blocking(folder, &args)).await??;
+        let flags: Vec<_> = args.into_iter().flat_map(|arg| ["--apiserver-arg".to_owned(), arg]).collect();
+        let plane = tokio::task::spawn_blocking(move || Self::start_blocking(folder, &flags)).await??;
         Ok((plane, log))
     }
 
-    /// `args` are additional flags of the API server.
-    fn start_blocking(folder: PathBuf, args: &[String]) -> anyhow::Result<Self> {
+    /// `flags` are additional ones of `cluster up`.
+    fn start_blocking(folder: PathBuf, flags: &[String]) -> anyhow::Result<Self> {
         let program = program()?;
         let log = folder.join("keeper.log");
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
             .args([&program, &folder])
-            .args(args.iter().flat_map(|arg| ["--apiserver-arg", arg]))
+            .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log)?)
@@ -99,6 +108,18 @@ impl ControlPlane {
             anyhow::bail!("the control plane did not start:\n{why}");
         }
         Ok(Self { program, folder, kubeconfig: kubeconfig.trim().into(), keeper })
+    }
+
+    /// A command of the cluster program.
+    pub(crate) fn command(&self, applet: &str) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.program);
+        command.arg(applet);
+        command
+    }
+
+    /// A path in its folder, which is deleted with it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// The kubeconfig of its administrator.
@@ -124,8 +145,9 @@ impl ControlPlane {
 
     async fn certify(&self, user: &str, args: &[&str]) -> anyhow::Result<PathBuf> {
         let stem = self.folder.join(user);
-        let output = tokio::process::Command::new(&self.program)
-            .args(["certs", "--cn", user, "--dir"])
+        let output = self
+            .command("certs")
+            .args(["--cn", user, "--dir"])
             .arg(self.folder.join("cluster"))
             .args(args)
             .arg("--out")
@@ -161,8 +183,8 @@ impl ControlPlane {
     /// Runs kubectl with this text on its standard input, and returns its output.
     pub async fn kubectl(&self, args: &[&str], input: &str) -> anyhow::Result<String> {
         use tokio::io::AsyncWriteExt;
-        let mut child = tokio::process::Command::new(&self.program)
-            .arg("kubectl")
+        let mut child = self
+            .command("kubectl")
             .args(args)
             .env("KUBECONFIG", &self.kubeconfig)
             .stdin(Stdio::piped())
@@ -211,7 +233,7 @@ pub(crate) async fn install_definitions(client: &Client) -> anyhow::Result<()> {
         api.patch(&definition.name_any(), &params, &Patch::Apply(definition)).await?;
     }
     for definition in &definitions {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let conditions =
                 api.get(&definition.name_any()).await?.status.and_then(|status| status.conditions);
             let is_established =

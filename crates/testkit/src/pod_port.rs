@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
-use crate::wait::{SECONDS_30, eventually};
+use crate::wait::{PATIENCE, eventually};
 
 /// Port of the metrics of a component's pods.
 const PORT: u16 = 9094;
@@ -28,7 +28,7 @@ impl PodPort {
         });
         let port = Self { _lock: lock.await?.context("the lock of the port of pods' metrics")? };
         // The task of the test before may have yet to end.
-        let listener = eventually(SECONDS_30, async || {
+        let listener = eventually(PATIENCE, async || {
             let listener = TcpListener::bind((ip, PORT)).await;
             listener.with_context(|| format!("port {PORT}, where observers expect pods' metrics"))
         });

@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use prometheus::Registry;
 use tempfile::TempDir;
 
-use crate::wait::{SECONDS_30, eventually};
+use crate::wait::{PATIENCE, eventually};
 
 /// A webhook for the objects of one namespace. It stops when this is dropped.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Webhook {
         let api = Api::<Function>::namespaced(client.clone(), namespace);
         let bad = Function::new("bad", FunctionSpec::default());
         let dry = PostParams { dry_run: true, ..PostParams::default() };
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let answer = api.create(&dry, &bad).await;
             let error = answer.err().map(|error| error.to_string()).unwrap_or_default();
             // The CRD schema rejects it too, with another message.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::ensure;
-use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
+use function_mesh_testkit::{ControlPlane, PATIENCE, eventually};
 use function_mesh_webhook::authorization::SubjectAccessAuthorizer;
 use function_mesh_webhook::router::{router, unsafe_config_router};
 use function_mesh_webhook::{AppState, Limits, Metrics};
@@ -61,7 +61,7 @@ async fn policy_denies_components_in_protected_namespaces() -> anyhow::Result<()
     let values = format!("protectedNamespaces={{{infra}}}");
     plane.kubectl(&["apply", "-f", "-"], &rendered(&own, &own, &POLICIES, &[&values])).await?;
     for namespace in [&own, &infra] {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let refused = plane
                 .kubectl(
                     &["create", "-n", namespace, "--dry-run=server", "-f", "-"],
@@ -148,7 +148,7 @@ async fn policy_restricts_the_webhook_account_to_the_ca_bundle() -> anyhow::Resu
             json!({ "op": "add", "path": "/metadata/finalizers", "value": ["a.io/b"] }),
         ];
         // The policy takes effect with a delay.
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let [first, ..] = &changes;
             let refused = patch(kind, json!([bundle(0), first])).await;
             let Err(error) = refused else { anyhow::bail!("another rule was taken") };
@@ -262,7 +262,7 @@ async fn permissions_are_checked_per_user() -> anyhow::Result<()> {
     };
     let (mallory, carl) = (user(ns, "mallory"), user(ns, "carl"));
     // Roles take effect with a delay.
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         let passed = SubjectAccessAuthorizer::new(plane.client().await?, [])
             .check(&carl, "Function", ns, given("mine", "runner"), None)

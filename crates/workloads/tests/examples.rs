@@ -14,7 +14,7 @@ use function_mesh_api::validate::{
     Findings, Valid, check_backend_config, check_component, check_mesh, valid_mesh,
 };
 use function_mesh_api::{BackendConfig, Component, Function, FunctionMesh, Sink, Source, parse};
-use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
+use function_mesh_testkit::{ControlPlane, PATIENCE, eventually};
 use function_mesh_workloads::diff::{dedup_keyed_lists, differences};
 use function_mesh_workloads::{Backends, Settings, components};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, ValidationDirective};
@@ -252,5 +252,5 @@ async fn install_vertical_autoscaler(client: &Client) -> anyhow::Result<()> {
         "metadata": { "name": "sample", "namespace": "default" },
         "spec": { "targetRef": { "kind": "StatefulSet", "name": "sample" } },
     });
-    eventually(SECONDS_30, async || dry_run(client, &sample).await.map(drop)).await
+    eventually(PATIENCE, async || dry_run(client, &sample).await.map(drop)).await
 }

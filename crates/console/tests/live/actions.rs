@@ -111,7 +111,7 @@ async fn actions_write_what_their_commands_write() -> anyhow::Result<()> {
         mesh.act(&mesh.offers().await?.1, json!({ "action": "scale", "replicas": 2 })).await?;
     assert!(code == 422 && answer["message"].as_str().unwrap().contains("no replicas"), "{answer}");
     let part = Actor { path: format!("/api/v1/actions/{}/function/m-shout", harness.namespace), ..mesh };
-    function_mesh_testkit::eventually(function_mesh_testkit::SECONDS_30, async || {
+    function_mesh_testkit::eventually(function_mesh_testkit::PATIENCE, async || {
         let (offers, _) = part.offers().await?;
         let suspend = offers.iter().find(|(label, _)| label == "Suspend");
         anyhow::ensure!(suspend.is_some_and(|(_, reason)| reason.contains("act on the mesh")), "{offers:?}");

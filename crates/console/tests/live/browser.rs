@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use function_mesh_testkit::SECONDS_30;
+use function_mesh_testkit::PATIENCE;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -63,7 +63,7 @@ impl Browser {
             .spawn()
             .with_context(|| format!("cannot start {PROGRAM}; install Debian's package of this name"))?;
         let mut lines = BufReader::new(program.stderr.take().context("no output")?).lines();
-        let url = tokio::time::timeout(SECONDS_30, async {
+        let url = tokio::time::timeout(PATIENCE, async {
             while let Some(line) = lines.next_line().await? {
                 if let Some((_, url)) = line.split_once("DevTools listening on ") {
                     return Ok(url.to_owned());
@@ -106,7 +106,7 @@ impl Browser {
         self.socket.send(Message::text(request.to_string())).await?;
         loop {
             let message =
-                tokio::time::timeout(SECONDS_30, self.socket.next()).await?.context("no browser")??;
+                tokio::time::timeout(PATIENCE, self.socket.next()).await?.context("no browser")??;
             let Message::Text(text) = message else { continue };
             let mut answer: Value = serde_json::from_str(&text)?;
             if answer["id"] == self.number {
@@ -143,7 +143,7 @@ impl Browser {
 
     /// Waits until an expression is true. While a page loads, it cannot be evaluated.
     pub(crate) async fn until(&mut self, expression: &str) -> anyhow::Result<()> {
-        let end = tokio::time::Instant::now() + SECONDS_30;
+        let end = tokio::time::Instant::now() + PATIENCE;
         loop {
             let found = self.eval(&format!("Boolean({expression})")).await;
             match found {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, ensure};
 use function_mesh_api::Function;
 use function_mesh_console::hub::Times;
-use function_mesh_testkit::SECONDS_30;
+use function_mesh_testkit::PATIENCE;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -99,7 +99,7 @@ impl Program {
             .kill_on_drop(true)
             .spawn()?;
         let mut lines = BufReader::new(child.stderr.take().context("no output")?).lines();
-        let address = tokio::time::timeout(SECONDS_30, async {
+        let address = tokio::time::timeout(PATIENCE, async {
             while let Some(line) = lines.next_line().await? {
                 let line: Value = serde_json::from_str(&line)?;
                 let fields = if line["fields"].is_object() { &line["fields"] } else { &line };

@@ -11,7 +11,7 @@ use function_mesh_console::hub::Times;
 use function_mesh_console::local::Local;
 use function_mesh_console::state::{Delta, State};
 use function_mesh_testkit::fixtures::Part;
-use function_mesh_testkit::{ControlPlane, Kind, SECONDS_30, apply, fixtures};
+use function_mesh_testkit::{ControlPlane, Kind, PATIENCE, apply, fixtures};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::{Request, Response};
@@ -108,7 +108,7 @@ pub(crate) fn times() -> Times {
     Times {
         interval: Duration::from_millis(1),
         heartbeat: Duration::from_millis(300),
-        idle: SECONDS_30,
+        idle: Duration::from_secs(30),
         first_list: Duration::from_secs(3),
         samples: Duration::from_millis(200),
         permissions: None,
@@ -179,7 +179,7 @@ impl Console {
         let stream = TcpStream::connect(&self.host).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(tokio::time::timeout(SECONDS_30, sender.send_request(request)).await??)
+        Ok(tokio::time::timeout(PATIENCE, sender.send_request(request)).await??)
     }
 
     /// Asks for a path, with headers.
@@ -253,7 +253,7 @@ impl Stream {
             }
             Ok::<_, anyhow::Error>(())
         };
-        let done = tokio::time::timeout(SECONDS_30, reading).await;
+        let done = tokio::time::timeout(PATIENCE, reading).await;
         done.map_err(|_| anyhow::anyhow!("not within 30 s: {:?} {:?}", self.names, self.state))?
     }
 
@@ -265,7 +265,7 @@ impl Stream {
             }
             Ok::<_, anyhow::Error>(self.last_id.clone())
         };
-        tokio::time::timeout(SECONDS_30, reading).await.context("the stream does not end")?
+        tokio::time::timeout(PATIENCE, reading).await.context("the stream does not end")?
     }
 
     fn take(&mut self, frame: Frame<Bytes>) -> anyhow::Result<()> {

@@ -138,7 +138,7 @@ async fn events_end_with_the_permission() -> anyhow::Result<()> {
     ensure!(again.backlog() == Some(6) && again.names == ["delta"], "{:?}", again.names);
 
     harness.plane.kubectl(&["delete", "rolebinding/viewer", "-n", &harness.namespace], "").await?;
-    function_mesh_testkit::eventually(function_mesh_testkit::SECONDS_30, async || {
+    function_mesh_testkit::eventually(function_mesh_testkit::PATIENCE, async || {
         let response = console.get(&path, &headers).await?;
         let code = response.status().as_u16();
         if code == 200 {
@@ -187,7 +187,7 @@ async fn without_an_answer_nothing_is_shown() -> anyhow::Result<()> {
     assert_eq!(console.ask(&path, &token).await?.0, 200);
 
     switch.send_replace(false);
-    function_mesh_testkit::eventually(function_mesh_testkit::SECONDS_30, async || {
+    function_mesh_testkit::eventually(function_mesh_testkit::PATIENCE, async || {
         let (code, answer) = console.ask(&path, &token).await?;
         ensure!(
             code == 503 && answer["message"].as_str().is_some_and(|it| it.contains("permissions cannot be")),
@@ -200,7 +200,7 @@ async fn without_an_answer_nothing_is_shown() -> anyhow::Result<()> {
     assert_eq!((code, answer.get("items")), (503, None), "{answer}");
 
     switch.send_replace(true);
-    function_mesh_testkit::eventually(function_mesh_testkit::SECONDS_30, async || {
+    function_mesh_testkit::eventually(function_mesh_testkit::PATIENCE, async || {
         let (code, answer) = console.ask(&path, &token).await?;
         ensure!(code == 200 && answer["head"]["problem"].is_null(), "{code} {answer}");
         Ok(())

@@ -5,7 +5,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use function_mesh_testkit::{SECONDS_30, eventually};
+use function_mesh_testkit::{PATIENCE, eventually};
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
@@ -83,7 +83,7 @@ async fn wrong_tokens_see_nothing() -> anyhow::Result<()> {
     // A user who is gone.
     assert_eq!(console.ask(&path, &token).await?.0, 200);
     harness.plane.kubectl(&["delete", "serviceaccount/viewer", "-n", &harness.namespace], "").await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let (code, _) = console.ask(&path, &token).await?;
         anyhow::ensure!(code == 401, "{code}");
         Ok(())

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use function_mesh_testkit::{SECONDS_30, eventually};
+use function_mesh_testkit::{PATIENCE, eventually};
 use tempfile::NamedTempFile;
 
 /// Clock ticks per second as the kernel reports them; the same on all machines.
@@ -88,7 +88,7 @@ impl Program {
 
     async fn ready(&self) -> anyhow::Result<()> {
         let Some(Addresses { health, .. }) = self.addresses else { return Ok(()) };
-        let ready = eventually(SECONDS_30, async || get(health, "/readyz").map(|_| ()));
+        let ready = eventually(PATIENCE, async || get(health, "/readyz").map(|_| ()));
         let Err(error) = ready.await else { return Ok(()) };
         let mut log = String::new();
         File::open(self.log.path())?.read_to_string(&mut log)?;

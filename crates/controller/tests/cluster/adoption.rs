@@ -1,11 +1,10 @@
 //! Orphans with our mark are adopted: after a restore from a backup, and after `--cascade=orphan`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::{Function, FunctionMesh, labels};
-use function_mesh_testkit::{Kind, SECONDS_30, eventually, fixtures, mark_running};
+use function_mesh_testkit::{Kind, PATIENCE, eventually, fixtures, mark_running};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -15,8 +14,6 @@ use serde_json::{from_value, json};
 
 use crate::harness::{Harness, TestResult, json, public_case};
 
-const SECONDS_60: Duration = Duration::from_mins(1);
-
 /// UIDs of the pods, by name.
 async fn pods(harness: &Harness) -> anyhow::Result<BTreeMap<String, Option<String>>> {
     let pods = harness.api::<Pod>().list(&ListParams::default()).await?.items;
@@ -25,7 +22,7 @@ async fn pods(harness: &Harness) -> anyhow::Result<BTreeMap<String, Option<Strin
 
 /// Waits until a mesh is ready while its pods run.
 async fn ready(harness: &Harness, mesh: &str) -> TestResult {
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<FunctionMesh>(mesh).await?.status.context("no status")?;
         let is_ready =
@@ -58,7 +55,7 @@ async fn garbage_collector(harness: &Harness) -> TestResult {
         json!([{ "apiVersion": labels::API_VERSION, "kind": "FunctionMesh", "name": "none", "uid": "none" }]);
     probe.metadata.owner_references = from_value(owner)?;
     harness.api::<Function>().create(&PostParams::default(), &probe).await?;
-    eventually(SECONDS_60, async || {
+    eventually(PATIENCE, async || {
         ensure!(
             harness.find::<Function>("probe").await?.is_none(),
             "the garbage collector does not know the kinds"
@@ -69,7 +66,7 @@ async fn garbage_collector(harness: &Harness) -> TestResult {
 }
 
 async fn is_owned<K: Kind>(harness: &Harness, name: &str, owner: &str) -> TestResult {
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let owners = harness.get::<K>(name).await?.owner_references().to_vec();
         ensure!(owners.iter().any(|it| it.uid == owner && it.controller == Some(true)), "{name}: {owners:?}");
         Ok(())
@@ -101,7 +98,7 @@ async fn case_16_restored_from_backup() -> TestResult {
     let set = harness.get::<StatefulSet>("restored-one-function").await?;
     assert_eq!(set.metadata.generation, before.1.metadata.generation);
     assert_eq!(pods(&harness).await?, before.0);
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let (of_mesh, of_function) = (
             harness.events("FunctionMesh", "restored").await?,
             harness.events("Function", "restored-one").await?,

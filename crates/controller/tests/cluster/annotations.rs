@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
-use function_mesh_testkit::{SECONDS_10, eventually, fixtures, mark_running};
+use function_mesh_testkit::{PATIENCE, eventually, fixtures, mark_running};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{Patch, PatchParams};
@@ -24,7 +24,7 @@ async fn annotate(harness: &Harness, key: &str, value: Option<&str>) -> TestResu
 
 /// Waits until an annotation of the mesh has reached a component.
 async fn passed_on(harness: &Harness, key: &str, value: Option<&str>) -> TestResult {
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let function = harness.get::<Function>("m-shout").await?;
         let found = labels::annotation(&function.metadata, key);
         ensure!(found == value, "{key}: {found:?}");
@@ -53,7 +53,7 @@ async fn has_colour(harness: &Harness, value: Option<&str>) -> TestResult {
 }
 
 async fn all_run(harness: &Harness) -> TestResult {
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<FunctionMesh>("m").await?.status.context("no status")?;
         ensure!(status.components.as_deref() == Some("2/2"), "{:?}", status.conditions);
@@ -76,7 +76,7 @@ async fn paused_rollout_is_deferred_until_the_spec_changes() -> TestResult {
     assert!(pending.contains(".env[COLOUR]: changes"), "{pending}");
     assert_eq!(status.conditions["StatefulSet"].action.as_deref(), Some("Update"));
     // The components report one after the other.
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let message = harness.condition("m", "Paused", ("True", "RolloutPaused")).await?.message;
         ensure!(message == "rollouts are paused; pending changes: function shout, sink drain", "{message}");
         Ok(())
@@ -103,7 +103,7 @@ async fn paused_rollout_is_deferred_until_the_spec_changes() -> TestResult {
     changed.spec.functions.as_mut().context("functions")?[0].log_topic = Some("logs".to_owned());
     harness.apply(&changed).await?;
     has_colour(&harness, Some("red")).await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let status = harness.get::<Function>("m-shout").await?.status.context("no status")?;
         ensure!(status.pending_change.is_none(), "{:?}", status.pending_change);
         Ok(())

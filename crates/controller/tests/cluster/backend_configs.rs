@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function};
-use function_mesh_testkit::{SECONDS_10, eventually, fixtures};
+use function_mesh_testkit::{PATIENCE, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use serde_json::json;
 
@@ -25,7 +25,7 @@ async fn colour(harness: &Harness) -> anyhow::Result<Option<String>> {
 }
 
 async fn turns(harness: &Harness, expected: &str) -> TestResult {
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let found = colour(harness).await?;
         ensure!(found.as_deref() == Some(expected), "{found:?}");
         Ok(())
@@ -42,7 +42,7 @@ async fn auto_update_rolls_out_at_once() -> TestResult {
     harness.apply(&config("blue", true)).await?;
     turns(&harness, "blue").await?;
     harness.delete::<BackendConfig>("backend-config").await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let found = colour(&harness).await?;
         ensure!(found.is_none(), "{found:?}");
         Ok(())

@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use function_mesh_api::Function;
 use function_mesh_api::types::Phase;
-use function_mesh_testkit::{SECONDS_30, eventually, pretend_container_to_end};
+use function_mesh_testkit::{PATIENCE, eventually, pretend_container_to_end};
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::api::PostParams;
 use serde_json::{from_value, json};
@@ -15,7 +15,7 @@ const JOB: &str = "x-function-cleanup";
 
 /// Waits until a Job has a pod other than `before`, and ends its container. Returns the pod's name.
 async fn container_ends(harness: &Harness, before: &str, code: i32) -> anyhow::Result<String> {
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let pods = pretend_container_to_end(&harness.client, &harness.namespace, JOB, code).await?;
         let pod = pods.into_iter().find(|pod| pod != before);
         pod.ok_or_else(|| anyhow::anyhow!("no new pod"))
@@ -64,7 +64,7 @@ async fn rejected_pods_are_reported_with_the_words_of_the_api_server() -> TestRe
     }))?;
     harness.api().create(&PostParams::default(), &quota).await?;
     harness.delete::<Function>("x").await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let status = harness.phase::<Function>("x", Phase::Deleting).await?;
         let message = status.message.unwrap_or_default();
         ensure!(message.contains("are rejected: pods \"x-function-cleanup-"), "{message}");

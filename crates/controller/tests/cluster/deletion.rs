@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, Role, Sink, labels};
-use function_mesh_testkit::{SECONDS_10, SECONDS_30, eventually, fixtures, mark_ended};
+use function_mesh_testkit::{PATIENCE, eventually, fixtures, mark_ended};
 use function_mesh_workloads::names;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
@@ -33,7 +33,7 @@ pub(crate) async fn is_up(harness: &Harness, name: &str) -> anyhow::Result<Funct
 
 /// Sets the exit code of all pods of clean-up Jobs.
 pub(crate) async fn job_ends(harness: &Harness, name: &str, code: i32) -> TestResult {
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         job(harness, name).await?;
         ensure!(mark_ended(&harness.client, &harness.namespace, name, code).await? > 0, "it has no pods");
         Ok(())
@@ -54,11 +54,11 @@ pub(crate) async fn jobs(harness: &Harness, name: &str) -> anyhow::Result<Vec<Jo
 }
 
 pub(crate) async fn job_appears(harness: &Harness, name: &str) -> anyhow::Result<Job> {
-    eventually(SECONDS_30, async || job(harness, name).await).await
+    eventually(PATIENCE, async || job(harness, name).await).await
 }
 
 pub(crate) async fn no_job(harness: &Harness, name: &str) -> TestResult {
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let jobs = jobs(harness, name).await?;
         ensure!(jobs.is_empty(), "{} Jobs", jobs.len());
         Ok(())
@@ -81,7 +81,7 @@ async fn component_pods(harness: &Harness) -> anyhow::Result<Vec<String>> {
 }
 
 pub(crate) async fn has_event(harness: &Harness, kind: &str, name: &str, part: &str) -> TestResult {
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let events = harness.events(kind, name).await?;
         ensure!(events.iter().any(|event| event.contains(part)), "{events:?}");
         Ok(())
@@ -137,7 +137,7 @@ async fn cleanup_can_be_toggled_until_it_runs() -> TestResult {
     let annotation =
         |value: Option<&str>| json!({ "metadata": { "annotations": { labels::NEED_CLEANUP: value } } });
     let has_finalizer = async |expected: bool| {
-        eventually(SECONDS_10, async || {
+        eventually(PATIENCE, async || {
             let finalizers = harness.get::<Function>("x").await?.finalizers().to_vec();
             ensure!(finalizers.is_empty() != expected, "{finalizers:?}");
             Ok(())
@@ -204,7 +204,7 @@ async fn upstream_finalizer_and_job_are_replaced() -> TestResult {
     harness.api::<Job>().create(&PostParams::default(), &sleeping).await?;
     harness.start().await?;
     harness.gone::<Job>("x-function-cleanup").await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let finalizers = harness.get::<Function>("x").await?.finalizers().to_vec();
         ensure!(finalizers == ["others.example/own", labels::CLEANUP_FINALIZER], "{finalizers:?}");
         Ok(())
@@ -260,7 +260,7 @@ async fn job_of_a_previous_object_ends_before_new_pods_start() -> TestResult {
     harness.settle().await?;
     harness.apply(&function_with_cleanup("x")?).await?;
     // The garbage collector discovers new kinds every 30 seconds, and until then ignores owners of this kind.
-    eventually(3 * SECONDS_30, async || harness.get::<StatefulSet>("x-function").await).await?;
+    eventually(2 * PATIENCE, async || harness.get::<StatefulSet>("x-function").await).await?;
     assert!(harness.find::<Job>(&old.name_any()).await?.is_none(), "it would remove the new subscription");
     let writes = texts(&harness.settle().await?);
     let place = |part: &str| writes.iter().position(|write| write.contains(part));
@@ -278,7 +278,7 @@ async fn case_36_left_over_job() -> TestResult {
     is_up(&harness, "again").await?;
     harness.delete::<Function>("again").await?;
     let job = job_appears(&harness, "again-function-cleanup-").await?.name_any();
-    let pod = eventually(SECONDS_30, async || {
+    let pod = eventually(PATIENCE, async || {
         let pods =
             harness.api::<Pod>().list(&ListParams::default().labels(&format!("job-name={job}"))).await?;
         pods.items.into_iter().next().context("no pod")
@@ -297,7 +297,7 @@ async fn case_36_left_over_job() -> TestResult {
     harness.gone::<Job>(&job).await?;
     harness.gone::<Function>("again").await?;
     harness.apply(&function).await?;
-    eventually(3 * SECONDS_30, async || {
+    eventually(2 * PATIENCE, async || {
         let status = harness.get::<Function>("again").await?.status.context("no status")?;
         let message = status.message.unwrap_or_default();
         ensure!(message.contains(&format!("waiting for pod {pod}")), "{message}");
@@ -312,7 +312,7 @@ async fn case_36_left_over_job() -> TestResult {
     );
     harness.patch::<Pod>(&pod, json!({ "metadata": { "finalizers": null } })).await?;
     // The garbage collector discovers new kinds every 30 seconds, and until then keeps the old Service.
-    eventually(3 * SECONDS_30, async || harness.get::<StatefulSet>("again-function").await).await?;
+    eventually(2 * PATIENCE, async || harness.get::<StatefulSet>("again-function").await).await?;
     Ok(())
 }
 
@@ -323,7 +323,7 @@ async fn namespace_deletion_is_not_delayed() -> TestResult {
     is_up(&harness, "x").await?;
     let namespaces = Api::<Namespace>::all(harness.client.clone());
     namespaces.delete(&harness.namespace, &DeleteParams::default()).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let there = namespaces.get_opt(&harness.namespace).await?;
         ensure!(there.is_none(), "{:?}", there.and_then(|namespace| namespace.status));
         Ok(())
@@ -338,7 +338,7 @@ async fn orphaned_children_are_kept() -> TestResult {
     is_up(&harness, "x").await?;
     harness.api::<Function>().delete("x", &DeleteParams::orphan()).await?;
     // The garbage collector discovers new kinds every 30 seconds, and orphans children of known kinds only.
-    eventually(SECONDS_30 * 2, async || {
+    eventually(PATIENCE, async || {
         let there = harness.find::<Function>("x").await?;
         ensure!(there.is_none(), "held by {:?}", there.map(|it| it.finalizers().to_vec()));
         Ok(())

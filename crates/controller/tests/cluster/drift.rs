@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use function_mesh_api::{Function, FunctionMesh, FunctionSpec};
-use function_mesh_testkit::{SECONDS_10, eventually, fixtures};
+use function_mesh_testkit::{PATIENCE, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -107,7 +107,7 @@ async fn manual_drift_is_reverted() -> TestResult {
     let service = harness.get::<Service>("m-shout-function-headless").await?;
     harness.delete::<Service>("m-shout-function-headless").await?;
     harness.delete::<StatefulSet>("m-shout-function").await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let (new_set, new_service) = (
             harness.get::<StatefulSet>("m-shout-function").await?,
             harness.get::<Service>("m-shout-function-headless").await?,
@@ -119,7 +119,7 @@ async fn manual_drift_is_reverted() -> TestResult {
 
     // The mesh reverts drift of a component too.
     harness.patch::<Function>("m-shout", json!({ "spec": { "className": "Other" } })).await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let class = harness.get::<Function>("m-shout").await?.spec.class_name;
         ensure!(class == fixtures::java_function("shout").class_name, "{class:?}");
         Ok(())

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::validate::valid_component;
 use function_mesh_api::{Function, labels};
-use function_mesh_testkit::{SECONDS_10, eventually, fixtures};
+use function_mesh_testkit::{PATIENCE, eventually, fixtures};
 use function_mesh_workloads::{Backends, Edition, Settings, render_edition};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
@@ -39,7 +39,7 @@ async fn as_earlier_release(harness: &Harness, name: &str) -> anyhow::Result<Sta
 }
 
 async fn revision(harness: &Harness, name: &str) -> anyhow::Result<String> {
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let set = harness.get::<StatefulSet>(name).await?;
         let status = set.status.context("no status")?;
         ensure!(status.observed_generation == set.metadata.generation, "not observed yet");

@@ -11,7 +11,7 @@ use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_kube::service_account;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{Recorder, SECONDS_10, SECONDS_30, eventually, fixtures};
+use function_mesh_testkit::{PATIENCE, Recorder, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -84,7 +84,7 @@ async fn leader(harness: &Harness) -> anyhow::Result<String> {
 async fn follower_takes_over_after_kill_or_shutdown() -> TestResult {
     let harness = Harness::without_controller("election").await?;
     let first = replica(&harness, "first").await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         ensure!(leader(&harness).await? == "first");
         Ok(())
     })
@@ -92,7 +92,7 @@ async fn follower_takes_over_after_kill_or_shutdown() -> TestResult {
     let second = replica(&harness, "second").await?;
     harness.apply::<Function>(&fixtures::function(fixtures::python_function("a"))?).await?;
     harness.appears::<StatefulSet>("a-function").await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         ensure!(second.readiness.missing().is_empty(), "{:?}", second.readiness.missing());
         Ok(())
     })
@@ -105,7 +105,7 @@ async fn follower_takes_over_after_kill_or_shutdown() -> TestResult {
     first.task.abort();
     let killed = Instant::now();
     harness.apply::<Function>(&fixtures::function(fixtures::python_function("b"))?).await?;
-    eventually(SECONDS_30, async || harness.get::<StatefulSet>("b-function").await).await?;
+    eventually(PATIENCE, async || harness.get::<StatefulSet>("b-function").await).await?;
     let taken = killed.elapsed();
     println!("taken over after {:.1} s", taken.as_secs_f64());
     ensure!(taken <= TAKEOVER, "taken over after {taken:?}");
@@ -116,7 +116,7 @@ async fn follower_takes_over_after_kill_or_shutdown() -> TestResult {
     second.end.cancel();
     second.task.await??;
     let given = Instant::now();
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         ensure!(leader(&harness).await? == "third");
         Ok(())
     })
@@ -130,13 +130,13 @@ async fn follower_takes_over_after_kill_or_shutdown() -> TestResult {
 async fn leader_stops_writing_after_losing_its_lease() -> TestResult {
     let harness = Harness::without_controller("deposed").await?;
     let replica = replica(&harness, "old").await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         ensure!(leader(&harness).await? == "old");
         Ok(())
     })
     .await?;
     harness.patch::<Lease>("leader", serde_json::json!({ "spec": { "holderIdentity": "new" } })).await?;
-    let ended = tokio::time::timeout(SECONDS_10, replica.task).await.context("it did not stop")??;
+    let ended = tokio::time::timeout(PATIENCE, replica.task).await.context("it did not stop")??;
     let error = ended.err().context("it returned without an error")?;
     ensure!(error.to_string().contains("\"new\" took over the lease"), "{error}");
     replica.writes.take();
@@ -167,7 +167,7 @@ async fn reinstallation_leads_at_once() -> TestResult {
     let harness = Harness::without_controller("reinstalled").await?;
     let accounts = Api::namespaced(harness.client.clone(), &harness.namespace);
     let first = replica_of(&harness, "first", Some(account(&harness, &accounts).await?)).await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         ensure!(leader(&harness).await? == "first");
         Ok(())
     })
@@ -178,14 +178,14 @@ async fn reinstallation_leads_at_once() -> TestResult {
     // As `helm uninstall`: without permissions the leader cannot release the Lease.
     first.task.abort();
     accounts.delete("operator", &DeleteParams::default()).await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         ensure!(harness.find::<Lease>("leader").await?.is_none(), "the Lease is there");
         Ok(())
     })
     .await?;
     let started = Instant::now();
     let second = replica_of(&harness, "second", Some(account(&harness, &accounts).await?)).await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         ensure!(leader(&harness).await? == "second");
         Ok(())
     })

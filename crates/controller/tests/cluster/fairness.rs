@@ -8,7 +8,7 @@ use function_mesh_api::types::Phase;
 use function_mesh_controller::{CONTROLLERS, Options, ProtectedNamespaces, run};
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{ControlPlane, SECONDS_30, apply, eventually, fixtures};
+use function_mesh_testkit::{ControlPlane, PATIENCE, apply, eventually, fixtures};
 use function_mesh_workloads::Settings;
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -61,7 +61,7 @@ async fn busy_namespace_does_not_delay_others() -> TestResult {
     let (token, ready, slow) = (end.clone(), readiness.clone(), connection.client(plane.config().await?)?);
     let running =
         tokio::spawn(async move { run(slow, options, &prometheus::Registry::new(), &ready, token).await });
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         ensure!(
             readiness.missing().is_empty() && connection.writes().len() > 8,
             "the busy namespace has no reconciles"
@@ -72,7 +72,7 @@ async fn busy_namespace_does_not_delay_others() -> TestResult {
     create(&client, &bystander, "b").await?;
     let begun = Instant::now();
     let sets = Api::<StatefulSet>::namespaced(client.clone(), &bystander);
-    eventually(SECONDS_30 * 4, async || sets.get("b-function").await.context("it waits")).await?;
+    eventually(PATIENCE * 2, async || sets.get("b-function").await.context("it waits")).await?;
     let waited = begun.elapsed();
     println!("the bystander's StatefulSet after {:.2} s", waited.as_secs_f64());
     let of_crowd = Api::<StatefulSet>::namespaced(client, &crowd).list(&ListParams::default()).await?;

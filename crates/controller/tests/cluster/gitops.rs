@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use function_mesh_api::Function;
-use function_mesh_testkit::{SECONDS_30, Webhook, eventually};
+use function_mesh_testkit::{PATIENCE, Webhook, eventually};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -99,7 +99,7 @@ async fn scaled_replicas_are_no_conflict() -> TestResult {
     harness.settle().await?;
     let apply = ["apply", "--server-side", "--field-manager=another"];
     harness.plane.kubectl(&[&apply[..], &namespace[..]].concat(), &without).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let function = harness.get::<Function>("same").await?;
         ensure!(function.spec.replicas == Some(3), "{:?} in {}", function.spec.replicas, function.name_any());
         Ok(())

@@ -11,7 +11,7 @@ use function_mesh_kube::leader_election::Candidate;
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{ControlPlane, Kind, Recorder, SECONDS_10, SECONDS_30, Write, apply, eventually};
+use function_mesh_testkit::{ControlPlane, Kind, PATIENCE, Recorder, Write, apply, eventually};
 use function_mesh_workloads::Settings;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Event;
@@ -58,7 +58,11 @@ impl Harness {
     }
 
     pub(crate) async fn without_controller(name: &str) -> anyhow::Result<Self> {
-        let plane = ControlPlane::shared().await?;
+        Self::on(ControlPlane::shared().await?, name).await
+    }
+
+    /// A namespace of this control plane, without a controller.
+    pub(crate) async fn on(plane: &'static ControlPlane, name: &str) -> anyhow::Result<Self> {
         let client = plane.client().await?;
         let namespace = plane.namespace(&client, name).await?;
         let (recorder, settings) = (Recorder::default(), Settings::default());
@@ -103,7 +107,7 @@ impl Harness {
         let registry = self.registry.clone();
         let task = tokio::spawn(async move { run(client, options, &registry, &readiness, token).await });
         self.running = Some((end, task));
-        eventually(SECONDS_10, async || {
+        eventually(PATIENCE, async || {
             let missing = ready.missing();
             ensure!(missing.is_empty(), "not ready: {missing:?}");
             Ok(())
@@ -115,7 +119,7 @@ impl Harness {
     pub(crate) async fn stop(&mut self) -> TestResult {
         let (end, task) = self.running.take().context("it is not running")?;
         end.cancel();
-        tokio::time::timeout(SECONDS_10, task).await.context("it does not stop")??
+        tokio::time::timeout(PATIENCE, task).await.context("it does not stop")??
     }
 
     pub(crate) fn api<K: Kind>(&self) -> Api<K> {
@@ -146,7 +150,7 @@ impl Harness {
     }
 
     pub(crate) async fn gone<K: Kind>(&self, name: &str) -> TestResult {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             ensure!(self.find::<K>(name).await?.is_none(), "{} {name} is there", K::kind(&()));
             Ok(())
         })
@@ -154,7 +158,7 @@ impl Harness {
     }
 
     pub(crate) async fn appears<K: Kind>(&self, name: &str) -> anyhow::Result<K> {
-        eventually(SECONDS_10, async || self.get::<K>(name).await).await
+        eventually(PATIENCE, async || self.get::<K>(name).await).await
     }
 
     /// Waits until a StatefulSet passes a check.
@@ -163,7 +167,7 @@ impl Harness {
         name: &str,
         check: impl AsyncFn(&StatefulSet) -> TestResult,
     ) -> anyhow::Result<StatefulSet> {
-        eventually(SECONDS_10, async || {
+        eventually(PATIENCE, async || {
             let found = self.get::<StatefulSet>(name).await?;
             check(&found).await?;
             Ok(found)
@@ -177,7 +181,7 @@ impl Harness {
         name: &str,
         phase: Phase,
     ) -> anyhow::Result<ComponentStatus> {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let status = self.get::<C>(name).await?.status().cloned().context("no status")?;
             ensure!(status.phase == phase, "{name} is {}: {:?}", status.phase, status.message);
             Ok(status)
@@ -192,7 +196,7 @@ impl Harness {
         type_: &str,
         expected: (&str, &str),
     ) -> anyhow::Result<Condition> {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let status = self.get::<FunctionMesh>(mesh).await?.status.context("no status")?;
             let found = status.conditions.iter().flatten().find(|condition| condition.type_ == type_);
             let found = found.with_context(|| format!("no condition {type_}"))?;

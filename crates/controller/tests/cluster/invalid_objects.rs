@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, Sink, Source};
-use function_mesh_testkit::{Kind, SECONDS_10, eventually, fixtures};
+use function_mesh_testkit::{Kind, PATIENCE, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
@@ -190,7 +190,7 @@ async fn invalid_component_and_children_are_reconciled() -> TestResult {
     let set = async || -> anyhow::Result<String> {
         Ok(harness.client.request_text(set.get("x-function", &kube::api::GetParams::default())?).await?)
     };
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         ensure!(set().await?.contains("\"another:1\""), "its pods have the old image");
         Ok(())
     })
@@ -200,7 +200,7 @@ async fn invalid_component_and_children_are_reconciled() -> TestResult {
     let request = Request::new(<Function as kube::Resource>::url_path(&(), Some(&harness.namespace)));
     let request = request.delete("x", &kube::api::DeleteParams::background())?;
     harness.client.request_text(request).await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         ensure!(set().await.is_err(), "the StatefulSet is there");
         Ok(())
     })
@@ -227,7 +227,7 @@ async fn large_objects_do_not_block_others() -> TestResult {
     for number in 0..4 {
         harness.appears::<StatefulSet>(&format!("large-{number}-function")).await?;
     }
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let status = harness.get::<Function>("huge").await?.status.context("no status")?;
         ensure!(matches!(status.phase, Phase::Invalid | Phase::Degraded), "{}", status.phase);
         Ok(())

@@ -9,7 +9,7 @@ use function_mesh_kube::leader_election::{Candidate, LEASE_DURATION, RENEW_DEADL
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{SECONDS_10, SECONDS_30, eventually, fixtures};
+use function_mesh_testkit::{PATIENCE, eventually, fixtures};
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
@@ -62,7 +62,7 @@ async fn follower_leads_after_a_stalled_leader_stopped() -> TestResult {
     let harness = Harness::without_controller("held").await?;
     let (first, second) = (Connection::default(), Connection::default());
     let leading = start(&harness, "first", &first).await?;
-    leads(&harness, "first", SECONDS_10).await?;
+    leads(&harness, "first", PATIENCE).await?;
     let waiting = start(&harness, "second", &second).await?;
     // Causes continuous writes.
     let functions = harness.client.clone();
@@ -78,10 +78,10 @@ async fn follower_leads_after_a_stalled_leader_stopped() -> TestResult {
     tokio::time::sleep(Duration::from_secs(3)).await;
     first.fault("/leases/", Fault::Hold);
     let held = Instant::now();
-    let ended = tokio::time::timeout(SECONDS_30, leading).await.context("it did not stop")??;
+    let ended = tokio::time::timeout(PATIENCE, leading).await.context("it did not stop")??;
     let error = ended.err().context("it returned without an error")?.to_string();
     ensure!(error.contains("failed to renew the lease within 8s"), "{error}");
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         ensure!(!second.writes().is_empty(), "the follower does not lead yet");
         Ok(())
     })
@@ -124,7 +124,7 @@ async fn blocked_reconcile_threads_do_not_lose_the_lease() -> TestResult {
         let (registry, readiness) = (prometheus::Registry::new(), Readiness::new(end.clone()));
         run_on((&handle, work_client), election_client, options, &registry, &readiness, end).await
     });
-    leads(&harness, "blocked", SECONDS_10).await?;
+    leads(&harness, "blocked", PATIENCE).await?;
     let blocked = LEASE_DURATION + Duration::from_secs(4);
     for _ in 0..THREADS {
         back.spawn(async move { std::thread::sleep(blocked) });

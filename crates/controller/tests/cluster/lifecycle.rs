@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, Sink, Source};
-use function_mesh_testkit::{Kind, SECONDS_10, SECONDS_30, eventually, fixtures, mark_running};
+use function_mesh_testkit::{Kind, PATIENCE, eventually, fixtures, mark_running};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -81,7 +81,7 @@ async fn status_and_printer_columns_show_observed_state() -> TestResult {
     assert_eq!(status.conditions["Service"].status.as_deref(), Some("True"));
     assert!(status.selector.contains("compute.functionmesh.io/name=m-shout"), "{}", status.selector);
 
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let ready = harness.condition("m", "Ready", ("False", "ComponentsDegraded")).await?;
         ensure!(ready.message.contains("function shout: pod m-shout-function-0"), "{}", ready.message);
         Ok(())
@@ -108,7 +108,7 @@ async fn status_and_printer_columns_show_observed_state() -> TestResult {
 async fn mesh_with_running_pods_is_ready() -> TestResult {
     let harness = Harness::new("runs").await?;
     harness.apply(&three()?).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<FunctionMesh>("m").await?.status.context("no status")?;
         ensure!(status.components.as_deref() == Some("3/3"), "{:?}", status.components);
@@ -167,7 +167,7 @@ async fn renamed_component_is_replaced() -> TestResult {
     harness.gone::<Function>("m-shout").await?;
     harness.gone::<StatefulSet>("m-shout-function").await?;
     assert_ne!(old.uid(), new.uid());
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let status = harness.get::<FunctionMesh>("m").await?.status.context("no status")?;
         let names: Vec<_> =
             status.function_conditions.iter().flatten().map(|(name, _)| name.as_str()).collect();
@@ -192,7 +192,7 @@ async fn deleting_the_mesh_deletes_all_children() -> TestResult {
     harness.appears::<StatefulSet>("m-feed-source").await?;
     harness.appears::<StatefulSet>("m-drain-sink").await?;
     harness.delete::<FunctionMesh>("m").await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         none::<Function>(&harness).await?;
         none::<Source>(&harness).await?;
         none::<Sink>(&harness).await?;

@@ -27,6 +27,7 @@ mod recreate;
 mod rewrites;
 mod rollout;
 mod rollout_canary;
+mod rollout_gate;
 mod rollout_mesh;
 mod scaling;
 mod settings;

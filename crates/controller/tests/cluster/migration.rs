@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, Sink, Source, labels};
 use function_mesh_kube::leader_election::Candidate;
-use function_mesh_testkit::{Kind, SECONDS_30, eventually, mark_ended, mark_running};
+use function_mesh_testkit::{Kind, PATIENCE, eventually, mark_ended, mark_running};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
@@ -32,7 +32,7 @@ async fn left_behind(name: &str) -> anyhow::Result<Harness> {
 }
 
 async fn all_run(harness: &Harness) -> TestResult {
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         mark_running(&harness.client, &harness.namespace).await?;
         for set in harness.api::<StatefulSet>().list(&ListParams::default()).await? {
             let (wanted, status) = (set.spec.and_then(|spec| spec.replicas), set.status.unwrap_or_default());
@@ -87,7 +87,7 @@ async fn is_quiet(harness: &mut Harness) -> TestResult {
 }
 
 async fn mesh_is_ready(harness: &Harness) -> TestResult {
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         mark_running(&harness.client, &harness.namespace).await?;
         for set in harness.api::<StatefulSet>().list(&ListParams::default()).await? {
             let name = set.name_any();
@@ -130,13 +130,13 @@ async fn migration_causes_at_most_one_rollout() -> TestResult {
     // The Lease has to expire first, by the clock of the follower.
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(texts(&harness.recorder.take()), [""; 0]);
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let lease = harness.get::<Lease>(LEASE).await?.spec.context("a spec")?;
         ensure!(lease.holder_identity.as_deref() == Some("ours") && lease.lease_transitions == Some(5));
         Ok(())
     })
     .await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         for set in SETS {
             let live = harness.get::<StatefulSet>(set).await?;
             ensure!(
@@ -188,7 +188,7 @@ async fn changes_reach_what_was_taken_over(harness: &Harness) -> TestResult {
     changed["metadata"]["resourceVersion"] = json!(author.resource_version());
     let changed: FunctionMesh = from_value(changed)?;
     harness.api::<FunctionMesh>().replace("m", &kube::api::PostParams::default(), &changed).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let set = shout(harness).await?;
         ensure!(
             set.to_string().contains("logs") && *env(&set, "MOOD") == Value::Null,
@@ -203,7 +203,7 @@ async fn changes_reach_what_was_taken_over(harness: &Harness) -> TestResult {
 
 async fn it_can_be_deleted(harness: &Harness) -> TestResult {
     harness.delete::<FunctionMesh>("m").await?;
-    eventually(SECONDS_30 * 2, async || {
+    eventually(PATIENCE, async || {
         for job in ["m-drain-sink-cleanup", "m-feed-source-cleanup"] {
             mark_ended(&harness.client, &harness.namespace, job, 0).await?;
         }
@@ -224,7 +224,7 @@ async fn migration_defers_rollouts_while_paused() -> TestResult {
     let pending = status.pending_change.context("nothing is pending")?;
     ensure!(pending.contains("containers[pulsar-function].command[2]: changes"), "{pending}");
     for name in ["m-drain", "m-feed"] {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let phase = match name {
                 "m-drain" => harness.get::<Sink>(name).await?.status.map(|status| status.phase),
                 _ => harness.get::<Source>(name).await?.status.map(|status| status.phase),
@@ -241,7 +241,7 @@ async fn migration_defers_rollouts_while_paused() -> TestResult {
     // A restart releases one component, as documented.
     let restart = json!({ "metadata": { "annotations": { labels::RESTARTED_AT: "2026-01-01T00:00:00Z" } } });
     harness.patch::<Function>("m-scream", restart).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let now = templates(&harness).await?;
         ensure!(now["m-scream-function"].1 == Some(2), "the rollout is deferred");
         Ok(())
@@ -257,7 +257,7 @@ async fn migration_defers_rollouts_while_paused() -> TestResult {
     // Then all are released.
     harness.pause_rollout = false;
     harness.start().await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let held = templates(&harness).await?.into_iter().find(|(_, (_, generation))| *generation != Some(2));
         ensure!(held.is_none(), "{:?} is deferred", held.map(|(name, _)| name));
         Ok(())

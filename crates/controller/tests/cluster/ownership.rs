@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh};
-use function_mesh_testkit::{SECONDS_10, eventually, fixtures};
+use function_mesh_testkit::{PATIENCE, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -57,7 +57,7 @@ async fn foreign_stateful_set_is_not_changed() -> TestResult {
         message.starts_with("StatefulSet \"x-function\" already exists and is not ours: it has no owner"),
         "{message}"
     );
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let events = harness.events("Function", "x").await?;
         let is_reported = events
             .iter()
@@ -75,7 +75,7 @@ async fn foreign_stateful_set_is_not_changed() -> TestResult {
     assert_eq!(after.metadata.owner_references, None);
 
     harness.delete::<StatefulSet>("x-function").await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let set = harness.get::<StatefulSet>("x-function").await?;
         ensure!(!set.owner_references().is_empty(), "not ours yet");
         let status = harness.get::<Function>("x").await?.status.context("no status")?;

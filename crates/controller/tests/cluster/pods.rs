@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, Sink};
-use function_mesh_testkit::{SECONDS_30, eventually, fixtures, mark_running};
+use function_mesh_testkit::{PATIENCE, eventually, fixtures, mark_running};
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -17,7 +17,7 @@ async fn evict(harness: &Harness, pod: &str) -> TestResult {
     let message = "Usage of EmptyDir volume \"tmp\" exceeds the limit \"5Mi\". ";
     let status = json!({ "status": { "phase": "Failed", "reason": "Evicted", "message": message } });
     harness.api::<Pod>().patch_status(pod, &PatchParams::default(), &Patch::Merge(status)).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let now = harness.get::<Pod>(pod).await?.uid();
         ensure!(now != before, "not replaced");
         mark_running(&harness.client, &harness.namespace).await?;
@@ -49,7 +49,7 @@ async fn case_22_no_room_to_unpack() -> TestResult {
     let change =
         json!({ "spec": { "pod": { "volumes": [{ "name": "tmp", "emptyDir": { "sizeLimit": "5Gi" } }] } } });
     harness.patch::<Sink>("cramped", change).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<Sink>("cramped").await?.status.context("no status")?;
         ensure!(status.phase == Phase::Ready, "{:?}", status.message);
@@ -65,7 +65,7 @@ async fn rejected_pods_are_reported_in_the_api_servers_words() -> TestResult {
     let quota: ResourceQuota =
         from_value(json!({ "metadata": { "name": "q" }, "spec": { "hard": { "pods": "0" } } }))?;
     harness.api().create(&PostParams::default(), &quota).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let quota = harness.get::<ResourceQuota>("q").await?;
         ensure!(quota.status.and_then(|status| status.used).is_some(), "not counted yet");
         Ok(())
@@ -74,7 +74,7 @@ async fn rejected_pods_are_reported_in_the_api_servers_words() -> TestResult {
     harness.apply(&fixtures::function(fixtures::java_function("f"))?).await?;
     rejected(&harness, "pod is not created: pods \"f-function-0\" is forbidden: exceeded quota: q").await?;
     harness.delete::<ResourceQuota>("q").await?;
-    eventually(3 * SECONDS_30, async || {
+    eventually(2 * PATIENCE, async || {
         mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<Function>("f").await?.status.context("no status")?;
         ensure!(status.phase == Phase::Ready, "{:?}", status.message);
@@ -90,7 +90,7 @@ async fn rejected_pods_are_reported_in_the_api_servers_words() -> TestResult {
 }
 
 async fn rejected(harness: &Harness, expected: &str) -> TestResult {
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let status = harness.get::<Function>("f").await?.status.context("no status")?;
         let message = status.message.unwrap_or_default();
         ensure!(

@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
 use function_mesh_controller::ProtectedNamespaces;
-use function_mesh_testkit::{SECONDS_10, eventually, fixtures};
+use function_mesh_testkit::{PATIENCE, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -60,7 +60,7 @@ async fn own_namespace_runs_no_cleanup_job() -> TestResult {
     harness.settle().await?;
     ensure!(harness.api::<Job>().list(&ListParams::default()).await?.items.is_empty());
     ensure!(harness.api::<Pod>().list(&ListParams::default()).await?.items.is_empty());
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let events = harness.events("Function", "f").await?;
         ensure!(events.iter().any(|event| event.starts_with("Warning CleanupFailed:")), "{events:?}");
         Ok(())
@@ -122,7 +122,7 @@ async fn unsafe_backend_config_is_ignored() -> TestResult {
         ensure!(!text.contains(bad), "{bad}: {text}");
     }
     for name in ["global", "backend-config"] {
-        eventually(SECONDS_10, async || {
+        eventually(PATIENCE, async || {
             let events = harness.events("BackendConfig", name).await?;
             let event = events
                 .iter()

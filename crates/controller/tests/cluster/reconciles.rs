@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::ensure;
 use function_mesh_api::{Function, FunctionMesh, Sink, Source};
-use function_mesh_testkit::{Kind, SECONDS_30, eventually};
+use function_mesh_testkit::{Kind, PATIENCE, eventually};
 use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::json;
@@ -39,7 +39,7 @@ impl Harness {
         before: &BTreeMap<String, u64>,
         objects: &BTreeMap<String, u64>,
     ) -> TestResult {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let now = self.reconciles();
             let count = |of: &BTreeMap<String, u64>, kind| of.get(kind).copied().unwrap_or_default();
             for (kind, number) in objects {

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh};
-use function_mesh_testkit::{SECONDS_10, SECONDS_30, apply, eventually, fixtures, mark_running};
+use function_mesh_testkit::{PATIENCE, apply, eventually, fixtures, mark_running};
 use function_mesh_workloads::VerticalPodAutoscaler;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
@@ -47,7 +47,7 @@ async fn vpa_crd_can_be_installed_later() -> TestResult {
 
     let definitions = Api::<CustomResourceDefinition>::all(harness.client.clone());
     definitions.create(&PostParams::default(), &definition_of_vertical_autoscalers()?).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         harness.get::<VerticalPodAutoscaler>("x-function").await?;
         let status = harness.get::<Function>("x").await?.status.context("no status")?;
         ensure!(status.conditions.contains_key("VerticalPodAutoscaler"), "{:?}", status.message);
@@ -64,13 +64,13 @@ async fn vpa_crd_can_be_installed_later() -> TestResult {
     harness.appears::<VerticalPodAutoscaler>("x-function").await?;
     let kind = "verticalpodautoscalers.autoscaling.k8s.io";
     definitions.delete(kind, &DeleteParams::default()).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         ensure!(definitions.get_opt(kind).await?.is_none(), "the kind is there");
         Ok(())
     })
     .await?;
     harness.apply(&plain).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let status = harness.get::<Function>("x").await?.status.context("no status")?;
         ensure!(!status.conditions.contains_key("VerticalPodAutoscaler"), "{:?}", status.message);
         ensure!(!status.message.unwrap_or_default().contains("VerticalPodAutoscaler"));
@@ -84,7 +84,7 @@ async fn lost_status_is_rewritten_without_other_writes() -> TestResult {
     let harness = Harness::new("wiped").await?;
     let parts = [fixtures::java_function("shout").into(), fixtures::sink("drain").into()];
     harness.apply(&fixtures::mesh("m", parts)?).await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<FunctionMesh>("m").await?.status.context("no status")?;
         ensure!(status.components.as_deref() == Some("2/2"), "{:?}", status.conditions);
@@ -116,7 +116,7 @@ async fn freed_name_is_used_soon() -> TestResult {
     harness.apply(&fixtures::function(fixtures::java_function("x"))?).await?;
     harness.phase::<Function>("x", Phase::Degraded).await?;
     harness.delete::<Service>("x-function-headless").await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let ours = harness.get::<Service>("x-function-headless").await?;
         ensure!(ours.uid() != foreign.uid(), "it is still there");
         Ok(())
@@ -135,7 +135,7 @@ async fn mesh_reports_waiting_for_deleted_components() -> TestResult {
     harness.settle().await?;
     harness.api::<FunctionMesh>().delete("m", &DeleteParams::foreground()).await?;
     harness.condition("m", "Ready", ("False", "Deleting")).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         function_mesh_testkit::mark_ended(&harness.client, &harness.namespace, "m-drain-sink-cleanup", 0)
             .await?;
         ensure!(harness.find::<FunctionMesh>("m").await?.is_none(), "it is there");

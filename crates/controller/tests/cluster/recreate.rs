@@ -8,7 +8,7 @@ use std::pin::pin;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::{ComponentStatus, Phase, RecreateStep};
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Component, Function, labels};
-use function_mesh_testkit::{SECONDS_10, SECONDS_30, eventually, fake_kubelet, fixtures};
+use function_mesh_testkit::{PATIENCE, eventually, fake_kubelet, fixtures};
 use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -100,7 +100,7 @@ impl World {
 
     /// Waits until all pods are ready and run this image.
     async fn runs(&self, image: &str, replicas: usize) -> TestResult {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let pods = self.harness.api::<Pod>().list(&ListParams::default()).await?.items;
             let images: Vec<_> =
                 pods.iter().filter_map(|pod| pod.spec.as_ref()?.containers[0].image.as_deref()).collect();
@@ -113,7 +113,7 @@ impl World {
 
     /// Waits until the stop is at this step.
     async fn step(&self, step: RecreateStep) -> anyhow::Result<ComponentStatus> {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let status = self.harness.get::<Function>("f").await?.status().cloned().context("no status")?;
             let found = status.rollout.as_ref().and_then(|rollout| rollout.recreate.clone());
             ensure!(
@@ -155,7 +155,7 @@ impl World {
 
     /// Waits until the StatefulSet has these replicas and this image.
     async fn has(&self, replicas: i32, image: &str) -> TestResult {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let found = self.set().await?;
             ensure!(found == (Some(replicas), Some(image.to_owned())), "{found:?}");
             Ok(())
@@ -209,7 +209,7 @@ async fn a_pod_that_does_not_end_is_waited_for_across_restarts() -> TestResult {
     world.hold(true).await?;
     world.harness.apply(&function("runner:2", &json!({}))?).await?;
     let says_so = async |world: &World| {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let status = world.step(RecreateStep::Stopping).await?;
             let message = status.message.clone().unwrap_or_default();
             ensure!(message == "waiting for pods f-function-0 and 2 more to terminate", "{message}");
@@ -280,7 +280,7 @@ async fn the_operator_may_be_away_at_each_step() -> TestResult {
     world.harness.stop().await?;
     // The pods end while the operator is away.
     world.hold(false).await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let left = world.harness.api::<Pod>().list(&ListParams::default()).await?.items.len();
         ensure!(left == 0, "{left} pods");
         Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::Function;
-use function_mesh_testkit::{SECONDS_30, eventually, fixtures};
+use function_mesh_testkit::{PATIENCE, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::Api;
@@ -101,7 +101,7 @@ async fn replace_images(harness: &Harness) -> TestResult {
     admission(harness, "MutatingAdmissionPolicy", policy).await?;
     admission(harness, "MutatingAdmissionPolicyBinding", binding).await?;
     // It takes effect within seconds: a dry run shows when.
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let set: StatefulSet = from_value(json!({
             "metadata": { "name": "probe" },
             "spec": { "selector": { "matchLabels": { "app": "x" } }, "template": {
@@ -128,7 +128,7 @@ async fn rewritten_apply_is_sent_once_and_reported() -> TestResult {
     assert_eq!(writes_of_ten_reconciles(&harness, "f").await?, [""; 0]);
     let event = "Warning FieldsRewritten: a mutating webhook or policy rewrites StatefulSet \
         spec.template.spec.containers[pulsar-function].image";
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         function_mesh_testkit::mark_running(&harness.client, &harness.namespace).await?;
         let status = harness.get::<Function>("f").await?.status.context("no status")?;
         let message = status.message.unwrap_or_default();

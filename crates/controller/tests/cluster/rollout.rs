@@ -21,7 +21,7 @@ pub(crate) fn rolls_back() -> Value {
     json!({ "progressDeadline": "10s", "minReady": "1s", "onFailure": "RollBack" })
 }
 
-async fn create(harness: &Harness, replicas: i32, image: &str, rollout: Value) -> TestResult {
+pub(crate) async fn create(harness: &Harness, replicas: i32, image: &str, rollout: Value) -> TestResult {
     let mut spec = serde_json::to_value(fixtures::java_function("f"))?;
     (spec["image"], spec["replicas"], spec["rollout"]) = (json!(image), json!(replicas), rollout);
     let function = Box::new(fixtures::function(serde_json::from_value(spec)?)?);
@@ -29,7 +29,7 @@ async fn create(harness: &Harness, replicas: i32, image: &str, rollout: Value) -
     Ok(())
 }
 
-async fn change(harness: &Harness, spec: Value) -> TestResult {
+pub(crate) async fn change(harness: &Harness, spec: Value) -> TestResult {
     harness.patch::<Function>("f", json!({ "spec": spec })).await.map(|_| ())
 }
 
@@ -114,13 +114,13 @@ async fn image(harness: &Harness) -> anyhow::Result<String> {
 }
 
 /// The images of the pods.
-async fn images(harness: &Harness) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn images(harness: &Harness) -> anyhow::Result<Vec<String>> {
     let pods = harness.api::<Pod>().list(&ListParams::default()).await?.items;
     Ok(pods.iter().filter_map(|pod| pod.spec.as_ref()).map(image_of).collect())
 }
 
 /// Waits for an Event.
-async fn is_reported(harness: &Harness, expected: &str) -> TestResult {
+pub(crate) async fn is_reported(harness: &Harness, expected: &str) -> TestResult {
     eventually(MINUTE, async || {
         let events = harness.events("Function", "f").await?;
         ensure!(events.iter().any(|event| event.starts_with(expected)), "{events:?}");

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, labels};
-use function_mesh_testkit::{SECONDS_10, Webhook, eventually, fixtures};
+use function_mesh_testkit::{PATIENCE, Webhook, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
@@ -41,7 +41,7 @@ async fn autoscaler_exists_while_autoscaling_is_enabled() -> TestResult {
     let autoscaler = harness.appears::<HorizontalPodAutoscaler>("m-shout-function").await?;
     let spec = autoscaler.spec.context("no spec")?;
     assert_eq!((spec.max_replicas, spec.scale_target_ref.name.as_str()), (5, "m-shout"));
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let status = harness.get::<Function>("m-shout").await?.status.context("no status")?;
         ensure!(status.conditions.contains_key("HorizontalPodAutoscaler"), "{:?}", status.conditions);
         Ok(())
@@ -58,7 +58,7 @@ async fn autoscaler_exists_while_autoscaling_is_enabled() -> TestResult {
     harness.apply(&mesh(None)?).await?;
     harness.gone::<HorizontalPodAutoscaler>("m-shout-function").await?;
     replicas(&harness, "m-shout-function", 1).await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let status = harness.get::<Function>("m-shout").await?.status.context("no status")?;
         ensure!(!status.conditions.contains_key("HorizontalPodAutoscaler"), "{:?}", status.conditions);
         Ok(())
@@ -94,7 +94,7 @@ async fn narrower_bounds_clamp_replicas() -> TestResult {
     replicas(&harness, "m-shout-function", 4).await?;
     harness.apply(&mesh(Some(3))?).await?;
     replicas(&harness, "m-shout-function", 3).await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let autoscaler = harness.get::<HorizontalPodAutoscaler>("m-shout-function").await?;
         let most = autoscaler.spec.context("no spec")?.max_replicas;
         ensure!(most == 3, "{most}");
@@ -121,7 +121,7 @@ async fn foreign_autoscaler_is_not_changed_or_deleted() -> TestResult {
     );
 
     harness.apply(&fixtures::function(fixtures::java_function("x"))?).await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let function = harness.get::<Function>("x").await?;
         let status = function.status.context("no status")?;
         let is_current = status.observed_generation == function.metadata.generation;

@@ -5,7 +5,7 @@ use function_mesh_controller::{Options, ProtectedNamespaces, SettingsTarget, run
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{SECONDS_30, eventually};
+use function_mesh_testkit::{PATIENCE, eventually};
 use function_mesh_workloads::{PublishedSettings, Settings};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -36,7 +36,7 @@ async fn published_settings_are_those_of_the_latest_operator() -> TestResult {
         let operator = tokio::spawn(async move {
             run(client, options, &prometheus::Registry::new(), &readiness, token).await
         });
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let config_map = api.get_opt("settings").await?.context("no ConfigMap yet")?;
             let published = PublishedSettings::from_config_map(&config_map)?;
             ensure!(published.settings == settings, "{published:?}");

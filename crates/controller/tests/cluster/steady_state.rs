@@ -10,7 +10,7 @@ use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{
-    ControlPlane, SECONDS_30, ServerWrites, apply, eventually, fixtures, mark_running,
+    ControlPlane, PATIENCE, ServerWrites, apply, eventually, fixtures, mark_running,
 };
 use function_mesh_workloads::Settings;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -100,7 +100,7 @@ async fn crds_can_be_installed_later() -> TestResult {
     let namespace = plane.namespace(&client, "late").await?;
     apply(&client, &namespace, &rich()?).await?;
     let meshes = Api::<FunctionMesh>::namespaced(client.clone(), &namespace);
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         mark_running(&client, &namespace).await?;
         let status = meshes.get("m").await?.status.context("no status")?;
         ensure!(status.components.as_deref() == Some("4/4"), "{:?}", status.conditions);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use function_mesh_api::{Function, labels};
-use function_mesh_testkit::{SECONDS_10, SECONDS_30, apply, eventually, fixtures};
+use function_mesh_testkit::{PATIENCE, apply, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
@@ -50,7 +50,7 @@ async fn cleanup_keeps_subscriptions_of_other_namespaces() -> TestResult {
     let api = Api::<Function>::namespaced(harness.client.clone(), &other);
     api.delete("x", &DeleteParams::default()).await?;
     let jobs = Api::<Job>::namespaced(harness.client.clone(), &other);
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let jobs = jobs.list(&ListParams::default()).await?.items;
         let job = jobs.first().context("no Job")?;
         ensure!(targets(job)? == ["subscription", "shared", "persistent://public/default/words"]);
@@ -84,7 +84,7 @@ async fn retired_subscriptions_are_reported_and_deleted() -> TestResult {
     changed.spec.subscription_name = Some("another".to_owned());
     harness.apply(&changed).await?;
     let retired = json!([{ "name": "public/default/x", "topic": "words" }]);
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let status = to_json(&harness.get::<Function>("x").await?)?["status"]["retiredSubscriptions"].clone();
         ensure!(status == retired, "{status}");
         Ok(())

@@ -9,7 +9,7 @@ use function_mesh_controller::traffic::{Intervals, ObserverSettings};
 use function_mesh_observer::WriteLimits;
 use function_mesh_observer::requests::PlanLimits;
 use function_mesh_pulsar::AccessFile;
-use function_mesh_testkit::{SECONDS_30, WebServer, eventually, fixtures, mark_running};
+use function_mesh_testkit::{PATIENCE, WebServer, eventually, fixtures, mark_running};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{from_value, json};
 
@@ -69,7 +69,7 @@ async fn status(harness: &Harness, name: &str) -> anyhow::Result<ComponentStatus
 
 /// Waits for traffic that passes a check.
 async fn traffic(harness: &Harness, check: impl Fn(&TrafficStatus) -> bool) -> anyhow::Result<TrafficStatus> {
-    eventually(SECONDS_30 * 3, async || {
+    eventually(PATIENCE * 2, async || {
         let traffic = status(harness, "f").await?.traffic.context("no traffic")?;
         ensure!(check(&traffic), "{traffic:?}");
         Ok(traffic)
@@ -79,7 +79,7 @@ async fn traffic(harness: &Harness, check: impl Fn(&TrafficStatus) -> bool) -> a
 
 /// Waits for the condition Stalled with this status and reason.
 async fn stalled(harness: &Harness, status_and_reason: (&str, &str)) -> anyhow::Result<String> {
-    eventually(SECONDS_30 * 3, async || {
+    eventually(PATIENCE * 2, async || {
         let status = status(harness, "f").await?;
         let found = status.standard_conditions.iter().find(|it| it.type_ == "Stalled");
         let found = found.context("no condition")?;
@@ -114,7 +114,7 @@ async fn traffic_is_in_the_status_and_changes_are_told() -> TestResult {
     harness.settle().await?;
     let requests = || server.asked().values().sum::<usize>();
     let later = requests() + 4;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         ensure!(requests() >= later, "{} requests", requests());
         Ok(())
     })
@@ -136,7 +136,7 @@ async fn traffic_is_in_the_status_and_changes_are_told() -> TestResult {
     // Each transition is an Event, and the start of the component and of the operator is none.
     server.answer(pulsar(0, 10));
     stalled(&harness, ("False", "NotStalled")).await?;
-    let events = eventually(SECONDS_30, async || {
+    let events = eventually(PATIENCE, async || {
         let mut events = harness.events("Function", "f").await?;
         events.retain(|event| STALL_REASONS.iter().any(|reason| event.contains(reason)));
         ensure!(events.iter().any(|event| event.starts_with("Normal NotStalled: ")), "{events:?}");
@@ -160,7 +160,7 @@ async fn a_mesh_tells_what_is_unknown() -> TestResult {
     spec.pulsar = from_value(json!({ "pulsarConfig": "pulsar" }))?;
     harness.apply(&fixtures::mesh("m", [spec.into()])?).await?;
     let unknown = async |expected: &str| {
-        eventually(SECONDS_30 * 2, async || {
+        eventually(PATIENCE, async || {
             mark_running(&harness.client, &harness.namespace).await?;
             let conditions = harness.get::<FunctionMesh>("m").await?.status.context("no status")?.conditions;
             let found = conditions.unwrap_or_default().into_iter().find(|it| it.type_ == "Stalled");
@@ -195,7 +195,7 @@ async fn without_observing_the_status_has_no_traffic() -> TestResult {
     harness.observer = None;
     let asked = server.asked();
     harness.start().await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let status = status(&harness, "f").await?;
         ensure!(status.traffic.is_none(), "{:?}", status.traffic);
         ensure!(status.standard_conditions.iter().all(|it| it.type_ != "Stalled"));

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, FunctionMeshSpec};
-use function_mesh_testkit::{SECONDS_10, eventually, fixtures};
+use function_mesh_testkit::{PATIENCE, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
 use serde_json::{from_value, json};
@@ -33,7 +33,7 @@ async fn invalid_mesh_reports_all_violations() -> TestResult {
     }
     assert!(harness.find::<Function>("m-shout").await?.is_none());
     // The status is written first.
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let events = harness.events("FunctionMesh", "m").await?;
         let is_reported =
             events.iter().any(|event| event.starts_with("Warning ValidationFailed: spec.functions[0]"));
@@ -89,7 +89,7 @@ async fn invalid_component_keeps_its_pods() -> TestResult {
             Ok(())
         })
         .await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let status = harness.get::<Function>("x").await?.status.context("no status")?;
         ensure!(status.phase != Phase::Invalid && status.observed_generation == Some(3), "{status:?}");
         Ok(())
@@ -105,14 +105,14 @@ async fn undecodable_object_is_reported_and_blocks_no_other() -> TestResult {
     raw["spec"]["pod"] = json!({ "startupProbe": { "httpGet": { "port": 8_589_934_592_i64 } } });
     raw["metadata"]["namespace"] = json!(harness.namespace);
     harness.plane.kubectl(&["create", "-f", "-"], &raw.to_string()).await?;
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let events = harness.events("Function", "x").await?;
         ensure!(events.iter().any(|event| event.starts_with("Warning InvalidObject")), "{events:?}");
         Ok(())
     })
     .await?;
     // The status reports it too, once. It does not have our type, so it is read as JSON.
-    eventually(SECONDS_10, async || {
+    eventually(PATIENCE, async || {
         let args = ["get", "functions", "x", "-n", &harness.namespace, "-o", "jsonpath={.status}"];
         let status = harness.plane.kubectl(&args, "").await?;
         ensure!(status.contains("\"phase\":\"Invalid\""), "{status}");

@@ -11,7 +11,7 @@ use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::faults::Faults;
 use function_mesh_testkit::{
-    ControlPlane, Kind, SECONDS_30, apply, eventually, fixtures, mark_ended, mark_running,
+    ControlPlane, Kind, PATIENCE, apply, eventually, fixtures, mark_ended, mark_running,
 };
 use function_mesh_workloads::Settings;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -133,7 +133,7 @@ impl Scoped {
 
     /// Waits until the controller is ready, ignoring gates with this text in their names.
     async fn is_ready_but_for(&self, part: &str) -> TestResult {
-        eventually(SECONDS_30 * 2, async || {
+        eventually(PATIENCE, async || {
             let missing = self.readiness.missing();
             ensure!(missing.iter().all(|gate| !part.is_empty() && gate.ends_with(part)), "{missing:?}");
             Ok(())
@@ -166,7 +166,7 @@ fn api<K: Kind>(client: &Client, namespace: &str) -> Api<K> {
 }
 
 async fn is_ready(client: &Client, namespace: &str) -> TestResult {
-    eventually(SECONDS_30 * 2, async || {
+    eventually(PATIENCE, async || {
         mark_running(client, namespace).await?;
         let status = api::<FunctionMesh>(client, namespace).get("m").await?.status.context("no status")?;
         ensure!(status.components.as_deref() == Some("3/3"), "{:?}", status.conditions);
@@ -232,7 +232,7 @@ async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
     let patch = PatchParams::default();
     api::<FunctionMesh>(&client, one).patch("m", &patch, &Patch::Merge(pause)).await?;
     // The component observes the new number before the pause if both change at once.
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let function = api::<Function>(&client, one).get("m-shout").await?;
         ensure!(labels::annotation(&function.metadata, labels::PAUSE_ROLLOUT).is_some(), "it is not paused");
         Ok(())
@@ -245,7 +245,7 @@ async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
     fixed.pod = from_value(json!({ "vpa": { "updatePolicy": { "updateMode": "Off" } } }))?;
     changed.spec.functions.as_mut().context("functions")?.push(fixed);
     apply(&client, one, &changed).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let set = api::<StatefulSet>(&client, one).get("m-shout-function").await?;
         ensure!(set.spec.and_then(|spec| spec.replicas) == Some(2), "it has not two replicas");
         Ok(())
@@ -255,7 +255,7 @@ async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
     changed.spec.functions.as_mut().context("functions")?[0].min_replicas = None;
     changed.spec.sinks = None;
     apply(&client, one, &changed).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         mark_ended(&client, one, "m-drain-sink-cleanup", 0).await?;
         let sink = api::<function_mesh_api::Sink>(&client, one).get_opt("m-drain").await?;
         ensure!(sink.is_none(), "the sink is there");
@@ -264,7 +264,7 @@ async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
     .await?;
 
     ensure!(api::<Function>(&client, other).get_opt("m-shout").await?.is_none(), "it acts elsewhere");
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let lease = Api::<Lease>::namespaced(client.clone(), own).get("leader").await?;
         let spec = lease.spec.context("no spec")?;
         ensure!(spec.renew_time > spec.acquire_time, "the lease is not renewed");
@@ -319,7 +319,7 @@ async fn forbidden_namespace_does_not_block_others() -> TestResult {
     api::<Role>(&client, &without).delete("mesh", &params).await?;
     allow(&client, user, &without, &RULES, &[]).await?;
     scoped.is_ready_but_for("").await?;
-    eventually(SECONDS_30, async || Ok(api::<StatefulSet>(&client, &without).get("x3-function").await?))
+    eventually(PATIENCE, async || Ok(api::<StatefulSet>(&client, &without).get("x3-function").await?))
         .await
         .map(|_| ())
 }
@@ -356,14 +356,14 @@ async fn is_disconnected_and_recovers(namespaces: &[&str]) -> TestResult {
     api::<Function>(&client, cut).delete("m-shout", &at_once).await?;
     for namespace in others {
         api::<StatefulSet>(&client, namespace).delete("m-drain-sink", &at_once).await?;
-        eventually(SECONDS_30, async || uid(&client, namespace, "m-drain-sink").await).await?;
+        eventually(PATIENCE, async || uid(&client, namespace, "m-drain-sink").await).await?;
     }
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     ensure!(uid(&client, cut, "m-feed-source").await.is_err(), "nothing is heard of {cut}, and yet it acts");
 
     // Watches that failed repeatedly are in backoff.
     scoped.faults.connect();
-    eventually(SECONDS_30 * 2, async || {
+    eventually(PATIENCE, async || {
         ensure!(uid(&client, cut, "m-feed-source").await? != before);
         api::<Function>(&client, cut).get("m-shout").await?;
         Ok(())

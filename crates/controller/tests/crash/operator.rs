@@ -5,7 +5,7 @@ use function_mesh_controller::{CONTROLLERS, Options, ProtectedNamespaces, run};
 use function_mesh_kube::namespaces::Namespaces;
 use function_mesh_serving::Readiness;
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::SECONDS_10;
+use function_mesh_testkit::PATIENCE;
 use function_mesh_testkit::faults::Faults;
 use function_mesh_workloads::Settings;
 use kube::Config;
@@ -60,7 +60,7 @@ impl Operator {
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         let Some(Running { end, task, .. }) = self.running.take() else { return Ok(()) };
         end.cancel();
-        tokio::time::timeout(SECONDS_10, task).await.context("the operator does not stop")??
+        tokio::time::timeout(PATIENCE, task).await.context("the operator does not stop")??
     }
 
     /// Kills the operator in the middle of its work.

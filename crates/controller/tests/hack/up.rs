@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::{Machine, assert_order, root, stderr, stdout};
+use crate::{Machine, assert_order, root, stderr, stderr_at_once, stdout};
 
 const CONTEXT: [&str; 8] = [
     "--context",
@@ -26,14 +26,14 @@ fn begins_with_the_time_by_what_is_missing() {
     let output = machine.hack("up", &CONTEXT);
     let expected = "[  0 s] this takes about 5 minutes on two cores: compiling the operator 4, starting 1\n\
                     [  0 s] building the operator\nerror: no such crate\nhelp: none\n";
-    assert_eq!((stderr(&output).as_str(), output.status.code()), (expected, Some(101)));
+    assert_eq!((stderr_at_once(&output).as_str(), output.status.code()), (expected, Some(101)));
     let built = machine.path("target/debug/function-mesh-controller-manager");
     fs::create_dir_all(built.parent().expect("a folder")).expect("target");
     fs::write(&built, "").expect("a program");
     fs::set_permissions(&built, fs::Permissions::from_mode(0o755)).expect("executable");
     let output = machine.hack("up", &CONTEXT);
     assert!(
-        stderr(&output).starts_with("[  0 s] everything is built: this takes about a minute\n"),
+        stderr_at_once(&output).starts_with("[  0 s] everything is built: this takes about a minute\n"),
         "{output:?}"
     );
 }

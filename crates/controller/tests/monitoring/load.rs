@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, FunctionMeshSpec, FunctionSpec};
 use function_mesh_testkit::{
-    ControlPlane, PulsarStandIn, SECONDS_30, StandInTopics, apply, eventually, fake_kubelet, fixtures,
+    ControlPlane, PATIENCE, PulsarStandIn, StandInTopics, apply, eventually, fake_kubelet, fixtures,
     set_pod_ip,
 };
 use futures::try_join;
@@ -70,7 +70,7 @@ impl Load {
     }
 
     async fn ready(&self) -> Nothing {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             set_pod_ip(&self.client, &self.namespace, self.pulsar.ip()).await?;
             let status = self.api::<FunctionMesh>().get("good").await?.status.context("no status")?;
             ensure!(status.components.as_deref() == Some("2/2"), "{:?}", status.components);
@@ -88,7 +88,7 @@ impl Load {
         let taken = json!({ "metadata": { "name": "blocked-function-headless" }, "spec": { "ports": [{ "port": 1 }] } });
         apply::<Service>(client, namespace, &from_value(taken)?).await?;
         apply(client, namespace, &fixtures::function(fixtures::java_function("blocked"))?).await?;
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let blocked = self.api::<Function>().get("blocked").await?.status.context("no status")?;
             ensure!(blocked.phase == Phase::Degraded, "{blocked:?}");
             Ok(())
@@ -102,7 +102,7 @@ impl Load {
             Function::new("bad", FunctionSpec::default()),
             PostParams { dry_run: true, ..PostParams::default() },
         );
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let answer = self.api::<Function>().create(&dry, &bad).await;
             let refusal = answer.err().map(|error| error.to_string()).unwrap_or_default();
             ensure!(refusal.contains("admission webhook"), "{refusal}");
@@ -115,7 +115,7 @@ impl Load {
     async fn accepted(&self) -> Nothing {
         let mesh = mesh("probe")?;
         let dry = PostParams { dry_run: true, ..PostParams::default() };
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             self.api::<FunctionMesh>().create(&dry, &mesh).await?;
             Ok(())
         })

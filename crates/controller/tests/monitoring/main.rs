@@ -7,7 +7,7 @@ mod prometheus;
 
 use anyhow::{Context, ensure};
 use documents::{Metric, alerts, dashboard, runbooks, table};
-use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
+use function_mesh_testkit::{ControlPlane, PATIENCE, eventually};
 use load::Load;
 use programs::Operator;
 use prometheus::{Prometheus, promtool};
@@ -119,7 +119,7 @@ fn each_metric_is_in_one_table() -> Nothing {
 
 /// Waits until a query returns this number.
 async fn becomes(prometheus: &Prometheus, query: &str, expected: f64) -> Nothing {
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let found = prometheus.query(query).await?;
         let sum: f64 = found.iter().map(|(_, value)| value).sum();
         ensure!((sum - expected).abs() < 1e-9, "{query} gives {found:?}, not {expected}");

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
+use function_mesh_testkit::{ControlPlane, PATIENCE, eventually};
 use function_mesh_webhook::manifests::{ClientTarget, webhook_configurations};
 use kube::Api;
 use kube::api::PostParams;
@@ -54,7 +54,7 @@ impl Program {
 
     /// The address of one of its listeners, from its log.
     async fn address(&self, listener: &str) -> anyhow::Result<SocketAddr> {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let log = std::fs::read_to_string(self.folder.path().join("log"))?;
             let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             let address_of = |line: Value| {
@@ -70,7 +70,7 @@ impl Program {
 
     async fn ready(&self) -> anyhow::Result<()> {
         let address = self.address("health").await?;
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let answer = reqwest::get(format!("http://{address}/readyz")).await?.text().await?;
             ensure!(answer.trim() == "ok", "{answer}{}", self.log());
             Ok(())

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use function_mesh_testkit::{SECONDS_30, eventually};
+use function_mesh_testkit::{PATIENCE, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -72,7 +72,7 @@ impl Prometheus {
 
     /// Waits until each program was scraped this often.
     pub(crate) async fn scrapes(&self, count: u32) -> anyhow::Result<()> {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let up = self.query("min(sum_over_time(up[1m]))").await?;
             ensure!(up.first().is_some_and(|(_, scrapes)| *scrapes >= f64::from(count)), "{up:?}");
             Ok(())

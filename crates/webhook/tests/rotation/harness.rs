@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use function_mesh_api::{Function, FunctionSpec};
 use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{ControlPlane, SECONDS_30, eventually};
+use function_mesh_testkit::{ControlPlane, PATIENCE, eventually};
 use function_mesh_webhook::cli::{ServeArgs, start};
 use function_mesh_webhook::manifests::{ClientTarget, webhook_configurations};
 use k8s_openapi::api::admissionregistration::v1::{
@@ -200,7 +200,7 @@ impl Harness {
 
     /// Waits until all webhooks have the CA bundle of the Secret.
     pub(crate) async fn wait_in_sync(&self) -> anyhow::Result<()> {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let trusted = self.entry("ca.crt").await?;
             let bundles = self.bundles().await?;
             ensure!(bundles.len() == 10 && bundles.iter().all(|bundle| *bundle == trusted), "{bundles:?}");
@@ -214,7 +214,7 @@ impl Harness {
         let bad = Function::new("bad", FunctionSpec::default());
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         let api = Api::<Function>::namespaced(self.client.clone(), &self.namespace);
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let answer = api.create(&dry, &bad).await;
             let refusal = answer.err().map(|error| error.to_string()).unwrap_or_default();
             ensure!(refusal.contains("admission webhook"), "{refusal}");
@@ -296,7 +296,7 @@ impl Replica {
     }
 
     pub(crate) async fn is_ready(&self) -> anyhow::Result<()> {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let text = self.readiness().await?;
             ensure!(text == "ok\n", "{text}");
             Ok(())

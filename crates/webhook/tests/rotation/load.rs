@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use function_mesh_testkit::{Load, LoadReport, SECONDS_30, eventually};
+use function_mesh_testkit::{Load, LoadReport, PATIENCE, eventually};
 use tokio::time::{Instant, sleep};
 
 use crate::harness::{Harness, Replica, Validity};
@@ -49,7 +49,7 @@ impl Pair {
     async fn rotate_ca(&self) -> anyhow::Result<()> {
         let before = self.harness.entry("current-ca.crt").await?;
         self.harness.put_secret(&[]).await?;
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let now = self.harness.entry("current-ca.crt").await?;
             ensure!(now != before && count(&self.harness.entry("ca.crt").await?) == 1, "not yet");
             let newest = der(&self.harness.entry("tls.crt").await?)?;

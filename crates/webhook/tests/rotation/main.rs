@@ -8,7 +8,7 @@ mod permissions;
 mod tls;
 
 use anyhow::ensure;
-use function_mesh_testkit::{SECONDS_30, eventually};
+use function_mesh_testkit::{PATIENCE, eventually};
 use harness::{Harness, SECRET, Validity};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::Api;
@@ -44,7 +44,7 @@ async fn replicas_agree_and_restore_the_bundle() -> anyhow::Result<()> {
     let mut bootstraps = 0;
     for replica in [&one, &two] {
         bootstraps += replica.metric("function_mesh_webhook_ca_rotations_total{step=\"bootstrap\"}").await?;
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             ensure!(replica.metric("function_mesh_webhook_ca_bundle_in_sync").await? == 1, "not in sync");
             Ok(())
         })
@@ -78,7 +78,7 @@ async fn killed_replica_rejoins_after_a_rotation() -> anyhow::Result<()> {
     two.is_ready().await?;
     let first = harness.entry("current-ca.crt").await?;
     one.kill(&harness);
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         ensure!(harness.entry("current-ca.crt").await? != first, "not rotated");
         Ok(())
     })
@@ -86,7 +86,7 @@ async fn killed_replica_rejoins_after_a_rotation() -> anyhow::Result<()> {
     harness.wait_admits().await?;
     let one = harness.replica(kubeconfig, &Validity::SHORT).await?;
     one.is_ready().await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let served = der(&harness.entry("tls.crt").await?)?;
         ensure!(one.served().await? == served && two.served().await? == served, "replicas differ");
         Ok(())
@@ -102,7 +102,7 @@ async fn secret_of_another_program_is_not_changed() -> anyhow::Result<()> {
     harness.configure().await?;
     let before = harness.secret().await?;
     let replica = harness.replica(harness.plane.kubeconfig(), &Validity::LONG).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         ensure!(
             replica.metric("function_mesh_webhook_ca_rotation_failures_total").await? >= 2,
             "no failures"
@@ -134,7 +134,7 @@ async fn corrupt_secret_is_repaired_and_deleted_one_rotates() -> anyhow::Result<
     // Only the serving certificate is corrupt: the CA stays.
     let key = harness.entry("current-ca.key").await?;
     harness.put_secret(&[("current-ca.crt", &first), ("current-ca.key", &key), ("tls.crt", "x")]).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let now = harness.entry("tls.crt").await?;
         ensure!(now != served && replica.served().await? == der(&now)?, "not repaired");
         Ok(())
@@ -143,13 +143,13 @@ async fn corrupt_secret_is_repaired_and_deleted_one_rotates() -> anyhow::Result<
     assert_eq!(harness.entry("current-ca.crt").await?, first);
 
     harness.secrets().delete(SECRET, &kube::api::DeleteParams::default()).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         ensure!(harness.entry("ca.crt").await?.starts_with(&first), "the old CA is not trusted");
         ensure!(count(&harness.entry("ca.crt").await?) == 2, "the new CA is not trusted");
         Ok(())
     })
     .await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let (now, trusted) = (harness.entry("current-ca.crt").await?, harness.entry("ca.crt").await?);
         ensure!(now != first && trusted == now, "not done");
         Ok(())

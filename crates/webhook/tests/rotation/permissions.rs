@@ -1,7 +1,7 @@
 //! The RBAC permissions that the certificate rotation needs.
 
 use anyhow::ensure;
-use function_mesh_testkit::{SECONDS_30, eventually};
+use function_mesh_testkit::{PATIENCE, eventually};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
@@ -55,7 +55,7 @@ async fn minimal_permissions_suffice() -> anyhow::Result<()> {
     let replica = harness.replica(&kubeconfig, &Validity::SHORT).await?;
     let fails = async |more: u64| {
         let before = replica.metric("function_mesh_webhook_ca_rotation_failures_total").await?;
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let now = replica.metric("function_mesh_webhook_ca_rotation_failures_total").await?;
             ensure!(now >= before + more, "{now} failures");
             Ok(())
@@ -73,7 +73,7 @@ async fn minimal_permissions_suffice() -> anyhow::Result<()> {
     harness.configure().await?;
     harness.wait_in_sync().await?;
     harness.wait_admits().await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         for step in ["issue", "add", "promote", "retire"] {
             let series = format!("function_mesh_webhook_ca_rotations_total{{step=\"{step}\"}}");
             ensure!(replica.metric(&series).await? >= 1, "no {step}");

@@ -11,7 +11,7 @@ use function_mesh_controller::traffic::{Intervals, ObserverSettings};
 use function_mesh_observer::WriteLimits;
 use function_mesh_observer::requests::PlanLimits;
 use function_mesh_pulsar::AccessFile;
-use function_mesh_testkit::{SECONDS_30, WebServer, eventually};
+use function_mesh_testkit::{PATIENCE, WebServer, eventually};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, from_value, json};
 
@@ -46,7 +46,7 @@ impl Observed {
 
     /// Waits until the status has the step and this text.
     async fn says(&self, step: RecreateStep, text: &str) -> TestResult {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let message = self.world.step(step).await?.message.unwrap_or_default();
             ensure!(message.contains(text), "{message}");
             Ok(())
@@ -58,7 +58,7 @@ impl Observed {
     async fn rounds(&self) -> TestResult {
         let requests = || self.server.asked().values().sum::<usize>();
         let later = requests() + 6;
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             ensure!(requests() >= later, "{} requests", requests());
             Ok(())
         })
@@ -182,7 +182,7 @@ async fn a_failed_change_is_rolled_back_without_two_versions() -> TestResult {
     world.harness.apply(&function("runner:1", &fields)?).await?;
     world.runs("runner:1", 3).await?;
     let state = async |world: &World, expected: RolloutState| {
-        eventually(SECONDS_30 * 2, async || {
+        eventually(PATIENCE, async || {
             let status = world.harness.get::<Function>("f").await?.status().cloned().context("no status")?;
             let found = status.rollout.context("no rollout")?;
             ensure!(found.state == expected, "{found:?}");

@@ -12,7 +12,7 @@ use function_mesh_controller::traffic::{Intervals, ObserverSettings};
 use function_mesh_observer::WriteLimits;
 use function_mesh_observer::requests::PlanLimits;
 use function_mesh_pulsar::AccessFile;
-use function_mesh_testkit::{SECONDS_30, eventually, fake_kubelet, fixtures};
+use function_mesh_testkit::{PATIENCE, eventually, fake_kubelet, fixtures};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, from_value, json};
 use tokio::task::JoinHandle;
@@ -53,7 +53,7 @@ impl World {
 
     /// Waits until the replicas pass a check.
     async fn scaled(&self, name: &str, check: impl Fn(i32) -> bool) -> anyhow::Result<i32> {
-        eventually(SECONDS_30 * 3, async || {
+        eventually(PATIENCE * 2, async || {
             let replicas = self.replicas(name).await?;
             let status = self.harness.get::<Function>(name).await?.status().cloned();
             ensure!(check(replicas), "{name} has {replicas}: {:?}", status.and_then(|it| it.scaling));
@@ -68,7 +68,7 @@ impl World {
         name: &str,
         check: impl Fn(&ScalingStatus) -> bool,
     ) -> anyhow::Result<ScalingStatus> {
-        eventually(SECONDS_30 * 3, async || {
+        eventually(PATIENCE * 2, async || {
             let function = self.harness.get::<Function>(name).await?;
             let scaling = function.status().and_then(|status| status.scaling.clone());
             let scaling = scaling.context("no status.scaling")?;
@@ -151,7 +151,7 @@ async fn a_burst_scales_up_and_what_is_idle_sleeps_until_a_message() -> TestResu
     let asleep = world.says("f", |scaling| scaling.desired_replicas == Some(0)).await?;
     ensure!(is_reason(&asleep, "Sleep") || is_reason(&asleep, "Asleep"), "{asleep:?}");
     // What sleeps and has nothing to do writes nothing, once the rates of the last minute are zero.
-    eventually(SECONDS_30 * 4, async || {
+    eventually(PATIENCE * 2, async || {
         let status = harness.get::<Function>("f").await?.status().cloned().context("no status")?;
         let traffic = status.traffic.context("no traffic")?;
         ensure!(traffic.in_rate == Some(0.0), "{traffic:?}");
@@ -200,7 +200,7 @@ async fn a_sleeping_chain_wakes_as_one() -> TestResult {
     }
     harness.apply(&fixtures::mesh("m", specs)?).await?;
     for name in ["m-a", "m-b", "m-c"] {
-        eventually(SECONDS_30, async || harness.get::<Function>(name).await.map(|_| ())).await?;
+        eventually(PATIENCE, async || harness.get::<Function>(name).await.map(|_| ())).await?;
         world.scaled(name, |replicas| replicas == 0).await?;
     }
     broker.set("in", &subscription("a"), Topic::waiting(1.0));
@@ -208,7 +208,7 @@ async fn a_sleeping_chain_wakes_as_one() -> TestResult {
         world.scaled(name, |replicas| replicas == 1).await?;
     }
     for (name, reason) in [("m-b", "a component that produces to it wakes"), ("m-a", "messages wait")] {
-        eventually(SECONDS_30, async || {
+        eventually(PATIENCE, async || {
             let events = harness.events("Function", name).await?;
             ensure!(events.iter().any(|event| event.contains(reason)), "{name}: {events:?}");
             Ok(())
@@ -239,7 +239,7 @@ async fn a_mesh_shares_its_replicas_and_partitions_limit() -> TestResult {
     };
     world.scaled("c", |replicas| replicas == 2).await?;
     world.says("c", |scaling| limited(scaling, "subscription")).await?;
-    eventually(SECONDS_30 * 3, async || {
+    eventually(PATIENCE * 2, async || {
         for name in ["m-a", "m-b"] {
             let status = harness.get::<Function>(name).await?.status().cloned().context("no status")?;
             let scaling = status.scaling.context("no scaling")?;
@@ -282,7 +282,7 @@ async fn a_broker_that_is_away_scales_nothing() -> TestResult {
 async fn without_observing_the_status_says_so() -> TestResult {
     let harness = Harness::new("unobserved").await?;
     harness.apply(&function("f", "in", &json!({ "replicas": 2, "scaling": {} }))?).await?;
-    eventually(SECONDS_30, async || {
+    eventually(PATIENCE, async || {
         let status = harness.get::<Function>("f").await?.status().cloned().context("no status")?;
         let scaling = status.scaling.context("no scaling")?;
         ensure!(is_reason(&scaling, "ObserverOff"), "{scaling:?}");

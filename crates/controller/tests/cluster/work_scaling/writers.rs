@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use function_mesh_api::{Function, labels};
-use function_mesh_testkit::{SECONDS_30, eventually};
+use function_mesh_testkit::{PATIENCE, eventually};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
@@ -88,7 +88,7 @@ async fn fails_then_scales(world: &mut World, allow: impl AsyncFn() -> TestResul
     world.harness.apply(&function("f", "in", &json!({ "scaling": scaling }))?).await?;
     world.scaled("f", |replicas| replicas == 1).await?;
     let has_event = async |world: &World, text: &str| {
-        eventually(SECONDS_30 * 3, async || {
+        eventually(PATIENCE * 2, async || {
             let events = world.harness.events("Function", "f").await?;
             ensure!(events.iter().any(|event| event.contains(text)), "{events:?}");
             Ok(())
