@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use function_mesh_api::{BuiltinMetric, labels, quantity};
 use k8s_openapi::api::autoscaling::v2::{
-    ContainerResourceMetricSource, CrossVersionObjectReference, HorizontalPodAutoscaler,
+    ContainerResourceMetricSource, CrossVersionObjectReference, HPAScalingRules, HorizontalPodAutoscaler,
     HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -47,6 +47,16 @@ pub(crate) fn build_autoscaler(context: &Context<'_>) -> Option<HorizontalPodAut
         }),
         status: None,
     })
+}
+
+/// Makes an autoscaler keep the replicas as they are, within its bounds. All else stays as its user wrote it.
+pub fn hold_replicas(autoscaler: &mut HorizontalPodAutoscaler) {
+    let Some(spec) = &mut autoscaler.spec else { return };
+    let behavior = spec.behavior.get_or_insert_default();
+    for direction in [&mut behavior.scale_up, &mut behavior.scale_down] {
+        let rules: &mut HPAScalingRules = direction.get_or_insert_default();
+        rules.select_policy = Some("Disabled".to_owned());
+    }
 }
 
 /// The built-in metrics. The first metric of each resource wins.
@@ -112,6 +122,23 @@ mod tests {
     #[test]
     fn no_autoscaler_without_max_replicas() {
         assert_eq!(with_defaults(&function(json!({})), super::build_autoscaler), None);
+    }
+
+    #[test]
+    fn held_autoscaler_scales_in_no_direction() {
+        let behavior = json!({ "scaleUp": { "selectPolicy": "Max", "stabilizationWindowSeconds": 7 } });
+        let given = function(json!({ "maxReplicas": 5, "pod": { "autoScalingBehavior": behavior } }));
+        let mut found = with_defaults(&given, super::build_autoscaler).expect("an autoscaler");
+        let before = found.clone();
+        hold_replicas(&mut found);
+        let held = json!({
+            "scaleUp": { "selectPolicy": "Disabled", "stabilizationWindowSeconds": 7 },
+            "scaleDown": { "selectPolicy": "Disabled" },
+        });
+        let mut spec = found.spec.expect("a spec");
+        assert_eq!(serde_json::to_value(spec.behavior.take()).expect("JSON"), held);
+        let others = HorizontalPodAutoscalerSpec { behavior: None, ..before.spec.expect("a spec") };
+        assert_eq!(spec, others);
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub use arguments::check_arguments;
 pub use backend::{Backends, ignored as ignored_in_backend_config};
 pub use cleanup::{CANNOT_START, CONTAINER as CLEANUP_CONTAINER};
 pub use edition::{Edition, has_same_template, has_template_of};
+pub use hpa::hold_replicas;
 pub use mesh::MeshComponents;
 #[cfg(feature = "args")]
 pub use published::{

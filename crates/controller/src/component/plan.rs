@@ -9,7 +9,7 @@ use std::sync::Arc;
 use function_mesh_api::validate::Valid;
 use function_mesh_api::{Component, Spec, labels};
 use function_mesh_workloads::subscriptions::subscriptions;
-use function_mesh_workloads::{VerticalPodAutoscaler, Workload, is_cleanup_wanted};
+use function_mesh_workloads::{VerticalPodAutoscaler, Workload, hold_replicas, is_cleanup_wanted};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
@@ -114,7 +114,7 @@ pub(super) fn plan<C: Component>(
     rendered: Workload,
     observed: &Observed,
 ) -> Plan {
-    let Workload { mut stateful_set, service, autoscaler, vertical_autoscaler } = rendered;
+    let Workload { mut stateful_set, service, mut autoscaler, vertical_autoscaler } = rendered;
     let owner = component.uid().unwrap_or_default();
     let annotations = stateful_set.metadata.annotations.get_or_insert_default();
     annotations.insert(labels::POD_SPEC_HASH.to_owned(), observed.pod_spec_hash.clone());
@@ -125,6 +125,9 @@ pub(super) fn plan<C: Component>(
     let before = before.map(|status| status.retired_subscriptions.as_slice()).unwrap_or_default();
     subscription_history::write(&mut stateful_set, &subscriptions(&**component), before);
     let mut rollout = observed.rollout.write(&mut stateful_set);
+    if let Some(autoscaler) = autoscaler.as_mut().filter(|_| observed.rollout.holds_replicas()) {
+        hold_replicas(autoscaler);
+    }
     let is_paused = observed.pause == Some(PauseReason::Rollouts);
     let labels = stateful_set.metadata.labels.clone().unwrap_or_default();
     let claim = Claim { owner: &owner, labels: &labels, is_paused };

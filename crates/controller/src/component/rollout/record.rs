@@ -51,6 +51,13 @@ impl AppliedRollout {
 }
 
 impl ObservedRollout {
+    /// Whether pods of two versions run as long as they are compared: another number of pods would change what is
+    /// compared.
+    pub(in crate::component) fn holds_replicas(&self) -> bool {
+        let canary = self.record.as_ref().and_then(|record| record.canary.as_ref());
+        self.canary.is_some() && self.good.is_none() && canary.is_some_and(canary::Record::is_partial)
+    }
+
     /// Writes it into the wanted StatefulSet.
     pub(in crate::component) fn write(&self, wanted: &mut StatefulSet) -> AppliedRollout {
         if let Some(record) = &self.record
