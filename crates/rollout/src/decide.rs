@@ -173,7 +173,7 @@ fn judge(seen: &Observation, memory: &Memory, record: &Record, policy: &Policy, 
         let recheck_after = Some(policy.min_ready.saturating_sub(ready));
         return Decision { recheck_after, ..of(State::Progressing, Why::ReadyFor(ready)) };
     }
-    if is_good {
+    if is_good || memory.is_settled() {
         // It was good: what happens to its pods now, no other revision repairs.
         return of(State::Complete, Why::Good);
     }

@@ -88,6 +88,24 @@ fn a_rollout_without_progress_is_rolled_back_after_the_deadline() {
 }
 
 #[test]
+fn pods_that_fail_long_after_a_rollout_exceed_no_deadline() {
+    let mut memory = Memory::default();
+    let seen = Observation { was_settled: true, ..failing() };
+    let no_record = Record::default();
+    for second in [0, 60, 10_000] {
+        let found = decide(&seen, &mut memory, &no_record, &Policy::of(None), at(second));
+        assert_eq!((found.state, found.action), (State::Complete, Action::None));
+    }
+    // The next revision is a rollout, whatever the last status said.
+    let next = Observation { revision: "f-3".to_owned(), pods: vec![pod("f-3")], ..seen };
+    assert_eq!(
+        decide(&next, &mut memory, &no_record, &Policy::of(None), at(10_001)).state,
+        State::Progressing
+    );
+    assert_eq!(decide(&next, &mut memory, &no_record, &Policy::of(None), at(10_601)).state, State::Failed);
+}
+
+#[test]
 fn another_spec_is_tried_and_the_failure_forgotten() {
     let mut memory = Memory::default();
     decide(&failing(), &mut memory, &record(), &ROLLS_BACK, at(0));

@@ -73,6 +73,8 @@ impl Elapsed {
 #[derive(Debug, Default)]
 pub struct Memory {
     revision: Option<String>,
+    /// Whether the revision was rolled out before the process saw it.
+    is_settled: bool,
     reached: Reached,
     progress: Elapsed,
     ready: Option<Elapsed>,
@@ -95,6 +97,7 @@ impl Memory {
         let is_first = self.revision.is_none();
         if self.revision.as_deref() != Some(&*seen.revision) {
             self.revision = Some(seen.revision.clone());
+            self.is_settled = is_first && seen.was_settled;
             self.reached = reached;
             let before = if is_first { first_sight(seen, policy, now) } else { Duration::ZERO };
             self.progress = Elapsed { before, from: now.monotonic };
@@ -156,6 +159,11 @@ impl Memory {
     /// Counts a pod that the caller deletes.
     pub fn count_deletion(&mut self, now: Moment) {
         self.deleted.push_back(now.monotonic);
+    }
+
+    /// Whether the revision was rolled out before the process saw it.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_settled
     }
 
     /// Time without progress.

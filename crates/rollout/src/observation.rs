@@ -24,6 +24,9 @@ pub struct Observation {
     pub since: Option<Timestamp>,
     /// Whether the status says that the deadline of this rollout was exceeded.
     pub was_failed: bool,
+    /// Whether this revision has been rolled out, by the status that was written last: what happens to its pods now is no
+    /// rollout.
+    pub was_settled: bool,
     /// The pods.
     pub pods: Vec<Pod>,
     /// Why pods are not ready.

@@ -17,6 +17,7 @@ use function_mesh_api::{Component, Spec as _};
 use function_mesh_rollout::canary::Plan;
 use function_mesh_rollout::{Action, Memory, Moment, Observation as Seen, Pod, Policy, Record, decide};
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
 
 use super::pod_counts::Pods;
@@ -143,6 +144,10 @@ fn seen<C: Component>(
     let not_ready = condition(ConditionType::Ready).filter(|ready| ready.status == "False");
     let was_failed = condition(ConditionType::Progressing)
         .is_some_and(|it| it.reason == Reason::ProgressDeadlineExceeded.as_str());
+    let was_settled = component.spec().view().common.rollout.is_none()
+        && condition(ConditionType::Ready).is_some_and(|ready| ready.status == "True")
+        && component.status().is_some_and(|it| it.observed_generation == component.meta().generation)
+        && is_rolled_out(&applied.stateful_set);
     let pods = pods_of::<C>(&context.pods, &namespace, &name, wanted);
     Seen {
         is_current: revision.is_some()
@@ -157,10 +162,18 @@ fn seen<C: Component>(
         is_paused: context.shared.is_paused(component.meta()),
         since: began(record).or(not_ready.map(|ready| ready.last_transition_time.0)),
         was_failed,
+        was_settled,
         pods: pods.map(|(_, found)| pod(&found, now)).collect(),
         problem: observation.problem.clone(),
         canary: None,
     }
+}
+
+/// Whether all pods had the newest revision and were ready. A StatefulSet only then takes it as the current one, but a new
+/// StatefulSet has it as both.
+fn is_rolled_out(stateful_set: &StatefulSet) -> bool {
+    let status = stateful_set.status.as_ref();
+    status.is_some_and(|it| it.update_revision.is_some() && it.update_revision == it.current_revision)
 }
 
 /// Since when the template is tried, or the step of its canary.
