@@ -258,8 +258,8 @@ async fn observed<C: Component>(
         result => result?,
     };
     let revisions = observed.revisions;
-    let observation =
-        Observation { applied, problem: None, revisions, traffic: TrafficState::Off, rollout: None };
+    let traffic = TrafficState::Off;
+    let observation = Observation { applied, problem: None, updated: 0, revisions, traffic, rollout: None };
     settled::record(component, inputs, written, &observation, context);
     Ok(Step::Observed(Box::new(observation)))
 }
@@ -279,6 +279,7 @@ async fn diagnosed<C: Component>(mut observation: Observation, component: &C, co
     let pods::Diagnosis { problem, recheck_after } =
         pods::diagnose(&observation.applied, component, context).await;
     observation.problem = problem;
+    observation.updated = pods::updated(&observation.applied, component, context);
     let judgement = rollout::judge(&observation, component, context);
     let report = judgement.report.as_ref();
     observation.traffic = traffic(&observation.applied, report, component, context);

@@ -46,6 +46,7 @@ mod tests {
             Outcome::Applied(Box::new(Observation {
                 applied,
                 problem: None,
+                updated: 0,
                 revisions,
                 traffic,
                 rollout: None,

@@ -12,6 +12,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 
+use super::pod_counts::Pods;
 use super::status::Applied;
 use super::summary::{Container, PodSummary};
 use super::{Context, rejected_pods};
@@ -92,6 +93,18 @@ pub(super) async fn diagnose<C: Component>(applied: &Applied, component: &C, con
     diagnose.recheck_within(remaining);
     diagnose.problem = found.map(|cause| format!("pod is not created: {cause}")).or(diagnose.problem);
     diagnose
+}
+
+/// Pods with the newest revision of their StatefulSet; 0 if it is unknown.
+pub(super) fn updated<C: Component>(applied: &Applied, component: &C, context: &Context) -> i32 {
+    let (namespace, name) = (component.namespace().unwrap_or_default(), component.name_any());
+    let count = u32::try_from(applied.wanted()).unwrap_or_default().min(MAX_PODS);
+    let status = applied.stateful_set.status.as_ref().filter(|_| Pods::of(&applied.stateful_set).is_current);
+    let Some(newest) = status.and_then(|status| status.update_revision.as_deref()) else { return 0 };
+    let pods = pods_of::<C>(&context.pods, &namespace, &name, count).map(|(_, pod)| pod);
+    let is_updated =
+        |pod: &Arc<PodSummary>| pod.metadata.deletion_timestamp.is_none() && pod.revision() == Some(newest);
+    i32::try_from(pods.filter(is_updated).count()).unwrap_or(i32::MAX)
 }
 
 /// The pods of a StatefulSet, by ordinal: the pods of a clean-up Job have the same labels.

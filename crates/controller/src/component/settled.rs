@@ -212,6 +212,7 @@ pub(super) fn record<C: Component>(
     let observation = Observation {
         applied,
         problem: None,
+        updated: 0,
         revisions: revisions.clone(),
         traffic: TrafficState::Off,
         rollout: None,
@@ -229,6 +230,7 @@ mod tests {
         Observation {
             applied,
             problem: None,
+            updated: 0,
             revisions: (None, None),
             traffic: TrafficState::Off,
             rollout: None,

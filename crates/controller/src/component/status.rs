@@ -68,6 +68,9 @@ pub struct Observation {
     pub applied: Applied,
     /// A problem of a pod that does not resolve with time.
     pub problem: Option<String>,
+    /// Pods that have the newest revision by their labels: the StatefulSet counts them later. 0 if it does not say which
+    /// revision is the newest.
+    pub updated: i32,
     /// Resource versions of the BackendConfigs from which the StatefulSet was rendered.
     pub revisions: Revisions,
     /// Message traffic.
@@ -164,7 +167,7 @@ pub fn status_of(
             let pods = Pods::of(&seen.applied.stateful_set);
             status.replicas = pods.wanted;
             status.ready_replicas = pods.ready;
-            status.updated_replicas = pods.updated;
+            status.updated_replicas = pods.updated.max(seen.updated);
             let spec = seen.applied.stateful_set.spec.as_ref();
             status.selector = spec.map(|spec| selector_text(&spec.selector)).unwrap_or_default();
             status.observed_generation = generation;

@@ -18,6 +18,7 @@ fn seen(wanted: i32, status: serde_json::Value, problem: Option<&str>) -> Outcom
     Outcome::Applied(Box::new(Observation {
         applied,
         problem,
+        updated: 0,
         revisions: (None, None),
         traffic,
         rollout: None,
@@ -95,6 +96,17 @@ fn ready_requires_all_pods_ready_and_current() {
         assert_eq!(found.conditions["StatefulSet"].status.as_deref(), Some(is_ready));
         assert_eq!(found.observed_generation, Some(7));
         assert_eq!(found.selector, "a=1,b=2");
+    }
+}
+
+#[test]
+fn updated_pods_count_before_the_stateful_set_counts_them() {
+    for (counted, labelled, expected) in [(0, 1, 1), (1, 0, 1), (1, 2, 2)] {
+        let status = json!({ "observedGeneration": 2, "replicas": 2, "updatedReplicas": counted });
+        let Outcome::Applied(mut seen) = seen(2, status, None) else { panic!("it is applied") };
+        seen.updated = labelled;
+        let found = look(None, Some(1), &Outcome::Applied(seen));
+        assert_eq!((found.updated_replicas, found.phase), (expected, Phase::Progressing));
     }
 }
 
