@@ -17,7 +17,7 @@ use tokio::time::sleep;
 /// Concurrent requests.
 const AT_A_TIME: usize = 100;
 
-/// One of this number of functions is autoscaled.
+/// One of this number of functions is autoscaled, unless they have no pods.
 const AUTOSCALED: u32 = 4;
 
 /// Timeout until all children exist.
@@ -34,11 +34,13 @@ pub(crate) struct Load {
     mesh: String,
     bare: String,
     edited: String,
+    /// Of each function.
+    replicas: i32,
 }
 
 impl Load {
     /// Creates the namespaces.
-    pub(crate) async fn new(plane: &ControlPlane) -> anyhow::Result<Self> {
+    pub(crate) async fn new(plane: &ControlPlane, replicas: i32) -> anyhow::Result<Self> {
         let client = plane.client().await?;
         Ok(Self {
             functions: plane.namespace(&client, "functions").await?,
@@ -46,6 +48,7 @@ impl Load {
             bare: plane.namespace(&client, "bare").await?,
             edited: plane.namespace(&client, "edited").await?,
             client,
+            replicas,
         })
     }
 
@@ -53,10 +56,22 @@ impl Load {
         Api::namespaced(self.client.clone(), namespace)
     }
 
+    /// A function with the defaults of the webhook.
+    fn function(&self, number: u32) -> FunctionSpec {
+        let name = format!("function-{number}");
+        let mut spec = fixtures::java_function(&name);
+        spec.replicas = Some(self.replicas);
+        if self.replicas > 0 && number.is_multiple_of(AUTOSCALED) {
+            (spec.min_replicas, spec.max_replicas) = (Some(1), Some(5));
+        }
+        spec.set_defaults(&name);
+        spec
+    }
+
     /// Creates functions, and returns how long that took.
     pub(crate) async fn create_functions(&self, count: u32) -> anyhow::Result<Duration> {
         let functions: Result<Vec<_>, _> =
-            (0..count).map(|number| fixtures::function(function(number))).collect();
+            (0..count).map(|number| fixtures::function(self.function(number))).collect();
         let functions = functions?;
         let start = Instant::now();
         create_all::<Function>(&self.api(&self.functions), &functions).await?;
@@ -69,7 +84,7 @@ impl Load {
         &self,
         count: u32,
     ) -> anyhow::Result<(Duration, Vec<Duration>)> {
-        let edited = fixtures::function(function(1))?;
+        let edited = fixtures::function(self.function(1))?;
         self.api::<Function>(&self.edited).create(&PostParams::default(), &edited).await?;
         self.generation_after(0).await?;
         let mut times = Vec::new();
@@ -122,7 +137,8 @@ impl Load {
     async fn children_in(&self, namespace: &str, functions: u32) -> anyhow::Result<Duration> {
         let start = Instant::now();
         // The index of the first autoscaled function is 0.
-        let wanted = [functions, functions, functions.div_ceil(AUTOSCALED)].map(u64::from);
+        let autoscaled = if self.replicas > 0 { functions.div_ceil(AUTOSCALED) } else { 0 };
+        let wanted = [functions, functions, autoscaled].map(u64::from);
         loop {
             let found = [
                 count(&self.api::<StatefulSet>(namespace)).await?,
@@ -139,7 +155,7 @@ impl Load {
 
     /// Creates a mesh of functions.
     pub(crate) async fn create_mesh(&self, functions: u32) -> anyhow::Result<FunctionMesh> {
-        let mut mesh = fixtures::mesh("m", (0..functions).map(|number| function(number).into()))?;
+        let mut mesh = fixtures::mesh("m", (0..functions).map(|number| self.function(number).into()))?;
         mesh.spec.set_defaults();
         Ok(self.api(&self.mesh).create(&PostParams::default(), &mesh).await?)
     }
@@ -171,17 +187,6 @@ impl Load {
         create_all(&self.api(&self.bare), &autoscalers).await?;
         Ok(start.elapsed())
     }
-}
-
-/// A function with the defaults of the webhook.
-fn function(number: u32) -> FunctionSpec {
-    let name = format!("function-{number}");
-    let mut spec = fixtures::java_function(&name);
-    if number.is_multiple_of(AUTOSCALED) {
-        (spec.min_replicas, spec.max_replicas) = (Some(1), Some(5));
-    }
-    spec.set_defaults(&name);
-    spec
 }
 
 async fn create_all<K: Kind>(api: &Api<K>, objects: &[K]) -> anyhow::Result<()> {

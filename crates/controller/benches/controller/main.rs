@@ -61,6 +61,9 @@ struct Args {
     /// Functions to create
     #[arg(long, env = "FUNCTIONS", default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     functions: u32,
+    /// Replicas of each function; 0 leaves out pods and autoscalers, and so most of what Kubernetes' own controllers do
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    replicas: i32,
     /// Functions of the mesh of which one is edited; 0 to skip this stage
     #[arg(long, default_value_t = 200, value_name = "N")]
     mesh: u32,
@@ -93,7 +96,7 @@ struct Args {
 const EXAMPLES: &str = "\
 Examples:
   just bench --runs 3                                     this controller, three runs and their medians
-  just bench --functions 10000 --mesh 0 --edits           how it grows
+  just bench --functions 10000 --replicas 0 --mesh 0      how it grows
   just bench --operator './manager --leader-elect=false'  another operator
 
 The figures of two operators are comparable on one quiet machine only: most of the time is the API server's.";
@@ -140,7 +143,7 @@ impl Stage {
         eprintln!("  starting a control plane");
         let (plane, log) = ControlPlane::start_auditing(USER).await?;
         plane.install_definitions().await?;
-        let load = Load::new(&plane).await?;
+        let load = Load::new(&plane, args.replicas).await?;
         let kubeconfig = plane.kubeconfig_of(USER).await?;
         let (operator, mut requests) = (args.operator(), Requests::new(log));
         let program = Program::start(&operator, &kubeconfig).await?;
