@@ -91,7 +91,7 @@ where
     if object.meta().deletion_timestamp.is_some() {
         Phase::Deleting.as_str()
     } else if labels::is_managed(&metadata) {
-        object.status().map_or(Phase::Pending, phase).as_str()
+        object.status().as_deref().map_or(Phase::Pending, phase).as_str()
     } else {
         UNMANAGED
     }

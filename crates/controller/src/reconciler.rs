@@ -19,7 +19,7 @@ use crate::context::Shared;
 use crate::error::Error;
 use crate::runtime::workers::Action;
 use function_mesh_kube::cache::UNSYNCED_RETRY;
-use function_mesh_kube::compact::{Compact, status};
+use function_mesh_kube::compact::Compact;
 use function_mesh_kube::decode_error::{self, DecodeError};
 use function_mesh_kube::status::write_status;
 
@@ -171,8 +171,7 @@ pub async fn report_undecodable<R, S>(
     S: DeserializeOwned + PartialEq + Serialize + Send + Sync,
 {
     let shared = reconciler.shared();
-    let before = status(object.json().unwrap_or_default());
-    let before = before.and_then(|status| serde_json::from_str::<S>(status.get()).ok());
+    let before = object.status().and_then(|status| serde_json::from_str::<S>(&status).ok());
     let is_new = shared.undecodable.record(&key::<R>(object), &error.to_string());
     let now = status_of(before.as_ref(), error);
     if before.as_ref() == Some(&now) || before.is_none() && !is_new {

@@ -49,7 +49,12 @@ fn samples() -> Vec<Value> {
 fn take_up<K: DeserializeOwned>(json: &str) -> anyhow::Result<()> {
     let error = match Compact::<K>::from_json(json) {
         Ok(object) => {
-            _ = (object.cost(), object.annotation("note"), object.status().map(str::len), object.is_large());
+            _ = (
+                object.cost(),
+                object.annotation("note"),
+                object.status().map(|it| it.len()),
+                object.is_large(),
+            );
             let kept = object.json().unwrap_or_default();
             ensure!(kept.len() <= json.len(), "{} bytes are held of {}", kept.len(), json.len());
             object.decode().err()

@@ -65,7 +65,7 @@ pub(super) async fn release_undecodable<C: Component>(
         let note = "subscriptions not deleted: object cannot be decoded";
         let regarding = object.object_ref(&());
         context.shared.events.publish(&regarding, false, Reason::CleanupFailed, "CleanUp", note).await;
-        let metadata = ObjectMeta { finalizers: finalizers(json), ..object.meta().clone() };
+        let metadata = ObjectMeta { finalizers: finalizers(&json), ..object.meta().clone() };
         finalizer::release::<C>(&metadata, &context.shared.client).await?;
     }
     Ok(())

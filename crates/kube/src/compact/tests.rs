@@ -44,7 +44,7 @@ fn prunes_managed_fields_of_any_depth_and_position() {
         let json = format!(r#"{{"spec":{{}},"metadata":{{{metadata}}},"status":{{"managedFields":1}}}}"#);
         let cached = Compact::<Service>::from_json(&json).expect("an object");
         let expected = format!(r#"{{"spec":{{}},"metadata":{{{kept}}},"status":{{"managedFields":1}}}}"#);
-        assert_eq!(cached.json(), Some(expected.as_str()));
+        assert_eq!(cached.json().as_deref(), Some(expected.as_str()));
         assert!(cached.decode().is_ok(), "{kept}");
     }
 }
@@ -109,7 +109,7 @@ fn item_requires_a_named_object() {
 #[test]
 fn unusual_strings_are_preserved() {
     let object = json!({ "metadata": { "name": "s", "annotations": { "a": "\u{0}\u{7f}\u{2028}\u{1f680}\\\"", "": "" } } });
-    assert_eq!(compact(&object).json(), Some(object.to_string().as_str()));
+    assert_eq!(compact(&object).json(), Some(object.to_string()));
     // A lone surrogate is not a valid string: it fails at decode only.
     let cached = Compact::<Service>::from_json(r#"{"metadata":{"name":"s","annotations":{"a":"\ud800"}}}"#);
     assert!(cached.expect("an object").decode().is_err());
@@ -124,7 +124,7 @@ fn large_object_keeps_metadata_and_status_only() {
     });
     let cached = Compact::<Service>::for_cache(&object.to_string(), &budget).expect("an object");
     assert!(cached.is_large() && cached.json().is_none() && cached.cost() > 1_400_000);
-    assert_eq!(cached.status(), Some(r#"{"phase":"Ready"}"#));
+    assert_eq!(cached.status().as_deref(), Some(r#"{"phase":"Ready"}"#));
     assert_eq!(cached.annotation("a").as_deref(), Some("x"));
     assert_eq!(cached.metadata.finalizers.as_ref().map(Vec::len), Some(16));
     assert_eq!(finalizers(&object.to_string()).map(|all| all.len()), Some(4000));
