@@ -96,7 +96,7 @@ fn pods_that_fail_long_after_a_rollout_exceed_no_deadline() {
         let found = decide(&seen, &mut memory, &no_record, &Policy::of(None), at(second));
         assert_eq!((found.state, found.action), (State::Complete, Action::None));
     }
-    // The next revision is a rollout, whatever the last status said.
+    // The next revision is a rollout, also after such a status.
     let next = Observation { revision: "f-3".to_owned(), pods: vec![pod("f-3")], ..seen };
     assert_eq!(
         decide(&next, &mut memory, &no_record, &Policy::of(None), at(10_001)).state,

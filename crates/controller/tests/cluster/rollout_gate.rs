@@ -43,7 +43,7 @@ async fn all_run(harness: &Harness, image: &str) -> TestResult {
     .await
 }
 
-/// Both stories share a control plane, since each start of one takes seconds.
+/// Both tests share a control plane, since each start of one takes seconds.
 #[tokio::test]
 async fn stuck_pods_are_deleted_where_statefulsets_do_not_replace_them() -> TestResult {
     let plane: &'static ControlPlane =
