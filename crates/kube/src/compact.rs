@@ -48,7 +48,7 @@ struct PartialObject {
 const MAX_PARTIAL_LEN: usize = 4 << 10;
 
 struct Full {
-    /// The JSON, compressed: a StatefulSet takes a quarter of its text.
+    /// The JSON, compressed: about half of its text.
     packed: Box<[u8]>,
     /// The memory that a reconcile takes, in bytes, once it is known.
     cost: OnceLock<usize>,
