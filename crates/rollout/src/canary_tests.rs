@@ -127,6 +127,21 @@ impl World {
 
 use CanaryState::{Analyzing, Failed, Inconclusive, Progressing};
 
+/// After a restart the StatefulSet may be known before its pods.
+#[test]
+fn last_step_is_judged_also_if_its_pods_are_seen_late() {
+    let plan = plan(&json!([{ "replicas": 4, "duration": "1m" }]), &json!({}));
+    let mut world = World::new(plan, ROLLS_BACK);
+    for (second, pods) in [(100, false), (200, false), (201, true)] {
+        let mut seen = world.seen();
+        seen.pods.retain(|_| pods);
+        world.memory.observe(&seen, &ROLLS_BACK, at(second));
+        let found = crate::decide(&seen, &world.memory, &world.record, &ROLLS_BACK, at(second));
+        let expected = if pods { Analyzing } else { Progressing };
+        assert_eq!((found.action, found.canary.map(|it| it.state)), (Action::None, Some(expected)));
+    }
+}
+
 #[test]
 fn a_good_version_gets_more_pods_step_by_step_and_then_all() {
     let mut world = World::new(two_steps(), ROLLS_BACK);

@@ -159,12 +159,13 @@ fn judge(seen: &Observation, memory: &Memory, record: &Record, policy: &Policy, 
     if !seen.is_current {
         return of(State::Progressing, Why::NotApplied);
     }
-    if let Some(canary) = &seen.canary
-        && let Some(decision) = canary::decide(seen, canary, memory, (policy, record.good.as_deref()), now)
-    {
-        return decision;
-    }
-    if let Some(ready) = memory.ready_for(now) {
+    if let Some(canary) = &seen.canary {
+        // Ready pods say nothing about their messages: without the pods of its step, only the deadline decides.
+        let good = record.good.as_deref();
+        if let Some(decision) = canary::decide(seen, canary, memory, (policy, good), now) {
+            return decision;
+        }
+    } else if let Some(ready) = memory.ready_for(now) {
         if is_good || ready >= policy.min_ready {
             let is_new = (policy.rolls_back || record.consumes.is_some()) && !is_good && !seen.is_paused;
             let action = if is_new { Action::MarkGood } else { Action::None };
