@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::Function;
@@ -17,9 +18,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::harness::{Harness, TestResult};
 use crate::rollout::{MINUTE, image_of, play};
+
+/// How long a request to a pod takes at most.
+const ROUND: Duration = Duration::from_secs(2);
 
 /// What pods report: each answer has more messages than the one before.
 #[derive(Debug, Default)]
@@ -188,10 +193,25 @@ impl World {
 
     /// Another version: its pods report, and from now on what they count.
     pub(super) async fn try_version(&mut self, image: &'static str, percent: u64) -> TestResult {
+        self.reporting = vec![image];
+        self.silent().await?;
         self.counters.received.store(0, Ordering::Relaxed);
         self.counters.percent.store(percent, Ordering::Relaxed);
-        self.reporting = vec![image];
         self.change(json!({ "image": image })).await
+    }
+
+    /// Waits until no pod of the version before is asked any more: it would count like the new one.
+    async fn silent(&self) -> TestResult {
+        let mut before = None;
+        eventually(MINUTE, async || {
+            self.play().await?;
+            let asked = self.counters.answers.load(Ordering::Relaxed);
+            let is_silent = before.replace(asked) == Some(asked);
+            sleep(ROUND).await;
+            ensure!(is_silent, "pods are still asked");
+            Ok(())
+        })
+        .await
     }
 
     pub(super) async fn restart(&mut self) -> TestResult {
