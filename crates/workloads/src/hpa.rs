@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use function_mesh_api::{BuiltinMetric, labels, quantity};
 use k8s_openapi::api::autoscaling::v2::{
-    ContainerResourceMetricSource, CrossVersionObjectReference, HPAScalingRules, HorizontalPodAutoscaler,
+    ContainerResourceMetricSource, CrossVersionObjectReference, HorizontalPodAutoscaler,
     HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -54,8 +54,7 @@ pub fn hold_replicas(autoscaler: &mut HorizontalPodAutoscaler) {
     let Some(spec) = &mut autoscaler.spec else { return };
     let behavior = spec.behavior.get_or_insert_default();
     for direction in [&mut behavior.scale_up, &mut behavior.scale_down] {
-        let rules: &mut HPAScalingRules = direction.get_or_insert_default();
-        rules.select_policy = Some("Disabled".to_owned());
+        direction.get_or_insert_default().select_policy = Some("Disabled".to_owned());
     }
 }
 

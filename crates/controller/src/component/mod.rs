@@ -276,10 +276,9 @@ struct Judged {
 
 /// The outcome with the problem of a pod, if there is one.
 async fn diagnosed<C: Component>(mut observation: Observation, component: &C, context: &Context) -> Judged {
-    let pods::Diagnosis { problem, recheck_after } =
+    let pods::Diagnosis { problem, updated, recheck_after } =
         pods::diagnose(&observation.applied, component, context).await;
-    observation.problem = problem;
-    observation.updated = pods::updated(&observation.applied, component, context);
+    (observation.problem, observation.updated) = (problem, updated);
     let judgement = rollout::judge(&observation, component, context);
     let report = judgement.report.as_ref();
     observation.traffic = traffic(&observation.applied, report, component, context);

@@ -8,6 +8,7 @@ use function_mesh_api::{Component, Role, labels, printable};
 use function_mesh_workloads::{names, redact, without_credentials};
 use futures::{Stream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
@@ -33,6 +34,8 @@ const VOLUME_BINDING_GRACE: SignedDuration = SignedDuration::from_secs(10);
 pub(super) struct Diagnosis {
     /// A problem of a pod that does not resolve with time.
     pub(super) problem: Option<String>,
+    /// Pods with the newest revision, by their labels.
+    pub(super) updated: i32,
     /// When to diagnose again, even without a watch event.
     pub(super) recheck_after: Option<Duration>,
 }
@@ -66,6 +69,7 @@ pub(super) async fn diagnose<C: Component>(applied: &Applied, component: &C, con
     let count = u32::try_from(applied.wanted()).unwrap_or_default().min(MAX_PODS);
     let pods: Vec<_> = pods_of::<C>(&context.pods, &namespace, &name, count).map(|(_, pod)| pod).collect();
     let mut diagnose = diagnose_pods(&pods, Timestamp::now());
+    diagnose.updated = updated(&pods, &applied.stateful_set);
     // If all pods are ready, only a recent restart counts as a problem.
     if applied.are_ready() && diagnose.recheck_after.is_none() {
         diagnose.problem = None;
@@ -95,16 +99,13 @@ pub(super) async fn diagnose<C: Component>(applied: &Applied, component: &C, con
     diagnose
 }
 
-/// Pods with the newest revision of their StatefulSet; 0 if it is unknown.
-pub(super) fn updated<C: Component>(applied: &Applied, component: &C, context: &Context) -> i32 {
-    let (namespace, name) = (component.namespace().unwrap_or_default(), component.name_any());
-    let count = u32::try_from(applied.wanted()).unwrap_or_default().min(MAX_PODS);
-    let status = applied.stateful_set.status.as_ref().filter(|_| Pods::of(&applied.stateful_set).is_current);
+/// The pods with the newest revision of their StatefulSet; 0 if it is unknown.
+fn updated(pods: &[Arc<PodSummary>], stateful_set: &StatefulSet) -> i32 {
+    let status = stateful_set.status.as_ref().filter(|_| Pods::of(stateful_set).is_current);
     let Some(newest) = status.and_then(|status| status.update_revision.as_deref()) else { return 0 };
-    let pods = pods_of::<C>(&context.pods, &namespace, &name, count).map(|(_, pod)| pod);
     let is_updated =
-        |pod: &Arc<PodSummary>| pod.metadata.deletion_timestamp.is_none() && pod.revision() == Some(newest);
-    i32::try_from(pods.filter(is_updated).count()).unwrap_or(i32::MAX)
+        |pod: &&Arc<PodSummary>| pod.metadata.deletion_timestamp.is_none() && pod.revision() == Some(newest);
+    i32::try_from(pods.iter().filter(is_updated).count()).unwrap_or(i32::MAX)
 }
 
 /// The pods of a StatefulSet, by ordinal: the pods of a clean-up Job have the same labels.
@@ -366,7 +367,10 @@ mod tests {
             let since: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
             diagnose_pods(&pods, since + SignedDuration::from_secs(second))
         };
-        assert_eq!(at(1), Diagnosis { problem: None, recheck_after: Some(Duration::from_secs(9)) });
+        assert_eq!(
+            at(1),
+            Diagnosis { problem: None, updated: 0, recheck_after: Some(Duration::from_secs(9)) }
+        );
         assert_eq!(at(10).problem.as_deref(), Some("pod p: unschedulable: unbound PersistentVolumeClaims"));
     }
 }
