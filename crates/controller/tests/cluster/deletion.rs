@@ -359,9 +359,10 @@ async fn deletion_continues_after_a_restart() -> TestResult {
     harness.delete::<Function>("x").await?;
     harness.start().await?;
     let job = job_appears(&harness, "x-function-cleanup-").await?;
+    // The status says so too, before the operator stops.
+    harness.settle().await?;
     harness.stop().await?;
     job_ends(&harness, "x-function-cleanup-", 0).await?;
-    harness.recorder.take();
     harness.start().await?;
     harness.gone::<Function>("x").await?;
     let writes = texts(&harness.settle().await?);

@@ -14,13 +14,13 @@ use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{ControlPlane, Kind, PATIENCE, Recorder, Write, apply, eventually};
 use function_mesh_workloads::Settings;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::{Api, Client};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Request};
+use kube::{Api, Client, Resource as _};
 use prometheus::Registry;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -47,6 +47,27 @@ pub(crate) struct Harness {
     /// Metrics of the running controller.
     pub(crate) registry: Registry,
     running: Option<(CancellationToken, JoinHandle<TestResult>)>,
+}
+
+/// What is read of StatefulSets.
+#[derive(Deserialize)]
+struct Sets {
+    items: Vec<Set>,
+}
+
+#[derive(Deserialize)]
+struct Set {
+    metadata: Versions,
+    #[serde(default)]
+    status: Versions,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Versions {
+    generation: Option<i64>,
+    observed_generation: Option<i64>,
+    resource_version: Option<String>,
 }
 
 impl Harness {
@@ -206,18 +227,34 @@ impl Harness {
         .await
     }
 
-    /// Waits until the controller stops writing, and returns the writes since the last call.
+    /// Waits until the operator and the StatefulSet controller stop writing, and returns the
+    /// operator's writes since the last call.
     pub(crate) async fn settle(&self) -> anyhow::Result<Vec<Write>> {
-        let mut before = usize::MAX;
+        let mut before = None;
         for _ in 0..40 {
-            let now = self.recorder.len();
-            if now == before {
+            let now = self.versions().await?.map(|versions| (self.recorder.len(), versions));
+            if now.is_some() && now == before {
                 return Ok(self.recorder.take());
             }
             before = now;
             tokio::time::sleep(QUIET).await;
         }
         anyhow::bail!("it keeps writing: {:?}", texts(&self.recorder.take()));
+    }
+
+    /// The resource versions of all StatefulSets and pods: a busy machine writes them late, and each is
+    /// a reason for the operator to write again. None if a StatefulSet was not looked at since it changed.
+    async fn versions(&self) -> anyhow::Result<Option<Vec<Option<String>>>> {
+        let everything = ListParams::default();
+        // Some tests have StatefulSets that `Api` cannot read.
+        let path = StatefulSet::url_path(&(), Some(&self.namespace));
+        let text = self.client.request_text(Request::new(path).list(&everything)?).await?;
+        let sets = serde_json::from_str::<Sets>(&text)?.items;
+        let pods = self.api::<Pod>().list_metadata(&everything).await?.items;
+        let is_current = sets.iter().all(|it| it.status.observed_generation == it.metadata.generation);
+        let sets = sets.into_iter().map(|set| set.metadata.resource_version);
+        let versions = sets.chain(pods.into_iter().map(|pod| pod.metadata.resource_version));
+        Ok(is_current.then(|| versions.collect()))
     }
 
     /// The Events of an object.
