@@ -95,9 +95,13 @@ pub const ROLL_BACK: &str = "compute.functionmesh.io/roll-back";
 /// Annotation of a StatefulSet whose component has `rollout.onFailure` `RollBack` or `rollout.canary`: the template that was tried last, the
 /// revision that was good last, and why one was rolled back. One write applies it together with the template.
 pub const ROLLOUT: &str = "compute.functionmesh.io/rollout";
+/// Annotation of a StatefulSet: when the operator deleted pods that blocked their own repair, in the last hour. It deletes at
+/// most ten an hour, even if it restarts.
+pub const POD_DELETIONS: &str = "compute.functionmesh.io/pod-deletions";
 
 /// Annotations of children that the operator adds to what it renders: they record what it did.
-pub const RECORDS: [&str; 6] = [APPLIED_HASH, POD_SPEC_HASH, FUNCTION_UID, SUBSCRIPTIONS, RECREATE, ROLLOUT];
+pub const RECORDS: [&str; 7] =
+    [APPLIED_HASH, POD_SPEC_HASH, FUNCTION_UID, SUBSCRIPTIONS, RECREATE, ROLLOUT, POD_DELETIONS];
 
 /// Finalizer: subscriptions must be deleted first.
 pub const CLEANUP_FINALIZER: &str = "compute.functionmesh.io/subscription-cleanup";
@@ -118,6 +122,8 @@ pub mod managers {
     pub const AUTOSCALER: &str = "functionmesh.io/autoscaler";
     /// The component controllers, for the replicas of a StatefulSet that is stopped until its pods are recreated.
     pub const RECREATE: &str = "functionmesh.io/recreate";
+    /// The component controllers, for the record of the pods that they delete.
+    pub const POD_DELETIONS: &str = "functionmesh.io/pod-deletions";
     /// Every controller, for the owner references of orphans that it adopts, and for the hash annotation of a
     /// StatefulSet from upstream.
     pub const ADOPTION: &str = "functionmesh.io/adoption";

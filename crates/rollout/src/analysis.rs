@@ -3,6 +3,7 @@
 //! Missing figures are never a success: a judgement says that something is wrong, that nothing is, or that too little is known.
 
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use function_mesh_api::types::{CanaryAnalysis, MAX_EXCEPTION_RATIO, MIN_MESSAGES};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ const MILLION: u64 = 1_000_000;
 const STANDARD_ERRORS: f64 = 5.0;
 /// Pods of a canary whose figures must be known, if there are so many.
 pub const SAMPLE: u32 = 8;
+/// Mean times of a call of the version before for which a message must be held, if no other pod is there to compare with.
+const CALLS_HELD: u32 = 10;
 
 /// What pods of one version did in some time.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -148,14 +151,35 @@ pub fn judge(canary: &Figures, before: Option<&Figures>, limits: &Limits, is_end
 pub fn hangs(canary: &Figures, others: Option<&Figures>, limits: &Limits) -> Option<String> {
     let others = others?;
     let each = others.processed.checked_div(others.pods.into())?;
-    let is_so = canary.received > 0 && canary.processed == 0 && each >= limits.min_messages;
-    is_so.then(|| {
+    (canary.holds() && each >= limits.min_messages).then(|| {
         let (received, processed) = (canary.received, others.processed);
         format!("received {received} messages and processed none, while the other pods processed {processed}")
     })
 }
 
+/// The same if no other pod is there to compare with: the pods have held messages for half of their step, and for many times
+/// what a call of the version before took.
+pub(crate) fn holds_too_long(
+    canary: &Figures,
+    before: Option<&Figures>,
+    limits: &Limits,
+    (held, step): (Duration, Duration),
+) -> Option<String> {
+    let before = before.filter(|before| before.processed >= limits.min_messages)?;
+    let mean = before.mean_ms()?;
+    let least = Duration::from_millis(mean).saturating_mul(CALLS_HELD).max(step / 2);
+    (canary.holds() && held >= least).then(|| {
+        let received = canary.received;
+        format!("received {received} messages and processed none, while a call of the version before took {mean}ms")
+    })
+}
+
 impl Figures {
+    /// Whether messages were received, and none was processed.
+    pub(crate) fn holds(&self) -> bool {
+        self.received > 0 && self.processed == 0
+    }
+
     /// Exceptions for each message.
     fn ratio(&self) -> f64 {
         ratio(self.exceptions, self.received)

@@ -87,6 +87,29 @@ fn pods_that_process_nothing_while_the_others_work_hang() {
 }
 
 #[test]
+fn pods_hang_that_hold_messages_for_much_longer_than_a_call_took() {
+    let idle = Figures { processed: 0, ..figures(2, 0) };
+    let before = Figures { latency_ms: Some(400_000), calls: Some(200), ..figures(200, 0) };
+    let seconds = Duration::from_secs;
+    for (canary, before, held, expected) in [
+        (idle, Some(before), seconds(30), true),
+        (idle, Some(before), seconds(29), false),
+        // Ten calls of four seconds take longer than half a step.
+        (idle, Some(Figures { latency_ms: Some(800_000), ..before }), seconds(39), false),
+        (idle, Some(Figures { latency_ms: Some(800_000), ..before }), seconds(40), true),
+        (idle, Some(Figures { processed: MIN_MESSAGES - 1, ..before }), seconds(900), false),
+        (idle, Some(Figures { latency_ms: None, ..before }), seconds(900), false),
+        (idle, Some(Figures { calls: Some(0), ..before }), seconds(900), false),
+        (idle, None, seconds(900), false),
+        (Figures { processed: 1, ..idle }, Some(before), seconds(900), false),
+        (figures(0, 0), Some(before), seconds(900), false),
+    ] {
+        let found = holds_too_long(&canary, before.as_ref(), &Limits::default(), (held, seconds(60)));
+        assert_eq!(found.is_some(), expected, "{found:?} {before:?} {held:?}");
+    }
+}
+
+#[test]
 fn time_of_calls_is_judged_with_a_limit_alone() {
     let limits = |max| Limits { max_latency_ms: max, ..Limits::default() };
     let silent = Figures { latency_ms: None, calls: None, ..figures(200, 0) };

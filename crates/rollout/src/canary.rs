@@ -16,7 +16,7 @@ use function_mesh_api::types::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::{Figures, Limits, Verdict, hangs, judge};
+use crate::analysis::{Figures, Limits, Verdict, hangs, holds_too_long, judge};
 use crate::decide::{Action, Decision, State, Why, text};
 use crate::{Memory, Moment, Observation, Policy};
 
@@ -300,7 +300,7 @@ pub(crate) fn decide(
         Verdict::Inconclusive(missing) => Some(canary.missing(&missing)),
         Verdict::Success => None,
     };
-    if is_end && let Some(message) = hangs(&canary.figures, canary.others.as_ref(), &canary.limits) {
+    if is_end && let Some(message) = canary.hangs(memory.holding_for(now)) {
         return Some(fail(message));
     }
     let remaining = remaining?;
@@ -336,6 +336,13 @@ pub(crate) fn decide(
 }
 
 impl Observed {
+    /// Why its pods hang, which have held messages for this time.
+    fn hangs(&self, held: Duration) -> Option<String> {
+        let Self { figures, others, before, limits, duration, .. } = self;
+        hangs(figures, others.as_ref(), limits)
+            .or_else(|| holds_too_long(figures, before.as_ref(), limits, (held, *duration)))
+    }
+
     /// What is missing: a cause that lasts says more than the numbers.
     fn missing(&self, missing: &str) -> String {
         self.unknown.map_or_else(|| missing.to_owned(), |cause| format!("{missing}; {cause}"))

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Action, Decision, MAX_DELETIONS_PER_HOUR, Memory, Moment, Observation, Pod, Policy, Record, State,
+    Action, Counters, Decision, MAX_DELETIONS_PER_HOUR, Memory, Moment, Observation, Pod, Policy, Record,
+    Sample, State, canary, total,
 };
 
 const ROLLS_BACK: Policy = Policy {
@@ -275,6 +276,62 @@ fn deletions_are_limited_an_hour() {
     }
     assert_eq!(deleted.len(), 2 * MAX_DELETIONS_PER_HOUR);
     assert!(deleted[MAX_DELETIONS_PER_HOUR] - deleted[0] >= 3600, "{deleted:?}");
+}
+
+#[test]
+fn another_process_keeps_the_limit_of_deletions() {
+    let mut seen = failing();
+    seen.pods[0].revision = Some("f-1".to_owned());
+    let mut memory = Memory::default();
+    for second in 0..10 {
+        seen.deletions = memory.count_deletion(at(second));
+    }
+    assert_eq!(seen.deletions[0], wall(0));
+    // The other process has another clock, and begins to wait for the pod.
+    let moment = |second| Moment { monotonic: Duration::from_secs(second - 100), ..at(second) };
+    let mut memory = Memory::default();
+    decide(&seen, &mut memory, &Record::default(), &ROLLS_BACK, moment(100));
+    let found = decide(&seen, &mut memory, &Record::default(), &ROLLS_BACK, moment(3_599));
+    assert_eq!((found.action, found.recheck_after), (Action::None, Some(Duration::from_secs(1))));
+    let found = decide(&seen, &mut memory, &Record::default(), &ROLLS_BACK, moment(3_600));
+    assert!(matches!(found.action, Action::DeletePod(_)), "{found:?}");
+    assert_eq!(memory.count_deletion(moment(3_600)).len(), MAX_DELETIONS_PER_HOUR);
+}
+
+/// Its only pod takes a message and processes none: no other pod is there to compare with.
+#[test]
+fn a_canary_of_one_pod_that_hangs_fails() {
+    let rollout =
+        serde_json::json!({ "canary": { "steps": [{ "replicas": 1, "duration": "1m" }], "analysis": {} } });
+    let plan = canary::Plan::of(serde_json::from_value(rollout).ok().as_ref()).expect("a plan");
+    let before = Counters {
+        received: Some(1000),
+        processed: Some(1000),
+        exceptions: Some(0),
+        latency_ms: Some(5000),
+        calls: Some(1000),
+    };
+    let state = |processed| {
+        let mut canary = canary::Record { before: total(&[before]), ..canary::Record::default() };
+        canary.restart(wall(0));
+        let mut memory = Memory::default();
+        let mut at_second = |second| {
+            let counters = Counters { received: Some(1), processed: Some(processed), ..before };
+            let sample =
+                Sample { uid: "u".to_owned(), is_canary: true, restarts: 0, counters: Some(counters) };
+            let figures = memory.count(0, &[sample], at(second));
+            let seen = Observation { canary: canary.observed(&plan, 1, figures, None), ..ready(0) };
+            decide(&seen, &mut memory, &record(), &ROLLS_BACK, at(second))
+        };
+        at_second(0);
+        at_second(60)
+    };
+    let failed = state(0);
+    assert_eq!(failed.action, Action::RollBack { to: "f-1".to_owned() });
+    let why =
+        "canary failed: received 1 messages and processed none, while a call of the version before took 5ms";
+    assert_eq!(failed.why.to_string(), why);
+    assert_eq!(state(1).state, State::Progressing);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Time is measured by a monotonic clock. The wall clock counts once, when a rollout is seen for the first time, for
 //! instance after a restart of the operator; a jump of it later has no effect.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -86,8 +86,10 @@ pub struct Memory {
     window: Window,
     /// Since when pods block their own repair, by UID.
     stuck: BTreeMap<String, Duration>,
-    /// Pods that were deleted within an hour.
-    deleted: VecDeque<Duration>,
+    /// Since when pods of the canary have messages of which none is processed.
+    holding: Option<Duration>,
+    /// Time since pods were deleted, each within an hour.
+    deleted: Vec<Elapsed>,
 }
 
 impl Memory {
@@ -95,6 +97,11 @@ impl Memory {
     pub fn observe(&mut self, seen: &Observation, policy: &Policy, now: Moment) {
         let reached = Reached::of(seen);
         let is_first = self.revision.is_none();
+        if is_first {
+            // Another process deleted these.
+            let elapsed = |at: &Timestamp| Elapsed { before: past(Some(*at), now), from: now.monotonic };
+            self.deleted = seen.deletions.iter().map(elapsed).collect();
+        }
         if self.revision.as_deref() != Some(&*seen.revision) {
             self.revision = Some(seen.revision.clone());
             self.is_settled = is_first && seen.was_settled;
@@ -120,23 +127,23 @@ impl Memory {
         for uid in stuck {
             self.stuck.entry(uid).or_insert(now.monotonic);
         }
-        while self.deleted.front().is_some_and(|at| now.monotonic.saturating_sub(*at) >= HOUR) {
-            self.deleted.pop_front();
-        }
+        self.deleted.retain(|deleted| deleted.at(now) < HOUR);
     }
 
     /// Takes figures of the pods of a canary. Returns those of the new version, and of the others.
-    pub fn count(&mut self, step: usize, samples: &[Sample]) -> (Figures, Option<Figures>) {
+    pub fn count(&mut self, step: usize, samples: &[Sample], now: Moment) -> (Figures, Option<Figures>) {
         if self.counted_step.replace(step).is_some_and(|before| before != step) {
             self.window.begin();
         }
         self.window.observe(samples);
-        self.window.figures()
+        let figures = self.window.figures();
+        self.holding = figures.0.holds().then(|| self.holding.unwrap_or(now.monotonic));
+        figures
     }
 
     fn observe_step(&mut self, seen: &Observation, is_first: bool, now: Moment) {
         let Some(canary) = &seen.canary else {
-            (self.step, self.step_ready, self.counted_step) = (None, None, None);
+            (self.step, self.step_ready, self.counted_step, self.holding) = (None, None, None, None);
             self.window = Window::default();
             return;
         };
@@ -156,9 +163,11 @@ impl Memory {
         });
     }
 
-    /// Counts a pod that the caller deletes.
-    pub fn count_deletion(&mut self, now: Moment) {
-        self.deleted.push_back(now.monotonic);
+    /// Counts a pod that the caller deletes. Returns when pods were deleted within an hour, for its record.
+    pub fn count_deletion(&mut self, now: Moment) -> Vec<Timestamp> {
+        self.deleted.push(Elapsed { before: Duration::ZERO, from: now.monotonic });
+        let time = |deleted: &Elapsed| now.wall.checked_sub(deleted.at(now)).unwrap_or(now.wall);
+        self.deleted.iter().map(time).collect()
     }
 
     /// Whether the revision was rolled out before the process saw it.
@@ -181,6 +190,11 @@ impl Memory {
         self.step_ready.map(|ready| ready.at(now))
     }
 
+    /// Time for which the pods of a canary have had messages of which none is processed.
+    pub(crate) fn holding_for(&self, now: Moment) -> Duration {
+        self.holding.map(|since| now.monotonic.saturating_sub(since)).unwrap_or_default()
+    }
+
     /// How much longer a pod may block its own repair; zero for one that must be deleted.
     pub(crate) fn until_stuck(&self, uid: &str, now: Moment) -> Duration {
         let since = self.stuck.get(uid).copied().unwrap_or(now.monotonic);
@@ -192,8 +206,8 @@ impl Memory {
         if self.deleted.len() < MAX_DELETIONS_PER_HOUR {
             return Duration::ZERO;
         }
-        let oldest = self.deleted.front().copied().unwrap_or_default();
-        HOUR.saturating_sub(now.monotonic.saturating_sub(oldest))
+        let oldest = self.deleted.iter().map(|deleted| deleted.at(now)).max().unwrap_or_default();
+        HOUR.saturating_sub(oldest)
     }
 }
 

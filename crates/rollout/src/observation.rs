@@ -29,6 +29,8 @@ pub struct Observation {
     pub was_settled: bool,
     /// The pods.
     pub pods: Vec<Pod>,
+    /// When pods that blocked their own repair were deleted, as it is recorded.
+    pub deletions: Vec<Timestamp>,
     /// Why pods are not ready.
     pub problem: Option<String>,
     /// The canary, if it has not ended or has failed.

@@ -3,7 +3,6 @@
 use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::{ComponentStatus, Phase};
 
-use super::rollout::RolloutReport;
 use super::status::{Outcome, summary};
 use crate::condition::ConditionSpec;
 
@@ -22,11 +21,13 @@ pub(super) fn of(status: &ComponentStatus, outcome: &Outcome) -> Vec<ConditionSp
         }
         (false, None) => spec(ConditionType::Progressing, false, Reason::Stable, "no rollout in progress"),
     };
-    let exceeded = match outcome {
-        Outcome::Applied(seen) => seen.rollout.as_ref().and_then(RolloutReport::exceeded),
+    let rollout = match outcome {
+        Outcome::Applied(seen) => seen.rollout.as_ref(),
         _ => None,
     };
-    let progressing = exceeded.unwrap_or(progressing);
+    // A pod that fails within the deadline ends no rollout.
+    let rollout = rollout.and_then(|report| report.condition(phase == Phase::Degraded));
+    let progressing = rollout.unwrap_or(progressing);
     let degraded = if matches!(phase, Phase::Degraded | Phase::RolledBack | Phase::Invalid) {
         spec(ConditionType::Degraded, true, reason, &message)
     } else {

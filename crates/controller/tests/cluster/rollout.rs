@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use function_mesh_api::Function;
 use function_mesh_api::types::{Phase, RolloutState, RolloutStatus};
+use function_mesh_api::{Function, labels};
 use function_mesh_testkit::{eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
@@ -310,6 +310,10 @@ async fn a_pod_that_blocks_its_own_repair_is_deleted() -> TestResult {
         "Normal StuckPodDeleted: deleted pod f-function-0: it is not ready, and its revision",
     )
     .await?;
+    // Another leader counts it too.
+    let stateful_set = harness.get::<StatefulSet>("f-function").await?;
+    let deletions = labels::annotation(&stateful_set.metadata, labels::POD_DELETIONS).context("no record")?;
+    assert_eq!(deletions.split(',').count(), 1, "{deletions}");
     Ok(())
 }
 

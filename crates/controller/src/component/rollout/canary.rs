@@ -10,7 +10,7 @@ use function_mesh_api::{Component, Spec as _};
 use function_mesh_kube::apply::hash;
 use function_mesh_rollout::analysis::Figures;
 use function_mesh_rollout::canary::{Before, End, Observed, Plan, Record, Report};
-use function_mesh_rollout::{Counters, Memory, Sample, total};
+use function_mesh_rollout::{Counters, Memory, Moment, Sample, total};
 use function_mesh_workloads::subscriptions::subscriptions;
 use k8s_openapi::api::apps::v1::{RollingUpdateStatefulSetStrategy, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -55,7 +55,7 @@ pub(super) fn observe<C: Component>(
     component: &C,
     (record, plan): (&Record, &Plan),
     (revision, wanted): (Option<&str>, u32),
-    memory: &mut Memory,
+    (memory, now): (&mut Memory, Moment),
     context: &Context,
 ) -> Option<Observed> {
     let counters = counters(component, context);
@@ -74,7 +74,7 @@ pub(super) fn observe<C: Component>(
     let figures = match revision {
         Some(_) => {
             let samples: Vec<_> = pods(component, replicas, context).filter_map(sample).collect();
-            memory.count(record.step, &samples)
+            memory.count(record.step, &samples, now)
         }
         None => (Figures::default(), None),
     };

@@ -66,7 +66,7 @@ pub(super) struct Judgement {
     /// What must be recorded, if that changes.
     pub(super) record: Option<Record>,
     /// A pod that blocks its own repair and must be deleted.
-    pub(super) stuck: Option<function_mesh_rollout::StuckPod>,
+    pub(super) stuck: Option<stuck::Deletion>,
     /// When to judge again, even without a watch event.
     pub(super) recheck_after: Option<Duration>,
 }
@@ -83,20 +83,21 @@ pub(super) fn judge<C: Component>(observation: &Observation, component: &C, cont
     let policy = Policy::of(rollout);
     let record = record_of(applied, component.status(), &policy);
     let plan = Plan::of(rollout).filter(|_| applied.rollout.record.is_some());
-    let (decision, next, seen) = context.shared.rollouts.with(&key, |memory, now| {
+    let (decision, deletions, next, seen) = context.shared.rollouts.with(&key, |memory, now| {
         let mut seen = seen(observation, component, &record, is_ready, context, now.wall);
         if let (Some(plan), Some(record)) = (&plan, &record.canary) {
             let revision = seen.is_current.then_some(&*seen.revision);
             seen.canary =
-                canary::observe(component, (record, plan), (revision, seen.wanted), memory, context);
+                canary::observe(component, (record, plan), (revision, seen.wanted), (memory, now), context);
         }
         memory.observe(&seen, &policy, now);
         let decision = decide(&seen, memory, &record, &policy, now);
-        if let Action::DeletePod(_) = decision.action {
-            memory.count_deletion(now);
-        }
+        let deletions = match decision.action {
+            Action::DeletePod(_) => memory.count_deletion(now),
+            _ => Vec::new(),
+        };
         let next = record.next(&seen, &decision, now.wall);
-        (decision, next, seen)
+        (decision, deletions, next, seen)
     });
     let is_written = applied.rollout.record.is_some() && next != record && seen.is_current;
     let has_policy = rollout.is_some() || applied.rollout.is_held;
@@ -109,8 +110,12 @@ pub(super) fn judge<C: Component>(observation: &Observation, component: &C, cont
     let judged = report.canary.as_ref().filter(|_| context.shared.traffic.is_some());
     let recheck = judged.and_then(|canary| canary::recheck(canary.state));
     let recheck_after = decision.recheck_after.into_iter().chain(recheck).min();
-    let stuck = if let Action::DeletePod(pod) = decision.action { Some(pod) } else { None };
-    Judgement { report: Some(report), record: is_written.then_some(next), stuck, recheck_after }
+    let record = is_written.then_some(next);
+    let stuck = match decision.action {
+        Action::DeletePod(pod) => Some(stuck::Deletion::new(pod, &applied.stateful_set, &deletions)),
+        _ => None,
+    };
+    Judgement { report: Some(report), record, stuck, recheck_after }
 }
 
 /// What is recorded of a rollout. Without a policy that rolls back, the status has what is good: it is only reported.
@@ -144,8 +149,10 @@ fn seen<C: Component>(
     let not_ready = condition(ConditionType::Ready).filter(|ready| ready.status == "False");
     let was_failed = condition(ConditionType::Progressing)
         .is_some_and(|it| it.reason == Reason::ProgressDeadlineExceeded.as_str());
+    let is_stable = condition(ConditionType::Progressing)
+        .is_some_and(|it| it.status == "False" && it.reason == Reason::Stable.as_str());
     let was_settled = component.spec().view().common.rollout.is_none()
-        && condition(ConditionType::Ready).is_some_and(|ready| ready.status == "True")
+        && is_stable
         && component.status().is_some_and(|it| it.observed_generation == component.meta().generation)
         && is_rolled_out(&applied.stateful_set);
     let pods = pods_of::<C>(&context.pods, &namespace, &name, wanted);
@@ -164,6 +171,7 @@ fn seen<C: Component>(
         was_failed,
         was_settled,
         pods: pods.map(|(_, found)| pod(&found, now)).collect(),
+        deletions: stuck::recorded(&applied.stateful_set),
         problem: observation.problem.clone(),
         canary: None,
     }

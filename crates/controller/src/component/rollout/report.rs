@@ -142,12 +142,16 @@ impl RolloutReport {
         })
     }
 
-    /// The condition Progressing of a rollout without progress.
-    pub(in crate::component) fn exceeded(&self) -> Option<ConditionSpec> {
-        (self.state == RolloutState::Failed).then(|| {
-            let message = if self.has_policy { &self.message } else { &self.why };
-            ConditionSpec::new(ConditionType::Progressing, false, self.reason, message)
-        })
+    /// The condition Progressing, if it does not follow from the phase: of a rollout without progress, or of one that
+    /// continues while a pod fails.
+    pub(in crate::component) fn condition(&self, is_degraded: bool) -> Option<ConditionSpec> {
+        let is_progressing = match self.state {
+            RolloutState::Failed => false,
+            RolloutState::Progressing if is_degraded => true,
+            _ => return None,
+        };
+        let message = if self.has_policy { &self.message } else { &self.why };
+        Some(ConditionSpec::new(ConditionType::Progressing, is_progressing, self.reason, message))
     }
 }
 
