@@ -3,35 +3,43 @@
 #![cfg(feature = "cluster")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod harness;
+
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use assert_cmd::Command;
 use function_mesh_api::labels::managers;
 use function_mesh_api::validate::valid_component;
 use function_mesh_api::{FunctionSpec, Role};
-use function_mesh_testkit::{ControlPlane, apply, fixtures};
+use function_mesh_testkit::fixtures;
 use function_mesh_workloads::{
     Backends, Edition, PublishedSettings, RunnerImages, SETTINGS_CONFIG_MAP, Settings, names, render_edition,
 };
 use serde::Serialize;
 use serde_json::Value;
 
-struct Harness {
-    plane: &'static ControlPlane,
-    client: kube::Client,
-    namespace: String,
+use crate::harness::Harness;
+
+/// A namespace with published settings, and a folder for manifests.
+struct Published {
+    harness: Harness,
     folder: tempfile::TempDir,
 }
 
-impl Harness {
+impl Deref for Published {
+    type Target = Harness;
+
+    fn deref(&self) -> &Harness {
+        &self.harness
+    }
+}
+
+impl Published {
     async fn new(name: &str) -> anyhow::Result<Self> {
-        let plane = ControlPlane::shared().await?;
-        let client = plane.client().await?;
-        let namespace = plane.namespace(&client, name).await?;
-        let harness = Self { plane, client, namespace, folder: tempfile::tempdir()? };
-        harness.publish(SETTINGS_CONFIG_MAP, Settings::default(), &[]).await?;
-        Ok(harness)
+        let published = Self { harness: Harness::new(name).await?, folder: tempfile::tempdir()? };
+        published.publish(SETTINGS_CONFIG_MAP, Settings::default(), &[]).await?;
+        Ok(published)
     }
 
     /// Publishes settings, as the operator does.
@@ -47,34 +55,13 @@ impl Harness {
             settings,
         };
         let config_map = published.to_config_map(&self.namespace, name).map_err(anyhow::Error::msg)?;
-        apply(&self.client, &self.namespace, &config_map).await.map(drop)
+        self.apply(&config_map).await.map(drop)
     }
 
     fn file<T: Serialize>(&self, name: &str, object: &T) -> anyhow::Result<PathBuf> {
         let path = self.folder.path().join(name);
         std::fs::write(&path, serde_json::to_string_pretty(object)?)?;
         Ok(path)
-    }
-
-    fn mesh(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-mesh"));
-        command
-            .args(arguments)
-            .args(["-n", &self.namespace])
-            .arg("--kubeconfig")
-            .arg(self.plane.kubeconfig());
-        command.env("FUNCTION_MESH_OPERATOR", &self.namespace);
-        for variable in ["CONFIG_FILE", "GLOBAL_BACKEND_CONFIG", "NAMESPACED_BACKEND_CONFIG", "KUBECONFIG"] {
-            command.env_remove(variable);
-        }
-        command
-    }
-
-    /// Exit code, standard output and standard error of a command.
-    fn run(&self, arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
-        let output = self.mesh(arguments).output()?;
-        let status = output.status.code().context("killed by a signal")?;
-        Ok((status, String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
     }
 
     /// Acts as the operator once: applies what `render` prints for the objects in the cluster.
@@ -102,7 +89,7 @@ impl Harness {
 
 #[tokio::test]
 async fn diff_matches_applied_objects() -> anyhow::Result<()> {
-    let harness = Harness::new("diff").await?;
+    let harness = Published::new("diff").await?;
     let mut spec = fixtures::java_function("shout");
     spec.resources = serde_json::from_value(serde_json::json!({
         "requests": { "cpu": "0.1", "memory": "1G" }, "limits": { "cpu": 1, "memory": "1000M" },
@@ -116,7 +103,7 @@ async fn diff_matches_applied_objects() -> anyhow::Result<()> {
     assert_eq!(status, 1);
     assert!(out.contains("3 new, 0 changed"), "{out}");
 
-    apply(&harness.client, &harness.namespace, &fixtures::function(spec.clone())?).await?;
+    harness.apply(&fixtures::function(spec.clone())?).await?;
     harness.reconcile().await?;
     let (status, out) = harness.diff(spec.clone())?;
     assert_eq!(out, "0 new, 0 changed, 0 removed, 3 unchanged; pods of 0 StatefulSets restart\n");
@@ -161,7 +148,7 @@ async fn diff_matches_applied_objects() -> anyhow::Result<()> {
 /// Renders as the operator does, once it has published its settings; before that the output says that it guesses.
 #[tokio::test]
 async fn settings_of_the_operator_are_read_from_the_cluster() -> anyhow::Result<()> {
-    let harness = Harness::new("settings").await?;
+    let harness = Published::new("settings").await?;
     let spec = fixtures::java_function("shout");
     let file = harness.file("function.json", &fixtures::function(spec.clone())?)?;
     let operator = format!("{}/own", harness.namespace);
@@ -177,7 +164,7 @@ async fn settings_of_the_operator_are_read_from_the_cluster() -> anyhow::Result<
     let images = RunnerImages { java: "registry.example.com/java:1".to_owned(), ..RunnerImages::default() };
     let settings = Settings { runner_images: images, run_as_non_root: true, ..Settings::default() };
     harness.publish("own", settings.clone(), &[]).await?;
-    apply(&harness.client, &harness.namespace, &fixtures::function(spec)?).await?;
+    harness.apply(&fixtures::function(spec)?).await?;
     let render = ["render", "--from-cluster", "--operator", &operator, "-o", "json"];
     let (status, rendered, err) = harness.run(&render)?;
     assert_eq!((status, err.as_str()), (0, ""));
@@ -209,9 +196,9 @@ async fn settings_of_the_operator_are_read_from_the_cluster() -> anyhow::Result<
 /// As the operator does: an upgrade restarts no pods, and the next change brings the newest template.
 #[tokio::test]
 async fn diff_keeps_the_edition_of_a_live_template() -> anyhow::Result<()> {
-    let harness = Harness::new("diff-edition").await?;
+    let harness = Published::new("diff-edition").await?;
     let spec = fixtures::java_function("old");
-    let function = apply(&harness.client, &harness.namespace, &fixtures::function(spec.clone())?).await?;
+    let function = harness.apply(&fixtures::function(spec.clone())?).await?;
     harness.reconcile().await?;
     let valid = valid_component(function).map_err(|violations| anyhow::anyhow!("{violations}"))?;
     let settings = Settings::default();
@@ -234,11 +221,11 @@ async fn diff_keeps_the_edition_of_a_live_template() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn diff_removes_components_and_refuses_other_owners() -> anyhow::Result<()> {
-    let harness = Harness::new("mesh").await?;
+    let harness = Published::new("mesh").await?;
     let mut scaled = fixtures::java_function("shout");
     scaled.max_replicas = Some(5);
     let whole = fixtures::mesh("m", [scaled.clone().into(), fixtures::sink("drain").into()])?;
-    apply(&harness.client, &harness.namespace, &whole).await?;
+    harness.apply(&whole).await?;
     harness.reconcile().await?;
     harness.reconcile().await?;
     let file = harness.file("mesh.json", &whole)?;
@@ -281,9 +268,9 @@ async fn diff_removes_components_and_refuses_other_owners() -> anyhow::Result<()
 
 #[tokio::test]
 async fn diff_shows_deferred_backend_configs() -> anyhow::Result<()> {
-    let harness = Harness::new("backend").await?;
+    let harness = Published::new("backend").await?;
     let function = fixtures::function(fixtures::java_function("shout"))?;
-    let live = apply(&harness.client, &harness.namespace, &function).await?;
+    let live = harness.apply(&function).await?;
     harness.reconcile().await?;
     // As the operator writes it.
     let status =
@@ -317,9 +304,9 @@ async fn diff_shows_deferred_backend_configs() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn commands_read_objects_from_the_cluster() -> anyhow::Result<()> {
-    let harness = Harness::new("read").await?;
+    let harness = Published::new("read").await?;
     let mesh = fixtures::mesh("m", [fixtures::java_function("shout").into()])?;
-    apply(&harness.client, &harness.namespace, &mesh).await?;
+    harness.apply(&mesh).await?;
     harness.reconcile().await?;
     let (status, out, err) = harness.run(&["validate", "--from-cluster"])?;
     assert_eq!((status, out.as_str(), err.as_str()), (0, "1 object: 0 errors, 0 warnings\n", ""));

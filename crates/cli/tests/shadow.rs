@@ -3,47 +3,27 @@
 #![cfg(feature = "cluster")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod harness;
+
 use anyhow::Context;
-use assert_cmd::Command;
 use function_mesh_api::{Function, FunctionMesh, labels};
-use function_mesh_testkit::{ControlPlane, WebAnswer, WebRequest, WebServer, apply, fixtures};
-use kube::{Api, Client};
+use function_mesh_testkit::{WebAnswer, WebRequest, WebServer, fixtures};
+use kube::Api;
 use serde_json::{Value, json};
+
+use crate::harness::Harness;
 
 /// `MessageIdData` of ledger 7 with entries 0, 1 and 2, in base64.
 const INPUTS: [&str; 3] = ["CAcQAA==", "CAcQAQ==", "CAcQAg=="];
 
-struct Harness {
-    plane: &'static ControlPlane,
-    client: Client,
-    namespace: String,
+/// Exit code of a subcommand of `shadow`, and standard output and standard error together.
+fn run(harness: &Harness, arguments: &[&str]) -> anyhow::Result<(i32, String)> {
+    let (status, out, err) = harness.run(&[&["shadow"], arguments].concat())?;
+    Ok((status, out + &err))
 }
 
-impl Harness {
-    async fn new(name: &str) -> anyhow::Result<Self> {
-        let plane = ControlPlane::shared().await?;
-        let client = plane.client().await?;
-        let namespace = plane.namespace(&client, name).await?;
-        Ok(Self { plane, client, namespace })
-    }
-
-    /// Exit code, and standard output and standard error together.
-    fn run(&self, arguments: &[&str]) -> anyhow::Result<(i32, String)> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-mesh"));
-        command.arg("shadow").args(arguments).args(["-n", &self.namespace]);
-        command
-            .arg("--kubeconfig")
-            .arg(self.plane.kubeconfig())
-            .env_remove("KUBECONFIG")
-            .env_remove("PULSAR_TOKEN");
-        let output = command.output()?;
-        let status = output.status.code().context("killed by a signal")?;
-        Ok((status, String::from_utf8([output.stdout, output.stderr].concat())?))
-    }
-
-    fn functions(&self) -> Api<Function> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
+fn api(harness: &Harness) -> Api<Function> {
+    Api::namespaced(harness.client.clone(), &harness.namespace)
 }
 
 /// A broker on which a function has answered three messages, and its shadow one of them in another way.
@@ -79,22 +59,22 @@ async fn broker() -> WebServer {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_is_compared_and_promoted() -> anyhow::Result<()> {
     let harness = Harness::new("shadow").await?;
-    apply(&harness.client, &harness.namespace, &fixtures::function(fixtures::java_function("f"))?).await?;
-    let (status, out) = harness.run(&["start", "f", "--image", "shout:2"])?;
+    harness.apply(&fixtures::function(fixtures::java_function("f"))?).await?;
+    let (status, out) = run(&harness, &["start", "f", "--image", "shout:2"])?;
     assert_eq!(
         (status, out.starts_with("function/f-shadow created\nIt writes to shouts-shadow.")),
         (0, true),
         "{out}"
     );
-    let shadow = harness.functions().get("f-shadow").await?;
+    let shadow = api(&harness).get("f-shadow").await?;
     assert_eq!(shadow.spec.image.as_deref(), Some("shout:2"));
     assert_eq!(labels::annotation(&shadow.metadata, labels::SHADOW_OF), Some("f"));
     assert_eq!(shadow.metadata.owner_references.context("an owner")?[0].name, "f");
-    let (status, out) = harness.run(&["start", "function/f", "--image", "shout:3"])?;
+    let (status, out) = run(&harness, &["start", "function/f", "--image", "shout:3"])?;
     assert!(status == 2 && out.contains("function/f-shadow exists; promote or discard it first"), "{out}");
 
     let broker = broker().await;
-    let (status, out) = harness.run(&["diff", "f", "--pulsar", broker.url()])?;
+    let (status, out) = run(&harness, &["diff", "f", "--pulsar", broker.url()])?;
     assert_eq!(status, 1, "{out}");
     for expected in [
         "2 of 3 inputs have the same result.\n1 have different results.",
@@ -103,19 +83,19 @@ async fn a_shadow_is_compared_and_promoted() -> anyhow::Result<()> {
     ] {
         assert!(out.contains(expected), "{out}");
     }
-    let (_, out) = harness.run(&["diff", "f", "--pulsar", broker.url(), "-o", "json"])?;
+    let (_, out) = run(&harness, &["diff", "f", "--pulsar", broker.url(), "-o", "json"])?;
     let view: Value = serde_json::from_str(&out)?;
     assert_eq!((&view["messages"]["compared"], &view["messages"]["different"]), (&json!(3), &json!(1)));
     // Without a broker there is the traffic alone.
-    assert_eq!(harness.run(&["diff", "f"])?.0, 0);
-    let (status, out) = harness.run(&["diff", "f", "--pulsar", "http://127.0.0.1:9"])?;
+    assert_eq!(run(&harness, &["diff", "f"])?.0, 0);
+    let (status, out) = run(&harness, &["diff", "f", "--pulsar", "http://127.0.0.1:9"])?;
     assert!(status == 2 && out.contains("--pulsar must be a web service URL"), "{out}");
 
-    let (status, out) = harness.run(&["promote", "f"])?;
+    let (status, out) = run(&harness, &["promote", "f"])?;
     assert_eq!((status, out.contains("function/f-shadow deleted")), (0, true), "{out}");
-    assert_eq!(harness.functions().get("f").await?.spec.image.as_deref(), Some("shout:2"));
-    assert!(harness.functions().get_opt("f-shadow").await?.is_none());
-    let (status, out) = harness.run(&["promote", "f"])?;
+    assert_eq!(api(&harness).get("f").await?.spec.image.as_deref(), Some("shout:2"));
+    assert!(api(&harness).get_opt("f-shadow").await?.is_none());
+    let (status, out) = run(&harness, &["promote", "f"])?;
     assert!(status == 2 && out.contains("function/f has no shadow"), "{out}");
     Ok(())
 }
@@ -124,7 +104,7 @@ async fn a_shadow_is_compared_and_promoted() -> anyhow::Result<()> {
 async fn of_a_mesh_one_component_changes_and_foreign_objects_stay() -> anyhow::Result<()> {
     let harness = Harness::new("shadow-mesh").await?;
     let parts = ["a", "b"].map(|name| fixtures::java_function(name).into());
-    apply(&harness.client, &harness.namespace, &fixtures::mesh("m", parts)?).await?;
+    harness.apply(&fixtures::mesh("m", parts)?).await?;
     let meshes = Api::<FunctionMesh>::namespaced(harness.client.clone(), &harness.namespace);
     let mesh = meshes.get("m").await?;
     // As the operator creates it.
@@ -132,30 +112,29 @@ async fn of_a_mesh_one_component_changes_and_foreign_objects_stay() -> anyhow::R
     component.metadata.owner_references = Some(serde_json::from_value(json!([{
         "apiVersion": labels::API_VERSION, "kind": "FunctionMesh", "name": "m", "uid": mesh.metadata.uid, "controller": true,
     }]))?);
-    apply(&harness.client, &harness.namespace, &component).await?;
+    harness.apply(&component).await?;
     assert_eq!(
-        harness.run(&["start", "m/b", "--patch", r#"{"funcConfig": {"limit": 5}, "image": "x:2"}"#])?.0,
+        run(&harness, &["start", "m/b", "--patch", r#"{"funcConfig": {"limit": 5}, "image": "x:2"}"#])?.0,
         0
     );
-    let (status, out) = harness.run(&["promote", "m/b"])?;
+    let (status, out) = run(&harness, &["promote", "m/b"])?;
     assert!(status == 0 && out.starts_with("functionmesh/m changed"), "{out}");
     let functions = meshes.get("m").await?.spec.functions.context("functions")?;
     let images: Vec<_> = functions.iter().map(|it| it.image.as_deref()).collect();
     assert_eq!(images, [None, Some("x:2")]);
 
     // A function of this name that is no shadow.
-    apply(&harness.client, &harness.namespace, &fixtures::function(fixtures::java_function("m-b-shadow"))?)
-        .await?;
+    harness.apply(&fixtures::function(fixtures::java_function("m-b-shadow"))?).await?;
     for command in ["promote", "discard", "diff"] {
-        let (status, out) = harness.run(&[command, "m/b"])?;
+        let (status, out) = run(&harness, &[command, "m/b"])?;
         assert!(status == 2 && out.contains("is no shadow"), "{command}: {out}");
     }
-    assert!(harness.functions().get_opt("m-b-shadow").await?.is_some());
-    let (status, out) = harness.run(&["start", "m/b", "--patch", r#"{"output": {"topic": "x"}}"#])?;
+    assert!(api(&harness).get_opt("m-b-shadow").await?.is_some());
+    let (status, out) = run(&harness, &["start", "m/b", "--patch", r#"{"output": {"topic": "x"}}"#])?;
     assert!(status == 2 && out.contains("`output` cannot be tried"), "{out}");
-    let (status, out) = harness.run(&["start", "m/b"])?;
+    let (status, out) = run(&harness, &["start", "m/b"])?;
     assert!(status == 2 && out.contains("--image"), "{out}");
-    let (status, out) = harness.run(&["start", "sink/b", "--image", "x"])?;
+    let (status, out) = run(&harness, &["start", "sink/b", "--image", "x"])?;
     assert!(status == 2 && out.contains("only a function can have a shadow"), "{out}");
     Ok(())
 }

@@ -3,50 +3,41 @@
 #![cfg(feature = "cluster")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod harness;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::ops::Deref;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use function_mesh_testkit::{ControlPlane, apply, fixtures};
+use function_mesh_testkit::{PATIENCE, fixtures};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-struct Harness {
-    plane: &'static ControlPlane,
-    namespace: String,
+use crate::harness::Harness;
+
+/// A namespace with the mesh `m`: source `in`, function `shout`, sink `drain`.
+struct Mesh(Harness);
+
+impl Deref for Mesh {
+    type Target = Harness;
+
+    fn deref(&self) -> &Harness {
+        &self.0
+    }
 }
 
-impl Harness {
-    /// A namespace with the mesh `m`: source `in`, function `shout`, sink `drain`.
+impl Mesh {
     async fn new(name: &str) -> anyhow::Result<Self> {
-        let plane = ControlPlane::shared().await?;
-        let client = plane.client().await?;
-        let namespace = plane.namespace(&client, name).await?;
+        let harness = Harness::new(name).await?;
         let mut sink = fixtures::sink("drain");
         sink.input = fixtures::python_function("x").input;
         let parts = [fixtures::java_function("shout").into(), sink.into(), fixtures::source("in").into()];
-        apply(&client, &namespace, &fixtures::mesh("m", parts)?).await?;
-        Ok(Self { plane, namespace })
-    }
-
-    fn mesh(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-mesh"));
-        command.args(arguments).arg("--kubeconfig").arg(self.plane.kubeconfig());
-        if !["-A", "-n"].iter().any(|flag| arguments.contains(flag)) {
-            command.args(["-n", &self.namespace]);
-        }
-        command.env_remove("KUBECONFIG").env("FUNCTION_MESH_OPERATOR", &self.namespace);
-        command
-    }
-
-    /// Exit code, standard output and standard error of a command.
-    fn run(&self, arguments: &[&str]) -> anyhow::Result<(i32, String, String)> {
-        let output = self.mesh(arguments).output()?;
-        let status = output.status.code().context("killed by a signal")?;
-        Ok((status, String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
+        harness.apply(&fixtures::mesh("m", parts)?).await?;
+        Ok(Self(harness))
     }
 
     /// Creates the components of the mesh, as the operator does.
@@ -112,7 +103,7 @@ fn component(traffic: &Value) -> Value {
 
 #[tokio::test]
 async fn status_shows_what_the_operator_reports() -> anyhow::Result<()> {
-    let harness = Harness::new("status").await?;
+    let harness = Mesh::new("status").await?;
     let namespace = &harness.namespace;
     let (status, out, err) = harness.run(&["status", "m"])?;
     assert_eq!((status, err.as_str()), (1, ""), "{out}");
@@ -159,7 +150,7 @@ FunctionMesh {namespace}/m: Ready for 12m, 3/3 components ready
 
 #[tokio::test]
 async fn explain_scaling_prints_the_decision_or_what_to_do() -> anyhow::Result<()> {
-    let harness = Harness::new("scaling").await?;
+    let harness = Mesh::new("scaling").await?;
     let namespace = &harness.namespace;
     harness.create_components().await?;
     let (status, _, err) = harness.run(&["explain", "scaling", "m/shout"])?;
@@ -201,7 +192,7 @@ async fn explain_scaling_prints_the_decision_or_what_to_do() -> anyhow::Result<(
 
 #[tokio::test]
 async fn status_and_top_print_data() -> anyhow::Result<()> {
-    let harness = Harness::new("data").await?;
+    let harness = Mesh::new("data").await?;
     harness.create_components().await?;
     harness.report_ready().await?;
     harness.report_stall().await?;
@@ -247,7 +238,7 @@ async fn status_and_top_print_data() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn errors_exit_with_2() -> anyhow::Result<()> {
-    let harness = Harness::new("errors").await?;
+    let harness = Mesh::new("errors").await?;
     harness.create_components().await?;
     for (arguments, message) in [
         (&["status", "none"][..], "FunctionMesh none not found in namespace errors-"),
@@ -291,8 +282,7 @@ impl Watched {
     fn until(&self, text: &str) -> anyhow::Result<Vec<String>> {
         let mut seen = Vec::new();
         loop {
-            let line =
-                self.lines.recv_timeout(Duration::from_secs(30)).with_context(|| format!("{seen:?}"))?;
+            let line = self.lines.recv_timeout(PATIENCE).with_context(|| format!("{seen:?}"))?;
             seen.push(line);
             if seen.last().is_some_and(|line| line.contains(text)) {
                 return Ok(seen);
@@ -310,10 +300,10 @@ impl Drop for Watched {
 
 #[tokio::test]
 async fn watch_prints_a_block_when_something_changes() -> anyhow::Result<()> {
-    let harness = Harness::new("watch").await?;
+    let harness = Mesh::new("watch").await?;
     harness.create_components().await?;
     harness.report_ready().await?;
-    let watched = Watched::start(harness.mesh(&["status", "m", "--watch"]))?;
+    let watched = Watched::start(harness.command(&["status", "m", "--watch"]))?;
     let first = watched.until("-  unknown")?;
     assert!(first.iter().any(|line| line.contains("Ready for")), "{first:?}");
     // Two rounds without a change.
@@ -342,12 +332,12 @@ fn ask(host: &str, head: &str, body: &str) -> anyhow::Result<String> {
 
 #[tokio::test]
 async fn ui_serves_a_mesh_until_it_is_interrupted() -> anyhow::Result<()> {
-    let harness = Harness::new("ui").await?;
+    let harness = Mesh::new("ui").await?;
     let (status, out, err) = harness.run(&["ui", "--no-open", "shout"])?;
     assert_eq!((status, out.as_str()), (2, ""));
     assert!(err.contains("FunctionMesh shout not found"), "{err}");
 
-    let console = Watched::start(harness.mesh(&["ui", "--no-open", "m"]))?;
+    let console = Watched::start(harness.command(&["ui", "--no-open", "m"]))?;
     let line = console.until("Console: http://127.0.0.1:")?.pop().context("no line")?;
     let url = line.trim_start_matches("Console: http://");
     let page = format!("/#/{}/m?token=", harness.namespace);

@@ -6,12 +6,12 @@ use function_mesh_workloads::names;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::scope::Scope;
 use super::status::{Format, data, object_name};
-use crate::cluster::{Cluster, Target};
+use crate::cluster::Target;
 use crate::object_ref::ObjectRef;
 use crate::status::ScalingView;
 use crate::{Failure, Outcome, Streams};
-use function_mesh_kube::connect::ConnectArgs;
 
 /// Names that an error lists.
 const LISTED: usize = 10;
@@ -33,16 +33,12 @@ pub(crate) struct Args {
     #[arg(value_name = "COMPONENT")]
     target: Subject,
 
-    /// Namespace of the object [default: the context's]
-    #[arg(short, long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
-
     /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 
     #[command(flatten)]
-    connect: ConnectArgs,
+    scope: Scope,
 }
 
 /// A component: the name of its object, and the kind if that is given.
@@ -81,8 +77,7 @@ impl Subject {
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    let cluster = Cluster::open(&args.connect)?;
-    let namespace = args.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
+    let (cluster, namespace) = args.scope.open()?;
     let all = cluster.components(Some(&namespace), None)?;
     let object = find(&all, &args.target, &namespace)?;
     let view = ScalingView::of(object).map_err(|unexplained| Failure::Message(unexplained.0))?;

@@ -13,6 +13,8 @@ pub(crate) mod render;
 #[cfg(feature = "cluster")]
 pub(crate) mod rollout;
 #[cfg(feature = "cluster")]
+mod scope;
+#[cfg(feature = "cluster")]
 pub(crate) mod shadow;
 #[cfg(feature = "cluster")]
 pub(crate) mod status;

@@ -3,10 +3,10 @@
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use function_mesh_kube::connect::ConnectArgs;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::scope::Scope;
 use super::watch::watch;
 use crate::cluster::{Cluster, Target};
 use crate::object_ref::ObjectRef;
@@ -63,10 +63,6 @@ pub(crate) struct Args {
     #[arg(value_name = "[KIND/]NAME")]
     target: Subject,
 
-    /// Namespace of the object [default: the context's]
-    #[arg(short, long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
-
     /// Repeat every 2 seconds: redraw a terminal, else print a block when something has changed
     #[arg(short, long)]
     watch: bool,
@@ -75,8 +71,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 
-    #[command(flatten, next_help_heading = "Cluster")]
-    connect: ConnectArgs,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 /// A FunctionMesh or a component.
@@ -118,8 +114,7 @@ pub(super) fn object_name(name: &str) -> Result<String, String> {
 }
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<Outcome, Failure> {
-    let cluster = Cluster::open(&args.connect)?;
-    let namespace = args.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
+    let (cluster, namespace) = args.scope.open()?;
     let id = ObjectRef::new(args.target.kind, &namespace, &args.target.name);
     if args.watch {
         return watch(|| read(&cluster, &id), |time| cluster.sleep(time), args.output, streams);

@@ -8,10 +8,10 @@ use clap::Subcommand;
 use function_mesh_actions::{Action, ActionError};
 use function_mesh_api::conditions::{ConditionType, Reason};
 use function_mesh_api::types::{CanaryStatus, ComponentStatus, Phase, RolloutState};
-use function_mesh_kube::connect::ConnectArgs;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::scope::Scope;
 use super::status::{Format, Subject, data, not_found};
 use crate::cluster::Cluster;
 use crate::object_ref::ObjectRef;
@@ -66,12 +66,8 @@ struct Named {
     #[arg(value_name = "[KIND/]NAME")]
     target: Subject,
 
-    /// Namespace of the object [default: the context's]
-    #[arg(short, long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
-
-    #[command(flatten, next_help_heading = "Cluster")]
-    connect: ConnectArgs,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 #[derive(Debug, clap::Args)]
@@ -96,8 +92,7 @@ struct Undone {
 
 impl Named {
     fn open(&self) -> Result<(Cluster, ObjectRef), Failure> {
-        let cluster = Cluster::open(&self.connect)?;
-        let namespace = self.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
+        let (cluster, namespace) = self.scope.open()?;
         let id = ObjectRef::new(self.target.kind, &namespace, &self.target.name);
         Ok((cluster, id))
     }

@@ -10,11 +10,11 @@ mod start;
 use std::str::FromStr;
 
 use clap::Subcommand;
-use function_mesh_kube::connect::ConnectArgs;
 use function_mesh_shadow::function;
 use serde_json::Value;
 
 use super::explain_scaling::Subject;
+use super::scope::Scope;
 use super::status::not_found;
 use crate::cluster::Cluster;
 use crate::object_ref::ObjectRef;
@@ -63,12 +63,8 @@ struct Named {
     #[arg(value_name = "FUNCTION")]
     target: FunctionName,
 
-    /// Namespace of the function [default: the context's]
-    #[arg(short, long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
-
-    #[command(flatten, next_help_heading = "Cluster")]
-    connect: ConnectArgs,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 /// The name of a Function object.
@@ -91,8 +87,7 @@ impl FromStr for FunctionName {
 
 impl Named {
     fn open(&self) -> Result<(Cluster, ObjectRef), Failure> {
-        let cluster = Cluster::open(&self.connect)?;
-        let namespace = self.namespace.clone().unwrap_or_else(|| cluster.namespace().to_owned());
+        let (cluster, namespace) = self.scope.open()?;
         let id = ObjectRef::new("Function", &namespace, &self.target.0);
         Ok((cluster, id))
     }
