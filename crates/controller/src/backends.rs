@@ -14,6 +14,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::context::Shared;
 use function_mesh_kube::cache::{self, Cache, WatchMetrics, watch_error_message};
@@ -59,7 +60,7 @@ pub(crate) fn affected_by<C: Component>(
     objects: Cache<Compact<C>>,
     shared: Arc<Shared>,
 ) -> impl Stream<Item = ObjectRef<Compact<C>>> + Send {
-    crate::builder::receiver(backends).flat_map(move |config| {
+    ReceiverStream::new(backends).flat_map(move |config| {
         let affected = objects.state_filter(|object| {
             shared.triggers_reconcile(&config, &object.namespace().unwrap_or_default())
         });

@@ -196,7 +196,3 @@ pub(crate) fn run_controller<R: Reconciler + 'static>(
     };
     async move { controller.run(reconcile).await }.boxed()
 }
-
-pub(crate) fn receiver<T: Send + 'static>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {
-    futures::stream::poll_fn(move |context| receiver.poll_recv(context))
-}
