@@ -11,7 +11,6 @@ use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use kube::Resource;
-use lz4_flex::block::{compress_prepend_size, decompress_size_prepended};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -19,6 +18,7 @@ use serde_json::value::RawValue;
 use crate::decode_error::{DecodeError, decode};
 use crate::list_watch::Item;
 use crate::memory::{CacheBudget, CacheReservation, Memory, cost};
+use crate::pack::Packed;
 use crate::prune::{ObjectScan, string_member};
 
 /// An object in a cache, decoded on demand.
@@ -48,19 +48,12 @@ struct PartialObject {
 const MAX_PARTIAL_LEN: usize = 4 << 10;
 
 struct Full {
-    /// The JSON, compressed: about half of its text.
-    packed: Box<[u8]>,
+    /// The JSON.
+    packed: Packed,
     /// The memory that a reconcile takes, in bytes, once it is known.
     cost: OnceLock<usize>,
     /// Its share of the cache budget.
     _reservation: Option<CacheReservation>,
-}
-
-impl Full {
-    fn json(&self) -> Option<String> {
-        // What this process has packed itself is not damaged.
-        String::from_utf8(decompress_size_prepended(&self.packed).ok()?).ok()
-    }
 }
 
 impl<K> Compact<K> {
@@ -82,7 +75,10 @@ impl<K> Compact<K> {
             let (annotations, status) = (part(annotations(json)), part(status(json).map(RawValue::get)));
             Body::Partial(Arc::new(PartialObject { cost: cost(json), annotations, status }))
         } else {
-            let packed = compress_prepend_size(scan.pruned().as_bytes()).into_boxed_slice();
+            let text = scan.pruned();
+            let dictionary =
+                budget.and_then(|budget| budget.dictionaries.of(std::any::type_name::<K>(), &text));
+            let packed = Packed::new(&text, dictionary);
             let cost = OnceLock::new();
             Body::Full(Arc::new(Full { packed, cost, _reservation: reservation.flatten() }))
         };
@@ -104,7 +100,7 @@ impl<K> Compact<K> {
     /// [`Memory::try_reserve`](crate::memory::Memory::try_reserve).
     pub fn cost(&self) -> usize {
         match &self.body {
-            Body::Full(full) => *full.cost.get_or_init(|| full.json().map_or(0, |json| cost(&json))),
+            Body::Full(full) => *full.cost.get_or_init(|| full.packed.text().map_or(0, |json| cost(&json))),
             Body::Partial(partial) => partial.cost,
         }
     }
@@ -112,7 +108,7 @@ impl<K> Compact<K> {
     /// The value of an annotation, even if other annotations are invalid.
     pub fn annotation(&self, name: &str) -> Option<String> {
         match &self.body {
-            Body::Full(full) => string_member(annotations(&full.json()?)?, name),
+            Body::Full(full) => string_member(annotations(&full.packed.text()?)?, name),
             Body::Partial(partial) => string_member(partial.annotations.as_deref()?, name),
         }
     }
@@ -125,7 +121,7 @@ impl<K> Compact<K> {
     /// The status as JSON, if there is one in the cache.
     pub fn status(&self) -> Option<String> {
         match &self.body {
-            Body::Full(full) => status(&full.json()?).map(|status| status.get().to_owned()),
+            Body::Full(full) => status(&full.packed.text()?).map(|status| status.get().to_owned()),
             Body::Partial(partial) => partial.status.as_deref().map(str::to_owned),
         }
     }
@@ -133,7 +129,7 @@ impl<K> Compact<K> {
     /// The JSON without `managedFields`; None if only metadata are cached.
     pub fn json(&self) -> Option<String> {
         match &self.body {
-            Body::Full(full) => full.json(),
+            Body::Full(full) => full.packed.text(),
             Body::Partial(_) => None,
         }
     }

@@ -27,6 +27,7 @@ mod managed_fields;
 pub mod memory;
 pub mod namespaces;
 pub mod objects;
+mod pack;
 pub mod prune;
 pub mod request;
 pub mod service_account;

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use function_mesh_api::complexity;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::pack::Dictionaries;
+
 /// Bytes up to which an object is always cached.
 const ALWAYS_CACHED: usize = 8 << 10;
 /// Bytes above which an object is never cached.
@@ -83,23 +85,24 @@ impl Memory {
     }
 }
 
-/// The budget that all caches share for objects above the size that is always cached.
+/// What all caches share: the budget for objects above the size that is always cached, and the dictionaries of all texts.
 #[derive(Clone, Debug, Default)]
 pub struct CacheBudget {
     reserved: Arc<AtomicUsize>,
+    pub(crate) dictionaries: Arc<Dictionaries>,
 }
 
 /// Bytes that a cached object reserves, until it is dropped.
 #[derive(Debug)]
 pub struct CacheReservation {
-    budget: CacheBudget,
+    reserved: Arc<AtomicUsize>,
     bytes: usize,
 }
 
 impl CacheBudget {
     /// Reserves memory for an object of this size, in bytes. None if it must not be cached.
     pub(crate) fn reserve(&self, bytes: usize) -> Option<CacheReservation> {
-        let reservation = |bytes| CacheReservation { budget: self.clone(), bytes };
+        let reservation = |bytes| CacheReservation { reserved: Arc::clone(&self.reserved), bytes };
         if bytes <= ALWAYS_CACHED {
             return Some(reservation(0));
         }
@@ -114,7 +117,7 @@ impl CacheBudget {
 
 impl Drop for CacheReservation {
     fn drop(&mut self) {
-        self.budget.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
