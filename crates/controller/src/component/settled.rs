@@ -31,7 +31,7 @@ const MAX_REWRITTEN: usize = 16;
 pub struct SettledComponents {
     keys: RandomState,
     components: Mutex<HashMap<String, Settled>>,
-    /// Stands for the StatefulSet in all observations: an empty one takes kilobytes too.
+    /// All observations have this one instead of the StatefulSet: an empty one takes kilobytes too.
     without: Arc<StatefulSet>,
 }
 
