@@ -257,9 +257,7 @@ async fn observed<C: Component>(
         }
         result => result?,
     };
-    let revisions = observed.revisions;
-    let traffic = TrafficState::Off;
-    let observation = Observation { applied, problem: None, updated: 0, revisions, traffic, rollout: None };
+    let observation = Observation::of(applied, observed.revisions);
     settled::record(component, inputs, written, &observation, context);
     Ok(Step::Observed(Box::new(observation)))
 }

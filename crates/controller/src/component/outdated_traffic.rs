@@ -42,15 +42,8 @@ mod tests {
     #[test]
     fn numbers_that_are_not_updated_say_so() {
         let applied = |traffic| {
-            let (applied, revisions) = (Applied::of(Arc::default(), Vec::new()), (None, None));
-            Outcome::Applied(Box::new(Observation {
-                applied,
-                problem: None,
-                updated: 0,
-                revisions,
-                traffic,
-                rollout: None,
-            }))
+            let seen = Observation::of(Applied::of(Arc::default(), Vec::new()), (None, None));
+            Outcome::Applied(Box::new(Observation { traffic, ..seen }))
         };
         let traffic = TrafficStatus { backlog: Some(7), ..TrafficStatus::default() };
         let report = TrafficReport { traffic: traffic.clone(), ..TrafficReport::default() };

@@ -21,7 +21,6 @@ use super::status::{Applied, Observation};
 use super::{Context, subscription_history};
 use crate::context::Revisions;
 use crate::error::Error;
-use crate::traffic::TrafficState;
 
 /// Rewritten fields up to which an observation is remembered.
 const MAX_REWRITTEN: usize = 16;
@@ -212,14 +211,7 @@ pub(super) fn record<C: Component>(
         recreate: applied.recreate.as_ref().map(Recreate::without_event),
         rollout: applied.rollout.clone(),
     };
-    let observation = Observation {
-        applied,
-        problem: None,
-        updated: 0,
-        revisions: revisions.clone(),
-        traffic: TrafficState::Off,
-        rollout: None,
-    };
+    let observation = Observation::of(applied, revisions.clone());
     settled.lock().insert(key, Settled { inputs, observation: Box::new(observation) });
 }
 
@@ -230,14 +222,7 @@ mod tests {
     fn observation(pending: Option<&str>) -> Observation {
         let mut applied = Applied::of(Arc::default(), Vec::new());
         applied.pending = pending.map(str::to_owned);
-        Observation {
-            applied,
-            problem: None,
-            updated: 0,
-            revisions: (None, None),
-            traffic: TrafficState::Off,
-            rollout: None,
-        }
+        Observation::of(applied, (None, None))
     }
 
     #[test]

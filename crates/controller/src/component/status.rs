@@ -79,6 +79,14 @@ pub struct Observation {
     pub rollout: Option<RolloutReport>,
 }
 
+impl Observation {
+    /// What was applied, before pods and messages are looked at.
+    pub fn of(applied: Applied, revisions: Revisions) -> Self {
+        let traffic = TrafficState::Off;
+        Self { applied, problem: None, updated: 0, revisions, traffic, rollout: None }
+    }
+}
+
 /// The outcome of a reconcile.
 #[derive(Debug)]
 pub enum Outcome {

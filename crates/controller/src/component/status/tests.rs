@@ -14,15 +14,7 @@ fn seen(wanted: i32, status: serde_json::Value, problem: Option<&str>) -> Outcom
     }));
     let applied = Applied::of(Arc::new(stateful_set.expect("a StatefulSet")), Vec::new());
     let problem = problem.map(str::to_owned);
-    let traffic = TrafficState::Off;
-    Outcome::Applied(Box::new(Observation {
-        applied,
-        problem,
-        updated: 0,
-        revisions: (None, None),
-        traffic,
-        rollout: None,
-    }))
+    Outcome::Applied(Box::new(Observation { problem, ..Observation::of(applied, (None, None)) }))
 }
 
 fn look(before: Option<&ComponentStatus>, generation: Option<i64>, outcome: &Outcome) -> ComponentStatus {
