@@ -62,6 +62,12 @@ impl Component {
         self
     }
 
+    /// Runs this code, which it downloads, instead of the mounted one.
+    #[must_use]
+    pub fn with_code(self, code: Value) -> Self {
+        self.with(json!({ "volumeMounts": null, "pod": { "volumes": null } })).with(code)
+    }
+
     /// Its spec.
     pub fn spec(&self) -> &Value {
         &self.spec

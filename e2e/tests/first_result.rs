@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use function_mesh_api::FunctionMesh;
-use function_mesh_e2e::{Component, Scenario, code};
+use function_mesh_e2e::{Scenario, code};
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 const TIMEOUT: Duration = Duration::from_mins(3);
 
@@ -22,7 +22,7 @@ async fn a_new_mesh_has_its_first_result_soon() -> Result<()> {
         let py = json!({ "python": { "py": "/pulsar/double.py", "pyLocation": py } });
         let runs = env::var("FIRST_RESULT_RUNS").ok().map(|text| text.parse::<usize>()).transpose()?;
         let runs = runs.unwrap_or(1);
-        for (what, code) in [("mounted", [Value::Null, Value::Null]), ("package", [jar, py])] {
+        for (what, code) in [("mounted", [None, None]), ("package", [Some(jar), Some(py)])] {
             for languages in [&["java"][..], &["python"], &["java", "python"]] {
                 let mut seconds = Vec::new();
                 for run in 0..runs {
@@ -42,16 +42,20 @@ async fn first_result(
     scenario: &Scenario,
     name: &str,
     languages: &[&str],
-    [jar, py]: &[Value; 2],
+    [jar, py]: &[Option<Value>; 2],
 ) -> Result<Duration> {
     let topic = |place: usize| format!("{name}-{place}");
     let mut components = Vec::new();
     for (place, language) in languages.iter().enumerate() {
         let (from, to, function) = (topic(place), topic(place + 1), format!("f{place}"));
-        components.push(match *language {
-            "java" => with_code(scenario.java(&function, "e2e.Double", &from, &to), jar),
-            "python" => with_code(scenario.python(&function, "double.Double", &from, &to), py),
+        let (component, code) = match *language {
+            "java" => (scenario.java(&function, "e2e.Double", &from, &to), jar),
+            "python" => (scenario.python(&function, "double.Double", &from, &to), py),
             other => bail!("no function in {other}"),
+        };
+        components.push(match code {
+            Some(code) => component.with_code(code.clone()),
+            None => component,
         });
     }
     let mut results = scenario.pulsar.consumer(&topic(languages.len()), "results").await?;
@@ -59,10 +63,7 @@ async fn first_result(
     scenario.apply::<FunctionMesh>(scenario.mesh(name, &components)).await?;
     // A message before a consumer would decide the schema of its topic.
     for place in 0..languages.len() {
-        while scenario.pulsar.consumers(&topic(place)).await?.is_empty() {
-            ensure!(began.elapsed() < TIMEOUT, "{} has no consumer", topic(place));
-            sleep(Duration::from_millis(50)).await;
-        }
+        scenario.pulsar.await_consumer(&topic(place), TIMEOUT).await?;
     }
     scenario.pulsar.send(&topic(0), &["first "]).await?;
     let result = timeout(TIMEOUT, results.receive()).await.context("no result")??;
@@ -75,14 +76,6 @@ async fn first_result(
         })
         .await?;
     Ok(took)
-}
-
-/// The function with this code instead of the mounted one.
-fn with_code(component: Component, code: &Value) -> Component {
-    if code.is_null() {
-        return component;
-    }
-    component.with(json!({ "volumeMounts": null, "pod": { "volumes": null } })).with(code.clone())
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are the result")]

@@ -123,16 +123,12 @@ async fn passes(scenario: &Scenario, from: &str, to: &str, times: usize) -> Resu
 
 /// Doubles in Java.
 fn java(scenario: &Scenario, name: &str, from: &str, to: &str, location: &str) -> Component {
-    without_mounts(scenario.java(name, "e2e.Double", from, to))
-        .with(json!({ "java": { "jar": "/pulsar/e2e.jar", "jarLocation": location } }))
+    let code = json!({ "java": { "jar": "/pulsar/e2e.jar", "jarLocation": location } });
+    scenario.java(name, "e2e.Double", from, to).with_code(code)
 }
 
 /// Doubles in Python.
 fn python(scenario: &Scenario, name: &str, from: &str, to: &str, location: &str) -> Component {
-    without_mounts(scenario.python(name, "double.Double", from, to))
-        .with(json!({ "python": { "py": "/pulsar/double.py", "pyLocation": location } }))
-}
-
-fn without_mounts(component: Component) -> Component {
-    component.with(json!({ "volumeMounts": null, "pod": { "volumes": null } }))
+    let code = json!({ "python": { "py": "/pulsar/double.py", "pyLocation": location } });
+    scenario.python(name, "double.Double", from, to).with_code(code)
 }

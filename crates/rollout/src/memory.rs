@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::analysis::Figures;
+use crate::record::whole_second;
 use crate::window::{Sample, Window};
 use crate::{Observation, Policy};
 
@@ -64,6 +65,11 @@ struct Elapsed {
 }
 
 impl Elapsed {
+    /// The time from now on, after this time before.
+    fn new(before: Duration, now: Moment) -> Self {
+        Self { before, from: now.monotonic }
+    }
+
     fn at(self, now: Moment) -> Duration {
         self.before.saturating_add(now.monotonic.saturating_sub(self.from))
     }
@@ -87,7 +93,7 @@ pub struct Memory {
     /// Since when pods block their own repair, by UID.
     stuck: BTreeMap<String, Duration>,
     /// Since when pods of the canary have messages of which none is processed.
-    holding: Option<Duration>,
+    holding: Option<Elapsed>,
     /// Time since pods were deleted, each within an hour.
     deleted: Vec<Elapsed>,
 }
@@ -99,7 +105,7 @@ impl Memory {
         let is_first = self.revision.is_none();
         if is_first {
             // Another process deleted these.
-            let elapsed = |at: &Timestamp| Elapsed { before: past(Some(*at), now), from: now.monotonic };
+            let elapsed = |at: &Timestamp| Elapsed::new(past(Some(*at), now), now);
             self.deleted = seen.deletions.iter().map(elapsed).collect();
         }
         if self.revision.as_deref() != Some(&*seen.revision) {
@@ -107,16 +113,16 @@ impl Memory {
             self.is_settled = is_first && seen.was_settled;
             self.reached = reached;
             let before = if is_first { first_sight(seen, policy, now) } else { Duration::ZERO };
-            self.progress = Elapsed { before, from: now.monotonic };
+            self.progress = Elapsed::new(before, now);
             self.ready = None;
         } else if self.reached.max(reached) != self.reached {
             self.reached = self.reached.max(reached);
-            self.progress = Elapsed { before: Duration::ZERO, from: now.monotonic };
+            self.progress = Elapsed::new(Duration::ZERO, now);
         }
         if seen.is_ready && seen.is_current {
             self.ready.get_or_insert_with(|| {
                 let before = if is_first { ready_before(seen, now) } else { Duration::ZERO };
-                Elapsed { before, from: now.monotonic }
+                Elapsed::new(before, now)
             });
         } else {
             self.ready = None;
@@ -137,7 +143,7 @@ impl Memory {
         }
         self.window.observe(samples);
         let figures = self.window.figures();
-        self.holding = figures.0.holds().then(|| self.holding.unwrap_or(now.monotonic));
+        self.holding = figures.0.holds().then(|| self.holding.unwrap_or(Elapsed::new(Duration::ZERO, now)));
         figures
     }
 
@@ -155,18 +161,19 @@ impl Memory {
             return;
         }
         // Pods that wait for the next step make no progress.
-        self.progress = Elapsed { before: Duration::ZERO, from: now.monotonic };
+        self.progress = Elapsed::new(Duration::ZERO, now);
         self.step_ready.get_or_insert_with(|| {
             let most = canary.duration.saturating_sub(LEAST_SIGHT.min(canary.duration / 2));
             let before = if is_first { step_ready_before(seen, now).min(most) } else { Duration::ZERO };
-            Elapsed { before, from: now.monotonic }
+            Elapsed::new(before, now)
         });
     }
 
     /// Counts a pod that the caller deletes. Returns when pods were deleted within an hour, for its record.
     pub fn count_deletion(&mut self, now: Moment) -> Vec<Timestamp> {
-        self.deleted.push(Elapsed { before: Duration::ZERO, from: now.monotonic });
-        let time = |deleted: &Elapsed| now.wall.checked_sub(deleted.at(now)).unwrap_or(now.wall);
+        self.deleted.push(Elapsed::new(Duration::ZERO, now));
+        let time =
+            |deleted: &Elapsed| whole_second(now.wall.checked_sub(deleted.at(now)).unwrap_or(now.wall));
         self.deleted.iter().map(time).collect()
     }
 
@@ -192,7 +199,7 @@ impl Memory {
 
     /// Time for which the pods of a canary have had messages of which none is processed.
     pub(crate) fn holding_for(&self, now: Moment) -> Duration {
-        self.holding.map(|since| now.monotonic.saturating_sub(since)).unwrap_or_default()
+        self.holding.map(|holding| holding.at(now)).unwrap_or_default()
     }
 
     /// How much longer a pod may block its own repair; zero for one that must be deleted.

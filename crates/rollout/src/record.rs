@@ -215,6 +215,6 @@ impl Record {
 }
 
 /// A time as Kubernetes writes it.
-fn whole_second(time: Timestamp) -> Timestamp {
+pub(crate) fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

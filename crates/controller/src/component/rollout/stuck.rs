@@ -28,8 +28,7 @@ pub(in crate::component) struct Deletion {
 
 impl Deletion {
     pub(super) fn new(pod: StuckPod, owner: &StatefulSet, times: &[Timestamp]) -> Self {
-        let text = |at: &Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let record = times.iter().map(text).collect::<Vec<_>>().join(",");
+        let record = times.iter().map(Timestamp::to_string).collect::<Vec<_>>().join(",");
         Self { pod, owner: (owner.name_any(), owner.uid()), record }
     }
 }
