@@ -13,15 +13,15 @@ mod cases;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context;
+use anyhow::ensure;
 use cases::{check, component};
 use function_mesh_api::validate::rules;
 use function_mesh_api::{Function, FunctionMesh, Role, Sink, Source, bounds, parse};
-use function_mesh_testkit::ControlPlane;
+use function_mesh_testkit::{ControlPlane, PATIENCE, eventually};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -63,16 +63,16 @@ impl Server {
         rejection(api.patch(name.unwrap_or_default(), &PatchParams::default(), &Patch::Merge(change)).await)
     }
 
-    async fn install(&self, definitions: Vec<CustomResourceDefinition>) -> anyhow::Result<()> {
-        let api = Api::<CustomResourceDefinition>::all(self.0.clone());
-        for definition in definitions {
-            let params = PatchParams::apply("test").force();
-            api.patch(&definition.name_any(), &params, &Patch::Apply(&definition))
-                .await
-                .with_context(|| definition.name_any())?;
+    /// Waits until changed CRDs are in force: the API server takes them over a moment after it has stored them.
+    async fn enforces(&self, bad: &[Value]) -> anyhow::Result<()> {
+        for object in bad {
+            let kind = &object["kind"];
+            let rejected = async || {
+                ensure!(self.create(object, true).await.is_err(), "{kind} has the rules of before");
+                Ok(())
+            };
+            eventually(PATIENCE, rejected).await?;
         }
-        // The API server applies a changed CRD after a moment.
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
         Ok(())
     }
 }
@@ -142,7 +142,7 @@ async fn api_server_enforces_cel_rules() -> anyhow::Result<()> {
     let plane = ControlPlane::start().await?;
     let server = Server(plane.client().await?);
     let definitions = function_mesh_api::crd::all()?;
-    server.install(definitions.iter().cloned().map(without_rules).collect()).await?;
+    plane.install(&definitions.iter().cloned().map(without_rules).collect::<Vec<_>>()).await?;
     let old = old_objects();
     for object in &old {
         assert!(!check(object).violations.is_empty(), "{object}");
@@ -150,7 +150,11 @@ async fn api_server_enforces_cel_rules() -> anyhow::Result<()> {
     }
     let large = too_large("old-large", "topics");
     server.create(&large, false).await.expect("an API server without limits");
-    server.install(definitions).await?;
+    plane.install(&definitions).await?;
+    let nameless =
+        mesh("nameless", &json!({ "sinks": [cases::object("Sink", &json!({ "name": null }))["spec"]] }));
+    let empty = ["Function", "Source", "Sink"].map(|kind| cases::object(kind, &json!({ "className": "" })));
+    server.enforces(&[&empty[..], &[nameless]].concat()).await?;
     oversized_fields_are_rejected(&server, &large).await;
     known_violations_do_not_block_updates(&server, &old).await;
     component_rules_are_enforced(&server).await;

@@ -7,13 +7,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use function_mesh_api::labels::API_VERSION;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::Serialize;
@@ -54,7 +54,7 @@ impl ControlPlane {
         SHARED
             .get_or_try_init(async || {
                 let plane = Self::start().await?;
-                install_definitions(&plane.client().await?).await?;
+                plane.install_definitions().await?;
                 Ok(plane)
             })
             .await
@@ -224,34 +224,28 @@ fn program() -> anyhow::Result<PathBuf> {
     Ok(String::from_utf8(output.stdout)?.trim().into())
 }
 
-/// Applies all our CRDs, and waits until the API server serves them.
-pub(crate) async fn install_definitions(client: &Client) -> anyhow::Result<()> {
-    let api = Api::<CustomResourceDefinition>::all(client.clone());
-    let params = PatchParams::apply("function-mesh-testkit").force();
-    let definitions = function_mesh_api::crd::all()?;
-    for definition in &definitions {
-        api.patch(&definition.name_any(), &params, &Patch::Apply(definition)).await?;
-    }
-    for definition in &definitions {
-        eventually(PATIENCE, async || {
-            let conditions =
-                api.get(&definition.name_any()).await?.status.and_then(|status| status.conditions);
-            let is_established =
-                conditions.iter().flatten().any(|c| c.type_ == "Established" && c.status == "True");
-            ensure!(is_established, "{} is not established", definition.name_any());
-            Ok(())
-        })
-        .await?;
-    }
-    // The condition `Established` may be true before every handler is installed.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    Ok(())
-}
-
 impl ControlPlane {
     /// Applies all our CRDs, and waits until the API server serves them.
     pub async fn install_definitions(&self) -> anyhow::Result<()> {
-        install_definitions(&self.client().await?).await
+        self.install(&function_mesh_api::crd::all()?).await
+    }
+
+    /// Applies CRDs, and waits until the API server serves them.
+    pub async fn install(&self, definitions: &[CustomResourceDefinition]) -> anyhow::Result<()> {
+        let client = self.client().await?;
+        let api = Api::<CustomResourceDefinition>::all(client.clone());
+        let params = PatchParams::apply("function-mesh-testkit").force();
+        for definition in definitions {
+            let name = definition.name_any();
+            api.patch(&name, &params, &Patch::Apply(definition)).await.context(name)?;
+        }
+        // The condition `Established` may be true before every handler is installed.
+        for definition in definitions {
+            let path = format!("/apis/{API_VERSION}/{}", definition.spec.names.plural);
+            let list = Request::new(path).list(&ListParams::default().limit(1))?;
+            eventually(PATIENCE, async || Ok(client.request_text(list.clone()).await?)).await?;
+        }
+        Ok(())
     }
 }
 

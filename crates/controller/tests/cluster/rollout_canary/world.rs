@@ -26,6 +26,17 @@ use crate::rollout::{MINUTE, image_of, play};
 /// How long a request to a pod takes at most.
 const ROUND: Duration = Duration::from_secs(2);
 
+/// A step that lasts until a test makes it shorter.
+pub(super) const LASTS: &str = "1h";
+
+/// The shortest step.
+pub(super) const ENDS: &str = "10s";
+
+/// One pod, then half of them.
+pub(super) fn steps([first, second]: [&str; 2]) -> Value {
+    json!([{ "replicas": 1, "duration": first }, { "replicas": "50%", "duration": second }])
+}
+
 /// What pods report: each answer has more messages than the one before.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -189,6 +200,11 @@ impl World {
 
     pub(super) async fn change(&self, spec: Value) -> TestResult {
         self.harness.patch::<Function>("f", json!({ "spec": spec })).await.map(|_| ())
+    }
+
+    /// Makes the steps last so long.
+    pub(super) async fn durations(&self, durations: [&str; 2]) -> TestResult {
+        self.change(json!({ "rollout": { "canary": { "steps": steps(durations) } } })).await
     }
 
     /// Another version: its pods report, and from now on what they count.
