@@ -4,6 +4,7 @@
 
 mod cluster_build;
 mod progress;
+mod suites;
 mod up;
 
 use std::fs;
