@@ -61,12 +61,12 @@ use function_mesh_kube::apply::ChildApplier;
 use function_mesh_kube::cache::Cache;
 use function_mesh_kube::compact::Compact;
 use function_mesh_kube::decode_error::DecodeError;
-use function_mesh_rollout::Record;
 
 pub use peers::Peers;
 pub use pod_failures::PodFailures;
 use reconcile_delete::{reconcile_delete, release_undecodable};
 pub use recreate::Recreate;
+use rollout::Decided;
 pub use rollout::{AppliedRollout, RolloutReport, Rollouts};
 use settled::Inputs;
 pub use settled::SettledComponents;
@@ -191,16 +191,16 @@ async fn reconcile_spec<C: Component>(
     own: u64,
     context: &Context,
 ) -> Result<ReconcileResult, Error> {
-    let Judged { result, record } = match observed(component, own, None, context).await? {
+    let Judged { result, decided } = match observed(component, own, None, context).await? {
         Step::Observed(observation) => diagnosed(*observation, component, context).await,
         Step::Waiting(result) => return Ok(result),
     };
-    if record.is_none() {
+    if decided.is_none() {
         return Ok(result);
     }
     // A decision about the rollout is planned and written like a change of the spec.
     context.shared.settled.forget(&key(component));
-    Ok(match observed(component, own, record, context).await? {
+    Ok(match observed(component, own, decided, context).await? {
         Step::Observed(observation) => diagnosed(*observation, component, context).await.result,
         Step::Waiting(result) => result,
     })
@@ -213,16 +213,16 @@ enum Step {
     Waiting(ReconcileResult),
 }
 
-/// Observes, plans and applies, unless nothing has changed. `record` is what a decision about the rollout records.
+/// Observes, plans and applies, unless nothing has changed. `decided` is what a decision about the rollout changes.
 async fn observed<C: Component>(
     component: &C,
     own: u64,
-    record: Option<Record>,
+    decided: Option<Decided>,
     context: &Context,
 ) -> Result<Step, Error> {
     let namespace = component.namespace().unwrap_or_default();
     let inputs = Inputs::cached(component, own, context);
-    if record.is_none()
+    if decided.is_none()
         && let Some(observation) = settled::recall(component, &inputs, context).await?
     {
         return Ok(Step::Observed(Box::new(observation)));
@@ -233,7 +233,7 @@ async fn observed<C: Component>(
     };
     // An invalid component costs no request.
     let valid = context.shared.compute.run(&namespace, validate).await.map_err(Error::Invalid)?;
-    let observed = observe::observe(component, record, context).await?;
+    let observed = observe::observe(component, decided, context).await?;
     let plan = || {
         let (backends, live) = (observed.backends.as_backends(), observed.stateful_set.as_deref());
         let workload = render_live(&valid, backends, &context.shared.settings, live);
@@ -266,10 +266,10 @@ fn waiting(waiting_for: String) -> Step {
     Step::Waiting((Some(Outcome::Waiting(waiting_for)), Action::requeue(GC_RECHECK)))
 }
 
-/// The result of a reconcile, and what must be recorded of the rollout, if that changes.
+/// The result of a reconcile, and what the plan must have after a decision about the rollout, if that changes.
 struct Judged {
     result: ReconcileResult,
-    record: Option<Record>,
+    decided: Option<Decided>,
 }
 
 /// The outcome with the problem of a pod, if there is one.
@@ -289,7 +289,7 @@ async fn diagnosed<C: Component>(mut observation: Observation, component: &C, co
     let stopped = observation.applied.recreate.as_ref().and_then(Recreate::recheck_after);
     let recheck_after = [recheck_after, judgement.recheck_after, stopped].into_iter().flatten().min();
     let action = recheck_after.map_or_else(Action::await_change, Action::requeue);
-    Judged { result: (Some(Outcome::Applied(Box::new(observation))), action), record: judgement.record }
+    Judged { result: (Some(Outcome::Applied(Box::new(observation))), action), decided: judgement.decided }
 }
 
 /// Leaves the pod counts for the observer, and takes its last report.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use function_mesh_api::{Component, Spec, labels};
-use function_mesh_rollout::Record;
 use function_mesh_workloads::{VerticalPodAutoscaler, function_uid, names};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -11,7 +10,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
-use super::rollout::{self, ObservedRollout};
+use super::rollout::{self, Decided, ObservedRollout};
 use super::{Context, cleanup_jobs, pod_spec_hash, previous_pods, recreate};
 use crate::context::{ResolvedBackendConfigs, Revisions};
 use crate::error::Error;
@@ -51,10 +50,10 @@ pub(super) struct Observed {
     pub(super) rollout: ObservedRollout,
 }
 
-/// Reads everything. `decided` is what a decision of this reconcile records of the rollout.
+/// Reads everything. `decided` is what a decision of this reconcile about the rollout changes.
 pub(super) async fn observe<C: Component>(
     component: &C,
-    decided: Option<Record>,
+    decided: Option<Decided>,
     context: &Context,
 ) -> Result<Observed, Error> {
     let namespace = component.namespace().unwrap_or_default();

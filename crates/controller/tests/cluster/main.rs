@@ -26,6 +26,7 @@ mod recovery;
 mod recreate;
 mod rewrites;
 mod rollout;
+mod rollout_autoscaler;
 mod rollout_canary;
 mod rollout_gate;
 mod rollout_mesh;

@@ -92,7 +92,11 @@ fn status(image: &str) -> Value {
 }
 
 /// Waits until the function has this phase and state, while pods run.
-async fn state(harness: &Harness, phase: Phase, state: RolloutState) -> anyhow::Result<RolloutStatus> {
+pub(crate) async fn state(
+    harness: &Harness,
+    phase: Phase,
+    state: RolloutState,
+) -> anyhow::Result<RolloutStatus> {
     eventually(2 * MINUTE, async || {
         play(harness).await?;
         let status = harness.get::<Function>("f").await?.status.context("no status")?;
@@ -141,7 +145,7 @@ async fn degraded(harness: &Harness, expected: &str) -> TestResult {
     .await
 }
 
-async fn restart(harness: &mut Harness) -> TestResult {
+pub(crate) async fn restart(harness: &mut Harness) -> TestResult {
     harness.stop().await?;
     harness.start().await
 }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Harness, TestResult, texts};
 use crate::rollout::play;
+use crate::rollout_autoscaler::autoscaler;
 
 use world::{ENDS, LASTS, World, steps};
 
@@ -29,13 +30,13 @@ async fn a_good_version_gets_all_pods_step_by_step() -> TestResult {
     let mut world = World::new("canary-good", policy("RollBack", 50, [LASTS; 2])).await?;
     assert_eq!(world.partition().await?.unwrap_or_default(), 0);
     world.change(json!({ "minReplicas": 1, "maxReplicas": 6 })).await?;
-    world.autoscaler(None).await?;
+    autoscaler(&world.harness, None).await?;
     world.try_version("good-2", 0).await?;
     let first = world.canary(CanaryState::Analyzing, 1).await?;
     assert_eq!((first.of, first.replicas), (Some(3), Some(1)));
     world.has_images(&["good-1", "good-1", "good-1", "good-2"]).await?;
     assert_eq!(world.partition().await?, Some(3));
-    world.autoscaler(Some("Disabled")).await?;
+    autoscaler(&world.harness, Some("Disabled")).await?;
     world.durations([ENDS, LASTS]).await?;
     world.canary(CanaryState::Analyzing, 2).await?;
     // A new operator continues where the one before was.
@@ -48,7 +49,7 @@ async fn a_good_version_gets_all_pods_step_by_step() -> TestResult {
     world.has_images(&["good-2"; 4]).await?;
     let found = world.canary(CanaryState::Promoted, 3).await?;
     assert!(found.message.as_ref().is_some_and(|it| it.contains("0 exceptions in")), "{found:?}");
-    world.autoscaler(None).await?;
+    autoscaler(&world.harness, None).await?;
     let status = world.status("ready", |status| status.phase == Phase::Ready).await?;
     assert_eq!(status.rollout.and_then(|rollout| rollout.good_revision), found.revision);
     for expected in [

@@ -1,6 +1,6 @@
 //! The rollout of a component: observes its pods, and asks `function_mesh_rollout` for a decision.
 //!
-//! A decision that changes what is recorded is written by another plan of the same reconcile, together with the template.
+//! A decision that changes what is recorded, or stops an autoscaler, is written by another plan of the same reconcile, together with the template.
 
 mod canary;
 mod record;
@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use function_mesh_api::conditions::{ConditionType, Reason};
-use function_mesh_api::types::ComponentStatus;
+use function_mesh_api::types::{ComponentStatus, RolloutState};
 use function_mesh_api::{Component, Spec as _};
 use function_mesh_rollout::canary::Plan;
 use function_mesh_rollout::{Action, Memory, Moment, Observation as Seen, Pod, Policy, Record, decide};
@@ -28,7 +28,7 @@ use super::{Context, key};
 
 pub(super) use canary::event as canary_event;
 pub use record::AppliedRollout;
-pub(super) use record::{ObservedRollout, observe};
+pub(super) use record::{Decided, ObservedRollout, observe};
 pub use report::RolloutReport;
 pub(super) use stuck::delete_stuck_pod;
 
@@ -63,8 +63,8 @@ impl Rollouts {
 pub(super) struct Judgement {
     /// What the status says. None for a component without `spec.rollout` whose pods are ready.
     pub(super) report: Option<RolloutReport>,
-    /// What must be recorded, if that changes.
-    pub(super) record: Option<Record>,
+    /// What the plan must have, if that changes.
+    pub(super) decided: Option<Decided>,
     /// A pod that blocks its own repair and must be deleted.
     pub(super) stuck: Option<stuck::Deletion>,
     /// When to judge again, even without a watch event.
@@ -110,12 +110,14 @@ pub(super) fn judge<C: Component>(observation: &Observation, component: &C, cont
     let judged = report.canary.as_ref().filter(|_| context.shared.traffic.is_some());
     let recheck = judged.and_then(|canary| canary::recheck(canary.state));
     let recheck_after = decision.recheck_after.into_iter().chain(recheck).min();
-    let record = is_written.then_some(next);
+    let has_failed = decision.state == RolloutState::Failed && record::stops_autoscaler(component);
+    let decided = (is_written || has_failed != applied.rollout.has_failed)
+        .then(|| Decided { record: is_written.then_some(next), has_failed });
     let stuck = match decision.action {
         Action::DeletePod(pod) => Some(stuck::Deletion::new(pod, &applied.stateful_set, &deletions)),
         _ => None,
     };
-    Judgement { report: Some(report), record, stuck, recheck_after }
+    Judgement { report: Some(report), decided, stuck, recheck_after }
 }
 
 /// What is recorded of a rollout. Without a policy that rolls back, the status has what is good: it is only reported.

@@ -3,6 +3,7 @@
 //!
 //! The StatefulSet controller keeps templates as ControllerRevisions. They live as long as the StatefulSet and the record.
 
+use function_mesh_api::types::{Rollout, RolloutState};
 use function_mesh_api::{Component, Spec as _, labels};
 use function_mesh_kube::apply::{ChildApplier, hash, is_owned_by};
 use function_mesh_rollout::{Policy, Record, Undo, canary};
@@ -30,6 +31,17 @@ pub(in crate::component) struct ObservedRollout {
     pub(in crate::component) good: Option<Box<PodTemplateSpec>>,
     /// The steps of a canary, if the policy has one.
     pub(in crate::component) canary: Option<canary::Plan>,
+    /// See [`AppliedRollout::has_failed`].
+    pub(in crate::component) has_failed: bool,
+}
+
+/// What a decision of this reconcile changes in the plan.
+#[derive(Debug)]
+pub(in crate::component) struct Decided {
+    /// What must be recorded, if that changes.
+    pub(in crate::component) record: Option<Record>,
+    /// See [`AppliedRollout::has_failed`].
+    pub(in crate::component) has_failed: bool,
 }
 
 /// The rollout as it was applied.
@@ -41,6 +53,9 @@ pub struct AppliedRollout {
     pub record: Option<Record>,
     /// Whether the pods have the last good template instead.
     pub is_held: bool,
+    /// Whether an autoscaler leaves the replicas as they are, since the rollout has failed and its pods stay: more replicas
+    /// would be more pods that fail.
+    pub has_failed: bool,
 }
 
 impl AppliedRollout {
@@ -51,11 +66,13 @@ impl AppliedRollout {
 }
 
 impl ObservedRollout {
-    /// Whether pods of two versions run as long as they are compared: another number of pods would change what is
-    /// compared.
+    /// Whether an autoscaler leaves the replicas as they are: the rollout has failed, or pods of two versions are compared,
+    /// and another number of pods would change what is compared.
     pub(in crate::component) fn holds_replicas(&self) -> bool {
         let canary = self.record.as_ref().and_then(|record| record.canary.as_ref());
-        self.canary.is_some() && self.good.is_none() && canary.is_some_and(canary::Record::is_partial)
+        let is_compared =
+            self.canary.is_some() && self.good.is_none() && canary.is_some_and(canary::Record::is_partial);
+        is_compared || self.has_failed
     }
 
     /// Writes it into the wanted StatefulSet.
@@ -76,16 +93,17 @@ impl ObservedRollout {
             tried: self.tried.clone(),
             record: self.record.clone(),
             is_held: self.good.is_some(),
+            has_failed: self.has_failed,
         }
     }
 }
 
-/// Observes the rollout of a component. `decided` is what a decision of this reconcile records.
+/// Observes the rollout of a component. `decided` is what a decision of this reconcile changes.
 pub(in crate::component) async fn observe<C: Component>(
     component: &C,
     live: Option<&StatefulSet>,
     (pod_spec_hash, backends): (&str, &ResolvedBackendConfigs),
-    decided: Option<Record>,
+    decided: Option<Decided>,
     children: &ChildApplier<'_>,
     context: &Context,
 ) -> Result<ObservedRollout, Error> {
@@ -93,11 +111,19 @@ pub(in crate::component) async fn observe<C: Component>(
     let (policy, canary) = (Policy::of(rollout), canary::Plan::of(rollout));
     let undo = labels::annotation(component.meta(), labels::UNDO_ROLLOUT);
     let undo = undo.and_then(|text| text.parse::<Undo>().ok());
+    let has_failed = match &decided {
+        Some(decided) => decided.has_failed,
+        None => live.is_some_and(|live| had_failed(component, live, pod_spec_hash)),
+    };
     if !policy.rolls_back && undo.is_none() && canary.is_none() {
-        return Ok(ObservedRollout { tried: pod_spec_hash.to_owned(), ..ObservedRollout::default() });
+        return Ok(ObservedRollout {
+            tried: pod_spec_hash.to_owned(),
+            has_failed,
+            ..ObservedRollout::default()
+        });
     }
     let tried = identity(pod_spec_hash, backends);
-    let mut record = decided.or_else(|| live.and_then(recorded)).unwrap_or_default();
+    let mut record = decided.and_then(|it| it.record).or_else(|| live.and_then(recorded)).unwrap_or_default();
     let now = Timestamp::now();
     let is_tried = record.tried == tried || record == Record::default();
     let generation = component.meta().generation.unwrap_or_default();
@@ -113,11 +139,11 @@ pub(in crate::component) async fn observe<C: Component>(
         let before = live.map(|live| before(component, live, context)).unwrap_or_default();
         record.begin_canary(is_change, before, consumes(component), now);
     }
-    let had_failed = record.failed.is_some();
+    let was_undone = record.failed.is_some();
     let applied = live.filter(|live| is_tried && is_applied(live, pod_spec_hash)).and_then(revision);
     record.undo(undo.as_ref(), applied, generation, now);
     record.follow(annotation(labels::ROLL_BACK), group, applied, generation, now);
-    if let Some(canary) = record.canary.as_mut().filter(|_| had_failed && record.failed.is_none()) {
+    if let Some(canary) = record.canary.as_mut().filter(|_| was_undone && record.failed.is_none()) {
         // What was undone is tried again.
         canary.restart(now);
     }
@@ -134,7 +160,22 @@ pub(in crate::component) async fn observe<C: Component>(
             (record.good, record.failed) = (None, None);
         }
     }
-    Ok(ObservedRollout { tried, record: Some(record), good: good.map(Box::new), canary })
+    Ok(ObservedRollout { tried, record: Some(record), good: good.map(Box::new), canary, has_failed })
+}
+
+/// Whether a failure stops the autoscaler of a component. A policy that recommends stops nothing.
+pub(super) fn stops_autoscaler<C: Component>(component: &C) -> bool {
+    let common = component.spec().view().common;
+    common.is_autoscaled() && common.rollout.is_some_and(Rollout::is_automatic)
+}
+
+/// Whether the last reconcile stopped the autoscaler for the template that the StatefulSet has.
+fn had_failed<C: Component>(component: &C, live: &StatefulSet, pod_spec_hash: &str) -> bool {
+    let status = component.status().and_then(|status| status.rollout.as_ref());
+    let failed = status.filter(|it| it.state == RolloutState::Failed);
+    stops_autoscaler(component)
+        && has_spec(Some(live), pod_spec_hash)
+        && failed.is_some_and(|it| it.failed_revision.as_deref() == revision(live))
 }
 
 /// The record in a StatefulSet. One that cannot be read is absent.

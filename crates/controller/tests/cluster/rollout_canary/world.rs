@@ -10,7 +10,6 @@ use function_mesh_api::types::{CanaryState, CanaryStatus, ComponentStatus, Phase
 use function_mesh_controller::traffic::ObserverSettings;
 use function_mesh_testkit::{PodPort, PulsarStandIn, StandInTopics, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -182,20 +181,6 @@ impl World {
         let set = self.harness.get::<StatefulSet>("f-function").await?;
         let strategy = set.spec.and_then(|spec| spec.update_strategy?.rolling_update);
         Ok(strategy.and_then(|strategy| strategy.partition))
-    }
-
-    /// Waits until the autoscaler has this policy in both directions.
-    pub(super) async fn autoscaler(&self, policy: Option<&str>) -> TestResult {
-        eventually(MINUTE, async || {
-            let found = self.harness.get::<HorizontalPodAutoscaler>("f-function").await?;
-            let behavior = found.spec.and_then(|spec| spec.behavior).unwrap_or_default();
-            let rules = [behavior.scale_up, behavior.scale_down];
-            let found =
-                rules.map(|rules| rules.and_then(|rules| rules.select_policy).filter(|it| it == "Disabled"));
-            ensure!(found.iter().all(|it| it.as_deref() == policy), "{found:?}");
-            Ok(())
-        })
-        .await
     }
 
     pub(super) async fn change(&self, spec: Value) -> TestResult {
