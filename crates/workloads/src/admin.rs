@@ -12,11 +12,17 @@ pub(crate) enum AdminTool {
     PulsarAdmin,
 }
 
+/// Option of the JVM for a command that ends after seconds: without the second compiler, pulsar-admin downloads a file in
+/// 4.7 s instead of 7.0 s, with 4.8 s of CPU instead of 11 s. Options of the user's environment stay.
+const SHORT_RUN: &str = r#"PULSAR_EXTRA_OPTS="${PULSAR_EXTRA_OPTS-} -XX:TieredStopAtLevel=1""#;
+
 /// An admin tool with its connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PulsarAdmin<'a> {
     pub(crate) tool: AdminTool,
     pub(crate) connection: Connection<'a>,
+    /// Whether the JVM of pulsar-admin is set up for a short run; not in the first edition of the pod template.
+    pub(crate) is_short: bool,
 }
 
 impl PulsarAdmin<'_> {
@@ -95,9 +101,14 @@ impl PulsarAdmin<'_> {
         const INSECURE: &str = "--tls-allow-insecure";
         const VERIFY: &str = "--tls-enable-hostname-verification";
         const FILE: &str = "--tls-trust-cert-path";
+        const PROGRAM: &str = "/pulsar/bin/pulsar-admin";
         let connection = &self.connection;
-        let mut command = Command::new("/pulsar/bin/pulsar-admin")
-            .option("--admin-url", connection.variable("webServiceURL"));
+        let command = if self.is_short {
+            Command::new(ShellWord::syntax(SHORT_RUN)).arg(PROGRAM)
+        } else {
+            Command::new(PROGRAM)
+        };
+        let mut command = command.option("--admin-url", connection.variable("webServiceURL"));
         if let Some((plugin, parameters)) = connection.auth_plugin() {
             command = command.option("--auth-plugin", plugin).option("--auth-params", parameters);
         }
@@ -127,7 +138,7 @@ mod tests {
 
     fn command(tool: AdminTool, pulsar: Value) -> String {
         let pulsar: PulsarMessaging = serde_json::from_value(pulsar).unwrap();
-        let admin = PulsarAdmin { tool, connection: Connection::packages(&pulsar) };
+        let admin = PulsarAdmin { tool, connection: Connection::packages(&pulsar), is_short: true };
         let (script, command) = admin.command(["a", "b c"]);
         let script = script.run(command).into_command("sh").remove(2);
         script.strip_prefix("export PATH=\"$PATH\":/pulsar/bin && ").unwrap_or(&script).to_owned()
@@ -148,8 +159,29 @@ mod tests {
         );
         assert_eq!(
             command(AdminTool::PulsarAdmin, json!({})),
-            format!("/pulsar/bin/pulsar-admin --admin-url {url} a 'b c'")
+            format!(
+                "PULSAR_EXTRA_OPTS=\"${{PULSAR_EXTRA_OPTS-}} -XX:TieredStopAtLevel=1\" /pulsar/bin/pulsar-admin --admin-url \
+                 {url} a 'b c'"
+            )
         );
+    }
+
+    #[test]
+    fn options_of_the_user_stay_before_the_one_for_a_short_run() {
+        let command = command(AdminTool::PulsarAdmin, json!({}));
+        let script = command.replace("/pulsar/bin/pulsar-admin", "printenv PULSAR_EXTRA_OPTS; :");
+        for (options, expected) in
+            [(None, " -XX:TieredStopAtLevel=1\n"), (Some("-Xa"), "-Xa -XX:TieredStopAtLevel=1\n")]
+        {
+            let mut shell = std::process::Command::new("sh");
+            shell
+                .args(["-euc", &script])
+                .env("PACKAGE_webServiceURL", "http://h")
+                .env_remove("PULSAR_EXTRA_OPTS");
+            options.map(|options| shell.env("PULSAR_EXTRA_OPTS", options));
+            let found = shell.output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&found.stdout), expected, "{script}");
+        }
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn job_labels(context: &Context<'_>, name: &str) -> BTreeMap<String, String> {
 /// The script, preceded by functions that call either admin tool. It uses the tool that the image contains, and prefers
 /// pulsarctl if the component declares it.
 fn script(context: &Context<'_>, connection: Connection<'_>, image: &str) -> String {
-    let admin = |tool| PulsarAdmin { tool, connection }.command(std::iter::empty::<&str>());
+    let admin = |tool| PulsarAdmin { tool, connection, is_short: true }.command(std::iter::empty::<&str>());
     let (login, pulsarctl) = admin(AdminTool::Pulsarctl);
     let (_, pulsar_admin) = admin(AdminTool::PulsarAdmin);
     let programs = match images::admin_tool(context) {

@@ -60,7 +60,7 @@ pub(crate) fn build_init_container(context: &Context<'_>) -> Option<Container> {
         Some(_) => path(context, download.runtime),
         None => format!("{MOUNT_PATH}/{}", download.file_name()),
     };
-    let admin = PulsarAdmin { tool: AdminTool::Pulsarctl, connection: download.connection };
+    let admin = PulsarAdmin { tool: AdminTool::Pulsarctl, connection: download.connection, is_short: false };
     let shared =
         VolumeMount { name: volume_name(), mount_path: MOUNT_PATH.to_owned(), ..VolumeMount::default() };
     let mut mounts = Vec::from_iter(download.mount_of_user(context).is_none().then_some(shared));

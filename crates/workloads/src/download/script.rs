@@ -53,7 +53,9 @@ pub(crate) fn build_script(context: &Context<'_>, runtime: Runtime<'_>) -> Scrip
             (images::admin_tool(context), images::has_wget(context))
         }
     };
-    fetch(PulsarAdmin { tool, connection: connection(context) }, has_wget, location, runtime.file())
+    let is_short = context.is_second_edition();
+    let admin = PulsarAdmin { tool, connection: connection(context), is_short };
+    fetch(admin, has_wget, location, runtime.file())
 }
 
 /// Path of the code in the main container. With init containers, relative paths start at `/pulsar`, and absolute ones
