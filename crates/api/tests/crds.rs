@@ -10,6 +10,7 @@
 
 use std::sync::LazyLock;
 
+use function_mesh_api::validate::rules;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 
@@ -249,4 +250,19 @@ fn fields_have_size_limits() {
         walk(plural, &schema(plural)["properties"]["spec"], &mut missing);
     }
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The API server estimates what an expression costs at most, and rejects the whole CRD.
+#[test]
+fn expressions_compare_values_and_sizes_only() {
+    for rule in rules::ALL {
+        for call in [".matches(", ".contains(", ".find(", ".split(", ".all(", ".exists(", ".map(", ".filter("]
+        {
+            let (field, cel) = (rule.field, rule.cel);
+            assert!(
+                !cel.contains(call),
+                "the rule on {field} calls `{call}…`: too expensive for the API server, so write it in Rust alone: {cel}"
+            );
+        }
+    }
 }
