@@ -34,6 +34,12 @@ fn mesh(name: &str, spec: &Value) -> Value {
     })
 }
 
+/// A mesh with a component that has no name.
+fn nameless(role: Role) -> Value {
+    let component = cases::object(role.kind(), &json!({ "name": null }));
+    mesh("m", &json!({ role.mesh_field(): [component["spec"]] }))
+}
+
 struct Server(Client);
 
 /// Fields and messages of a rejection.
@@ -151,10 +157,8 @@ async fn api_server_enforces_cel_rules() -> anyhow::Result<()> {
     let large = too_large("old-large", "topics");
     server.create(&large, false).await.expect("an API server without limits");
     plane.install(&definitions).await?;
-    let nameless =
-        mesh("nameless", &json!({ "sinks": [cases::object("Sink", &json!({ "name": null }))["spec"]] }));
-    let empty = ["Function", "Source", "Sink"].map(|kind| cases::object(kind, &json!({ "className": "" })));
-    server.enforces(&[&empty[..], &[nameless]].concat()).await?;
+    let empty = Role::ALL.map(|role| cases::object(role.kind(), &json!({ "className": "" })));
+    server.enforces(&[&empty[..], &[nameless(Role::Sink)]].concat()).await?;
     oversized_fields_are_rejected(&server, &large).await;
     known_violations_do_not_block_updates(&server, &old).await;
     component_rules_are_enforced(&server).await;
@@ -241,9 +245,8 @@ async fn component_rules_are_enforced(server: &Server) {
 
 async fn mesh_rules_are_enforced(server: &Server) {
     let mut seen = BTreeSet::new();
-    let unnamed = json!({ "name": null });
     for role in Role::ALL {
-        let object = mesh("m", &json!({ role.mesh_field(): [cases::object(role.kind(), &unnamed)["spec"]] }));
+        let object = nameless(role);
         let rejection = server.create(&object, true).await.expect_err("it has no name");
         assert_agrees(&object, &rejection);
         assert!(rejection[0].1.contains("each component of a mesh requires a name"), "{rejection:?}");

@@ -18,6 +18,7 @@ fn machine(tests: &[&str]) -> Machine {
             rc=0
             for test in $tests; do
               result=ok
+              [[ $test != killed ]] || kill -9 $$
               [[ $test != broken* && ( $test != shaky || $alone ) ]] || {{ result=FAILED; rc=101; }}
               echo "test $test ... $result <0.100s>"
             done
@@ -60,5 +61,13 @@ fn many_failures_are_not_repeated() {
     let machine = machine(&["shaky", "broken-1", "broken-2", "broken-3"]);
     let done = machine.hack("suites", &["--", "--workspace"]);
     assert_eq!(done.status.code(), Some(1), "{}", stdout(&done));
+    assert!(!machine.calls().iter().any(|call| call.contains("--exact")));
+}
+
+#[test]
+fn tests_of_a_program_that_was_killed_are_not_repeated() {
+    let machine = machine(&["shaky", "killed", "good"]);
+    let done = machine.hack("suites", &["--", "--workspace"]);
+    assert_eq!(done.status.code(), Some(1), "the last test never ran: {}", stdout(&done));
     assert!(!machine.calls().iter().any(|call| call.contains("--exact")));
 }

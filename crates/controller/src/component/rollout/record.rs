@@ -139,11 +139,11 @@ pub(in crate::component) async fn observe<C: Component>(
         let before = live.map(|live| before(component, live, context)).unwrap_or_default();
         record.begin_canary(is_change, before, consumes(component), now);
     }
-    let was_undone = record.failed.is_some();
+    let had_failure = record.failed.is_some();
     let applied = live.filter(|live| is_tried && is_applied(live, pod_spec_hash)).and_then(revision);
     record.undo(undo.as_ref(), applied, generation, now);
     record.follow(annotation(labels::ROLL_BACK), group, applied, generation, now);
-    if let Some(canary) = record.canary.as_mut().filter(|_| was_undone && record.failed.is_none()) {
+    if let Some(canary) = record.canary.as_mut().filter(|_| had_failure && record.failed.is_none()) {
         // What was undone is tried again.
         canary.restart(now);
     }
