@@ -19,6 +19,25 @@ crate_version() { sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head 
 
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
+# Cargo compiles a crate, and all that depends on it, again for other features, which depend on the selected packages and on
+# whether tests are among them. So what tests need is selected in the whole workspace, with a test.
+
+# build_programs NAME...: builds these programs as tests use them.
+build_programs() { cargo build --quiet --workspace --locked --test reference "${@/#/--bin=}"; }
+
+# test_program FOLDER TEST: builds a test of the package in FOLDER and prints the path of its program. TEST `lib` is the
+# unit tests of the library.
+test_program() {
+  local -a which=("--test=$2")
+  [[ $2 != lib ]] || which=(--lib)
+  cargo test --quiet --workspace --locked "${which[@]}" --no-run --message-format json-render-diagnostics |
+    jq -r --arg manifest "$root/$1/Cargo.toml" --arg test "$2" 'select(.reason == "compiler-artifact" and .profile.test
+      and .executable and .manifest_path == $manifest and (.target.name == $test or .target.kind == [$test])) | .executable'
+}
+
+# run_test FOLDER PROGRAM ARGUMENT...: runs the program of a test in the folder of its package, as Cargo does.
+run_test() { (cd "$root/$1" && CARGO_MANIFEST_DIR=$PWD "${@:2}"); }
+
 # The start time of a process: PIDs are reused, a PID with its start time is unique.
 start_time() {
   local stat
