@@ -8,15 +8,15 @@ use anyhow::ensure;
 use function_mesh_api::{Function, labels};
 use function_mesh_testkit::{PATIENCE, eventually, fixtures};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
+use kube::ResourceExt;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::harness::Harness;
 
 /// An annotation of the function.
 async fn annotation(harness: &Harness, key: &str) -> anyhow::Result<Option<String>> {
-    let function = Api::<Function>::namespaced(harness.client.clone(), &harness.namespace).get("f").await?;
+    let function = harness.get::<Function>("f").await?;
     Ok(labels::annotation(&function.metadata, key).map(str::to_owned))
 }
 
@@ -40,7 +40,7 @@ fn stateful_set(image: &str) -> anyhow::Result<StatefulSet> {
 async fn history_undo_pause_and_resume() -> anyhow::Result<()> {
     let harness = Harness::new("rollout").await?;
     harness.apply(&fixtures::function(fixtures::java_function("f"))?).await?;
-    let api = Api::<ControllerRevision>::namespaced(harness.client.clone(), &harness.namespace);
+    let api = harness.api::<ControllerRevision>();
     for (count, image) in ["a:1", "b:2"].into_iter().enumerate() {
         harness.apply(&stateful_set(image)?).await?;
         eventually(PATIENCE, async || {

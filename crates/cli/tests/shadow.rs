@@ -8,7 +8,6 @@ mod harness;
 use anyhow::Context;
 use function_mesh_api::{Function, FunctionMesh, labels};
 use function_mesh_testkit::{WebAnswer, WebRequest, WebServer, fixtures};
-use kube::Api;
 use serde_json::{Value, json};
 
 use crate::harness::Harness;
@@ -20,10 +19,6 @@ const INPUTS: [&str; 3] = ["CAcQAA==", "CAcQAQ==", "CAcQAg=="];
 fn run(harness: &Harness, arguments: &[&str]) -> anyhow::Result<(i32, String)> {
     let (status, out, err) = harness.run(&[&["shadow"], arguments].concat())?;
     Ok((status, out + &err))
-}
-
-fn api(harness: &Harness) -> Api<Function> {
-    Api::namespaced(harness.client.clone(), &harness.namespace)
 }
 
 /// A broker on which a function has answered three messages, and its shadow one of them in another way.
@@ -66,7 +61,7 @@ async fn a_shadow_is_compared_and_promoted() -> anyhow::Result<()> {
         (0, true),
         "{out}"
     );
-    let shadow = api(&harness).get("f-shadow").await?;
+    let shadow = harness.get::<Function>("f-shadow").await?;
     assert_eq!(shadow.spec.image.as_deref(), Some("shout:2"));
     assert_eq!(labels::annotation(&shadow.metadata, labels::SHADOW_OF), Some("f"));
     assert_eq!(shadow.metadata.owner_references.context("an owner")?[0].name, "f");
@@ -93,8 +88,8 @@ async fn a_shadow_is_compared_and_promoted() -> anyhow::Result<()> {
 
     let (status, out) = run(&harness, &["promote", "f"])?;
     assert_eq!((status, out.contains("function/f-shadow deleted")), (0, true), "{out}");
-    assert_eq!(api(&harness).get("f").await?.spec.image.as_deref(), Some("shout:2"));
-    assert!(api(&harness).get_opt("f-shadow").await?.is_none());
+    assert_eq!(harness.get::<Function>("f").await?.spec.image.as_deref(), Some("shout:2"));
+    assert!(harness.find::<Function>("f-shadow").await?.is_none());
     let (status, out) = run(&harness, &["promote", "f"])?;
     assert!(status == 2 && out.contains("function/f has no shadow"), "{out}");
     Ok(())
@@ -105,8 +100,7 @@ async fn of_a_mesh_one_component_changes_and_foreign_objects_stay() -> anyhow::R
     let harness = Harness::new("shadow-mesh").await?;
     let parts = ["a", "b"].map(|name| fixtures::java_function(name).into());
     harness.apply(&fixtures::mesh("m", parts)?).await?;
-    let meshes = Api::<FunctionMesh>::namespaced(harness.client.clone(), &harness.namespace);
-    let mesh = meshes.get("m").await?;
+    let mesh = harness.get::<FunctionMesh>("m").await?;
     // As the operator creates it.
     let mut component = fixtures::function(fixtures::java_function("m-b"))?;
     component.metadata.owner_references = Some(serde_json::from_value(json!([{
@@ -119,7 +113,7 @@ async fn of_a_mesh_one_component_changes_and_foreign_objects_stay() -> anyhow::R
     );
     let (status, out) = run(&harness, &["promote", "m/b"])?;
     assert!(status == 0 && out.starts_with("functionmesh/m changed"), "{out}");
-    let functions = meshes.get("m").await?.spec.functions.context("functions")?;
+    let functions = harness.get::<FunctionMesh>("m").await?.spec.functions.context("functions")?;
     let images: Vec<_> = functions.iter().map(|it| it.image.as_deref()).collect();
     assert_eq!(images, [None, Some("x:2")]);
 
@@ -129,7 +123,7 @@ async fn of_a_mesh_one_component_changes_and_foreign_objects_stay() -> anyhow::R
         let (status, out) = run(&harness, &[command, "m/b"])?;
         assert!(status == 2 && out.contains("is no shadow"), "{command}: {out}");
     }
-    assert!(api(&harness).get_opt("m-b-shadow").await?.is_some());
+    assert!(harness.find::<Function>("m-b-shadow").await?.is_some());
     let (status, out) = run(&harness, &["start", "m/b", "--patch", r#"{"output": {"topic": "x"}}"#])?;
     assert!(status == 2 && out.contains("`output` cannot be tried"), "{out}");
     let (status, out) = run(&harness, &["start", "m/b"])?;

@@ -53,14 +53,6 @@ impl Mesh {
         Ok(())
     }
 
-    /// Writes the status of an object.
-    async fn report(&self, object: &str, status: &Value) -> anyhow::Result<()> {
-        let patch = json!({ "status": status }).to_string();
-        let args =
-            ["patch", object, "-n", &self.namespace, "--subresource=status", "--type=merge", "-p", &patch];
-        self.plane.kubectl(&args, "").await.map(drop)
-    }
-
     /// Reports that everything is ready.
     async fn report_ready(&self) -> anyhow::Result<()> {
         let ready = condition("Ready", "True", "ComponentsReady", "all 3 components are ready");

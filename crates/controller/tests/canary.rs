@@ -8,18 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::ensure;
 use function_mesh_api::{Function, Source};
-use function_mesh_controller::{Options, run};
-use function_mesh_kube::namespaces::Namespaces;
-use function_mesh_serving::Readiness;
-use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{ControlPlane, LogBuffer, PATIENCE, apply, eventually, fixtures};
-use function_mesh_workloads::Settings;
+use function_mesh_testkit::{
+    ControllerHarness, LogBuffer, PATIENCE, TestNamespace, eventually, fixtures, test_options,
+};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::{Patch, PatchParams};
 use kube::client::Body;
-use kube::{Api, Client, Resource};
+use kube::{Client, Resource};
 use serde_json::{Value, json};
 use tower::service_fn;
 
@@ -99,9 +96,7 @@ fn behind_proxy(client: &Client, namespace: &str, is_broken: &Arc<AtomicBool>) -
 async fn content_is_not_logged_or_reported_on_failures() -> anyhow::Result<()> {
     let log = LogBuffer::default();
     tracing_subscriber::fmt().with_env_filter("trace").with_ansi(false).with_writer(log.clone()).init();
-    let plane = ControlPlane::shared().await?;
-    let client = plane.client().await?;
-    let namespace = plane.namespace(&client, "canary").await?;
+    let test = TestNamespace::new("canary").await?;
 
     // Secrets in typical places, and managedFields that exceed the recursion limit of any parser.
     let mut function = fixtures::python_function("shout");
@@ -111,68 +106,54 @@ async fn content_is_not_logged_or_reported_on_failures() -> anyhow::Result<()> {
     } } }))?;
     function.func_config = serde_json::from_value(json!({ "password": CANARY }))?;
     function.pod = serde_json::from_value(json!({ "env": [{ "name": "TOKEN", "value": CANARY }] }))?;
-    apply(&client, &namespace, &Function::new("shout", function)).await?;
+    test.apply(&Function::new("shout", function)).await?;
     let mut source = fixtures::source("tap");
     source.source_config = serde_json::from_value(json!({ "password": CANARY }))?;
-    apply(&client, &namespace, &Source::new("tap", source)).await?;
+    test.apply(&Source::new("tap", source)).await?;
     let mut deep = json!({ CANARY: {} });
     for _ in 0..150 {
         deep = json!({ "f:a": deep });
     }
     let managers = json!({ "metadata": { "managedFields": [{ "manager": "x", "operation": "Update",
         "apiVersion": "compute.functionmesh.io/v1alpha1", "fieldsType": "FieldsV1", "fieldsV1": { "f:spec": deep } }] } });
-    let request = kube::core::Request::new(Function::url_path(&(), Some(&namespace)));
-    client.request_text(request.patch("shout", &PatchParams::default(), &Patch::Merge(managers))?).await?;
+    let request = kube::core::Request::new(Function::url_path(&(), Some(&test.namespace)));
+    test.client
+        .request_text(request.patch("shout", &PatchParams::default(), &Patch::Merge(managers))?)
+        .await?;
 
     let is_broken = Arc::new(AtomicBool::new(true));
-    let behind = behind_proxy(&client, &namespace, &is_broken);
-    let end = CancellationToken::new();
-    let readiness = Readiness::new(end.clone());
-    let options = Options {
-        settings: Settings::default(),
-        namespaces: Namespaces::single(&namespace),
-        protected: function_mesh_controller::ProtectedNamespaces::default(),
-        concurrency: 4,
-        pause_rollout: false,
-        candidate: None,
-        publish_settings: None,
-        observer: None,
-    };
-    let token = end.clone();
-    let controller =
-        tokio::spawn(
-            async move { run(behind, options, &prometheus::Registry::new(), &readiness, token).await },
-        );
+    let behind = behind_proxy(&test.client, &test.namespace, &is_broken);
+    let controller = ControllerHarness::start(behind, test_options(&[&test.namespace]));
     eventually(PATIENCE, async || {
-        let text = log.text();
+        let logged = log.text();
         for wanted in
             ["watch failed", "invalid JSON at byte 0", "unexpected end of list", "skipped an object", "502"]
         {
-            ensure!(text.contains(wanted), "{wanted:?} is not logged yet");
+            ensure!(logged.contains(wanted), "{wanted:?} is not logged yet");
         }
         Ok(())
     })
     .await?;
     // Then the proxy recovers.
     is_broken.store(false, Ordering::Relaxed);
-    let sets = Api::<StatefulSet>::namespaced(client.clone(), &namespace);
     let mended = std::time::Duration::from_mins(1);
     for name in ["shout-function", "tap-source"] {
-        let set = eventually(mended, async || Ok(sets.get(name).await?)).await?;
+        let set = eventually(mended, async || test.get::<StatefulSet>(name).await).await?;
         ensure!(serde_json::to_string(&set)?.contains(CANARY), "{name} has it, as the runner wants");
     }
-    end.cancel();
-    controller.await??;
+    controller.stop().await?;
     for (kind, path) in
         [("events", "{.items[*].note}{.items[*].message}"), ("functions", "{.items[*].status}")]
     {
-        let output =
-            plane.kubectl(&["get", kind, "-n", &namespace, "-o", &format!("jsonpath={path}")], "").await?;
+        let output = test
+            .plane
+            .kubectl(&["get", kind, "-n", &test.namespace, "-o", &format!("jsonpath={path}")], "")
+            .await?;
         ensure!(!output.contains(CANARY), "{kind}: {output}");
     }
-    let text = log.text();
-    let line = text.lines().find(|line| line.contains(CANARY));
+    let logged = log.text();
+    let line = logged.lines().find(|line| line.contains(CANARY));
     ensure!(line.is_none(), "logged: {line:?}");
-    ensure!(text.contains("failed to decode object"), "the twisted Function was never seen");
+    ensure!(logged.contains("failed to decode object"), "the twisted Function was never seen");
     Ok(())
 }

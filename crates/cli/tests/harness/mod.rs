@@ -2,29 +2,25 @@
 
 #![allow(dead_code, reason = "each suite uses a part")]
 
+use std::ops::Deref;
 use std::process::Command;
 
 use anyhow::Context;
-use function_mesh_testkit::{ControlPlane, Kind, apply};
-use kube::Client;
+use function_mesh_testkit::TestNamespace;
 
-pub(crate) struct Harness {
-    pub(crate) plane: &'static ControlPlane,
-    pub(crate) client: Client,
-    pub(crate) namespace: String,
+pub(crate) struct Harness(TestNamespace);
+
+impl Deref for Harness {
+    type Target = TestNamespace;
+
+    fn deref(&self) -> &TestNamespace {
+        &self.0
+    }
 }
 
 impl Harness {
     pub(crate) async fn new(name: &str) -> anyhow::Result<Self> {
-        let plane = ControlPlane::shared().await?;
-        let client = plane.client().await?;
-        let namespace = plane.namespace(&client, name).await?;
-        Ok(Self { plane, client, namespace })
-    }
-
-    /// Applies an object in the namespace.
-    pub(crate) async fn apply<K: Kind>(&self, object: &K) -> anyhow::Result<K> {
-        apply(&self.client, &self.namespace, object).await
+        Ok(Self(TestNamespace::new(name).await?))
     }
 
     /// A command for the namespace, unless the arguments name another one. Nothing comes from the environment of the test.

@@ -3,8 +3,6 @@
 use function_mesh_api::{Function, labels};
 use http_body_util::Full;
 use hyper::Request;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::harness::{Console, Harness, component, json as read};
@@ -63,8 +61,7 @@ impl<'a> Actor<'a> {
 
 /// An annotation of the function `m-shout`, and its replicas.
 async fn shout(harness: &Harness, key: &str) -> anyhow::Result<(Option<String>, Option<i32>)> {
-    let found =
-        Api::<Function>::namespaced(harness.client.clone(), &harness.namespace).get("m-shout").await?;
+    let found = harness.get::<Function>("m-shout").await?;
     Ok((labels::annotation(&found.metadata, key).map(str::to_owned), found.spec.replicas))
 }
 
@@ -126,14 +123,13 @@ async fn a_canary_is_promoted_while_there_is_one() -> anyhow::Result<()> {
     let harness = Harness::new("promoted").await?;
     let console = harness.console().await?;
     let actor = Actor::new(&console, &harness.namespace, "function/m-shout").await?;
-    let functions = Api::<Function>::namespaced(harness.client.clone(), &harness.namespace);
-    let generation = functions.get("m-shout").await?.metadata.generation;
+    let generation = harness.get::<Function>("m-shout").await?.metadata.generation;
     let promote = json!({ "action": "promote-canary" });
     for (state, is_offered) in [("Analyzing", true), ("Promoted", false)] {
         let canary = json!({ "state": state, "step": 1, "of": 3, "revision": "m-shout-function-2" });
         let rollout = json!({ "state": "Progressing", "canary": canary });
-        let status = json!({ "status": { "observedGeneration": generation, "rollout": rollout } });
-        functions.patch_status("m-shout", &PatchParams::default(), &Patch::Merge(status)).await?;
+        let status = json!({ "observedGeneration": generation, "rollout": rollout });
+        harness.report("function/m-shout", &status).await?;
         let (offers, version) = actor.offers().await?;
         assert_eq!(offers.iter().any(|(label, _)| label == "Promote canary"), is_offered, "{offers:?}");
         let (code, answer) = actor.act(&version, promote.clone()).await?;

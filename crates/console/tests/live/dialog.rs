@@ -2,7 +2,6 @@
 
 use anyhow::ensure;
 use function_mesh_api::{Function, labels};
-use kube::Api;
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
@@ -17,7 +16,7 @@ async fn open(console: &Console, page: &str) -> anyhow::Result<Browser> {
 }
 
 async fn function(harness: &Harness) -> anyhow::Result<Function> {
-    Ok(Api::<Function>::namespaced(harness.client.clone(), &harness.namespace).get("m-shout").await?)
+    harness.get("m-shout").await
 }
 
 const FOCUS: &str = "document.activeElement";

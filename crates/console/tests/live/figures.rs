@@ -9,8 +9,8 @@ use function_mesh_api::Function;
 use function_mesh_console::hub::Times;
 use function_mesh_testkit::PATIENCE;
 use futures::{StreamExt, TryStreamExt, stream};
+use kube::Client;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -32,10 +32,6 @@ fn function(n: usize) -> Value {
 }
 
 impl Harness {
-    fn functions(&self) -> Api<Function> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
     /// A mesh of so many components and one topic more, and its objects.
     async fn nodes(&self, components: usize) -> anyhow::Result<()> {
         let functions: Vec<_> = (0..components).map(function).collect();
@@ -58,7 +54,7 @@ impl Harness {
             let object = json!({ "apiVersion": api, "kind": "Function", "metadata": metadata, "spec": spec });
             async move {
                 let object = serde_json::from_value(object)?;
-                self.functions().create(&PostParams::default(), &object).await?;
+                self.api::<Function>().create(&PostParams::default(), &object).await?;
                 self.count(n, 0).await
             }
         };
@@ -73,7 +69,7 @@ impl Harness {
             "traffic": traffic,
         });
         let patch = Patch::Merge(json!({ "status": status }));
-        self.functions().patch_status(&format!("m-f{n}"), &PatchParams::default(), &patch).await?;
+        self.api::<Function>().patch_status(&format!("m-f{n}"), &PatchParams::default(), &patch).await?;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! A namespace with a mesh, a console of it, and a plain HTTP client.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use function_mesh_console::hub::Times;
 use function_mesh_console::local::Local;
 use function_mesh_console::state::{Delta, State};
 use function_mesh_testkit::fixtures::Part;
-use function_mesh_testkit::{ControlPlane, Kind, PATIENCE, apply, fixtures};
+use function_mesh_testkit::{Kind, PATIENCE, TestNamespace, fixtures};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::{Request, Response};
@@ -22,10 +23,14 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) struct Harness {
-    pub(crate) plane: &'static ControlPlane,
-    pub(crate) client: Client,
-    pub(crate) namespace: String,
+pub(crate) struct Harness(TestNamespace);
+
+impl Deref for Harness {
+    type Target = TestNamespace;
+
+    fn deref(&self) -> &TestNamespace {
+        &self.0
+    }
 }
 
 impl Harness {
@@ -39,15 +44,12 @@ impl Harness {
 
     /// An empty namespace.
     pub(crate) async fn empty(name: &str) -> anyhow::Result<Self> {
-        let plane = ControlPlane::shared().await?;
-        let client = plane.client().await?;
-        let namespace = plane.namespace(&client, name).await?;
-        Ok(Self { plane, client, namespace })
+        Ok(Self(TestNamespace::new(name).await?))
     }
 
     /// Creates a mesh and its components, as the operator does.
     pub(crate) async fn mesh(&self, name: &str, parts: Vec<Part>) -> anyhow::Result<()> {
-        let mesh = apply(&self.client, &self.namespace, &fixtures::mesh(name, parts.clone())?).await?;
+        let mesh = self.apply(&fixtures::mesh(name, parts.clone())?).await?;
         let owner = json!({
             "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "FunctionMesh", "name": name,
             "uid": mesh.metadata.uid, "controller": true,
@@ -73,15 +75,7 @@ impl Harness {
         object.meta_mut().labels =
             Some([("compute.functionmesh.io/mesh".to_owned(), mesh.to_owned())].into());
         object.meta_mut().owner_references = serde_json::from_value(json!([owner]))?;
-        apply(&self.client, &self.namespace, &object).await.map(drop)
-    }
-
-    /// Writes the status of an object.
-    pub(crate) async fn report(&self, object: &str, status: &Value) -> anyhow::Result<()> {
-        let patch = json!({ "status": status }).to_string();
-        let args =
-            ["patch", object, "-n", &self.namespace, "--subresource=status", "--type=merge", "-p", &patch];
-        self.plane.kubectl(&args, "").await.map(drop)
+        self.apply(&object).await.map(drop)
     }
 
     /// Reports this backlog of the function `m-shout`.

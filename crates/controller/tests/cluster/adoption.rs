@@ -54,7 +54,7 @@ async fn garbage_collector(harness: &Harness) -> TestResult {
     let owner =
         json!([{ "apiVersion": labels::API_VERSION, "kind": "FunctionMesh", "name": "none", "uid": "none" }]);
     probe.metadata.owner_references = from_value(owner)?;
-    harness.api::<Function>().create(&PostParams::default(), &probe).await?;
+    harness.create::<Function>(&probe).await?;
     eventually(PATIENCE, async || {
         ensure!(
             harness.find::<Function>("probe").await?.is_none(),
@@ -212,7 +212,7 @@ async fn paused_orphan_is_adopted_unchanged() -> TestResult {
     strip::<Service>(&harness, "f-function-headless").await?;
     let before = harness.get::<StatefulSet>("f-function").await?;
     // An upgrade that would change the pods.
-    harness.settings.resource_labels.insert("version".to_owned(), "two".to_owned());
+    harness.options.settings.resource_labels.insert("version".to_owned(), "two".to_owned());
     harness.start().await?;
     let function = harness.get::<Function>("f").await?.uid().unwrap_or_default();
     is_owned::<StatefulSet>(&harness, "f-function", &function).await?;
@@ -239,7 +239,7 @@ async fn marked_objects_of_others_stay_foreign() -> TestResult {
         }))
     };
     let service = foreign("x-function-headless", "elsewhere")?;
-    let before = harness.api().create(&PostParams::default(), &service).await?;
+    let before = harness.create(&service).await?;
     harness.apply(&fixtures::function(fixtures::java_function("x"))?).await?;
     let status = harness.phase::<Function>("x", function_mesh_api::types::Phase::Degraded).await?;
     let message = status.message.unwrap_or_default();

@@ -120,9 +120,9 @@ async fn paused_operator_creates_but_does_not_roll_out() -> TestResult {
     harness.settle().await?;
     harness.stop().await?;
 
-    harness.pause_rollout = true;
+    harness.options.pause_rollout = true;
     // An operator upgrade renders something else.
-    harness.settings.resource_labels.insert("generation".to_owned(), "two".to_owned());
+    harness.options.settings.resource_labels.insert("generation".to_owned(), "two".to_owned());
     harness.start().await?;
     harness.phase::<Function>("m-shout", Phase::Paused).await?;
     harness.apply(&fixtures::function(fixtures::java_function("new"))?).await?;
@@ -134,7 +134,7 @@ async fn paused_operator_creates_but_does_not_roll_out() -> TestResult {
     assert_eq!(texts(&harness.recorder.take()), [""; 0]);
     harness.stop().await?;
 
-    harness.pause_rollout = false;
+    harness.options.pause_rollout = false;
     harness.start().await?;
     let check = async |set: &StatefulSet| {
         ensure!(to_json(set)?["spec"]["template"]["metadata"]["labels"]["generation"] == "two", "not yet");

@@ -5,7 +5,6 @@ use function_mesh_api::Function;
 use function_mesh_api::types::Phase;
 use function_mesh_testkit::{PATIENCE, eventually, pretend_container_to_end};
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
-use kube::api::PostParams;
 use serde_json::{from_value, json};
 
 use crate::deletion::{function_with_cleanup, has_event, is_up, job_appears, no_job};
@@ -55,14 +54,14 @@ async fn program_that_cannot_start_fails_at_once_beside_a_proxy() -> TestResult 
 #[tokio::test]
 async fn rejected_pods_are_reported_with_the_words_of_the_api_server() -> TestResult {
     let mut harness = Harness::without_controller("rejected").await?;
-    harness.settings.cleanup_deadline = 15;
+    harness.options.settings.cleanup_deadline = 15;
     harness.start().await?;
     harness.apply(&function_with_cleanup("x")?).await?;
     is_up(&harness, "x").await?;
     let quota: ResourceQuota = from_value(json!({
         "metadata": { "name": "no-pods" }, "spec": { "hard": { "pods": "0" } },
     }))?;
-    harness.api().create(&PostParams::default(), &quota).await?;
+    harness.create(&quota).await?;
     harness.delete::<Function>("x").await?;
     eventually(PATIENCE, async || {
         let status = harness.phase::<Function>("x", Phase::Deleting).await?;

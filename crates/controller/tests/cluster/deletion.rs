@@ -10,7 +10,7 @@ use function_mesh_workloads::names;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{from_value, json};
 
@@ -117,7 +117,7 @@ async fn deletes_pods_then_subscriptions_then_the_component() -> TestResult {
 #[tokio::test]
 async fn failed_cleanup_is_reported_with_its_subscriptions() -> TestResult {
     let mut harness = Harness::without_controller("fails").await?;
-    harness.settings.cleanup_deadline = 3;
+    harness.options.settings.cleanup_deadline = 3;
     harness.start().await?;
     harness.apply(&function_with_cleanup("x")?).await?;
     is_up(&harness, "x").await?;
@@ -191,7 +191,7 @@ async fn upstream_finalizer_and_job_are_replaced() -> TestResult {
     let mut old = function_with_cleanup("x")?;
     old.metadata.finalizers =
         Some(vec![labels::LEGACY_CLEANUP_FINALIZER.to_owned(), "others.example/own".to_owned()]);
-    let old = harness.api::<Function>().create(&PostParams::default(), &old).await?;
+    let old = harness.create::<Function>(&old).await?;
     let labels = json!({
         labels::APP_NAME: "x-function", labels::COMPONENT: "function", labels::NAME: "x", labels::OWNER: old.uid(),
     });
@@ -201,7 +201,7 @@ async fn upstream_finalizer_and_job_are_replaced() -> TestResult {
         "spec": { "template": { "metadata": { "labels": labels },
             "spec": { "restartPolicy": "OnFailure", "containers": [container] } } },
     }))?;
-    harness.api::<Job>().create(&PostParams::default(), &sleeping).await?;
+    harness.create::<Job>(&sleeping).await?;
     harness.start().await?;
     harness.gone::<Job>("x-function-cleanup").await?;
     eventually(PATIENCE, async || {
@@ -229,7 +229,7 @@ async fn foreign_job_is_neither_deleted_nor_adopted() -> TestResult {
                 "restartPolicy": "Never", "containers": [{ "name": "report", "image": "i" }],
             } } },
         }))?;
-        anyhow::Ok(harness.api::<Job>().create(&PostParams::default(), &job).await?)
+        anyhow::Ok(harness.create::<Job>(&job).await?)
     };
     let finished = foreign("x-function-cleanup").await?;
     job_ends(&harness, "x-function-cleanup", 0).await?;

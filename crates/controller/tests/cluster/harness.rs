@@ -1,52 +1,45 @@
 //! A test harness: a namespace with its own controller, and helpers.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::types::{ComponentStatus, Phase};
 use function_mesh_api::{Component, FunctionMesh};
-use function_mesh_controller::traffic::ObserverSettings;
-use function_mesh_controller::{CONTROLLERS, Options, ProtectedNamespaces, run};
-use function_mesh_kube::leader_election::Candidate;
-use function_mesh_kube::namespaces::Namespaces;
-use function_mesh_serving::Readiness;
-use function_mesh_serving::shutdown::CancellationToken;
-use function_mesh_testkit::{ControlPlane, Kind, PATIENCE, Recorder, Write, apply, eventually};
-use function_mesh_workloads::Settings;
+use function_mesh_controller::Options;
+use function_mesh_testkit::{
+    ControlPlane, ControllerHarness, PATIENCE, Recorder, TestNamespace, Write, eventually, test_options,
+};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Request};
-use kube::{Api, Client, Resource as _};
-use prometheus::Registry;
+use kube::Resource as _;
+use kube::api::{ListParams, Request};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::task::JoinHandle;
 
 pub(crate) type TestResult = anyhow::Result<()>;
 
 /// How long nothing must be written until a test assumes a steady state.
 const QUIET: Duration = Duration::from_millis(1500);
 
+/// A namespace with a controller, which may be stopped and started again.
 pub(crate) struct Harness {
-    pub(crate) plane: &'static ControlPlane,
-    pub(crate) client: Client,
-    pub(crate) namespace: String,
-    /// Another watched namespace.
-    pub(crate) second: Option<String>,
+    test: TestNamespace,
     /// Records the writes of the controller.
     pub(crate) recorder: Recorder,
-    pub(crate) settings: Settings,
-    pub(crate) protected: ProtectedNamespaces,
-    pub(crate) pause_rollout: bool,
-    /// How message traffic is observed.
-    pub(crate) observer: Option<ObserverSettings>,
-    /// The candidate, with leader election.
-    pub(crate) candidate: Option<Candidate>,
-    /// Metrics of the running controller.
-    pub(crate) registry: Registry,
-    running: Option<(CancellationToken, JoinHandle<TestResult>)>,
+    /// Options of the next start.
+    pub(crate) options: Options,
+    controller: Option<ControllerHarness>,
+}
+
+impl Deref for Harness {
+    type Target = TestNamespace;
+
+    fn deref(&self) -> &TestNamespace {
+        &self.test
+    }
 }
 
 /// What is read of StatefulSets.
@@ -84,102 +77,26 @@ impl Harness {
 
     /// A namespace of this control plane, without a controller.
     pub(crate) async fn on(plane: &'static ControlPlane, name: &str) -> anyhow::Result<Self> {
-        let client = plane.client().await?;
-        let namespace = plane.namespace(&client, name).await?;
-        let (recorder, settings) = (Recorder::default(), Settings::default());
-        Ok(Self {
-            plane,
-            client,
-            namespace,
-            second: None,
-            recorder,
-            settings,
-            protected: ProtectedNamespaces::default(),
-            pause_rollout: false,
-            observer: None,
-            candidate: None,
-            registry: Registry::new(),
-            running: None,
-        })
+        let test = TestNamespace::on(plane, name).await?;
+        let options = test_options(&[&test.namespace]);
+        Ok(Self { test, recorder: Recorder::default(), options, controller: None })
     }
 
     /// Starts the controller and waits until it is ready.
     pub(crate) async fn start(&mut self) -> TestResult {
         let client = self.recorder.client(self.plane.config().await?)?;
-        let options = Options {
-            settings: self.settings.clone(),
-            namespaces: [Some(&self.namespace), self.second.as_ref()]
-                .into_iter()
-                .flatten()
-                .map(|name| Namespaces::single(name))
-                .collect(),
-            protected: self.protected.clone(),
-            concurrency: 4,
-            pause_rollout: self.pause_rollout,
-            candidate: self.candidate.clone(),
-            publish_settings: None,
-            observer: self.observer.clone(),
-        };
-        let end = CancellationToken::new();
-        let readiness = Readiness::new(end.clone());
-        readiness.gate(CONTROLLERS);
-        let (token, ready) = (end.clone(), readiness.clone());
-        self.registry = Registry::new();
-        let registry = self.registry.clone();
-        let task = tokio::spawn(async move { run(client, options, &registry, &readiness, token).await });
-        self.running = Some((end, task));
-        eventually(PATIENCE, async || {
-            let missing = ready.missing();
-            ensure!(missing.is_empty(), "not ready: {missing:?}");
-            Ok(())
-        })
-        .await
+        let controller = ControllerHarness::start(client, self.options.clone());
+        self.controller.insert(controller).becomes_ready().await
     }
 
     /// Stops the controller gracefully.
     pub(crate) async fn stop(&mut self) -> TestResult {
-        let (end, task) = self.running.take().context("it is not running")?;
-        end.cancel();
-        tokio::time::timeout(PATIENCE, task).await.context("it does not stop")??
+        self.controller.take().context("it is not running")?.stop().await
     }
 
-    pub(crate) fn api<K: Kind>(&self) -> Api<K> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    pub(crate) async fn get<K: Kind>(&self, name: &str) -> anyhow::Result<K> {
-        self.api().get(name).await.with_context(|| format!("{} {name}", K::kind(&())))
-    }
-
-    pub(crate) async fn find<K: Kind>(&self, name: &str) -> anyhow::Result<Option<K>> {
-        Ok(self.api().get_opt(name).await?)
-    }
-
-    /// Applies a manifest.
-    pub(crate) async fn apply<K: Kind>(&self, object: &K) -> anyhow::Result<K> {
-        apply(&self.client, &self.namespace, object).await
-    }
-
-    /// Changes an object as `kubectl patch` does.
-    pub(crate) async fn patch<K: Kind>(&self, name: &str, change: Value) -> anyhow::Result<K> {
-        Ok(self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(change)).await?)
-    }
-
-    pub(crate) async fn delete<K: Kind>(&self, name: &str) -> TestResult {
-        self.api::<K>().delete(name, &DeleteParams::background()).await?;
-        Ok(())
-    }
-
-    pub(crate) async fn gone<K: Kind>(&self, name: &str) -> TestResult {
-        eventually(PATIENCE, async || {
-            ensure!(self.find::<K>(name).await?.is_none(), "{} {name} is there", K::kind(&()));
-            Ok(())
-        })
-        .await
-    }
-
-    pub(crate) async fn appears<K: Kind>(&self, name: &str) -> anyhow::Result<K> {
-        eventually(PATIENCE, async || self.get::<K>(name).await).await
+    /// The running controller.
+    pub(crate) fn controller(&self) -> anyhow::Result<&ControllerHarness> {
+        self.controller.as_ref().context("it is not running")
     }
 
     /// Waits until a StatefulSet passes a check.
@@ -255,28 +172,6 @@ impl Harness {
         let sets = sets.into_iter().map(|set| set.metadata.resource_version);
         let versions = sets.chain(pods.into_iter().map(|pod| pod.metadata.resource_version));
         Ok(is_current.then(|| versions.collect()))
-    }
-
-    /// The Events of an object.
-    pub(crate) async fn events(&self, kind: &str, name: &str) -> anyhow::Result<Vec<String>> {
-        let events = self.api::<Event>().list(&ListParams::default()).await?;
-        let of_object = events.items.into_iter().filter(|event| {
-            let regarding = &event.involved_object;
-            regarding.kind.as_deref() == Some(kind) && regarding.name.as_deref() == Some(name)
-        });
-        let text = |event: Event| {
-            let message = event.message.unwrap_or_default();
-            format!("{} {}: {message}", event.type_.unwrap_or_default(), event.reason.unwrap_or_default())
-        };
-        Ok(of_object.map(text).collect())
-    }
-}
-
-impl Drop for Harness {
-    fn drop(&mut self) {
-        if let Some((end, _)) = &self.running {
-            end.cancel();
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Client;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::core::Request;
 use serde_json::{Value, from_value, json};
 use tokio::task::JoinHandle;
@@ -56,7 +56,7 @@ async fn poison_one<K: Kind>(harness: &Harness, name: &str) -> TestResult {
 }
 
 async fn create<K: Kind>(harness: &Harness, object: Value) -> TestResult {
-    harness.api::<K>().create(&PostParams::default(), &from_value(object)?).await?;
+    harness.create::<K>(&from_value(object)?).await?;
     Ok(())
 }
 

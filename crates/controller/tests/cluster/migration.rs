@@ -25,7 +25,7 @@ use crate::upstream::{self, LEASE, Original, SCALED, SETS, mesh};
 async fn left_behind(name: &str) -> anyhow::Result<Harness> {
     let mut harness = Harness::without_controller(name).await?;
     // Keeps the running images, as the migration guide says.
-    harness.settings.runner_images = upstream::runner_images();
+    harness.options.settings.runner_images = upstream::runner_images();
     Original { client: &harness.client, namespace: &harness.namespace }.install().await?;
     all_run(&harness).await?;
     Ok(harness)
@@ -120,7 +120,7 @@ async fn migration_causes_at_most_one_rollout() -> TestResult {
     let mut harness = Box::pin(left_behind("takeover")).await?;
     let (before, shaped) = (identities(&harness).await?, templates(&harness).await?);
     let of_function = harness.get::<Function>("m-shout").await?.metadata.generation;
-    harness.candidate = Some(Candidate {
+    harness.options.candidate = Some(Candidate {
         namespace: harness.namespace.clone(),
         lease: LEASE.to_owned(),
         identity: "ours".to_owned(),
@@ -150,7 +150,7 @@ async fn migration_causes_at_most_one_rollout() -> TestResult {
     mesh_is_ready(&harness).await?;
     // Without leader election from now on, so that Lease writes do not count.
     harness.stop().await?;
-    harness.candidate = None;
+    harness.options.candidate = None;
     harness.start().await?;
     is_quiet(&mut harness).await?;
 
@@ -218,7 +218,7 @@ async fn it_can_be_deleted(harness: &Harness) -> TestResult {
 async fn migration_defers_rollouts_while_paused() -> TestResult {
     let mut harness = Box::pin(left_behind("takeover-paused")).await?;
     let (before, shaped) = (identities(&harness).await?, templates(&harness).await?);
-    harness.pause_rollout = true;
+    harness.options.pause_rollout = true;
     harness.start().await?;
     let status = harness.phase::<Function>("m-shout", Phase::Paused).await?;
     let pending = status.pending_change.context("nothing is pending")?;
@@ -255,7 +255,7 @@ async fn migration_defers_rollouts_while_paused() -> TestResult {
     harness.stop().await?;
 
     // Then all are released.
-    harness.pause_rollout = false;
+    harness.options.pause_rollout = false;
     harness.start().await?;
     eventually(PATIENCE, async || {
         let held = templates(&harness).await?.into_iter().find(|(_, (_, generation))| *generation != Some(2));

@@ -49,7 +49,7 @@ async fn foreign_stateful_set_is_not_changed() -> TestResult {
             },
         },
     }))?;
-    let before = harness.api().create(&kube::api::PostParams::default(), &foreign).await?;
+    let before = harness.create(&foreign).await?;
     harness.apply(&fixtures::function(fixtures::java_function("x"))?).await?;
     let status = harness.phase::<Function>("x", Phase::Degraded).await?;
     let message = status.message.unwrap_or_default();
@@ -92,7 +92,7 @@ async fn foreign_service_is_not_changed() -> TestResult {
         "metadata": { "name": "x-function-headless" },
         "spec": { "clusterIP": "None", "selector": { "app": "x" }, "ports": [{ "port": 1 }] },
     }))?;
-    let before = harness.api().create(&kube::api::PostParams::default(), &foreign).await?;
+    let before = harness.create(&foreign).await?;
     harness.apply(&fixtures::function(fixtures::java_function("x"))?).await?;
     let status = harness.phase::<Function>("x", Phase::Degraded).await?;
     let message = status.message.unwrap_or_default();

@@ -6,7 +6,7 @@ use function_mesh_api::{Function, Sink};
 use function_mesh_testkit::{PATIENCE, eventually, fixtures, mark_running};
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::{from_value, json};
 
 use crate::harness::{Harness, TestResult, public_case};
@@ -64,7 +64,7 @@ async fn rejected_pods_are_reported_in_the_api_servers_words() -> TestResult {
     let harness = Harness::new("rejected").await?;
     let quota: ResourceQuota =
         from_value(json!({ "metadata": { "name": "q" }, "spec": { "hard": { "pods": "0" } } }))?;
-    harness.api().create(&PostParams::default(), &quota).await?;
+    harness.create(&quota).await?;
     eventually(PATIENCE, async || {
         let quota = harness.get::<ResourceQuota>("q").await?;
         ensure!(quota.status.and_then(|status| status.used).is_some(), "not counted yet");
@@ -84,7 +84,7 @@ async fn rejected_pods_are_reported_in_the_api_servers_words() -> TestResult {
 
     let limits = json!({ "metadata": { "name": "l" },
         "spec": { "limits": [{ "type": "Container", "max": { "memory": "1Mi" } }] } });
-    harness.api().create(&PostParams::default(), &from_value::<LimitRange>(limits)?).await?;
+    harness.create(&from_value::<LimitRange>(limits)?).await?;
     harness.patch::<Function>("f", json!({ "spec": { "replicas": 2 } })).await?;
     rejected(&harness, "pod is not created: pods \"f-function-1\" is forbidden: maximum memory usage").await
 }

@@ -5,6 +5,7 @@ use function_mesh_api::types::Phase;
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
 use function_mesh_controller::ProtectedNamespaces;
 use function_mesh_testkit::{PATIENCE, eventually, fixtures};
+use function_mesh_workloads::Settings;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -17,7 +18,7 @@ use crate::harness::{Harness, TestResult, json as to_json};
 /// A harness whose controller treats the namespace as its own.
 async fn own_namespace(name: &str) -> anyhow::Result<Harness> {
     let mut harness = Harness::without_controller(name).await?;
-    harness.protected = ProtectedNamespaces::new([harness.namespace.clone()], []);
+    harness.options.protected = ProtectedNamespaces::new([harness.namespace.clone()], []);
     harness.start().await?;
     Ok(harness)
 }
@@ -76,7 +77,7 @@ async fn own_namespace_keeps_existing_children() -> TestResult {
     let before = harness.appears::<StatefulSet>("m-shout-function").await?;
     harness.settle().await?;
     harness.stop().await?;
-    harness.protected = ProtectedNamespaces::new([harness.namespace.clone()], []);
+    harness.options.protected = ProtectedNamespaces::new([harness.namespace.clone()], []);
     harness.start().await?;
     harness.condition("m", "Accepted", ("False", "ValidationFailed")).await?;
     harness.phase::<Function>("m-shout", Phase::Invalid).await?;
@@ -85,7 +86,7 @@ async fn own_namespace_keeps_existing_children() -> TestResult {
     ensure!((before.uid(), before.metadata.generation) == (after.uid(), after.metadata.generation));
     // With the flag, everything is reconciled.
     harness.stop().await?;
-    harness.protected = ProtectedNamespaces::default();
+    harness.options.protected = ProtectedNamespaces::default();
     harness.start().await?;
     harness.condition("m", "Accepted", ("True", "ValidationSucceeded")).await?;
     harness.get::<FunctionMesh>("m").await?.status.context("no status")?;
@@ -96,8 +97,11 @@ async fn own_namespace_keeps_existing_children() -> TestResult {
 #[tokio::test]
 async fn unsafe_backend_config_is_ignored() -> TestResult {
     let mut harness = Harness::without_controller("unsafe-backend").await?;
-    harness.settings.global_backend_config = Some("global".to_owned());
-    harness.settings.global_backend_config_namespace.clone_from(&harness.namespace);
+    harness.options.settings = Settings {
+        global_backend_config: Some("global".to_owned()),
+        global_backend_config_namespace: harness.namespace.clone(),
+        ..Settings::default()
+    };
     harness.start().await?;
     let hostile = json!({
         "autoUpdate": true,

@@ -22,7 +22,7 @@ impl Harness {
         // After a start, of all objects that are there.
         self.have_reconciled(&BTreeMap::new(), &self.objects().await?).await?;
         for _ in 0..ROUNDS {
-            let before = self.reconciles();
+            let before = self.reconciles()?;
             let objects = BTreeMap::from([
                 self.touch::<FunctionMesh>().await?,
                 self.touch::<Function>().await?,
@@ -40,7 +40,7 @@ impl Harness {
         objects: &BTreeMap<String, u64>,
     ) -> TestResult {
         eventually(PATIENCE, async || {
-            let now = self.reconciles();
+            let now = self.reconciles()?;
             let count = |of: &BTreeMap<String, u64>, kind| of.get(kind).copied().unwrap_or_default();
             for (kind, number) in objects {
                 let more = count(&now, kind) - count(before, kind);
@@ -52,9 +52,9 @@ impl Harness {
     }
 
     /// Reconciles since the controller started, by kind.
-    fn reconciles(&self) -> BTreeMap<String, u64> {
+    fn reconciles(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         let mut found = BTreeMap::new();
-        for family in self.registry.gather() {
+        for family in self.controller()?.registry.gather() {
             if family.name() != "function_mesh_reconcile_total" {
                 continue;
             }
@@ -66,7 +66,7 @@ impl Harness {
                 *found.entry(kind).or_default() += count;
             }
         }
-        found
+        Ok(found)
     }
 
     async fn objects(&self) -> anyhow::Result<BTreeMap<String, u64>> {

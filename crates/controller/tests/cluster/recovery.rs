@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh};
-use function_mesh_testkit::{PATIENCE, apply, eventually, fixtures, mark_running};
+use function_mesh_testkit::{PATIENCE, TestNamespace, eventually, fixtures, mark_running};
 use function_mesh_workloads::VerticalPodAutoscaler;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
@@ -112,7 +112,7 @@ async fn freed_name_is_used_soon() -> TestResult {
     let foreign: Service = from_value(json!({
         "metadata": { "name": "x-function-headless" }, "spec": { "clusterIP": "None", "selector": { "app": "y" } },
     }))?;
-    let foreign = harness.api::<Service>().create(&PostParams::default(), &foreign).await?;
+    let foreign = harness.create::<Service>(&foreign).await?;
     harness.apply(&fixtures::function(fixtures::java_function("x"))?).await?;
     harness.phase::<Function>("x", Phase::Degraded).await?;
     harness.delete::<Service>("x-function-headless").await?;
@@ -147,19 +147,19 @@ async fn mesh_reports_waiting_for_deleted_components() -> TestResult {
 #[tokio::test]
 async fn global_backend_config_outside_watched_namespaces() -> TestResult {
     let mut harness = Harness::without_controller("elsewhere").await?;
-    let elsewhere = harness.plane.namespace(&harness.client, "defaults").await?;
+    let elsewhere = TestNamespace::new("defaults").await?;
     let config = |value: &str| {
         let env = Some([("COLOUR".to_owned(), value.to_owned())].into());
         let spec = BackendConfigSpec { env, auto_update: Some(true), ..BackendConfigSpec::default() };
         BackendConfig::new("global", spec)
     };
-    apply(&harness.client, &elsewhere, &config("red")).await?;
-    harness.settings.global_backend_config = Some("global".to_owned());
-    harness.settings.global_backend_config_namespace.clone_from(&elsewhere);
+    elsewhere.apply(&config("red")).await?;
+    harness.options.settings.global_backend_config = Some("global".to_owned());
+    harness.options.settings.global_backend_config_namespace.clone_from(&elsewhere.namespace);
     harness.start().await?;
     harness.apply(&fixtures::function(fixtures::java_function("x"))?).await?;
     for colour in ["red", "blue"] {
-        apply(&harness.client, &elsewhere, &config(colour)).await?;
+        elsewhere.apply(&config(colour)).await?;
         let check = async |set: &StatefulSet| {
             ensure!(to_json(set)?.to_string().contains(&format!("\"{colour}\"")), "not {colour}");
             Ok(())

@@ -9,7 +9,7 @@ use function_mesh_testkit::{eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::harness::{Harness, TestResult, texts};
@@ -301,7 +301,7 @@ async fn a_pod_that_blocks_its_own_repair_is_deleted() -> TestResult {
     (ordered.metadata.resource_version, ordered.metadata.uid, ordered.status) = (None, None, None);
     ordered.metadata.managed_fields = None;
     ordered.spec.as_mut().context("no spec")?.pod_management_policy = Some("OrderedReady".to_owned());
-    harness.api().create(&PostParams::default(), &ordered).await?;
+    harness.create(&ordered).await?;
     harness.start().await?;
     state(harness, Phase::Degraded, RolloutState::Failed).await?;
     assert_eq!(images(harness).await?, ["missing-0"]);

@@ -7,7 +7,7 @@ use function_mesh_testkit::{PATIENCE, Webhook, eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::{from_value, json};
 
 use crate::harness::{Harness, TestResult, texts};
@@ -110,7 +110,7 @@ async fn foreign_autoscaler_is_not_changed_or_deleted() -> TestResult {
         "metadata": { "name": "x-function", "labels": { "compute.functionmesh.io/component": "function" } },
         "spec": { "maxReplicas": 9, "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "y" } },
     }))?;
-    let before = harness.api().create(&PostParams::default(), &foreign).await?;
+    let before = harness.create(&foreign).await?;
     let mut spec = fixtures::java_function("x");
     spec.max_replicas = Some(5);
     harness.apply(&fixtures::function(spec)?).await?;

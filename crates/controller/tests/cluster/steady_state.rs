@@ -5,14 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::FunctionMesh;
-use function_mesh_controller::{Options, ProtectedNamespaces, run};
-use function_mesh_kube::namespaces::Namespaces;
-use function_mesh_serving::Readiness;
-use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::{
-    ControlPlane, PATIENCE, ServerWrites, apply, eventually, fixtures, mark_running,
+    ControlPlane, ControllerHarness, PATIENCE, ServerWrites, apply, eventually, fixtures, mark_running,
+    test_options,
 };
-use function_mesh_workloads::Settings;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Api;
 use kube::api::ListParams;
@@ -75,25 +71,10 @@ async fn steady_state_and_restart_cause_no_writes() -> TestResult {
 async fn crds_can_be_installed_later() -> TestResult {
     let plane = ControlPlane::start().await?;
     let client = plane.client().await?;
-    let end = CancellationToken::new();
-    let readiness = Readiness::new(end.clone());
-    let options = Options {
-        settings: Settings::default(),
-        namespaces: Namespaces::default(),
-        protected: ProtectedNamespaces::default(),
-        concurrency: 4,
-        pause_rollout: false,
-        candidate: None,
-        publish_settings: None,
-        observer: None,
-    };
-    let controller = {
-        let (client, readiness, end) = (client.clone(), readiness.clone(), end.clone());
-        tokio::spawn(async move { run(client, options, &prometheus::Registry::new(), &readiness, end).await })
-    };
+    let controller = ControllerHarness::start(client.clone(), test_options(&[]));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    ensure!(!controller.is_finished(), "it gave up");
-    let missing = readiness.missing();
+    ensure!(!controller.has_ended(), "it gave up");
+    let missing = controller.missing();
     assert!(missing.contains(&"cache of functionmeshes".to_owned()), "{missing:?}");
 
     plane.install_definitions().await?;
@@ -107,7 +88,7 @@ async fn crds_can_be_installed_later() -> TestResult {
         Ok(())
     })
     .await?;
-    assert_eq!(readiness.missing(), [""; 0]);
+    assert_eq!(controller.missing(), [""; 0]);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = ServerWrites::read(&client).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -119,6 +100,5 @@ async fn crds_can_be_installed_later() -> TestResult {
             .contains(&resource.as_str())
     });
     assert_eq!(writes, BTreeMap::new());
-    end.cancel();
-    controller.await?
+    controller.stop().await
 }

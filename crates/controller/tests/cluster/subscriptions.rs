@@ -2,11 +2,10 @@
 
 use anyhow::{Context, ensure};
 use function_mesh_api::{Function, labels};
-use function_mesh_testkit::{PATIENCE, apply, eventually, fixtures};
+use function_mesh_testkit::{PATIENCE, TestNamespace, eventually, fixtures, test_options};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
-use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::ListParams;
 use serde_json::{from_value, json};
 
 use crate::deletion::{function_with_cleanup, has_event, is_up, job_appears, job_ends, targets};
@@ -21,8 +20,8 @@ fn consumer(name: &str) -> anyhow::Result<Function> {
 #[tokio::test]
 async fn cleanup_keeps_subscriptions_of_other_namespaces() -> TestResult {
     let mut harness = Harness::without_controller("first").await?;
-    let other = harness.plane.namespace(&harness.client, "second").await?;
-    harness.second = Some(other.clone());
+    let other = TestNamespace::new("second").await?;
+    harness.options = test_options(&[&harness.namespace, &other.namespace]);
     harness.start().await?;
     let topics = |topics: &[&str]| {
         let mut function = consumer("x")?;
@@ -31,15 +30,17 @@ async fn cleanup_keeps_subscriptions_of_other_namespaces() -> TestResult {
     };
     // The other component uses one of the two topics.
     harness.apply(&topics(&["words", "others"])?).await?;
-    apply(&harness.client, &other, &topics(&["persistent://public/default/words"])?).await?;
+    other.apply(&topics(&["persistent://public/default/words"])?).await?;
     is_up(&harness, "x").await?;
     harness.delete::<Function>("x").await?;
     let job = job_appears(&harness, "x-function-cleanup-").await?;
     assert_eq!(targets(&job)?, ["subscription", "shared", "persistent://public/default/others"]);
     job_ends(&harness, "x-function-cleanup-", 0).await?;
     harness.gone::<Function>("x").await?;
-    let kept =
-        format!("Normal CleanupSkipped: kept subscription shared of words: used by Function {other}/x");
+    let kept = format!(
+        "Normal CleanupSkipped: kept subscription shared of words: used by Function {}/x",
+        other.namespace
+    );
     has_event(&harness, "Function", "x", &kept).await?;
     let events = harness.events("Function", "x").await?;
     assert!(
@@ -47,11 +48,9 @@ async fn cleanup_keeps_subscriptions_of_other_namespaces() -> TestResult {
         "{events:?}"
     );
     // The last component deletes the subscription.
-    let api = Api::<Function>::namespaced(harness.client.clone(), &other);
-    api.delete("x", &DeleteParams::default()).await?;
-    let jobs = Api::<Job>::namespaced(harness.client.clone(), &other);
+    other.delete::<Function>("x").await?;
     eventually(PATIENCE, async || {
-        let jobs = jobs.list(&ListParams::default()).await?.items;
+        let jobs = other.api::<Job>().list(&ListParams::default()).await?.items;
         let job = jobs.first().context("no Job")?;
         ensure!(targets(job)? == ["subscription", "shared", "persistent://public/default/words"]);
         Ok(())

@@ -93,7 +93,7 @@ async fn stalled(harness: &Harness, status_and_reason: (&str, &str)) -> anyhow::
 async fn traffic_is_in_the_status_and_changes_are_told() -> TestResult {
     let server = WebServer::start(pulsar(1_234, 10)).await?;
     let mut harness = Harness::without_controller("traffic").await?;
-    harness.observer = Some(settings(&format!("clusters: [{{url: '{}'}}]", server.url()))?);
+    harness.options.observer = Some(settings(&format!("clusters: [{{url: '{}'}}]", server.url()))?);
     harness.start().await?;
     config_map(&harness, server.url()).await?;
     harness.apply(&function()?).await?;
@@ -154,7 +154,7 @@ const STALL_REASONS: [&str; 4] = ["NotStalled", "AccessDenied", "PulsarUnavailab
 #[tokio::test]
 async fn a_mesh_tells_what_is_unknown() -> TestResult {
     let mut harness = Harness::without_controller("unknown").await?;
-    harness.observer = Some(settings("{}")?);
+    harness.options.observer = Some(settings("{}")?);
     harness.start().await?;
     let mut spec = fixtures::java_function("f");
     spec.pulsar = from_value(json!({ "pulsarConfig": "pulsar" }))?;
@@ -185,14 +185,14 @@ async fn without_observing_the_status_has_no_traffic() -> TestResult {
     let server = WebServer::start(pulsar(7, 10)).await?;
     let mut harness = Harness::without_controller("off").await?;
     let settings = settings(&format!("clusters: [{{url: '{}'}}]", server.url()))?;
-    harness.observer = Some(settings);
+    harness.options.observer = Some(settings);
     harness.start().await?;
     config_map(&harness, server.url()).await?;
     harness.apply(&function()?).await?;
     traffic(&harness, |traffic| traffic.backlog == Some(7)).await?;
     harness.stop().await?;
     // Turned off, the operator leaves no old numbers behind.
-    harness.observer = None;
+    harness.options.observer = None;
     let asked = server.asked();
     harness.start().await?;
     eventually(PATIENCE, async || {

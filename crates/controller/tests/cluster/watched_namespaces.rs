@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
-use function_mesh_controller::{CONTROLLERS, Options, ProtectedNamespaces, run};
+use function_mesh_controller::Options;
 use function_mesh_kube::leader_election::Candidate;
-use function_mesh_kube::namespaces::Namespaces;
-use function_mesh_serving::Readiness;
-use function_mesh_serving::shutdown::CancellationToken;
 use function_mesh_testkit::faults::Faults;
 use function_mesh_testkit::{
-    ControlPlane, Kind, PATIENCE, apply, eventually, fixtures, mark_ended, mark_running,
+    ControlPlane, ControllerHarness, Kind, PATIENCE, apply, eventually, fixtures, mark_ended, mark_running,
+    test_options,
 };
 use function_mesh_workloads::Settings;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -92,59 +90,27 @@ async fn allow(client: &Client, user: &str, namespace: &str, rules: &[Rule], nam
     Ok(())
 }
 
-/// A controller of some namespaces with the permissions of a user.
+/// A controller with the permissions of a user.
 struct Scoped {
-    readiness: Readiness,
+    controller: ControllerHarness,
     faults: Faults,
-    end: CancellationToken,
 }
 
 impl Scoped {
-    fn start(config: Config, namespaces: &[&str], settings: Settings) -> anyhow::Result<Self> {
-        Self::start_as(config, namespaces, settings, None)
-    }
-
-    fn start_as(
-        config: Config,
-        namespaces: &[&str],
-        settings: Settings,
-        candidate: Option<Candidate>,
-    ) -> anyhow::Result<Self> {
+    fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         let faults = Faults::default();
-        let client = faults.client(config)?;
-        let namespaces: Namespaces = namespaces.join(",").parse()?;
-        let options = Options {
-            settings,
-            namespaces,
-            protected: ProtectedNamespaces::default(),
-            concurrency: 2,
-            pause_rollout: false,
-            candidate,
-            publish_settings: None,
-            observer: None,
-        };
-        let end = CancellationToken::new();
-        let readiness = Readiness::new(end.clone());
-        readiness.gate(CONTROLLERS);
-        let (ready, token) = (readiness.clone(), end.clone());
-        tokio::spawn(async move { run(client, options, &prometheus::Registry::new(), &ready, token).await });
-        Ok(Self { readiness, faults, end })
+        let options = Options { concurrency: 2, ..options };
+        Ok(Self { controller: ControllerHarness::start(faults.client(config)?, options), faults })
     }
 
     /// Waits until the controller is ready, ignoring gates with this text in their names.
     async fn is_ready_but_for(&self, part: &str) -> TestResult {
         eventually(PATIENCE, async || {
-            let missing = self.readiness.missing();
+            let missing = self.controller.missing();
             ensure!(missing.iter().all(|gate| !part.is_empty() && gate.ends_with(part)), "{missing:?}");
             Ok(())
         })
         .await
-    }
-}
-
-impl Drop for Scoped {
-    fn drop(&mut self) {
-        self.end.cancel();
     }
 }
 
@@ -207,8 +173,8 @@ async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
     };
     let candidate =
         Candidate { namespace: own.clone(), lease: "leader".into(), identity: "me".into(), owner: None };
-    let config = by_roles(&plane, user).await?;
-    let scoped = Scoped::start_as(config, &[one, two], settings, Some(candidate))?;
+    let options = Options { settings, candidate: Some(candidate), ..test_options(&[one, two]) };
+    let scoped = Scoped::start(by_roles(&plane, user).await?, options)?;
     for namespace in [one, two, other] {
         let mut mesh = mesh()?;
         // Another component with the same subscription would keep it, and no Job would be created.
@@ -306,11 +272,11 @@ async fn forbidden_namespace_does_not_block_others() -> TestResult {
         let function = fixtures::function(fixtures::java_function(&format!("x{number}")))?;
         apply(&client, &without, &function).await?;
     }
-    let scoped = Scoped::start(by_roles(plane, user).await?, &[&without, &with], Settings::default())?;
+    let scoped = Scoped::start(by_roles(plane, user).await?, test_options(&[&without, &with]))?;
     apply(&client, &with, &mesh()?).await?;
     is_ready(&client, &with).await?;
     scoped.is_ready_but_for(&format!(" in {without}")).await?;
-    let missing = scoped.readiness.missing();
+    let missing = scoped.controller.missing();
     ensure!(missing.contains(&format!("cache of StatefulSets of functions in {without}")), "{missing:?}");
     ensure!(api::<StatefulSet>(&client, &without).get_opt("x0-function").await?.is_none());
 
@@ -333,7 +299,7 @@ async fn is_disconnected_and_recovers(namespaces: &[&str]) -> TestResult {
         names.push(plane.namespace(&client, prefix).await?);
     }
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let scoped = Scoped::start(plane.config().await?, &names, Settings::default())?;
+    let scoped = Scoped::start(plane.config().await?, test_options(&names))?;
     scoped.is_ready_but_for("").await?;
     for namespace in &names {
         apply(&client, namespace, &mesh()?).await?;

@@ -27,7 +27,7 @@ const QUIET: Duration = Duration::from_secs(5);
 /// Part of the names of foreign objects; components that need these names stay degraded.
 const IN_THE_WAY: &str = "blocked";
 
-pub(crate) async fn run(plane: &ControlPlane, duration: Duration, seed: u64) -> anyhow::Result<()> {
+pub(crate) async fn run(plane: &'static ControlPlane, duration: Duration, seed: u64) -> anyhow::Result<()> {
     println!("\nchaos for {duration:?}, seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut model = Model::default();
@@ -73,12 +73,16 @@ pub(crate) async fn run(plane: &ControlPlane, duration: Duration, seed: u64) -> 
     fixture.operator.lock().await.stop().await
 }
 
-async fn new_stage(plane: &ControlPlane) -> anyhow::Result<Fixture> {
+async fn new_stage(plane: &'static ControlPlane) -> anyhow::Result<Fixture> {
     Fixture::new(plane, "chaos", |client, namespace| fake_kubelet(client, namespace).boxed()).await
 }
 
 /// The result of the same manifests with an undisturbed operator.
-async fn undisturbed(plane: &ControlPlane, model: &Model, found: &Snapshot) -> anyhow::Result<Snapshot> {
+async fn undisturbed(
+    plane: &'static ControlPlane,
+    model: &Model,
+    found: &Snapshot,
+) -> anyhow::Result<Snapshot> {
     let fixture = new_stage(plane).await?;
     Box::pin(foreign(&fixture)).await?;
     fixture.start().await?;

@@ -1,14 +1,15 @@
 //! A fixture: a namespace with its own operator and a fake kubelet, and the steps of flows.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
 use function_mesh_testkit::faults::Faults;
-use function_mesh_testkit::{ControlPlane, Kind, apply};
+use function_mesh_testkit::{ControlPlane, Kind, TestNamespace};
 use futures::future::BoxFuture;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::Client;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
@@ -30,12 +31,19 @@ pub(crate) type Helper = fn(Client, String) -> BoxFuture<'static, ()>;
 /// The fixture; clones share it.
 #[derive(Clone)]
 pub(crate) struct Fixture {
-    pub(crate) client: Client,
-    pub(crate) namespace: String,
+    test: TestNamespace,
     /// Injects faults between the operator and the API server.
     pub(crate) faults: Faults,
     pub(crate) operator: Arc<Mutex<Operator>>,
     _helper: Arc<Helping>,
+}
+
+impl Deref for Fixture {
+    type Target = TestNamespace;
+
+    fn deref(&self) -> &TestNamespace {
+        &self.test
+    }
 }
 
 struct Helping(AbortHandle);
@@ -48,14 +56,17 @@ impl Drop for Helping {
 
 impl Fixture {
     /// A namespace with a fake kubelet; the operator does not run yet.
-    pub(crate) async fn new(plane: &ControlPlane, name: &str, helper: Helper) -> anyhow::Result<Self> {
-        let client = plane.client().await?;
-        let namespace = plane.namespace(&client, name).await?;
+    pub(crate) async fn new(
+        plane: &'static ControlPlane,
+        name: &str,
+        helper: Helper,
+    ) -> anyhow::Result<Self> {
+        let test = TestNamespace::on(plane, name).await?;
         let faults = Faults::default();
-        let operator = Operator::new(plane.config().await?, namespace.clone(), faults.clone());
-        let helping = tokio::spawn(helper(client.clone(), namespace.clone())).abort_handle();
+        let operator = Operator::new(plane.config().await?, &test.namespace, faults.clone());
+        let helping = tokio::spawn(helper(test.client.clone(), test.namespace.clone())).abort_handle();
         let operator = Arc::new(Mutex::new(operator));
-        Ok(Self { client, namespace, faults, operator, _helper: Arc::new(Helping(helping)) })
+        Ok(Self { test, faults, operator, _helper: Arc::new(Helping(helping)) })
     }
 
     pub(crate) async fn start(&self) -> anyhow::Result<()> {
@@ -76,26 +87,15 @@ impl Fixture {
         operator.start()
     }
 
-    /// Applies a manifest.
+    /// Applies a manifest, as a step of a flow.
     pub(crate) async fn apply<K: Kind>(&self, object: &K) -> anyhow::Result<()> {
-        apply(&self.client, &self.namespace, object).await.map(|_| ())
-    }
-
-    /// Creates a foreign object.
-    pub(crate) async fn create<K: Kind>(&self, object: &K) -> anyhow::Result<K> {
-        Ok(self.api::<K>().create(&PostParams::default(), object).await?)
-    }
-
-    pub(crate) async fn delete<K: Kind>(&self, name: &str) -> anyhow::Result<()> {
-        self.api::<K>().delete(name, &DeleteParams::background()).await?;
-        Ok(())
+        self.test.apply(object).await.map(drop)
     }
 
     /// Removes owner references and finalizers, as a restore from a backup does.
     pub(crate) async fn strip<K: Kind>(&self, name: &str) -> anyhow::Result<()> {
-        let change = Patch::Merge(json!({ "metadata": { "ownerReferences": null, "finalizers": null } }));
-        self.api::<K>().patch(name, &PatchParams::default(), &change).await?;
-        Ok(())
+        let change = json!({ "metadata": { "ownerReferences": null, "finalizers": null } });
+        self.patch::<K>(name, change).await.map(drop)
     }
 
     /// Scales as `kubectl scale` does.
@@ -103,10 +103,6 @@ impl Fixture {
         let scale = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
         self.api::<K>().patch_scale(name, &PatchParams::default(), &scale).await?;
         Ok(())
-    }
-
-    pub(crate) fn api<K: Kind>(&self) -> Api<K> {
-        Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     pub(crate) async fn look(&self) -> anyhow::Result<Snapshot> {

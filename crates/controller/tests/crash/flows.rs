@@ -166,7 +166,7 @@ pub(crate) fn all() -> Vec<Flow> {
                     let mut operator = fixture.operator.lock().await;
                     operator.stop().await?;
                     // A field that an operator upgrade renders differently.
-                    operator.settings.resource_labels.insert("version".to_owned(), "two".to_owned());
+                    operator.options.settings.resource_labels.insert("version".to_owned(), "two".to_owned());
                     operator.start()
                 }
                 .boxed()

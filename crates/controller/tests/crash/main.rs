@@ -82,7 +82,7 @@ async fn run(flows: &[String]) -> anyhow::Result<()> {
 }
 
 /// An operator that is stopped before its caches have synced exits.
-async fn stops_while_it_starts(plane: &ControlPlane) -> anyhow::Result<()> {
+async fn stops_while_it_starts(plane: &'static ControlPlane) -> anyhow::Result<()> {
     let fixture = Fixture::new(plane, "stops", |_, _| async {}.boxed()).await?;
     fixture.start().await?;
     let mut operator = fixture.operator.lock().await;

@@ -170,7 +170,7 @@ fn check_writes(flow: Flow, requests: &[RequestInfo]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn started(plane: &ControlPlane, flow: Flow) -> anyhow::Result<Fixture> {
+async fn started(plane: &'static ControlPlane, flow: Flow) -> anyhow::Result<Fixture> {
     let fixture = Fixture::new(plane, "crash", flow.helper).await?;
     fixture.start().await?;
     (flow.start)(fixture.clone()).await?;

@@ -32,7 +32,7 @@ impl Observed {
         let answer = Arc::clone(&consumers);
         let server = WebServer::start(move |path| stats(path, answer.load(Ordering::Relaxed))).await?;
         let mut harness = Harness::without_controller(name).await?;
-        harness.observer = Some(settings(server.url())?);
+        harness.options.observer = Some(settings(server.url())?);
         harness.start().await?;
         let data = json!({ "webServiceURL": server.url(), "brokerServiceURL": "pulsar://pulsar:6650" });
         let config_map: ConfigMap = from_value(json!({ "metadata": { "name": "pulsar" }, "data": data }))?;

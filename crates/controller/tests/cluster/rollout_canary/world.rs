@@ -87,7 +87,7 @@ impl World {
         let counters = Arc::new(Counters::default());
         let server = tokio::spawn(serve(listener, Arc::clone(&counters)));
         let mut harness = Harness::without_controller(name).await?;
-        harness.observer = Some(ObserverSettings::default());
+        harness.options.observer = Some(ObserverSettings::default());
         harness.start().await?;
         let mut spec = serde_json::to_value(fixtures::java_function("f"))?;
         (spec["image"], spec["replicas"], spec["rollout"]) = (json!("good-1"), json!(4), rollout);

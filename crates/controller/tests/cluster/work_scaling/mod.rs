@@ -37,7 +37,7 @@ impl World {
     async fn new(name: &str) -> anyhow::Result<Self> {
         let broker = Broker::start().await?;
         let mut harness = Harness::without_controller(name).await?;
-        harness.observer = Some(settings(broker.url())?);
+        harness.options.observer = Some(settings(broker.url())?);
         harness.start().await?;
         let data = json!({ "webServiceURL": broker.url(), "brokerServiceURL": "pulsar://pulsar:6650" });
         let config_map: ConfigMap = from_value(json!({ "metadata": { "name": "pulsar" }, "data": data }))?;
