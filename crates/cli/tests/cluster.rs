@@ -72,9 +72,7 @@ impl Published {
         for item in list["items"].as_array().context("no items")? {
             let is_component = ["Function", "Source", "Sink"].iter().any(|kind| item["kind"] == *kind);
             let manager = if is_component { managers::MESH } else { managers::WORKLOAD };
-            let manager = format!("--field-manager={manager}");
-            let args = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
-            self.plane.kubectl(&args, &item.to_string()).await?;
+            self.apply_manifest(item, manager).await?;
         }
         Ok(())
     }
@@ -203,9 +201,7 @@ async fn diff_keeps_the_edition_of_a_live_template() -> anyhow::Result<()> {
     let valid = valid_component(function).map_err(|violations| anyhow::anyhow!("{violations}"))?;
     let settings = Settings::default();
     let set = render_edition(&valid, Backends::default(), &settings, Edition::First).stateful_set;
-    let manager = format!("--field-manager={}", managers::WORKLOAD);
-    let args = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
-    harness.plane.kubectl(&args, &serde_json::to_string(&set)?).await?;
+    harness.apply_manifest(&serde_json::to_value(&set)?, managers::WORKLOAD).await?;
 
     let (status, out) = harness.diff(spec.clone())?;
     assert_eq!(out, "0 new, 0 changed, 0 removed, 3 unchanged; pods of 0 StatefulSets restart\n");
@@ -256,7 +252,7 @@ async fn diff_removes_components_and_refuses_other_owners() -> anyhow::Result<()
         "spec": { "serviceName": "x", "selector": { "matchLabels": { "a": "b" } }, "template": {
             "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "c" }] } } },
     });
-    harness.plane.kubectl(&["create", "-f", "-"], &orphan.to_string()).await?;
+    harness.create_manifest(&orphan).await?;
     let parts = [scaled.into(), fixtures::python_function("extra").into(), fixtures::sink("drain").into()];
     let more = harness.file("more.json", &fixtures::mesh("m", parts)?)?;
     let (status, out, _) = harness.run(&["diff", "-f", more.to_str().unwrap()])?;

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use function_mesh_api::labels::managers;
 use function_mesh_testkit::{PATIENCE, fixtures};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -47,7 +48,7 @@ impl Mesh {
         let list: Value = serde_json::from_str(&out)?;
         for item in list["items"].as_array().context("no items")? {
             if ["Function", "Source", "Sink"].iter().any(|kind| item["kind"] == *kind) {
-                self.plane.kubectl(&["apply", "--server-side", "-f", "-"], &item.to_string()).await?;
+                self.apply_manifest(item, managers::MESH).await?;
             }
         }
         Ok(())

@@ -1,9 +1,13 @@
 //! A namespace of a test, and what tests do with the objects in it.
 
 use anyhow::{Context, ensure};
+use function_mesh_api::labels::API_VERSION;
 use k8s_openapi::api::core::v1::Event;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, TypeMeta,
+};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::control_plane::{ControlPlane, Kind, apply};
@@ -63,12 +67,42 @@ impl TestNamespace {
         Ok(self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(change)).await?)
     }
 
+    /// Creates an object of any kind from its manifest. A manifest without a namespace is for this one.
+    pub async fn create_manifest(&self, manifest: &Value) -> anyhow::Result<()> {
+        let object: DynamicObject = serde_json::from_value(manifest.clone())?;
+        self.api_of(&object)?.create(&PostParams::default(), &object).await?;
+        Ok(())
+    }
+
+    /// Applies a manifest of any kind with server-side apply, as this field manager, which takes the fields of others.
+    pub async fn apply_manifest(&self, manifest: &Value, manager: &str) -> anyhow::Result<()> {
+        let object: DynamicObject = serde_json::from_value(manifest.clone())?;
+        let params = PatchParams::apply(manager).force();
+        self.api_of(&object)?.patch(&object.name_any(), &params, &Patch::Apply(manifest)).await?;
+        Ok(())
+    }
+
+    /// The API for an object: that of its namespace, or of the cluster for kinds such as ClusterRole.
+    fn api_of(&self, object: &DynamicObject) -> anyhow::Result<Api<DynamicObject>> {
+        let types = object.types.as_ref().context("a manifest without kind")?;
+        let kind = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
+        let namespace = object.metadata.namespace.as_deref().unwrap_or(&self.namespace);
+        Ok(if types.kind.starts_with("Cluster") {
+            Api::all_with(self.client.clone(), &kind)
+        } else {
+            Api::namespaced_with(self.client.clone(), namespace, &kind)
+        })
+    }
+
     /// Writes the status of an object, such as `function/f`.
     pub async fn report(&self, object: &str, status: &Value) -> anyhow::Result<()> {
-        let patch = json!({ "status": status }).to_string();
-        let args =
-            ["patch", object, "-n", &self.namespace, "--subresource=status", "--type=merge", "-p", &patch];
-        self.plane.kubectl(&args, "").await.map(drop)
+        let (kind, name) = object.split_once('/').context("not a kind and a name")?;
+        let types = TypeMeta { api_version: API_VERSION.to_owned(), kind: kind.to_owned() };
+        let kind = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.namespace, &kind);
+        let patch = Patch::Merge(json!({ "status": status }));
+        api.patch_status(name, &PatchParams::default(), &patch).await?;
+        Ok(())
     }
 
     /// Deletes an object; its dependents follow in the background.

@@ -22,7 +22,7 @@ async fn a_component_has_conditions_events_pods_and_yaml() -> anyhow::Result<()>
     harness.report("function/m-shout", &status).await?;
     let namespace = harness.namespace.as_str();
     for name in ["shout-10", "shout-2"] {
-        harness.plane.kubectl(&["create", "-n", namespace, "-f", "-"], &pod(name).to_string()).await?;
+        harness.create_manifest(&pod(name)).await?;
     }
     let event = |kind: &str, name: &str, reason: &str| {
         json!({
@@ -36,7 +36,7 @@ async fn a_component_has_conditions_events_pods_and_yaml() -> anyhow::Result<()>
         event("Pod", "shout-2", "OfPod"),
         event("Pod", "other", "Foreign"),
     ] {
-        harness.plane.kubectl(&["create", "-n", namespace, "-f", "-"], &event.to_string()).await?;
+        harness.create_manifest(&event).await?;
     }
     let console = harness.console().await?;
     let session = console.session().await?;

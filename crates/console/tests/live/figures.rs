@@ -5,12 +5,11 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
-use function_mesh_api::Function;
+use function_mesh_api::FunctionMesh;
 use function_mesh_console::hub::Times;
 use function_mesh_testkit::PATIENCE;
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::Client;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -39,9 +38,8 @@ impl Harness {
             "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "FunctionMesh",
             "metadata": { "name": "m", "namespace": self.namespace }, "spec": { "functions": functions },
         });
-        self.plane.kubectl(&["create", "-f", "-"], &mesh.to_string()).await?;
-        let uid = ["get", "functionmesh/m", "-n", &self.namespace, "-o", "jsonpath={.metadata.uid}"];
-        let uid = self.plane.kubectl(&uid, "").await?;
+        let mesh: FunctionMesh = self.create(&serde_json::from_value(mesh)?).await?;
+        let uid = mesh.uid();
         let api = "compute.functionmesh.io/v1alpha1";
         let owner = json!([{ "apiVersion": api, "kind": "FunctionMesh", "name": "m", "uid": uid, "controller": true }]);
         let create = |n: usize| {
@@ -53,8 +51,7 @@ impl Harness {
             spec.as_object_mut().and_then(|spec| spec.remove("name"));
             let object = json!({ "apiVersion": api, "kind": "Function", "metadata": metadata, "spec": spec });
             async move {
-                let object = serde_json::from_value(object)?;
-                self.api::<Function>().create(&PostParams::default(), &object).await?;
+                self.create_manifest(&object).await?;
                 self.count(n, 0).await
             }
         };
@@ -68,9 +65,7 @@ impl Harness {
             "phase": "Ready", "observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "updatedReplicas": 2,
             "traffic": traffic,
         });
-        let patch = Patch::Merge(json!({ "status": status }));
-        self.api::<Function>().patch_status(&format!("m-f{n}"), &PatchParams::default(), &patch).await?;
-        Ok(())
+        self.report(&format!("function/m-f{n}"), &status).await
     }
 }
 

@@ -302,7 +302,7 @@ async fn a_thousand_nodes_are_drawn() -> anyhow::Result<()> {
         "apiVersion": "compute.functionmesh.io/v1alpha1", "kind": "FunctionMesh",
         "metadata": { "name": "m", "namespace": harness.namespace }, "spec": { "functions": functions },
     });
-    harness.plane.kubectl(&["create", "-f", "-"], &mesh.to_string()).await?;
+    harness.create_manifest(&mesh).await?;
     let console = harness.console().await?;
     let mut browser = browser(&console, &format!("{}/m", harness.namespace)).await?;
     browser.until(&format!("{COMPONENTS} === 500")).await?;

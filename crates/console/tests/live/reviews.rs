@@ -15,7 +15,7 @@ async fn with_pod(name: &str) -> anyhow::Result<Harness> {
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "shout-0", "labels": { "app": "shout" } },
         "spec": { "containers": [{ "name": "runner", "image": "example.invalid/none:1" }], "automountServiceAccountToken": false },
     });
-    harness.plane.kubectl(&["create", "-n", &harness.namespace, "-f", "-"], &pod.to_string()).await?;
+    harness.create_manifest(&pod).await?;
     Ok(harness)
 }
 
@@ -66,7 +66,7 @@ async fn rbac_decides_what_a_user_sees() -> anyhow::Result<()> {
         "involvedObject": { "kind": "Function", "name": "m-shout", "namespace": namespace },
         "reason": "Test", "message": "text", "type": "Warning",
     });
-    harness.plane.kubectl(&["create", "-f", "-"], &event.to_string()).await?;
+    harness.create_manifest(&event).await?;
     let console = Console::in_cluster(&harness.console_account(&[]).await?, &[]).await?;
     let list = ["list"];
     let table = [

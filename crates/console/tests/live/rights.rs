@@ -14,7 +14,7 @@ pub(crate) async fn grant(harness: &Harness, user: &str, rules: &Value) -> anyho
         "subjects": [{ "kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io" }],
     });
     for object in [role, binding] {
-        harness.plane.kubectl(&["create", "-f", "-"], &object.to_string()).await?;
+        harness.create_manifest(&object).await?;
     }
     Ok(())
 }
@@ -35,7 +35,7 @@ async fn rights_decide_what_is_shown() -> anyhow::Result<()> {
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "shout-0", "labels": { "app": "shout" } },
         "spec": { "containers": [{ "name": "runner", "image": "example.invalid/none:1" }], "automountServiceAccountToken": false },
     });
-    harness.plane.kubectl(&["create", "-n", &harness.namespace, "-f", "-"], &pod.to_string()).await?;
+    harness.create_manifest(&pod).await?;
 
     // Nothing is allowed: no mesh, no detail, no log, and the reason.
     let console =

@@ -23,10 +23,6 @@ async fn rendered(values: &[&str]) -> anyhow::Result<Vec<Value>> {
 }
 
 impl Harness {
-    async fn create(&self, object: &Value) -> anyhow::Result<()> {
-        self.plane.kubectl(&["create", "-f", "-"], &object.to_string()).await.map(drop)
-    }
-
     /// A kubeconfig of a user with the roles of the console, as the chart renders them. Their names are prefixed, since
     /// tests share a cluster.
     pub(crate) async fn console_account(&self, values: &[&str]) -> anyhow::Result<PathBuf> {
@@ -44,7 +40,7 @@ impl Harness {
                 *subjects =
                     json!([{ "kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io" }]);
             }
-            self.create(&object).await?;
+            self.create_manifest(&object).await?;
         }
         self.plane.kubeconfig_by_roles(&user).await
     }
@@ -52,12 +48,13 @@ impl Harness {
     /// A ServiceAccount of the namespace, which may do this there. The result is its token.
     pub(crate) async fn user(&self, name: &str, rules: &Value) -> anyhow::Result<String> {
         let metadata = json!({ "name": name, "namespace": self.namespace });
-        self.create(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata })).await?;
+        self.create_manifest(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata }))
+            .await?;
         let group = "rbac.authorization.k8s.io";
         let api = format!("{group}/v1");
         let role = json!({ "apiVersion": api, "kind": "Role", "metadata": metadata, "rules": rules });
-        self.create(&role).await?;
-        self.create(&json!({
+        self.create_manifest(&role).await?;
+        self.create_manifest(&json!({
             "apiVersion": api, "kind": "RoleBinding", "metadata": metadata,
             "roleRef": { "apiGroup": group, "kind": "Role", "name": name },
             "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": self.namespace }],

@@ -363,6 +363,8 @@ async fn deletion_continues_after_a_restart() -> TestResult {
     harness.settle().await?;
     harness.stop().await?;
     job_ends(&harness, "x-function-cleanup-", 0).await?;
+    // The Job controller counts the pod, too; a deletion meanwhile would be a conflict.
+    harness.settle().await?;
     harness.start().await?;
     harness.gone::<Function>("x").await?;
     let writes = texts(&harness.settle().await?);

@@ -11,6 +11,7 @@ use function_mesh_testkit::{
     ControlPlane, ControllerHarness, PATIENCE, Recorder, TestNamespace, Write, eventually, test_options,
 };
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource as _;
@@ -159,7 +160,7 @@ impl Harness {
         anyhow::bail!("it keeps writing: {:?}", texts(&self.recorder.take()));
     }
 
-    /// The resource versions of all StatefulSets and pods: a busy machine writes them late, and each is
+    /// The resource versions of all StatefulSets, Jobs and pods: a busy machine writes them late, and each is
     /// a reason for the operator to write again. None if a StatefulSet was not looked at since it changed.
     async fn versions(&self) -> anyhow::Result<Option<Vec<Option<String>>>> {
         let everything = ListParams::default();
@@ -168,9 +169,11 @@ impl Harness {
         let text = self.client.request_text(Request::new(path).list(&everything)?).await?;
         let sets = serde_json::from_str::<Sets>(&text)?.items;
         let pods = self.api::<Pod>().list_metadata(&everything).await?.items;
+        let jobs = self.api::<Job>().list_metadata(&everything).await?.items;
         let is_current = sets.iter().all(|it| it.status.observed_generation == it.metadata.generation);
         let sets = sets.into_iter().map(|set| set.metadata.resource_version);
-        let versions = sets.chain(pods.into_iter().map(|pod| pod.metadata.resource_version));
+        let others = pods.into_iter().map(|pod| pod.metadata).chain(jobs.into_iter().map(|job| job.metadata));
+        let versions = sets.chain(others.map(|metadata| metadata.resource_version));
         Ok(is_current.then(|| versions.collect()))
     }
 }
