@@ -10,7 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 
-use crate::component::{PodFailures, Rollouts, SettledComponents};
+use crate::component::{PodFailures, RejectedPods, Rollouts, SettledComponents};
 use crate::metrics::Metrics;
 use crate::protected_namespaces::ProtectedNamespaces;
 use crate::runtime::backoff::Backoff;
@@ -66,6 +66,8 @@ pub struct Shared {
     pub pod_failures: PodFailures,
     /// Since when pods are missing.
     pub missing_pods: MissingPods,
+    /// Whose pods the API server rejects.
+    pub rejected_pods: RejectedPods,
     /// What is remembered of rollouts.
     pub rollouts: Rollouts,
     /// Message traffic of components; None if it is not observed.

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::builder::{ControllerBuilder, run_controller};
-use crate::component::{Peers, PodFailures, Rollouts, SettledComponents};
+use crate::component::{Peers, PodFailures, RejectedPods, Rollouts, SettledComponents};
 use crate::context::Shared;
 use crate::mesh::MeshReconciler;
 use crate::metrics::Metrics;
@@ -179,6 +179,7 @@ impl Manager {
             echoes: Echoes::default(),
             pod_failures: PodFailures::default(),
             missing_pods: MissingPods::default(),
+            rejected_pods: RejectedPods::default(),
             rollouts: Rollouts::default(),
             traffic: observer.as_ref().map(|_| Arc::default()),
         });

@@ -174,11 +174,12 @@ async fn measure_functions(args: &Args) -> anyhow::Result<Figures> {
 
     eprintln!("  creating {} functions", args.functions);
     let start = Timestamp::now();
-    let (created, edits) = if args.edits {
+    let (created, mut edits) = if args.edits {
         stage.load.create_functions_beside_edits(args.functions).await?
     } else {
         (stage.load.create_functions(args.functions).await?, Vec::new())
     };
+    edits.sort();
     eprintln!("  waiting for their children");
     let children = created + stage.load.children_of(args.functions).await?;
     eprintln!("  waiting until the controller is quiet");
@@ -219,7 +220,8 @@ async fn measure_functions(args: &Args) -> anyhow::Result<Figures> {
         resident: usage.resident,
         steady: Steady { requests, cpu: usage.cpu.saturating_sub(busy.cpu) },
         scrape,
-        slowest_edit: edits.into_iter().max(),
+        median_edit: edits.get(edits.len() / 2).copied(),
+        slowest_edit: edits.last().copied(),
         restart,
         edit: None,
         bare,

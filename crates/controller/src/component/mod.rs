@@ -66,6 +66,7 @@ pub use peers::Peers;
 pub use pod_failures::PodFailures;
 use reconcile_delete::{reconcile_delete, release_undecodable};
 pub use recreate::Recreate;
+pub use rejected_pods::RejectedPods;
 use rollout::Decided;
 pub use rollout::{AppliedRollout, RolloutReport, Rollouts};
 use settled::Inputs;

@@ -13,10 +13,10 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 
+use super::Context;
 use super::pod_counts::Pods;
 use super::status::Applied;
 use super::summary::{Container, PodSummary};
-use super::{Context, rejected_pods};
 use function_mesh_kube::cache::{Cache, watch_error_message};
 use function_mesh_kube::compact::Compact;
 
@@ -91,7 +91,7 @@ pub(super) async fn diagnose<C: Component>(applied: &Applied, component: &C, con
         waiting
     } else {
         let uid = applied.stateful_set.uid().unwrap_or_default();
-        let found = rejected_pods::last_rejection(&shared.client, &namespace, &uid).await;
+        let found = shared.rejected_pods.last(&shared.client, &namespace, &uid).await;
         (shared.missing_pods.searched(&key, found.clone(), Instant::now()), found)
     };
     diagnose.recheck_within(remaining);

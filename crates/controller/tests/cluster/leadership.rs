@@ -52,7 +52,12 @@ async fn follower_leads_after_a_stalled_leader_stopped() -> TestResult {
         }
         anyhow::Ok(())
     });
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // The Lease may name it before it knows that it leads.
+    eventually(PATIENCE, async || {
+        ensure!(!first.writes().is_empty(), "the leader writes nothing");
+        Ok(())
+    })
+    .await?;
     first.fault("/leases/", Fault::Hold);
     let held = Instant::now();
     let error = leading.ends().await.err().context("it returned without an error")?.to_string();
