@@ -10,6 +10,7 @@ use function_mesh_api::{BackendConfig, Function, FunctionMesh, Sink, Source, lab
 use function_mesh_kube::connect::{ConnectArgs, ConnectError};
 use function_mesh_workloads::{
     OPERATOR_NAMESPACE, PublishedSettings, SETTINGS_CONFIG_MAP, SettingsError, VerticalPodAutoscaler,
+    Workload,
 };
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -240,12 +241,7 @@ impl Cluster {
     /// All objects of Function Mesh kinds and of their children's kinds in a namespace.
     pub(crate) fn objects_and_children(&self, namespace: &str) -> Result<Snapshot, ClusterError> {
         let mut kinds = mesh_kinds();
-        kinds.extend([
-            ApiResource::erase::<StatefulSet>(&()),
-            ApiResource::erase::<Service>(&()),
-            ApiResource::erase::<HorizontalPodAutoscaler>(&()),
-            ApiResource::erase::<VerticalPodAutoscaler>(&()),
-        ]);
+        kinds.extend(child_kinds());
         self.snapshot(Some(namespace), &kinds)
     }
 
@@ -320,6 +316,16 @@ fn mesh_kinds() -> Vec<ApiResource> {
 
 fn component_kinds() -> [ApiResource; 3] {
     [ApiResource::erase::<Function>(&()), ApiResource::erase::<Source>(&()), ApiResource::erase::<Sink>(&())]
+}
+
+/// The kinds of children. Their number is that of the rendered ones.
+fn child_kinds() -> [ApiResource; Workload::KINDS.len()] {
+    [
+        ApiResource::erase::<StatefulSet>(&()),
+        ApiResource::erase::<Service>(&()),
+        ApiResource::erase::<HorizontalPodAutoscaler>(&()),
+        ApiResource::erase::<VerticalPodAutoscaler>(&()),
+    ]
 }
 
 /// A list item with apiVersion and kind, which the API server omits in lists.

@@ -217,12 +217,24 @@ pub(super) fn record<C: Component>(
 
 #[cfg(test)]
 mod tests {
+    use function_mesh_workloads::Workload;
+
     use super::*;
 
     fn observation(pending: Option<&str>) -> Observation {
         let mut applied = Applied::of(Arc::default(), Vec::new());
         applied.pending = pending.map(str::to_owned);
         Observation::of(applied, (None, None))
+    }
+
+    #[test]
+    fn contents_have_each_watched_child() {
+        // Vertical autoscalers are not watched.
+        for kind in Workload::KINDS.into_iter().filter(|kind| *kind != "VerticalPodAutoscaler") {
+            let mut contents = Contents::default();
+            contents.set(kind, Some(1));
+            assert_ne!(contents, Contents::default(), "{kind}");
+        }
     }
 
     #[test]

@@ -283,27 +283,28 @@ fn none_if_empty(text: String) -> Option<String> {
 }
 
 fn conditions(applied: &Applied, pods: Pods) -> BTreeMap<String, ResourceCondition> {
-    let entry_of = |kind: &str, condition: &str| {
+    let entry_of = |kind: &str, condition: ConditionType| {
         // The API server accepted the child, so it exists.
         let entry = ResourceCondition {
-            condition: Some(condition.to_owned()),
+            condition: Some(condition.as_str().to_owned()),
             status: Some("True".to_owned()),
             action: Some("NoAction".to_owned()),
         };
         (kind.to_owned(), entry)
     };
-    let (kind, mut stateful_set) = entry_of("StatefulSet", "StatefulSetReady");
+    let (kind, mut stateful_set) = entry_of("StatefulSet", ConditionType::StatefulSetReady);
     if applied.pending.is_some() || !pods.are_ready() {
         let action = if applied.pending.is_some() { "Update" } else { "Wait" };
         stateful_set.status = Some("False".to_owned());
         stateful_set.action = Some(action.to_owned());
     }
-    let mut conditions = BTreeMap::from([(kind, stateful_set), entry_of("Service", "ServiceReady")]);
+    let mut conditions =
+        BTreeMap::from([(kind, stateful_set), entry_of("Service", ConditionType::ServiceReady)]);
     if applied.has_autoscaler {
-        conditions.extend([entry_of("HorizontalPodAutoscaler", "HPAReady")]);
+        conditions.extend([entry_of("HorizontalPodAutoscaler", ConditionType::HPAReady)]);
     }
     if applied.has_vertical_autoscaler {
-        conditions.extend([entry_of("VerticalPodAutoscaler", "VPAReady")]);
+        conditions.extend([entry_of("VerticalPodAutoscaler", ConditionType::VPAReady)]);
     }
     conditions
 }

@@ -123,7 +123,8 @@ pub fn status_of(
     }
     let specs = condition_specs(outcome);
     let is_ready = specs.iter().any(|spec| spec.type_ == ConditionType::Ready && spec.holds == Some(true));
-    status.condition = Some(entry("MeshReady", is_ready, if is_ready { "NoAction" } else { "Wait" }));
+    status.condition =
+        Some(entry(ConditionType::MeshReady, is_ready, if is_ready { "NoAction" } else { "Wait" }));
     if matches!(outcome, Outcome::Applied(_)) {
         status.observed_generation = generation;
     }
@@ -133,19 +134,23 @@ pub fn status_of(
 }
 
 fn component_entry(role: Role, state: &ComponentState) -> ResourceCondition {
-    let condition = format!("{}Ready", role.kind());
+    let condition = match role {
+        Role::Function => ConditionType::FunctionReady,
+        Role::Source => ConditionType::SourceReady,
+        Role::Sink => ConditionType::SinkReady,
+    };
     let action = match state.phase {
         Phase::Ready | Phase::Suspended | Phase::Asleep => "NoAction",
         Phase::Paused => "Update",
         Phase::Pending => "Create",
         _ => "Wait",
     };
-    entry(&condition, state.is_ready(), action)
+    entry(condition, state.is_ready(), action)
 }
 
-fn entry(condition: &str, holds: bool, action: &str) -> ResourceCondition {
+fn entry(condition: ConditionType, holds: bool, action: &str) -> ResourceCondition {
     ResourceCondition {
-        condition: Some(condition.to_owned()),
+        condition: Some(condition.as_str().to_owned()),
         status: Some(if holds { "True" } else { "False" }.to_owned()),
         action: Some(action.to_owned()),
     }

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use function_mesh_workloads::Workload;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use kube::api::{ListParams, PostParams, WatchParams};
+use kube::api::{ApiResource, ListParams, PostParams, WatchParams};
+use kube::core::GroupVersionKind;
 use prometheus::proto::MetricFamily;
 use tower::service_fn;
 
@@ -198,5 +200,13 @@ fn labels_are_from_fixed_sets() {
     }
     for code in 100..600 {
         assert!(CODES.contains(&status_class(StatusCode::from_u16(code).unwrap())), "{code}");
+    }
+}
+
+#[test]
+fn requests_for_each_child_are_counted_by_its_resource() {
+    for kind in Workload::KINDS {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("g", "v1", kind)).plural;
+        assert!(RESOURCES.contains(&resource.as_str()), "{resource}");
     }
 }
