@@ -1,6 +1,7 @@
 //! A HorizontalPodAutoscaler while a rollout fails: more replicas would be more pods that fail.
 
 use anyhow::ensure;
+use function_mesh_api::Function;
 use function_mesh_api::types::{Phase, RolloutState};
 use function_mesh_testkit::eventually;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
