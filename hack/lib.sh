@@ -28,15 +28,25 @@ build_programs() { cargo build --quiet --workspace --locked --test reference "${
 # test_program FOLDER TEST: builds a test of the package in FOLDER and prints the path of its program. TEST `lib` is the
 # unit tests of the library.
 test_program() {
-  local -a which=("--test=$2")
-  [[ $2 != lib ]] || which=(--lib)
-  cargo test --quiet --workspace --locked "${which[@]}" --no-run --message-format json-render-diagnostics |
+  local program which="--test=$2"
+  [[ $2 != lib ]] || which=--lib
+  program=$(cargo test --quiet --workspace --locked "$which" --no-run --message-format json-render-diagnostics |
     jq -r --arg manifest "$root/$1/Cargo.toml" --arg test "$2" 'select(.reason == "compiler-artifact" and .profile.test
-      and .executable and .manifest_path == $manifest and (.target.name == $test or .target.kind == [$test])) | .executable'
+      and .executable and .manifest_path == $manifest and (.target.name == $test or .target.kind == [$test])) | .executable') ||
+    return
+  [[ -n $program ]] || die "$1: no test program $2"
+  echo "$program"
 }
 
-# run_test FOLDER PROGRAM ARGUMENT...: runs the program of a test in the folder of its package, as Cargo does.
-run_test() { (cd "$root/$1" && CARGO_MANIFEST_DIR=$PWD "${@:2}"); }
+# in_package FOLDER COMMAND...: runs a command in the folder of a package, as Cargo runs tests.
+in_package() { (cd "$root/$1" && CARGO_MANIFEST_DIR=$PWD "${@:2}"); }
+
+# run_test FOLDER TEST ARGUMENT...: builds a test of the package in FOLDER and runs it.
+run_test() {
+  local program
+  program=$(test_program "$1" "$2") || return
+  in_package "$1" "$program" "${@:3}"
+}
 
 # The start time of a process: PIDs are reused, a PID with its start time is unique.
 start_time() {
