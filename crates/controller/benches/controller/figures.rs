@@ -206,7 +206,7 @@ pub(crate) fn print_table(runs: &[Figures]) {
 }
 
 /// The median of the known values; of two in the middle the smaller one.
-fn median(values: &[Option<f64>]) -> Option<f64> {
+pub(crate) fn median(values: &[Option<f64>]) -> Option<f64> {
     let mut known: Vec<_> = values.iter().flatten().copied().collect();
     known.sort_by(f64::total_cmp);
     known.get(known.len().saturating_sub(1) / 2).copied()

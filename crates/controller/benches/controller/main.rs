@@ -38,7 +38,7 @@ use clap::Parser;
 use function_mesh_testkit::ControlPlane;
 use jiff::Timestamp;
 
-use crate::figures::{Edit, Figures, Restart, Steady, print_json, print_table};
+use crate::figures::{Edit, Figures, Restart, Steady, median, print_json, print_table};
 use crate::load::Load;
 use crate::program::{Operator, Program};
 use crate::requests::Requests;
@@ -174,12 +174,11 @@ async fn measure_functions(args: &Args) -> anyhow::Result<Figures> {
 
     eprintln!("  creating {} functions", args.functions);
     let start = Timestamp::now();
-    let (created, mut edits) = if args.edits {
+    let (created, edits) = if args.edits {
         stage.load.create_functions_beside_edits(args.functions).await?
     } else {
         (stage.load.create_functions(args.functions).await?, Vec::new())
     };
-    edits.sort();
     eprintln!("  waiting for their children");
     let children = created + stage.load.children_of(args.functions).await?;
     eprintln!("  waiting until the controller is quiet");
@@ -220,8 +219,9 @@ async fn measure_functions(args: &Args) -> anyhow::Result<Figures> {
         resident: usage.resident,
         steady: Steady { requests, cpu: usage.cpu.saturating_sub(busy.cpu) },
         scrape,
-        median_edit: edits.get(edits.len() / 2).copied(),
-        slowest_edit: edits.last().copied(),
+        median_edit: median(&edits.iter().map(|edit| Some(edit.as_secs_f64())).collect::<Vec<_>>())
+            .map(Duration::from_secs_f64),
+        slowest_edit: edits.into_iter().max(),
         restart,
         edit: None,
         bare,

@@ -13,6 +13,7 @@ use function_mesh_kube::request::send_for_text;
 use function_mesh_workloads::redact;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::ListParams;
 use kube::core::Request;
 use kube::{Client, Resource};
@@ -95,7 +96,7 @@ async fn list_rejected(client: &Client, namespace: &str) -> Option<Rejected> {
         uid: Option<String>,
     }
     let list = list::<Item>(client, namespace, "reason=FailedCreate", MAX_REJECTIONS).await?;
-    if list.metadata.resume.is_some_and(|resume| !resume.is_empty()) {
+    if list.metadata.continue_.is_some_and(|token| !token.is_empty()) {
         return Some(Rejected::TooMany);
     }
     Some(Rejected::Of(list.items.into_iter().filter_map(|item| item.involved_object.uid).collect()))
@@ -104,14 +105,8 @@ async fn list_rejected(client: &Client, namespace: &str) -> Option<Rejected> {
 #[derive(Deserialize)]
 struct List<T> {
     #[serde(default)]
-    metadata: Page,
+    metadata: ListMeta,
     items: Vec<T>,
-}
-
-#[derive(Default, Deserialize)]
-struct Page {
-    #[serde(rename = "continue")]
-    resume: Option<String>,
 }
 
 /// The Events of a namespace that fields select. None if they cannot be read.

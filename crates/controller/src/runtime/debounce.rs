@@ -46,7 +46,7 @@ impl StatusDebounce {
 }
 
 /// Defers the search for the reason of missing pods: they are usually created within a second. For a search the API server
-/// reads all Events of a namespace, so the objects of a namespace search one after the other.
+/// may read all Events of a namespace, so the objects of a namespace search one after the other.
 #[derive(Debug, Default)]
 pub struct MissingPods(Mutex<Searches>);
 
