@@ -8,7 +8,7 @@ mod harness;
 use std::ops::Deref;
 use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use function_mesh_api::labels::managers;
 use function_mesh_api::validate::valid_component;
 use function_mesh_api::{FunctionSpec, Role};
@@ -66,13 +66,9 @@ impl Published {
 
     /// Acts as the operator once: applies what `render` prints for the objects in the cluster.
     async fn reconcile(&self) -> anyhow::Result<()> {
-        let (status, out, err) = self.run(&["render", "--from-cluster", "-o", "json"])?;
-        ensure!(status == 0, "{err}");
-        let list: Value = serde_json::from_str(&out)?;
-        for item in list["items"].as_array().context("no items")? {
-            let is_component = ["Function", "Source", "Sink"].iter().any(|kind| item["kind"] == *kind);
+        for (item, is_component) in self.rendered()? {
             let manager = if is_component { managers::MESH } else { managers::WORKLOAD };
-            self.apply_manifest(item, manager).await?;
+            self.apply_manifest(&item, manager).await?;
         }
         Ok(())
     }

@@ -43,13 +43,8 @@ impl Mesh {
 
     /// Creates the components of the mesh, as the operator does.
     async fn create_components(&self) -> anyhow::Result<()> {
-        let (status, out, err) = self.run(&["render", "--from-cluster", "-o", "json"])?;
-        ensure!(status == 0, "{err}");
-        let list: Value = serde_json::from_str(&out)?;
-        for item in list["items"].as_array().context("no items")? {
-            if ["Function", "Source", "Sink"].iter().any(|kind| item["kind"] == *kind) {
-                self.apply_manifest(item, managers::MESH).await?;
-            }
+        for (item, _) in self.rendered()?.iter().filter(|(_, is_component)| *is_component) {
+            self.apply_manifest(item, managers::MESH).await?;
         }
         Ok(())
     }

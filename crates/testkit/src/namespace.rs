@@ -1,11 +1,9 @@
 //! A namespace of a test, and what tests do with the objects in it.
 
 use anyhow::{Context, ensure};
-use function_mesh_api::labels::API_VERSION;
+use function_mesh_api::labels::{GROUP, VERSION};
 use k8s_openapi::api::core::v1::Event;
-use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, TypeMeta,
-};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -97,8 +95,7 @@ impl TestNamespace {
     /// Writes the status of an object, such as `function/f`.
     pub async fn report(&self, object: &str, status: &Value) -> anyhow::Result<()> {
         let (kind, name) = object.split_once('/').context("not a kind and a name")?;
-        let types = TypeMeta { api_version: API_VERSION.to_owned(), kind: kind.to_owned() };
-        let kind = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind));
         let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.namespace, &kind);
         let patch = Patch::Merge(json!({ "status": status }));
         api.patch_status(name, &PatchParams::default(), &patch).await?;

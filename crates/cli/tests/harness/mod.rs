@@ -5,8 +5,9 @@
 use std::ops::Deref;
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use function_mesh_testkit::TestNamespace;
+use serde_json::Value;
 
 pub(crate) struct Harness(TestNamespace);
 
@@ -42,6 +43,18 @@ impl Harness {
         // The operator's settings are in the same namespace.
         command.env("FUNCTION_MESH_OPERATOR", &self.namespace);
         command
+    }
+
+    /// What `render` prints for the objects in the cluster, and whether each is a component.
+    pub(crate) fn rendered(&self) -> anyhow::Result<Vec<(Value, bool)>> {
+        let (status, out, err) = self.run(&["render", "--from-cluster", "-o", "json"])?;
+        ensure!(status == 0, "{err}");
+        let list: Value = serde_json::from_str(&out)?;
+        let with_role = |item: &Value| {
+            let is_component = ["Function", "Source", "Sink"].iter().any(|kind| item["kind"] == *kind);
+            (item.clone(), is_component)
+        };
+        Ok(list["items"].as_array().context("no items")?.iter().map(with_role).collect())
     }
 
     /// Exit code, standard output and standard error of a command.

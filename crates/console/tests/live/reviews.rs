@@ -8,7 +8,7 @@ use crate::outage::forward_kubeconfig;
 use crate::users::{everything, ours, rule};
 
 /// A namespace with a mesh whose function has a pod.
-async fn with_pod(name: &str) -> anyhow::Result<Harness> {
+pub(crate) async fn with_pod(name: &str) -> anyhow::Result<Harness> {
     let harness = Harness::new(name).await?;
     harness.report("function/m-shout", &component(&json!({ "backlog": 5 }))).await?;
     let pod = json!({

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Console, Harness, Stream, component, json as read};
+use crate::harness::{Console, Harness, Stream, json as read};
+use crate::reviews::with_pod;
 
 /// Lets a user do these things in the namespace of a test.
 pub(crate) async fn grant(harness: &Harness, user: &str, rules: &Value) -> anyhow::Result<()> {
@@ -29,14 +30,7 @@ async fn codes(console: &Console, session: &str, namespace: &str) -> anyhow::Res
 
 #[tokio::test]
 async fn rights_decide_what_is_shown() -> anyhow::Result<()> {
-    let harness = Harness::new("rights").await?;
-    harness.report("function/m-shout", &component(&json!({ "backlog": 5 }))).await?;
-    let pod = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "shout-0", "labels": { "app": "shout" } },
-        "spec": { "containers": [{ "name": "runner", "image": "example.invalid/none:1" }], "automountServiceAccountToken": false },
-    });
-    harness.create_manifest(&pod).await?;
-
+    let harness = with_pod("rights").await?;
     // Nothing is allowed: no mesh, no detail, no log, and the reason.
     let console =
         Console::start(&harness.plane.kubeconfig_by_roles("without-roles").await?, &harness.namespace)
