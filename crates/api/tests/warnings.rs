@@ -12,6 +12,8 @@ mod cases;
 #[path = "cases/warned.rs"]
 mod warned;
 
+use std::collections::BTreeSet;
+
 use cases::{check, component, mesh};
 use function_mesh_api::validate;
 use serde_json::{Value, json};
@@ -121,24 +123,15 @@ fn manifests_that_work_upstream_are_accepted() {
 
 #[test]
 fn backend_configs_warn_of_fields_of_components() {
-    let metrics =
-        json!([{ "type": "Resource", "resource": { "name": "cpu", "target": { "type": "Utilization" } } }]);
     let mut pod = json!({
         "volumes": [], "initContainers": [], "sidecars": [], "env": [], "builtinAutoscaler": [],
-        "autoScalingMetrics": metrics, "autoScalingBehavior": {}, "vpa": {}, "disableDefaultAffinity": true,
+        "autoScalingMetrics": [], "autoScalingBehavior": {}, "vpa": {}, "disableDefaultAffinity": true,
     });
-    let fields: Vec<_> = pod.as_object().unwrap().keys().map(|field| format!("spec.pod.{field}")).collect();
+    let fields: BTreeSet<_> =
+        pod.as_object().unwrap().keys().map(|field| format!("spec.pod.{field}")).collect();
     // Those of both have an effect.
     pod["labels"] = json!({ "team": "a" });
     let spec = serde_json::from_value(json!({ "env": { "A": "1" }, "pod": pod })).unwrap();
-    let mut warned: Vec<_> = validate::check_backend_config(&spec)
-        .warnings
-        .into_iter()
-        .map(|it| it.field.as_str().to_owned())
-        .collect();
-    warned.retain(|field| !field.contains('['));
-    warned.sort();
-    let mut expected = fields;
-    expected.sort();
-    assert_eq!(warned, expected);
+    let warned = validate::check_backend_config(&spec).warnings;
+    assert_eq!(warned.iter().map(|it| it.field.as_str().to_owned()).collect::<BTreeSet<_>>(), fields);
 }
