@@ -133,5 +133,6 @@ fn backend_configs_warn_of_fields_of_components() {
     pod["labels"] = json!({ "team": "a" });
     let spec = serde_json::from_value(json!({ "env": { "A": "1" }, "pod": pod })).unwrap();
     let warned = validate::check_backend_config(&spec).warnings;
+    assert_eq!(warned.len(), fields.len(), "{warned:?}");
     assert_eq!(warned.iter().map(|it| it.field.as_str().to_owned()).collect::<BTreeSet<_>>(), fields);
 }
