@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use crate::audit::AuditLog;
+use crate::prepared;
 use crate::wait::{PATIENCE, eventually};
 
 /// Field manager of manifests that tests apply.
@@ -51,13 +52,7 @@ impl ControlPlane {
     /// The shared control plane of this process, with all our CRDs.
     pub async fn shared() -> anyhow::Result<&'static Self> {
         static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
-        SHARED
-            .get_or_try_init(async || {
-                let plane = Self::start().await?;
-                plane.install_definitions().await?;
-                Ok(plane)
-            })
-            .await
+        SHARED.get_or_try_init(async || Self::start_with_definitions(new_folder()?, Vec::new()).await).await
     }
 
     /// Starts a separate one without our CRDs.
@@ -65,21 +60,30 @@ impl ControlPlane {
         tokio::task::spawn_blocking(|| Self::start_blocking(new_folder()?, &[])).await?
     }
 
-    /// Starts a separate one with these feature gates, such as `Name=true`, in the API server and in the built-in
+    /// Starts a separate one with our CRDs and these feature gates, such as `Name=true`, in the API server and in the built-in
     /// controllers.
     pub async fn start_with_gates(gates: &str) -> anyhow::Result<Self> {
         let gates = format!("--feature-gates={gates}");
         let flags = ["--apiserver-arg", &gates, "--kcm-arg", &gates].map(str::to_owned);
-        tokio::task::spawn_blocking(move || Self::start_blocking(new_folder()?, &flags)).await?
+        Self::start_with_definitions(new_folder()?, flags.to_vec()).await
     }
 
-    /// Starts a separate one whose API server logs every request of this user, except watches.
+    /// Starts a separate one with our CRDs, whose API server logs every request of this user, except watches.
     pub async fn start_auditing(user: &str) -> anyhow::Result<(Self, AuditLog)> {
         let folder = new_folder()?;
         let (log, args) = AuditLog::prepare(&folder, user)?;
-        let flags: Vec<_> = args.into_iter().flat_map(|arg| ["--apiserver-arg".to_owned(), arg]).collect();
-        let plane = tokio::task::spawn_blocking(move || Self::start_blocking(folder, &flags)).await??;
-        Ok((plane, log))
+        let flags = args.into_iter().flat_map(|arg| ["--apiserver-arg".to_owned(), arg]).collect();
+        Ok((Self::start_with_definitions(folder, flags).await?, log))
+    }
+
+    async fn start_with_definitions(folder: PathBuf, flags: Vec<String>) -> anyhow::Result<Self> {
+        let start = move || {
+            prepared::copy_to(&folder.join("cluster"), &program()?)?;
+            Self::start_blocking(folder, &flags)
+        };
+        let plane = tokio::task::spawn_blocking(start).await??;
+        plane.serves(&prepared::resources()?).await?;
+        Ok(plane)
     }
 
     /// `flags` are additional ones of `cluster up`.
@@ -233,16 +237,23 @@ impl ControlPlane {
     /// Applies CRDs, and waits until the API server serves them.
     pub async fn install(&self, definitions: &[CustomResourceDefinition]) -> anyhow::Result<()> {
         let client = self.client().await?;
-        let api = Api::<CustomResourceDefinition>::all(client.clone());
+        let api = Api::<CustomResourceDefinition>::all(client);
         let params = PatchParams::apply("function-mesh-testkit").force();
         for definition in definitions {
             let name = definition.name_any();
             api.patch(&name, &params, &Patch::Apply(definition)).await.context(name)?;
         }
-        // The condition `Established` may be true before every handler is installed.
-        for definition in definitions {
-            let path = format!("/apis/{API_VERSION}/{}", definition.spec.names.plural);
-            let list = Request::new(path).list(&ListParams::default().limit(1))?;
+        let resources: Vec<_> = definitions.iter().map(|it| it.spec.names.plural.clone()).collect();
+        self.serves(&resources).await
+    }
+
+    /// Waits until the API server serves these resources of ours: the condition `Established` may be true before every
+    /// handler is installed.
+    async fn serves(&self, resources: &[String]) -> anyhow::Result<()> {
+        let client = self.client().await?;
+        for resource in resources {
+            let list = Request::new(format!("/apis/{API_VERSION}/{resource}"))
+                .list(&ListParams::default().limit(1))?;
             eventually(PATIENCE, async || Ok(client.request_text(list.clone()).await?)).await?;
         }
         Ok(())

@@ -23,6 +23,7 @@ mod log;
 mod namespace;
 mod pod_port;
 mod pods;
+mod prepared;
 mod pulsar;
 mod simulated_node;
 mod wait;

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use crate::STEADY;
+use crate::load::Edited;
 use crate::requests::Tally;
 use crate::rig::Rig;
 
@@ -42,12 +43,8 @@ pub(crate) struct Figures {
     /// Time of an answer with its metrics, in the steady state; None for another operator.
     #[serde(serialize_with = "optional_seconds")]
     pub(crate) scrape: Option<Duration>,
-    /// The median time from an edit to the changed pod template while the functions were created.
-    #[serde(serialize_with = "optional_seconds")]
-    pub(crate) median_edit: Option<Duration>,
-    /// The longest of these times.
-    #[serde(serialize_with = "optional_seconds")]
-    pub(crate) slowest_edit: Option<Duration>,
+    /// Edits of another function while the functions were created; None if there were none.
+    pub(crate) edits: Option<Edits>,
     /// The operator after a restart.
     pub(crate) restart: Restart,
     /// The edit of one component of a mesh.
@@ -63,6 +60,36 @@ pub(crate) struct Steady {
     pub(crate) requests: Tally,
     #[serde(serialize_with = "seconds")]
     pub(crate) cpu: Duration,
+}
+
+/// How long edits took, each from its request to the response, and from there to the changed pod template.
+#[derive(Debug, Serialize)]
+pub(crate) struct Edits {
+    pub(crate) accepted: Spread,
+    pub(crate) acted_on: Spread,
+}
+
+/// Several times.
+#[derive(Debug, Serialize)]
+pub(crate) struct Spread {
+    #[serde(serialize_with = "seconds")]
+    pub(crate) median: Duration,
+    #[serde(serialize_with = "seconds")]
+    pub(crate) slowest: Duration,
+}
+
+impl Edits {
+    pub(crate) fn of(edits: &[Edited]) -> Option<Self> {
+        let accepted = Spread::of(edits.iter().map(|edit| edit.accepted))?;
+        Some(Self { accepted, acted_on: Spread::of(edits.iter().map(|edit| edit.acted_on))? })
+    }
+}
+
+impl Spread {
+    fn of(times: impl Iterator<Item = Duration> + Clone) -> Option<Self> {
+        let seconds: Vec<_> = times.clone().map(|time| Some(time.as_secs_f64())).collect();
+        Some(Self { median: median(&seconds).map(Duration::from_secs_f64)?, slowest: times.max()? })
+    }
 }
 
 /// An operator that is restarted in a steady state.
@@ -152,8 +179,6 @@ impl Figures {
         ]);
         let optional = [
             ("time of an answer with metrics", self.scrape),
-            ("median edit while they were created", self.median_edit),
-            ("  slowest edit", self.slowest_edit),
             ("time until ready after a restart", self.restart.ready),
         ];
         rows.extend(optional.into_iter().filter_map(|(label, value)| Some(time(label, value?))));
@@ -161,6 +186,14 @@ impl Figures {
             count("writes after a restart", self.restart.writes),
             memory("  peak memory after it", self.restart.peak),
         ]);
+        if let Some(Edits { accepted, acted_on }) = &self.edits {
+            rows.extend([
+                time("an edit while they were created is accepted", accepted.median),
+                time("  the slowest", accepted.slowest),
+                time("  its pod template has changed after that", acted_on.median),
+                time("  the slowest of these", acted_on.slowest),
+            ]);
+        }
         if let Some(Edit { components, requests, quiet }) = &self.edit {
             let what = format!("writes after an edit in a mesh of {components}");
             rows.push(count(&what, requests.all_writes()));
@@ -206,7 +239,7 @@ pub(crate) fn print_table(runs: &[Figures]) {
 }
 
 /// The median of the known values; of two in the middle the smaller one.
-pub(crate) fn median(values: &[Option<f64>]) -> Option<f64> {
+fn median(values: &[Option<f64>]) -> Option<f64> {
     let mut known: Vec<_> = values.iter().flatten().copied().collect();
     known.sort_by(f64::total_cmp);
     known.get(known.len().saturating_sub(1) / 2).copied()

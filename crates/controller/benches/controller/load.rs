@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use function_mesh_api::{Function, FunctionMesh, FunctionSpec, SetDefaults};
 use function_mesh_testkit::{ControlPlane, Kind, fixtures};
-use futures::future::try_join_all;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::core::PartialObjectMeta;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::time::sleep;
-
-/// Concurrent requests.
-const AT_A_TIME: usize = 100;
 
 /// One of this number of functions is autoscaled, unless they have no pods.
 const AUTOSCALED: u32 = 4;
@@ -36,11 +35,22 @@ pub(crate) struct Load {
     edited: String,
     /// Of each function.
     replicas: i32,
+    /// Concurrent requests.
+    at_a_time: usize,
+}
+
+/// How long an edit of a function took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Edited {
+    /// Until its author had the response.
+    pub(crate) accepted: Duration,
+    /// From there until the pod template had changed; zero if that was earlier.
+    pub(crate) acted_on: Duration,
 }
 
 impl Load {
     /// Creates the namespaces.
-    pub(crate) async fn new(plane: &ControlPlane, replicas: i32) -> anyhow::Result<Self> {
+    pub(crate) async fn new(plane: &ControlPlane, replicas: i32, at_a_time: usize) -> anyhow::Result<Self> {
         let client = plane.client().await?;
         Ok(Self {
             functions: plane.namespace(&client, "functions").await?,
@@ -49,6 +59,7 @@ impl Load {
             edited: plane.namespace(&client, "edited").await?,
             client,
             replicas,
+            at_a_time,
         })
     }
 
@@ -74,19 +85,17 @@ impl Load {
             (0..count).map(|number| fixtures::function(self.function(number))).collect();
         let functions = functions?;
         let start = Instant::now();
-        create_all::<Function>(&self.api(&self.functions), &functions).await?;
+        self.create_all::<Function>(&self.functions, &functions).await?;
         Ok(start.elapsed())
     }
 
-    /// Creates functions while another one is edited again and again. Returns how long the creation took, and each time from
-    /// an edit to the changed pod template.
+    /// Creates functions while another one is edited again and again. Returns how long the creation took, and the edits.
     pub(crate) async fn create_functions_beside_edits(
         &self,
         count: u32,
-    ) -> anyhow::Result<(Duration, Vec<Duration>)> {
+    ) -> anyhow::Result<(Duration, Vec<Edited>)> {
         let edited = fixtures::function(self.function(1))?;
         self.api::<Function>(&self.edited).create(&PostParams::default(), &edited).await?;
-        self.generation_after(0).await?;
         let mut times = Vec::new();
         let edits = async {
             loop {
@@ -101,27 +110,27 @@ impl Load {
         Ok((created, times))
     }
 
-    async fn edit_function(&self, number: usize) -> anyhow::Result<Duration> {
-        let before = self.generation_after(0).await?;
+    async fn edit_function(&self, number: usize) -> anyhow::Result<Edited> {
+        let mut generations = self.generations();
+        let before = generations.next().await.context("no StatefulSet")??;
         let change = Patch::Merge(json!({ "spec": { "className": format!("org.example.Edited{number}") } }));
         let start = Instant::now();
         self.api::<Function>(&self.edited).patch("function-1", &PatchParams::default(), &change).await?;
-        self.generation_after(before).await?;
-        Ok(start.elapsed())
+        let accepted = start.elapsed();
+        while generations.next().await.context("no StatefulSet")?? <= before {
+            ensure!(start.elapsed() < LIMIT, "an edit has no effect");
+        }
+        Ok(Edited { accepted, acted_on: start.elapsed().saturating_sub(accepted) })
     }
 
-    /// Waits until the StatefulSet of the edited function has a larger generation than this one.
-    async fn generation_after(&self, before: i64) -> anyhow::Result<i64> {
-        let (api, start) = (self.api::<StatefulSet>(&self.edited), Instant::now());
-        loop {
-            let found = api.list_metadata(&ListParams::default()).await?.items;
-            let generation = found.first().and_then(|it| it.metadata.generation).unwrap_or_default();
-            if generation > before {
-                return Ok(generation);
-            }
-            ensure!(start.elapsed() < LIMIT, "an edit has no effect");
-            sleep(PAUSE / 5).await;
-        }
+    /// The generations of the StatefulSet of the edited function, from the current one on. They are watched: each request
+    /// waits for those of all others.
+    fn generations(&self) -> BoxStream<'static, Result<i64, watcher::Error>> {
+        let api = Api::<PartialObjectMeta<StatefulSet>>::namespaced(self.client.clone(), &self.edited);
+        watcher(api, watcher::Config::default())
+            .applied_objects()
+            .map_ok(|found| found.metadata.generation.unwrap_or_default())
+            .boxed()
     }
 
     /// Waits until this number of functions have all their children, and returns how long that took.
@@ -182,19 +191,19 @@ impl Load {
         }
         let autoscalers = copies(&self.api::<HorizontalPodAutoscaler>(&self.functions)).await?;
         let start = Instant::now();
-        create_all(&self.api(&self.bare), &services).await?;
-        create_all(&self.api(&self.bare), &stateful_sets).await?;
-        create_all(&self.api(&self.bare), &autoscalers).await?;
+        self.create_all(&self.bare, &services).await?;
+        self.create_all(&self.bare, &stateful_sets).await?;
+        self.create_all(&self.bare, &autoscalers).await?;
         Ok(start.elapsed())
     }
-}
 
-async fn create_all<K: Kind>(api: &Api<K>, objects: &[K]) -> anyhow::Result<()> {
-    let params = PostParams::default();
-    for batch in objects.chunks(AT_A_TIME) {
-        try_join_all(batch.iter().map(|object| api.create(&params, object))).await?;
+    async fn create_all<K: Kind>(&self, namespace: &str, objects: &[K]) -> anyhow::Result<()> {
+        let (api, params) = (self.api::<K>(namespace), PostParams::default());
+        let created =
+            stream::iter(objects).map(|object| api.create(&params, object)).buffer_unordered(self.at_a_time);
+        created.try_for_each(async |_| Ok(())).await?;
+        Ok(())
     }
-    Ok(())
 }
 
 /// The number of objects. A list of one item contains the number of remaining items.

@@ -4,7 +4,7 @@
 //! controllers. There are no kubelets, so all functions wait for their pods, which is the expensive case: the
 //! controller rechecks them continuously. Every run has a new control plane, and these stages:
 //!
-//! 1. Functions are created, a hundred concurrently. Every fourth is autoscaled. They contain the webhook's defaults;
+//! 1. Functions are created, some concurrently. Every fourth is autoscaled. They contain the webhook's defaults;
 //!    the webhook is not part of the benchmark.
 //!    With `--edits`, another function is edited again and again meanwhile.
 //! 2. The controller creates their children, one StatefulSet and one Service each, and an autoscaler for every fourth.
@@ -38,7 +38,7 @@ use clap::Parser;
 use function_mesh_testkit::ControlPlane;
 use jiff::Timestamp;
 
-use crate::figures::{Edit, Figures, Restart, Steady, median, print_json, print_table};
+use crate::figures::{Edit, Edits, Figures, Restart, Steady, print_json, print_table};
 use crate::load::Load;
 use crate::program::{Operator, Program};
 use crate::requests::Requests;
@@ -64,6 +64,9 @@ struct Args {
     /// Replicas of each function; 0 leaves out pods and autoscalers, and so most of what Kubernetes' own controllers do
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     replicas: i32,
+    /// Requests at a time with which functions are created
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    at_a_time: u16,
     /// Functions of the mesh of which one is edited; 0 to skip this stage
     #[arg(long, default_value_t = 200, value_name = "N")]
     mesh: u32,
@@ -73,7 +76,7 @@ struct Args {
     /// Also measure how long a plain client takes to write the same children
     #[arg(long)]
     bare: bool,
-    /// While the functions are created, edit another one, and measure how long it takes until its pod template changes
+    /// While the functions are created, edit another one, and measure how long it takes until that is accepted, and then until its pod template has changed
     #[arg(long)]
     edits: bool,
     /// Print the results as JSON: the machine, and an object for each run
@@ -142,8 +145,7 @@ impl Stage {
     async fn new(args: &Args) -> anyhow::Result<Self> {
         eprintln!("  starting a control plane");
         let (plane, log) = ControlPlane::start_auditing(USER).await?;
-        plane.install_definitions().await?;
-        let load = Load::new(&plane, args.replicas).await?;
+        let load = Load::new(&plane, args.replicas, args.at_a_time.into()).await?;
         let kubeconfig = plane.kubeconfig_of(USER).await?;
         let (operator, mut requests) = (args.operator(), Requests::new(log));
         let program = Program::start(&operator, &kubeconfig).await?;
@@ -219,9 +221,7 @@ async fn measure_functions(args: &Args) -> anyhow::Result<Figures> {
         resident: usage.resident,
         steady: Steady { requests, cpu: usage.cpu.saturating_sub(busy.cpu) },
         scrape,
-        median_edit: median(&edits.iter().map(|edit| Some(edit.as_secs_f64())).collect::<Vec<_>>())
-            .map(Duration::from_secs_f64),
-        slowest_edit: edits.into_iter().max(),
+        edits: Edits::of(&edits),
         restart,
         edit: None,
         bare,

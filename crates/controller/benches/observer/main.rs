@@ -163,7 +163,6 @@ impl Stage {
     async fn new(args: &Args, functions: u32) -> anyhow::Result<Self> {
         eprintln!("{functions} functions: starting a control plane");
         let (plane, log) = ControlPlane::start_auditing(USER).await?;
-        plane.install_definitions().await?;
         let delay = Duration::from_millis(args.delay);
         let topics = load::topics(functions, args.partitions, args.rate, delay);
         let mut pulsar = PulsarStandIn::start(topics).await?;

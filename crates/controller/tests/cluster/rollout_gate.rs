@@ -48,7 +48,6 @@ async fn all_run(harness: &Harness, image: &str) -> TestResult {
 async fn stuck_pods_are_deleted_where_statefulsets_do_not_replace_them() -> TestResult {
     let plane: &'static ControlPlane =
         Box::leak(Box::new(ControlPlane::start_with_gates("MaxUnavailableStatefulSet=true").await?));
-    plane.install_definitions().await?;
     let _node = SimulatedNode::start(plane).await?;
     a_repaired_spec_reaches_the_stuck_pod(plane).await.context("repair")?;
     a_rollback_reaches_the_stuck_pod(plane).await.context("rollback")

@@ -150,7 +150,6 @@ async fn uid(client: &Client, namespace: &str, set: &str) -> anyhow::Result<Opti
 async fn roles_in_watched_namespaces_are_sufficient() -> TestResult {
     let user = "scoped";
     let (plane, mut audit) = ControlPlane::start_auditing(user).await?;
-    plane.install_definitions().await?;
     let client = plane.client().await?;
     let mut names = Vec::new();
     for prefix in ["one", "two", "other", "own", "defaults"] {
