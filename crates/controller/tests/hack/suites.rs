@@ -50,6 +50,25 @@ fn a_test_that_fails_beside_others_runs_again_alone_and_is_named() {
 }
 
 #[test]
+fn tests_that_run_apart_run_once() {
+    let machine = machine(&["good", "slow"]);
+    let done = machine.hack("suites", &["--apart", "suite:slow", "--", "--workspace"]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let calls = machine.calls();
+    let mut selected: Vec<_> =
+        calls.iter().filter_map(|call| call.split("--report-time").nth(1)).map(str::trim).collect();
+    selected.sort_unstable();
+    assert_eq!(selected, ["--skip slow", "slow"]);
+}
+
+#[test]
+fn an_unknown_suite_is_an_error() {
+    let done = machine(&["good"]).hack("suites", &["--apart", "another:slow", "--", "--workspace"]);
+    assert_eq!(done.status.code(), Some(2), "{}", stdout(&done));
+    assert!(stderr(&done).contains("no suite is named another"), "{}", stderr(&done));
+}
+
+#[test]
 fn a_test_that_fails_alone_too_is_a_failure() {
     let done = machine(&["good", "shaky", "broken"]).hack("suites", &["--", "--workspace"]);
     assert_eq!(done.status.code(), Some(1), "{}", stdout(&done));

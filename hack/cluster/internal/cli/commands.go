@@ -28,6 +28,9 @@ default StorageClass makes volumes on the node's disk.
 On a running cluster nothing happens. A cluster that was killed is cleaned up and
 started again with its data.
 
+Its components do not see the environment, except GOGC and GOMEMLIMIT: GOGC=400 takes
+a tenth less processor time and more memory.
+
   export KUBECONFIG=$(cluster up --dir /tmp/c1 --node)
   cluster kubectl get nodes`,
 		setup: setupUp,

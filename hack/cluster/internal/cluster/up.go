@@ -103,6 +103,18 @@ func listenOnPort(port int) (net.Listener, error) {
 	return net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }
 
+// environment is that of the supervisor and all components: above all without
+// proxies, and with the settings of Go's garbage collector.
+func environment() []string {
+	all := []string{"PATH=" + searchPath(), "HOME=" + os.Getenv("HOME")}
+	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
+		if value, is := os.LookupEnv(name); is {
+			all = append(all, name+"="+value)
+		}
+	}
+	return all
+}
+
 // launch starts the supervisor, in namespaces of its own if there is a node, and
 // follows its report.
 func (l Layout) launch(ctx context.Context, s *State, progress io.Writer) error {
@@ -120,7 +132,7 @@ func (l Layout) launch(ctx context.Context, s *State, progress io.Writer) error 
 	command := &exec.Cmd{
 		Path:        "/proc/self/exe",
 		Args:        []string{"cluster", "supervise", "--dir", l.Dir},
-		Env:         []string{"PATH=" + searchPath(), "HOME=" + os.Getenv("HOME")}, // no proxies, above all
+		Env:         environment(),
 		Dir:         "/",
 		ExtraFiles:  []*os.File{writer},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
