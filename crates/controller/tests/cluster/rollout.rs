@@ -182,9 +182,7 @@ async fn a_missing_image_is_rolled_back_once_and_the_spec_stays() -> TestResult 
     state(harness, Phase::RolledBack, RolloutState::RolledBack).await?;
 
     // It stays so, whichever operator looks, and nothing is written.
-    harness.settle().await?;
-    restart(harness).await?;
-    assert_eq!(texts(&harness.settle().await?), Vec::<String>::new());
+    assert_eq!(harness.writes_of_restart().await?, Vec::<String>::new());
     assert_eq!(image(harness).await?, "good-1");
 
     // The same pods in another generation are not tried again.
@@ -339,9 +337,7 @@ async fn an_annotation_undoes_a_rollout_until_the_spec_changes() -> TestResult {
     harness.patch::<Function>("f", undo(Some(format!("{second}/{first}")))).await?;
     let found = state(harness, Phase::RolledBack, RolloutState::RolledBack).await?;
     assert_eq!((found.failed_revision, image(harness).await?.as_str()), (Some(second.clone()), "good-1"));
-    harness.settle().await?;
-    restart(harness).await?;
-    assert_eq!(texts(&harness.settle().await?), Vec::<String>::new());
+    assert_eq!(harness.writes_of_restart().await?, Vec::<String>::new());
 
     // Without the annotation the spec is tried again; with it another spec is tried too.
     harness.patch::<Function>("f", undo(None)).await?;
