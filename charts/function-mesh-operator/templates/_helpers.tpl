@@ -161,6 +161,23 @@ capabilities: {drop: [ALL]}
 - {name: MALLOC_ARENA_MAX, value: "2"}
 {{- end }}
 
+{{/* The first answer often comes before a program is ready, so it is asked again soon; one that does not answer stays ready
+     for a while. */}}
+{{- define "fm.container.probes" -}}
+livenessProbe:
+  httpGet: {path: /healthz, port: health}
+  periodSeconds: 20
+  failureThreshold: 3
+readinessProbe:
+  httpGet: {path: /readyz, port: health}
+  periodSeconds: 1
+  failureThreshold: 15
+startupProbe:
+  httpGet: {path: /healthz, port: health}
+  periodSeconds: 1
+  failureThreshold: 30
+{{- end }}
+
 {{/* Placement of pods: from the values, else spread over nodes and zones if possible. */}}
 {{- define "fm.placement" -}}
 {{- with .values.priorityClassName }}
