@@ -57,11 +57,11 @@ impl ControlPlane {
 
     /// Starts a separate one without our CRDs.
     pub async fn start() -> anyhow::Result<Self> {
-        tokio::task::spawn_blocking(|| Self::start_blocking(new_folder()?, &[])).await?
+        tokio::task::spawn_blocking(|| Self::start_blocking(program()?, new_folder()?, &[])).await?
     }
 
-    /// Starts a separate one with our CRDs and these feature gates, such as `Name=true`, in the API server and in the built-in
-    /// controllers.
+    /// Starts a separate one with our CRDs and these feature gates, such as `Name=true`, in the API server and in the
+    /// built-in controllers.
     pub async fn start_with_gates(gates: &str) -> anyhow::Result<Self> {
         let gates = format!("--feature-gates={gates}");
         let flags = ["--apiserver-arg", &gates, "--kcm-arg", &gates].map(str::to_owned);
@@ -78,8 +78,9 @@ impl ControlPlane {
 
     async fn start_with_definitions(folder: PathBuf, flags: Vec<String>) -> anyhow::Result<Self> {
         let start = move || {
-            prepared::copy_to(&folder.join("cluster"), &program()?)?;
-            Self::start_blocking(folder, &flags)
+            let program = program()?;
+            prepared::copy_to(&folder.join("cluster"), &program)?;
+            Self::start_blocking(program, folder, &flags)
         };
         let plane = tokio::task::spawn_blocking(start).await??;
         plane.serves(&prepared::resources()?).await?;
@@ -87,8 +88,7 @@ impl ControlPlane {
     }
 
     /// `flags` are additional ones of `cluster up`.
-    fn start_blocking(folder: PathBuf, flags: &[String]) -> anyhow::Result<Self> {
-        let program = program()?;
+    fn start_blocking(program: PathBuf, folder: PathBuf, flags: &[String]) -> anyhow::Result<Self> {
         let log = folder.join("keeper.log");
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])

@@ -1,5 +1,5 @@
-//! The data of a stopped control plane that has our CRDs. Control planes of tests start from a copy of it, which takes half
-//! of the processor time that the API server needs to start from nothing and to accept the CRDs.
+//! The data of a stopped control plane that has our CRDs. Control planes of tests start from a copy of it, which takes
+//! half of the processor time that the API server needs to start from nothing and to accept the CRDs.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -35,10 +35,8 @@ pub(crate) fn resources() -> anyhow::Result<Vec<String>> {
 }
 
 fn files() -> anyhow::Result<Vec<PathBuf>> {
-    let entries =
+    let mut files =
         fs::read_dir(DEFINITIONS)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
-    let mut files: Vec<_> =
-        entries.into_iter().filter(|path| path.extension().is_some_and(|it| it == "yaml")).collect();
     files.sort();
     Ok(files)
 }

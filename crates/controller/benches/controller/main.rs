@@ -64,7 +64,7 @@ struct Args {
     /// Replicas of each function; 0 leaves out pods and autoscalers, and so most of what Kubernetes' own controllers do
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     replicas: i32,
-    /// Requests at a time with which functions are created
+    /// Requests at a time when objects are created
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     at_a_time: u16,
     /// Functions of the mesh of which one is edited; 0 to skip this stage
@@ -76,7 +76,8 @@ struct Args {
     /// Also measure how long a plain client takes to write the same children
     #[arg(long)]
     bare: bool,
-    /// While the functions are created, edit another one, and measure how long it takes until that is accepted, and then until its pod template has changed
+    /// While the functions are created, edit another one, and measure how long it takes until that is accepted, and
+    /// then until its pod template has changed
     #[arg(long)]
     edits: bool,
     /// Print the results as JSON: the machine, and an object for each run

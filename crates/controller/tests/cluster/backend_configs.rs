@@ -61,8 +61,7 @@ async fn change_without_auto_update_is_deferred() -> TestResult {
     harness.settle().await?;
     harness.apply(&config("blue", false)).await?;
     // Neither a recheck of failing pods nor a controller restart counts as a change of the component.
-    harness.stop().await?;
-    harness.start().await?;
+    harness.restart().await?;
     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
     assert_eq!(colour(&harness).await?.as_deref(), Some("red"));
 

@@ -71,8 +71,7 @@ async fn upgrade_restarts_nobody_and_the_next_change_brings_the_new_template() -
     assert_eq!(revision(&harness, "f-function").await?, before, "no pod restarts");
 
     // Another operator process decides the same, and so does a change that is not one of the template.
-    harness.stop().await?;
-    harness.start().await?;
+    harness.restart().await?;
     harness.patch::<Function>("f", json!({ "spec": { "replicas": 2 } })).await?;
     harness
         .stateful_set("f-function", async |set| {

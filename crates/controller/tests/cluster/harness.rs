@@ -160,14 +160,19 @@ impl Harness {
         anyhow::bail!("it keeps writing: {:?}", texts(&self.recorder.take()));
     }
 
+    /// Ends the operator and starts another.
+    pub(crate) async fn restart(&mut self) -> TestResult {
+        self.stop().await?;
+        self.start().await
+    }
+
     /// What an operator writes after a restart, while no pod changes: without nodes the scheduler may say so again at any
     /// time, and that is a reason to write.
     pub(crate) async fn writes_of_restart(&mut self) -> anyhow::Result<Vec<String>> {
         for _ in 0..5 {
             self.settle().await?;
             let before = self.pod_versions().await?;
-            self.stop().await?;
-            self.start().await?;
+            self.restart().await?;
             let writes = self.settle().await?;
             if self.pod_versions().await? == before {
                 return Ok(texts(&writes));

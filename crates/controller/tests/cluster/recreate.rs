@@ -94,8 +94,7 @@ impl World {
     }
 
     async fn restart(&mut self) -> TestResult {
-        self.harness.stop().await?;
-        self.harness.start().await
+        self.harness.restart().await
     }
 
     /// Waits until all pods are ready and run this image.

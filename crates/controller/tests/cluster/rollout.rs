@@ -145,11 +145,6 @@ async fn degraded(harness: &Harness, expected: &str) -> TestResult {
     .await
 }
 
-pub(crate) async fn restart(harness: &mut Harness) -> TestResult {
-    harness.stop().await?;
-    harness.start().await
-}
-
 #[tokio::test]
 async fn a_missing_image_is_rolled_back_once_and_the_spec_stays() -> TestResult {
     let harness = &mut Harness::new("rollback").await?;
@@ -210,7 +205,7 @@ async fn crashes_are_rolled_back_whenever_the_operator_restarts() -> TestResult 
     create(harness, 2, "good-1", rolls_back()).await?;
     state(harness, Phase::Ready, RolloutState::Complete).await?;
     for (bad, expected) in [("crash-2", "exited with code 1"), ("oom-3", "exceeded its memory limit")] {
-        restart(harness).await?;
+        harness.restart().await?;
         change(harness, json!({ "image": bad })).await?;
         eventually(MINUTE, async || {
             ensure!(image(harness).await? == bad, "not applied");
@@ -218,7 +213,7 @@ async fn crashes_are_rolled_back_whenever_the_operator_restarts() -> TestResult 
         })
         .await?;
         degraded(harness, expected).await?;
-        restart(harness).await?;
+        harness.restart().await?;
         state(harness, Phase::RolledBack, RolloutState::RolledBack).await?;
         assert_eq!(image(harness).await?, "good-1");
     }

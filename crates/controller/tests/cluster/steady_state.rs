@@ -58,8 +58,7 @@ async fn steady_state_and_restart_cause_no_writes() -> TestResult {
     };
     let before = generations(&harness).await?;
     assert_eq!(before.len(), 4);
-    harness.stop().await?;
-    harness.start().await?;
+    harness.restart().await?;
     harness.reconcile_all().await?;
     assert_eq!(harness.recorder.take(), []);
     assert_eq!(generations(&harness).await?, before);

@@ -216,8 +216,7 @@ impl World {
     }
 
     pub(super) async fn restart(&mut self) -> TestResult {
-        self.harness.stop().await?;
-        self.harness.start().await
+        self.harness.restart().await
     }
 
     pub(super) async fn promote(&self, revision: Option<&str>) -> TestResult {
