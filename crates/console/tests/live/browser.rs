@@ -133,6 +133,13 @@ impl Browser {
         self.call("Page.navigate", json!({ "url": url })).await.map(drop)
     }
 
+    /// Loads the page again, and waits until the old one has gone.
+    pub(crate) async fn reload(&mut self) -> anyhow::Result<()> {
+        self.eval("globalThis.isOld = true").await?;
+        self.call("Page.reload", json!({})).await?;
+        self.until("!globalThis.isOld").await
+    }
+
     /// The value of an expression.
     pub(crate) async fn eval(&mut self, expression: &str) -> anyhow::Result<Value> {
         let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });

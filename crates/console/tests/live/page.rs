@@ -222,7 +222,7 @@ async fn the_keyboard_leads_through_the_graph() -> anyhow::Result<()> {
     // A deep link is a state; the session is that of the tab.
     browser.eval(&format!("location.hash = '#/{mesh}/function/m-scream?tab=yaml'")).await?;
     browser.until("document.querySelector('#panel pre')?.textContent.includes('className:')").await?;
-    browser.eval("location.reload()").await?;
+    browser.reload().await?;
     browser.until("document.querySelector('#panel pre')?.textContent.includes('className:')").await?;
     browser.check(&format!("http://{}/", console.host)).await
 }

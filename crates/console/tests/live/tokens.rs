@@ -137,8 +137,9 @@ async fn the_page_asks_for_a_token() -> anyhow::Result<()> {
     browser.eval("location.hash += '/function/m-shout'").await?;
     let link = format!("https://grafana.example/d/m?n={}&k=function&c=m-shout", harness.namespace);
     browser.until(&format!("document.querySelector('#panel a')?.href === {link:?}")).await?;
-    browser.eval("location.reload()").await?;
+    browser.reload().await?;
     browser.until("document.querySelectorAll('svg .component').length === 2").await?;
+    browser.until("document.querySelector('#user button')").await?;
     // What a browser logs of an answer 401 is expected.
     browser.log.retain(|line| !line.contains("401"));
     browser.eval("document.querySelector('#user button').click()").await?;
