@@ -18,7 +18,7 @@ use crate::fixture::{Fixture, Helper};
 use crate::images::picky_kubelet;
 
 /// Until the first step of a start in two steps is complete.
-const TIMEOUT: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 type Step = fn(Fixture) -> BoxFuture<'static, anyhow::Result<()>>;
 
@@ -52,6 +52,19 @@ impl Flow {
 #[allow(clippy::too_many_lines, reason = "it is a list")]
 pub(crate) fn all() -> Vec<Flow> {
     vec![
+        // Those that wait longest are first.
+        Flow::new(
+            "roll back",
+            |fixture| async move { fixture.apply(&rolled_out("good:1")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&rolled_out("missing:2")?).await }.boxed(),
+        )
+        .with_helper(|client, namespace| picky_kubelet(client, namespace).boxed()),
+        Flow::new(
+            "try a canary",
+            |fixture| async move { fixture.apply(&canaried("good:1")?).await }.boxed(),
+            |fixture| async move { fixture.apply(&canaried("good:2")?).await }.boxed(),
+        )
+        .with_helper(|client, namespace| picky_kubelet(client, namespace).boxed()),
         Flow::new(
             "create a mesh",
             |_| async { Ok(()) }.boxed(),
@@ -199,18 +212,6 @@ pub(crate) fn all() -> Vec<Flow> {
                 .boxed()
             },
         ),
-        Flow::new(
-            "roll back",
-            |fixture| async move { fixture.apply(&rolled_out("good:1")?).await }.boxed(),
-            |fixture| async move { fixture.apply(&rolled_out("missing:2")?).await }.boxed(),
-        )
-        .with_helper(|client, namespace| picky_kubelet(client, namespace).boxed()),
-        Flow::new(
-            "try a canary",
-            |fixture| async move { fixture.apply(&canaried("good:1")?).await }.boxed(),
-            |fixture| async move { fixture.apply(&canaried("good:2")?).await }.boxed(),
-        )
-        .with_helper(|client, namespace| picky_kubelet(client, namespace).boxed()),
         Flow::new(
             "restart without changes",
             |fixture| async move { fixture.apply(&pair()?).await }.boxed(),

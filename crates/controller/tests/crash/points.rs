@@ -13,8 +13,8 @@ use crate::fixture::Fixture;
 use crate::flows::Flow;
 use crate::snapshot::Snapshot;
 
-/// Timeout of a start, and of the recovery from a fault, backoff included.
-const LIMIT: Duration = Duration::from_secs(40);
+/// Timeout of a start, and of the recovery from a fault, backoff included. Beside other suites it may take a minute.
+const LIMIT: Duration = Duration::from_mins(2);
 /// How long an undisturbed run must stay in its final state. A component that is not ready is rechecked every five
 /// seconds, but at the end of a flow there is none.
 const LONG_STAY: Duration = Duration::from_millis(1500);

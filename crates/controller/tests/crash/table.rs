@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use function_mesh_testkit::ControlPlane;
@@ -26,6 +26,7 @@ struct Point {
 #[derive(Default)]
 struct Row {
     tried: usize,
+    slowest: Duration,
     not_triggered: usize,
     red: Vec<String>,
 }
@@ -57,14 +58,16 @@ pub(crate) async fn run(
         .map(async |point| {
             let Point { reference, n, mode } = point;
             let name = reference.flow.name;
+            let began = Instant::now();
             // In its own task, to use all processors.
             let outcome = tokio::spawn(async move { reference.inject(n, mode).await }).await;
-            (name, n, mode, outcome)
+            (name, n, mode, outcome, began.elapsed())
         })
         .buffer_unordered(AT_A_TIME)
-        .fold(BTreeMap::<_, Row>::new(), async |mut rows, (name, n, mode, outcome)| {
+        .fold(BTreeMap::<_, Row>::new(), async |mut rows, (name, n, mode, outcome, time)| {
             let row = rows.entry(name).or_default();
             row.tried += 1;
+            row.slowest = row.slowest.max(time);
             let red = match outcome {
                 Ok(Outcome::Green) => return rows,
                 Ok(Outcome::NotTriggered) => {
@@ -120,15 +123,16 @@ fn sample(modes: &[Mode], turn: usize) -> &[Mode] {
 
 fn print(references: &[Arc<Reference>], rows: &BTreeMap<&str, Row>) {
     println!(
-        "\n{:38}{:>10}{:>9}{:>8}{:>15}  result",
-        "flow", "requests", "watches", "points", "not triggered"
+        "\n{:38}{:>10}{:>9}{:>8}{:>15}{:>9}  result",
+        "flow", "requests", "watches", "points", "not triggered", "slowest"
     );
     for reference in references {
         let name = reference.flow.name;
-        let (tried, not_triggered, red) =
-            rows.get(name).map_or((0, 0, 0), |row| (row.tried, row.not_triggered, row.red.len()));
-        let result = if red == 0 { "green".to_owned() } else { format!("{red} red") };
-        let (requests, watches) = (reference.requests.len(), reference.watches);
-        println!("{name:38}{requests:>10}{watches:>9}{tried:>8}{not_triggered:>15}  {result}");
+        let none = Row::default();
+        let Row { tried, slowest, not_triggered, red } = rows.get(name).unwrap_or(&none);
+        let result = if red.is_empty() { "green".to_owned() } else { format!("{} red", red.len()) };
+        let (requests, watches, slowest) =
+            (reference.requests.len(), reference.watches, format!("{slowest:.1?}"));
+        println!("{name:38}{requests:>10}{watches:>9}{tried:>8}{not_triggered:>15}{slowest:>9}  {result}");
     }
 }
