@@ -37,6 +37,11 @@ shift 2
 rm -rf "$folder"
 "#;
 
+/// Controllers of the shared control plane: without a node no pod is reached by a Service, and its endpoints would be
+/// two writes whenever a pod changes.
+const CONTROLLERS: &str =
+    "--controllers=*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller";
+
 /// A real control plane. It stops when this is dropped, or with the process.
 #[derive(Debug)]
 pub struct ControlPlane {
@@ -49,10 +54,13 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// The shared control plane of this process, with all our CRDs.
+    /// The shared control plane of this process, with all our CRDs. It has no endpoints of Services.
     pub async fn shared() -> anyhow::Result<&'static Self> {
         static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
-        SHARED.get_or_try_init(async || Self::start_with_definitions(new_folder()?, Vec::new()).await).await
+        let flags = ["--kcm-arg", CONTROLLERS].map(str::to_owned);
+        SHARED
+            .get_or_try_init(async || Self::start_with_definitions(new_folder()?, flags.to_vec()).await)
+            .await
     }
 
     /// Starts a separate one without our CRDs.
