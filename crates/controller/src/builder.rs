@@ -118,23 +118,20 @@ impl ControllerBuilder<'_> {
         let (services, service_changes) = self.watch::<Compact<Service>>(&children);
         let (autoscalers, autoscaler_changes) = self.watch::<Compact<HorizontalPodAutoscaler>>(&children);
         let (pods, pod_changes) = self.watch::<PodSummary>(&children);
-        let job_changes = cache::metadata_events::<JobSummary>(
-            &self.shared.client,
-            self.namespaces,
-            &cache::cleanup_job_selector(C::ROLE),
-            &self.watches,
-        );
+        let (jobs, job_changes) = self.watch::<JobSummary>(&cache::cleanup_job_selector(C::ROLE));
         self.gate(C::ROLE.mesh_field(), objects);
         self.gate(&format!("StatefulSets of {}", C::ROLE.mesh_field()), &stateful_sets);
         self.gate(&format!("Services of {}", C::ROLE.mesh_field()), &services);
         self.gate(&format!("autoscalers of {}", C::ROLE.mesh_field()), &autoscalers);
         self.gate(&format!("pods of {}", C::ROLE.mesh_field()), &pods);
+        self.gate(&format!("clean-up Jobs of {}", C::ROLE.mesh_field()), &jobs);
         let context = Arc::new(component::Context {
             shared: Arc::clone(self.shared),
             stateful_sets,
             services,
             autoscalers,
             pods,
+            jobs,
             peers: peers.clone(),
         });
         let changes =

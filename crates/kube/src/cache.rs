@@ -1,7 +1,6 @@
 //! Caches of watched kinds: a store to read from, and a stream of changes that triggers reconciles.
 
 use std::fmt::Debug;
-use std::future::ready;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -326,24 +325,4 @@ pub fn watch<K: Watched>(
         stream::iter(changed.into_iter().map(Ok))
     });
     (cache, changes)
-}
-
-/// Objects that changed or were deleted, without a cache: the caller reads an object when it is needed.
-pub fn metadata_events<K: Watched>(
-    client: &Client,
-    namespaces: &Namespaces,
-    config: &watcher::Config,
-    metrics: &WatchMetrics,
-) -> impl Stream<Item = Result<K, watcher::Error>> + Send + use<K> {
-    let events = metrics.watch_shards(client, &namespaces.scopes(), config);
-    events.filter_map(|(_, event)| {
-        ready(match event {
-            Some(
-                watcher::Event::Apply(object)
-                | watcher::Event::InitApply(object)
-                | watcher::Event::Delete(object),
-            ) => Some(Ok(object)),
-            Some(watcher::Event::Init | watcher::Event::InitDone) | None => None,
-        })
-    })
 }

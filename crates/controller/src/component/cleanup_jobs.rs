@@ -9,7 +9,9 @@ use kube::{Resource, ResourceExt};
 
 use super::cleanup_pods::ContainerEnd;
 use super::cleanup_step::End;
+use super::summary::JobSummary;
 use function_mesh_kube::apply::{ChildApplier, ChildError};
+use function_mesh_kube::cache::Cache;
 
 /// A Job under the name of a clean-up.
 pub(super) enum Found {
@@ -48,11 +50,21 @@ pub(super) async fn find<C: Component>(
 }
 
 /// Unfinished clean-up Jobs of previous objects of this name. They would delete the subscriptions that new pods create.
+/// Few names had a Job before, so only those of the cache are read: a Job is there long before a new object has the name,
+/// since the finalizer of its own stays until the Job has ended.
 pub(super) async fn previous_jobs<C: Component>(
     component: &C,
+    jobs: &Cache<JobSummary>,
     children: &ChildApplier<'_>,
 ) -> Result<Vec<Job>, ChildError> {
     let (object, uid) = (component.name_any(), component.uid().unwrap_or_default());
+    let namespace = component.namespace();
+    let is_of_name = |job: &JobSummary| {
+        job.labels().get(labels::NAME) == Some(&object) && job.meta().namespace == namespace
+    };
+    if jobs.state_filter(is_of_name).is_empty() {
+        return Ok(Vec::new());
+    }
     let selector = format!("{}={},{}={object}", labels::COMPONENT, C::ROLE, labels::NAME);
     let mut jobs = children.list::<Job>(&selector).await?;
     jobs.retain(|job| is_pending_gc(job, &object, C::ROLE, &uid));

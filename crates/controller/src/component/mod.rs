@@ -86,6 +86,8 @@ pub struct Context {
     pub autoscalers: Cache<Compact<HorizontalPodAutoscaler>>,
     /// Pods of components of this kind.
     pub pods: Cache<PodSummary>,
+    /// Clean-up Jobs of components of this kind.
+    pub jobs: Cache<JobSummary>,
     /// All components, of every kind.
     pub peers: Peers,
 }
@@ -98,6 +100,7 @@ impl Context {
             && self.services.has_synced_for(namespace).await
             && self.autoscalers.has_synced_for(namespace).await
             && self.pods.has_synced_for(namespace).await
+            && self.jobs.has_synced_for(namespace).await
             && self.shared.have_backends_synced(namespace).await
     }
 

@@ -95,8 +95,11 @@ pub(super) async fn observe<C: Component>(
     let rollout = rollout::observe(component, ours, made_of, decided, &children, context).await?;
     let function_uid = ours.and_then(function_uid).map(str::to_owned);
     let is_owned = ours.is_some_and(|live| is_owned_by(live, &owner));
-    let previous_jobs =
-        if is_owned { Vec::new() } else { cleanup_jobs::previous_jobs(component, &children).await? };
+    let previous_jobs = if is_owned {
+        Vec::new()
+    } else {
+        cleanup_jobs::previous_jobs(component, &context.jobs, &children).await?
+    };
     let previous_pods = if is_owned { Vec::new() } else { previous_pods::running(&context.pods, component) };
     let recreate = match ours.filter(|_| recreate::is_strategy_of(component)) {
         Some(live) => Some(recreate::observe(component, live, &children, context).await?),
