@@ -4,6 +4,8 @@ use function_mesh_api::complexity;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
+use crate::value_path;
+
 /// Longest field path in a message, in bytes.
 const MAX_FIELD_LEN: usize = 120;
 
@@ -40,21 +42,15 @@ impl DecodeError {
 /// Decodes an object.
 pub(crate) fn decode<K: DeserializeOwned>(json: &str) -> Result<K, DecodeError> {
     complexity::check(json.as_bytes()).map_err(|error| DecodeError(error.to_string()))?;
-    serde_json::from_str(json).map_err(|_| {
-        let mut deserializer = serde_json::Deserializer::from_str(json);
-        match serde_path_to_error::deserialize::<_, K>(&mut deserializer) {
-            Err(error) => {
-                let field = error.path().to_string();
-                let error = error.into_inner();
-                let field =
-                    function_mesh_api::printable(crate::events::truncate(&field, MAX_FIELD_LEN)).into_owned();
-                match field.as_str() {
-                    "." => DecodeError::from_json(&error),
-                    field => DecodeError(format!("{field}: {} at {}", category(&error), position(&error))),
-                }
-            }
-            // The object itself decodes, so the error is in the text after it.
-            Ok(_) => DecodeError("invalid JSON after the object".to_owned()),
+    serde_json::from_str(json).map_err(|error| {
+        // The object itself decodes.
+        if error.to_string().starts_with("trailing characters") {
+            return DecodeError("invalid JSON after the object".to_owned());
+        }
+        let field = value_path::of_error(json, &error);
+        match &*function_mesh_api::printable(crate::events::truncate(&field, MAX_FIELD_LEN)) {
+            "" => DecodeError::from_json(&error),
+            field => DecodeError(format!("{field}: {} at {}", category(&error), position(&error))),
         }
     })
 }

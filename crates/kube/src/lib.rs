@@ -35,3 +35,4 @@ mod split;
 mod ssa_patch;
 pub mod status;
 mod store;
+mod value_path;
