@@ -49,11 +49,11 @@ pub trait Reconciler: Send + Sync + Sized {
     /// The memory that a reconcile of the object takes, in bytes.
     fn cost(&self, object: &Compact<Self::Object>) -> usize;
 
-    /// Reconciles the object, whose [`Compact::content`] is `content`.
+    /// Reconciles the object.
     fn run(
         &self,
         object: &mut Self::Object,
-        content: u64,
+        text: Text,
     ) -> impl Future<Output = RunResult<Self::Outcome>> + Send;
 
     /// The error in an outcome.
@@ -84,6 +84,15 @@ pub enum RunResult<O> {
     Report(O, Action),
 }
 
+/// What is known of the text of an object.
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    /// Its [`Compact::content`].
+    pub content: u64,
+    /// The memory that its reconcile takes, in bytes.
+    pub cost: usize,
+}
+
 /// Reconciles one object, and returns when to reconcile it again.
 pub async fn reconcile<R: Reconciler>(object: Arc<Compact<R::Object>>, reconciler: &R) -> Action {
     match attempt(&object, reconciler).await {
@@ -99,7 +108,8 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
         return Ok(Action::requeue(UNSYNCED_RETRY));
     }
     // Large objects are requeued while memory is short, so that they do not block a worker.
-    let Some(_room) = shared.memory.try_reserve(reconciler.cost(object)) else {
+    let cost = reconciler.cost(object);
+    let Some(_room) = shared.memory.try_reserve(cost) else {
         return Ok(Action::requeue(memory_retry()));
     };
     let timer = shared.metrics.begin(R::KIND);
@@ -115,7 +125,7 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
             return Err(error);
         }
     };
-    let mut decoded = match shared.compute.run(&namespace, || full.decode()).await {
+    let mut decoded = match shared.compute.run(&namespace, cost, || full.decode()).await {
         // Boxed, since it lives across all awaits below.
         Ok(object) => Box::new(object),
         Err(error) => {
@@ -126,10 +136,10 @@ async fn attempt<R: Reconciler>(object: &Compact<R::Object>, reconciler: &R) -> 
             return reconciler.undecodable(error, &full).await.map(|()| Action::await_change());
         }
     };
-    let content = full.content();
+    let text = Text { content: full.content(), cost };
     drop(full);
     let key = key::<R>(object);
-    match reconciler.run(&mut decoded, content).await {
+    match reconciler.run(&mut decoded, text).await {
         RunResult::Skipped => {
             shared.backoff.forget(&key);
             timer.skipped();

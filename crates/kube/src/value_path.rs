@@ -10,7 +10,10 @@ use serde_json::value::RawValue;
 /// `spec.functions[3].replicas`. Empty for the whole text.
 pub(crate) fn of_error(json: &str, error: &serde_json::Error) -> String {
     let line: usize = json.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
-    let at = json.as_ptr().addr() + (line + error.column()).saturating_sub(1);
+    let end = line + error.column();
+    // A list or a map where another type is expected is not consumed.
+    let is_next = matches!(json.as_bytes().get(end), Some(b'{' | b'['));
+    let at = json.as_ptr().addr() + if is_next { end } else { end.saturating_sub(1) };
     let (mut path, mut text) = (String::new(), json);
     loop {
         let mut below = None;
@@ -99,6 +102,9 @@ mod tests {
             (r#"{"x":[{"a":[]},{"b":{}}]}"#, "x[1]"),
             (r#"{"x":[[]]}"#, "x[0]"),
             (r#"{"x":5}"#, "x"),
+            (r#"{"x":[{"a":[[1]]}]}"#, "x[0].a[0]"),
+            (r#"{"x": {"y":1}}"#, "x"),
+            ("[]", ""),
             ("5", ""),
             // Not JSON from here on.
             (r#"{"x":[{"a":[]},{"a":!}]}"#, ""),

@@ -53,7 +53,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::context::Shared;
 use crate::error::{Error, GC_RECHECK};
-use crate::reconciler::{Reconciler, RunResult, key_of, report_undecodable};
+use crate::reconciler::{Reconciler, RunResult, Text, key_of, report_undecodable};
 use crate::runtime::workers::Action;
 use crate::traffic::board::Rollout;
 use crate::traffic::{TrafficState, observer_off};
@@ -148,11 +148,11 @@ impl<C: Component> Reconciler for ComponentReconciler<C> {
         self.context.cost(object)
     }
 
-    async fn run(&self, component: &mut C, content: u64) -> RunResult<Outcome> {
+    async fn run(&self, component: &mut C, text: Text) -> RunResult<Outcome> {
         let result = if component.meta().deletion_timestamp.is_some() {
             reconcile_delete(component, &self.context).await
         } else if labels::is_managed(component.meta()) {
-            reconcile_spec(component, content, &self.context).await
+            reconcile_spec(component, text, &self.context).await
         } else {
             return RunResult::Skipped;
         };
@@ -192,10 +192,10 @@ type ReconcileResult = (Option<Outcome>, Action);
 
 async fn reconcile_spec<C: Component>(
     component: &C,
-    own: u64,
+    text: Text,
     context: &Context,
 ) -> Result<ReconcileResult, Error> {
-    let Judged { result, decided } = match observed(component, own, None, context).await? {
+    let Judged { result, decided } = match observed(component, text, None, context).await? {
         Step::Observed(observation) => diagnosed(*observation, component, context).await,
         Step::Waiting(result) => return Ok(result),
     };
@@ -204,7 +204,7 @@ async fn reconcile_spec<C: Component>(
     }
     // A decision about the rollout is planned and written like a change of the spec.
     context.shared.settled.forget(&key(component));
-    Ok(match observed(component, own, decided, context).await? {
+    Ok(match observed(component, text, decided, context).await? {
         Step::Observed(observation) => diagnosed(*observation, component, context).await.result,
         Step::Waiting(result) => result,
     })
@@ -220,12 +220,12 @@ enum Step {
 /// Observes, plans and applies, unless nothing has changed. `decided` is what a decision about the rollout changes.
 async fn observed<C: Component>(
     component: &C,
-    own: u64,
+    text: Text,
     decided: Option<Decided>,
     context: &Context,
 ) -> Result<Step, Error> {
     let namespace = component.namespace().unwrap_or_default();
-    let inputs = Inputs::cached(component, own, context);
+    let inputs = Inputs::cached(component, text.content, context);
     if decided.is_none()
         && let Some(observation) = settled::recall(component, &inputs, context).await?
     {
@@ -236,7 +236,7 @@ async fn observed<C: Component>(
         valid_component(component.clone()).map(Box::new)
     };
     // An invalid component costs no request.
-    let valid = context.shared.compute.run(&namespace, validate).await.map_err(Error::Invalid)?;
+    let valid = context.shared.compute.run(&namespace, text.cost, validate).await.map_err(Error::Invalid)?;
     let observed = observe::observe(component, decided, context).await?;
     let plan = || {
         let (backends, live) = (observed.backends.as_backends(), observed.stateful_set.as_deref());
@@ -244,7 +244,7 @@ async fn observed<C: Component>(
         check_arguments(&workload.stateful_set)?;
         Ok(plan::plan(component, &valid, workload, &observed))
     };
-    let plan = context.shared.compute.run(&namespace, plan).await.map_err(Error::Invalid)?;
+    let plan = context.shared.compute.run(&namespace, text.cost, plan).await.map_err(Error::Invalid)?;
     if !observed.previous_jobs.is_empty() {
         let waiting_for = stop_previous_jobs(component, &observed.previous_jobs, context).await?;
         return Ok(waiting(waiting_for));

@@ -21,7 +21,7 @@ use kube::Resource;
 
 use crate::context::Shared;
 use crate::error::Error;
-use crate::reconciler::{Reconciler, RunResult, key_of, report_undecodable};
+use crate::reconciler::{Reconciler, RunResult, Text, key_of, report_undecodable};
 use crate::runtime::workers::Action;
 use function_mesh_kube::cache::Cache;
 use function_mesh_kube::compact::Compact;
@@ -82,11 +82,11 @@ impl Reconciler for MeshReconciler {
         object.cost()
     }
 
-    async fn run(&self, mesh: &mut FunctionMesh, _content: u64) -> RunResult<Outcome> {
+    async fn run(&self, mesh: &mut FunctionMesh, text: Text) -> RunResult<Outcome> {
         let outcome = if mesh.metadata.deletion_timestamp.is_some() {
             Outcome::Deleting
         } else if labels::is_managed(&mesh.metadata) {
-            reconcile_spec(mesh, &self.context).await
+            reconcile_spec(mesh, text.cost, &self.context).await
         } else {
             return release(mesh, &self.context).await;
         };
@@ -114,7 +114,7 @@ impl Reconciler for MeshReconciler {
     }
 }
 
-async fn reconcile_spec(mesh: &FunctionMesh, context: &Context) -> Outcome {
+async fn reconcile_spec(mesh: &FunctionMesh, cost: usize, context: &Context) -> Outcome {
     let namespace = mesh.metadata.namespace.as_deref().unwrap_or_default();
     let plan = || {
         context.shared.protected.check(Some(namespace))?;
@@ -122,7 +122,7 @@ async fn reconcile_spec(mesh: &FunctionMesh, context: &Context) -> Outcome {
         let components = components(&valid);
         Ok::<_, Violations>((valid, components))
     };
-    match context.shared.compute.run(namespace, plan).await {
+    match context.shared.compute.run(namespace, cost, plan).await {
         Ok((valid, mut components)) => match rollout::annotate(&mut components, mesh, context).await {
             Ok(()) => apply::apply(&valid, components, context).await,
             Err(error) => Outcome::failed(Error::observe(error)),

@@ -1,5 +1,5 @@
-//! Limits CPU-bound work: decoding, validation, rendering, comparison. At most one task per processor runs at a time, off
-//! the I/O threads, and namespaces take turns (round-robin).
+//! Limits CPU-bound work: decoding, validation, rendering, comparison. At most one task per processor runs at a time, and
+//! namespaces take turns (round-robin). Work on large objects runs off the I/O threads.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZero;
@@ -8,6 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use tokio::task::block_in_place;
+
+/// Cost of an object, in bytes, up to which work takes about a millisecond. A thread of its own for it takes as long, and
+/// dozens of threads take megabytes.
+const SMALL: usize = 256 << 10;
 
 /// Slots for CPU-bound work. Clones share them.
 #[derive(Clone, Debug)]
@@ -27,12 +31,13 @@ impl Compute {
         Self { scheduler: Arc::new(Mutex::new(scheduler)) }
     }
 
-    /// Runs work for an object of this namespace once a slot is free.
-    pub async fn run<T>(&self, namespace: &str, work: impl FnOnce() -> T) -> T {
+    /// Runs work for an object of this namespace once a slot is free. `cost` is the memory that its reconcile takes, in
+    /// bytes.
+    pub async fn run<T>(&self, namespace: &str, cost: usize, work: impl FnOnce() -> T) -> T {
         let _permit = self.acquire(namespace).await;
         match Handle::current().runtime_flavor() {
             // Tokio moves the other tasks of this thread to another one.
-            RuntimeFlavor::MultiThread => block_in_place(work),
+            RuntimeFlavor::MultiThread if cost > SMALL => block_in_place(work),
             _ => work(),
         }
     }
@@ -135,7 +140,9 @@ mod tests {
         let mut tasks = JoinSet::new();
         for namespace in ["big", "big", "big", "big", "small", "other"] {
             let (compute, done) = (compute.clone(), Arc::clone(&done));
-            tasks.spawn(async move { compute.run(namespace, || done.lock().unwrap().push(namespace)).await });
+            tasks.spawn(
+                async move { compute.run(namespace, 0, || done.lock().unwrap().push(namespace)).await },
+            );
             yield_now().await;
         }
         drop(first);
@@ -163,10 +170,10 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn work_does_not_block_other_tasks() {
+    async fn work_on_large_objects_does_not_block_other_tasks() {
         let compute = Compute::new(2);
         let (end, ended) = mpsc::channel::<()>();
-        let working = tokio::spawn(async move { compute.run("n", move || ended.recv()).await });
+        let working = tokio::spawn(async move { compute.run("n", SMALL + 1, move || ended.recv()).await });
         tokio::time::sleep(Duration::from_millis(20)).await;
         // On the only worker.
         let other = tokio::spawn(async { 1 });
