@@ -9,8 +9,8 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
-/// Cost of an object, in bytes, up to which work takes about a millisecond. A thread of its own for it takes as long, and
-/// dozens of threads take megabytes.
+/// Cost of an object, in bytes, up to which work takes about a millisecond. Moving the other tasks to another thread takes
+/// longer than they wait, and dozens of threads take megabytes.
 const SMALL: usize = 256 << 10;
 
 /// Slots for CPU-bound work. Clones share them.
