@@ -50,8 +50,8 @@ pub(super) async fn find<C: Component>(
 }
 
 /// Unfinished clean-up Jobs of previous objects of this name. They would delete the subscriptions that new pods create.
-/// Few names had a Job before, so only those of the cache are read: a Job is there long before a new object has the name,
-/// since the finalizer of its own stays until the Job has ended.
+/// Few names have one, so they are listed only if the cache has a Job of this name. It has it long before a new object
+/// takes the name: the finalizer of the previous one stays until its Job has ended.
 pub(super) async fn previous_jobs<C: Component>(
     component: &C,
     jobs: &Cache<JobSummary>,
@@ -62,7 +62,7 @@ pub(super) async fn previous_jobs<C: Component>(
     let is_of_name = |job: &JobSummary| {
         job.labels().get(labels::NAME) == Some(&object) && job.meta().namespace == namespace
     };
-    if jobs.state_filter(is_of_name).is_empty() {
+    if jobs.find(is_of_name).is_none() {
         return Ok(Vec::new());
     }
     let selector = format!("{}={},{}={object}", labels::COMPONENT, C::ROLE, labels::NAME);
