@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep};
 use crate::operator::Operator;
 use crate::snapshot::Snapshot;
 
+/// Timeout of a start, and of the recovery from a fault, backoff included. Beside other suites it may take a minute.
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 /// How long no request must have been sent before the state is checked.
 const CALM: Duration = Duration::from_millis(250);
 /// How long a state must stay unchanged to be final.

@@ -14,11 +14,8 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::fixture::{Fixture, Helper};
+use crate::fixture::{Fixture, Helper, LIMIT};
 use crate::images::picky_kubelet;
-
-/// Until the first step of a start in two steps is complete.
-const TIMEOUT: Duration = Duration::from_mins(2);
 
 type Step = fn(Fixture) -> BoxFuture<'static, anyhow::Result<()>>;
 
@@ -146,7 +143,7 @@ pub(crate) fn all() -> Vec<Flow> {
             |fixture| {
                 async move {
                     fixture.apply(&steered("shout", labels::PAUSE_ROLLOUT)?).await?;
-                    fixture.settle(TIMEOUT, Duration::ZERO, &[]).await?;
+                    fixture.settle(LIMIT, Duration::ZERO, &[]).await?;
                     fixture.apply(&defaults("red")).await
                 }
                 .boxed()

@@ -9,12 +9,10 @@ use function_mesh_testkit::faults::{Fault, RequestInfo, WatchFault};
 use futures::future::try_join_all;
 use http::StatusCode;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, LIMIT};
 use crate::flows::Flow;
 use crate::snapshot::Snapshot;
 
-/// Timeout of a start, and of the recovery from a fault, backoff included. Beside other suites it may take a minute.
-const LIMIT: Duration = Duration::from_mins(2);
 /// How long an undisturbed run must stay in its final state. A component that is not ready is rechecked every five
 /// seconds, but at the end of a flow there is none.
 const LONG_STAY: Duration = Duration::from_millis(1500);

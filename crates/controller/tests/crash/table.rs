@@ -126,9 +126,9 @@ fn print(references: &[Arc<Reference>], rows: &BTreeMap<&str, Row>) {
         "\n{:38}{:>10}{:>9}{:>8}{:>15}{:>9}  result",
         "flow", "requests", "watches", "points", "not triggered", "slowest"
     );
+    let none = Row::default();
     for reference in references {
         let name = reference.flow.name;
-        let none = Row::default();
         let Row { tried, slowest, not_triggered, red } = rows.get(name).unwrap_or(&none);
         let result = if red.is_empty() { "green".to_owned() } else { format!("{} red", red.len()) };
         let (requests, watches, slowest) =
