@@ -23,7 +23,7 @@ die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 # whether tests are among them. So what tests need is selected in the whole workspace, with a test.
 
 # build_programs NAME...: builds these programs as tests use them.
-build_programs() { cargo build --quiet --workspace --locked --test reference "${@/#/--bin=}"; }
+build_programs() { cargo build --quiet --workspace --locked --test pages "${@/#/--bin=}"; }
 
 # test_program FOLDER TEST: builds a test of the package in FOLDER and prints the path of its program. TEST `lib` is the
 # unit tests of the library.

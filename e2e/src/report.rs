@@ -13,11 +13,11 @@ use crate::Harness;
 
 /// Records the end of a scenario.
 pub(crate) fn scenario(harness: &Harness, took: Duration, passed: bool) -> Result<()> {
+    // The harness names the thread of a test by its path: `basics::a_suspended_mesh_loses_no_message`.
     let thread = std::thread::current();
-    let scenario = thread.name().unwrap_or("a scenario").replace('_', " ");
-    let program = std::env::current_exe()?;
-    let suite = program.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
-    let suite = suite.rsplit_once('-').map_or(suite, |(name, _)| name);
+    let path = thread.name().unwrap_or_default();
+    let (suite, _) = path.split_once("::").unwrap_or_default();
+    let scenario = path.rsplit("::").next().unwrap_or_default().replace('_', " ");
     let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
     append(
         &harness.state,
