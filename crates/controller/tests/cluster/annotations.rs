@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
-use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, labels};
+use function_mesh_api::{BackendConfig, BackendConfigSpec, Function, FunctionMesh, Sink, labels};
 use function_mesh_testkit::{PATIENCE, eventually, fixtures, mark_running};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -22,12 +22,15 @@ async fn annotate(harness: &Harness, key: &str, value: Option<&str>) -> TestResu
         .map(|_| ())
 }
 
-/// Waits until an annotation of the mesh has reached a component.
+/// Waits until an annotation of the mesh has reached both components.
 async fn passed_on(harness: &Harness, key: &str, value: Option<&str>) -> TestResult {
     eventually(PATIENCE, async || {
-        let function = harness.get::<Function>("m-shout").await?;
-        let found = labels::annotation(&function.metadata, key);
-        ensure!(found == value, "{key}: {found:?}");
+        let function = harness.get::<Function>("m-shout").await?.metadata;
+        let sink = harness.get::<Sink>("m-drain").await?.metadata;
+        for component in [&function, &sink] {
+            let found = labels::annotation(component, key);
+            ensure!(found == value, "{key}: {found:?}");
+        }
         Ok(())
     })
     .await
