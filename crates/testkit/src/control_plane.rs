@@ -42,6 +42,19 @@ rm -rf "$folder"
 const CONTROLLERS: &str =
     "--controllers=*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller";
 
+/// The scheduler of the shared control plane has no pods: without a node it would say so of each, again and again, with an
+/// Event and a new status.
+const SCHEDULER: &str = r"
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+clientConnection: {kubeconfig: KUBECONFIG}
+leaderElection: {leaderElect: false}
+profiles: [{schedulerName: another}]
+";
+
+/// The scheduler's kubeconfig, in the folder of a control plane.
+const SCHEDULER_KUBECONFIG: &str = "cluster/kubeconfig/kube-scheduler.kubeconfig";
+
 /// A real control plane. It stops when this is dropped, or with the process.
 #[derive(Debug)]
 pub struct ControlPlane {
@@ -54,13 +67,19 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// The shared control plane of this process, with all our CRDs. It has no endpoints of Services.
+    /// The shared control plane of this process, with all our CRDs. It has no endpoints of Services, and schedules no pods.
     pub async fn shared() -> anyhow::Result<&'static Self> {
         static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
-        let flags = ["--kcm-arg", CONTROLLERS].map(str::to_owned);
-        SHARED
-            .get_or_try_init(async || Self::start_with_definitions(new_folder()?, flags.to_vec()).await)
-            .await
+        SHARED.get_or_try_init(Self::start_shared).await
+    }
+
+    async fn start_shared() -> anyhow::Result<Self> {
+        let folder = new_folder()?;
+        let (config, kubeconfig) = (folder.join("scheduler.yaml"), folder.join(SCHEDULER_KUBECONFIG));
+        std::fs::write(&config, SCHEDULER.replace("KUBECONFIG", &kubeconfig.to_string_lossy()))?;
+        let scheduler = format!("--config={}", config.display());
+        let flags = ["--kcm-arg", CONTROLLERS, "--scheduler-arg", &scheduler].map(str::to_owned);
+        Self::start_with_definitions(folder, flags.to_vec()).await
     }
 
     /// Starts a separate one without our CRDs.

@@ -39,7 +39,9 @@ pub use load::{Load, LoadReport};
 pub use log::LogBuffer;
 pub use namespace::TestNamespace;
 pub use pod_port::PodPort;
-pub use pods::{fake_kubelet, mark_ended, mark_running, pretend_container_to_end, set_pod_ip};
+pub use pods::{
+    fake_kubelet, mark_ended, mark_running, mark_unschedulable, pretend_container_to_end, set_pod_ip,
+};
 pub use pulsar::{PulsarStandIn, StandInRequests, StandInTopics};
 pub use simulated_node::{MISSING_IMAGE, SimulatedNode};
 pub use wait::{PATIENCE, eventually};

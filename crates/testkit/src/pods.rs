@@ -1,4 +1,4 @@
-//! A fake kubelet: marks pods as running, and pods of Jobs as completed.
+//! A fake kubelet: marks pods as running, and pods of Jobs as completed; and the scheduler, which has no node.
 
 use std::net::IpAddr;
 use std::pin::pin;
@@ -22,6 +22,19 @@ pub async fn mark_running(client: &Client, namespace: &str) -> anyhow::Result<us
         patch_status_of(&api, pod, &running(pod)).await?;
     }
     Ok(pods.len())
+}
+
+/// Marks every pod of a namespace as the scheduler does without a node for it.
+pub async fn mark_unschedulable(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    let api = Api::<Pod>::namespaced(client.clone(), namespace);
+    let message = "no nodes available to schedule pods";
+    let condition = json!({
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+    });
+    for pod in &api.list(&ListParams::default()).await?.items {
+        patch_status_of(&api, pod, &json!({ "phase": "Pending", "conditions": [condition] })).await?;
+    }
+    Ok(())
 }
 
 /// Sets the address of all pods. Returns their number.

@@ -236,5 +236,7 @@ async fn unmanaged_mesh_releases_and_readopts_components() -> TestResult {
     harness.patch::<Function>("m-shout", alone).await?;
     harness.apply(&mesh()?).await?;
     harness.settle().await?;
-    passed_on(&harness, labels::MANAGED, Some("false")).await
+    let function = harness.get::<Function>("m-shout").await?;
+    assert_eq!(labels::annotation(&function.metadata, labels::MANAGED), Some("false"));
+    Ok(())
 }

@@ -7,7 +7,7 @@ use function_mesh_api::types::{Phase, RolloutState, RolloutStatus};
 use function_mesh_api::{Function, labels};
 use function_mesh_testkit::{eventually, fixtures};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -40,11 +40,7 @@ pub(crate) async fn play(harness: &Harness) -> TestResult {
         let image = image_of(pod.spec.as_ref().context("no spec")?);
         let wanted = status(&image);
         let now = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref()?.first());
-        // The scheduler finds no node, and says so later.
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let is_scheduled = |it: &PodCondition| it.type_ == "PodScheduled" && it.status == "True";
-        let is_marked = now.is_some_and(|now| now.image == image)
-            && conditions.is_some_and(|conditions| conditions.iter().any(is_scheduled));
+        let is_marked = now.is_some_and(|now| now.image == image);
         if is_marked || pod.metadata.deletion_timestamp.is_some() {
             continue;
         }
@@ -133,7 +129,7 @@ pub(crate) async fn is_reported(harness: &Harness, expected: &str) -> TestResult
     .await
 }
 
-/// Waits until the phase is Degraded for this reason: the scheduler reports another one in between.
+/// Plays a kubelet until the phase is Degraded for this reason.
 async fn degraded(harness: &Harness, expected: &str) -> TestResult {
     eventually(MINUTE, async || {
         play(harness).await?;

@@ -205,7 +205,7 @@ fn recorded(text: &str) -> String {
     record.to_string()
 }
 
-/// A text without the reason of a failed rollout: the scheduler reports another one in between. Revisions follow it.
+/// A text without the reason of a failed rollout, which depends on when it is seen. Revisions follow it.
 fn without_reason(text: &str) -> String {
     const REASON: &str = "no progress within";
     text.split_once(REASON).map_or_else(|| text.to_owned(), |(before, _)| format!("{before}{REASON}"))
