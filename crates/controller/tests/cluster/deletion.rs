@@ -100,9 +100,15 @@ async fn deletes_pods_then_subscriptions_then_the_component() -> TestResult {
     let job = job_appears(&harness, "x-function-cleanup-").await?;
     assert_eq!(component_pods(&harness).await?, [""; 0], "no pod consumes any more");
     assert_eq!(job.labels()[labels::OWNER], function.uid().unwrap_or_default());
-    let status = harness.phase::<Function>("x", Phase::Deleting).await?;
-    let message = status.message.unwrap_or_default();
-    assert_eq!(message, "removing subscription public/default/x of words");
+    // The Job comes first.
+    eventually(PATIENCE, async || {
+        let status = harness.get::<Function>("x").await?.status.context("no status")?;
+        let message = status.message.unwrap_or_default();
+        ensure!(status.phase == Phase::Deleting, "{}", status.phase);
+        ensure!(message == "removing subscription public/default/x of words", "{message}");
+        Ok(())
+    })
+    .await?;
 
     job_ends(&harness, "x-function-cleanup", 0).await?;
     harness.gone::<Function>("x").await?;

@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, from_value, json};
 use tokio::task::JoinHandle;
 
+use crate::deletion::has_event;
 use crate::harness::{Harness, TestResult};
 use broker::{Broker, Topic};
 
@@ -165,9 +166,10 @@ async fn a_burst_scales_up_and_what_is_idle_sleeps_until_a_message() -> TestResu
 
     broker.set("in", &subscription("f"), Topic::waiting(1.0));
     world.scaled("f", |replicas| replicas == 1).await?;
+    let woken = "Scaled: 0 -> 1 replicas";
+    has_event(harness, "Function", "f", woken).await?;
     let events = harness.events("Function", "f").await?;
-    let scaled = |text: &str| events.iter().filter(|event| event.contains(text)).count();
-    ensure!(scaled("Scaled: 0 -> 1 replicas") == 1, "{events:?}");
+    ensure!(events.iter().filter(|event| event.contains(woken)).count() == 1, "{events:?}");
     ensure!(events.iter().all(|event| !event.contains("ScaleFailed")), "{events:?}");
     Ok(())
 }
