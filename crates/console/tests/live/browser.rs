@@ -28,8 +28,9 @@ const RECORD: &str = "globalThis.violations = []; \
 
 /// A browser with one tab.
 pub(crate) struct Browser {
-    _program: Child,
-    _profile: TempDir,
+    program: Child,
+    /// Its files, also temporary ones.
+    profile: TempDir,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     session: Option<String>,
     number: u64,
@@ -37,6 +38,22 @@ pub(crate) struct Browser {
     pub(crate) requests: Vec<String>,
     /// What the console of the browser shows.
     pub(crate) log: Vec<String>,
+}
+
+impl Drop for Browser {
+    /// Deletes the profile until it stays away: other processes of the browser end after it, and write until then.
+    fn drop(&mut self) {
+        _ = self.program.start_kill();
+        let mut gone = 0;
+        for _ in 0..100 {
+            gone = if self.profile.path().exists() { 0 } else { gone + 1 };
+            if gone >= 5 && matches!(self.program.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            _ = std::fs::remove_dir_all(self.profile.path());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 impl Browser {
@@ -57,6 +74,7 @@ impl Browser {
             ])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank")
+            .env("TMPDIR", profile.path())
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .kill_on_drop(true)
@@ -76,8 +94,8 @@ impl Browser {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let (socket, _) = connect_async(url).await?;
         let mut browser = Self {
-            _program: program,
-            _profile: profile,
+            program,
+            profile,
             socket,
             session: None,
             number: 0,
