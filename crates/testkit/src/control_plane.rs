@@ -52,9 +52,6 @@ leaderElection: {leaderElect: false}
 profiles: [{schedulerName: another}]
 ";
 
-/// The scheduler's kubeconfig, in the folder of a control plane.
-const SCHEDULER_KUBECONFIG: &str = "cluster/kubeconfig/kube-scheduler.kubeconfig";
-
 /// A real control plane. It stops when this is dropped, or with the process.
 #[derive(Debug)]
 pub struct ControlPlane {
@@ -75,7 +72,8 @@ impl ControlPlane {
 
     async fn start_shared() -> anyhow::Result<Self> {
         let folder = new_folder()?;
-        let (config, kubeconfig) = (folder.join("scheduler.yaml"), folder.join(SCHEDULER_KUBECONFIG));
+        let config = folder.join("scheduler.yaml");
+        let kubeconfig = folder.join("cluster/kubeconfig/kube-scheduler.kubeconfig");
         std::fs::write(&config, SCHEDULER.replace("KUBECONFIG", &kubeconfig.to_string_lossy()))?;
         let scheduler = format!("--config={}", config.display());
         let flags = ["--kcm-arg", CONTROLLERS, "--scheduler-arg", &scheduler].map(str::to_owned);

@@ -16,25 +16,25 @@ const AT_A_TIME: usize = 100;
 
 /// Marks every pod of a namespace as running and ready, and returns their number. No container runs.
 pub async fn mark_running(client: &Client, namespace: &str) -> anyhow::Result<usize> {
-    let api = Api::<Pod>::namespaced(client.clone(), namespace);
-    let pods = api.list(&ListParams::default()).await?.items;
-    for pod in &pods {
-        patch_status_of(&api, pod, &running(pod)).await?;
-    }
-    Ok(pods.len())
+    mark(client, namespace, running).await
 }
 
-/// Marks every pod of a namespace as the scheduler does without a node for it.
-pub async fn mark_unschedulable(client: &Client, namespace: &str) -> anyhow::Result<()> {
-    let api = Api::<Pod>::namespaced(client.clone(), namespace);
+/// Marks every pod of a namespace as the scheduler does without a node for it, and returns their number.
+pub async fn mark_unschedulable(client: &Client, namespace: &str) -> anyhow::Result<usize> {
     let message = "no nodes available to schedule pods";
     let condition = json!({
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
     });
-    for pod in &api.list(&ListParams::default()).await?.items {
-        patch_status_of(&api, pod, &json!({ "phase": "Pending", "conditions": [condition] })).await?;
+    mark(client, namespace, |_| json!({ "phase": "Pending", "conditions": [condition] })).await
+}
+
+async fn mark(client: &Client, namespace: &str, status: impl Fn(&Pod) -> Value) -> anyhow::Result<usize> {
+    let api = Api::<Pod>::namespaced(client.clone(), namespace);
+    let pods = api.list(&ListParams::default()).await?.items;
+    for pod in &pods {
+        patch_status_of(&api, pod, &status(pod)).await?;
     }
-    Ok(())
+    Ok(pods.len())
 }
 
 /// Sets the address of all pods. Returns their number.

@@ -8,7 +8,8 @@ use function_mesh_api::types::{ComponentStatus, Phase};
 use function_mesh_api::{Component, FunctionMesh};
 use function_mesh_controller::Options;
 use function_mesh_testkit::{
-    ControlPlane, ControllerHarness, PATIENCE, Recorder, TestNamespace, Write, eventually, test_options,
+    ControlPlane, ControllerHarness, PATIENCE, Recorder, TestNamespace, Write, eventually,
+    mark_unschedulable, test_options,
 };
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
@@ -124,6 +125,16 @@ impl Harness {
             let status = self.get::<C>(name).await?.status().cloned().context("no status")?;
             ensure!(status.phase == phase, "{name} is {}: {:?}", status.phase, status.message);
             Ok(status)
+        })
+        .await
+    }
+
+    /// Waits for this number of pods, and marks them as unschedulable.
+    pub(crate) async fn unschedulable(&self, pods: usize) -> TestResult {
+        eventually(PATIENCE, async || {
+            let marked = mark_unschedulable(&self.client, &self.namespace).await?;
+            ensure!(marked == pods, "{marked} pods");
+            Ok(())
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, ensure};
 use function_mesh_api::types::Phase;
 use function_mesh_api::{Function, FunctionMesh, Sink, Source};
-use function_mesh_testkit::{Kind, PATIENCE, eventually, fixtures, mark_running, mark_unschedulable};
+use function_mesh_testkit::{Kind, PATIENCE, eventually, fixtures, mark_running};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -72,13 +72,8 @@ async fn mesh_creates_components_and_their_children() -> TestResult {
 async fn status_and_printer_columns_show_observed_state() -> TestResult {
     let harness = Harness::new("status").await?;
     harness.apply(&three()?).await?;
-    let status = eventually(PATIENCE, async || {
-        mark_unschedulable(&harness.client, &harness.namespace).await?;
-        let status = harness.get::<Function>("m-shout").await?.status.context("no status")?;
-        ensure!(status.phase == Phase::Degraded, "{}: {:?}", status.phase, status.message);
-        Ok(status)
-    })
-    .await?;
+    harness.unschedulable(3).await?;
+    let status = harness.phase::<Function>("m-shout", Phase::Degraded).await?;
     let message = status.message.unwrap_or_default();
     assert!(message.starts_with("pod m-shout-function-0: unschedulable"), "{message}");
     assert_eq!((status.replicas, status.ready_replicas, status.observed_generation), (1, 0, Some(1)));

@@ -126,6 +126,7 @@ async fn foreign_autoscaler_is_not_changed_or_deleted() -> TestResult {
         let status = function.status.context("no status")?;
         let is_current = status.observed_generation == function.metadata.generation;
         ensure!(is_current && status.phase == Phase::Progressing, "{}: {:?}", status.phase, status.message);
+        ensure!(status.message.iter().all(|message| !message.contains("ours")), "{:?}", status.message);
         Ok(())
     })
     .await?;

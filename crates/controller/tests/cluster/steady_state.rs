@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use function_mesh_api::FunctionMesh;
 use function_mesh_testkit::{
     ControlPlane, ControllerHarness, PATIENCE, ServerWrites, apply, eventually, fixtures, mark_running,
-    mark_unschedulable, test_options,
+    test_options,
 };
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Api;
@@ -45,15 +45,8 @@ fn rich() -> anyhow::Result<FunctionMesh> {
 async fn steady_state_and_restart_cause_no_writes() -> TestResult {
     let mut harness = Harness::new("quiet").await?;
     harness.apply(&rich()?).await?;
-    eventually(PATIENCE, async || {
-        mark_unschedulable(&harness.client, &harness.namespace).await?;
-        let status = harness.get::<FunctionMesh>("m").await?.status.context("no status")?;
-        let conditions = status.conditions.unwrap_or_default();
-        let degraded = conditions.iter().find(|it| it.type_ == "Degraded").context("no condition")?;
-        ensure!(degraded.reason == "ComponentsDegraded", "{degraded:?}");
-        Ok(())
-    })
-    .await?;
+    harness.unschedulable(4).await?;
+    harness.condition("m", "Degraded", ("True", "ComponentsDegraded")).await?;
     tokio::time::sleep(Duration::from_secs(6)).await;
     harness.settle().await?;
     harness.reconcile_all().await?;
