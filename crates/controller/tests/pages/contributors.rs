@@ -7,13 +7,7 @@ use std::process::Command;
 
 use regex::Regex;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
+use crate::{read, root};
 
 /// The pages by their path from the root.
 fn pages() -> BTreeMap<String, String> {

@@ -3,6 +3,8 @@
 use function_mesh_api::conditions::Reason;
 use function_mesh_api::types::Phase;
 
+use crate::{read, root};
+
 const TROUBLESHOOTING: &str = include_str!("../../../../docs/troubleshooting.md");
 const ANNOTATIONS: &str = include_str!("../../../../docs/annotations.md");
 
@@ -44,7 +46,6 @@ fn annotations_are_documented() {
 #[test]
 fn security_rows_name_existing_tests() {
     let security = include_str!("../../../../docs/security.md");
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let row = |number: u32| security.lines().find(|line| line.starts_with(&format!("| S{number} |")));
     for number in 1..=23 {
         let row = row(number).unwrap_or_else(|| panic!("no row for S{number}"));
@@ -52,8 +53,7 @@ fn security_rows_name_existing_tests() {
         let tests: Vec<_> = cell.split("<br>").filter_map(|test| test.split_once(" in ")).collect();
         assert!(!tests.is_empty() || cell == "none yet", "S{number} names no test: {cell}");
         for (name, file) in tests {
-            let source =
-                std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            let source = read(&root().join(file));
             let name = name.trim_matches('`');
             let before =
                 source.split(&format!("fn {name}(")).next().filter(|before| before.len() < source.len());

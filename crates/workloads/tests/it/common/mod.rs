@@ -1,7 +1,5 @@
 //! Fixtures of several tests: components from JSON, and a sandbox that runs commands of containers.
 
-#![allow(clippy::expect_used, reason = "a failed expectation fails the test")]
-
 pub(crate) mod sandbox;
 
 use function_mesh_api::validate::{Valid, valid_component};
